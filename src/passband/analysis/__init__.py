@@ -1,0 +1,20 @@
+"""Analysis: scores joined with shift metrics, fits, held-out prediction, findings in words."""
+
+from passband.analysis.curves import epsilon_over_defocus, first_zero, transfer_curves
+from passband.analysis.findings import findings
+from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface
+from passband.analysis.join import join_pairs
+from passband.analysis.shift_table import shift_table
+
+__all__ = [
+    "PREDICTORS",
+    "epsilon_over_defocus",
+    "findings",
+    "first_zero",
+    "fit_all",
+    "held_out_predictions",
+    "join_pairs",
+    "shift_table",
+    "smooth_surface",
+    "transfer_curves",
+]

@@ -1,0 +1,169 @@
+"""What the tables say, in numbers and in words made from those numbers."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+#: Held-out R² from which a predictor is said to predict.
+_PREDICTS = 0.3
+_SUBSETS = {"all": "over all off-diagonal pairs", "without_zero_defocus": "without zero defocus"}
+
+
+def findings(pairs: pl.DataFrame, training: pl.DataFrame, fits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the study's findings: numbers by name, and `sentences`.
+
+    Args:
+        pairs: from `join_pairs`.
+        training: losses per epoch with condition, seed and epsilon.
+        fits: from `fit_all`.
+    """
+    diagonal = pairs.filter(pl.col("train_condition") == pl.col("test_condition"))
+    off = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    result: dict[str, Any] = {
+        "median_diagonal_dice": _median(diagonal["dice"]),
+        "median_diagonal_dice_without_zero_defocus": _median(diagonal.filter(~pl.col("train_zero"))["dice"]),
+        "diagonal_loss_seed_deviation": _seed_deviation(diagonal),
+    }
+    sentences = [
+        f"Under its own condition the median network reaches Dice {result['median_diagonal_dice']:.3f}"
+        + (
+            f"; zero defocus left out, {result['median_diagonal_dice_without_zero_defocus']:.3f}."
+            if result["median_diagonal_dice_without_zero_defocus"] is not None and pairs["train_zero"].any()
+            else "."
+        )
+    ]
+    sentences += _zero_defocus(off, result)
+    sentences += _stable_zone(off, result)
+    sentences += _convergence(training, result)
+    sentences += _prediction(fits, result)
+    return result | {"sentences": sentences}
+
+
+def _median(values: pl.Series) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
+def _seed_deviation(diagonal: pl.DataFrame) -> float | None:
+    spread = diagonal.group_by("train_condition").agg(pl.col("loss").std())["loss"].drop_nulls()
+    return float(np.sqrt((spread**2).mean())) if len(spread) else None
+
+
+def _zero_defocus(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
+    column = off.filter(pl.col("test_zero") & ~pl.col("train_zero"))
+    row = off.filter(pl.col("train_zero") & ~pl.col("test_zero"))
+    if not len(column) or not len(row):
+        return []
+    per_network = column.group_by("train_condition", maintain_order=True).agg(
+        ratio=pl.col("loss").mean() / pl.col("own_loss").mean()
+    )["ratio"]
+    row_loss = row.group_by("test_condition", maintain_order=True).agg(pl.col("loss").mean())["loss"]
+    result["zero_defocus_test_ratio"] = {
+        "lowest": float(per_network.min()),
+        "median": _median(per_network),
+        "highest": float(per_network.max()),
+    }
+    result["zero_defocus_trained_loss"] = {
+        "lowest": float(row_loss.min()),
+        "highest": float(row_loss.max()),
+        "own": float(row["own_loss"].mean()),
+    }
+    ratio, trained = result["zero_defocus_test_ratio"], result["zero_defocus_trained_loss"]
+    rest = _median(off.filter(~pl.col("train_zero") & ~pl.col("test_zero"))["loss"])
+    result["median_off_diagonal_loss_without_zero_defocus"] = rest
+    return [
+        f"Tested at zero defocus, networks trained elsewhere lose {ratio['lowest']:.1f} to {ratio['highest']:.1f} times as much as under their own condition "
+        f"(median {ratio['median']:.1f}).",
+        f"Networks trained at zero defocus have loss {trained['own']:.2f} there and {trained['lowest']:.2f} to {trained['highest']:.2f} elsewhere"
+        + (f"; the median of all pairs away from zero is {rest:.2f}." if rest is not None else "."),
+    ]
+
+
+def _stable_zone(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
+    zone = off.filter((pl.col("sigma") >= 0.9) & (pl.col("delta_epsilon") >= 0))
+    result["stable_zone"] = {
+        "sigma_at_least": 0.9,
+        "delta_epsilon_at_least": 0.0,
+        "n_pairs": zone.select("train_condition", "test_condition").n_unique(),
+    }
+    if not len(zone):
+        return [
+            "No pair lies in the zone of stable generalisation that the source names (σ ≥ 0.9, Δε ≥ 0), so this study cannot test it."
+        ]
+    ratio = (zone["loss"] / zone["own_loss"]).to_numpy()
+    result["stable_zone"] |= {
+        "median_loss_ratio": float(np.median(ratio)),
+        "share_within_1.5": float((ratio <= 1.5).mean()),
+        "highest_loss_ratio": float(ratio.max()),
+    }
+    stable = result["stable_zone"]
+    return [
+        f"In the zone where the source expects stable generalisation (σ ≥ 0.9, Δε ≥ 0; {stable['n_pairs']} pairs) the loss is {stable['median_loss_ratio']:.1f} times the own loss "
+        f"in the median, at most {stable['highest_loss_ratio']:.1f} times, and within 1.5 times in {stable['share_within_1.5']:.0%} of the networks' tests."
+    ]
+
+
+def _convergence(training: pl.DataFrame, result: dict[str, Any]) -> list[str]:
+    final = (
+        training.filter(pl.col("epoch") == pl.col("epoch").max())
+        .group_by("condition", maintain_order=True)
+        .agg(pl.col("train_loss").mean(), pl.col("epsilon").first())
+    )
+    if len(final) < 4 or min(final["epsilon"].n_unique(), final["train_loss"].n_unique()) < 2:
+        return []
+    rank = spearmanr(final["epsilon"], final["train_loss"])
+    result["epsilon_and_final_training_loss"] = {
+        "spearman": float(rank.statistic),
+        "p_value": float(rank.pvalue),
+        "n_conditions": len(final),
+    }
+    expected = (
+        "as the source reports"
+        if rank.statistic < 0 and rank.pvalue < 0.05
+        else "not significant"
+        if rank.pvalue >= 0.05
+        else "against the source"
+    )
+    return [
+        f"ε of the training condition against the final training loss: rank correlation {_decimal(rank.statistic)} over {len(final)} conditions (p = {rank.pvalue:.2g}; {expected})."
+    ]
+
+
+def _prediction(fits: list[dict[str, Any]], result: dict[str, Any]) -> list[str]:
+    sentences = []
+    result["best_held_out"] = {}
+    for subset, where in _SUBSETS.items():
+        scored = [f for f in fits if f["pairs"] == subset and f["r2_held_out"] is not None]
+        by_name = {f["predictor"]: f for f in scored}
+        rivals = {"σ and Δε": by_name.get("σ and Δε, linear"), "|Δdefocus|": by_name.get("|Δdefocus|, linear")}
+        held = {name: fit for name, fit in rivals.items() if fit is not None}
+        if not held:
+            continue
+        best = max(scored, key=lambda f: f["r2_held_out"])
+        result["best_held_out"][subset] = best["predictor"]
+        figures = [f"{name} {_interval(f)} (in sample {_decimal(f['r2_in_sample'])})" for name, f in held.items()]
+        sentences.append(
+            f"R² of the loss on train conditions left out of the fit, {where}: {'; '.join(figures)}. "
+            f"Best of all: {best['predictor']}, {_interval(best)}."
+        )
+        good = [name for name, f in held.items() if f["r2_held_out"] >= _PREDICTS]
+        poor = [name for name in held if name not in good]
+        if good and poor:
+            verb, other = ("predict", "does") if good == ["σ and Δε"] else ("predicts", "do")
+            sentences.append(f"{good[0]} {verb} the loss {where}; {poor[0]} {other} not.")
+        elif len(poor) == 2:
+            sentences.append(f"Neither σ and Δε nor |Δdefocus| predicts the loss {where}.")
+        elif poor:
+            sentences.append(f"{poor[0]} {'do' if 'and' in poor[0] else 'does'} not predict the loss {where}.")
+    return sentences
+
+
+def _interval(fit: dict[str, Any]) -> str:
+    low, high = fit["r2_held_out_interval"] or [float("nan")] * 2
+    return f"{_decimal(fit['r2_held_out'])} [{_decimal(low)}, {_decimal(high)}]"
+
+
+def _decimal(value: float) -> str:
+    # Rounded first, so that −0.001 does not read −0.00.
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")

@@ -1,0 +1,231 @@
+"""How well do shift metrics predict a network's loss, in sample and on conditions it was not fitted to?"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from scipy.spatial import Delaunay
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from passband.seeds import seed_from
+
+_RESAMPLES = 1000
+# Pairs up to which every pair of conditions gets a fit of its own.
+_MOST_PAIRS = 10_000
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A set of columns and the form in which they predict the loss.
+
+    Attributes:
+        name: for tables.
+        columns: of the pairs table.
+        form: linear, or smooth: all squares and products too.
+        trivial: True if it knows nothing of contrast transfer.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    form: Literal["linear", "smooth"]
+    trivial: bool = False
+
+
+#: Every predictor of the analysis, trivial baselines first.
+PREDICTORS = (
+    Predictor("mean loss", (), "linear", trivial=True),
+    Predictor("|Δdefocus|, linear", ("defocus_difference_angstrom",), "linear", trivial=True),
+    Predictor("|Δdefocus|, smooth", ("defocus_difference_angstrom",), "smooth", trivial=True),
+    Predictor("image power spectra, linear", ("spectrum_distance",), "linear", trivial=True),
+    Predictor("σ and Δε, linear", ("sigma", "delta_epsilon"), "linear"),
+    Predictor("σ and Δε, smooth", ("sigma", "delta_epsilon"), "smooth"),
+    Predictor("σ, Δε and |Δdefocus|, linear", ("sigma", "delta_epsilon", "defocus_difference_angstrom"), "linear"),
+)
+
+
+def fit_all(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """Fit every predictor to the off-diagonal pairs, with and without zero defocus.
+
+    Args:
+        pairs: from `join_pairs`; a row per train condition, test condition and seed.
+
+    Returns:
+        One mapping a predictor whose columns vary in this study, and set of pairs (the second only if zero defocus
+        takes part in some, but not all of them): predictor, form, trivial, pairs (all, without_zero_defocus), n_pairs,
+        n_undefined (pairs left out because a metric is undefined, as σ is where nothing is transferred),
+        n_train_conditions; on the mean loss over seeds r2_in_sample, r2_held_out (each train condition predicted by a
+        fit to the others), r2_both_held_out (each pair predicted by a fit to the pairs that share no condition with
+        it), r2_held_out_interval (95 %, from resampling train conditions without fitting again); r2_held_out_seeds
+        (each seed's own). R² is None where there are too few pairs.
+    """
+    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    subsets = {
+        "all": off_diagonal,
+        "without_zero_defocus": off_diagonal.filter(~pl.col("train_zero") & ~pl.col("test_zero")),
+    }
+    return [
+        _fit(predictor, name, table)
+        for name, table in subsets.items()
+        if name == "all" or 0 < len(table) < len(off_diagonal)
+        for predictor in PREDICTORS
+        if all(_varies(off_diagonal[c]) for c in predictor.columns)
+    ]
+
+
+def held_out_predictions(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return the off-diagonal pairs' mean loss over seeds and the held-out `predicted` loss of a predictor.
+
+    Args:
+        pairs: from `join_pairs`.
+        name: of one of PREDICTORS.
+
+    Returns:
+        Columns of the mean table and predicted; no rows if there are too few pairs.
+    """
+    predictor = next(p for p in PREDICTORS if p.name == name)
+    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
+    predicted = _held_out(predictor, mean)
+    return mean.clear() if predicted is None else mean.with_columns(predicted=predicted)
+
+
+def smooth_surface(pairs: pl.DataFrame, points: int = 200) -> pl.DataFrame:
+    """Return the smooth fit of the loss on a grid: sigma, delta_epsilon, loss; NaN outside the pairs' convex hull."""
+    predictor = next(p for p in PREDICTORS if p.form == "smooth" and p.columns == ("sigma", "delta_epsilon"))
+    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
+    # Without any spread of σ or Δε there is no plane to draw on.
+    if len(mean) < 10 or not all(_varies(mean[c]) for c in predictor.columns):
+        return pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
+    axes = []
+    for column in predictor.columns:
+        axes.append(np.linspace(float(mean[column].min()), float(mean[column].max()), points))
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    fitted = model(predictor).fit(_features(predictor, mean), mean["loss"].to_numpy())
+    known = _features(predictor, mean)
+    # Far from any pair a quadratic says nothing.
+    inside = Delaunay(known, qhull_options="QJ").find_simplex(grid) >= 0
+    return pl.DataFrame(
+        {"sigma": grid[:, 0], "delta_epsilon": grid[:, 1], "loss": np.where(inside, fitted.predict(grid), np.nan)}
+    )
+
+
+def model(predictor: Predictor) -> BaseEstimator:
+    """Return the unfitted regression of a predictor: least squares on standardised columns."""
+    degree = 2 if predictor.form == "smooth" else 1
+    return make_pipeline(StandardScaler(), PolynomialFeatures(degree, include_bias=False), LinearRegression())
+
+
+def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, Any]:
+    all_pairs = len(_mean_over_seeds(table))
+    table = table.filter(_defined(predictor))
+    mean = _mean_over_seeds(table)
+    groups = mean["train_condition"].to_numpy()
+    loss = mean["loss"].to_numpy()
+    held_out = _held_out(predictor, mean)
+    seeds = []
+    for _, own in table.group_by("seed", maintain_order=True):
+        seeds.append(_r2(own["loss"].to_numpy(), _held_out(predictor, own)))
+    return {
+        "predictor": predictor.name,
+        "form": predictor.form,
+        "trivial": predictor.trivial,
+        "pairs": subset,
+        "n_pairs": len(mean),
+        "n_undefined": all_pairs - len(mean),
+        "n_train_conditions": len(set(groups)),
+        "r2_in_sample": _r2(loss, _in_sample(predictor, mean)),
+        "r2_held_out": _r2(loss, held_out),
+        "r2_both_held_out": _r2(loss, _both_held_out(predictor, mean)),
+        "r2_held_out_interval": _interval(loss, held_out, groups),
+        "r2_held_out_seeds": seeds,
+    }
+
+
+def _mean_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
+    kept = sorted({c for p in PREDICTORS for c in p.columns} | {"train_zero", "test_zero", "train_label", "test_label"})
+    return table.group_by("train_condition", "test_condition", maintain_order=True).agg(
+        pl.col("loss").mean(), pl.col(kept).first()
+    )
+
+
+def _varies(column: pl.Series) -> bool:
+    finite = column.filter(column.is_finite())
+    return len(finite) > 0 and float(finite.max()) - float(finite.min()) > 1e-9
+
+
+def _defined(predictor: Predictor) -> pl.Expr:
+    return pl.all_horizontal(pl.lit(True), *[pl.col(c).is_finite() for c in predictor.columns])
+
+
+def _features(predictor: Predictor, table: pl.DataFrame) -> np.ndarray:
+    # Without columns the model is its intercept: the mean loss.
+    return table.select(predictor.columns).to_numpy() if predictor.columns else np.zeros((len(table), 1))
+
+
+def _in_sample(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
+    if len(table) < 10:
+        return None
+    x, y = _features(predictor, table), table["loss"].to_numpy()
+    return np.asarray(model(predictor).fit(x, y).predict(x))
+
+
+def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
+    """Predict each train condition's pairs from a fit to all others."""
+    groups = table["train_condition"].to_numpy()
+    if len(table) < 10 or len(set(groups)) < 3:
+        return None
+    return np.asarray(
+        cross_val_predict(
+            model(predictor),
+            _features(predictor, table),
+            table["loss"].to_numpy(),
+            groups=groups,
+            cv=LeaveOneGroupOut(),
+        )
+    )
+
+
+def _both_held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
+    """Predict each pair from a fit to the pairs that share neither of its conditions, in either role."""
+    train, test = (table[f"{side}_condition"].to_numpy() for side in ("train", "test"))
+    y = table["loss"].to_numpy()
+    if not 10 <= len(y) <= _MOST_PAIRS:
+        return None
+    # Least squares does not mind how its columns are scaled, so they are made once for all fits.
+    x = np.column_stack([np.ones(len(y)), model(predictor)[:-1].fit_transform(_features(predictor, table))])
+    predicted = np.empty_like(y)
+    for pair in {tuple(sorted(p)) for p in zip(train, test, strict=True)}:
+        others = ~np.isin(train, pair) & ~np.isin(test, pair)
+        if others.sum() < 10:
+            return None
+        weights = np.linalg.lstsq(x[others], y[others])[0]
+        own = np.isin(train, pair) & np.isin(test, pair)
+        predicted[own] = x[own] @ weights
+    return predicted
+
+
+def _r2(loss: np.ndarray, predicted: np.ndarray | None) -> float | None:
+    spread = ((loss - loss.mean()) ** 2).sum() if len(loss) else 0.0
+    return None if predicted is None or spread == 0 else float(1 - ((loss - predicted) ** 2).sum() / spread)
+
+
+def _interval(loss: np.ndarray, predicted: np.ndarray | None, groups: np.ndarray) -> list[float] | None:
+    """Return the central 95 % of R² when train conditions are drawn again with replacement."""
+    if predicted is None:
+        return None
+    rng = np.random.default_rng(seed_from("bootstrap"))
+    rows = {g: np.flatnonzero(groups == g) for g in dict.fromkeys(groups)}
+    names = list(rows)
+    values = []
+    for _ in range(_RESAMPLES):
+        drawn = np.concatenate([rows[names[i]] for i in rng.integers(len(names), size=len(names))])
+        r2 = _r2(loss[drawn], predicted[drawn])
+        if r2 is not None:
+            values.append(r2)
+    return [float(v) for v in np.percentile(values, [2.5, 97.5])] if values else None

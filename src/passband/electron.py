@@ -1,0 +1,44 @@
+"""Relativistic electrons: wavelength and interaction parameter.
+
+Units: energies in eV, lengths in Å. Constants are CODATA values taken from scipy.
+"""
+
+import math
+from typing import TypeVar, cast
+
+from scipy import constants
+from torch import Tensor
+
+Energy = TypeVar("Energy", float, Tensor)
+
+_REST_ENERGY_EV = constants.m_e * constants.c**2 / constants.e
+_HC_EV_ANGSTROM = constants.h * constants.c / constants.e * 1e10
+
+
+def wavelength(energy_ev: Energy) -> Energy:
+    """Return the relativistic de Broglie wavelength [Å].
+
+    Args:
+        energy_ev: kinetic energy [eV]; a number, or a tensor of any shape.
+
+    Returns:
+        The wavelength [Å], of the same shape.
+
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), eq. 2.5.
+    """
+    return cast(Energy, _HC_EV_ANGSTROM / (energy_ev * (energy_ev + 2 * _REST_ENERGY_EV)) ** 0.5)
+
+
+def interaction_parameter(energy_ev: Energy) -> Energy:
+    """Return σ_e = 2π m_rel e λ / h² [rad/(V·Å)].
+
+    Args:
+        energy_ev: kinetic energy [eV]; a number, or a tensor of any shape.
+
+    Returns:
+        The interaction parameter [rad/(V·Å)], of the same shape.
+
+    Source: Kirkland (2020), eq. 5.6.
+    """
+    relativistic = (_REST_ENERGY_EV + energy_ev) / (2 * _REST_ENERGY_EV + energy_ev)
+    return cast(Energy, 2 * math.pi / (wavelength(energy_ev) * energy_ev) * relativistic)

@@ -1,0 +1,91 @@
+"""Network input, made on the fly from exit waves; no image is written to disk to train."""
+
+import torch
+from torch import Tensor
+
+from passband.conditions import ImagingCondition
+from passband.imaging import ImageGrid, apply_dose, expected_intensity, normalize, transfer_on_grid
+from passband.networks import augment
+
+_CHUNK = 16
+
+
+class ImageSource:
+    """Images of N specimens under one condition, with fresh shot noise at every call.
+
+    A round condition images a turned specimen as the turned image, so the expected intensities are computed once and
+    kept, at 4 bytes a pixel. Under any other condition they are formed at every call.
+
+    Attributes:
+        masks: truth on the camera's pixels, bool, shape [N, n, n].
+    """
+
+    def __init__(self, waves: Tensor, masks: Tensor, condition: ImagingCondition, grid: ImageGrid):
+        """Prepare the source.
+
+        Args:
+            waves: coefficients of the exit waves, complex64, shape [N, P, K].
+            masks: bool, shape [N, n, n], on the multislice grid.
+            condition: the imaging condition.
+            grid: grids of the image.
+
+        Raises:
+            BadInputError: if the grid cannot carry the condition.
+        """
+        self._waves, self._condition, self._grid = waves, condition, grid
+        self.masks = camera_masks(masks, grid.pixels)
+        transfers = [
+            transfer_on_grid(condition, grid, augment.matrix(o))
+            for o in range(1 if condition.is_round else augment.ORIENTATIONS)
+        ]
+        self._transfers = torch.stack(transfers)
+        self._kept: Tensor | None = None
+        if condition.is_round:
+            self._kept = torch.cat([expected_intensity(chunk, transfers[0], grid) for chunk in waves.split(_CHUNK)])
+
+    def __len__(self) -> int:
+        """Return the number of specimens."""
+        return len(self._waves)
+
+    def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
+        """Return expected intensities of turned specimens, vacuum = 1, shape [B, n, n].
+
+        Args:
+            specimens: indices, shape [B].
+            orientations: 0 to 7, shape [B].
+        """
+        if self._kept is not None:
+            images = self._kept[specimens]
+        else:
+            images = expected_intensity(self._waves[specimens], self._transfers[orientations], self._grid)
+        return _turn_each(images, orientations)
+
+    def counts(self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator) -> Tensor:
+        """Return images with shot noise, shape [B, n, n]; without orientations the specimens are as they are."""
+        turns = torch.zeros_like(specimens) if orientations is None else orientations
+        return apply_dose(self.intensity(specimens, turns), self._condition, generator=generator)
+
+    def batch(
+        self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return network input and truth, both float32, shape [B, 1, n, n].
+
+        Args:
+            specimens: indices, shape [B].
+            orientations: 0 to 7, shape [B]; None leaves the specimens as they are.
+            generator: source of the shot noise.
+        """
+        turns = torch.zeros_like(specimens) if orientations is None else orientations
+        images = normalize(self.counts(specimens, turns, generator=generator))
+        return images[:, None], _turn_each(self.masks[specimens], turns)[:, None].float()
+
+
+def camera_masks(masks: Tensor, pixels: int) -> Tensor:
+    """Return masks [N, n, n] at the places of the camera's pixels, shape [N, pixels, pixels]."""
+    n = masks.shape[-1]
+    nearest = (torch.arange(pixels) * n / pixels).round().long() % n
+    return masks[:, nearest[:, None], nearest]
+
+
+def _turn_each(images: Tensor, orientations: Tensor) -> Tensor:
+    return torch.stack([augment.turn(image, int(o)) for image, o in zip(images, orientations, strict=True)])

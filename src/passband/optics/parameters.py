@@ -1,0 +1,59 @@
+"""Conditions as tensors: the form in which all optics is batched and differentiable."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.electron import wavelength
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The optical parameters of B conditions, each a tensor of shape [B].
+
+    Attributes:
+        energy_ev: electron energy [eV].
+        coefficients: C_nm [Å]; a symbol that is absent is zero for all conditions.
+        angles: phi_nm [rad], by the symbol of their coefficient (C12, not phi12).
+        focal_spread_angstrom: standard deviation of the focus [Å].
+        convergence_mrad: standard deviation per axis of the illumination angle [mrad].
+        aperture_mrad: semi-angle of the aperture [mrad], inf where there is none.
+    """
+
+    energy_ev: Tensor
+    coefficients: dict[str, Tensor]
+    angles: dict[str, Tensor]
+    focal_spread_angstrom: Tensor
+    convergence_mrad: Tensor
+    aperture_mrad: Tensor
+
+    @property
+    def wavelength(self) -> Tensor:
+        """Wavelength [Å], shape [B]."""
+        return wavelength(self.energy_ev)
+
+
+def stack(conditions: Sequence[ImagingCondition], dtype: torch.dtype = torch.float64) -> Parameters:
+    """Return the parameters of a sequence of B conditions as tensors of shape [B].
+
+    Args:
+        conditions: at least one condition.
+        dtype: floating type; the aberration phase needs float64 where defocus or Cs is large.
+    """
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype)
+
+    symbols = [s for s in ABERRATIONS if any(s in c.aberrations for c in conditions)]
+    return Parameters(
+        energy_ev=column([c.energy_ev for c in conditions]),
+        coefficients={s: column([c.aberrations.get(s, 0.0) for c in conditions]) for s in symbols},
+        angles={s: column([c.aberrations.get(ANGLES[s], 0.0) for c in conditions]) for s in symbols if s in ANGLES},
+        focal_spread_angstrom=column([c.focal_spread_angstrom for c in conditions]),
+        convergence_mrad=column([c.convergence_mrad for c in conditions]),
+        aperture_mrad=column([math.inf if c.aperture_mrad is None else c.aperture_mrad for c in conditions]),
+    )

@@ -1,0 +1,78 @@
+"""Progress on stderr: a bar with an estimate on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_EVERY = 10.0
+
+
+class TerminalProgress:
+    """A bar a stage on a terminal; elsewhere a line every ten seconds and one at each stage's end."""
+
+    def __init__(self, console: Console):
+        """Show progress on a console."""
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f} of {task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "TerminalProgress":
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(f"passband: {text}", highlight=False, soft_wrap=True, markup=False)
+
+    def stage(self, name: str, total: int, done: int) -> "_Stage":
+        """Begin a stage; the returned function advances it."""
+        return _Stage(self._bars, self._console, name, total, done)
+
+
+class _Stage:
+    def __init__(self, bars: Progress, console: Console, name: str, total: int, done: int):
+        self._bars, self._console, self._name, self._total = bars, console, name, total
+        self._task = bars.add_task(name, total=total, completed=done)
+        self._first, self._done, self._began, self._said = done, float(done), time.monotonic(), time.monotonic()
+        if done:
+            self._say(f"{name}: {done} of {total} were finished before")
+
+    def __call__(self, share: float) -> None:
+        """Advance by a share of one unit."""
+        self._done += share
+        self._bars.update(self._task, completed=min(self._done, self._total))
+        now = time.monotonic()
+        finished = self._done > self._total - 1e-6
+        if finished:
+            self._say(f"{self._name}: {self._total} of {self._total} in {_clock(now - self._began)}")
+        elif now - self._said > _LINE_EVERY:
+            self._said = now
+            left = (now - self._began) * (self._total - self._done) / max(self._done - self._first, 1e-9)
+            self._say(
+                f"{self._name}: {self._done:.1f} of {self._total}, {_clock(now - self._began)} elapsed, about {_clock(left)} left"
+            )
+
+    def _say(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02}:{int(seconds) % 60:02}"

@@ -1,0 +1,53 @@
+"""The cross-condition matrix: one score for every train and test condition."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+_TITLES = {"loss": "Test loss", "dice": "Dice"}
+
+
+def short_labels(labels: list[str]) -> tuple[str, list[str]]:
+    """Return what all labels share, such as "C12 [Å] / dose [e/Å²]", and what is left of each, such as "60 / 500"."""
+    parts = [[part.rsplit(" ", 2) for part in label.split(", ")] for label in labels]
+    shared = {tuple((name, unit) for name, _, unit in label) for label in parts}
+    if len(shared) > 1:
+        return "", labels
+    title = " / ".join(f"{name} [{unit}]" for name, unit in shared.pop())
+    return title, [" / ".join(value.replace("-", "−") for _, value, _ in label) for label in parts]
+
+
+def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
+    """Draw the mean over seeds of a score.
+
+    Args:
+        table: pairs, with train_label, test_label and the score.
+        ax: where to draw.
+        score: loss or dice.
+    """
+    labels = table["train_label"].unique(maintain_order=True).to_list()
+    mean = table.group_by("train_label", "test_label", maintain_order=True).agg(pl.col(score).mean())
+    values = np.array(mean[score].to_list()).reshape(len(labels), len(labels))
+    if score == "loss":
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        picture = ax.imshow(values, cmap="magma_r", norm=LogNorm(low, max(high, 1.01 * low)))
+    else:
+        picture = ax.imshow(values, cmap="viridis", vmin=min(0.5, float(np.nanmin(values))), vmax=1)
+    if len(labels) <= 16:
+        for i, j in np.ndindex(*values.shape):
+            red, green, blue, _ = picture.to_rgba(values[i, j])
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+            ax.text(
+                j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color="white" if dark else "black"
+            )
+    shared, ticks = short_labels(labels)
+    for axis, name in ((ax.xaxis, "tested at"), (ax.yaxis, "trained at")):
+        axis.set_ticks(range(len(labels)), ticks, fontsize=8 if len(labels) <= 16 else 4)
+        axis.set_label_text(f"{name} {shared}".strip())
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(f"{_TITLES[score]} (mean over seeds)")
+    assert ax.figure is not None
+    ax.figure.colorbar(picture, ax=ax, shrink=0.8)

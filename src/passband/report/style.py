@@ -1,0 +1,49 @@
+"""One look for all figures: sizes, colours, and how they are saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from passband.store.atomic import write_file
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "passband",
+    "svg.fonttype": "path",
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure [inches] in the house style and close it after use."""
+    with plt.rc_context(_STYLE):
+        made = plt.figure(figsize=(width, height), layout="constrained")
+        try:
+            yield made
+        finally:
+            plt.close(made)
+
+
+def save(made: Figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "svg")) -> None:
+    """Write a figure in each format."""
+
+    def write(path: Path) -> None:
+        # An SVG would note the date, and so differ each time.
+        made.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+    for suffix in formats:
+        write_file(folder / f"{name}.{suffix}", write)

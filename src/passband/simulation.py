@@ -1,0 +1,164 @@
+"""Simulate on its own: exit waves of a recipe, and images of them under one condition as TIFF stacks."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from passband import stages
+from passband.conditions import ImagingCondition
+from passband.errors import BadInputError
+from passband.executor import Executor
+from passband.imaging import ImageGrid, band_warning, check_aperture, image_grid, normalize
+from passband.multislice.config import ExitWaveConfig
+from passband.networks import ImageSource
+from passband.pipeline import StageProgress
+from passband.report import style
+from passband.seeds import content_id, seed_from
+from passband.specimen import SpecimenRecipe, draw_specimen
+from passband.store.atomic import remove_leftovers, require_space, write_file, write_json
+
+_CARD = "simulation.json"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What to simulate.
+
+    Attributes:
+        recipe: the specimens.
+        condition: how to image them; None makes exit waves only, at 300 kV.
+        count: number of specimens.
+        folder: for the images; exit waves lie beside it, shared with studies.
+    """
+
+    recipe: SpecimenRecipe
+    condition: ImagingCondition | None
+    count: int
+    folder: Path
+
+    @property
+    def exit_waves(self) -> ExitWaveConfig:
+        """Multislice settings: the defaults, at the condition's energy."""
+        return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
+
+    def grid(self, condition: ImagingCondition) -> ImageGrid:
+        """Return the grids of the images under a condition.
+
+        Raises:
+            BadInputError: if the field is not a whole number of pixels.
+        """
+        return image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom)
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but may surprise, a line each."""
+        if self.condition is None:
+            return []
+        line = band_warning(self.condition, self.grid(self.condition))
+        return self.condition.doubts() + ([] if line is None else [line])
+
+    def check(self) -> None:
+        """Refuse what cannot work, before any work.
+
+        Raises:
+            BadInputError: if the condition does not fit the recipe, or the folder holds something else.
+        """
+        if self.condition is not None:
+            check_aperture(self.condition, self.grid(self.condition))
+        draw_specimen(self.recipe, 0)
+        if not self.folder.exists():
+            return
+        try:
+            card = json.loads((self.folder / _CARD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            card = None
+        if card is None and (
+            not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir())
+        ):
+            raise BadInputError(
+                f"{self.folder}: exists and holds something other than a simulation; choose another folder with --out"
+            )
+        if card is not None and card.get("id") != self.id:
+            raise BadInputError(
+                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another folder with --out, or delete this one"
+            )
+
+    @property
+    def id(self) -> str:
+        """The hash of recipe and condition; the count does not matter, for more specimens only add."""
+        condition = None if self.condition is None else self.condition.to_dict()
+        return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
+
+
+def run(plan: Simulation, executor: Executor, progress: StageProgress) -> dict[str, Any]:
+    """Make exit waves and images; return what was made.
+
+    Args:
+        plan: checked.
+        executor: where to work.
+        progress: where to show it.
+    """
+    waves = stages.open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
+    missing = waves.missing(plan.count)
+    require_space(plan.folder, len(missing) * stages.bytes_per_specimen(waves) + 10_000_000)
+    # The card comes first, so that a killed simulation is known as one and may go on.
+    write_json(plan.folder / _CARD, {"id": plan.id})
+    remove_leftovers(plan.folder)
+    tasks = stages.prepare_waves(waves, plan.count, missing)
+    advance = progress.stage("exit waves", plan.count, plan.count - sum(len(t.specimens) for t in tasks))
+    executor.map(stages.make_waves, tasks, advance)
+    facts: dict[str, Any] = {
+        "id": plan.id,
+        "specimens": plan.count,
+        "exit_waves": str(waves.folder),
+        "bytes_per_specimen": stages.bytes_per_specimen(waves),
+        "manifest": waves.facts(plan.count),
+        "images": None,
+        "condition": None,
+    }
+    if plan.condition is not None:
+        coefficients, masks = waves.read(0, plan.count)
+        facts |= _write_images(plan, plan.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
+    write_json(plan.folder / _CARD, facts)
+    return facts
+
+
+def _write_images(
+    plan: Simulation, condition: ImagingCondition, coefficients: torch.Tensor, masks: torch.Tensor
+) -> dict[str, Any]:
+    source = ImageSource(coefficients, masks, condition, plan.grid(condition))
+    generator = torch.Generator().manual_seed(seed_from("simulate", plan.recipe.seed, condition.id))
+    images = source.counts(torch.arange(plan.count), generator=generator)
+    _write_stack(plan.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
+    _write_stack(plan.folder / "masks.tif", source.masks.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
+    shown = min(plan.count, 8)
+    with style.figure(1.6 * shown, 3.3) as made:
+        upper, lower = made.subplots(2, shown, squeeze=False)
+        for i in range(shown):
+            upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
+            lower[i].imshow(source.masks[i].numpy(), cmap="gray", vmin=0, vmax=1)
+        for ax in (*upper, *lower):
+            ax.set_axis_off()
+        style.save(made, plan.folder, "sheet", ("png",))
+    names = {name: str(plan.folder / f"{name}.tif") for name in ("images", "masks")} | {
+        "sheet": str(plan.folder / "sheet.png")
+    }
+    return {"images": names, "condition": condition.to_dict() | {"id": condition.id}}
+
+
+def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:
+    """Write [N, n, n] as a multi-page TIFF, 32-bit floats or 8-bit integers, with its scale as ImageJ notes it."""
+    pages = [Image.fromarray(page) for page in stack]
+    scale: dict[str, Any] = {
+        "description": f"ImageJ=1.54f\nimages={len(pages)}\nslices={len(pages)}\nunit=Angstrom\n",
+        "x_resolution": 1 / pixel,
+        "y_resolution": 1 / pixel,
+        "resolution_unit": 1,
+    }
+    write_file(
+        path, lambda temporary: pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:], **scale)
+    )

@@ -1,0 +1,296 @@
+"""The work of a study's cells: make waves, train, image, evaluate. Each cell is whole or absent."""
+
+import functools
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from passband import __version__
+from passband.conditions import ImagingCondition
+from passband.errors import BadInputError
+from passband.evaluation import count_pixels, predict
+from passband.executor import Progress
+from passband.frequencies import disc_indices
+from passband.imaging import image_grid, normalize
+from passband.imaging.statistics import radial_log_spectrum
+from passband.multislice.config import ExitWaveConfig
+from passband.networks import ImageSource, UNet, train
+from passband.seeds import content_id, seed_from
+from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
+from passband.store.exit_waves import WaveSet, wave_id
+from passband.store.paths import StudyPaths, exit_waves
+from passband.store.runs import writing
+from passband.store.tables import parquet
+from passband.study import Study
+
+#: Specimens of one wave task.
+WAVE_BLOCK = 4
+# Bytes of test images that a worker keeps, so that they are made once and not for every network.
+_TEST_IMAGES_KEPT = 256_000_000
+# Files of a cell.
+_TABLE, _STATISTICS, _SAMPLES, _WEIGHTS, _CARD = (
+    "table.parquet",
+    "statistics.json",
+    "samples.npz",
+    "weights.safetensors",
+    "card.json",
+)
+# Raised when a stage's code changes its results, so that old cells are not taken for new ones.
+_REVISION = {"train": 1, "images": 1, "evaluate": 1}
+
+
+@dataclass(frozen=True)
+class WaveTask:
+    """Exit waves of some specimens of a wave set."""
+
+    waves: WaveSet
+    specimens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of a study's work.
+
+    Attributes:
+        study: the whole study.
+        paths: its folder.
+        stage: train, images or evaluate.
+        condition: index of the (training) condition.
+        seed: number of the network under this condition, from 0.
+    """
+
+    study: Study
+    paths: StudyPaths
+    stage: str
+    condition: int
+    seed: int = 0
+
+    @property
+    def imaging(self) -> ImagingCondition:
+        """The cell's condition."""
+        return self.study.all_conditions()[self.condition]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides the cell's result."""
+        study = self.study
+        common = {
+            "stage": [self.stage, _REVISION[self.stage]],
+            "waves": wave_id(study.specimens, study.exit_waves),
+            "split": study.split.model_dump(),
+            "condition": self.imaging.to_dict(),
+        }
+        if self.stage == "images":
+            return common
+        trained = common | {
+            "network": study.network.model_dump(mode="json"),
+            "training": study.training.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+        if self.stage == "train":
+            return trained
+        return trained | {
+            "trained": self.trained.content["stage"],
+            "tested": [c.to_dict() for c in study.all_conditions()],
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell lies."""
+        return self.paths.cell(self.stage, content_id(self.content, 16))
+
+    @property
+    def trained(self) -> "Cell":
+        """The training cell that an evaluation needs."""
+        return Cell(self.study, self.paths, "train", self.condition, self.seed)
+
+    def table(self) -> pl.DataFrame:
+        """Return the finished cell's table: losses per epoch (train), or counts per image (evaluate)."""
+        return pl.read_parquet(self.folder / _TABLE)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the finished cell's image statistics (images)."""
+        result: dict[str, Any] = json.loads((self.folder / _STATISTICS).read_text(encoding="utf-8"))
+        return result
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Return the first test specimen's `image` and `truth` (images), or its prediction by test condition (evaluate)."""
+        with np.load(self.folder / _SAMPLES) as arrays:
+            return dict(arrays)
+
+
+def wave_set(study: Study, paths: StudyPaths) -> WaveSet:
+    """Return the wave set of a study, which lies beside its folder."""
+    return open_wave_set(study.specimens, study.exit_waves, paths.root)
+
+
+def open_wave_set(recipe: SpecimenRecipe, config: ExitWaveConfig, root: Path) -> WaveSet:
+    """Return the wave set of a recipe and multislice settings under a root folder."""
+    return WaveSet(exit_waves(root, wave_id(recipe, config)), recipe, config)
+
+
+def prepare_waves(waves: WaveSet, specimens: int, missing: list[int]) -> list[WaveTask]:
+    """Make room for a wave set and return the tasks that make its missing specimens.
+
+    Raises:
+        BadInputError: if the recipe cannot be drawn, or the wave set is damaged beyond mending.
+    """
+    if missing:
+        draw_specimen(waves.recipe, missing[0])
+    waves.create(specimens, _n_coefficients(waves))
+    return [WaveTask(waves, tuple(missing[i : i + WAVE_BLOCK])) for i in range(0, len(missing), WAVE_BLOCK)]
+
+
+def bytes_per_specimen(waves: WaveSet) -> int:
+    """Return what one specimen takes on disk, an upper bound: complex64 band and one byte a mask pixel."""
+    return 8 * waves.config.phonon_configurations * _n_coefficients(waves) + waves.mask_pixels**2
+
+
+def _n_coefficients(waves: WaveSet) -> int:
+    return len(disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom))
+
+
+def make_waves(task: WaveTask, progress: Progress) -> None:
+    """Draw specimens, run the multislice and store waves, masks and manifest entries."""
+    # abTEM takes seconds to import; only this stage pays for it.
+    from passband.multislice.abtem_engine import specimen_exit_wave
+
+    waves = task.waves
+    for index in task.specimens:
+        began = time.perf_counter()
+        specimen = draw_specimen(waves.recipe, index)
+        mask = particle_mask(specimen, waves.mask_pixels)
+        wave = specimen_exit_wave(waves.recipe, specimen, index, waves.config)
+        facts = {
+            "atoms": len(specimen.atoms),
+            "particles": int(specimen.particle.max()),
+            "mask_share": float(mask.mean()),
+            "lost_intensity": wave.lost_intensity,
+            "dropped_intensity": wave.dropped_intensity,
+            "seconds": time.perf_counter() - began,
+        }
+        waves.write(index, wave.coefficients, mask, facts)
+        progress(1.0)
+
+
+def run_cell(cell: Cell, progress: Progress) -> None:
+    """Do the work of a cell and mark it finished."""
+    facts: dict[str, Any] = {"content": cell.content}
+    with writing(cell.folder, facts) as folder:
+        began = time.perf_counter()
+        {"train": _train, "images": _images, "evaluate": _evaluate}[cell.stage](cell, folder, progress)
+        facts["seconds"] = time.perf_counter() - began
+
+
+def _train(cell: Cell, folder: Path, progress: Progress) -> None:
+    study = cell.study
+    waves = wave_set(study, cell.paths)
+    first_test = study.split.train + study.split.validation
+    try:
+        model, history = train(
+            study.network,
+            study.training,
+            _source(waves, cell.imaging, 0, study.split.train, study.split.total),
+            _source(waves, cell.imaging, study.split.train, first_test, study.split.total),
+            seed=seed_from("train", cell.imaging.id, cell.seed),
+            on_epoch=lambda epoch: progress(1 / study.training.epochs),
+        )
+    except FloatingPointError as error:
+        raise BadInputError(f"training under {study.conditions.label(cell.imaging)}: {error}") from None
+    (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    card = cell.content | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "final": history[-1],
+        "versions": {"passband": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+    table = pl.DataFrame(history).with_columns(pl.col("epoch").cast(pl.Int64))
+    (folder / _TABLE).write_bytes(parquet(table))
+
+
+def _images(cell: Cell, folder: Path, progress: Progress) -> None:
+    counts, masks = _test_images(cell, cell.imaging)
+    means, deviations = counts.mean((1, 2)), counts.std((1, 2))
+    statistics = {
+        "image_mean": means.mean().item(),
+        "image_contrast": (deviations / means).mean().item(),
+        "log_spectrum": radial_log_spectrum(normalize(counts)).tolist(),
+    }
+    (folder / _STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
+    arrays: dict[str, Any] = {
+        "image": normalize(counts[0]).numpy().astype(np.float16),
+        "truth": masks[0, 0].numpy() > 0,
+    }
+    np.savez_compressed(folder / _SAMPLES, **arrays)
+    progress(1.0)
+
+
+def _evaluate(cell: Cell, folder: Path, progress: Progress) -> None:
+    study = cell.study
+    model = load_network(study, cell.trained.folder)
+    parts, samples = [], dict[str, Any]()
+    for condition in study.all_conditions():
+        counts, masks = _test_images(cell, condition)
+        logits = predict(model, normalize(counts)[:, None])
+        parts.append(
+            pl.DataFrame(
+                {
+                    "train_condition": cell.imaging.id,
+                    "test_condition": condition.id,
+                    "seed": cell.seed,
+                    "specimen": range(study.split.total - study.split.test, study.split.total),
+                    **count_pixels(logits, masks),
+                }
+            )
+        )
+        samples[condition.id] = (logits[0, 0] > 0).numpy()
+        progress(1 / len(study.all_conditions()))
+    table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
+    (folder / _TABLE).write_bytes(parquet(table))
+    np.savez_compressed(folder / _SAMPLES, **samples)
+
+
+def load_network(study: Study, folder: Path) -> UNet:
+    """Return the network of a finished training cell, in evaluation mode."""
+    model = UNet(study.network)
+    model.load_state_dict(load_file(folder / _WEIGHTS))
+    return model.eval()
+
+
+def _test_images(cell: Cell, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
+    """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
+    study, split = cell.study, cell.study.split
+    pixels = round(study.specimens.field_angstrom / condition.pixel_size_angstrom)
+    kept = 5 * split.test * pixels**2 * len(study.all_conditions())
+    make = _test_images_kept if kept <= _TEST_IMAGES_KEPT else _test_images_kept.__wrapped__
+    counts, masks = make(wave_set(study, cell.paths), split.total - split.test, split.total, condition)
+    return counts, masks[:, None].float()
+
+
+@functools.cache
+def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
+    source = _source(waves, condition, start, stop, stop)
+    generator = torch.Generator().manual_seed(seed_from("test", condition.id))
+    return source.counts(torch.arange(len(source)), generator=generator), source.masks
+
+
+def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, total: int) -> ImageSource:
+    coefficients, masks = _read_waves(waves, total)
+    grid = image_grid(waves.recipe.field_angstrom, waves.config.band_per_angstrom, condition.pixel_size_angstrom)
+    return ImageSource(coefficients[start:stop], masks[start:stop], condition, grid)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_waves(waves: WaveSet, specimens: int) -> tuple[Tensor, Tensor]:
+    """Return all coefficients and masks; each worker reads them once."""
+    coefficients, masks = waves.read(0, specimens)
+    return torch.from_numpy(coefficients), torch.from_numpy(masks)

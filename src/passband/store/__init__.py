@@ -1,0 +1,1 @@
+"""Files: where they lie, how they are written, how they are known to be whole."""

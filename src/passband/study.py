@@ -1,0 +1,294 @@
+"""A study: which specimens, conditions, networks and seeds, and the cells of work that follow from them."""
+
+import itertools
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+
+from passband import configuration
+from passband.conditions import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.errors import BadInputError
+from passband.imaging import band_warning, check_aperture, image_grid
+from passband.multislice.config import ExitWaveConfig
+from passband.networks import NetworkConfig, TrainingConfig
+from passband.seeds import content_id
+from passband.shift import Q_MAX
+from passband.specimen.recipes import SpecimenRecipe
+from passband.store.paths import StudyPaths
+
+_MOST_CONDITIONS = 2000
+_UNITS = {"angstrom": "Å", "mrad": "mrad", "ev": "eV", "per_angstrom2": "e/Å²"}
+_SHORT = {
+    "defocus_angstrom": "defocus",
+    "focal_spread_angstrom": "focal spread",
+    "convergence_mrad": "convergence",
+    "aperture_mrad": "aperture",
+    "pixel_size_angstrom": "pixel",
+    "dose_per_angstrom2": "dose",
+    "energy_ev": "energy",
+}
+Values = Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=1, max_length=10_000)]
+Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+
+
+class Split(BaseModel):
+    """How many specimens each part gets; a specimen is in the same part for every network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: Count = 176
+    validation: Count = 24
+    test: Count = 40
+
+    @property
+    def total(self) -> int:
+        """Number of specimens."""
+        return self.train + self.validation + self.test
+
+
+class ConditionGrid(BaseModel):
+    """All combinations of some values, on top of a base condition.
+
+    Attributes:
+        base: the condition that the values are put into.
+        vary: values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: ImagingCondition
+    vary: dict[str, Values] = Field(min_length=1)
+
+    @field_validator("vary")
+    @classmethod
+    def _known_names(cls, vary: dict[str, list[float]]) -> dict[str, list[float]]:
+        known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
+        for name, values in vary.items():
+            if name not in known:
+                raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
+            same = [other for other in vary if canonical(other, 0.0)[0] == canonical(name, 0.0)[0]]
+            if len(same) > 1:
+                raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
+        count = math.prod(len(values) for values in vary.values())
+        if not 2 <= count <= _MOST_CONDITIONS:
+            raise ValueError(
+                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so list "
+                f"{'another value' if count < 2 else 'fewer values'}"
+            )
+        return vary
+
+    @model_validator(mode="after")
+    def _valid_conditions(self) -> "ConditionGrid":
+        try:
+            conditions = self.conditions()
+        except ValidationError as error:
+            raise ValueError(
+                f"a varied condition is not valid: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+            ) from None
+        if len({c.id for c in conditions}) < len(conditions):
+            raise ValueError(
+                "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
+            )
+        return self
+
+    def conditions(self) -> list[ImagingCondition]:
+        """Return all combinations, the last name varying fastest."""
+        return [
+            self._put(dict(zip(self.vary, values, strict=True))) for values in itertools.product(*self.vary.values())
+        ]
+
+    def label(self, condition: ImagingCondition) -> str:
+        """Return what sets a condition apart, for axes and tables."""
+        flat = {
+            **condition.to_dict(),
+            **condition.aberrations,
+            "defocus": condition.defocus_angstrom,
+            "defocus_angstrom": condition.defocus_angstrom,
+        }
+        parts = []
+        for name in self.vary:
+            symbol = ALIASES.get(name, name)
+            value = flat.get(symbol, 0.0)
+            unit = next(
+                (u for end, u in _UNITS.items() if name.endswith(end)),
+                "rad" if "phi" in symbol else "Å",
+            )
+            sign = "+" if name.startswith("defocus") and value > 0 else ""
+            parts.append(f"{_SHORT.get(name, name)} {sign}{value:.12g} {unit}")
+        return ", ".join(parts)
+
+    def _put(self, values: dict[str, float]) -> ImagingCondition:
+        content = self.base.to_dict()
+        for name, value in values.items():
+            symbol, value = canonical(name, value)
+            if symbol in _SHORT:
+                content[symbol] = value
+            else:
+                content["aberrations"] = {**content["aberrations"], symbol: value}
+        return ImagingCondition(**content)
+
+
+class Study(BaseModel):
+    """One out-of-distribution study: a network per condition and seed, each tested on every condition.
+
+    Attributes:
+        name: names the folder under runs/.
+        specimens: the family of specimens.
+        exit_waves: the multislice.
+        conditions: trained on and tested on.
+        split: specimens for training, validation and test.
+        network: shape of the networks.
+        training: how they are trained.
+        seeds: networks per condition.
+        q_max_per_angstrom: band over which ε and σ count information [1/Å].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    specimens: SpecimenRecipe
+    exit_waves: ExitWaveConfig = ExitWaveConfig()
+    conditions: ConditionGrid
+    split: Split = Split()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    seeds: int = Field(default=1, ge=1, le=1000, strict=True)
+    q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
+    _conditions: list[ImagingCondition] = PrivateAttr(default=[])
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or name == "exit_waves":
+            raise ValueError(f"{name!r} cannot name a folder; use up to 64 letters, digits, - _ . (and not exit_waves)")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        self._conditions = self.conditions.conditions()
+        for condition in self._conditions:
+            if condition.energy_ev != self.exit_waves.energy_ev:
+                raise ValueError(
+                    f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {self.exit_waves.energy_ev:g}; exit waves belong to one energy, make them equal"
+                )
+            finest = 1 / (2 * condition.pixel_size_angstrom)
+            if finest < self.q_max_per_angstrom:
+                raise ValueError(
+                    f"pixel_size_angstrom {condition.pixel_size_angstrom:g} is too coarse for the band: it records up to {finest:.4g} 1/Å and q_max_per_angstrom is "
+                    f"{self.q_max_per_angstrom:g}; use pixels of at most {1 / (2 * self.q_max_per_angstrom):.4g} Å or a smaller q_max_per_angstrom"
+                )
+            grid = image_grid(
+                self.specimens.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom
+            )
+            check_aperture(condition, grid)
+            if grid.pixels % self.network.divisor or grid.pixels == self.network.divisor:
+                raise ValueError(
+                    f"an image of {grid.pixels} pixels cannot be halved {len(self.network.widths) - 1} times after a stem of {self.network.stem}; "
+                    f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
+                )
+        return self
+
+    def all_conditions(self) -> list[ImagingCondition]:
+        """Return the conditions in the order of the tables."""
+        return self._conditions
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but may surprise, a line each."""
+        band, field = self.exit_waves.band_per_angstrom, self.specimens.field_angstrom
+        grids = {c.pixel_size_angstrom: image_grid(field, band, c.pixel_size_angstrom) for c in self._conditions}
+        said = {band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions}
+        said |= {doubt for c in self._conditions for doubt in c.doubts()}
+        return sorted(line for line in said if line is not None)
+
+    @property
+    def id(self) -> str:
+        """The hash of what decides the result; the name does not."""
+        return content_id(self.model_dump(mode="json", exclude={"name"}))
+
+
+def load_study(path: Path) -> Study:
+    """Read a study; `specimens` may be a mapping or the path of a recipe file beside the study.
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+    """
+    content, lines = configuration.read_yaml(path)
+    if isinstance(content, dict):
+        content = dict(content)
+        content.setdefault("name", path.stem)
+        if isinstance(content.get("specimens"), str):
+            recipe = path.parent / content["specimens"]
+            if not recipe.is_file():
+                raise BadInputError(
+                    f"{path}:{lines.get(('specimens',), 1)}: recipe {content['specimens']!r} not found beside the study; correct the path"
+                )
+            content["specimens"] = configuration.load(SpecimenRecipe, recipe).model_dump(mode="json")
+    return configuration.validate(Study, content, path, lines)
+
+
+def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
+    """Return a study and its folder, given either its YAML file or its folder.
+
+    Args:
+        target: a YAML file, or a study folder.
+        out: the folder to use with a YAML file; runs/<name> if None.
+
+    Raises:
+        BadInputError: if the target is neither, or the folder holds another study.
+    """
+    if target.is_dir():
+        if out is not None:
+            raise BadInputError(
+                f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
+            )
+        held = StudyPaths(target).study
+        if not held.is_file():
+            raise BadInputError(
+                f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
+            )
+        return load_study(held), target
+    if not target.exists():
+        raise BadInputError(
+            f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
+        )
+    study = load_study(target)
+    folder = Path("runs") / study.name if out is None else out
+    check_folder(study, folder)
+    return study, folder
+
+
+def check_folder(study: Study, folder: Path) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        BadInputError: if the folder is not empty and does not hold this very study.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
+    held = StudyPaths(folder).study
+    if held.is_file():
+        other = load_study(held)
+        if other.id != study.id:
+            raise BadInputError(
+                f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}); choose another folder with --out, or delete this one"
+            )
+    elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
+
+
+def condition_row(condition: ImagingCondition, label: str) -> dict[str, Any]:
+    """Return a condition as a flat row of the conditions table."""
+    content = condition.to_dict()
+    aberrations = content.pop("aberrations")
+    return {
+        "condition": condition.id,
+        "label": label,
+        "defocus_angstrom": condition.defocus_angstrom,
+        **content,
+        **{symbol: float(aberrations.get(symbol, 0.0)) for symbol in [*ABERRATIONS, *ANGLES.values()]},
+    }

@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from passband.conditions import ImagingCondition
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def twisted() -> ImagingCondition:
+    """A condition with every aberration, both envelopes and no symmetry."""
+    return ImagingCondition(
+        energy_ev=200e3,
+        aberrations={
+            "C10": -70.0, "C12": 40.0, "phi12": 0.4, "C21": 700.0, "phi21": -1.1, "C23": 500.0, "phi23": 2.0,
+            "C30": 3e4, "C32": 2e4, "phi32": 0.9, "C34": 1e4, "phi34": -0.3, "C41": 3e5, "phi41": 1.0, "C43": 2e5, "phi43": 0.2,
+            "C45": 2e5, "phi45": 0.7, "C50": 4e6, "C52": 3e6, "phi52": -0.8, "C54": 2e6, "phi54": 0.5, "C56": 1e6, "phi56": 0.1,
+        },
+        focal_spread_angstrom=25.0,
+        convergence_mrad=0.2,
+    )  # fmt: skip

@@ -1,0 +1,275 @@
+"""A whole small study through the command line, and what is left of it when it is killed."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from markupsafe import escape
+
+from passband.study import load_study
+
+STUDY = """
+name: small
+specimens:
+  seed: 3
+  field_angstrom: 25.6
+  particles: {count: [1, 1], diameter_angstrom: [12.0, 16.0]}
+  substrate: {thickness_angstrom: [5.0, 8.0]}
+exit_waves: {phonon_configurations: 1}
+conditions:
+  base: {energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500}
+  vary: {defocus_angstrom: [-150, -75, 0, 75, 150]}
+split: {train: 24, validation: 4, test: 6}
+network: {widths: [4, 8, 16], stem: 2}
+training: {epochs: 8, batch_size: 4}
+seeds: 2
+"""
+TABLES = ("scores", "conditions", "shift", "training", "counts")
+
+
+def passband(*words, cwd, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "passband.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(STUDY)
+    done = passband("study", "run", "small.yaml", "--workers", 2, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout), done.stderr
+
+
+def tables(folder):
+    return {name: pl.read_parquet(folder / "runs" / "small" / f"{name}.parquet") for name in TABLES}
+
+
+def test_tables_have_the_promised_columns_and_rows(finished):
+    folder = finished[0]
+    result = tables(folder)
+    scores, shift = result["scores"], result["shift"]
+    assert scores.columns == [
+        "train_condition",
+        "test_condition",
+        "seed",
+        "loss",
+        "dice",
+        "tp",
+        "fp",
+        "fn",
+        "tn",
+        "n_images",
+    ]
+    assert len(scores) == 5 * 5 * 2
+    assert set(scores["seed"]) == {0, 1}
+    assert (scores["n_images"] == 6).all()
+    assert (scores["tp"] + scores["fp"] + scores["fn"] + scores["tn"] == 6 * 64 * 64).all()
+    assert {
+        "train_condition",
+        "test_condition",
+        "epsilon_train",
+        "epsilon_test",
+        "delta_epsilon",
+        "sigma",
+        "sigma_reverse",
+    } <= set(shift.columns)
+    assert len(shift) == 25
+    assert (
+        set(scores["train_condition"])
+        == set(result["conditions"]["condition"])
+        == {c.id for c in load_study(folder / "small.yaml").all_conditions()}
+    )
+    # The truth of a test image does not depend on who is asked.
+    truth = result["counts"].select("test_condition", "specimen", p=pl.col("tp") + pl.col("fn")).unique()
+    assert len(truth) == 5 * 6
+
+
+def test_networks_learn_their_own_condition(finished):
+    scores = tables(finished[0])["scores"]
+    own = scores.filter(pl.col("train_condition") == pl.col("test_condition"))
+    training = tables(finished[0])["training"]
+    first, last = (training.filter(pl.col("epoch") == e)["train_loss"].mean() for e in (1, 8))
+    assert last < 0.8 * first
+    assert own["dice"].median() > 0.5
+
+
+def test_analysis_has_every_fit(finished):
+    analysis = json.loads((finished[0] / "runs/small/analysis.json").read_text())
+    names = {(f["predictor"], f["pairs"]) for f in analysis["fits"]}
+    assert {
+        (p, s)
+        for p in ("σ and Δε, linear", "σ and Δε, smooth", "|Δdefocus|, linear")
+        for s in ("all", "without_zero_defocus")
+    } <= names
+    assert all(f["r2_in_sample"] is not None and f["r2_held_out"] is not None for f in analysis["fits"])
+    assert analysis["findings"]["sentences"]
+    assert sum(analysis["provenance"]["core_seconds"].values()) > 0
+
+
+def test_report_is_one_offline_file(finished):
+    folder = finished[0] / "runs/small"
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/") == 8
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+    for name in (
+        "matrix_loss",
+        "matrix_dice",
+        "loss_over_shift",
+        "ctf_curves",
+        "epsilon_over_defocus",
+        "training",
+        "predicted_loss",
+    ):
+        assert (folder / "figures" / f"{name}.svg").stat().st_size > 1000
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
+    assert "phonon_configurations: 1" in page
+    for sentence in json.loads((folder / "analysis.json").read_text())["findings"]["sentences"]:
+        assert str(escape(sentence)) in page
+
+
+def test_progress_goes_to_stderr_in_plain_lines(finished):
+    assert "exit waves: 34 of 34" in finished[2]
+    assert "networks: 10 of 10" in finished[2]
+    assert "\x1b" not in finished[2]
+
+
+def test_status_and_report_of_a_finished_study(finished):
+    folder = finished[0]
+    status = passband("study", "status", "small.yaml", "--json", cwd=folder)
+    assert status.returncode == 0
+    assert json.loads(status.stdout)["finished"] is True
+    before = tables(folder)
+    (folder / "runs/small/scores.parquet").unlink()
+    again = passband("study", "report", "runs/small", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert all(before[name].equals(table) for name, table in tables(folder).items())
+
+
+def test_running_again_does_no_work_twice(finished):
+    folder = finished[0]
+    cells = {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")}
+    again = passband("study", "run", "runs/small", cwd=folder)
+    assert again.returncode == 0
+    assert "networks: 10 of 10 were finished before" in again.stderr
+    assert {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")} == cells
+
+
+def test_results_do_not_depend_on_the_number_of_workers(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(STUDY)
+    done = passband("study", "run", "small.yaml", "--workers", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = tables(finished[0])
+    assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
+
+
+def test_damage_is_found_and_mended(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    expected = tables(folder)
+    weights = next((folder / "runs/small/cells").glob("train-*")) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    next((folder / "runs/exit_waves").rglob("coefficients/c/7/0/0")).unlink()
+    status = passband("study", "status", "runs/small", "--json", cwd=folder)
+    assert status.returncode == 1
+    assert json.loads(status.stdout)["cells"]["waves"] == {"done": 33, "total": 34}
+    report = passband("study", "report", "runs/small", cwd=folder)
+    assert report.returncode == 2 and "1 waves, 1 train missing" in report.stderr and report.stderr.count("\n") == 1
+    done = passband("study", "run", "runs/small", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert all(expected[name].equals(table) for name, table in tables(folder).items())
+
+
+def test_another_study_in_the_folder_is_refused(finished):
+    folder = finished[0]
+    (folder / "other.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 1"))
+    refused = passband("study", "run", "other.yaml", cwd=folder)
+    assert refused.returncode == 2
+    assert "holds study 'small'" in refused.stderr and "--out" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_two_runs_in_one_folder(finished):
+    import fcntl
+
+    with (finished[0] / "runs/small/.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = passband("study", "run", "small.yaml", cwd=finished[0])
+    assert refused.returncode == 2 and "another run is working in this folder" in refused.stderr
+
+
+def traces(folder):
+    return len(list(folder.rglob("cells/[a-z]*/done.json"))) + len(list(folder.rglob("manifest/*.json")))
+
+
+def test_killed_at_ten_random_moments(finished, tmp_path):
+    """kill −9 of the whole process group: twice while it starts, six times at work, twice while it makes the report."""
+    (tmp_path / "small.yaml").write_text(STUDY)
+    words = [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"]
+    moments = random.Random(5)
+    everything = 34 + 10 + 5 + 10
+    caught = []
+    for moment in ["start"] * 2 + ["work"] * 6 + ["report"] * 2:
+        before = traces(tmp_path)
+        run = subprocess.Popen(
+            words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        if moment == "start":
+            time.sleep(moments.uniform(0.5, 5))
+        else:
+            # The clock runs from the first trace of work in this run, or from the last cell.
+            wanted = before + 1 if moment == "work" else everything
+            while run.poll() is None and traces(tmp_path) < wanted:
+                time.sleep(0.02)
+            time.sleep(moments.uniform(0, 0.8 if moment == "work" else 4))
+        caught.append(run.poll() is None)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert sum(caught) >= 7
+    status = passband("study", "status", "small.yaml", "--json", cwd=tmp_path)
+    assert status.returncode in (0, 1), status.stderr
+    done = passband("study", "run", "small.yaml", "--workers", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = tables(finished[0])
+    assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
+    assert not [p for p in (tmp_path / "runs").rglob(".*") if p.name != ".lock"]
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "small.yaml").write_text(STUDY)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not list(tmp_path.rglob("manifest/*.json")):
+        assert run.poll() is None
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _group_alive(run.pid):
+        time.sleep(0.2)
+    assert not _group_alive(run.pid)
+
+
+def _group_alive(group):
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False
