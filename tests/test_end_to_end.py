@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -208,32 +209,52 @@ def test_two_runs_in_one_folder(finished):
 
 
 def traces(folder):
-    return len(list(folder.rglob("cells/[a-z]*/done.json"))) + len(list(folder.rglob("manifest/*.json")))
+    """Finished units; os.walk passes over temporary folders that are renamed while it looks."""
+    found = 0
+    for place, _, files in os.walk(folder):
+        if Path(place).parent.name == "cells" and not Path(place).name.startswith("."):
+            found += "done.json" in files
+        elif Path(place).name == "manifest":
+            found += sum(name.endswith(".json") for name in files)
+    return found
+
+
+@contextmanager
+def started(folder):
+    """A run of the small study in its own process group, killed at the end whatever happens."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield run
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def test_killed_at_ten_random_moments(finished, tmp_path):
     """kill −9 of the whole process group: twice while it starts, six times at work, twice while it makes the report."""
     (tmp_path / "small.yaml").write_text(STUDY)
-    words = [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"]
     moments = random.Random(5)
     everything = 34 + 10 + 5 + 10
     caught = []
     for moment in ["start"] * 2 + ["work"] * 6 + ["report"] * 2:
         before = traces(tmp_path)
-        run = subprocess.Popen(
-            words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        if moment == "start":
-            time.sleep(moments.uniform(0.5, 5))
-        else:
-            # The clock runs from the first trace of work in this run, or from the last cell.
-            wanted = before + 1 if moment == "work" else everything
-            while run.poll() is None and traces(tmp_path) < wanted:
-                time.sleep(0.02)
-            time.sleep(moments.uniform(0, 0.8 if moment == "work" else 4))
-        caught.append(run.poll() is None)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        with started(tmp_path) as run:
+            if moment == "start":
+                time.sleep(moments.uniform(0.5, 5))
+            else:
+                # The clock runs from the first trace of work in this run, or from the last cell.
+                wanted = before + 1 if moment == "work" else everything
+                while run.poll() is None and traces(tmp_path) < wanted:
+                    time.sleep(0.02)
+                time.sleep(moments.uniform(0, 0.8 if moment == "work" else 4))
+            caught.append(run.poll() is None)
     assert sum(caught) >= 7
     status = passband("study", "status", "small.yaml", "--json", cwd=tmp_path)
     assert status.returncode in (0, 1), status.stderr
@@ -246,22 +267,16 @@ def test_killed_at_ten_random_moments(finished, tmp_path):
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     (tmp_path / "small.yaml").write_text(STUDY)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while not list(tmp_path.rglob("manifest/*.json")):
-        assert run.poll() is None
-        time.sleep(0.05)
-    run.kill()
-    run.wait()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and _group_alive(run.pid):
-        time.sleep(0.2)
-    assert not _group_alive(run.pid)
+    with started(tmp_path) as run:
+        while not traces(tmp_path):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.kill()
+        run.wait()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and _group_alive(run.pid):
+            time.sleep(0.2)
+        assert not _group_alive(run.pid)
 
 
 def _group_alive(group):
