@@ -32,7 +32,7 @@ def test_name_and_conditions(tmp_path):
     study = load_study(write(tmp_path, BASE))
     assert study.name == "small"
     assert [c.defocus_angstrom for c in study.all_conditions()] == [-100, 0, 100]
-    assert [study.conditions.label(c) for c in study.all_conditions()] == [
+    assert list(study.labels().values()) == [
         "defocus -100 Å",
         "defocus 0 Å",
         "defocus +100 Å",
@@ -53,7 +53,7 @@ def test_the_grid_is_all_combinations(tmp_path):
         (30, 50, 50),
         (30, 500, 50),
     ]
-    assert study.conditions.label(study.all_conditions()[3]) == "C12 30 Å, phi12 0.5 rad, dose 500 e/Å²"
+    assert list(study.labels().values())[3] == "C12 30 Å, phi12 0.5 rad, dose 500 e/Å²"
 
 
 def test_id_is_the_science_not_the_name(tmp_path):

@@ -4,10 +4,19 @@ Units are Å, rad, mrad, eV and e/Å²; defocus = −C10, positive = underfocus.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from passband.detectors import Detector
 from passband.seeds import content_id
 
 #: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
@@ -61,6 +70,12 @@ class ImagingCondition(BaseModel):
         aperture_mrad: semi-angle of the objective aperture [mrad]; None is no aperture.
         pixel_size_angstrom: camera pixel in the specimen plane [Å].
         dose_per_angstrom2: electrons per Å²; None is an image without shot noise.
+        vibration_angstrom: standard deviation per axis of the specimen's vibration during the exposure [Å].
+        drift_angstrom: length of the straight path along which the specimen moves during the exposure [Å].
+        drift_angle_rad: direction of that path [rad].
+        coherence: quasi (envelopes on the wave) or quadrature (the image averaged over focus and tilt).
+        quadrature_nodes: Gauss–Hermite nodes over the focus and along each axis of the tilt.
+        detector: the camera.
 
     Raises:
         pydantic.ValidationError: on unknown names, values out of range or two values for one coefficient.
@@ -75,6 +90,12 @@ class ImagingCondition(BaseModel):
     aperture_mrad: float | None = Field(default=None, gt=0, le=1000, strict=True)
     pixel_size_angstrom: float = Field(default=0.4, gt=0, le=100, strict=True)
     dose_per_angstrom2: float | None = Field(default=None, gt=0, le=1e9, strict=True)
+    vibration_angstrom: float = Field(default=0.0, ge=0, le=100, strict=True)
+    drift_angstrom: float = Field(default=0.0, ge=0, le=1000, strict=True)
+    drift_angle_rad: float = Field(default=0.0, ge=-2 * math.pi, le=2 * math.pi, strict=True)
+    coherence: Literal["quasi", "quadrature"] = "quasi"
+    quadrature_nodes: int = Field(default=7, ge=2, le=65, strict=True)
+    detector: Detector = Detector()
 
     @model_validator(mode="before")
     @classmethod
@@ -169,12 +190,30 @@ class ImagingCondition(BaseModel):
     @property
     def is_round(self) -> bool:
         """True if the transfer does not depend on direction, so images commute with turns and flips."""
-        return not any(symbol in self.aberrations for symbol in ANGLES)
+        return self.drift_angstrom == 0 and not any(symbol in self.aberrations for symbol in ANGLES)
 
     @property
     def id(self) -> str:
         """Stable id: the hash of the values, never of names or places."""
-        return content_id(self.model_dump(mode="json"))
+        return content_id(self.to_dict())
+
+    def varied(self, values: dict[str, float]) -> "ImagingCondition":
+        """Return this condition with some values put in.
+
+        Args:
+            values: by field of a condition file, symbol, angle or alias; several defocus or aberration values combine.
+
+        Raises:
+            pydantic.ValidationError: if the result is not valid.
+        """
+        content = self.to_dict()
+        for name, value in values.items():
+            symbol, value = canonical(name, value)
+            if symbol in ABERRATIONS or symbol in ANGLES.values():
+                content["aberrations"] = {**content["aberrations"], symbol: value}
+            else:
+                content[symbol] = value
+        return ImagingCondition(**content)
 
     def __hash__(self) -> int:
         """Hash by identity of content."""
@@ -183,3 +222,19 @@ class ImagingCondition(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a condition file; `ImagingCondition(**d)` reads it back."""
         return self.model_dump(mode="json")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what few conditions have where it is absent, so that ids stay when passband learns more."""
+        content: dict[str, Any] = write(self)
+        rare = {name for name in _RARE if getattr(self, name) == _RARE[name]}
+        rare |= {"quadrature_nodes"} if self.coherence == "quasi" else set()
+        rare |= {"drift_angle_rad"} if self.drift_angstrom == 0 else set()
+        return {name: value for name, value in content.items() if name not in rare}
+
+
+_RARE = {
+    name: field.default
+    for name, field in ImagingCondition.model_fields.items()
+    if name.startswith(("vibration", "drift", "coherence", "quadrature", "detector"))
+}

@@ -174,12 +174,14 @@ def gather(plan: Plan) -> None:
 def _tables(plan: Plan) -> dict[str, pl.DataFrame]:
     study = plan.study
     conditions = study.all_conditions()
-    statistics = [cell.statistics() for cell in plan.cells("images")]
-    log_spectra = np.array([s["log_spectrum"] for s in statistics])
+    labels = study.labels()
+    images = plan.cells("images")
+    statistics = [cell.statistics() for cell in images]
+    log_spectra = np.log(np.array([cell.spectra().mean(0) for cell in images]).clip(1e-12))
     shift = analysis.shift_table(conditions, study.q_max_per_angstrom, log_spectra)
     epsilon = shift.filter(pl.col("train_condition") == pl.col("test_condition"))["epsilon_train"]
     rows = [
-        condition_row(c, study.conditions.label(c))
+        condition_row(c, labels[c.id])
         | {"epsilon": e, "image_mean": s["image_mean"], "image_contrast": s["image_contrast"]}
         for c, e, s in zip(conditions, epsilon, statistics, strict=True)
     ]

@@ -21,7 +21,7 @@ from passband.evaluation import count_pixels, predict
 from passband.executor import Progress
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid, normalize
-from passband.imaging.statistics import radial_log_spectrum
+from passband.imaging.statistics import radial_power
 from passband.multislice.config import ExitWaveConfig
 from passband.networks import ImageSource, UNet, train
 from passband.seeds import content_id, seed_from
@@ -37,15 +37,16 @@ WAVE_BLOCK = 4
 # Bytes of test images that a worker keeps, so that they are made once and not for every network.
 _TEST_IMAGES_KEPT = 256_000_000
 # Files of a cell.
-_TABLE, _STATISTICS, _SAMPLES, _WEIGHTS, _CARD = (
+_TABLE, _STATISTICS, _SPECTRA, _SAMPLES, _WEIGHTS, _CARD = (
     "table.parquet",
     "statistics.json",
+    "spectra.npy",
     "samples.npz",
     "weights.safetensors",
     "card.json",
 )
 # Raised when a stage's code changes its results, so that old cells are not taken for new ones.
-_REVISION = {"train": 1, "images": 1, "evaluate": 1}
+_REVISION = {"train": 1, "images": 2, "evaluate": 1}
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Cell:
         """Return the finished cell's image statistics (images)."""
         result: dict[str, Any] = json.loads((self.folder / _STATISTICS).read_text(encoding="utf-8"))
         return result
+
+    def spectra(self) -> np.ndarray:
+        """Return the radial power spectrum of each test image (images), shape [N, bins]."""
+        return np.load(self.folder / _SPECTRA)
 
     def samples(self) -> dict[str, np.ndarray]:
         """Return the first test specimen's `image` and `truth` (images), or its prediction by test condition (evaluate)."""
@@ -205,7 +210,7 @@ def _train(cell: Cell, folder: Path, progress: Progress) -> None:
             on_epoch=lambda epoch: progress(1 / study.training.epochs),
         )
     except FloatingPointError as error:
-        raise BadInputError(f"training under {study.conditions.label(cell.imaging)}: {error}") from None
+        raise BadInputError(f"training under {study.labels()[cell.imaging.id]}: {error}") from None
     (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     card = cell.content | {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -223,8 +228,8 @@ def _images(cell: Cell, folder: Path, progress: Progress) -> None:
     statistics = {
         "image_mean": means.mean().item(),
         "image_contrast": (deviations / means).mean().item(),
-        "log_spectrum": radial_log_spectrum(normalize(counts)).tolist(),
     }
+    np.save(folder / _SPECTRA, radial_power(normalize(counts)).numpy())
     (folder / _STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
     arrays: dict[str, Any] = {
         "image": normalize(counts[0]).numpy().astype(np.float16),

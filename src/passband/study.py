@@ -1,15 +1,14 @@
 """A study: which specimens, conditions, networks and seeds, and the cells of work that follow from them."""
 
-import itertools
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from passband import configuration
-from passband.conditions import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.distributions import ConditionSet
 from passband.errors import BadInputError
 from passband.imaging import band_warning, check_aperture, image_grid
 from passband.multislice.config import ExitWaveConfig
@@ -19,18 +18,6 @@ from passband.shift import Q_MAX
 from passband.specimen.recipes import SpecimenRecipe
 from passband.store.paths import StudyPaths
 
-_MOST_CONDITIONS = 2000
-_UNITS = {"angstrom": "Å", "mrad": "mrad", "ev": "eV", "per_angstrom2": "e/Å²"}
-_SHORT = {
-    "defocus_angstrom": "defocus",
-    "focal_spread_angstrom": "focal spread",
-    "convergence_mrad": "convergence",
-    "aperture_mrad": "aperture",
-    "pixel_size_angstrom": "pixel",
-    "dose_per_angstrom2": "dose",
-    "energy_ev": "energy",
-}
-Values = Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=1, max_length=10_000)]
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -47,90 +34,6 @@ class Split(BaseModel):
     def total(self) -> int:
         """Number of specimens."""
         return self.train + self.validation + self.test
-
-
-class ConditionGrid(BaseModel):
-    """All combinations of some values, on top of a base condition.
-
-    Attributes:
-        base: the condition that the values are put into.
-        vary: values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base: ImagingCondition
-    vary: dict[str, Values] = Field(min_length=1)
-
-    @field_validator("vary")
-    @classmethod
-    def _known_names(cls, vary: dict[str, list[float]]) -> dict[str, list[float]]:
-        known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
-        for name, values in vary.items():
-            if name not in known:
-                raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
-            same = [other for other in vary if canonical(other, 0.0)[0] == canonical(name, 0.0)[0]]
-            if len(same) > 1:
-                raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
-        count = math.prod(len(values) for values in vary.values())
-        if not 2 <= count <= _MOST_CONDITIONS:
-            raise ValueError(
-                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so list "
-                f"{'another value' if count < 2 else 'fewer values'}"
-            )
-        return vary
-
-    @model_validator(mode="after")
-    def _valid_conditions(self) -> "ConditionGrid":
-        try:
-            conditions = self.conditions()
-        except ValidationError as error:
-            raise ValueError(
-                f"a varied condition is not valid: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-            ) from None
-        if len({c.id for c in conditions}) < len(conditions):
-            raise ValueError(
-                "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
-            )
-        return self
-
-    def conditions(self) -> list[ImagingCondition]:
-        """Return all combinations, the last name varying fastest."""
-        return [
-            self._put(dict(zip(self.vary, values, strict=True))) for values in itertools.product(*self.vary.values())
-        ]
-
-    def label(self, condition: ImagingCondition) -> str:
-        """Return what sets a condition apart, for axes and tables."""
-        flat = {
-            **condition.to_dict(),
-            **condition.aberrations,
-            "defocus": condition.defocus_angstrom,
-            "defocus_angstrom": condition.defocus_angstrom,
-        }
-        parts = []
-        for name in self.vary:
-            symbol = ALIASES.get(name, name)
-            value = flat.get(symbol, 0.0)
-            unit = next(
-                (u for end, u in _UNITS.items() if name.endswith(end)),
-                "rad" if "phi" in symbol else "Å",
-            )
-            sign = "+" if name.startswith("defocus") and value > 0 else ""
-            parts.append(f"{_SHORT.get(name, name)} {sign}{value:.12g} {unit}")
-        return ", ".join(parts)
-
-    def _put(self, values: dict[str, float]) -> ImagingCondition:
-        content = self.base.to_dict()
-        for name, value in values.items():
-            symbol, value = canonical(name, value)
-            if symbol in _SHORT:
-                content[symbol] = value
-            else:
-                content["aberrations"] = {**content["aberrations"], symbol: value}
-        return ImagingCondition(**content)
 
 
 class Study(BaseModel):
@@ -153,7 +56,7 @@ class Study(BaseModel):
     name: str
     specimens: SpecimenRecipe
     exit_waves: ExitWaveConfig = ExitWaveConfig()
-    conditions: ConditionGrid
+    conditions: ConditionSet
     split: Split = Split()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
@@ -196,6 +99,10 @@ class Study(BaseModel):
     def all_conditions(self) -> list[ImagingCondition]:
         """Return the conditions in the order of the tables."""
         return self._conditions
+
+    def labels(self) -> dict[str, str]:
+        """Return what sets each condition apart, by its id."""
+        return {c.id: label for c, label in zip(self._conditions, self.conditions.labels(), strict=True)}
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from passband import analysis, configuration
+from passband.distributions import ConditionGrid
 from passband.report import (
     ctf_curves,
     epsilon_by_condition,
@@ -115,9 +116,10 @@ def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
         if len(conditions) <= 16:
             made.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
         style.save(made, folder, "ctf_curves")
-    name = "epsilon_over_defocus" if conditions["defocus_angstrom"].n_unique() > 1 else "epsilon_by_condition"
+    swept = isinstance(study.conditions, ConditionGrid) and conditions["defocus_angstrom"].n_unique() > 1
+    name = "epsilon_over_defocus" if swept else "epsilon_by_condition"
     with style.figure(6.4, 3.6) as made:
-        if name == "epsilon_over_defocus":
+        if swept and isinstance(study.conditions, ConditionGrid):
             reach = max(300.0, 1.2 * float(conditions["defocus_angstrom"].abs().max()))
             sweep = analysis.epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
             epsilon_over_defocus.draw(sweep, made.subplots(), conditions)
@@ -129,7 +131,7 @@ def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
 
 def _sheet(plan: Plan, pairs: pl.DataFrame, folder: Path) -> None:
     conditions = plan.study.all_conditions()
-    labels = {c.id: plan.study.conditions.label(c) for c in conditions}
+    labels = plan.study.labels()
     shown = np.unique(np.linspace(0, len(conditions) - 1, min(_SHEET_COLUMNS, len(conditions))).round().astype(int))
     predictions = {cell.condition: cell.samples() for cell in plan.cells("evaluate") if cell.seed == 0}
     images = {cell.condition: cell.samples() for cell in plan.cells("images")}

@@ -1,0 +1,59 @@
+"""Cameras: what the recording does to the expected intensity and to its noise.
+
+Frequencies are fractions of the Nyquist frequency of the camera's physical pixels.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Curve = list[Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2)]]
+
+
+class Detector(BaseModel):
+    """A camera; the default is ideal.
+
+    Attributes:
+        mtf: modulation transfer: a number is a Gaussian with that value at Nyquist; a list of [fraction of Nyquist,
+            value] is a measured curve, interpolated linearly; None is 1 everywhere.
+        dqe: detective quantum efficiency: a number is the share of electrons that are counted, with white noise; a list
+            of [fraction of Nyquist, value] is a measured curve, whose value at 0 is that share; None counts all, with white
+            noise, so that DQE = MTF².
+        binning: physical pixels along a side of one pixel of the image.
+
+    Raises:
+        pydantic.ValidationError: on values outside (0, 1] or curves that do not rise from 0 to Nyquist.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    mtf: float | Curve | None = None
+    dqe: float | Curve | None = None
+    binning: int = Field(default=1, ge=1, le=16, strict=True)
+
+    @field_validator("mtf", "dqe", mode="before")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        if isinstance(value, bool) or isinstance(value, str):
+            raise ValueError(f"{value!r} is neither a number nor a list of [fraction of Nyquist, value]")
+        if isinstance(value, int | float) and not 0 < value <= 1:
+            raise ValueError(f"{value:g} is outside 0 to 1; give the value at Nyquist (mtf) or the share counted (dqe)")
+        return value
+
+    @field_validator("mtf", "dqe")
+    @classmethod
+    def _a_curve(cls, value: float | Curve | None) -> float | Curve | None:
+        if not isinstance(value, list):
+            return value
+        places = [point[0] for point in value]
+        if len(value) < 2 or places[0] != 0 or places[-1] < 1 or sorted(set(places)) != places:
+            raise ValueError(
+                "a curve is a list of [fraction of Nyquist, value] that rises from 0 to at least 1, such as [[0, 1], [0.5, 0.7], [1, 0.3]]"
+            )
+        if not all(0 < point[1] <= 1.5 for point in value):
+            raise ValueError("a curve's values lie above 0 and up to 1 (1.5 for a sharpened MTF)")
+        return value
+
+    def __hash__(self) -> int:
+        """Hash by content."""
+        return hash(self.model_dump_json())
