@@ -1,16 +1,18 @@
 """Optics: aberration phase, coherence envelopes, wave transfer t(q) and intensity transfer T(q)."""
 
 from passband.optics.aberrations import aberration_gradient, aberration_phase
-from passband.optics.envelopes import aperture, spatial_envelope, temporal_envelope
+from passband.optics.envelopes import aperture, motion_envelope, spatial_envelope, temporal_envelope
 from passband.optics.parameters import Parameters, stack
-from passband.optics.transfer import intensity_transfer, wave_transfer
+from passband.optics.transfer import amplitude_transfer, intensity_transfer, wave_transfer
 
 __all__ = [
     "Parameters",
     "aberration_gradient",
     "aberration_phase",
+    "amplitude_transfer",
     "aperture",
     "intensity_transfer",
+    "motion_envelope",
     "spatial_envelope",
     "stack",
     "temporal_envelope",

@@ -2,11 +2,12 @@
 
 χ(q, φ) = (2π/λ) Σ_nm 1/(n+1) (λ|q|)^(n+1) C_nm cos(m (φ − φ_nm)), Krivanek et al., Ultramicroscopy 78 (1999) 1.
 
-Written with ω = λ (qx + i qy): |ω|^(n+1) cos(m(φ − φ_nm)) = Re[exp(−i m φ_nm) ω^m] |ω|^2b, b = (n + 1 − m) / 2.
+Every term is a number that depends on the condition times a polynomial in q: with u = qx + i qy,
+|u|^(n+1) cos(m(φ − φ_nm)) = Re[exp(−i m φ_nm) u^m] |u|^2b, b = (n + 1 − m) / 2. The polynomials are made once and
+all conditions follow from one matrix product.
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -23,12 +24,15 @@ def aberration_phase(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
         qx: spatial frequency along x [1/Å], any shape q.
         qy: spatial frequency along y [1/Å], the same shape.
     """
-    omega = _angle(parameters, qx, qy)
-    square = omega.real**2 + omega.imag**2
-    chi = torch.zeros_like(square)
-    for c, m, b in _terms(parameters, qx.ndim):
-        chi = chi + (c * _power(omega, m)).real * _power(square, b)
-    return chi * _column(2 * math.pi / parameters.wavelength, qx.ndim)
+    weights, polynomials = _weights(parameters), []
+    powers = _Powers(qx, qy)
+    for symbol in parameters.coefficients:
+        n, m = ABERRATIONS[symbol]
+        real, imaginary = powers.monomial(m, (n + 1 - m) // 2)
+        polynomials += [real] if m == 0 else [real, imaginary]
+    if not polynomials:
+        return qx.new_zeros((len(parameters.energy_ev), *qx.shape))
+    return (weights @ torch.stack(polynomials).flatten(1)).reshape(-1, *qx.shape)
 
 
 def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
@@ -39,40 +43,60 @@ def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tenso
         qx: spatial frequency along x [1/Å], any shape q.
         qy: spatial frequency along y [1/Å], the same shape.
     """
-    omega = _angle(parameters, qx, qy)
-    square = omega.real**2 + omega.imag**2
-    gradient = torch.zeros_like(omega)
-    for c, m, b in _terms(parameters, qx.ndim):
-        # ∂x + i∂y = 2 ∂/∂ω̄ of Re[c ω^(m+b) ω̄^b].
+    weights = _weights(parameters)
+    along_x: list[Tensor] = []
+    along_y: list[Tensor] = []
+    powers = _Powers(qx, qy)
+    for symbol in parameters.coefficients:
+        n, m = ABERRATIONS[symbol]
+        b = (n + 1 - m) // 2
+        # d(u^m |u|^2b) = m u^(m−1) |u|^2b du + u^m b |u|^2(b−1) d|u|².
+        steps = [0 * qx] * 4
         if m > 0:
-            gradient = gradient + (m + b) * c.conj() * _power(omega.conj(), m - 1) * _power(square, b)
-            if b > 0:
-                gradient = gradient + b * c * _power(omega, m + 1) * _power(square, b - 1)
-        else:
-            gradient = gradient + 2 * b * c * omega * _power(square, b - 1)
-    return 2 * math.pi * gradient
+            real, imaginary = powers.monomial(m - 1, b)
+            steps = [m * real, m * imaginary, -m * imaginary, m * real]
+        if b > 0:
+            real, imaginary = powers.monomial(m, b - 1)
+            ring = [2 * b * qx * real, 2 * b * qx * imaginary, 2 * b * qy * real, 2 * b * qy * imaginary]
+            steps = [a + c for a, c in zip(steps, ring, strict=True)]
+        along_x += steps[:1] if m == 0 else steps[:2]
+        along_y += steps[2:3] if m == 0 else steps[2:]
+    if not along_x:
+        zero = qx.new_zeros((len(parameters.energy_ev), *qx.shape))
+        return torch.complex(zero, zero)
+    parts = [(weights @ torch.stack(p).flatten(1)).reshape(-1, *qx.shape) for p in (along_x, along_y)]
+    return torch.complex(*parts)
 
 
-def _column(values: Tensor, q_dims: int) -> Tensor:
-    return values.reshape(-1, *[1] * q_dims)
+class _Powers:
+    """u^m |u|^2b on a grid, each power made once."""
+
+    def __init__(self, qx: Tensor, qy: Tensor):
+        self._u = qx, qy
+        self._power: list[tuple[Tensor, Tensor]] = [(torch.ones_like(qx), torch.zeros_like(qx))]
+        self._square = [torch.ones_like(qx)]
+
+    def monomial(self, m: int, b: int) -> tuple[Tensor, Tensor]:
+        """Return real and imaginary part."""
+        x, y = self._u
+        while len(self._power) <= m:
+            real, imaginary = self._power[-1]
+            self._power.append((real * x - imaginary * y, real * y + imaginary * x))
+        while len(self._square) <= b:
+            self._square.append(self._square[-1] * (x * x + y * y))
+        real, imaginary = self._power[m]
+        return real * self._square[b], imaginary * self._square[b]
 
 
-def _angle(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    return _column(parameters.wavelength, qx.ndim) * torch.complex(qx, qy)
-
-
-def _power(base: Tensor, exponent: int) -> Tensor:
-    # Complex torch.pow goes through logarithms: slower, and its gradient at q = 0 is not a number.
-    result = torch.ones_like(base)
-    for _ in range(exponent):
-        result = result * base
-    return result
-
-
-def _terms(parameters: Parameters, q_dims: int) -> Iterator[tuple[Tensor, int, int]]:
-    """Yield (complex C_nm exp(−i m φ_nm) / (n + 1), m, b) with b = (n + 1 − m) / 2."""
+def _weights(parameters: Parameters) -> Tensor:
+    """Return what multiplies each polynomial, shape [B, columns]: 2π λⁿ C_nm / (n + 1), times cos and sin of m φ_nm."""
+    columns = []
     for symbol, magnitude in parameters.coefficients.items():
         n, m = ABERRATIONS[symbol]
-        angle = parameters.angles.get(symbol, torch.zeros_like(magnitude))
-        c = torch.polar(torch.ones_like(angle), -m * angle) * magnitude / (n + 1)
-        yield _column(c, q_dims), m, (n + 1 - m) // 2
+        weight = 2 * math.pi / (n + 1) * parameters.wavelength**n * magnitude
+        if m == 0:
+            columns.append(weight)
+        else:
+            angle = m * parameters.angles.get(symbol, torch.zeros_like(magnitude))
+            columns += [weight * torch.cos(angle), weight * torch.sin(angle)]
+    return torch.stack(columns, 1) if columns else parameters.energy_ev.new_zeros((len(parameters.energy_ev), 0))

@@ -37,6 +37,24 @@ def spatial_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
     return torch.exp(-0.5 * width.reshape(-1, *[1] * qx.ndim) ** 2 * (gradient.real**2 + gradient.imag**2))
 
 
+def motion_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
+    """Return what vibration and drift leave of the intensity: exp(−2π² s² |q|²) sinc(q·d), shape [B, *q].
+
+    It multiplies the spectrum of the intensity, not of the wave; a long drift reverses contrast where sinc is negative.
+
+    Args:
+        parameters: B conditions.
+        qx: spatial frequency along x [1/Å], any shape q.
+        qy: spatial frequency along y [1/Å], the same shape.
+
+    Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.5.
+    """
+    shape = (-1, *[1] * qx.ndim)
+    blur = torch.exp(-2 * (math.pi * parameters.vibration_angstrom.reshape(shape)) ** 2 * (qx**2 + qy**2))
+    dx, dy = (parameters.drift_angstrom[:, i].reshape(shape) for i in (0, 1))
+    return blur * torch.sinc(qx * dx + qy * dy)
+
+
 def aperture(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
     """Return the objective aperture A in [0, 1], shape [B, *q].
 

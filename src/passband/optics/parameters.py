@@ -22,6 +22,9 @@ class Parameters:
         focal_spread_angstrom: standard deviation of the focus [Å].
         convergence_mrad: standard deviation per axis of the illumination angle [mrad].
         aperture_mrad: semi-angle of the aperture [mrad], inf where there is none.
+        vibration_angstrom: standard deviation per axis of the vibration [Å].
+        drift_angstrom: drift as a vector x, y [Å], shape [B, 2].
+        dose_per_angstrom2: electrons per Å², inf where there is no shot noise.
     """
 
     energy_ev: Tensor
@@ -30,6 +33,13 @@ class Parameters:
     focal_spread_angstrom: Tensor
     convergence_mrad: Tensor
     aperture_mrad: Tensor
+    vibration_angstrom: Tensor
+    drift_angstrom: Tensor
+    dose_per_angstrom2: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of conditions."""
+        return len(self.energy_ev)
 
     @property
     def wavelength(self) -> Tensor:
@@ -56,4 +66,13 @@ def stack(conditions: Sequence[ImagingCondition], dtype: torch.dtype = torch.flo
         focal_spread_angstrom=column([c.focal_spread_angstrom for c in conditions]),
         convergence_mrad=column([c.convergence_mrad for c in conditions]),
         aperture_mrad=column([math.inf if c.aperture_mrad is None else c.aperture_mrad for c in conditions]),
+        vibration_angstrom=column([c.vibration_angstrom for c in conditions]),
+        drift_angstrom=torch.stack(
+            [
+                column([c.drift_angstrom * math.cos(c.drift_angle_rad) for c in conditions]),
+                column([c.drift_angstrom * math.sin(c.drift_angle_rad) for c in conditions]),
+            ],
+            1,
+        ),
+        dose_per_angstrom2=column([math.inf if c.dose_per_angstrom2 is None else c.dose_per_angstrom2 for c in conditions]),
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from passband.optics.aberrations import aberration_phase
-from passband.optics.envelopes import aperture, spatial_envelope, temporal_envelope
+from passband.optics.envelopes import aperture, motion_envelope, spatial_envelope, temporal_envelope
 from passband.optics.parameters import Parameters
 
 
@@ -17,18 +17,22 @@ def wave_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 
         qy: spatial frequency along y [1/Å], the same shape.
         edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
     """
-    damping = (
-        aperture(parameters, qx, qy, edge)
-        * temporal_envelope(parameters, qx, qy)
-        * spatial_envelope(parameters, qx, qy)
-    )
-    return torch.polar(damping, -aberration_phase(parameters, qx, qy))
+    chi = aberration_phase(parameters, qx, qy)
+    damping = torch.ones_like(chi)
+    # What no condition has costs nothing.
+    if parameters.focal_spread_angstrom.any():
+        damping = damping * temporal_envelope(parameters, qx, qy)
+    if parameters.convergence_mrad.any():
+        damping = damping * spatial_envelope(parameters, qx, qy)
+    if parameters.aperture_mrad.isfinite().any():
+        damping = damping * aperture(parameters, qx, qy, edge)
+    return torch.polar(damping, -chi)
 
 
 def intensity_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
-    """Return T = (i/2) [t(q) − t*(−q)], complex, |T| ≤ 1, shape [B, *q].
+    """Return T = (i/2) [t(q) − t*(−q)] · E_motion, complex, |T| ≤ 1, shape [B, *q].
 
-    It is sin χ · A · E_t · E_s where χ is even in q; an odd part of χ only turns its phase.
+    It is sin χ · A · E_t · E_s · E_motion where χ is even in q; an odd part of χ only turns its phase.
 
     Args:
         parameters: B conditions.
@@ -38,4 +42,28 @@ def intensity_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: flo
 
     Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.4.
     """
-    return 0.5j * (wave_transfer(parameters, qx, qy, edge) - wave_transfer(parameters, -qx, -qy, edge).conj())
+    t = wave_transfer(parameters, qx, qy, edge)
+    return _moved(0.5j * (t - _opposite(parameters, qx, qy, edge)), parameters, qx, qy)
+
+
+def amplitude_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
+    """Return ½ [t(q) + t*(−q)] · E_motion, the transfer of a weakly absorbing object, cos χ where χ is even, shape [B, *q].
+
+    Args:
+        parameters: B conditions.
+        qx: spatial frequency along x [1/Å], any shape q.
+        qy: spatial frequency along y [1/Å], the same shape.
+        edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
+    """
+    t = wave_transfer(parameters, qx, qy, edge)
+    return _moved(0.5 * (t + _opposite(parameters, qx, qy, edge)), parameters, qx, qy)
+
+
+def _opposite(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float) -> Tensor:
+    return wave_transfer(parameters, -qx, -qy, edge).conj()
+
+
+def _moved(transfer: Tensor, parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
+    if parameters.vibration_angstrom.any() or parameters.drift_angstrom.any():
+        return transfer * motion_envelope(parameters, qx, qy)
+    return transfer
