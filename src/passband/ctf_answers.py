@@ -11,7 +11,7 @@ from passband.conditions import ImagingCondition
 from passband.electron import wavelength
 from passband.errors import BadInputError
 from passband.report import ctf_curves, style
-from passband.shift import compare as compare_conditions
+from passband.shift import METRICS, information, measure
 
 
 def show(condition: ImagingCondition, q_max: float) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def show(condition: ImagingCondition, q_max: float) -> dict[str, Any]:
         "condition": condition.to_dict(),
         "wavelength_angstrom": wavelength(condition.energy_ev),
         "defocus_angstrom": condition.defocus_angstrom,
-        "epsilon": compare_conditions([condition], [condition], q_max).epsilon_train.item(),
+        "epsilon": information([condition], q_max).item(),
         "q_max_per_angstrom": q_max,
         "first_zero_per_angstrom": first_zero(condition, q_max),
         "curve": {name: curve[name].to_list() for name in ("q_per_angstrom", "transfer", "magnitude")},
@@ -42,15 +42,16 @@ def compare(train: ImagingCondition, test: ImagingCondition, q_max: float) -> di
         test: the test condition.
         q_max: radius of the band [1/Å].
     """
-    shift = compare_conditions([train], [test], q_max)
-    epsilon_train, epsilon_test = shift.epsilon_train.item(), shift.epsilon_test.item()
-    sigmas = {"sigma_train_test": shift.sigma.item(), "sigma_test_train": shift.sigma_reverse.item()}
+    found = {name: value.item() for name, value in measure(list(METRICS), [train], [test], q_max).items()}
+    backward = measure(["sigma"], [test], [train], q_max)["sigma"].item()
+    epsilon_train, epsilon_test = found["epsilon_train"], found["epsilon_test"]
+    sigmas = {"sigma_train_test": found["sigma"], "sigma_test_train": backward}
     return {
         "epsilon_train": epsilon_train,
         "epsilon_test": epsilon_test,
         "delta_epsilon": epsilon_test - epsilon_train,
         **{name: None if math.isnan(value) else value for name, value in sigmas.items()},
-        "defocus_difference_angstrom": shift.defocus_difference.item(),
+        "defocus_difference_angstrom": found["defocus_difference"],
         "q_max_per_angstrom": q_max,
     }
 

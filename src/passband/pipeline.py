@@ -17,6 +17,7 @@ from passband import __version__, analysis, configuration, stages
 from passband.errors import BadInputError
 from passband.evaluation import cross_table
 from passband.executor import Executor, Progress
+from passband.shift.weights import tabulated
 from passband.store import atomic
 from passband.store.atomic import disk_errors, remove_leftovers, require_space, write_json, write_text
 from passband.store.paths import StudyPaths
@@ -177,8 +178,11 @@ def _tables(plan: Plan) -> dict[str, pl.DataFrame]:
     labels = study.labels()
     images = plan.cells("images")
     statistics = [cell.statistics() for cell in images]
-    log_spectra = np.log(np.array([cell.spectra().mean(0) for cell in images]).clip(1e-12))
-    shift = analysis.shift_table(conditions, study.q_max_per_angstrom, log_spectra)
+    q, power = stages.specimen_power(study, plan.paths)
+    spectra = np.array([cell.spectra() for cell in images])
+    shift = analysis.shift_table(
+        conditions, study.q_max_per_angstrom, spectra, exit_wave=tabulated(q, power)
+    )
     epsilon = shift.filter(pl.col("train_condition") == pl.col("test_condition"))["epsilon_train"]
     rows = [
         condition_row(c, labels[c.id])
@@ -197,6 +201,7 @@ def _tables(plan: Plan) -> dict[str, pl.DataFrame]:
         "conditions": pl.DataFrame(rows, infer_schema_length=None),
         "shift": shift,
         "training": pl.concat(training),
+        "specimen_power": pl.DataFrame({"q_per_angstrom": q, "power_angstrom2": power}),
         "counts": counts,
     }
 

@@ -52,7 +52,12 @@ class Simulation:
         Raises:
             BadInputError: if the field is not a whole number of pixels.
         """
-        return image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom)
+        return image_grid(
+            self.recipe.field_angstrom,
+            self.exit_waves.band_per_angstrom,
+            condition.pixel_size_angstrom,
+            condition.detector.binning,
+        )
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""

@@ -21,7 +21,7 @@ from passband.evaluation import count_pixels, predict
 from passband.executor import Progress
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid, normalize
-from passband.imaging.statistics import radial_power
+from passband.imaging.statistics import radial_power, wave_power
 from passband.multislice.config import ExitWaveConfig
 from passband.networks import ImageSource, UNet, train
 from passband.seeds import content_id, seed_from
@@ -153,6 +153,15 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int]) -> list[Wa
         draw_specimen(waves.recipe, missing[0])
     waves.create(specimens, _n_coefficients(waves))
     return [WaveTask(waves, tuple(missing[i : i + WAVE_BLOCK])) for i in range(0, len(missing), WAVE_BLOCK)]
+
+
+def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
+    """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves."""
+    waves = wave_set(study, paths)
+    coefficients, _ = waves.read(study.split.total - study.split.test, study.split.total)
+    frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
+    q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
+    return q.numpy(), power.numpy()
 
 
 def bytes_per_specimen(waves: WaveSet) -> int:
@@ -290,7 +299,12 @@ def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingC
 
 def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, total: int) -> ImageSource:
     coefficients, masks = _read_waves(waves, total)
-    grid = image_grid(waves.recipe.field_angstrom, waves.config.band_per_angstrom, condition.pixel_size_angstrom)
+    grid = image_grid(
+        waves.recipe.field_angstrom,
+        waves.config.band_per_angstrom,
+        condition.pixel_size_angstrom,
+        condition.detector.binning,
+    )
     return ImageSource(coefficients[start:stop], masks[start:stop], condition, grid)
 
 

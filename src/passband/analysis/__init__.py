@@ -4,6 +4,7 @@ from passband.analysis.curves import epsilon_over_defocus, first_zero, transfer_
 from passband.analysis.findings import findings
 from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface
 from passband.analysis.join import join_pairs
+from passband.analysis.ranking import rank
 from passband.analysis.shift_table import shift_table
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "fit_all",
     "held_out_predictions",
     "join_pairs",
+    "rank",
     "shift_table",
     "smooth_surface",
     "transfer_curves",

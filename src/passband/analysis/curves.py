@@ -6,7 +6,6 @@ import polars as pl
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.frequencies import polar_band
 from passband.optics import intensity_transfer, stack
 from passband.shift import information
 
@@ -82,6 +81,4 @@ def epsilon_over_defocus(
     swept = [
         ImagingCondition(**(base.to_dict() | {"aberrations": {**base.aberrations, "C10": -float(d)}})) for d in defocus
     ]
-    qx, qy = polar_band(q_max, n_radial=512, n_azimuth=64)
-    epsilon = torch.cat([information(intensity_transfer(stack([c]), qx, qy)) for c in swept])
-    return pl.DataFrame({"defocus_angstrom": defocus.numpy(), "epsilon": epsilon.numpy()})
+    return pl.DataFrame({"defocus_angstrom": defocus.numpy(), "epsilon": information(swept, q_max).numpy()})

@@ -1,6 +1,6 @@
 """Imaging: exit wave × condition → expected intensity → dose → network input."""
 
-from passband.imaging.dose import apply_dose
+from passband.imaging.camera import camera_on_grid, record
 from passband.imaging.form_image import (
     ImageGrid,
     band_warning,
@@ -13,11 +13,12 @@ from passband.imaging.normalize import normalize
 
 __all__ = [
     "ImageGrid",
-    "apply_dose",
     "band_warning",
+    "camera_on_grid",
     "check_aperture",
     "expected_intensity",
     "image_grid",
     "normalize",
+    "record",
     "transfer_on_grid",
 ]

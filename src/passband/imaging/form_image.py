@@ -1,7 +1,10 @@
 """Expected intensity of an exit wave under a condition: a cheap pure function, batched."""
 
+import itertools
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
@@ -24,22 +27,27 @@ class ImageGrid:
         field_angstrom: side of the field [Å].
         frequencies: integer frequencies of the wave's coefficients, shape [K, 2].
         fine: samples along a side for |ψ|², enough that no beat of two beams folds into the camera's band.
-        pixels: camera pixels along a side.
+        pixels: pixels of the image along a side.
+        physical: pixels of the camera along a side, before binning.
     """
 
     field_angstrom: float
     frequencies: Tensor
     fine: int
     pixels: int
+    physical: int
 
 
-def image_grid(field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float) -> ImageGrid:
+def image_grid(
+    field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float, binning: int = 1
+) -> ImageGrid:
     """Return the grids for a field, a kept band and a camera pixel.
 
     Args:
         field_angstrom: side of the field [Å].
         band_per_angstrom: radius of the kept band of the wave [1/Å].
-        pixel_size_angstrom: camera pixel in the specimen plane [Å].
+        pixel_size_angstrom: pixel of the image in the specimen plane [Å].
+        binning: camera pixels along a side of one pixel of the image.
 
     Raises:
         BadInputError: if the field is not a whole number of pixels.
@@ -53,13 +61,18 @@ def image_grid(field_angstrom: float, band_per_angstrom: float, pixel_size_angst
         )
     frequencies = disc_indices(band_per_angstrom * field_angstrom)
     reach = int(frequencies.abs().max())
+    physical = pixels * binning
     # Beats reach 2·reach; folded at `fine` they must stay outside the camera's pixels / 2.
-    fine = next_fast_len(max(2 * reach + pixels // 2 + 1, pixels), real=True)
-    return ImageGrid(field_angstrom, frequencies, fine, pixels)
+    fine = next_fast_len(max(2 * reach + physical // 2 + 1, physical), real=True)
+    return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
 
 
 def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
-    """Return t(q) of a condition at the wave's coefficients, complex64, shape [K].
+    """Return t(q) of a condition at the wave's coefficients, complex64, shape [M, K].
+
+    M is 1 for `coherence: quasi`. For `quadrature` each row is the transfer without envelopes at one focus and tilt, times
+    the root of its Gauss–Hermite weight: the image is the sum of the M intensities. A tilted beam shifts the spectrum of
+    a thin specimen's exit wave, so its transfer is t(q + k).
 
     Args:
         condition: the imaging condition.
@@ -73,7 +86,33 @@ def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: 
     q = grid.frequencies.to(torch.float64) / grid.field_angstrom
     if orientation is not None:
         q = q @ orientation.to(torch.float64).T
-    return wave_transfer(stack([condition]), q[:, 0], q[:, 1], edge=1 / grid.field_angstrom)[0].to(torch.complex64)
+    edge = 1 / grid.field_angstrom
+    if condition.coherence == "quasi":
+        return wave_transfer(stack([condition]), q[:, 0], q[:, 1], edge).to(torch.complex64)
+    rows = []
+    for focus, tilt, weight in _coherent_parts(condition):
+        sharp = condition.model_copy(
+            update={
+                "focal_spread_angstrom": 0.0,
+                "convergence_mrad": 0.0,
+                "aberrations": condition.aberrations | {"C10": condition.aberrations.get("C10", 0.0) + focus},
+            }
+        )
+        rows.append(math.sqrt(weight) * wave_transfer(stack([sharp]), q[:, 0] + tilt[0], q[:, 1] + tilt[1], edge)[0])
+    return torch.stack(rows).to(torch.complex64)
+
+
+def _coherent_parts(condition: ImagingCondition) -> list[tuple[float, tuple[float, float], float]]:
+    """Return focus change [Å], tilt [1/Å] and weight of each Gauss–Hermite node; a width of zero needs one."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(condition.quadrature_nodes)
+    weights = weights / weights.sum()
+
+    def rule(width: float) -> list[tuple[float, float]]:
+        return [(0.0, 1.0)] if width == 0 else [(width * x, w) for x, w in zip(nodes, weights, strict=True)]
+
+    focus = rule(condition.focal_spread_angstrom)
+    tilt = rule(1e-3 * condition.convergence_mrad / wavelength(condition.energy_ev))
+    return [(f, (x, y), wf * wx * wy) for (f, wf), (x, wx), (y, wy) in itertools.product(focus, tilt, tilt)]
 
 
 def check_aperture(condition: ImagingCondition, grid: ImageGrid) -> None:
@@ -117,28 +156,30 @@ def band_warning(condition: ImagingCondition, grid: ImageGrid) -> str | None:
     )
 
 
-def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid) -> Tensor:
-    """Return I(r) = mean over frozen phonons of |F⁻¹[ψ̂ t]|², vacuum = 1, float32, shape [B, pixels, pixels].
+def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera: Tensor | None = None) -> Tensor:
+    """Return I(r) = mean over frozen phonons of Σ_M |F⁻¹[ψ̂ t]|², vacuum = 1, float32, shape [B, physical, physical].
 
-    The camera is ideal: its pixels sample the intensity after everything beyond its own band has been cut off, in
-    Fourier space. Pixel (i, j) lies at (i, j) · pixel size.
+    The camera's pixels sample the intensity after everything beyond its own band has been cut off, in Fourier space.
+    Pixel (i, j) lies at (i, j) · pixel size.
 
     Args:
         waves: coefficients of the exit waves, complex64, shape [B, P, K].
-        transfer: t(q), complex64, shape [K] or [B, K].
+        transfer: t(q), complex64, shape [M, K] or [B, M, K].
         grid: grids of the image.
+        camera: what multiplies the spectrum of the intensity, from `camera_on_grid`, shape [n, m] or [B, n, m].
     """
     k = grid.frequencies.to(waves.device)
     spectrum = waves.new_zeros((*waves.shape[:2], grid.fine, grid.fine))
-    spectrum[..., k[:, 0] % grid.fine, k[:, 1] % grid.fine] = waves * (
-        transfer if transfer.ndim == 1 else transfer[:, None, :]
-    )
-    psi = torch.fft.ifft2(spectrum, norm="forward")
-    intensity = (psi.real**2 + psi.imag**2).mean(1)
-    return _to_camera(intensity, grid.pixels)
+    intensity = 0.0
+    for part in transfer.unbind(-2):
+        own = waves * (part if part.ndim == 1 else part[:, None, :])
+        spectrum[..., k[:, 0] % grid.fine, k[:, 1] % grid.fine] = own
+        psi = torch.fft.ifft2(spectrum, norm="forward")
+        intensity = intensity + (psi.real**2 + psi.imag**2).mean(1)
+    return _to_camera(intensity, grid.physical, camera)
 
 
-def _to_camera(intensity: Tensor, pixels: int) -> Tensor:
+def _to_camera(intensity: Tensor, pixels: int, camera: Tensor | None) -> Tensor:
     """Resample [B, fine, fine] to [B, pixels, pixels] by cropping in Fourier space; the camera's Nyquist row is cut."""
     fine = intensity.shape[-1]
     spectrum = torch.fft.rfft2(intensity, norm="forward")
@@ -146,4 +187,6 @@ def _to_camera(intensity: Tensor, pixels: int) -> Tensor:
     cropped = spectrum.new_zeros((len(intensity), pixels, pixels // 2 + 1))
     cropped[:, : half + 1, : half + 1] = spectrum[:, : half + 1, : half + 1]
     cropped[:, pixels - half :, : half + 1] = spectrum[:, fine - half :, : half + 1]
+    if camera is not None:
+        cropped = cropped * camera
     return torch.fft.irfft2(cropped, s=(pixels, pixels), norm="forward")

@@ -4,6 +4,26 @@ import torch
 from torch import Tensor
 
 
+def wave_power(waves: Tensor, frequencies: Tensor, field_angstrom: float, bins: int = 150) -> tuple[Tensor, Tensor]:
+    """Return |q| [1/Å] and the mean power spectral density of exit waves [Å²], the undiffracted beam left out.
+
+    Args:
+        waves: coefficients, vacuum = 1, complex, shape [B, P, K].
+        frequencies: integer frequencies of the coefficients, shape [K, 2].
+        field_angstrom: side of the field [Å].
+        bins: number of rings of equal width.
+    """
+    q = frequencies.double().norm(dim=1) / field_angstrom
+    power = (waves.real**2 + waves.imag**2).double().mean((0, 1)) * field_angstrom**2
+    width = float(q.max()) * (1 + 1e-9) / bins
+    ring = (q / width).long()
+    scattered = q > 0
+    sizes = torch.bincount(ring[scattered], minlength=bins)
+    sums = power.new_zeros(bins).index_add_(0, ring[scattered], power[scattered])
+    filled = sizes > 0
+    return ((torch.arange(bins) + 0.5) * width)[filled].double(), sums[filled] / sizes[filled]
+
+
 def radial_power(images: Tensor, bins: int = 32) -> Tensor:
     """Return the mean power over rings of equal width up to Nyquist, shape [N, bins].
 

@@ -11,10 +11,18 @@ from torch import Tensor
 ORIENTATIONS = 8
 
 
-def turn(images: Tensor, orientation: int) -> Tensor:
-    """Return images [..., n, n] flipped along the last two axes by bits 0 and 1, then transposed by bit 2."""
+def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
+    """Return images [..., n, n] flipped along the last two axes by bits 0 and 1, then transposed by bit 2.
+
+    Args:
+        images: shape [..., n, n].
+        orientation: 0 to 7.
+        step: binning of these pixels later on: pixel 0 goes to n − step, as pixel 0 of the binned image goes to its last.
+    """
     flips = [dim for dim, bit in ((-2, 1), (-1, 2)) if orientation & bit]
     flipped = torch.flip(images, flips) if flips else images
+    if flips and step > 1:
+        flipped = torch.roll(flipped, [1 - step] * len(flips), flips)
     return flipped.transpose(-2, -1) if orientation & 4 else flipped
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from passband.conditions import ImagingCondition
-from passband.imaging import ImageGrid, apply_dose, expected_intensity, normalize, transfer_on_grid
+from passband.imaging import ImageGrid, camera_on_grid, expected_intensity, normalize, record, transfer_on_grid
 from passband.networks import augment
 
 _CHUNK = 16
@@ -34,21 +34,22 @@ class ImageSource:
         """
         self._waves, self._condition, self._grid = waves, condition, grid
         self.masks = camera_masks(masks, grid.pixels)
-        transfers = [
-            transfer_on_grid(condition, grid, augment.matrix(o))
-            for o in range(1 if condition.is_round else augment.ORIENTATIONS)
-        ]
-        self._transfers = torch.stack(transfers)
+        turns = [augment.matrix(o) for o in range(1 if condition.is_round else augment.ORIENTATIONS)]
+        self._transfers = torch.stack([transfer_on_grid(condition, grid, turn) for turn in turns])
+        cameras = [camera_on_grid(condition, grid, turn) for turn in turns]
+        self._cameras = None if cameras[0] is None else torch.stack([c for c in cameras if c is not None])
         self._kept: Tensor | None = None
         if condition.is_round:
-            self._kept = torch.cat([expected_intensity(chunk, transfers[0], grid) for chunk in waves.split(_CHUNK)])
+            camera = cameras[0]
+            chunks = [expected_intensity(chunk, self._transfers[0], grid, camera) for chunk in waves.split(_CHUNK)]
+            self._kept = torch.cat(chunks)
 
     def __len__(self) -> int:
         """Return the number of specimens."""
         return len(self._waves)
 
     def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
-        """Return expected intensities of turned specimens, vacuum = 1, shape [B, n, n].
+        """Return expected intensities of turned specimens, vacuum = 1, on the camera's physical pixels.
 
         Args:
             specimens: indices, shape [B].
@@ -57,13 +58,14 @@ class ImageSource:
         if self._kept is not None:
             images = self._kept[specimens]
         else:
-            images = expected_intensity(self._waves[specimens], self._transfers[orientations], self._grid)
-        return _turn_each(images, orientations)
+            camera = None if self._cameras is None else self._cameras[orientations]
+            images = expected_intensity(self._waves[specimens], self._transfers[orientations], self._grid, camera)
+        return _turn_each(images, orientations, self._condition.detector.binning)
 
     def counts(self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator) -> Tensor:
         """Return images with shot noise, shape [B, n, n]; without orientations the specimens are as they are."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        return apply_dose(self.intensity(specimens, turns), self._condition, generator=generator)
+        return record(self.intensity(specimens, turns), self._condition, generator=generator)
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
@@ -87,5 +89,5 @@ def camera_masks(masks: Tensor, pixels: int) -> Tensor:
     return masks[:, nearest[:, None], nearest]
 
 
-def _turn_each(images: Tensor, orientations: Tensor) -> Tensor:
-    return torch.stack([augment.turn(image, int(o)) for image, o in zip(images, orientations, strict=True)])
+def _turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
+    return torch.stack([augment.turn(image, int(o), step) for image, o in zip(images, orientations, strict=True)])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -40,6 +40,22 @@ class Parameters:
     def __len__(self) -> int:
         """Return the number of conditions."""
         return len(self.energy_ev)
+
+    def split(self, size: int) -> "list[Parameters]":
+        """Return the conditions in pieces of at most that many."""
+        pieces = []
+        for start in range(0, len(self), size):
+            own = slice(start, start + size)
+            values = {f.name: getattr(self, f.name) for f in fields(self)}
+            pieces.append(
+                Parameters(
+                    **{
+                        name: {s: v[own] for s, v in value.items()} if isinstance(value, dict) else value[own]
+                        for name, value in values.items()
+                    }
+                )
+            )
+        return pieces
 
     @property
     def wavelength(self) -> Tensor:

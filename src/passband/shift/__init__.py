@@ -1,8 +1,20 @@
-"""Shift metrics: what a condition transfers (ε) and how far two conditions lie apart (σ, |Δdefocus|)."""
+"""Shift metrics: what a condition transfers (ε), how far two conditions lie apart (σ, phases, …), one registry."""
 
-from passband.shift.compare import Q_MAX, Shift, compare
-from passband.shift.defocus_difference import defocus_difference
-from passband.shift.information import information
-from passband.shift.overlap import overlap
+from passband.shift.band import Q_MAX, View, make_band
+from passband.shift.compare import Shift, compare, information
+from passband.shift.dataset import dataset_information, dataset_overlap
+from passband.shift.registry import METRICS, Metric, measure
 
-__all__ = ["Q_MAX", "Shift", "compare", "defocus_difference", "information", "overlap"]
+__all__ = [
+    "METRICS",
+    "Q_MAX",
+    "Metric",
+    "Shift",
+    "View",
+    "compare",
+    "dataset_information",
+    "dataset_overlap",
+    "information",
+    "make_band",
+    "measure",
+]

@@ -5,12 +5,13 @@ from torch import Tensor
 from passband.optics import Parameters
 
 
-def defocus_difference(train: Parameters, test: Parameters) -> Tensor:
+def defocus_difference(train: Parameters, test: Parameters, q_max: float) -> Tensor:
     """Return |defocus′ − defocus| [Å], shape [B, B′].
 
     Args:
         train: B training conditions.
         test: B′ test conditions.
+        q_max: does not matter.
     """
     return (_c10(train)[:, None] - _c10(test)[None, :]).abs()
 

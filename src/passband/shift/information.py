@@ -2,13 +2,12 @@
 
 from torch import Tensor
 
+from passband.shift.band import View
 
-def information(transfer: Tensor) -> Tensor:
-    """Return ε(χ) = ∫_B |T| d²q / ∫_B d²q in [0, 1], shape [B].
 
-    Args:
-        transfer: T of B conditions over equal-area nodes of the band (`frequencies.polar_band`), shape [B, *q].
+def sums(view: View, power: int = 1) -> tuple[Tensor, ...]:
+    """Return Σ w |T|^p, shape [B]; divided by the number of nodes it is ε(χ) = ∫_B w |T|^p d²q / ∫_B w d²q in [0, 1].
 
-    Source: the measure of relative information transferred of arXiv:2512.09067, in the form |T|¹ with uniform weight.
+    Source: the relative information transferred of arXiv:2512.09067, in the form |T|^p.
     """
-    return transfer.abs().flatten(1).mean(1)
+    return ((view.magnitude**power * view.band.weight).sum(1),)

@@ -3,19 +3,24 @@
 import torch
 from torch import Tensor
 
+from passband.shift.band import View
 
-def overlap(train: Tensor, test: Tensor) -> Tensor:
-    """Return σ(χ, χ′) = ∫_B min(|T_χ|, |T_χ′|) d²q / ∫_B |T_χ| d²q in [0, 1], shape [B, B′].
 
-    Asymmetric: the share of what the training condition transfers. It is NaN where the training condition transfers
-    nothing at all.
+def sums(train: View, test: View, power: int = 1) -> tuple[Tensor, ...]:
+    """Return Σ w min(|T|^p, |T′|^p) [B, B′] and Σ w |T|^p [B].
 
-    Args:
-        train: T of B training conditions over equal-area nodes of the band, shape [B, *q].
-        test: T of B′ test conditions over the same nodes, shape [B′, *q].
-
-    Source: the asymmetric overlap of arXiv:2512.09067, in the form min(|T|, |T′|) with uniform weight.
+    Source: the asymmetric overlap of arXiv:2512.09067, in the form min(|T|, |T′|).
     """
-    a, b = train.abs().flatten(1), test.abs().flatten(1)
-    shared = torch.stack([torch.minimum(row, b).sum(1) for row in a])
-    return shared / a.sum(1, keepdim=True)
+    a, b = (view.magnitude**power * view.band.weight for view in (train, test))
+    return shared(a, b), a.sum(1)
+
+
+def shared(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ min(a, b) of every pair of rows, [B, N] and [B′, N] → [B, B′]: (Σa + Σb − Σ|a − b|) / 2."""
+    # Clamped, for rounding must not make a share of nothing.
+    return (0.5 * (a.sum(1)[:, None] + b.sum(1) - torch.cdist(a, b, p=1.0))).clamp_min(0)
+
+
+def finish(shared: Tensor, total: Tensor) -> Tensor:
+    """Return σ(χ, χ′) in [0, 1], asymmetric; NaN where the training condition transfers nothing."""
+    return shared / total[:, None]
