@@ -97,7 +97,7 @@ def validate(model: type[Model], content: Any, path: Path, lines: Lines) -> Mode
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise BadInputError(_one_line(error, path, lines, _names(model))) from None
+        raise BadInputError(one_line(error, path, lines, _names(model))) from None
     except OverflowError:
         raise BadInputError(f"{path}: holds a number too large to compute with; correct it") from None
 
@@ -150,12 +150,27 @@ _PLAINLY = {
 }
 
 
-def _one_line(error: ValidationError, path: Path, lines: Lines, names: set[str]) -> str:
+def message(error: ValidationError) -> str:
+    """Return the first fault of a validation error, without a place."""
+    fault = error.errors(include_url=False)[0]
+    return fault["msg"].removeprefix("Value error, ") if fault["type"] == "value_error" else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+
+
+def one_line(error: ValidationError, path: Path, lines: Lines, names: set[str], skip: int = 0) -> str:
+    """Return the worst fault of a validation error as file:line: key: value, limit and remedy.
+
+    Args:
+        error: what pydantic found.
+        path: of the file.
+        lines: of its keys.
+        names: of known keys, to guess what a wrong one meant.
+        skip: leading parts of pydantic's place that are not keys of the file.
+    """
     # An unknown key explains a missing one, not the other way round.
     faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     fault = faults[0]
     place: tuple[str | int, ...] = ()
-    for part in fault["loc"]:
+    for part in fault["loc"][skip:]:
         if (*place, part) in lines:
             place = (*place, part)
     key = ".".join(str(part) for part in place)

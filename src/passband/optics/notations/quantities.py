@@ -1,0 +1,60 @@
+"""Numbers with their units, as alignment screens show them: `-5.2 nm`, `1.2 mm`, `34 deg`."""
+
+import math
+import re
+from typing import Any
+
+_LENGTHS = {"Å": 1.0, "A": 1.0, "angstrom": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
+_ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180, "°": math.pi / 180}
+
+
+def length(name: str, value: Any) -> float:
+    """Return a length such as "-5.2 nm" [Å].
+
+    Raises:
+        ValueError: without a number and a unit.
+    """
+    return _quantity(name, value, _LENGTHS, "a length with its unit, such as -5.2 nm (Å, nm, um, mm, m)")
+
+
+def angle(name: str, value: Any) -> float:
+    """Return an angle such as "34 deg" [rad].
+
+    Raises:
+        ValueError: without a number and a unit.
+    """
+    return _quantity(name, value, _ANGLES, "an angle with its unit, such as 34 deg (deg, rad, mrad)")
+
+
+def number(name: str, value: Any) -> float:
+    """Return a plain finite number.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}, which is not a number")
+    return float(value)
+
+
+def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> float:
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    found = re.fullmatch(r"\s*([-+−]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S+)\s*", str(value)) if isinstance(value, str) else None
+    if found is None or found[2] not in units:
+        raise ValueError(f"{name} is {value!r}; give {wanted}")
+    try:
+        return float(found[1].replace("−", "-")) * units[found[2]]
+    except ValueError:
+        raise ValueError(f"{name} is {value!r}; give {wanted}") from None
+
+
+def unknown(content: dict[str, Any], known: set[str], notation: str) -> None:
+    """Refuse keys that a notation does not have.
+
+    Raises:
+        ValueError: naming the key and what there is.
+    """
+    for name in content:
+        if name not in known:
+            raise ValueError(f"unknown key {name!r} in notation {notation}; known are {', '.join(sorted(known))}")
