@@ -1,7 +1,6 @@
 """The command line: one verb per stage; parsing and printing only."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from passband import __version__
+from passband.cli_ctf import ctf_app
 from passband.errors import BadInputError
+from passband.terminal import error, print_json, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,11 +26,9 @@ app = typer.Typer(
 study_app = typer.Typer(
     no_args_is_help=True, help="Train networks under known conditions and test each on every other."
 )
-ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, and how far two conditions lie apart.")
 app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 
-_error = Console(stderr=True)
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 _CORES = len(os.sched_getaffinity(0))
@@ -48,7 +46,6 @@ Workers = Annotated[
         show_default="number of cores",
     ),
 ]
-QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band that counts [1/Å].")]
 
 
 @study_app.command("run")
@@ -62,10 +59,10 @@ def study_run(target: Target, out: Out = None, workers: Workers = _CORES, as_jso
     from passband.progress import TerminalProgress
 
     config, folder = study.locate(target, out)
-    _warn(config.warnings())
+    warn(config.warnings())
     executor = make_executor(workers)
     try:
-        with TerminalProgress(_error) as progress:
+        with TerminalProgress(error) as progress:
             pipeline.run(config, folder, executor, progress)
     finally:
         executor.close()
@@ -87,7 +84,7 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
     counts = Plan(config, paths).counts()
     finished = all(n["done"] == n["total"] for n in counts.values())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "study": config.name,
                 "id": config.id,
@@ -122,11 +119,31 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
     _print_study(folder, as_json)
 
 
+@study_app.command("rank")
+def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
+    """Rank every shift metric, alone and in pairs, by how well it predicts the loss on conditions left out of the fit.
+
+    Reads only scores.parquet, shift.parquet and conditions.parquet; writes ranking.parquet, ranking.md and figures/ranking.*.
+
+    Example:  passband study rank docs/results/ranking
+    """
+    from passband import study
+    from passband.ranking import rank_folder
+
+    _, folder = study.locate(target, out)
+    answer = rank_folder(folder)
+    if as_json:
+        print_json(answer)
+    else:
+        print("\n".join(answer["sentences"]))
+        print(f"\nTable: {answer['table']}\nPage:  {answer['page']}")
+
+
 @app.command()
 def simulate(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens, YAML.")],
     condition: Annotated[
-        Path | None, typer.Option("--condition", help="A condition file: image the specimens too.")
+        Path | None, typer.Option("--condition", help="A condition file or preset: image the specimens too.")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="Number of specimens.")] = 8,
     out: Annotated[
@@ -141,7 +158,7 @@ def simulate(
     Example:  passband simulate studies/recipes/au_on_carbon.yaml --condition studies/conditions/team_300kv.yaml
     """
     from passband import simulation
-    from passband.conditions import ImagingCondition
+    from passband.condition_files import load_condition
     from passband.configuration import load
     from passband.executor import make_executor
     from passband.progress import TerminalProgress
@@ -149,80 +166,26 @@ def simulate(
 
     plan = simulation.Simulation(
         recipe=load(SpecimenRecipe, recipe),
-        condition=None if condition is None else load(ImagingCondition, condition),
+        condition=None if condition is None else load_condition(condition),
         count=count,
         folder=Path("runs") / recipe.stem if out is None else out,
     )
     plan.check()
-    _warn(plan.warnings())
+    warn(plan.warnings())
     executor = make_executor(workers)
     try:
-        with TerminalProgress(_error) as progress:
+        with TerminalProgress(error) as progress:
             facts = simulation.run(plan, executor, progress)
     finally:
         executor.close()
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
         print(
             f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
         )
         if facts["images"]:
             print(f"images, masks and a contact sheet in {plan.folder}")
-
-
-@ctf_app.command("show")
-def ctf_show(
-    condition: Annotated[Path, typer.Argument(metavar="CONDITION", help="A condition file, YAML.")],
-    q_max: QMax = 1.0,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw T(q) into this .png or .svg file.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a condition transfers.
-
-    Example:  passband ctf show studies/conditions/team_300kv.yaml --figure ctf.svg
-    """
-    from passband import ctf_answers
-
-    loaded = _condition(condition, q_max)
-    answer = ctf_answers.show(loaded, q_max)
-    if figure is not None:
-        ctf_answers.draw(loaded, q_max, figure)
-    if as_json:
-        _print_json(answer)
-        return
-    print(f"condition     {answer['id']}")
-    print(f"wavelength    {answer['wavelength_angstrom']:.6f} Å")
-    print(f"defocus       {answer['defocus_angstrom']:+g} Å")
-    print(f"first zero    {_or_dash(answer['first_zero_per_angstrom'])} 1/Å (lowest in any direction)")
-    print(f"epsilon       {answer['epsilon']:.4f}   (information transferred, |q| up to {q_max:g} 1/Å)")
-
-
-@ctf_app.command("compare")
-def ctf_compare(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="The condition a network was trained under.")],
-    test: Annotated[Path, typer.Argument(metavar="TEST", help="The condition it is to be used under.")],
-    q_max: QMax = 1.0,
-    as_json: Json = False,
-) -> None:
-    """Compare a training with a test condition.
-
-    Example:  passband ctf compare trained.yaml microscope.yaml --q-max 1.0
-    """
-    from passband import ctf_answers
-
-    answer = ctf_answers.compare(_condition(train, q_max), _condition(test, q_max), q_max)
-    if as_json:
-        _print_json(answer)
-        return
-    print(f"epsilon train          {answer['epsilon_train']:.4f}   information transferred, |q| up to {q_max:g} 1/Å")
-    print(f"epsilon test           {answer['epsilon_test']:.4f}")
-    print(f"delta epsilon         {answer['delta_epsilon']:+.4f}   test minus train")
-    print(
-        f"sigma(train, test)     {_or_dash(answer['sigma_train_test'])}   share of the training transfer that the test keeps"
-    )
-    print(f"sigma(test, train)     {_or_dash(answer['sigma_test_train'])}")
-    print(f"|defocus difference|   {answer['defocus_difference_angstrom']:g} Å")
 
 
 @app.callback(invoke_without_command=True)
@@ -243,45 +206,22 @@ def main() -> None:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except BadInputError as error:
-        _fail(str(error))
-    except _ClickException as error:
-        _fail(f"{error.format_message()} Try --help.")
+    except BadInputError as fault:
+        _fail(str(fault))
+    except _ClickException as fault:
+        _fail(f"{fault.format_message()} Try --help.")
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; run the same command again to go on, finished work is kept", code=130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except OSError as fault:
+        _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}")
 
 
 def _fail(message: str, code: int = 2) -> None:
     print(f"passband: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
-
-
-def _condition(path: Path, q_max: float) -> Any:
-    from passband.conditions import ImagingCondition
-    from passband.configuration import load
-
-    if not 0 < q_max <= 10:
-        raise BadInputError(f"--q-max {q_max:g}: outside 0 to 10 1/Å; the default is 1.0")
-    condition = load(ImagingCondition, path)
-    _warn([f"{path}: {doubt}" for doubt in condition.doubts()])
-    finest = 1 / (2 * condition.pixel_size_angstrom)
-    if finest < q_max:
-        _warn(
-            [
-                f"{path}: pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g} 1/Å, less than --q-max {q_max:g}"
-            ]
-        )
-    return condition
-
-
-def _warn(lines: list[str]) -> None:
-    for line in lines:
-        _error.print(f"passband: warning: {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_study(folder: Path, as_json: bool) -> None:
@@ -290,7 +230,7 @@ def _print_study(folder: Path, as_json: bool) -> None:
     paths = StudyPaths(folder)
     result = json.loads(paths.analysis.read_text(encoding="utf-8"))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "study": result["study"],
                 "id": result["study_id"],
@@ -303,14 +243,6 @@ def _print_study(folder: Path, as_json: bool) -> None:
     for sentence in result["findings"]["sentences"]:
         print(f"- {sentence}")
     print(f"\nReport: {paths.report.absolute()}")
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, allow_nan=False, ensure_ascii=False))
-
-
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: list[str]) -> None:
+    """Refuse names that cannot be varied, or that are the same value twice.
+
+    Raises:
+        ValueError: naming what is wrong and what there is.
+    """
     known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
     for name in names:
         if name not in known:
@@ -72,7 +77,7 @@ class ConditionGrid(_Strict):
     @field_validator("vary")
     @classmethod
     def _known_names(cls, vary: dict[str, list[float]]) -> dict[str, list[float]]:
-        _check_names(list(vary))
+        check_names(list(vary))
         for name, values in vary.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
@@ -167,7 +172,7 @@ class ConditionDraw(_Strict):
     @field_validator("draw")
     @classmethod
     def _known_names(cls, draw: dict[str, Spread]) -> dict[str, Spread]:
-        _check_names(list(draw))
+        check_names(list(draw))
         return draw
 
     @model_validator(mode="after")
@@ -224,7 +229,7 @@ class ConditionMixture(_Strict):
     @model_validator(mode="after")
     def _valid_conditions(self) -> "ConditionMixture":
         for part in self.mixture:
-            _check_names(list(part.draw))
+            check_names(list(part.draw))
         if len({c.id for c in self.conditions()}) < self.count:
             raise ValueError("two components draw the same condition; change one of them")
         return self

@@ -1,6 +1,12 @@
 """Analysis: scores joined with shift metrics, fits, held-out prediction, findings in words."""
 
-from passband.analysis.curves import epsilon_over_defocus, first_zero, transfer_curves
+from passband.analysis.curves import (
+    epsilon_over_defocus,
+    first_zero,
+    information_limit,
+    transfer_curves,
+    transfer_map,
+)
 from passband.analysis.findings import findings
 from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface
 from passband.analysis.join import join_pairs
@@ -14,9 +20,11 @@ __all__ = [
     "first_zero",
     "fit_all",
     "held_out_predictions",
+    "information_limit",
     "join_pairs",
     "rank",
     "shift_table",
     "smooth_surface",
     "transfer_curves",
+    "transfer_map",
 ]

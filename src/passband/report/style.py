@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def figure(width: float, height: float) -> Iterator[Figure]:
             yield made
         finally:
             plt.close(made)
+
+
+def svg(made: Figure) -> str:
+    """Return a figure as an <svg> element."""
+    buffer = StringIO()
+    made.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
 
 
 def save(made: Figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "svg")) -> None:

@@ -1,0 +1,86 @@
+"""Two conditions, frequency by frequency: what the test loses of the training transfer, and what it reverses."""
+
+from typing import Any
+
+import polars as pl
+import torch
+
+from passband.conditions import ImagingCondition
+from passband.optics import stack
+from passband.shift.band import View, make_band
+from passband.shift.weights import carbon_film, uniform
+
+_RINGS, _DIRECTIONS = 200, 64
+# What the training condition transfers less than this of, a network cannot have learnt from.
+_WORTH = 0.1
+
+
+def compare_by_frequency(train: ImagingCondition, test: ImagingCondition, q_max: float) -> pl.DataFrame:
+    """Return a row per |q|: q_per_angstrom, train and test (mean |T| over azimuth), kept, reversed_share, lost, reversed.
+
+    kept is the share of the training |T| that the test keeps; reversed_share the share of it whose contrast is reversed;
+    lost: less than half is kept; reversed: more than half of what is kept is reversed. Both only where the training condition
+    transfers more than 0.1.
+
+    Args:
+        train: the training condition.
+        test: the test condition.
+        q_max: highest |q| [1/Å].
+    """
+    q = q_max * (torch.arange(_RINGS, dtype=torch.float64) + 0.5) / _RINGS
+    angle = 2 * torch.pi * torch.arange(_DIRECTIONS, dtype=torch.float64) / _DIRECTIONS
+    band = make_band([train, test], q_max, uniform, carbon_film(train.energy_ev)).split(1)[0]
+    qx, qy = (q[:, None] * f(angle) for f in (torch.cos, torch.sin))
+    on_rings = type(band)(qx.flatten(), qy.flatten(), torch.ones(qx.numel()), torch.ones(qx.numel()))
+    gauge = torch.zeros(1, 3, dtype=torch.float64)
+    a, b = (View(stack([c]), on_rings, gauge).signed.reshape(_RINGS, _DIRECTIONS) for c in (train, test))
+    common = torch.minimum(a.abs(), b.abs())
+    total = a.abs().mean(1)
+    kept = common.mean(1) / total
+    turned = (common * (a * b < 0)).sum(1) / common.sum(1)
+    worth = total > _WORTH
+    return pl.DataFrame(
+        {
+            "q_per_angstrom": q.numpy(),
+            "train": total.numpy(),
+            "test": b.abs().mean(1).numpy(),
+            "kept": kept.numpy(),
+            "reversed_share": turned.numpy(),
+            "lost": (worth & (kept < 0.5)).numpy(),
+            "reversed": (worth & (turned > 0.5)).numpy(),
+        }
+    )
+
+
+def intervals(table: pl.DataFrame, column: str) -> list[list[float]]:
+    """Return the intervals of |q| [1/Å] in which a column of `compare_by_frequency` is true."""
+    step = float(table["q_per_angstrom"][1] - table["q_per_angstrom"][0])
+    found: list[list[float]] = []
+    for q, flag in table.select("q_per_angstrom", column).iter_rows():
+        if flag and found and q - found[-1][1] < 0.75 * step:
+            found[-1][1] = round(q + step / 2, 6)
+        elif flag:
+            found.append([round(q - step / 2, 6), round(q + step / 2, 6)])
+    return found
+
+
+def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
+    """Return one line that says how far apart two conditions lie, in words made from the numbers.
+
+    Args:
+        metrics: by name, of one pair.
+        table: from `compare_by_frequency`.
+    """
+    sigma, signed = metrics["sigma"], metrics["signed_overlap"]
+    if sigma is None:
+        return "the training condition transfers nothing, so there is nothing to keep"
+    # σ = same + reversed and signed σ = same − reversed.
+    reverse = (sigma - signed) / 2
+    said = f"the test keeps {sigma:.0%} of what the training condition transfers"
+    said += f", {reverse:.0%} of it with reversed contrast" if reverse >= 0.005 else ", none of it reversed"
+    places = [
+        f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in found)} 1/Å"
+        for name in ("lost", "reversed")
+        if (found := intervals(table, name))
+    ]
+    return "; ".join([said, *places])

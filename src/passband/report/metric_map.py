@@ -1,0 +1,23 @@
+"""A metric over a plane of two parameters."""
+
+import polars as pl
+from matplotlib.axes import Axes
+
+
+def draw(table: pl.DataFrame, ax: Axes, x_label: str, y_label: str, title: str) -> None:
+    """Draw a map with a colour bar.
+
+    Args:
+        table: x, y, value, y varying fastest.
+        ax: where to draw.
+        x_label: of the x axis.
+        y_label: of the y axis.
+        title: name of the metric.
+    """
+    x, y = table["x"].unique().sort().to_numpy(), table["y"].unique().sort().to_numpy()
+    values = table.sort("x", "y")["value"].to_numpy().reshape(len(x), len(y))
+    shown = ax.pcolormesh(x, y, values.T, shading="nearest", cmap="viridis", rasterized=True)
+    ax.set(xlabel=x_label, ylabel=y_label, title=title)
+    figure = ax.get_figure()
+    assert figure is not None
+    figure.colorbar(shown, ax=ax)
