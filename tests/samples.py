@@ -15,6 +15,7 @@ def random_waves(specimens=2, phonons=3, seed=0):
     waves[..., (k == 0).all(1)] = 1.0
     return waves
 
+
 STAR = """
 data_optics
 loop_

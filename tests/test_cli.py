@@ -77,7 +77,7 @@ def test_show(call, condition, tmp_path):
         np.sqrt((-b + np.sqrt(b * b - 4 * a * c)) / (2 * a)), abs=1e-4
     )
     assert (tmp_path / "t.svg").read_text().startswith("<?xml")
-    one_line(*call("ctf", "show", condition, "--figure", "t.jpg"), "'.jpg'", ".png or .svg")
+    one_line(*call("ctf", "show", condition, "--figure", "t.jpg"), "'.jpg'", ".png, .svg or .html")
 
 
 def test_coarse_pixel_warns(call, condition):

@@ -33,7 +33,9 @@ def test_information_limit_of_a_preset():
     """Δ = 2 d² / (π λ) is where E_t falls to exp(−2)."""
     condition = load_condition(Path("team05_300kv"))
     lam = wavelength(condition.energy_ev)
-    assert math.exp(-0.5 * (math.pi * lam * condition.focal_spread_angstrom / 0.5**2) ** 2) == pytest.approx(math.exp(-2), rel=0.02)
+    assert math.exp(-0.5 * (math.pi * lam * condition.focal_spread_angstrom / 0.5**2) ** 2) == pytest.approx(
+        math.exp(-2), rel=0.02
+    )
 
 
 CONDITION = ImagingCondition(
@@ -55,10 +57,14 @@ def test_exported_files_read_back(tmp_path, notation):
 
 def test_csv(tmp_path):
     path = tmp_path / "session.csv"
-    path.write_text("label,energy_ev,defocus_angstrom,C12,phi12,dose_per_angstrom2\nfirst,300000,50,20,0.3,500\n,3e5,-40,,,\n")
+    path.write_text(
+        "label,energy_ev,defocus_angstrom,C12,phi12,dose_per_angstrom2\nfirst,300000,50,20,0.3,500\n,3e5,-40,,,\n"
+    )
     (first, a), (second, b) = load_conditions(path)
     assert (first, second) == ("first", "row 2")
-    assert a == ImagingCondition(energy_ev=300e3, defocus_angstrom=50.0, aberrations={"C12": 20.0, "phi12": 0.3}, dose_per_angstrom2=500.0)
+    assert a == ImagingCondition(
+        energy_ev=300e3, defocus_angstrom=50.0, aberrations={"C12": 20.0, "phi12": 0.3}, dose_per_angstrom2=500.0
+    )
     assert b == ImagingCondition(energy_ev=300e3, defocus_angstrom=-40.0)
     with pytest.raises(BadInputError, match="holds 2 conditions where one is needed"):
         load_condition(path)

@@ -1,5 +1,6 @@
 """The verbs of `passband ctf`: parsing and printing only."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,9 @@ def show(condition: Condition, q_max: QMax = 1.0, figure: Figure = None, as_json
         return
     print(f"condition           {answer['id']}")
     print(f"wavelength          {answer['wavelength_angstrom']:.6f} Å")
-    print(f"defocus             {answer['defocus_angstrom']:+g} Å   (Scherzer: {or_dash(answer['scherzer_defocus_angstrom'], 0)} Å)")
+    print(
+        f"defocus             {answer['defocus_angstrom']:+g} Å   (Scherzer: {or_dash(answer['scherzer_defocus_angstrom'], 0)} Å)"
+    )
     print(f"first zero          {or_dash(answer['first_zero_per_angstrom'])} 1/Å (lowest in any direction)")
     print(f"point resolution    {or_dash(answer['point_resolution_angstrom'], 3)} Å (its inverse)")
     print(f"information limit   {or_dash(answer['information_limit_angstrom'], 3)} Å (envelopes fall to exp(−2))")
@@ -45,8 +48,13 @@ def show(condition: Condition, q_max: QMax = 1.0, figure: Figure = None, as_json
 
 @ctf_app.command("compare")
 def compare(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="The condition a network was trained under; a set of conditions too.")],
-    test: Annotated[Path, typer.Argument(metavar="TEST", help="The condition it is to be used under; a set of conditions too.")],
+    train: Annotated[
+        Path,
+        typer.Argument(metavar="TRAIN", help="The condition a network was trained under; a set of conditions too."),
+    ],
+    test: Annotated[
+        Path, typer.Argument(metavar="TEST", help="The condition it is to be used under; a set of conditions too.")
+    ],
     q_max: QMax = 1.0,
     figure: Figure = None,
     as_json: Json = False,
@@ -66,7 +74,7 @@ def compare(
     if max(len(found) for found in sets) > 1:
         if figure is not None:
             raise BadInputError("--figure draws two single conditions; leave it out for sets")
-        _compare_sets(*sets, q_max, as_json)
+        _compare_sets(sets[0], sets[1], q_max, as_json)
         return
     one, other = sets[0][0], sets[1][0]
     if one.pixel_size_angstrom != other.pixel_size_angstrom:
@@ -82,7 +90,9 @@ def compare(
     print(f"epsilon train          {answer['epsilon_train']:.4f}   information transferred, |q| up to {q_max:g} 1/Å")
     print(f"epsilon test           {answer['epsilon_test']:.4f}")
     print(f"delta epsilon         {answer['delta_epsilon']:+.4f}   test minus train")
-    print(f"sigma(train, test)     {or_dash(answer['sigma_train_test'])}   share of the training transfer that the test keeps")
+    print(
+        f"sigma(train, test)     {or_dash(answer['sigma_train_test'])}   share of the training transfer that the test keeps"
+    )
     print(f"sigma(test, train)     {or_dash(answer['sigma_test_train'])}")
     print(f"|defocus difference|   {answer['defocus_difference_angstrom']:g} Å\n")
     for name, value in answer["metrics"].items():
@@ -96,7 +106,9 @@ def map_(
     x: Annotated[str, typer.Option("--x", help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
     y: Annotated[str, typer.Option("--y", help="NAME=LOW:HIGH, such as C12=0:100.")],
     figure: Annotated[Path, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")],
-    metric: Annotated[str, typer.Option("--metric", help="A metric of the registry: epsilon, sigma, phase_rms, …")] = "epsilon",
+    metric: Annotated[
+        str, typer.Option("--metric", help="A metric of the registry: epsilon, sigma, phase_rms, …")
+    ] = "epsilon",
     train: Annotated[Path | None, typer.Option("--train", help="The training condition, for metrics of two.")] = None,
     points: Annotated[int, typer.Option("--points", min=2, max=400, help="Points along each axis.")] = 41,
     q_max: QMax = 1.0,
@@ -125,8 +137,12 @@ def map_(
 @ctf_app.command("fit")
 def fit(
     condition: Condition,
-    vary: Annotated[list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")],
-    target: Annotated[Path | None, typer.Option("--target", help="Match the |T| of this condition; without it, ε is maximised.")] = None,
+    vary: Annotated[
+        list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--target", help="Match the |T| of this condition; without it, ε is maximised.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the condition found into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
@@ -155,14 +171,19 @@ def fit(
     if as_json:
         print_json(answer)
         return
-    print(f"epsilon {before:.4f} → {after:.4f}" + (f", keeps {answer['sigma_to_target']:.1%} of the target's transfer" if wanted else ""))
+    print(
+        f"epsilon {before:.4f} → {after:.4f}"
+        + (f", keeps {answer['sigma_to_target']:.1%} of the target's transfer" if wanted else "")
+    )
     print(dump(found), end="")
 
 
 @ctf_app.command("convert")
 def convert(
     condition: Condition,
-    to: Annotated[str, typer.Option("--to", help="krivanek, ceos, prismatic, ctffind, abtem, nexus or passband.")] = "passband",
+    to: Annotated[
+        str, typer.Option("--to", help="krivanek, ceos, prismatic, ctffind, abtem, nexus or passband.")
+    ] = "passband",
     as_json: Json = False,
 ) -> None:
     """Print a condition in another notation, as a file that every verb reads back.
@@ -203,7 +224,7 @@ def _compare_sets(train: list[Any], test: list[Any], q_max: float, as_json: bool
     from passband.shift import dataset_information, dataset_overlap
 
     before, after = dataset_information(train, q_max), dataset_information(test, q_max)
-    answer = {
+    answer: dict[str, float] = {
         "conditions_train": len(train),
         "conditions_test": len(test),
         "epsilon_train": before,
@@ -214,9 +235,8 @@ def _compare_sets(train: list[Any], test: list[Any], q_max: float, as_json: bool
         "sigma_pairwise": dataset_overlap(train, test, q_max, "pairwise"),
         "q_max_per_angstrom": q_max,
     }
-    answer = {name: None if value != value else value for name, value in answer.items()}
     if as_json:
-        print_json(answer)
+        print_json({name: None if math.isnan(value) else value for name, value in answer.items()})
         return
     for name, value in answer.items():
         print(f"{name:<20}{value if isinstance(value, int) else or_dash(value)}")
@@ -254,9 +274,13 @@ def _conditions(source: Path, q_max: float | None) -> list[Any]:
             finest = 1 / (2 * condition.pixel_size_angstrom)
             limit = information_limit(condition)
             if finest < q_max:
-                lines.append(f"{source}: pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g} 1/Å, less than --q-max {q_max:g}")
+                lines.append(
+                    f"{source}: pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g} 1/Å, less than --q-max {q_max:g}"
+                )
             elif limit is not None and limit > 1.02 * finest:
-                lines.append(f"{source}: the microscope transfers up to {limit:.3g} 1/Å and pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g}; use pixels of at most {1 / (2 * limit):.2g} Å to keep it")
+                lines.append(
+                    f"{source}: the microscope transfers up to {limit:.3g} 1/Å and pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g}; use pixels of at most {1 / (2 * limit):.2g} Å to keep it"
+                )
     # Many conditions of a set share a doubt.
     warn(list(dict.fromkeys(lines))[:5])
     return found

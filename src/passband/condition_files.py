@@ -1,7 +1,6 @@
 """Conditions from outside: condition files, presets by name, other programs' notations, STAR and CSV files."""
 
 import csv
-
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def _preset(name: str, part: str) -> Named:
     return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
 
 
-def preset_sources(name: str) -> dict[str, str]:
+def preset_sources(name: str) -> dict[str, Any]:
     """Return what a preset says about itself: `about` and `sources`."""
     content, _ = configuration.read_yaml(Path(str(_PRESETS.joinpath(f"{name}.yaml"))))
     return {"about": content["about"], "sources": content["sources"]}
@@ -102,7 +101,7 @@ def _translated(content: dict[str, Any], path: Path, lines: configuration.Lines)
 def _star(path: Path) -> Named:
     try:
         found = relion.rows(_text(path))
-        made = [(name, ctffind.read({k: v for k, v in row.items()})) for name, row in found]
+        made = [(name, ctffind.read(dict(row.items()))) for name, row in found]
     except ValueError as error:
         raise BadInputError(f"{path}: {error}") from None
     return [
@@ -124,13 +123,17 @@ def _csv(path: Path) -> Named:
         values = {}
         for name, text in row.items():
             if name is None or text is None:
-                raise BadInputError(f"{where}: has {'more' if name is None else 'fewer'} values than the first line has columns")
+                raise BadInputError(
+                    f"{where}: has {'more' if name is None else 'fewer'} values than the first line has columns"
+                )
             if text.strip():
                 try:
                     values[name.strip()] = float(text)
                 except ValueError:
                     raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
-        fields = {n: values.pop(n) for n in list(values) if n in ImagingCondition.model_fields or n == "defocus_angstrom"}
+        fields: dict[str, Any] = {
+            n: values.pop(n) for n in list(values) if n in ImagingCondition.model_fields or n == "defocus_angstrom"
+        }
         try:
             found.append((label, ImagingCondition(**fields, aberrations=values)))
         except ValidationError as error:
@@ -164,10 +167,11 @@ def export(condition: ImagingCondition, notation: str) -> dict[str, Any]:
     kept.pop("aberrations")
     kept = {name: value for name, value in kept.items() if value not in (None, 0.0)}
     if notation == "abtem":
-        kept = {n: v for n, v in kept.items() if n not in ("energy_ev", "aperture_mrad", "focal_spread_angstrom", "convergence_mrad")}
+        kept = {
+            n: v
+            for n, v in kept.items()
+            if n not in ("energy_ev", "aperture_mrad", "focal_spread_angstrom", "convergence_mrad")
+        }
     if notation == "ctffind":
         kept = {n: v for n, v in kept.items() if n not in ("energy_ev", "pixel_size_angstrom")}
     return {"notation": notation, **kept, **content}
-
-
-

@@ -153,7 +153,11 @@ _PLAINLY = {
 def message(error: ValidationError) -> str:
     """Return the first fault of a validation error, without a place."""
     fault = error.errors(include_url=False)[0]
-    return fault["msg"].removeprefix("Value error, ") if fault["type"] == "value_error" else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+    return (
+        fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "value_error"
+        else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+    )
 
 
 def one_line(error: ValidationError, path: Path, lines: Lines, names: set[str], skip: int = 0) -> str:

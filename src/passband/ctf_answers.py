@@ -149,8 +149,12 @@ def draw_compare(train: ImagingCondition, test: ImagingCondition, q_max: float, 
     """Draw both transfers over |q|, with what is lost and what is reversed shaded, into a .png, .svg or .html file."""
     answer = compare(train, test, q_max)
     table = compare_by_frequency(train, test, q_max)
-    rows = {"verdict": answer["verdict"]} | {f"{METRICS[n].symbol}" if n in METRICS else n: v for n, v in answer["metrics"].items()}
-    _write(path, lambda made: comparison.draw(table, made.subplots()), (7.2, 3.8), "Training against test condition", rows)
+    rows = {"verdict": answer["verdict"]} | {
+        f"{METRICS[n].symbol}" if n in METRICS else n: v for n, v in answer["metrics"].items()
+    }
+    _write(
+        path, lambda made: comparison.draw(table, made.subplots()), (7.2, 3.8), "Training against test condition", rows
+    )
 
 
 def draw_map(table: pl.DataFrame, labels: tuple[str, str, str], path: Path) -> None:
@@ -183,7 +187,7 @@ def _text(value: Any) -> str:
 
 
 def _or_none(value: float) -> Any:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None
 
 
 __all__ = ["check_figure", "compare", "draw_compare", "draw_map", "draw_show", "map_plane", "show"]

@@ -34,7 +34,7 @@ class Detector(BaseModel):
     @field_validator("mtf", "dqe", mode="before")
     @classmethod
     def _in_range(cls, value: Any) -> Any:
-        if isinstance(value, bool) or isinstance(value, str):
+        if isinstance(value, bool | str):
             raise ValueError(f"{value!r} is neither a number nor a list of [fraction of Nyquist, value]")
         if isinstance(value, int | float) and not 0 < value <= 1:
             raise ValueError(f"{value:g} is outside 0 to 1; give the value at Nyquist (mtf) or the share counted (dqe)")

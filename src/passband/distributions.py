@@ -178,7 +178,9 @@ class ConditionDraw(_Strict):
     @model_validator(mode="after")
     def _valid_conditions(self) -> "ConditionDraw":
         if len({c.id for c in _checked(self.conditions)}) < self.count:
-            raise ValueError(f"fewer than {self.count} different conditions can be drawn; lower `count`, or draw more values")
+            raise ValueError(
+                f"fewer than {self.count} different conditions can be drawn; lower `count`, or draw more values"
+            )
         return self
 
     def conditions(self) -> list[ImagingCondition]:

@@ -180,9 +180,7 @@ def _tables(plan: Plan) -> dict[str, pl.DataFrame]:
     statistics = [cell.statistics() for cell in images]
     q, power = stages.specimen_power(study, plan.paths)
     spectra = np.array([cell.spectra() for cell in images])
-    shift = analysis.shift_table(
-        conditions, study.q_max_per_angstrom, spectra, exit_wave=tabulated(q, power)
-    )
+    shift = analysis.shift_table(conditions, study.q_max_per_angstrom, spectra, exit_wave=tabulated(q, power))
     epsilon = shift.filter(pl.col("train_condition") == pl.col("test_condition"))["epsilon_train"]
     rows = [
         condition_row(c, labels[c.id])

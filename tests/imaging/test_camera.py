@@ -10,7 +10,12 @@ from samples import BAND, FIELD, random_waves
 
 
 def condition(**content):
-    return ImagingCondition(**({"energy_ev": 300e3, "defocus_angstrom": 60.0, "focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.5} | content))
+    return ImagingCondition(
+        **(
+            {"energy_ev": 300e3, "defocus_angstrom": 60.0, "focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.5}
+            | content
+        )
+    )
 
 
 def image(c, waves):
@@ -68,7 +73,9 @@ def test_a_turned_specimen_drifts_the_same_way():
     masks = torch.zeros(1, 64, 64, dtype=torch.bool)
     source = ImageSource(waves, masks, c, image_grid(FIELD, BAND, 0.5))
     turned = source.intensity(torch.tensor([0]), torch.tensor([1]))[0]
-    still = ImageSource(waves, masks, condition(), image_grid(FIELD, BAND, 0.5)).intensity(torch.tensor([0]), torch.tensor([1]))
+    still = ImageSource(waves, masks, condition(), image_grid(FIELD, BAND, 0.5)).intensity(
+        torch.tensor([0]), torch.tensor([1])
+    )
     from passband.optics import motion_envelope, stack
 
     k = torch.fft.fftfreq(32, 1 / 32, dtype=torch.float64) / FIELD
@@ -100,7 +107,9 @@ def test_binning_sums_and_stays_in_place():
         binned = record(fine, c, generator=torch.Generator())
         assert binned.shape == (2, 16, 16)
         assert binned.mean().item() == pytest.approx(fine.mean().item(), rel=1e-5)
-        counts = record(fine, c.model_copy(update={"dose_per_angstrom2": 1e6}), generator=torch.Generator().manual_seed(0))
+        counts = record(
+            fine, c.model_copy(update={"dose_per_angstrom2": 1e6}), generator=torch.Generator().manual_seed(0)
+        )
         # The ideal camera cuts the band of this noise, whose intensity then falls below zero in places.
         assert torch.allclose(counts / 1e6, record(fine.clamp_min(0), c, generator=torch.Generator()), atol=0.01)
         # A bright spot at a binned pixel's place stays in that pixel.

@@ -60,7 +60,12 @@ def test_where_the_envelopes_are_exact_and_where_not():
 
 def test_more_nodes_converge():
     beams = {(0, 0): 1.0, (9, 0): 0.2, (0, 7): 0.1j, (-5, 5): 0.2}
-    optics = {"defocus_angstrom": 200.0, "focal_spread_angstrom": 40.0, "convergence_mrad": 0.5, "coherence": "quadrature"}
+    optics = {
+        "defocus_angstrom": 200.0,
+        "focal_spread_angstrom": 40.0,
+        "convergence_mrad": 0.5,
+        "coherence": "quadrature",
+    }
     reference_image = image_of(beams, quadrature_nodes=15, **optics)
     errors = [(image_of(beams, quadrature_nodes=n, **optics) - reference_image).abs().max().item() for n in (2, 4, 7)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-5

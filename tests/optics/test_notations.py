@@ -80,7 +80,9 @@ def test_prismatic_rows():
     def chi(q):
         # getChi of src/aberration.cpp.
         alpha, theta = abs(omega(q)), math.atan2(q[1], q[0])
-        total = math.pi / LAM * -80 * alpha**2 + math.pi / (2 * LAM) * 1e6 * alpha**4 + math.pi / (3 * LAM) * 3e7 * alpha**6
+        total = (
+            math.pi / LAM * -80 * alpha**2 + math.pi / (2 * LAM) * 1e6 * alpha**4 + math.pi / (3 * LAM) * 3e7 * alpha**6
+        )
         for m, n, size, angle in rows:
             cx, cy = size * math.cos(n * math.radians(angle)), size * math.sin(n * math.radians(angle))
             total += alpha**m * (cx * math.cos(n * theta) + cy * math.sin(n * theta))
@@ -120,7 +122,11 @@ def test_relion_star():
     assert a == {"voltage_kv": 300, "cs_mm": 2.7, "amplitude_contrast": 0.1, "pixel_size": 0.885, "defocus_u": 9000,
                  "defocus_v": 8800, "defocus_angle": 20}  # fmt: skip
     assert ctffind.read(b)["aberrations"]["C10"] == -700
-    for bad, message in (("hello", "not a STAR"), (STAR.replace("rlnDefocusU", "rlnX"), "no _rlnDefocusU"), (STAR.replace("9000.0", "far"), "'far'")):
+    for bad, message in (
+        ("hello", "not a STAR"),
+        (STAR.replace("rlnDefocusU", "rlnX"), "no _rlnDefocusU"),
+        (STAR.replace("9000.0", "far"), "'far'"),
+    ):
         with pytest.raises(ValueError, match=message):
             relion.rows(bad)
 
@@ -150,15 +156,19 @@ def test_abtem_makes_the_same_transfer():
 
 def test_quantem_parts_and_abtem_aliases():
     fields = abtem.read({"energy": ENERGY, "C12_a": 3.0, "C12_b": 4.0, "defocus": 50.0, "quadrafoil": 7.0, "Cs": 1e4})
-    assert fields["aberrations"] == pytest.approx({"C12": 5.0, "phi12": math.atan2(4, 3) / 2, "C10": -50.0, "C34": 7.0, "C30": 1e4})
+    assert fields["aberrations"] == pytest.approx(
+        {"C12": 5.0, "phi12": math.atan2(4, 3) / 2, "C10": -50.0, "C34": 7.0, "C30": 1e4}
+    )
 
 
 conditions = st.builds(
     lambda magnitudes, angles: ImagingCondition(
         energy_ev=ENERGY,
-        aberrations={s: m for s, m in magnitudes.items()} | {ANGLES[s]: angles[s] for s in magnitudes if s in ANGLES},
+        aberrations=dict(magnitudes.items()) | {ANGLES[s]: angles[s] for s in magnitudes if s in ANGLES},
     ),
-    st.dictionaries(st.sampled_from(sorted(ABERRATIONS)), st.floats(-1e4, 1e4).filter(lambda x: abs(x) > 1e-3), min_size=1),
+    st.dictionaries(
+        st.sampled_from(sorted(ABERRATIONS)), st.floats(-1e4, 1e4).filter(lambda x: abs(x) > 1e-3), min_size=1
+    ),
     st.fixed_dictionaries({s: st.floats(-6, 6) for s in ANGLES}),
 )
 
@@ -173,7 +183,9 @@ def test_there_and_back(notation, condition):
     module = NOTATIONS[notation]
     content = module.write(condition) | ({"energy_ev": ENERGY} if notation == "prismatic" else {})
     scale = max(map(abs, surface({"aberrations": condition.aberrations})))
-    assert surface(module.read(content)) == pytest.approx(surface({"aberrations": condition.aberrations}), abs=1e-7 * scale + 1e-12)
+    assert surface(module.read(content)) == pytest.approx(
+        surface({"aberrations": condition.aberrations}), abs=1e-7 * scale + 1e-12
+    )
 
 
 @pytest.mark.parametrize(

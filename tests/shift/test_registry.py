@@ -28,7 +28,9 @@ def condition(**content):
 
 
 A = condition(aberrations={"C10": -80.0, "C12": 20.0, "phi12": 0.4, "C21": 1500.0, "phi21": 1.0, "C30": -5e4})
-B = condition(aberrations={"C10": 60.0, "C23": 2000.0, "phi23": 0.2, "C30": 2e5}, focal_spread_angstrom=35.0, convergence_mrad=0.2)
+B = condition(
+    aberrations={"C10": 60.0, "C23": 2000.0, "phi23": 0.2, "C30": 2e5}, focal_spread_angstrom=35.0, convergence_mrad=0.2
+)
 # The same nodes for both sides: what is compared is the formula, not the rule of integration.
 N = 24
 NODES = [((2 * i + 1) / N - 1, (2 * j + 1) / N - 1) for i in range(N) for j in range(N)]
@@ -59,13 +61,13 @@ def slow():
     ta, tb = ([reference.transfer(c, *q) for q in NODES] for c in (A, B))
     wa, wb = ([reference.t(c, *q) for q in NODES] for c in (A, B))
     power = [float(carbon_film(300e3)(torch.tensor(math.hypot(*q), dtype=torch.float64))) for q in NODES]
-    sa, sb = ([4 * p * abs(t) ** 2 * 400 for p, t in zip(power, ts)] for ts in (ta, tb))
-    pairs = list(zip(ta, tb))
+    sa, sb = ([4 * p * abs(t) ** 2 * 400 for p, t in zip(power, ts, strict=True)] for ts in (ta, tb))
+    pairs = list(zip(ta, tb, strict=True))
     n = len(NODES)
     dchi = [reference.chi(A, *q) - reference.chi(B, *q) for q in NODES]
     free = gauge_free(A) - gauge_free(B)
-    gain = [(x / (1 + x), y / (1 + y)) for x, y in zip(sa, sb)]
-    bits = [(0.5 * math.log2(1 + x), 0.5 * math.log2(1 + y)) for x, y in zip(sa, sb)]
+    gain = [(x / (1 + x), y / (1 + y)) for x, y in zip(sa, sb, strict=True)]
+    bits = [(0.5 * math.log2(1 + x), 0.5 * math.log2(1 + y)) for x, y in zip(sa, sb, strict=True)]
     square = [sum(abs(t) ** 2 for t in ts) for ts in (ta, tb)]
     wsquare = [sum(abs(t) ** 2 for t in ts) for ts in (wa, wb)]
     return {
@@ -79,7 +81,7 @@ def slow():
         "sigma_product": sum(abs(x * y) for x, y in pairs) / square[0],
         "sigma_cosine": sum(abs(x * y) for x, y in pairs) / math.sqrt(square[0] * square[1]),
         "signed_overlap": sum(
-            even_sign(A, q) * even_sign(B, q) * min(abs(x), abs(y)) for q, (x, y) in zip(NODES, pairs)
+            even_sign(A, q) * even_sign(B, q) * min(abs(x), abs(y)) for q, (x, y) in zip(NODES, pairs, strict=True)
         )
         / sum(map(abs, ta)),
         "contrast_correlation": sum((x * y.conjugate()).real for x, y in pairs) / math.sqrt(square[0] * square[1]),
@@ -87,7 +89,8 @@ def slow():
         "phase_rms_gauge_free": math.sqrt(sum(d * d for d in free) / n),
         "phase_saturating": 1 - sum(map(math.cos, dchi)) / n,
         "phase_saturating_gauge_free": 1 - abs(sum(cmath.exp(1j * d) for d in free)) / n,
-        "wave_overlap": abs(sum(x * y.conjugate() for x, y in zip(wa, wb))) / math.sqrt(wsquare[0] * wsquare[1]),
+        "wave_overlap": abs(sum(x * y.conjugate() for x, y in zip(wa, wb, strict=True)))
+        / math.sqrt(wsquare[0] * wsquare[1]),
         "delocalisation": math.sqrt(sum((delocalisation(A, q) - delocalisation(B, q)) ** 2 for q in NODES) / n),
         "snr_overlap": sum(min(g) for g in gain) / sum(g for g, _ in gain),
         "shared_information": sum(min(b) for b in bits) / sum(b for b, _ in bits),
@@ -131,7 +134,11 @@ def test_the_same_condition_is_no_shift():
 
 def test_turning_the_frame_changes_nothing():
     def turned(c, angle):
-        new = {f"phi{s[1:]}": c.aberrations.get(f"phi{s[1:]}", 0.0) + angle for s in ("C12", "C21", "C23") if s in c.aberrations}
+        new = {
+            f"phi{s[1:]}": c.aberrations.get(f"phi{s[1:]}", 0.0) + angle
+            for s in ("C12", "C21", "C23")
+            if s in c.aberrations
+        }
         return varied(c, **new)
 
     before, after = measure(list(METRICS), [A], [B]), measure(list(METRICS), [turned(A, 0.7)], [turned(B, 0.7)])
@@ -145,7 +152,10 @@ def test_what_reversed_contrast_changes():
     """Negating every coefficient reverses T and keeps |T|."""
     negative = A.model_copy(update={"aberrations": {s: -v if s[0] == "C" else v for s, v in A.aberrations.items()}})
     even = {s: v for s, v in A.aberrations.items() if "21" not in s}
-    plain, reverse = (c.model_copy(update={"aberrations": x}) for c, x in ((A, even), (A, {s: -v if s[0] == "C" else v for s, v in even.items()})))
+    plain, reverse = (
+        c.model_copy(update={"aberrations": x})
+        for c, x in ((A, even), (A, {s: -v if s[0] == "C" else v for s, v in even.items()}))
+    )
     found = measure(list(METRICS), [A, plain], [A, plain, negative, reverse])
     for name in ("sigma", "sigma_p2", "sigma_product", "sigma_cosine", "snr_overlap", "shared_information"):
         assert found[name][0, 2].item() == pytest.approx(1, abs=1e-9), name
@@ -229,7 +239,9 @@ def test_datasets():
     assert pairwise == pytest.approx(single["sigma"][:, 0].mean().item())
     # Of one condition each, both are σ; a set overlaps with itself wholly in profile, not in pairs.
     for method in ("profile", "pairwise"):
-        assert dataset_overlap(conditions[:1], conditions[1:], method=method) == pytest.approx(single["sigma"][0, 1].item())
+        assert dataset_overlap(conditions[:1], conditions[1:], method=method) == pytest.approx(
+            single["sigma"][0, 1].item()
+        )
     assert dataset_overlap(conditions, conditions) == pytest.approx(1)
     assert dataset_overlap(conditions, conditions, method="pairwise") < 1
 

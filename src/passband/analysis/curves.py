@@ -1,8 +1,7 @@
 """One-dimensional curves of the transfer, for tables and figures."""
 
-from collections.abc import Sequence
-
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl

@@ -66,7 +66,9 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
             continue
         for target in ("loss", "log_loss"):
             rows += _ranked(part, pairs, target)
-    return pl.DataFrame(rows, infer_schema_length=None).sort("pairs", "target", "r2_both", descending=[False, True, True])
+    return pl.DataFrame(rows, infer_schema_length=None).sort(
+        "pairs", "target", "r2_both", descending=[False, True, True]
+    )
 
 
 def tabulate(scores: pl.DataFrame, shift: pl.DataFrame) -> tuple[Table, np.ndarray]:
@@ -107,7 +109,9 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
                 "pairs": pairs,
                 "target": target,
                 "n_pairs": int(table.used.sum()),
-                "spearman": None if values is None or not np.ptp(values) else float(spearmanr(values, y[table.used])[0]),
+                "spearman": None
+                if values is None or not np.ptp(values)
+                else float(spearmanr(values, y[table.used])[0]),
                 **held_out_r2(table, names, target),
             }
         )
@@ -158,11 +162,10 @@ def held_out_r2(
     own = [np.moveaxis(part, -1, 0) for part in own]
     # Everything in which i or j takes part, in either role; what is subtracted twice is added again.
     cross = [
-        part + part.swapaxes(0, 1) + single[:, None] + single[None] for part, single in zip((outer, moment), own, strict=True)
+        part + part.swapaxes(0, 1) + single[:, None] + single[None]
+        for part, single in zip((outer, moment), own, strict=True)
     ]
-    touched = [
-        (r + c)[:, None] + (r + c)[None] - x for r, c, x in zip(rows, columns, cross, strict=True)
-    ]
+    touched = [(r + c)[:, None] + (r + c)[None] - x for r, c, x in zip(rows, columns, cross, strict=True)]
     n = len(y)
     shape = (n, n, x.shape[2])
     return {
@@ -188,7 +191,8 @@ def _design(features: list[np.ndarray], weight: np.ndarray) -> np.ndarray:
 
 def _solve(outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
     # The ridge only keeps features that do not vary, or say the same, from dividing by zero.
-    ridge = _RIDGE * np.trace(outer, axis1=-2, axis2=-1)[..., None, None] * np.eye(outer.shape[-1])
+    size = np.trace(outer, axis1=-2, axis2=-1)[..., None, None] + _RIDGE
+    ridge = _RIDGE * size * np.eye(outer.shape[-1])
     return np.linalg.solve(outer + ridge, moment[..., None])[..., 0]
 
 

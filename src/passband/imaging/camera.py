@@ -35,9 +35,7 @@ def camera_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Te
     return factor.float()
 
 
-def record(
-    intensity: Tensor, condition: ImagingCondition, *, generator: torch.Generator
-) -> Tensor:
+def record(intensity: Tensor, condition: ImagingCondition, *, generator: torch.Generator) -> Tensor:
     """Return electron counts of camera pixels, shape [B, n / binning, n / binning]; without a dose, the mean intensity.
 
     Physical pixels count Poisson numbers with mean intensity · dose · pixel area · DQE(0). A measured DQE shapes their

@@ -170,7 +170,7 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """
     k = grid.frequencies.to(waves.device)
     spectrum = waves.new_zeros((*waves.shape[:2], grid.fine, grid.fine))
-    intensity = 0.0
+    intensity = torch.zeros((), device=waves.device)
     for part in transfer.unbind(-2):
         own = waves * (part if part.ndim == 1 else part[:, None, :])
         spectrum[..., k[:, 0] % grid.fine, k[:, 1] % grid.fine] = own

@@ -1,8 +1,10 @@
 """Conditions as tensors: the form in which all optics is batched and differentiable."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,24 +45,28 @@ class Parameters:
 
     def split(self, size: int) -> "list[Parameters]":
         """Return the conditions in pieces of at most that many."""
-        pieces = []
-        for start in range(0, len(self), size):
-            own = slice(start, start + size)
-            values = {f.name: getattr(self, f.name) for f in fields(self)}
-            pieces.append(
-                Parameters(
-                    **{
-                        name: {s: v[own] for s, v in value.items()} if isinstance(value, dict) else value[own]
-                        for name, value in values.items()
-                    }
-                )
-            )
-        return pieces
+        return [self._each(partial(_part, start=start, size=size)) for start in range(0, len(self), size)]
+
+    def repeat(self, times: int) -> "Parameters":
+        """Return a single condition several times."""
+        return self._each(lambda v: v.expand(times, *v.shape[1:]))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Parameters":
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {
+            name: {s: change(v) for s, v in value.items()} if isinstance(value, dict) else change(value)
+            for name, value in values.items()
+        }
+        return Parameters(**changed)
 
     @property
     def wavelength(self) -> Tensor:
         """Wavelength [Å], shape [B]."""
         return wavelength(self.energy_ev)
+
+
+def _part(values: Tensor, start: int, size: int) -> Tensor:
+    return values[start : start + size]
 
 
 def stack(conditions: Sequence[ImagingCondition], dtype: torch.dtype = torch.float64) -> Parameters:
@@ -90,5 +96,7 @@ def stack(conditions: Sequence[ImagingCondition], dtype: torch.dtype = torch.flo
             ],
             1,
         ),
-        dose_per_angstrom2=column([math.inf if c.dose_per_angstrom2 is None else c.dose_per_angstrom2 for c in conditions]),
+        dose_per_angstrom2=column(
+            [math.inf if c.dose_per_angstrom2 is None else c.dose_per_angstrom2 for c in conditions]
+        ),
     )

@@ -19,7 +19,14 @@ def draw(curve: pl.DataFrame, plane: np.ndarray, figure: Figure, q_max: float, *
     ax = figure.add_subplot(grid[0, :])
     q = curve["q_per_angstrom"]
     for sign in (1, -1):
-        ax.plot(q, sign * curve["envelope"], color="0.6", linewidth=0.9, linestyle="--", label="envelopes" if sign > 0 else None)
+        ax.plot(
+            q,
+            sign * curve["envelope"],
+            color="0.6",
+            linewidth=0.9,
+            linestyle="--",
+            label="envelopes" if sign > 0 else None,
+        )
     ax.plot(q, curve["transfer"], color="#2b5c8a", linewidth=1.3, label="T(q)" if round_ else "T(q) along +x")
     if not round_:
         ax.plot(q, curve["magnitude"], color="#c1272d", linewidth=1.0, label="mean |T| over azimuth")

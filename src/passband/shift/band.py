@@ -49,9 +49,7 @@ class Band:
         return [Band(*piece) for piece in pieces]
 
 
-def make_band(
-    conditions: Sequence[ImagingCondition], q_max: float, weight: Spectrum, object_power: Spectrum
-) -> Band:
+def make_band(conditions: Sequence[ImagingCondition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
     """Return a band sampled finely enough for the phases of all conditions.
 
     Args:
@@ -145,11 +143,9 @@ class View:
 
 def gauge(parameters: Parameters, band: Band, nodes: int) -> Tensor:
     """Return the weighted least-squares fit of a + b·q to χ over the band, shape [B, 3]: a [rad], b [rad·Å]."""
-    normal, moments = 0.0, 0.0
+    normal, moments = torch.zeros(()), torch.zeros(())
     for piece in band.split(nodes):
         basis = torch.stack([torch.ones_like(piece.qx), piece.qx, piece.qy])
         normal = normal + (basis * piece.weight) @ basis.T
         moments = moments + aberration_phase(parameters, piece.qx, piece.qy) @ (basis * piece.weight).T
-    return torch.linalg.solve(normal, torch.as_tensor(moments).T).T
-
-
+    return torch.linalg.solve(normal, moments.T).T

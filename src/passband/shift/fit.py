@@ -22,13 +22,12 @@ def fit_condition(
     q_max: float = Q_MAX,
     *,
     target: ImagingCondition | None = None,
-    starts: int = 64,
+    starts: int = 16,
     seed: int = 0,
 ) -> ImagingCondition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
-    Adam from many starts at once; the starts spread over phases of some 10 rad at the middle of the band, so nearby maxima are
-    compared. Which of several equal maxima comes out is decided by the seed.
+    Adam from the best of many random candidates at once, which spread over phases of tens of radians at the middle of the band. Which of several equal maxima comes out is decided by the seed.
 
     Args:
         base: where to begin, and all that is not varied.
@@ -44,34 +43,42 @@ def fit_condition(
     symbols = [canonical(name, 0.0)[0] for name in names]
     for name, symbol in zip(names, symbols, strict=True):
         if symbol not in (*ABERRATIONS, *ANGLES.values(), *_WIDTHS):
-            raise ValueError(f"cannot fit {name!r}; give defocus_angstrom, an aberration, an angle or {' or '.join(_WIDTHS)}")
+            raise ValueError(
+                f"cannot fit {name!r}; give defocus_angstrom, an aberration, an angle or {' or '.join(_WIDTHS)}"
+            )
         if symbol in _WIDTHS and target is None:
             raise ValueError(f"{name} only damps, so ε is largest without it; fit it to a target")
-    parameters = stack([base] * starts)
-    begin = torch.stack([_value(base, s) * torch.ones(starts, dtype=torch.float64) for s in symbols], 1)
+    candidates = 16 * starts
+    parameters = stack([base])
+    begin = torch.tensor([_value(base, s) for s in symbols], dtype=torch.float64)
     scale = torch.tensor([_scale(s, base, parameters, q_max) for s in symbols], dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    spread = 10 * (torch.rand(starts, len(symbols), generator=generator, dtype=torch.float64) - 0.5)
-    # The first start is the base itself, but for a nudge: at T = 0 there is no slope.
+    # Half of them near, half far: where C30 is large the best defocus may lie tens of radians away.
+    reach = torch.where(torch.arange(candidates) % 2 == 0, 10.0, 80.0)[:, None].double()
+    spread = reach * (torch.rand(candidates, len(symbols), generator=generator, dtype=torch.float64) - 0.5)
+    # The first is the base itself, but for a nudge: at T = 0 there is no slope.
     spread[0] = 0.01
-    qx, qy = polar_band(q_max, 256, 8 if all(s in ("C10", "C30", "C50", *_WIDTHS) for s in symbols) and base.is_round else 48)
+    is_round = base.is_round and all(s in ("C10", "C30", "C50", *_WIDTHS) for s in symbols)
+    qx, qy = polar_band(q_max, 512, 2 if is_round else 48)
     wanted = None if target is None else intensity_transfer(stack([target]), qx, qy).abs().mean(2)
-    z = spread.clone().requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
 
-    def cost() -> Tensor:
+    def cost(z: Tensor) -> Tensor:
         varied = _with(parameters, symbols, begin + scale * z)
         magnitude = (intensity_transfer(varied, qx, qy).abs().square() + 1e-12).sqrt()
         return -magnitude.mean((1, 2)) if wanted is None else (magnitude.mean(2) - wanted).square().mean(1)
 
+    with torch.no_grad():
+        costs = torch.cat([cost(part) for part in spread.split(32)])
+    z = spread[costs.argsort()[:starts]].clone().requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     for _ in range(_STEPS):
         optimizer.zero_grad()
-        cost().sum().backward()  # type: ignore[no-untyped-call]
+        cost(z).sum().backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        best = begin[0] + scale * z[cost().argmin()]
+        best = begin + scale * z[cost(z).argmin()]
     values = {}
     for symbol, value in zip(symbols, best.tolist(), strict=True):
         if symbol in ANGLES.values():
@@ -101,7 +108,9 @@ def _scale(symbol: str, base: ImagingCondition, parameters: Parameters, q_max: f
 
 
 def _with(parameters: Parameters, symbols: Sequence[str], values: Tensor) -> Parameters:
-    coefficients, angles, widths = dict(parameters.coefficients), dict(parameters.angles), {}
+    """Return as many conditions as there are rows of values."""
+    many = parameters.repeat(len(values))
+    coefficients, angles, widths = dict(many.coefficients), dict(many.angles), {}
     for i, symbol in enumerate(symbols):
         if symbol in ABERRATIONS:
             coefficients[symbol] = values[:, i]
@@ -109,4 +118,4 @@ def _with(parameters: Parameters, symbols: Sequence[str], values: Tensor) -> Par
             widths[symbol] = values[:, i]
         else:
             angles["C" + symbol[3:]] = values[:, i]
-    return replace(parameters, coefficients=coefficients, angles=angles, **widths)
+    return replace(many, coefficients=coefficients, angles=angles, **widths)

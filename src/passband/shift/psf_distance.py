@@ -28,4 +28,6 @@ def psf_distance(train: Parameters, test: Parameters, q_max: float, n: int = 128
         return intensity / intensity.sum(1, keepdim=True)
 
     tests = [spread(part) for part in test.split(_BLOCK)]
-    return torch.cat([torch.cat([0.5 * torch.cdist(a, b, p=1.0) for b in tests], 1) for a in map(spread, train.split(_BLOCK))])
+    return torch.cat(
+        [torch.cat([0.5 * torch.cdist(a, b, p=1.0) for b in tests], 1) for a in map(spread, train.split(_BLOCK))]
+    )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from passband.conditions import ImagingCondition
@@ -69,20 +68,28 @@ def _family(
 ) -> list[Metric]:
     """Return a metric and its versions under other weights."""
     first = Metric(name, symbol, says, "pair", compute, finish, **rest)
-    short = {"radial": "1/q", "core": "inner", "structure_factor": "F²", "exit_wave": "ψ", "uniform": "flat"}
-    words = {
-        "radial": "every |q| counts alike",
-        "core": "inner half of the band",
-        "structure_factor": "weighted by gold's reflections",
-        "exit_wave": "weighted by what the specimen scatters",
-        "uniform": "whole band, flat",
-    }
     return [first] + [
-        Metric(f"{name}_{w}", f"{symbol} ({short[w]})", f"{says}; {words[w]}", "pair", compute, finish, **(rest | {"weight": w}))
+        Metric(
+            f"{name}_{w}",
+            f"{symbol} ({_WEIGHTS[w][0]})",
+            f"{says}; {_WEIGHTS[w][1]}",
+            "pair",
+            compute,
+            finish,
+            **(rest | {"weight": w}),
+        )
         for w in extra
     ]
 
 
+# How each weight is called in symbols and in words.
+_WEIGHTS: dict[Weight, tuple[str, str]] = {
+    "uniform": ("flat", "whole band, flat"),
+    "radial": ("1/q", "every |q| counts alike"),
+    "core": ("inner", "inner half of the band"),
+    "structure_factor": ("F²", "weighted by gold's reflections"),
+    "exit_wave": ("ψ", "weighted by what the specimen scatters"),
+}
 _EPSILON = information.sums
 _PHASE = {"unit": "rad", "weight": "core"}
 _DISTORTED: tuple[Weight, ...] = ("structure_factor", "exit_wave")
@@ -94,11 +101,8 @@ METRICS: dict[str, Metric] = {
         Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition", partial(_EPSILON, power=2), similar=True),
         *[
             Metric(f"epsilon_{w}", f"ε ({s})", f"ε, {t}", "condition", _EPSILON, weight=w, similar=True)
-            for w, s, t in (
-                ("radial", "1/q", "every |q| counts alike"),
-                ("structure_factor", "F²", "weighted by gold's reflections"),
-                ("exit_wave", "ψ", "weighted by what the specimen scatters"),
-            )
+            for w, (s, t) in _WEIGHTS.items()
+            if w not in ("uniform", "core")
         ],
         Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", snr.gain_sums, similar=True),
         Metric(
@@ -193,7 +197,8 @@ def measure(
 
 def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band: Band) -> dict[str, Tensor]:
     size = max(64, _PIECE_BYTES // (16 * max(len(train), len(test))))
-    gauges = [gauge(p, band, size) for p in (train, test)] if any("gauge_free" in m.name for m in metrics) else [None, None]
+    needed = any("gauge_free" in m.name for m in metrics)
+    gauges = [gauge(p, band, size) if needed else band.qx.new_zeros(len(p), 3) for p in (train, test)]
     totals: dict[str, list[Tensor]] = {}
     for piece in band.split(size):
         views = [View(p, piece, g) for p, g in zip((train, test), gauges, strict=True)]
@@ -201,7 +206,9 @@ def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band:
             if metric.form == "pair":
                 parts = {metric.name: metric.compute(*views)}
             else:
-                parts = {f"{metric.name}_{side}": metric.compute(v) for side, v in zip(("train", "test"), views, strict=True)}
+                parts = {
+                    f"{metric.name}_{side}": metric.compute(v) for side, v in zip(("train", "test"), views, strict=True)
+                }
             for key, sums in parts.items():
                 totals[key] = [t + s for t, s in zip(totals[key], sums, strict=True)] if key in totals else list(sums)
     finishes = {m.name: m.finish for m in metrics}

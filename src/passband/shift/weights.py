@@ -73,7 +73,7 @@ def carbon_film(energy_ev: float, thickness_angstrom: float = 25.0) -> Spectrum:
     return lambda q: scale * wentzel_scattering_factor(q, 6) ** 2
 
 
-def tabulated(q_per_angstrom: Sequence[float], values: Sequence[float]) -> Spectrum:
+def tabulated(q_per_angstrom: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray) -> Spectrum:
     """Return a spectrum that runs linearly between tabulated values, such as the mean power of stored exit waves."""
     places, heights = np.asarray(q_per_angstrom, float), np.asarray(values, float)
     return lambda q: torch.from_numpy(np.interp(q.numpy(), places, heights))

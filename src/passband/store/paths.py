@@ -40,8 +40,13 @@ class StudyPaths:
         """The offline report."""
         return self.folder / "report.html"
 
+    @property
+    def ranking_page(self) -> Path:
+        """The ranking of the shift metrics, Markdown."""
+        return self.folder / "ranking.md"
+
     def table(self, name: str) -> Path:
-        """A Parquet table: scores, conditions, shift, training or counts."""
+        """A Parquet table: scores, conditions, shift, training, counts, specimen_power or ranking."""
         return self.folder / f"{name}.parquet"
 
     @property

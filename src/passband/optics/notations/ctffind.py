@@ -11,7 +11,16 @@ from typing import Any
 from passband.conditions import ImagingCondition
 from passband.optics.notations.quantities import number, unknown
 
-_KEYS = {"defocus_u", "defocus_v", "defocus_angle", "voltage_kv", "cs_mm", "amplitude_contrast", "phase_shift_deg", "pixel_size"}
+_KEYS = {
+    "defocus_u",
+    "defocus_v",
+    "defocus_angle",
+    "voltage_kv",
+    "cs_mm",
+    "amplitude_contrast",
+    "phase_shift_deg",
+    "pixel_size",
+}
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +31,9 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     """
     unknown(content, _KEYS | {"energy_ev"}, "ctffind")
     if number("phase_shift_deg", content.get("phase_shift_deg", 0)) != 0:
-        raise ValueError(f"phase_shift_deg is {content['phase_shift_deg']:g}; passband has no phase plate, so this cannot be read")
+        raise ValueError(
+            f"phase_shift_deg is {content['phase_shift_deg']:g}; passband has no phase plate, so this cannot be read"
+        )
     u = number("defocus_u", content.get("defocus_u"))
     v = number("defocus_v", content.get("defocus_v", u))
     # df(φ) = ½ (U + V) + ½ (U − V) cos 2(φ − angle) and C10 + C12 cos 2(φ − φ12) = −df: a quarter turn for the sign.

@@ -20,7 +20,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     """
     content = {name.replace(".", ""): value for name, value in content.items()}
     unknown(content, {name for names in _NAMES.values() for name in names}, "krivanek")
-    aberrations = {}
+    aberrations: dict[str, float] = {}
     for symbol, names in _NAMES.items():
         parts = [length(name, content.get(name, 0)) for name in names]
         aberrations |= polar(symbol, parts)
@@ -42,7 +42,7 @@ def polar(symbol: str, parts: list[float]) -> dict[str, float]:
 
 def cartesian(condition: ImagingCondition) -> dict[str, float]:
     """Return the Cartesian coefficients [Å] of a condition that are not zero."""
-    found = {}
+    found: dict[str, float] = {}
     for symbol, magnitude in condition.aberrations.items():
         if symbol in ABERRATIONS:
             turn = ABERRATIONS[symbol][1] * condition.aberrations.get(ANGLES.get(symbol, ""), 0.0)

@@ -39,7 +39,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
         part = total.setdefault(symbol, [0.0, 0.0])
         part[0] += magnitude * math.cos(n * math.radians(turn))
         part[1] += magnitude * math.sin(n * math.radians(turn))
-    found = {}
+    found: dict[str, float] = {}
     for symbol, parts in total.items():
         found |= polar(symbol, parts if symbol in ANGLES else parts[:1])
     return {"aberrations": found}

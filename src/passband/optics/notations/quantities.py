@@ -4,7 +4,18 @@ import math
 import re
 from typing import Any
 
-_LENGTHS = {"Å": 1.0, "A": 1.0, "angstrom": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4, "µm": 1e4, "μm": 1e4, "mm": 1e7, "m": 1e10}
+_LENGTHS = {
+    "Å": 1.0,
+    "A": 1.0,
+    "angstrom": 1.0,
+    "pm": 0.01,
+    "nm": 10.0,
+    "um": 1e4,
+    "µm": 1e4,
+    "μm": 1e4,
+    "mm": 1e7,
+    "m": 1e10,
+}
 _ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180, "°": math.pi / 180}
 
 
@@ -40,7 +51,11 @@ def number(name: str, value: Any) -> float:
 def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    found = re.fullmatch(r"\s*([-+−]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S+)\s*", str(value)) if isinstance(value, str) else None
+    found = (
+        re.fullmatch(r"\s*([-+−]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S+)\s*", str(value))
+        if isinstance(value, str)
+        else None
+    )
     if found is None or found[2] not in units:
         raise ValueError(f"{name} is {value!r}; give {wanted}")
     try:

@@ -1,0 +1,34 @@
+import pytest
+from pydantic import ValidationError
+
+from passband.conditions import ImagingCondition
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        ({"mtf": 1.2}, "outside 0 to 1"),
+        ({"mtf": "good"}, "neither a number nor a list"),
+        ({"mtf": [[0.0, 1.0], [0.5, 0.5]]}, "rises from 0 to at least 1"),
+        ({"dqe": [[0.0, 0.9], [1.0, -0.1]]}, "above 0"),
+        ({"binning": 0}, "greater than or equal to 1"),
+        ({"bining": 2}, "Extra inputs"),
+    ],
+)
+def test_bad_cameras(detector, message):
+    with pytest.raises(ValidationError, match=message):
+        ImagingCondition(energy_ev=300e3, detector=detector)
+
+
+def test_rare_fields_leave_the_id_alone():
+    plain = ImagingCondition(energy_ev=300e3)
+    assert "detector" not in plain.to_dict() and "coherence" not in plain.to_dict()
+    assert (
+        plain.id
+        == ImagingCondition(energy_ev=300e3, detector={}, coherence="quasi", quadrature_nodes=9, drift_angle_rad=1.0).id
+    )
+    other = ImagingCondition(
+        energy_ev=300e3, detector={"mtf": [[0.0, 1.0], [1.0, 0.2]]}, drift_angstrom=2.0, coherence="quadrature"
+    )
+    assert other.id != plain.id
+    assert ImagingCondition(**other.to_dict()) == other and hash(other.detector) != hash(plain.detector)
