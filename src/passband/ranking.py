@@ -26,7 +26,6 @@ _SYMBOLS = {
     "mean": "mean of all",
 }
 _SUBSETS = {"all": "all pairs", "without_low_epsilon": f"without conditions of ε < {analysis.LOW_EPSILON:g}"}
-_SHOWN_PAIRS = 12
 
 
 def rank_folder(folder: Path) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def page(ranked: pl.DataFrame, sentences: list[str], folder: Path) -> str:
         "R² of a quadratic fit (a metric, its square; for two also their product) to the loss, mean over seeds, of the pairs",
         "off the diagonal. *train*: each training condition predicted by a fit to all others; *test*: the same for test",
         "conditions; *both*: each pair predicted by a fit to the pairs that share neither of its conditions. In brackets the",
-        f"central 95 % when conditions are drawn again with replacement and all is fitted again ({200} times). Sorted by *both*.",
+        f"central 95 % when conditions are drawn again with replacement and all is fitted again ({analysis.RESAMPLES} times). Sorted by *both*.",
     ]
     for target, title in (("log_loss", "logarithm of the loss"), ("loss", "loss itself")):
         for pairs, where in _SUBSETS.items():
@@ -111,7 +110,7 @@ def page(ranked: pl.DataFrame, sentences: list[str], folder: Path) -> str:
                 "| metrics | train | test | both | in sample |",
                 "|---|---|---|---|---|",
             ]
-            double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True).head(_SHOWN_PAIRS)
+            double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True)
             lines += [_line(row) for row in double.to_dicts()]
             source = _row(rows, "delta_epsilon + sigma") or _row(rows, "sigma + delta_epsilon")
             if source is not None:

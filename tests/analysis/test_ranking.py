@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from passband.analysis import rank
-from passband.analysis.ranking import Table, held_out_r2
+from passband.analysis.ranking import Fit, Table
 
 
 def made_up(n=14, seed=0):
@@ -32,7 +32,8 @@ def test_against_least_squares_without_each_condition(repeated):
                 fit = np.linalg.lstsq(design[table.used] * w[:, None], y[table.used] * w, rcond=None)[0]
                 predicted[kind][a, b] = design[a, b] @ fit
     mean = (weight * y).sum() / weight.sum()
-    found = held_out_r2(table, ["x", "z"], "loss", times)
+    fit = Fit(table, ["x", "z"], "loss")
+    found = fit.r2(times) | {"r2_both": fit.both(times)}
     for kind, values in predicted.items():
         expected = 1 - (weight * (y - values) ** 2).sum() / (weight * (y - mean) ** 2).sum()
         assert found[f"r2_{kind}"] == pytest.approx(expected, abs=1e-6), kind

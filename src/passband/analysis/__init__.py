@@ -10,12 +10,13 @@ from passband.analysis.curves import (
 from passband.analysis.findings import findings
 from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface
 from passband.analysis.join import join_pairs
-from passband.analysis.ranking import LOW_EPSILON, rank
+from passband.analysis.ranking import LOW_EPSILON, RESAMPLES, rank
 from passband.analysis.shift_table import shift_table
 
 __all__ = [
     "LOW_EPSILON",
     "PREDICTORS",
+    "RESAMPLES",
     "epsilon_over_defocus",
     "findings",
     "first_zero",

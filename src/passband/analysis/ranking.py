@@ -15,9 +15,10 @@ from passband.shift import METRICS
 
 #: Conditions that transfer less than this share of the band count as near zero.
 LOW_EPSILON = 0.15
-_RESAMPLES = 200
-# Pairs of metrics that get an interval; the rest only a figure.
-_BEST = 30
+#: How often conditions are drawn again for an interval.
+RESAMPLES = 100
+# Pairs of metrics that are kept.
+_BEST = 12
 # Fewer pairs of conditions than this say nothing.
 _FEWEST = 30
 _RIDGE = 1e-9
@@ -46,7 +47,7 @@ class Table:
 
 
 def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
-    """Return a row for each predictor, subset of pairs and target, best first.
+    """Return a row for each metric and the best pairs of metrics, subset of pairs and target, best first.
 
     Args:
         scores: a row per train condition, test condition and seed.
@@ -95,12 +96,22 @@ def tabulate(scores: pl.DataFrame, shift: pl.DataFrame) -> tuple[Table, np.ndarr
 
 
 def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]:
-    y = table.target[target]
     features = list(table.features)
-    candidates: list[tuple[str, ...]] = [(), *((name,) for name in features), *itertools.combinations(features, 2)]
     rows: list[dict[str, object]] = []
-    for names in candidates:
+    fits = {(): Fit(table, (), target)} | {(name,): Fit(table, (name,), target) for name in features}
+    two = {}
+    for names in itertools.combinations(features, 2):
+        two[names] = Fit(table, names, target).r2()
+    # Leaving both conditions out takes a fit for every pair of conditions: only for pairs of metrics that may win.
+    best = sorted(two, key=lambda names: -min(two[names]["r2_train"], two[names]["r2_test"]))[:_BEST]
+    source = [names for names in two if set(names) == {"sigma", "delta_epsilon"}]
+    fits |= {names: Fit(table, names, target) for names in dict.fromkeys([*best, *source])}
+    for names, fit in fits.items():
         values = table.features[names[0]][table.used] if len(names) == 1 else None
+        found: dict[str, object] = dict(fit.r2() | {"r2_both": fit.both()})
+        low, high = _interval(fit)
+        for k, kind in enumerate(("train", "test", "both")):
+            found |= {f"r2_{kind}_low": float(low[k]), f"r2_{kind}_high": float(high[k])}
         rows.append(
             {
                 "predictor": " + ".join(names) or "mean",
@@ -111,19 +122,10 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
                 "n_pairs": int(table.used.sum()),
                 "spearman": None
                 if values is None or not np.ptp(values)
-                else float(spearmanr(values, y[table.used])[0]),
-                **held_out_r2(table, names, target),
+                else float(spearmanr(values, table.target[target][table.used])[0]),
+                **found,
             }
         )
-    best = sorted(range(len(rows)), key=lambda i: -float(str(rows[i]["r2_both"])))[:_BEST]
-    for i, names in enumerate(candidates):
-        wanted = len(names) < 2 or i in best
-        low, high = _interval(table, names, target) if wanted else (None, None)
-        for k, kind in enumerate(("train", "test", "both")):
-            rows[i] |= {
-                f"r2_{kind}_low": None if low is None else float(low[k]),
-                f"r2_{kind}_high": None if high is None else float(high[k]),
-            }
     return rows
 
 
@@ -131,62 +133,61 @@ def _is_trivial(name: str) -> bool:
     return name in (*IMAGE_MEASURES, "defocus_difference_angstrom", "coefficient_distance")
 
 
-def held_out_r2(
-    table: Table, names: Sequence[str], target: Target, times: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return r2_in_sample, r2_train, r2_test and r2_both of a quadratic fit to some features.
+class Fit:
+    """A quadratic least-squares fit to some features, and all its fits without some conditions.
 
-    Least squares needs only sums over pairs, so every fit without some conditions is the fit to all minus their sums.
-
-    Args:
-        table: what to fit.
-        names: of features; none is the mean.
-        target: what to predict.
-        times: how often each condition is drawn, shape [B]; once each if None.
+    Least squares needs only sums over pairs, so a fit without some conditions is the fit to all less their sums.
     """
-    drawn = np.ones(len(table.used)) if times is None else times
-    weight = table.used * drawn[:, None] * drawn
-    y = table.target[target]
-    x = _design([table.features[name] for name in names], weight)
-    outer = np.einsum("ij,ija,ijb->ijab", weight, x, x)
-    moment = np.einsum("ij,ija,ij->ija", weight, x, y)
-    rows, columns = (outer.sum(1), moment.sum(1)), (outer.sum(0), moment.sum(0))
-    whole = outer.sum((0, 1)), moment.sum((0, 1))
 
-    def r2(weights: np.ndarray) -> float:
-        predicted = np.einsum("...a,ija->ij", weights, x) if weights.ndim == 1 else np.einsum("ija,ija->ij", weights, x)
-        mean = (weight * y).sum() / weight.sum()
-        return float(1 - (weight * (y - predicted) ** 2).sum() / (weight * (y - mean) ** 2).sum())
+    def __init__(self, table: Table, names: Sequence[str], target: Target):
+        """Prepare the sums.
 
-    own = [np.diagonal(part, axis1=0, axis2=1) for part in (outer, moment)]
-    own = [np.moveaxis(part, -1, 0) for part in own]
-    # Everything in which i or j takes part, in either role; what is subtracted twice is added again.
-    cross = [
-        part + part.swapaxes(0, 1) + single[:, None] + single[None]
-        for part, single in zip((outer, moment), own, strict=True)
-    ]
-    touched = [(r + c)[:, None] + (r + c)[None] - x for r, c, x in zip(rows, columns, cross, strict=True)]
-    n = len(y)
-    shape = (n, n, x.shape[2])
-    return {
-        "r2_in_sample": r2(_solve(*whole)),
-        "r2_train": r2(np.broadcast_to(_solve(whole[0] - rows[0], whole[1] - rows[1])[:, None], shape)),
-        "r2_test": r2(np.broadcast_to(_solve(whole[0] - columns[0], whole[1] - columns[1])[None], shape)),
-        "r2_both": r2(_solve(whole[0] - touched[0], whole[1] - touched[1])),
-    }
+        Args:
+            table: what to fit.
+            names: of features; none is the mean.
+            target: what to predict.
+        """
+        self.table, self._y = table, table.target[target]
+        self._x = _design([table.features[name] for name in names], table.used)
+        self._outer = self._x[..., :, None] * self._x[..., None, :]
+        self._moment = self._x * self._y[..., None]
+
+    def r2(self, times: np.ndarray | None = None) -> dict[str, float]:
+        """Return r2_in_sample, r2_train and r2_test; `times` is how often each condition is drawn, shape [B]."""
+        weight = self._weight(times)
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        whole = outer.sum((0, 1)), moment.sum((0, 1))
+        fits = {"r2_in_sample": _solve(*whole)[None, None]}
+        for kind, axis in (("r2_train", 1), ("r2_test", 0)):
+            fits[kind] = np.expand_dims(_solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
+        return {kind: self._score(weights, weight) for kind, weights in fits.items()}
+
+    def both(self, times: np.ndarray | None = None) -> float:
+        """Return R² when each pair is predicted by the fit to pairs that share no condition with it, in either role."""
+        weight = self._weight(times)
+        left = []
+        for part in (weight[..., None, None] * self._outer, weight[..., None] * self._moment):
+            own = part[np.arange(len(part)), np.arange(len(part))]
+            sides = part.sum(0) + part.sum(1)
+            # What both conditions share is taken away twice, and so added again.
+            shared = part + part.swapaxes(0, 1) + own[:, None] + own[None]
+            left.append(part.sum((0, 1)) - (sides[:, None] + sides[None] - shared))
+        return self._score(_solve(*left), weight)
+
+    def _weight(self, times: np.ndarray | None) -> np.ndarray:
+        return self.table.used * (1.0 if times is None else times[:, None] * times)
+
+    def _score(self, weights: np.ndarray, weight: np.ndarray) -> float:
+        predicted = (weights * self._x).sum(-1)
+        mean = (weight * self._y).sum() / weight.sum()
+        return float(1 - (weight * (self._y - predicted) ** 2).sum() / (weight * (self._y - mean) ** 2).sum())
 
 
-def _design(features: list[np.ndarray], weight: np.ndarray) -> np.ndarray:
+def _design(features: list[np.ndarray], used: np.ndarray) -> np.ndarray:
     """Return 1, the standardised features, their squares and products, shape [B, B, columns]."""
-    columns = [np.ones(weight.shape)]
-    standard = []
-    for values in features:
-        mean = (weight * values).sum() / weight.sum()
-        spread = np.sqrt((weight * (values - mean) ** 2).sum() / weight.sum())
-        standard.append((values - mean) / (spread or 1.0))
-    columns += standard
-    columns += [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
-    return np.stack(columns, -1)
+    standard = [(values - values[used].mean()) / (values[used].std() or 1.0) for values in features]
+    products = [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
+    return np.stack([np.ones(used.shape), *standard, *products], -1)
 
 
 def _solve(outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
@@ -196,14 +197,14 @@ def _solve(outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
     return np.linalg.solve(outer + ridge, moment[..., None])[..., 0]
 
 
-def _interval(table: Table, names: Sequence[str], target: Target) -> tuple[np.ndarray, np.ndarray]:
+def _interval(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """Return the central 95 % of the three held-out R² when conditions are drawn again and all is fitted again."""
     rng = np.random.default_rng(seed_from("ranking"))
-    alive = np.flatnonzero(table.used.any(1))
+    alive = np.flatnonzero(fit.table.used.any(1))
     values = []
-    for _ in range(_RESAMPLES):
-        times = np.bincount(rng.choice(alive, len(alive)), minlength=len(table.used)).astype(float)
-        found = held_out_r2(table, names, target, times)
-        values.append([found["r2_train"], found["r2_test"], found["r2_both"]])
+    for _ in range(RESAMPLES):
+        times = np.bincount(rng.choice(alive, len(alive)), minlength=len(fit.table.used)).astype(float)
+        found = fit.r2(times)
+        values.append([found["r2_train"], found["r2_test"], fit.both(times)])
     low, high = np.percentile(values, [2.5, 97.5], axis=0)
     return low, high

@@ -43,6 +43,11 @@ def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tenso
         qx: spatial frequency along x [1/Å], any shape q.
         qy: spatial frequency along y [1/Å], the same shape.
     """
+    return torch.complex(*gradient_parts(parameters, qx, qy))
+
+
+def gradient_parts(parameters: Parameters, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ∂χ/∂qx and ∂χ/∂qy [rad·Å], shape [B, *q] each."""
     weights = _weights(parameters)
     along_x: list[Tensor] = []
     along_y: list[Tensor] = []
@@ -63,9 +68,9 @@ def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tenso
         along_y += steps[2:3] if m == 0 else steps[2:]
     if not along_x:
         zero = qx.new_zeros((len(parameters.energy_ev), *qx.shape))
-        return torch.complex(zero, zero)
-    parts = [(weights @ torch.stack(p).flatten(1)).reshape(-1, *qx.shape) for p in (along_x, along_y)]
-    return torch.complex(*parts)
+        return zero, zero
+    x, y = ((weights @ torch.stack(p).flatten(1)).reshape(-1, *qx.shape) for p in (along_x, along_y))
+    return x, y
 
 
 class _Powers:

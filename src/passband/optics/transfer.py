@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from passband.optics.aberrations import aberration_phase
-from passband.optics.envelopes import aperture, motion_envelope, spatial_envelope, temporal_envelope
+from passband.optics.envelopes import aperture, coherence_envelope, motion_envelope
 from passband.optics.parameters import Parameters
 
 
@@ -18,12 +18,9 @@ def wave_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 
         edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
     """
     chi = aberration_phase(parameters, qx, qy)
-    damping = torch.ones_like(chi)
     # What no condition has costs nothing.
-    if parameters.focal_spread_angstrom.any():
-        damping = damping * temporal_envelope(parameters, qx, qy)
-    if parameters.convergence_mrad.any():
-        damping = damping * spatial_envelope(parameters, qx, qy)
+    envelope = coherence_envelope(parameters, qx, qy)
+    damping = torch.ones_like(chi) if envelope is None else envelope
     if parameters.aperture_mrad.isfinite().any():
         damping = damping * aperture(parameters, qx, qy, edge)
     return torch.polar(damping, -chi)
