@@ -25,7 +25,11 @@ _SYMBOLS = {
     "spectrum_divergence": "power spectra, KL",
     "mean": "mean of all",
 }
-_SUBSETS = {"all": "all pairs", "without_low_epsilon": f"without conditions of ε < {analysis.LOW_EPSILON:g}"}
+_SUBSETS = {
+    "all": "all pairs",
+    "without_low_epsilon": f"without conditions of ε < {analysis.LOW_EPSILON:g}",
+    "similar_dose": "doses alike to a factor of 1.5",
+}
 
 
 def rank_folder(folder: Path) -> dict[str, Any]:

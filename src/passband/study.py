@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from passband import configuration
+from passband.condition_files import load_condition, preset_names
 from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
 from passband.distributions import ConditionSet
 from passband.errors import BadInputError
@@ -135,7 +136,24 @@ def load_study(path: Path) -> Study:
                     f"{path}:{lines.get(('specimens',), 1)}: recipe {content['specimens']!r} not found beside the study; correct the path"
                 )
             content["specimens"] = configuration.load(SpecimenRecipe, recipe).model_dump(mode="json")
+        content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return configuration.validate(Study, content, path, lines)
+
+
+def _with_presets(conditions: Any, path: Path, lines: configuration.Lines) -> Any:
+    """Put a preset's condition where a base names it."""
+    if not isinstance(conditions, dict):
+        return conditions
+    conditions = dict(conditions)
+    if isinstance(conditions.get("mixture"), list):
+        conditions["mixture"] = [_with_presets(part, path, lines) for part in conditions["mixture"]]
+    if isinstance(conditions.get("base"), str):
+        if conditions["base"] not in preset_names():
+            raise BadInputError(
+                f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(preset_names())}"
+            )
+        conditions["base"] = load_condition(Path(conditions["base"])).to_dict()
+    return conditions
 
 
 def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import reference
-from passband.conditions import ImagingCondition
+from passband.analysis import first_zero, information_limit
+from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
 from passband.optics import aperture, intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
 
 Q = torch.tensor([[0.05, 0.0], [0.0, -0.5], [0.4, 0.7], [-0.9, 0.2]], dtype=torch.float64)
@@ -74,38 +75,83 @@ def test_weak_phase_object_halved_leaves_a_quarter(twisted):
     assert misfits[0] / misfits[1] == pytest.approx(4, rel=0.02)
 
 
-def test_grid_equals_abtem_over_random_conditions():
-    """T on abTEM's grid; its focal spread is a 1/e width, √2 times the standard deviation."""
+def random_condition(rng):
+    """Every aberration to fifth order, both envelopes, an aperture; any energy."""
+    reach = {1: 200.0, 2: 1500.0, 3: 1e5, 4: 5e5, 5: 5e6}
+    aberrations = {s: float(rng.uniform(-reach[n], reach[n])) for s, (n, _) in ABERRATIONS.items()}
+    aberrations |= {angle: float(rng.uniform(-3, 3)) for angle in ANGLES.values()}
+    return ImagingCondition(
+        energy_ev=float(rng.uniform(60e3, 300e3)),
+        aberrations=aberrations,
+        focal_spread_angstrom=float(rng.uniform(5, 40)),
+        convergence_mrad=float(rng.uniform(0.05, 0.5)),
+        aperture_mrad=float(rng.uniform(10, 30)),
+    )
+
+
+def test_transfer_and_image_equal_abtems_over_200_random_conditions():
+    """t(q) on abTEM's grid in double precision, and the image of one wave through both; relative L2 ≤ 1e-4."""
     import abtem
 
     rng = np.random.default_rng(1)
     n, extent = 64, 20.0
-    for _ in range(20):
-        aberrations = {
-            "C10": rng.uniform(-200, 200),
-            "C12": rng.uniform(0, 40),
-            "phi12": rng.uniform(-3, 3),
-            "C21": rng.uniform(0, 800),
-            "phi21": rng.uniform(-3, 3),
-            "C30": rng.uniform(-1e5, 1e5),
-        }
-        condition = ImagingCondition(
-            energy_ev=float(rng.uniform(60e3, 300e3)),
-            aberrations={k: float(v) for k, v in aberrations.items()},
-            focal_spread_angstrom=float(rng.uniform(5, 40)),
-            aperture_mrad=float(rng.uniform(10, 30)),
-        )
-        with abtem.config.set({"precision": "float64"}):
+    qx, qy = reference.fft_frequencies(n, extent / n)
+    noise = rng.normal(size=(2, n, n)) * np.exp(-2 * (qx**2 + qy**2).numpy())
+    wave = np.fft.ifft2(noise[0] + 1j * noise[1]) + 1
+    spectrum = torch.from_numpy(np.fft.fft2(wave))
+    with abtem.config.set({"precision": "float64"}):
+        psi = abtem.Waves(wave, energy=300e3, extent=extent)
+        for _ in range(200):
+            condition = random_condition(rng)
+            # 1/e widths there, standard deviations here.
             ctf = abtem.CTF(
                 **condition.aberrations,
                 energy=condition.energy_ev,
                 extent=extent,
                 gpts=n,
                 focal_spread=math.sqrt(2) * condition.focal_spread_angstrom,
+                angular_spread=math.sqrt(2) * condition.convergence_mrad,
                 semiangle_cutoff=condition.aperture_mrad,
                 soft=True,
             )
             theirs = np.asarray(ctf._evaluate_kernel())
-        qx, qy = reference.fft_frequencies(n, extent / n)
-        ours = wave_transfer(stack([condition]), qx, qy, edge=1 / extent)[0].numpy()
-        assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 1e-4
+            ours = wave_transfer(stack([condition]), qx, qy, edge=1 / extent)[0]
+            assert np.linalg.norm(ours.numpy() - theirs) <= 1e-4 * np.linalg.norm(theirs)
+            psi = abtem.Waves(wave, energy=condition.energy_ev, extent=extent)
+            image = np.abs(psi.apply_ctf(ctf).compute().array) ** 2
+            own = torch.fft.ifft2(spectrum * ours).abs().square().numpy()
+            assert np.linalg.norm(own - image) <= 1e-4 * np.linalg.norm(image)
+
+
+def test_scherzer_in_closed_form():
+    """At 1.2 √(Cs λ) the first zero lies at 0.645 Cs^¼ λ^¾, and the Thon zeros where χ is a multiple of π."""
+    lam, cs = reference.wavelength(200e3), 1.2e7
+    condition = ImagingCondition(energy_ev=200e3, aberrations={"C10": -1.2 * math.sqrt(cs * lam), "C30": cs})
+    assert 1 / first_zero(condition, 1.0) == pytest.approx((1 / 2.4) ** 0.5 * cs**0.25 * lam**0.75, rel=1e-4)
+    zeros = []
+    for k in range(1, 6):
+        # ½ π λ³ Cs q⁴ − π λ df q² = k π beyond the passband.
+        a, b = 0.5 * lam**3 * cs, -lam * 1.2 * math.sqrt(cs * lam)
+        zeros.append(math.sqrt((-b + math.sqrt(b * b + 4 * a * k)) / (2 * a)))
+    q = torch.tensor(zeros, dtype=torch.float64)
+    assert intensity_transfer(stack([condition]), q, 0 * q)[0].abs().max() < 1e-4
+
+
+def test_information_limit_in_closed_form():
+    """E_t falls to exp(−2) at √(2 / (π λ Δ))."""
+    lam = reference.wavelength(300e3)
+    condition = ImagingCondition(energy_ev=300e3, focal_spread_angstrom=20.0)
+    assert information_limit(condition) == pytest.approx(math.sqrt(2 / (math.pi * lam * 20.0)), abs=2e-3)
+    assert information_limit(ImagingCondition(energy_ev=300e3)) is None
+
+
+def test_batch_is_each_alone(twisted):
+    """Conditions with and without each part of the optics do not disturb one another."""
+    others = [
+        ImagingCondition(energy_ev=80e3),
+        twisted,
+        ImagingCondition(energy_ev=300e3, defocus_angstrom=50.0, drift_angstrom=2.0, aperture_mrad=15.0),
+    ]
+    together = intensity_transfer(stack(others), Q[:, 0], Q[:, 1])
+    for i, condition in enumerate(others):
+        assert torch.allclose(together[i], intensity_transfer(stack([condition]), Q[:, 0], Q[:, 1])[0], atol=1e-12)

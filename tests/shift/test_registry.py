@@ -75,6 +75,7 @@ def slow():
         "epsilon_test": sum(map(abs, tb)) / n,
         "epsilon_p2_train": square[0] / n,
         "snr_gain_train": sum(g for g, _ in gain) / n,
+        "image_snr_train": math.log(sum(sa) / n),
         "channel_information_test": sum(b for _, b in bits) / n,
         "sigma": sum(min(abs(x), abs(y)) for x, y in pairs) / sum(map(abs, ta)),
         "sigma_p2": sum(min(abs(x), abs(y)) ** 2 for x, y in pairs) / square[0],
@@ -103,7 +104,7 @@ def test_every_metric_against_the_slow_sum():
     expected = slow()
     names = {key.removesuffix("_train").removesuffix("_test") for key in expected}
     # Every metric that is more than another weight on one of these, or tested below.
-    assert names | {"defocus_difference", "coefficient_distance", "psf_distance"} == {
+    assert names | {"defocus_difference", "dose_difference", "coefficient_distance", "psf_distance"} == {
         name for name in METRICS if not name.endswith(("_radial", "_structure_factor", "_exit_wave", "_uniform"))
     }
     got = measure(sorted(names), [A], [B], band=band)
@@ -193,7 +194,7 @@ def test_rms_phase_is_defocus_in_closed_form():
 
 
 def test_metrics_follow_the_optics_by_gradient():
-    names = [name for name in METRICS if name != "coefficient_distance"]
+    names = [name for name in METRICS if name not in ("coefficient_distance", "dose_difference")]
     for name in names:
         parameters, other = stack([A]), stack([B])
         parameters.coefficients["C10"].requires_grad_()
@@ -213,7 +214,7 @@ def test_sigma_rises_with_the_transfer_of_the_test():
 
 def test_more_dose_more_information():
     doses = [A.model_copy(update={"dose_per_angstrom2": d}) for d in (10.0, 100.0, 1000.0, None)]
-    for name in ("snr_gain", "channel_information"):
+    for name in ("snr_gain", "channel_information", "image_snr"):
         values = measure([name], doses, [A])[f"{name}_train"]
         assert (values.diff() > 0).all(), name
 
@@ -283,3 +284,9 @@ def test_divergence_closed_form():
     found = spectrum_divergence(logs)
     assert found[0, 1].item() == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
     assert found[1, 0].item() == pytest.approx(0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5))
+
+
+def test_dose_difference():
+    doses = [condition(dose_per_angstrom2=d) for d in (100.0, 200.0)]
+    found = measure(["dose_difference"], doses, doses)["dose_difference"]
+    assert found.flatten().tolist() == pytest.approx([0, math.log(2), -math.log(2), 0])

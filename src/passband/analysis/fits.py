@@ -36,6 +36,8 @@ class Predictor:
     trivial: bool = False
 
 
+#: What the ranking study (docs/results/ranking) found to predict best where conditions of all kinds differ.
+DEFAULT_PREDICTOR = "ln SNR of the test and Δ ln dose, smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
     Predictor("mean loss", (), "linear", trivial=True),
@@ -44,6 +46,8 @@ PREDICTORS = (
     Predictor("image power spectra, linear", ("spectrum_distance",), "linear", trivial=True),
     Predictor("σ and Δε, linear", ("sigma", "delta_epsilon"), "linear"),
     Predictor("σ and Δε, smooth", ("sigma", "delta_epsilon"), "smooth"),
+    Predictor("shared bits, smooth", ("shared_information",), "smooth"),
+    Predictor("ln SNR of the test and Δ ln dose, smooth", ("image_snr_test", "dose_difference"), "smooth"),
     Predictor("σ, Δε and |Δdefocus|, linear", ("sigma", "delta_epsilon", "defocus_difference_angstrom"), "linear"),
 )
 
@@ -56,7 +60,7 @@ def fit_all(pairs: pl.DataFrame) -> list[dict[str, Any]]:
 
     Returns:
         One mapping a predictor whose columns vary in this study, and set of pairs (the second only if zero defocus
-        takes part in some, but not all of them): predictor, form, trivial, pairs (all, without_zero_defocus), n_pairs,
+        takes part in some, but not all of them): predictor, form, trivial, default, pairs (all, without_zero_defocus), n_pairs,
         n_undefined (pairs left out because a metric is undefined, as σ is where nothing is transferred),
         n_train_conditions; on the mean loss over seeds r2_in_sample, r2_held_out (each train condition predicted by a
         fit to the others), r2_both_held_out (each pair predicted by a fit to the pairs that share no condition with
@@ -73,7 +77,7 @@ def fit_all(pairs: pl.DataFrame) -> list[dict[str, Any]]:
         for name, table in subsets.items()
         if name == "all" or 0 < len(table) < len(off_diagonal)
         for predictor in PREDICTORS
-        if all(_varies(off_diagonal[c]) for c in predictor.columns)
+        if all(c in off_diagonal.columns and _varies(off_diagonal[c]) for c in predictor.columns)
     ]
 
 
@@ -135,6 +139,7 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
         "predictor": predictor.name,
         "form": predictor.form,
         "trivial": predictor.trivial,
+        "default": predictor.name == DEFAULT_PREDICTOR,
         "pairs": subset,
         "n_pairs": len(mean),
         "n_undefined": all_pairs - len(mean),
@@ -150,7 +155,7 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
 def _mean_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
     kept = sorted({c for p in PREDICTORS for c in p.columns} | {"train_zero", "test_zero", "train_label", "test_label"})
     return table.group_by("train_condition", "test_condition", maintain_order=True).agg(
-        pl.col("loss").mean(), pl.col(kept).first()
+        pl.col("loss").mean(), pl.col([c for c in kept if c in table.columns]).first()
     )
 
 

@@ -15,6 +15,8 @@ from passband.shift import METRICS
 
 #: Conditions that transfer less than this share of the band count as near zero.
 LOW_EPSILON = 0.15
+#: Doses alike to this in their logarithm are similar (a factor of 1.5).
+SIMILAR_DOSE = 0.405
 #: How often conditions are drawn again for an interval.
 RESAMPLES = 100
 # Pairs of metrics that are kept.
@@ -54,7 +56,7 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
         shift: a row per train condition and test condition, from `shift_table`.
 
     Returns:
-        predictor (metrics joined by ` + `), metrics (1 or 2), trivial, pairs (all, without_low_epsilon), target
+        predictor (metrics joined by ` + `), metrics (1 or 2), trivial, pairs (all, without_low_epsilon, similar_dose), target
         (loss, log_loss), n_pairs, spearman (of a single metric), r2_in_sample, r2_train (each train condition predicted
         by a fit to the others), r2_test (the same for test conditions), r2_both (each pair by a fit to pairs that share no
         condition with it), and low and high of the last three: central 95 % when conditions are drawn again with
@@ -62,7 +64,11 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
     """
     table, epsilon = tabulate(scores, shift)
     rows = []
-    for pairs, part in (("all", table), ("without_low_epsilon", table.without(epsilon < LOW_EPSILON))):
+    parts = {"all": table, "without_low_epsilon": table.without(epsilon < LOW_EPSILON)}
+    if "dose_difference" in table.features:
+        alike = np.abs(table.features["dose_difference"]) < SIMILAR_DOSE
+        parts["similar_dose"] = Table(table.used & alike, table.target, table.features)
+    for pairs, part in parts.items():
         if pairs != "all" and (part.used.sum() == table.used.sum() or part.used.sum() < _FEWEST):
             continue
         for target in ("loss", "log_loss"):
@@ -98,10 +104,12 @@ def tabulate(scores: pl.DataFrame, shift: pl.DataFrame) -> tuple[Table, np.ndarr
 def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]:
     features = list(table.features)
     rows: list[dict[str, object]] = []
-    fits = {(): Fit(table, (), target)} | {(name,): Fit(table, (name,), target) for name in features}
-    two = {}
-    for names in itertools.combinations(features, 2):
-        two[names] = Fit(table, names, target).r2()
+    fits: dict[tuple[str, ...], Fit] = {(): Fit(table, (), target)} | {
+        (name,): Fit(table, (name,), target) for name in features
+    }
+    two: dict[tuple[str, ...], dict[str, float]] = {}
+    for pair in itertools.combinations(features, 2):
+        two[pair] = Fit(table, pair, target).r2()
     # Leaving both conditions out takes a fit for every pair of conditions: only for pairs of metrics that may win.
     best = sorted(two, key=lambda names: -min(two[names]["r2_train"], two[names]["r2_test"]))[:_BEST]
     source = [names for names in two if set(names) == {"sigma", "delta_epsilon"}]
@@ -130,7 +138,7 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
 
 
 def _is_trivial(name: str) -> bool:
-    return name in (*IMAGE_MEASURES, "defocus_difference_angstrom", "coefficient_distance")
+    return name in (*IMAGE_MEASURES, "defocus_difference_angstrom", "dose_difference", "coefficient_distance")
 
 
 class Fit:

@@ -11,7 +11,6 @@ from torch import Tensor
 from passband.optics.aberrations import gradient_parts
 from passband.optics.parameters import Parameters
 
-
 # exp(−80) is 2e-35: nothing, and yet no denormal number, which processors multiply a hundred times slower.
 _NOTHING = 80.0
 

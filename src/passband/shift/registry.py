@@ -27,6 +27,7 @@ from passband.shift import (
 from passband.shift.band import Q_MAX, Band, Spectrum, View, gauge, make_band
 from passband.shift.coefficient_distance import coefficient_distance
 from passband.shift.defocus_difference import defocus_difference
+from passband.shift.dose_difference import dose_difference
 from passband.shift.psf_distance import psf_distance
 
 Weight = Literal["uniform", "radial", "core", "structure_factor", "exit_wave"]
@@ -105,6 +106,8 @@ METRICS: dict[str, Metric] = {
             if w not in ("uniform", "core")
         ],
         Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", snr.gain_sums, similar=True),
+        Metric("image_snr", "ln SNR", "log signal-to-noise power of the image of a weak object", "condition", snr.image_sums,
+               snr.image_finish, similar=True),
         Metric(
             "channel_information", "bits", "mutual information of image and object, mean over the band",
             "condition", channel_information.sums, similar=True, unit="bit",
@@ -135,6 +138,7 @@ METRICS: dict[str, Metric] = {
         Metric("shared_information", "shared bits", "σ in bits of a Gaussian channel", "pair", channel_information.overlap_sums,
                channel_information.finish, similar=True),
         Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", defocus_difference, trivial=True, unit="Å"),
+        Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", dose_difference, trivial=True),
         Metric("coefficient_distance", "Euclid", "Euclidean distance of the coefficients", "direct", coefficient_distance, trivial=True),
     ]
 }  # fmt: skip
@@ -211,6 +215,6 @@ def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band:
                 }
             for key, sums in parts.items():
                 totals[key] = [t + s for t, s in zip(totals[key], sums, strict=True)] if key in totals else list(sums)
-    finishes = {m.name: m.finish for m in metrics}
+    finishes = {key: m.finish for m in metrics for key in (m.name, f"{m.name}_train", f"{m.name}_test")}
     nodes = len(band.qx)
     return {key: finish(*sums) if (finish := finishes.get(key)) else sums[0] / nodes for key, sums in totals.items()}
