@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from passband import cli
+from passband.shift import METRICS
 
 CONDITION = (
     "energy_ev: 300000\naberrations: {C10: -50, C30: -50000}\nfocal_spread_angstrom: 20\ndose_per_angstrom2: 500\n"
@@ -113,6 +114,11 @@ def test_bad_input_is_one_line(call, condition, tmp_path):
         ("simulate",),
         ("ctf", "show"),
         ("ctf", "compare"),
+        ("ctf", "map"),
+        ("ctf", "fit"),
+        ("ctf", "convert"),
+        ("ctf", "presets"),
+        ("study", "rank"),
     ],
 )
 def test_help_teaches_by_example(call, words):
@@ -153,3 +159,69 @@ def test_simulate_makes_waves_and_images(call, condition, tmp_path):
     assert np.array_equal(frames(facts["images"]["images"])[0], image)
     one_line(*call("simulate", recipe, "--out", tmp_path), "something other than a simulation")
     one_line(*call("simulate", recipe, "--count", 3), "holds another simulation", "--out")
+
+
+def test_compare_measures_everything_and_gives_a_verdict(call, condition, tmp_path):
+    """Over focus by as much as the training was under: the same |T| to first order, reversed."""
+    other = tmp_path / "other.yaml"
+    other.write_text(CONDITION.replace("-50,", "50,").replace("C30: -50000", "C30: 50000"))
+    code, out, err = call("ctf", "compare", condition, other, "--figure", "c.html", "--json")
+    answer = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {name.removesuffix("_train").removesuffix("_test") for name in answer["metrics"]} == set(METRICS)
+    assert answer["sigma_train_test"] == pytest.approx(1) and answer["metrics"]["signed_overlap"] == pytest.approx(-1)
+    assert answer["lost_per_angstrom"] == [] and len(answer["reversed_per_angstrom"]) >= 1
+    assert answer["verdict"].startswith(
+        "the test keeps 100% of what the training condition transfers, 100% of it with reversed contrast"
+    )
+    page = (tmp_path / "c.html").read_text()
+    assert "<svg" in page and "reversed contrast" in page and "http" not in page.split("<svg")[0]
+    blurred = tmp_path / "blurred.yaml"
+    blurred.write_text(CONDITION.replace("spread_angstrom: 20", "spread_angstrom: 60") + "pixel_size_angstrom: 0.3\n")
+    code, out, err = call("ctf", "compare", condition, blurred)
+    assert code == 0 and "none of it reversed; lost at" in out and "rescale the images to one pixel size" in err
+
+
+def test_sets_of_conditions(call):
+    code, out, _ = call("ctf", "compare", "feg_200kv:residuals", "feg_200kv", "--json")
+    answer = json.loads(out)
+    assert code == 0 and (answer["conditions_train"], answer["conditions_test"]) == (64, 1)
+    assert 0 < answer["sigma_pairwise"] < 1 and 0 < answer["sigma_train_test"] < 1
+
+
+def test_map_finds_the_best_place(call, tmp_path):
+    words = ("ctf", "map", "team05_300kv", "--y", "C12=0:40", "--points", "5", "--figure", "m.svg")
+    code, out, _ = call(
+        *words, "--x", "defocus_angstrom=0:100", "--metric", "sigma", "--train", "team05_300kv", "--json"
+    )
+    answer = json.loads(out)
+    assert code == 0 and answer["best"] == {"defocus_angstrom": 50, "C12": 0, "sigma": pytest.approx(1)}
+    assert len(answer["value"]) == 25 and (tmp_path / "m.svg").exists()
+    code, out, _ = call(
+        *words, "--x", "defocus_angstrom=0:100", "--metric", "phase_rms", "--train", "team05_300kv", "--json"
+    )
+    assert json.loads(out)["best"]["defocus_angstrom"] == 50
+    one_line(*call(*words, "--x", "defocus=5"), "NAME=LOW:HIGH")
+    one_line(*call(*words, "--x", "defocus=5:1"), "lower end comes first")
+    one_line(*call(*words, "--x", "defokus=0:1"), "cannot vary 'defokus'")
+    one_line(*call(*words, "--x", "dose_per_angstrom2=-5:1"), "dose_per_angstrom2")
+    one_line(*call(*words, "--x", "defocus=0:1", "--metric", "sigma"), "--train")
+    one_line(*call(*words, "--x", "defocus=0:1", "--metric", "gamma"), "not in the registry", "sigma")
+
+
+def test_fit_and_convert(call, tmp_path):
+    code, out, _ = call("ctf", "fit", "feg_200kv", "--vary", "defocus_angstrom", "--out", "best.yaml", "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["epsilon"] > answer["epsilon_before"]
+    code, out, _ = call("ctf", "show", "best.yaml", "--json")
+    assert code == 0 and json.loads(out)["epsilon"] == pytest.approx(answer["epsilon"])
+    one_line(*call("ctf", "fit", "feg_200kv", "--vary", "dose"), "cannot fit 'dose'")
+    code, out, _ = call("ctf", "convert", "titan_corrected_300kv", "--to", "ceos")
+    assert code == 0 and "notation: ceos" in out and "C1: -5 nm" in out
+    (tmp_path / "screen.yaml").write_text(out)
+    code, out, _ = call("ctf", "convert", "screen.yaml", "--json")
+    assert json.loads(out)["aberrations"] == {"C10": -50, "C30": -50000}
+    one_line(*call("ctf", "convert", "screen.yaml", "--to", "zemlin"), "'zemlin' is not known; known are krivanek")
+    one_line(*call("ctf", "show", "titan"), "neither a file nor a preset", "titan_corrected_300kv")
+    code, out, _ = call("ctf", "presets", "--json")
+    assert code == 0 and "Lentzen" in out

@@ -163,3 +163,23 @@ def test_locate_refuses_what_is_no_study(tmp_path):
         locate(path, tmp_path)
     with pytest.raises(BadInputError, match="is a file"):
         locate(path, path)
+
+
+def test_a_preset_is_a_base(tmp_path):
+    from passband.errors import BadInputError
+
+    path = tmp_path / "s.yaml"
+    text = """specimens: {field_angstrom: 51.2}
+exit_waves: {energy_ev: 300000}
+conditions:
+  base: titan_corrected_300kv
+  draw: {defocus_angstrom: {uniform: [0, 100]}}
+  count: 4
+"""
+    path.write_text(text)
+    study = load_study(path)
+    assert {c.focal_spread_angstrom for c in study.all_conditions()} == {20.7}
+    assert len(study.all_conditions()) == 4 == len(set(study.labels().values()))
+    path.write_text(text.replace("titan_corrected_300kv", "titan"))
+    with pytest.raises(BadInputError, match=r"s.yaml:4: base 'titan' is no preset; presets are etem"):
+        load_study(path)
