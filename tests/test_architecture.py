@@ -29,7 +29,7 @@ def test_the_foundations_import_nothing_of_ours():
     for name in ("electron", "frequencies", "seeds", "errors", "detectors"):
         assert not packages(SOURCE / f"{name}.py")
     # A condition's id is a hash, which is what seeds is for.
-    assert packages(SOURCE / "conditions.py") <= {"passband.seeds", "passband.detectors"}
+    assert packages(SOURCE / "conditions.py") <= {"passband.seeds", "passband.detectors", "passband.electron"}
 
 
 @pytest.mark.parametrize("folder", ["optics", "shift", "specimen", "multislice", "imaging"])

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from passband.detectors import Detector
+from passband.electron import wavelength
 from passband.seeds import content_id
 
 #: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
@@ -185,7 +186,28 @@ class ImagingCondition(BaseModel):
             doubts.append(
                 f"C30 {spherical:g} Å is next to none; is it in µm or mm? {spherical:g} µm is {1e4 * spherical:g} Å, {spherical:g} mm is {1e7 * spherical:g} Å"
             )
+        if self.coherence == "quadrature":
+            doubts += self._too_few_nodes()
         return doubts
+
+    def _too_few_nodes(self) -> list[str]:
+        """Say so if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
+        lam, q = wavelength(self.energy_ev), 1 / (2 * self.pixel_size_angstrom)
+        focus = math.pi * lam * self.focal_spread_angstrom * q**2
+        tilt = 2 * math.pi * 1e-3 * self.convergence_mrad * abs(self.aberrations.get("C10", 0.0)) * q
+        spread = max(focus, tilt)
+
+        def error(nodes: int) -> float:
+            # Of a Gauss–Hermite rule for cos(spread · x), the leading term.
+            return math.exp(math.lgamma(nodes + 1) - math.lgamma(2 * nodes + 1)) * spread ** (2 * nodes)
+
+        if error(self.quadrature_nodes) < 0.02:
+            return []
+        enough = next((n for n in range(self.quadrature_nodes, 66) if error(n) < 0.02), None)
+        remedy = f"use at least {enough}" if enough else "use coherence: quasi"
+        return [
+            f"quadrature_nodes {self.quadrature_nodes} are too few for phases that spread by {spread:.2g} rad at the camera's finest detail; {remedy}"
+        ]
 
     @property
     def is_round(self) -> bool:

@@ -56,7 +56,7 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     with style.figure(8.4, 9.0) as made:
         ranking_figure.draw(_named(best_singles(ranked, "log_loss")), made.subplots())
         style.save(made, paths.figures, "ranking")
-    write_text(paths.ranking_page, page(ranked, sentences, folder))
+    write_text(paths.ranking_page, page(ranked, sentences))
     return {"sentences": sentences, "table": str(paths.table("ranking")), "page": str(paths.ranking_page)}
 
 
@@ -87,9 +87,14 @@ def findings(ranked: pl.DataFrame) -> list[str]:
     return said
 
 
-def page(ranked: pl.DataFrame, sentences: list[str], folder: Path) -> str:
+def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
     """Return the ranking as a Markdown page."""
     lines = ["# Which shift metric predicts the loss?", "", *[f"- {s}" for s in sentences], ""]
+    lines += [
+        "Made by `passband study run` of the study.yaml in this folder (or of `studies/ranking.yaml`, which is the same) and",
+        "`passband study rank`, which reads only the tables beside this page.",
+        "",
+    ]
     lines += ["![Held-out R² of each metric](figures/ranking.svg)", ""]
     lines += [
         "R² of a quadratic fit (a metric, its square; for two also their product) to the loss, mean over seeds, of the pairs",

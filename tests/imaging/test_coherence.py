@@ -69,3 +69,16 @@ def test_more_nodes_converge():
     reference_image = image_of(beams, quadrature_nodes=15, **optics)
     errors = [(image_of(beams, quadrature_nodes=n, **optics) - reference_image).abs().max().item() for n in (2, 4, 7)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-5
+
+
+def test_too_few_nodes_are_doubted_and_enough_are_not():
+    """And the number that the doubt names is one that has converged."""
+    optics = {"defocus_angstrom": 100.0, "focal_spread_angstrom": 40.0, "coherence": "quadrature"}
+    condition = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.4, **optics)
+    (doubt,) = condition.doubts()
+    assert "quadrature_nodes 7 are too few" in doubt
+    enough = int(doubt.split()[-1])
+    assert condition.model_copy(update={"quadrature_nodes": enough}).doubts() == []
+    beams = {(0, 0): 1.0, (19, 0): 0.3, (0, -19): 0.3}
+    few, good, many = (image_of(beams, quadrature_nodes=n, **optics)[19, 0] for n in (7, enough, 50))
+    assert abs(good - many) < 0.02 * 0.3 < abs(few - many)
