@@ -116,6 +116,20 @@ def test_ctffind_and_its_amplitude_contrast():
         ctffind.write(ImagingCondition(energy_ev=ENERGY, aberrations={"C21": 5.0}))
 
 
+@pytest.mark.parametrize("angle", [0.0, 25.0, -70.0])
+def test_torch_ctf_draws_the_same_ctf(angle):
+    """Through torch-ctf itself: defocus in µm, Cs in mm, its second axis is x, and its sign is that of RELION."""
+    from torch_ctf import calculate_ctf_2d
+
+    n, pixel = 64, 1.0
+    theirs = calculate_ctf_2d(1.2, 0.08, angle, 300.0, 2.7, 0.1, 0.0, pixel, (n, n), rfft=False, fftshift=False).T
+    content = {"defocus_u": 12800.0, "defocus_v": 11200.0, "defocus_angle": angle, "voltage_kv": 300, "cs_mm": 2.7}
+    parameters = stack([ImagingCondition(**ctffind.read(content))])
+    qx, qy = reference.fft_frequencies(n, pixel)
+    ours = math.sqrt(1 - 0.01) * intensity_transfer(parameters, qx, qy) - 0.1 * amplitude_transfer(parameters, qx, qy)
+    assert (theirs + ours[0].real).norm() <= 1e-4 * theirs.norm()
+
+
 def test_relion_star():
     (first, a), (second, b) = relion.rows(STAR)
     assert (first, second) == ("a.mrc", "b.mrc")

@@ -18,7 +18,7 @@ def draw(table: pl.DataFrame, ax: Axes) -> None:
     ax.plot(places, table["epsilon"], color="#c1272d", marker="o", markersize=5, linestyle="none")
     if len(table) <= 40:
         ax.set_xticks(places, ticks, rotation=90, fontsize=7)
-    ax.set_xlabel(shared)
+    ax.set_xlabel(shared or "condition, in the order of the tables")
     ax.set_ylabel("ε, information transferred")
     ax.set_ylim(0, None)
     ax.set_title("ε of each condition")

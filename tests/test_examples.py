@@ -1,0 +1,22 @@
+"""The tutorial runs, and its page says what it prints."""
+
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_tutorial_page_says_what_the_script_prints(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "from_the_alignment_screen.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    for name in ("today.svg", "trained_and_today.svg"):
+        assert (tmp_path / "runs" / "tutorial" / name).read_text().startswith("<?xml")
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    for line in ("the test keeps 81% of what", "reversed at 0.76–0.91 1/Å"):
+        assert line in said and line in page
+    for number in ("0.475", "0.490", "0.812", "0.479", "0.986", "0.846", "630"):
+        assert re.search(rf"(?<![\d.]){re.escape(number)}", said), number
+        assert number in page
+    assert "defocus +51 Å" in said and "go to +51 Å" in page
