@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+import torch
 
 from passband import __version__, analysis, configuration, stages
 from passband.errors import BadInputError
@@ -153,7 +154,13 @@ def gather(plan: Plan) -> None:
     """Write tables, analysis, figures and report from the cells of a study, all of which must be finished."""
     from passband.report.page import write_report
 
-    tables = _tables(plan)
+    # Sums are split between threads, so their number would change the last digits of the metrics.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tables = _tables(plan)
+    finally:
+        torch.set_num_threads(threads)
     for name, table in tables.items():
         write_table(plan.paths.table(name), table)
     pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"])
