@@ -4,7 +4,6 @@ Run with `make bench`. The CTF rows compare complex t(q) at 512 × 512 frequenci
 """
 
 import json
-import math
 import platform
 import resource
 import statistics
@@ -19,6 +18,7 @@ import torch
 from passband.conditions import ImagingCondition
 from passband.distributions import ConditionDraw, Spread
 from passband.optics import stack, wave_transfer
+from passband.optics.notations import abtem as notation
 from passband.shift.band import Band, View
 from passband.shift.registry import measure
 
@@ -55,14 +55,7 @@ def ctf(count: int = 1000, rounds: int = 3) -> dict[str, Any]:
         ours.append(count / (time.perf_counter() - began))
         began = time.perf_counter()
         for c in wanted[: count // 10]:
-            kernel = abtem.CTF(
-                **c.aberrations,
-                energy=c.energy_ev,
-                extent=EXTENT,
-                gpts=N,
-                focal_spread=math.sqrt(2) * c.focal_spread_angstrom,
-                angular_spread=math.sqrt(2) * c.convergence_mrad,
-            )._evaluate_kernel()
+            kernel = abtem.CTF(**notation.write(c), extent=EXTENT, gpts=N)._evaluate_kernel()
         theirs.append(count // 10 / (time.perf_counter() - began))
     # The last kernels of each are the same function, to single precision.
     last = wave_transfer(stack([wanted[count // 10 - 1]]), qx.double(), qy.double())[0].numpy()

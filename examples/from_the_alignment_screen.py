@@ -12,7 +12,7 @@ from pathlib import Path
 
 from passband.condition_files import export, load_condition
 from passband.conditions import ImagingCondition
-from passband.ctf_answers import compare, draw_compare, draw_show
+from passband.ctf_answers import compare, draw_compare, draw_show, show
 from passband.shift import dataset_information, dataset_overlap, information, measure
 from passband.shift.fit import fit_condition
 
@@ -60,8 +60,8 @@ def main() -> None:
     print(
         f"   σ = {answer['sigma_train_test']:.3f}, signed σ = {answer['metrics']['signed_overlap']:.3f}, Δε = {answer['delta_epsilon']:+.3f}\n"
     )
-    draw_show(today, 1.0, OUT / "today.svg")
-    draw_compare(trained, today, 1.0, OUT / "trained_and_today.svg")
+    draw_show(today, show(today, 1.0), OUT / "today.svg")
+    draw_compare(trained, today, answer, OUT / "trained_and_today.svg")
 
     # 4. What can be done at the microscope: change the defocus, and perhaps the astigmatism, until today is like the training.
     goal = fit_condition(today, ["defocus_angstrom", "C12", "phi12"], target=trained)

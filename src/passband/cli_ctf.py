@@ -31,7 +31,7 @@ def show(condition: Condition, q_max: QMax = 1.0, figure: Figure = None, as_json
     loaded = _condition(condition, q_max)
     answer = ctf_answers.show(loaded, q_max)
     if figure is not None:
-        ctf_answers.draw_show(loaded, q_max, figure)
+        ctf_answers.draw_show(loaded, answer, figure)
     if as_json:
         print_json(answer)
         return
@@ -82,7 +82,7 @@ def compare(
               "a network sees sizes in pixels; rescale the images to one pixel size first"])  # fmt: skip
     answer = ctf_answers.compare(one, other, q_max)
     if figure is not None:
-        ctf_answers.draw_compare(one, other, q_max, figure)
+        ctf_answers.draw_compare(one, other, answer, figure)
     if as_json:
         print_json(answer)
         return

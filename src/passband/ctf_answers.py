@@ -130,11 +130,11 @@ def check_figure(path: Path) -> None:
         )
 
 
-def draw_show(condition: ImagingCondition, q_max: float, path: Path) -> None:
+def draw_show(condition: ImagingCondition, answer: dict[str, Any], path: Path) -> None:
     """Draw curves with envelopes, the map of T and Thon rings into a .png, .svg or .html file."""
+    q_max = answer["q_max_per_angstrom"]
     curves = transfer_curves([condition], q_max)
     plane = transfer_map(condition, q_max)
-    answer = show(condition, q_max)
     title = f"{condition.energy_ev / 1e3:g} kV, defocus {condition.defocus_angstrom:+g} Å, ε = {answer['epsilon']:.3f}"
 
     def draw(made: Figure) -> None:
@@ -145,10 +145,9 @@ def draw_show(condition: ImagingCondition, q_max: float, path: Path) -> None:
     _write(path, draw, (9.6, 6.4), title, rows | condition.to_dict())
 
 
-def draw_compare(train: ImagingCondition, test: ImagingCondition, q_max: float, path: Path) -> None:
+def draw_compare(train: ImagingCondition, test: ImagingCondition, answer: dict[str, Any], path: Path) -> None:
     """Draw both transfers over |q|, with what is lost and what is reversed shaded, into a .png, .svg or .html file."""
-    answer = compare(train, test, q_max)
-    table = compare_by_frequency(train, test, q_max)
+    table = compare_by_frequency(train, test, answer["q_max_per_angstrom"])
     rows = {"verdict": answer["verdict"]} | {
         f"{METRICS[n].symbol}" if n in METRICS else n: v for n, v in answer["metrics"].items()
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from scipy.stats import norm, qmc
 
 from passband.conditions import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.configuration import message
 from passband.seeds import seed_from
 
 _MOST_CONDITIONS = 2000
@@ -53,13 +54,7 @@ def _checked(make: Any) -> list[ImagingCondition]:
     try:
         conditions: list[ImagingCondition] = make()
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise ValueError(
-            f"a varied condition is not valid: {place + ': ' if place else ''}{fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}"
-            if fault["type"] != "value_error"
-            else f"a varied condition is not valid: {fault['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise ValueError(f"a varied condition is not valid: {message(error)}") from None
     return conditions
 
 

@@ -77,7 +77,7 @@ def findings(ranked: pl.DataFrame) -> list[str]:
         optical = single.filter(~pl.col("trivial")).to_dicts()[0]
         trivial = single.filter(pl.col("trivial")).to_dicts()[0]
         double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True).to_dicts()[0]
-        source = _row(rows, "delta_epsilon + sigma") or _row(rows, "sigma + delta_epsilon")
+        source = _row(rows, "delta_epsilon + sigma")
         defocus = _row(rows, "defocus_difference_angstrom")
         said.append(
             f"Log loss, {where}, neither condition seen by the fit: best single metric {_symbol(optical['predictor'])} {_figure(optical)}; "
@@ -121,7 +121,7 @@ def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
             ]
             double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True)
             lines += [_line(row) for row in double.to_dicts()]
-            source = _row(rows, "delta_epsilon + sigma") or _row(rows, "sigma + delta_epsilon")
+            source = _row(rows, "delta_epsilon + sigma")
             if source is not None:
                 lines += [
                     "",

@@ -6,9 +6,7 @@ import polars as pl
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.optics import stack
-from passband.shift.band import View, make_band
-from passband.shift.weights import carbon_film, uniform
+from passband.optics import contrast_sign, intensity_transfer, stack
 
 _RINGS, _DIRECTIONS = 200, 64
 # What the training condition transfers less than this of, a network cannot have learnt from.
@@ -29,11 +27,9 @@ def compare_by_frequency(train: ImagingCondition, test: ImagingCondition, q_max:
     """
     q = q_max * (torch.arange(_RINGS, dtype=torch.float64) + 0.5) / _RINGS
     angle = 2 * torch.pi * torch.arange(_DIRECTIONS, dtype=torch.float64) / _DIRECTIONS
-    band = make_band([train, test], q_max, uniform, carbon_film(train.energy_ev)).split(1)[0]
     qx, qy = (q[:, None] * f(angle) for f in (torch.cos, torch.sin))
-    on_rings = type(band)(qx.flatten(), qy.flatten(), torch.ones(qx.numel()), torch.ones(qx.numel()))
-    gauge = torch.zeros(1, 3, dtype=torch.float64)
-    a, b = (View(stack([c]), on_rings, gauge).signed.reshape(_RINGS, _DIRECTIONS) for c in (train, test))
+    parameters = stack([train, test])
+    a, b = contrast_sign(parameters, qx, qy) * intensity_transfer(parameters, qx, qy).abs()
     common = torch.minimum(a.abs(), b.abs())
     total = a.abs().mean(1)
     kept = common.mean(1) / total

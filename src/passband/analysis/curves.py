@@ -84,9 +84,7 @@ def epsilon_over_defocus(
         points: number of defoci.
     """
     defocus = torch.linspace(lowest, highest, points, dtype=torch.float64)
-    swept = [
-        ImagingCondition(**(base.to_dict() | {"aberrations": {**base.aberrations, "C10": -float(d)}})) for d in defocus
-    ]
+    swept = [base.varied({"defocus_angstrom": float(d)}) for d in defocus]
     return pl.DataFrame({"defocus_angstrom": defocus.numpy(), "epsilon": information(swept, q_max).numpy()})
 
 

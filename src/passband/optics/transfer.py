@@ -1,8 +1,11 @@
 """Transfer of the wave, t(q), and of the intensity of a weak phase object, T(q)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from passband.conditions import ABERRATIONS
 from passband.optics.aberrations import aberration_phase
 from passband.optics.envelopes import aperture, coherence_envelope, motion_envelope
 from passband.optics.parameters import Parameters
@@ -54,6 +57,20 @@ def amplitude_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: flo
     """
     t = wave_transfer(parameters, qx, qy, edge)
     return _moved(0.5 * (t + _opposite(parameters, qx, qy, edge)), parameters, qx, qy)
+
+
+def contrast_sign(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
+    """Return the sign of sin χ of the even aberrations: negative gives dark atoms, shape [B, *q].
+
+    Odd aberrations (coma, trefoil) turn the phase of T but reverse no contrast by themselves.
+
+    Args:
+        parameters: B conditions.
+        qx: spatial frequency along x [1/Å], any shape q.
+        qy: spatial frequency along y [1/Å], the same shape.
+    """
+    even = {s: c for s, c in parameters.coefficients.items() if ABERRATIONS[s][0] % 2}
+    return torch.sign(torch.sin(aberration_phase(replace(parameters, coefficients=even), qx, qy)))
 
 
 def _opposite(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from passband.optics import (
     Parameters,
     aberration_gradient,
     aberration_phase,
+    contrast_sign,
     intensity_transfer,
     stack,
     wave_transfer,
@@ -115,9 +116,7 @@ class View:
     @cached_property
     def signed(self) -> Tensor:
         """|T(q)| with the sign of its even part's sin χ: negative χ gives dark atoms, shape [B, N]."""
-        even = {s: c for s, c in self.parameters.coefficients.items() if ABERRATIONS[s][0] % 2}
-        parameters = replace(self.parameters, coefficients=even)
-        return self.magnitude * torch.sign(torch.sin(aberration_phase(parameters, self.band.qx, self.band.qy)))
+        return self.magnitude * contrast_sign(self.parameters, self.band.qx, self.band.qy)
 
     @cached_property
     def phase(self) -> Tensor:
