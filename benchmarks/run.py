@@ -73,9 +73,7 @@ def waves(count: int = 24) -> tuple[list[float], list[float]]:
         with tempfile.TemporaryDirectory() as folder, abtem.config.set({"diagnostics.progress_bar": False}):
             for i in range(count):
                 atoms = draw_specimen(RECIPE, i).atoms
-                phonons = abtem.FrozenPhonons(
-                    atoms, CONFIG.phonon_configurations, RECIPE.thermal_displacement_angstrom, seed=i
-                )
+                phonons = abtem.FrozenPhonons(atoms, CONFIG.phonon_configurations, RECIPE.displacements(), seed=i)
                 potential = abtem.Potential(
                     phonons,
                     gpts=CONFIG.grid_points(RECIPE.field_angstrom),

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.configuration import load
 from passband.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.multislice.abtem_engine import specimen_exit_wave
 from passband.multislice.config import ExitWaveConfig
 from passband.report import style
-from passband.specimen import SpecimenRecipe, draw_specimen
+from passband.specimen import draw_specimen
+from passband.specimen_files import load_recipe
 
 SPREADS = [0.0, 10.0, 20.0, 30.0, 40.0, 60.0]
 CONVERGENCES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -24,7 +24,7 @@ CONVERGENCES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 def main() -> None:
     """Measure and draw."""
-    recipe = load(SpecimenRecipe, Path("studies/recipes/au_on_carbon.yaml"))
+    recipe = load_recipe(Path("studies/recipes/au_on_carbon.yaml"))
     config = ExitWaveConfig(energy_ev=300e3, phonon_configurations=1)
     wave = torch.from_numpy(specimen_exit_wave(recipe, draw_specimen(recipe, 0), 0, config).coefficients)[None]
     grid = image_grid(recipe.field_angstrom, config.band_per_angstrom, 0.4)

@@ -94,7 +94,7 @@ GRID = BASE["conditions"]
         ({"specimens": {"field_angstrom": float("inf")}}, "finite|less than or equal"),
         ({"specimens": {"field_angstrom": 1e7}}, "less than or equal to 2000"),
         ({"specimens": {"particles": {"diameter_angstrom": [3.0, 4.0]}}}, "at least 8.156 Å"),
-        ({"specimens": {"particles": {"lattice_constant_angstrom": 0.4078}}}, "greater than or equal to 2"),
+        ({"specimens": {"particles": {"lattice_scale": 0.4078}}}, "greater than or equal to 0.8"),
         ({"network": {"widths": [4, 8, 16, 32, 64, 128]}, "specimens": {"field_angstrom": 25.6, "particles": {"diameter_angstrom": [12.0, 18.0]}}}, "at least 128"),
         ({"network": {"widths": [4, 8, 16, 32, 64, 128, 256]}}, "multiple of 128"),
         ({"split": {"train": 0}}, "greater than or equal to 1, got 0"),

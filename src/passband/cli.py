@@ -130,7 +130,8 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     from passband import study
     from passband.ranking import rank_folder
 
-    _, folder = study.locate(target, out)
+    # Tables are enough: a folder need not hold a study that could be run again.
+    folder = target if target.is_dir() and out is None else study.locate(target, out)[1]
     answer = rank_folder(folder)
     if as_json:
         print_json(answer)
@@ -159,13 +160,12 @@ def simulate(
     """
     from passband import simulation
     from passband.condition_files import load_condition
-    from passband.configuration import load
     from passband.executor import make_executor
     from passband.progress import TerminalProgress
-    from passband.specimen import SpecimenRecipe
+    from passband.specimen_files import load_recipe
 
     plan = simulation.Simulation(
-        recipe=load(SpecimenRecipe, recipe),
+        recipe=load_recipe(recipe),
         condition=None if condition is None else load_condition(condition),
         count=count,
         folder=Path("runs") / recipe.stem if out is None else out,

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
-from scipy.stats import norm, qmc
+from scipy.stats import qmc
 
 from passband.conditions import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
 from passband.configuration import message
 from passband.seeds import seed_from
+from passband.spreads import Spread, Values
 
 _MOST_CONDITIONS = 2000
 _UNITS = {"angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV", "per_angstrom2": "e/Å²"}
@@ -26,9 +27,6 @@ _SHORT = {
     "drift_angstrom": "drift",
     "drift_angle_rad": "drift angle",
 }
-Number = Annotated[float, Field(strict=True)]
-Values = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
-Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 
 class _Strict(BaseModel):
@@ -102,49 +100,6 @@ class ConditionGrid(_Strict):
     def labels(self) -> list[str]:
         """Return what sets each condition apart, for axes and tables."""
         return [", ".join(_described(c, name) for name in self.vary) for c in self.conditions()]
-
-
-class Spread(_Strict):
-    """How one value is distributed; exactly one of these is given.
-
-    Attributes:
-        uniform: lowest and highest.
-        log_uniform: lowest and highest, both above zero; every factor is equally likely.
-        normal: mean and standard deviation.
-        values: each with the same probability.
-    """
-
-    uniform: Pair | None = None
-    log_uniform: Pair | None = None
-    normal: Pair | None = None
-    values: Values | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "Spread":
-        given = [name for name in Spread.model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of {', '.join(Spread.model_fields)}; found {', '.join(given) or 'none'}")
-        for name in ("uniform", "log_uniform"):
-            pair = getattr(self, name)
-            if pair is not None and not pair[0] < pair[1]:
-                raise ValueError(f"{name} {pair} is not [lowest, highest]; swap them")
-        if self.log_uniform is not None and self.log_uniform[0] <= 0:
-            raise ValueError(f"log_uniform {self.log_uniform} must lie above zero; use uniform")
-        if self.normal is not None and self.normal[1] <= 0:
-            raise ValueError(f"normal {self.normal} needs a standard deviation above zero; write [mean, deviation]")
-        return self
-
-    def at(self, share: np.ndarray) -> np.ndarray:
-        """Return the quantiles at shares in (0, 1)."""
-        if self.values is not None:
-            return np.asarray(self.values)[np.minimum((share * len(self.values)).astype(int), len(self.values) - 1)]
-        if self.normal is not None:
-            return np.asarray(norm.ppf(share, *self.normal))
-        if self.log_uniform is not None:
-            low, high = np.log(self.log_uniform)
-            return np.asarray(np.exp(low + share * (high - low)))
-        assert self.uniform is not None
-        return self.uniform[0] + share * (self.uniform[1] - self.uniform[0])
 
 
 class ConditionDraw(_Strict):

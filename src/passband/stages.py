@@ -186,7 +186,7 @@ def make_waves(task: WaveTask, progress: Progress) -> None:
         wave = specimen_exit_wave(waves.recipe, specimen, index, waves.config)
         facts = {
             "atoms": len(specimen.atoms),
-            "particles": int(specimen.particle.max()),
+            "particles": len(specimen.particles),
             "mask_share": float(mask.mean()),
             "lost_intensity": wave.lost_intensity,
             "dropped_intensity": wave.dropped_intensity,

@@ -16,7 +16,8 @@ from passband.multislice.config import ExitWaveConfig
 from passband.networks import NetworkConfig, TrainingConfig
 from passband.seeds import content_id
 from passband.shift import Q_MAX
-from passband.specimen.recipes import SpecimenRecipe
+from passband.specimen import SpecimenRecipe
+from passband.specimen_files import load_recipe, with_crystals
 from passband.store.paths import StudyPaths
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -135,7 +136,9 @@ def load_study(path: Path) -> Study:
                 raise BadInputError(
                     f"{path}:{lines.get(('specimens',), 1)}: recipe {content['specimens']!r} not found beside the study; correct the path"
                 )
-            content["specimens"] = configuration.load(SpecimenRecipe, recipe).model_dump(mode="json")
+            content["specimens"] = load_recipe(recipe).model_dump(mode="json")
+        elif "specimens" in content:
+            content["specimens"] = with_crystals(content["specimens"], path, lines, ("specimens",))
         content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return configuration.validate(Study, content, path, lines)
 

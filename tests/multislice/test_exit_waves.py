@@ -12,7 +12,6 @@ from passband.multislice import ExitWaveConfig
 from passband.multislice.abtem_engine import exit_wave
 from passband.specimen import (
     ParticleRecipe,
-    Specimen,
     SpecimenRecipe,
     SubstrateRecipe,
     draw_specimen,
@@ -25,8 +24,7 @@ STILL = dict.fromkeys(("C", "Si", "Cu", "Au", "U"), 0.0)
 def single_atoms(symbols, field=50.0):
     """Atoms in a row, 10 Å apart, as in Kirkland's figure."""
     positions = [[field / 2, field / 2 + 10 * (i - (len(symbols) - 1) / 2), 2.0] for i in range(len(symbols))]
-    atoms = Atoms(symbols, positions, cell=[field, field, 4.0], pbc=True)
-    return Specimen(atoms, np.arange(1, len(symbols) + 1))
+    return Atoms(symbols, positions, cell=[field, field, 4.0], pbc=True)
 
 
 def test_kirklands_single_atoms():
@@ -51,7 +49,7 @@ def test_kirklands_single_atoms():
 
 
 def test_a_lonely_atom_leaves_a_plane_wave():
-    lonely = Specimen(Atoms("C", [[0.0, 0.0, 2.0]], cell=[12.8, 12.8, 4.0], pbc=True), np.array([1]))
+    lonely = Atoms("C", [[0.0, 0.0, 2.0]], cell=[12.8, 12.8, 4.0], pbc=True)
     wave = exit_wave(lonely, ExitWaveConfig(phonon_configurations=1), STILL, seed=0)
     k = disc_indices(1.5 * 12.8)
     centre = int(((k == 0).all(1)).nonzero())
@@ -95,7 +93,7 @@ def test_coarse_grid_that_loses_the_beam_is_refused():
     )
     config = ExitWaveConfig(sampling_angstrom=0.5, phonon_configurations=1, band_per_angstrom=0.6)
     with pytest.raises(BadInputError, match="lower exit_waves.sampling_angstrom from 0.5"):
-        exit_wave(Specimen(thick, np.ones(800)), config, STILL, seed=0)
+        exit_wave(thick, config, STILL, seed=0)
 
 
 def test_band_beyond_the_grid_is_refused():
@@ -109,12 +107,12 @@ def test_stored_wave_lies_as_abtem_has_it_and_under_the_mask():
 
     recipe = SpecimenRecipe(
         field_angstrom=25.6,
-        particles=ParticleRecipe(count=(1, 1), diameter_angstrom=(9.0, 10.0)),
+        particles=[ParticleRecipe(diameter_angstrom=(9.0, 10.0))],
         substrate=SubstrateRecipe(thickness_angstrom=(4.0, 5.0)),
     )
     specimen = draw_specimen(recipe, 1)
     config = ExitWaveConfig(phonon_configurations=1)
-    coefficients = torch.from_numpy(exit_wave(specimen, config, {"Au": 0.0, "C": 0.0}, seed=0).coefficients)
+    coefficients = torch.from_numpy(exit_wave(specimen.atoms, config, {"Au": 0.0, "C": 0.0}, seed=0).coefficients)
     with abtem.config.set({"diagnostics.progress_bar": False}):
         potential = abtem.Potential(
             specimen.atoms, gpts=128, slice_thickness=2.0, parametrization="lobato", projection="infinite"

@@ -6,6 +6,7 @@ import abtem
 import dask
 import numpy as np
 import torch
+from ase import Atoms
 
 from passband.errors import BadInputError
 from passband.frequencies import disc_indices
@@ -40,14 +41,14 @@ class ExitWave:
 
 
 def exit_wave(
-    specimen: Specimen, config: ExitWaveConfig, thermal_displacement_angstrom: dict[str, float], seed: int
+    atoms: Atoms, config: ExitWaveConfig, thermal_displacement_angstrom: dict[str, float], seed: int
 ) -> ExitWave:
-    """Return the wave at the lower face of the specimen's cell, from which defocus is measured.
+    """Return the wave at the far face of the atoms' cell, from which defocus is measured.
 
     Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons.
 
     Args:
-        specimen: atoms; the beam runs along +z.
+        atoms: in a cell of field × field × height; the beam runs along +z.
         config: multislice settings.
         thermal_displacement_angstrom: standard deviation per axis, by element [Å].
         seed: of the thermal displacements.
@@ -55,14 +56,14 @@ def exit_wave(
     Raises:
         BadInputError: if more than 5 % of the beam is scattered beyond the band limit.
     """
-    field = float(specimen.atoms.cell[0, 0])
+    field = float(atoms.cell[0, 0])
     n = config.grid_points(field)
     with (
         abtem.config.set(_SETTINGS),
         dask.config.set(scheduler="single-threaded"),
     ):
         phonons = abtem.FrozenPhonons(
-            specimen.atoms,
+            atoms,
             config.phonon_configurations,
             thermal_displacement_angstrom,
             seed=[seed_from(seed, i) % 2**32 for i in range(config.phonon_configurations)],
@@ -91,4 +92,4 @@ def exit_wave(
 
 def specimen_exit_wave(recipe: SpecimenRecipe, specimen: Specimen, index: int, config: ExitWaveConfig) -> ExitWave:
     """Return the exit wave of specimen `index` of a recipe, with thermal displacements seeded by both names."""
-    return exit_wave(specimen, config, recipe.thermal_displacement_angstrom, seed_from("phonons", recipe.seed, index))
+    return exit_wave(specimen.atoms, config, recipe.displacements(), seed_from("phonons", recipe.seed, index))

@@ -1,7 +1,19 @@
-"""Specimens: facetted nanoparticles on amorphous carbon, drawn from a recipe and a seed."""
+"""Specimens: random nanoparticles of many kinds on amorphous films, drawn from a recipe, a seed and an index."""
 
-from passband.specimen.labels import particle_mask
-from passband.specimen.recipes import ParticleRecipe, SpecimenRecipe, SubstrateRecipe
+from passband.specimen.labels import Labels, make_labels, particle_mask
+from passband.specimen.particles import Particle
+from passband.specimen.recipes import ParticleRecipe, SpecimenRecipe
 from passband.specimen.scene import Specimen, draw_specimen
+from passband.specimen.substrates import SubstrateRecipe
 
-__all__ = ["ParticleRecipe", "Specimen", "SpecimenRecipe", "SubstrateRecipe", "draw_specimen", "particle_mask"]
+__all__ = [
+    "Labels",
+    "Particle",
+    "ParticleRecipe",
+    "Specimen",
+    "SpecimenRecipe",
+    "SubstrateRecipe",
+    "draw_specimen",
+    "make_labels",
+    "particle_mask",
+]

@@ -20,7 +20,7 @@ from passband.specimen.recipes import SpecimenRecipe
 from passband.store.atomic import disk_errors, locked, remove_leftovers, write_json
 
 # Raised when specimens, masks or multislice change what they compute, so that old waves are not taken for new ones.
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def wave_content(recipe: SpecimenRecipe, config: ExitWaveConfig) -> dict[str, An
     return {
         "revision": _REVISION,
         "specimens": recipe.model_dump(mode="json"),
+        "thermal_displacement_angstrom": recipe.displacements(),
         "exit_waves": config.model_dump(mode="json"),
     }
 

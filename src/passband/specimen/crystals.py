@@ -1,0 +1,232 @@
+"""Crystals: a library of common nanoparticle materials, and cells given in full."""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from ase.geometry import cellpar_to_cell
+from ase.spacegroup import crystal as ase_crystal
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from scipy.spatial import cKDTree
+
+#: No two atoms of a crystal or of a scene lie closer than this [Å]; the shortest bond, H–H, has 0.74 Å.
+CLOSEST = 0.7
+
+
+def _element(symbol: str) -> str:
+    if symbol not in atomic_numbers or symbol == "X":
+        raise ValueError(f"{symbol!r} is not a chemical element; give a symbol such as Au")
+    return symbol
+
+
+Element = Annotated[str, AfterValidator(_element)]
+_Coordinate = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+_Site = tuple[Element, _Coordinate, _Coordinate, _Coordinate]
+_Edge = Annotated[float, Field(ge=1, le=200, allow_inf_nan=False)]
+_Angle = Annotated[float, Field(ge=20, le=160, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """An infinite crystal.
+
+    Attributes:
+        name: of the material and structure.
+        cell: conventional cell, a vector a row, a along x and b in the xy plane, shape [3, 3] [Å].
+        fractions: fractional positions of the atoms of a cell, shape [M, 3].
+        numbers: atomic numbers, shape [M].
+        prototype: fcc, bcc, diamond, zincblende, wurtzite or other; decides which defects are known.
+        surface_energies: relative, by Miller indices of the conventional cell; scale the facets' distances.
+    """
+
+    name: str
+    cell: np.ndarray
+    fractions: np.ndarray
+    numbers: np.ndarray
+    prototype: str = "other"
+    surface_energies: dict[str, float] = field(default_factory=dict)
+
+    def atoms(self) -> Atoms:
+        """Return one cell."""
+        return Atoms(numbers=self.numbers, cell=self.cell, scaled_positions=self.fractions, pbc=True)
+
+    @property
+    def volume_per_atom(self) -> float:
+        """Volume of the cell over its atoms [Å³]."""
+        return float(abs(np.linalg.det(self.cell))) / len(self.numbers)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbols that occur, in the order of their atomic numbers."""
+        return [Atoms(numbers=[z]).get_chemical_symbols()[0] for z in np.unique(self.numbers)]
+
+
+class CellRecipe(BaseModel):
+    """A crystal given in full, as a CIF would.
+
+    Attributes:
+        name: names the crystal in labels and tables.
+        cell_angstrom: a, b, c [Å], α, β, γ [°] of the conventional cell.
+        sites: symbol and fractional x, y, z of every atom of the cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    cell_angstrom: tuple[_Edge, _Edge, _Edge, _Angle, _Angle, _Angle]
+    sites: list[_Site] = Field(min_length=1, max_length=5000)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "CellRecipe":
+        a, b, c = (math.cos(math.radians(x)) for x in self.cell_angstrom[3:])
+        if 1 - a * a - b * b - c * c + 2 * a * b * c < 1e-3:
+            raise ValueError(
+                f"cell_angstrom: no cell has the angles {', '.join(f'{x:g}' for x in self.cell_angstrom[3:])}; correct them"
+            )
+        made = self.crystal()
+        check_apart(made.cell, made.fractions, made.numbers, self.name)
+        return self
+
+    def crystal(self) -> Crystal:
+        """Return the crystal."""
+        return Crystal(
+            self.name,
+            np.array(cellpar_to_cell(list(self.cell_angstrom))),
+            np.array([site[1:] for site in self.sites], dtype=float),
+            np.array([atomic_numbers[site[0]] for site in self.sites]),
+        )
+
+
+def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, name: str) -> None:
+    """Refuse a crystal in which two atoms, or an atom and its own image, lie closer than any bond.
+
+    Args:
+        cell: a vector a row, shape [3, 3] [Å].
+        fractions: shape [M, 3].
+        numbers: atomic numbers, shape [M].
+        name: for the message.
+
+    Raises:
+        ValueError: naming the atoms and their distance.
+    """
+    inside = fractions - np.floor(fractions)
+    shifts = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
+    order = np.argsort(np.abs(shifts).sum(1), kind="stable")
+    images = (inside[None] + shifts[order][:, None]) @ cell
+    distance, other = cKDTree(images.reshape(-1, 3)).query(inside @ cell, k=2)
+    i = int(distance[:, 1].argmin())
+    if distance[i, 1] < CLOSEST:
+        symbols = Atoms(numbers=numbers).get_chemical_symbols()
+        j = int(other[i, 1]) % len(numbers)
+        raise ValueError(
+            f"{name}: {symbols[i]} {i + 1} and {symbols[j]} {j + 1} lie {distance[i, 1]:.2f} Å apart, closer than {CLOSEST:g} Å; "
+            "correct the positions, or remove the atom that is there twice"
+        )
+
+
+# {111} {100} {110}: near the ratios of gold (Barnard et al., ACS Nano 3 (2009) 1431), taken for all fcc metals.
+_FCC = {"111": 1.0, "100": 1.1, "110": 1.2}
+# Nominal: {110} is the closest-packed plane of bcc.
+_BCC = {"110": 1.0, "100": 1.1, "211": 1.12}
+_WURTZITE = {"100": 1.0, "001": 1.1, "00-1": 1.1, "101": 1.15, "10-1": 1.15}  # nominal
+_ZINCBLENDE = {"110": 1.0, "111": 1.05, "-1-1-1": 1.05, "100": 1.15}  # nominal
+_CORNER = [(0.0, 0.0, 0.0)]
+_ZINC = [(0.0, 0.0, 0.0), (0.25, 0.25, 0.25)]
+
+
+def _cubic(a: float) -> list[float]:
+    return [a, a, a, 90, 90, 90]
+
+
+def _wurtzite(a: float, c: float) -> list[float]:
+    return [a, a, c, 90, 90, 120]
+
+
+# Name: symbols, sites, space group, cell, prototype, relative surface energies. Lattices from R. W. G. Wyckoff, Crystal
+# Structures (1963), at room temperature, unless a line says otherwise.
+_LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], int, list[float], str, dict[str, float]]] = {
+    "Au": (["Au"], _CORNER, 225, _cubic(4.0782), "fcc", _FCC),
+    "Ag": (["Ag"], _CORNER, 225, _cubic(4.0862), "fcc", _FCC),
+    "Pt": (["Pt"], _CORNER, 225, _cubic(3.9231), "fcc", _FCC),
+    "Pd": (["Pd"], _CORNER, 225, _cubic(3.8898), "fcc", _FCC),
+    "Cu": (["Cu"], _CORNER, 225, _cubic(3.6150), "fcc", _FCC),
+    "Fe": (["Fe"], _CORNER, 229, _cubic(2.8664), "bcc", _BCC),
+    "W": (["W"], _CORNER, 229, _cubic(3.1647), "bcc", _BCC),
+    # Eaglesham et al., PRL 70 (1993) 1643: 1.23, 1.36, 1.43 J/m².
+    "Si": (["Si"], _CORNER, 227, _cubic(5.4307), "diamond", {"111": 1.0, "100": 1.11, "110": 1.16}),
+    "CdSe-wurtzite": (
+        ["Cd", "Se"],
+        [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.376)],
+        186,
+        _wurtzite(4.30, 7.02),
+        "wurtzite",
+        _WURTZITE,
+    ),
+    "CdSe-zincblende": (["Cd", "Se"], _ZINC, 216, _cubic(6.05), "zincblende", _ZINCBLENDE),
+    "CdS-wurtzite": (
+        ["Cd", "S"],
+        [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.377)],
+        186,
+        _wurtzite(4.1348, 6.749),
+        "wurtzite",
+        _WURTZITE,
+    ),
+    "CdS-zincblende": (["Cd", "S"], _ZINC, 216, _cubic(5.818), "zincblende", _ZINCBLENDE),
+    # {100} is the only stable face of rock salt; the others only bound what roundness there is.
+    "PbS": (
+        ["Pb", "S"],
+        [(0, 0, 0), (0.5, 0.5, 0.5)],
+        225,
+        _cubic(5.936),
+        "other",
+        {"100": 1.0, "110": 1.3, "111": 1.5},
+    ),
+    # {111} is the stable face of fluorite: nominal.
+    "CeO2": (["Ce", "O"], _ZINC, 225, _cubic(5.411), "other", {"111": 1.0, "110": 1.25, "100": 1.45}),
+    # Howard, Sabine and Dickson, Acta Cryst. B47 (1991) 462; energies Ramamoorthy et al., PRB 49 (1994) 16721.
+    "TiO2-rutile": (
+        ["Ti", "O"],
+        [(0, 0, 0), (0.30478, 0.30478, 0)],
+        136,
+        [4.5937, 4.5937, 2.9587, 90, 90, 90],
+        "other",
+        {"110": 1.0, "100": 1.26, "101": 1.56, "001": 1.85},
+    ),
+    # Howard et al. as above; energies Lazzeri, Vittadini and Selloni, PRB 63 (2001) 155409: 0.44, 0.53, 0.90 J/m².
+    "TiO2-anatase": (
+        ["Ti", "O"],
+        [(0, 0, 0), (0, 0, 0.20806)],
+        141,
+        [3.7845, 3.7845, 9.5143, 90, 90, 90],
+        "other",
+        {"101": 1.0, "100": 1.2, "001": 2.05},
+    ),
+}
+
+#: Root-mean-square thermal displacement per axis at room temperature [Å], rounded to 0.005: elements after Peng et al., Acta
+#: Cryst. A52 (1996) 456; those that occur only in compounds, and carbon, silicon, oxygen and nitrogen in glasses, nominal.
+THERMAL_DISPLACEMENT = {
+    "Au": 0.085, "Ag": 0.095, "Pt": 0.07, "Pd": 0.075, "Cu": 0.085, "Fe": 0.065, "W": 0.045, "Si": 0.075, "Cd": 0.12,
+    "Se": 0.11, "S": 0.11, "Pb": 0.12, "Ce": 0.065, "O": 0.08, "Ti": 0.075, "C": 0.1, "N": 0.08,
+}  # fmt: skip
+
+
+def crystal_names() -> list[str]:
+    """Return the names of the library."""
+    return sorted(_LIBRARY)
+
+
+@lru_cache(maxsize=64)
+def library_crystal(name: str) -> Crystal:
+    """Return a crystal of the library.
+
+    Args:
+        name: one of `crystal_names()`.
+    """
+    symbols, sites, group, cell, prototype, energies = _LIBRARY[name]
+    made = ase_crystal(symbols, basis=sites, spacegroup=group, cellpar=cell)
+    return Crystal(name, np.array(made.cell), made.get_scaled_positions(), made.numbers, prototype, energies)

@@ -1,0 +1,96 @@
+"""How one value is distributed: uniform, log-uniform, normal, log-normal, or a list of values."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.stats import norm
+
+Number = Annotated[float, Field(strict=True)]
+Values = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
+Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+# Bounded draws stay within ±3.09 standard deviations, so that the extremes of an unbounded distribution are known.
+_TAIL = 1e-3
+
+
+class Spread(BaseModel):
+    """How one value is distributed; exactly one of these is given. A plain number is that value, a pair is uniform.
+
+    Attributes:
+        uniform: lowest and highest.
+        log_uniform: lowest and highest, both above zero; every factor is equally likely.
+        normal: mean and standard deviation.
+        log_normal: median, and the standard deviation of the natural logarithm.
+        values: each with the same probability.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    uniform: Pair | None = None
+    log_uniform: Pair | None = None
+    normal: Pair | None = None
+    log_normal: Pair | None = None
+    values: Values | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        """A number is that value; a pair is the lowest and highest of a uniform distribution."""
+        if isinstance(given, (int, float)) and not isinstance(given, bool):
+            return {"values": [given]}
+        return {"uniform": given} if isinstance(given, (list, tuple)) else given
+
+    @model_validator(mode="after")
+    def _one(self) -> "Spread":
+        given = [name for name in Spread.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(Spread.model_fields)}; found {', '.join(given) or 'none'}")
+        for name in ("uniform", "log_uniform"):
+            pair = getattr(self, name)
+            if pair is not None and not pair[0] < pair[1]:
+                raise ValueError(f"{name} {pair} is not [lowest, highest]; swap them")
+        for name in ("log_uniform", "log_normal"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] <= 0:
+                raise ValueError(f"{name} {pair} must lie above zero; use {name.removeprefix('log_')}")
+        for name in ("normal", "log_normal"):
+            pair = getattr(self, name)
+            if pair is not None and pair[1] <= 0:
+                raise ValueError(f"{name} {pair} needs a standard deviation above zero; write [mean, deviation]")
+        return self
+
+    def at(self, share: np.ndarray) -> np.ndarray:
+        """Return the quantiles at shares in (0, 1)."""
+        if self.values is not None:
+            return np.asarray(self.values)[np.minimum((share * len(self.values)).astype(int), len(self.values) - 1)]
+        if self.normal is not None:
+            return np.asarray(norm.ppf(share, *self.normal))
+        if self.log_normal is not None:
+            median, deviation = self.log_normal
+            return np.asarray(median * np.exp(norm.ppf(share, scale=deviation)))
+        if self.log_uniform is not None:
+            low, high = np.log(self.log_uniform)
+            return np.asarray(np.exp(low + share * (high - low)))
+        assert self.uniform is not None
+        return self.uniform[0] + share * (self.uniform[1] - self.uniform[0])
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the least and greatest value that `draw` gives."""
+        if self.values is not None:
+            return min(self.values), max(self.values)
+        if self.uniform is not None:
+            return self.uniform[0], self.uniform[1]
+        low, high = self.at(np.array([_TAIL, 1 - _TAIL]))
+        return float(low), float(high)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return one value; the outermost 0.1 % of an unbounded distribution are cut off on each side.
+
+        Args:
+            rng: source of randomness.
+        """
+        share = rng.uniform()
+        if self.normal is not None or self.log_normal is not None:
+            share = _TAIL + share * (1 - 2 * _TAIL)
+        return float(self.at(np.array([share]))[0])
