@@ -12,8 +12,9 @@ import typer
 
 from passband import __version__
 from passband.cli_ctf import ctf_app
+from passband.cli_specimen import specimen_app
 from passband.errors import BadInputError
-from passband.terminal import error, print_json, warn
+from passband.terminal import Json, error, print_json, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,12 +29,12 @@ study_app = typer.Typer(
 )
 app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
+app.add_typer(specimen_app, name="specimen")
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 _CORES = len(os.sched_getaffinity(0))
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Target = Annotated[Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file, or its folder.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if left out.")]
 Workers = Annotated[

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from passband.errors import BadInputError
-from passband.terminal import or_dash, print_json, warn
+from passband.terminal import Json, or_dash, print_json, warn
 
 ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, and how far two conditions lie apart.")
 
 _SOURCE = "A condition file (YAML, STAR or CSV with one row), or a preset by name."
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band that counts [1/Å].")]
 Figure = Annotated[Path | None, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")]
 Condition = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]

@@ -19,7 +19,7 @@ from passband.networks import ImageSource
 from passband.pipeline import StageProgress
 from passband.report import style
 from passband.seeds import content_id, seed_from
-from passband.specimen import SpecimenRecipe, draw_specimen
+from passband.specimen import Recipe, draw_specimen
 from passband.store.atomic import remove_leftovers, require_space, write_file, write_json
 
 _CARD = "simulation.json"
@@ -36,7 +36,7 @@ class Simulation:
         folder: for the images; exit waves lie beside it, shared with studies.
     """
 
-    recipe: SpecimenRecipe
+    recipe: Recipe
     condition: ImagingCondition | None
     count: int
     folder: Path
@@ -74,7 +74,7 @@ class Simulation:
         """
         if self.condition is not None:
             check_aperture(self.condition, self.grid(self.condition))
-        draw_specimen(self.recipe, 0)
+        draw_specimen(self.recipe, self.count - 1)
         if not self.folder.exists():
             return
         try:

@@ -12,21 +12,23 @@ from pydantic import ValidationError
 
 from passband import configuration
 from passband.errors import BadInputError
-from passband.specimen import SpecimenRecipe
+from passband.specimen import GivenRecipe, SpecimenRecipe
 from passband.specimen.crystals import CellRecipe, check_apart
+from passband.specimen.families import recipe_model
 
 # A CIF of a crystal takes kilobytes.
 _LARGEST_CIF = 20_000_000
 
 
-def load_recipe(path: Path) -> SpecimenRecipe:
+def load_recipe(path: Path) -> SpecimenRecipe | GivenRecipe:
     """Read a recipe; `crystal: {cif: FILE}` names a CIF beside it.
 
     Raises:
         BadInputError: with file, line, value and remedy.
     """
     content, lines = configuration.read_yaml(path)
-    return configuration.validate(SpecimenRecipe, with_crystals(content, path, lines, ()), path, lines)
+    model = recipe_model(content)
+    return configuration.validate(model, with_crystals(content, path, lines, ()), path, lines)
 
 
 def with_crystals(content: Any, path: Path, lines: configuration.Lines, place: tuple[str | int, ...]) -> Any:

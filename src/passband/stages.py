@@ -25,7 +25,7 @@ from passband.imaging.statistics import radial_power, wave_power
 from passband.multislice.config import ExitWaveConfig
 from passband.networks import ImageSource, UNet, train
 from passband.seeds import content_id, seed_from
-from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
+from passband.specimen import Recipe, draw_specimen, particle_mask
 from passband.store.exit_waves import WaveSet, wave_id
 from passband.store.paths import StudyPaths, exit_waves
 from passband.store.runs import writing
@@ -138,7 +138,7 @@ def wave_set(study: Study, paths: StudyPaths) -> WaveSet:
     return open_wave_set(study.specimens, study.exit_waves, paths.root)
 
 
-def open_wave_set(recipe: SpecimenRecipe, config: ExitWaveConfig, root: Path) -> WaveSet:
+def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet:
     """Return the wave set of a recipe and multislice settings under a root folder."""
     return WaveSet(exit_waves(root, wave_id(recipe, config)), recipe, config)
 
@@ -150,7 +150,7 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int]) -> list[Wa
         BadInputError: if the recipe cannot be drawn, or the wave set is damaged beyond mending.
     """
     if missing:
-        draw_specimen(waves.recipe, missing[0])
+        draw_specimen(waves.recipe, missing[-1])
     waves.create(specimens, _n_coefficients(waves))
     return [WaveTask(waves, tuple(missing[i : i + WAVE_BLOCK])) for i in range(0, len(missing), WAVE_BLOCK)]
 

@@ -16,7 +16,7 @@ from passband.multislice.config import ExitWaveConfig
 from passband.networks import NetworkConfig, TrainingConfig
 from passband.seeds import content_id
 from passband.shift import Q_MAX
-from passband.specimen import SpecimenRecipe
+from passband.specimen import Recipe
 from passband.specimen_files import load_recipe, with_crystals
 from passband.store.paths import StudyPaths
 
@@ -56,7 +56,7 @@ class Study(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    specimens: SpecimenRecipe
+    specimens: Recipe
     exit_waves: ExitWaveConfig = ExitWaveConfig()
     conditions: ConditionSet
     split: Split = Split()

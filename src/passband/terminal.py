@@ -2,9 +2,13 @@
 
 import json
 import math
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
+
+#: An option of every verb that answers something.
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 #: Where logs, warnings and progress go.
 error = Console(stderr=True)

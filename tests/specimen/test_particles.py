@@ -147,7 +147,7 @@ def hcp_like(positions, inner):
             common = (sets[i] & sets[j]) - {i, j}
             bonds = [sum(b in sets[a] for b in common if b != a) for a in common]
             kinds.append(sorted(bonds))
-        result.append(sum(k == [0, 1, 1, 2] or (k == [1, 1, 1, 1] and False) for k in kinds))
+        result.append(sum(k == [0, 1, 1, 2] for k in kinds))
     return np.array(result)
 
 

@@ -12,7 +12,7 @@ from passband.errors import BadInputError
 from passband.frequencies import disc_indices
 from passband.multislice.config import ExitWaveConfig
 from passband.seeds import seed_from
-from passband.specimen import Specimen, SpecimenRecipe
+from passband.specimen import Recipe, Specimen
 
 _SETTINGS = {
     "device": "cpu",
@@ -90,6 +90,6 @@ def exit_wave(
     return ExitWave(coefficients.to(torch.complex64).numpy(), lost, dropped)
 
 
-def specimen_exit_wave(recipe: SpecimenRecipe, specimen: Specimen, index: int, config: ExitWaveConfig) -> ExitWave:
+def specimen_exit_wave(recipe: Recipe, specimen: Specimen, index: int, config: ExitWaveConfig) -> ExitWave:
     """Return the exit wave of specimen `index` of a recipe, with thermal displacements seeded by both names."""
     return exit_wave(specimen.atoms, config, recipe.displacements(), seed_from("phonons", recipe.seed, index))

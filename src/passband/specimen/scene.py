@@ -44,7 +44,7 @@ class Specimen:
     film_volume_per_atom: float = 0.0
 
 
-def draw_specimen(recipe: SpecimenRecipe, index: int) -> Specimen:
+def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
     """Return specimen number `index` of the family; the same recipe and index always give the same atoms.
 
     Film, places and each particle draw from streams named after them, so that changing one leaves the others.

@@ -16,7 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from passband.errors import BadInputError
 from passband.multislice.config import ExitWaveConfig
 from passband.seeds import content_id
-from passband.specimen.recipes import SpecimenRecipe
+from passband.specimen import Recipe
 from passband.store.atomic import disk_errors, locked, remove_leftovers, write_json
 
 # Raised when specimens, masks or multislice change what they compute, so that old waves are not taken for new ones.
@@ -34,7 +34,7 @@ class WaveSet:
     """
 
     folder: Path
-    recipe: SpecimenRecipe
+    recipe: Recipe
     config: ExitWaveConfig
 
     def __hash__(self) -> int:
@@ -143,7 +143,7 @@ class WaveSet:
         )
 
 
-def wave_content(recipe: SpecimenRecipe, config: ExitWaveConfig) -> dict[str, Any]:
+def wave_content(recipe: Recipe, config: ExitWaveConfig) -> dict[str, Any]:
     """Return all that decides the waves, JSON-like."""
     return {
         "revision": _REVISION,
@@ -153,7 +153,7 @@ def wave_content(recipe: SpecimenRecipe, config: ExitWaveConfig) -> dict[str, An
     }
 
 
-def wave_id(recipe: SpecimenRecipe, config: ExitWaveConfig) -> str:
+def wave_id(recipe: Recipe, config: ExitWaveConfig) -> str:
     """Return the id of a wave set: the hash of recipe and multislice settings."""
     return content_id(wave_content(recipe, config))
 
