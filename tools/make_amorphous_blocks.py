@@ -63,15 +63,19 @@ def silica() -> None:
     bks = """
         set type 1 charge 2.4
         set type 2 charge -1.2
-        pair_style hybrid/overlay buck 5.5 coul/dsf 0.2 8.0
+        pair_style hybrid/overlay buck 5.5 coul/dsf 0.2 8.0 zbl 1.0 1.4
         pair_coeff 1 1 buck 0.0 1.0 0.0
         pair_coeff 1 2 buck 18003.7572 0.205205 133.5381
         pair_coeff 2 2 buck 1388.7730 0.362319 175.0
-        pair_coeff * * coul/dsf"""
+        pair_coeff * * coul/dsf
+        pair_coeff 1 1 zbl 14 14
+        pair_coeff 1 2 zbl 14 8
+        pair_coeff 2 2 zbl 8 8"""
     melt = Stage(fast, 1.0, [(5000, 5000, 2000)])
     cool = Stage(fast, 1.5, [(3000, 3000, 12000), (3000, 2000, 8000), (2000, 300, 2000)])
-    # BKS collapses where atoms overlap, as in a hot melt, but it heals the 6 % of silicon atoms left with three neighbours.
-    heal = Stage(bks, 1.0, [(3500, 3500, 1500), (3500, 2000, 6000), (2000, 300, 1000)])
+    # BKS heals the 6 % of silicon atoms left with three neighbours. By itself it collapses where atoms overlap, as in a hot
+    # melt; the screened repulsion of the nuclei, below 1.4 Å, holds them apart.
+    heal = Stage(bks, 1.0, [(300, 3300, 500), (3300, 3300, 1500), (3300, 2000, 5000), (2000, 300, 1000)])
     stages = [melt, cool, Stage(fast, 1.0, []), Stage(bks, 1.0, []), heal, Stage(bks, 1.0, [])]
     quench("silica_2.2", {"Si": 1, "O": 2}, 2.2, stages, seed=2)
 
@@ -83,8 +87,8 @@ def silicon_nitride() -> None:
     nitrogen three silicon atoms in a plane (Stillinger & Weber's form, Phys. Rev. B 31 (1985) 5262, the energy of a bond
     about that in the crystals), and like atoms repel each other. Its lengths are set so that the peaks of the block lie
     where diffraction has them; so the block shows a chemically ordered network of the right lengths, and nothing else. The
-    Tersoff potential of de Brito Mota et al. (Phys. Rev. B 58 (1998) 8323) left, at these cooling rates, half of the silicon
-    atoms without four neighbours, and nitrogen pairs 2.1 Å apart, at its cut-off.
+    Tersoff potential of de Brito Mota et al. (Phys. Rev. B 58 (1998) 8323), as far as its parameters could be found at second
+    hand, left at these cooling rates half of the silicon atoms without four neighbours, and nitrogen pairs at its cut-off, 2.1 Å.
     """
     length, strength, reach = 1.68 / 2 ** (1 / 6), 3.0, 1.8  # [Å], [eV], in lengths
     pair = "7.049556277 0.6022245584 4.0 0.0 0.0"

@@ -1,5 +1,6 @@
 """Recipes from files, with the CIFs that they name; crystals come out complete in themselves."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,10 @@ def read_cif(path: Path) -> CellRecipe:
     name = path.stem[:64]
     try:
         check_apart(lattice, fractions, numbers, name)
-        standard = spglib.standardize_cell((lattice, fractions, numbers), to_primitive=False, no_idealize=False)
+        with warnings.catch_warnings():
+            # spglib announces another way to report errors.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            standard = spglib.standardize_cell((lattice, fractions, numbers), to_primitive=False, no_idealize=False)
         if standard is not None:
             lattice, fractions, numbers = standard
         cell = [round(float(x), 6) for x in cell_to_cellpar(lattice)]

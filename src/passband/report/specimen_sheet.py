@@ -42,7 +42,8 @@ def draw_preview(panels: Panels, made: Figure) -> None:
         first[2].plot(r, g, label=name, linewidth=1)
     first[2].axhline(1, color="0.8", linewidth=0.8)
     first[2].set(title="radial distribution", xlabel="r [Å]", ylabel="g(r)", xlim=(0, None), ylim=(0, 6))
-    first[2].legend(fontsize=7)
+    if panels["rdf"]:
+        first[2].legend(fontsize=7)
     name, image = next(iter(panels["images"].items()))
     _map(first[3], image, field, f"image: {name}", "gray", vmin=-3, vmax=3)
     _map(first[4], panels["mask"], field, "mask", "gray")
