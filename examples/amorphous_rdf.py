@@ -39,7 +39,7 @@ def main() -> None:
                 for at in distances:
                     name = source if at == distances[0] else None
                     ax.axvspan(at - BAND, at + BAND, color=colour, alpha=0.35, linewidth=0, label=name)
-            top = OFFSET * len(names) + 5
+            top = OFFSET * len(names) + 5.5
             for row, name in enumerate(names):
                 with np.load(BLOCKS / f"{name}.npz", allow_pickle=False) as block:
                     edge = float(block["edge_angstrom"])

@@ -35,9 +35,9 @@ def preview(
 
     Example:  passband specimen preview studies/recipes/au_on_carbon.yaml --index 3
     """
+    family = _recipe(recipe, seed)
     from passband import specimen_views
 
-    family = _recipe(recipe, seed)
     folder = Path("runs/preview") if out is None else out
     facts = specimen_views.preview(family, index, _conditions(condition), folder, f"{recipe.stem}-{index}")
     if as_json:
@@ -62,12 +62,12 @@ def gallery(
 
     Example:  passband specimen gallery studies/recipes/*.yaml
     """
-    from passband import specimen_views
-    from passband.progress import TerminalProgress
-
     if out.suffix != ".html":
         raise BadInputError(f"--out {out}: a gallery is a page; end its name in .html")
     families = [(path.stem, _recipe(path, None)) for path in recipes]
+    from passband import specimen_views
+    from passband.progress import TerminalProgress
+
     conditions = _conditions(condition)
     with TerminalProgress(error) as progress:
         advance = progress.stage("scenes", count * len(families), 0)
@@ -98,6 +98,7 @@ def export(
 
     Example:  passband specimen export studies/recipes/au_on_carbon.yaml scene.xyz --index 3
     """
+    family = _recipe(recipe, seed)
     from passband import structure_files
     from passband.specimen import draw_specimen
 
@@ -110,7 +111,6 @@ def export(
         )
     if wanted == "abtem" and out.suffix != ".py":
         raise BadInputError(f"{out}: abTEM's input is a Python script; end its name in .py")
-    family = _recipe(recipe, seed)
     pixels = family.field_angstrom / pixel
     if wanted == "labels" and (abs(pixels - round(pixels)) > 1e-6 or not 8 <= round(pixels) <= 8192):
         raise BadInputError(

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Number = Annotated[float, Field(strict=True)]
 Values = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
@@ -65,10 +65,10 @@ class Spread(BaseModel):
         if self.values is not None:
             return np.asarray(self.values)[np.minimum((share * len(self.values)).astype(int), len(self.values) - 1)]
         if self.normal is not None:
-            return np.asarray(norm.ppf(share, *self.normal))
+            return np.asarray(ndtri(share) * self.normal[1] + self.normal[0])
         if self.log_normal is not None:
             median, deviation = self.log_normal
-            return np.asarray(median * np.exp(norm.ppf(share, scale=deviation)))
+            return np.asarray(median * np.exp(ndtri(share) * deviation))
         if self.log_uniform is not None:
             low, high = np.log(self.log_uniform)
             return np.asarray(np.exp(low + share * (high - low)))

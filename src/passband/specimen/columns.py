@@ -12,10 +12,12 @@ from passband.specimen.scene import Specimen
 
 # A grain shows columns if tilt smears none of them by more than this [Å] ...
 _SMEAR = 1.0
+# ... its columns stand at least this far apart [Å] ...
+_APART = 1.2
 # ... and its atoms repeat along the axis within this [Å].
 _REPEAT = 9.0
 _DIRECTIONS = np.array(
-    [d for d in itertools.product(range(-3, 4), repeat=3) if math.gcd(*d) == 1 and next(x for x in d if x) > 0]
+    [d for d in itertools.product(range(-2, 3), repeat=3) if math.gcd(*d) == 1 and next(x for x in d if x) > 0]
 )
 
 
@@ -63,6 +65,11 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
             label = _clusters(flat, 0.3)
             count = np.bincount(label)
             x, y = (np.bincount(label, positions[:, i]) / count for i in (0, 1))
+            if (
+                len(x) > 1
+                and cKDTree(np.column_stack([x, y])).query(np.column_stack([x, y]), k=2)[0][:, 1].min() < _APART
+            ):
+                continue
             z = np.bincount(label, specimen.atoms.numbers[own]) / count
             found += [(*row, axis[1]) for row in zip(x, y, [number] * len(x), [grain] * len(x), count, z, strict=True)]
     table = np.array(found, dtype=float).reshape(-1, len(names))

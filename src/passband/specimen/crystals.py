@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated
 
+import gemmi
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.geometry import cellpar_to_cell
-from ase.spacegroup import crystal as ase_crystal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from scipy.spatial import cKDTree
 
@@ -148,50 +148,50 @@ def _wurtzite(a: float, c: float) -> list[float]:
 
 # Name: symbols, sites, space group, cell, prototype, relative surface energies. Lattices from R. W. G. Wyckoff, Crystal
 # Structures (1963), at room temperature, unless a line says otherwise.
-_LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], int, list[float], str, dict[str, float]]] = {
-    "Au": (["Au"], _CORNER, 225, _cubic(4.0782), "fcc", _FCC),
-    "Ag": (["Ag"], _CORNER, 225, _cubic(4.0862), "fcc", _FCC),
-    "Pt": (["Pt"], _CORNER, 225, _cubic(3.9231), "fcc", _FCC),
-    "Pd": (["Pd"], _CORNER, 225, _cubic(3.8898), "fcc", _FCC),
-    "Cu": (["Cu"], _CORNER, 225, _cubic(3.6150), "fcc", _FCC),
-    "Fe": (["Fe"], _CORNER, 229, _cubic(2.8664), "bcc", _BCC),
-    "W": (["W"], _CORNER, 229, _cubic(3.1647), "bcc", _BCC),
+_LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], str, list[float], str, dict[str, float]]] = {
+    "Au": (["Au"], _CORNER, "F m -3 m", _cubic(4.0782), "fcc", _FCC),
+    "Ag": (["Ag"], _CORNER, "F m -3 m", _cubic(4.0862), "fcc", _FCC),
+    "Pt": (["Pt"], _CORNER, "F m -3 m", _cubic(3.9231), "fcc", _FCC),
+    "Pd": (["Pd"], _CORNER, "F m -3 m", _cubic(3.8898), "fcc", _FCC),
+    "Cu": (["Cu"], _CORNER, "F m -3 m", _cubic(3.6150), "fcc", _FCC),
+    "Fe": (["Fe"], _CORNER, "I m -3 m", _cubic(2.8664), "bcc", _BCC),
+    "W": (["W"], _CORNER, "I m -3 m", _cubic(3.1647), "bcc", _BCC),
     # Eaglesham et al., PRL 70 (1993) 1643: 1.23, 1.36, 1.43 J/m².
-    "Si": (["Si"], _CORNER, 227, _cubic(5.4307), "diamond", {"111": 1.0, "100": 1.11, "110": 1.16}),
+    "Si": (["Si"], _CORNER, "F d -3 m:1", _cubic(5.4307), "diamond", {"111": 1.0, "100": 1.11, "110": 1.16}),
     "CdSe-wurtzite": (
         ["Cd", "Se"],
         [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.376)],
-        186,
+        "P 63 m c",
         _wurtzite(4.30, 7.02),
         "wurtzite",
         _WURTZITE,
     ),
-    "CdSe-zincblende": (["Cd", "Se"], _ZINC, 216, _cubic(6.05), "zincblende", _ZINCBLENDE),
+    "CdSe-zincblende": (["Cd", "Se"], _ZINC, "F -4 3 m", _cubic(6.05), "zincblende", _ZINCBLENDE),
     "CdS-wurtzite": (
         ["Cd", "S"],
         [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.377)],
-        186,
+        "P 63 m c",
         _wurtzite(4.1348, 6.749),
         "wurtzite",
         _WURTZITE,
     ),
-    "CdS-zincblende": (["Cd", "S"], _ZINC, 216, _cubic(5.818), "zincblende", _ZINCBLENDE),
+    "CdS-zincblende": (["Cd", "S"], _ZINC, "F -4 3 m", _cubic(5.818), "zincblende", _ZINCBLENDE),
     # {100} is the only stable face of rock salt; the others only bound what roundness there is.
     "PbS": (
         ["Pb", "S"],
         [(0, 0, 0), (0.5, 0.5, 0.5)],
-        225,
+        "F m -3 m",
         _cubic(5.936),
         "other",
         {"100": 1.0, "110": 1.3, "111": 1.5},
     ),
     # {111} is the stable face of fluorite: nominal.
-    "CeO2": (["Ce", "O"], _ZINC, 225, _cubic(5.411), "other", {"111": 1.0, "110": 1.25, "100": 1.45}),
+    "CeO2": (["Ce", "O"], _ZINC, "F m -3 m", _cubic(5.411), "other", {"111": 1.0, "110": 1.25, "100": 1.45}),
     # Howard, Sabine and Dickson, Acta Cryst. B47 (1991) 462; energies Ramamoorthy et al., PRB 49 (1994) 16721.
     "TiO2-rutile": (
         ["Ti", "O"],
         [(0, 0, 0), (0.30478, 0.30478, 0)],
-        136,
+        "P 42/m n m",
         [4.5937, 4.5937, 2.9587, 90, 90, 90],
         "other",
         {"110": 1.0, "100": 1.26, "101": 1.56, "001": 1.85},
@@ -200,7 +200,7 @@ _LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], int, list
     "TiO2-anatase": (
         ["Ti", "O"],
         [(0, 0, 0), (0, 0, 0.20806)],
-        141,
+        "I 41/a m d:1",
         [3.7845, 3.7845, 9.5143, 90, 90, 90],
         "other",
         {"101": 1.0, "100": 1.2, "001": 2.05},
@@ -228,5 +228,20 @@ def library_crystal(name: str) -> Crystal:
         name: one of `crystal_names()`.
     """
     symbols, sites, group, cell, prototype, energies = _LIBRARY[name]
-    made = ase_crystal(symbols, basis=sites, spacegroup=group, cellpar=cell)
-    return Crystal(name, np.array(made.cell), made.get_scaled_positions(), made.numbers, prototype, energies)
+    made = gemmi.SmallStructure()
+    made.cell = gemmi.UnitCell(*cell)
+    made.spacegroup = gemmi.SpaceGroup(group)
+    for symbol, place in zip(symbols, sites, strict=True):
+        site = gemmi.SmallStructure.Site()
+        site.element, site.fract = gemmi.Element(symbol), gemmi.Fractional(*place)
+        made.add_site(site)
+    made.setup_cell_images()
+    found = made.get_all_unit_cell_sites()
+    return Crystal(
+        name,
+        np.array(cellpar_to_cell(cell)),
+        np.round([[s.fract.x, s.fract.y, s.fract.z] for s in found], 10) % 1.0,
+        np.array([s.element.atomic_number for s in found]),
+        prototype,
+        energies,
+    )

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import HalfspaceIntersection, QhullError
-from wulffpack import SingleCrystal
 
 from passband.errors import BadInputError
 from passband.specimen.crystals import Crystal
@@ -115,6 +114,9 @@ def _wulff(
         np.frombuffer(fractions).reshape(-1, 3),
         np.frombuffer(numbers, dtype=np.int64),
     )
+    # A second of imports, which other shapes do not need.
+    from wulffpack import SingleCrystal
+
     with warnings.catch_warnings():
         # spglib warns WulffPack, not us, of its way to report errors.
         warnings.simplefilter("ignore", DeprecationWarning)

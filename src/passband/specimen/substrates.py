@@ -28,7 +28,7 @@ _FORMULA_MASS = {
     "Si3N4": (3 * atomic_masses[14] + 4 * atomic_masses[7]) / 7,
 }
 # No two atoms of these elements come closer where a cut film meets its own periodic image [Å].
-_APART = {("C", "C"): 1.3, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.5, ("N", "Si"): 1.55, ("N", "N"): 2.3}
+_APART = {("C", "C"): 1.26, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.33, ("N", "Si"): 1.6, ("N", "N"): 2.05}
 # Blocks are looked through in pieces of about this size [Å].
 _PIECE = 12.0
 # How far apart, beyond what is too close, atoms are watched [Å].
