@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,7 +155,10 @@ def test_simulate_makes_waves_and_images(call, condition, tmp_path):
     assert 0.05 < (masks > 0).mean() < 0.5
     assert facts["manifest"][0]["particles"] == 1
     # Asking for more keeps what is there.
-    code, _, err = call("simulate", recipe, "--condition", condition, "--count", 5, "--workers", 1)
+    code, _, err = call("simulate", recipe, "--condition", condition, "--count", 5, "--labels", "--workers", 1)
+    with np.load(Path(facts["images"]["images"]).parent / "labels" / "000000.npz") as labels:
+        assert np.array_equal(labels["mask"], masks > 0) and labels["instances"].max() == 1
+    one_line(*call("simulate", recipe, "--labels"), "--labels: are made with the pixels of images")
     assert code == 0 and "exit waves: 3 of 5 were finished before" in err
     assert np.array_equal(frames(facts["images"]["images"])[0], image)
     one_line(*call("simulate", recipe, "--out", tmp_path), "something other than a simulation")

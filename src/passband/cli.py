@@ -152,6 +152,9 @@ def simulate(
         Path | None,
         typer.Option("--out", help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it."),
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="With --condition: write every label of each specimen (.npz).")
+    ] = False,
     workers: Workers = _CORES,
     as_json: Json = False,
 ) -> None:
@@ -165,11 +168,16 @@ def simulate(
     from passband.progress import TerminalProgress
     from passband.specimen_files import load_recipe
 
+    if labels and condition is None:
+        raise BadInputError(
+            "--labels: are made with the pixels of images; name a --condition, or use passband specimen export"
+        )
     plan = simulation.Simulation(
         recipe=load_recipe(recipe),
         condition=None if condition is None else load_condition(condition),
         count=count,
         folder=Path("runs") / recipe.stem if out is None else out,
+        labels=labels,
     )
     plan.check()
     warn(plan.warnings())

@@ -21,6 +21,7 @@ from passband.report import style
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen
 from passband.store.atomic import remove_leftovers, require_space, write_file, write_json
+from passband.structure_files import export_labels
 
 _CARD = "simulation.json"
 
@@ -33,6 +34,7 @@ class Simulation:
         recipe: the specimens.
         condition: how to image them; None makes exit waves only, at 300 kV.
         count: number of specimens.
+        labels: whether to write every label of each specimen too.
         folder: for the images; exit waves lie beside it, shared with studies.
     """
 
@@ -40,6 +42,7 @@ class Simulation:
     condition: ImagingCondition | None
     count: int
     folder: Path
+    labels: bool = False
 
     @property
     def exit_waves(self) -> ExitWaveConfig:
@@ -128,8 +131,19 @@ def run(plan: Simulation, executor: Executor, progress: StageProgress) -> dict[s
     if plan.condition is not None:
         coefficients, masks = waves.read(0, plan.count)
         facts |= _write_images(plan, plan.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
+        if plan.labels:
+            facts["labels"] = _write_labels(plan, facts["pixels"], progress)
     write_json(plan.folder / _CARD, facts)
     return facts
+
+
+def _write_labels(plan: Simulation, pixels: int, progress: StageProgress) -> str:
+    folder = plan.folder / "labels"
+    advance = progress.stage("labels", plan.count, 0)
+    for i in range(plan.count):
+        export_labels(draw_specimen(plan.recipe, i), pixels, folder / f"{i:06d}.npz")
+        advance(1.0)
+    return str(folder)
 
 
 def _write_images(
@@ -152,7 +166,7 @@ def _write_images(
     names = {name: str(plan.folder / f"{name}.tif") for name in ("images", "masks")} | {
         "sheet": str(plan.folder / "sheet.png")
     }
-    return {"images": names, "condition": condition.to_dict() | {"id": condition.id}}
+    return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
 
 
 def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:

@@ -232,7 +232,7 @@ def _atoms_3d(specimen: Specimen) -> dict[str, Any]:
     }
 
 
-def _png(width: float, height: float, panels: dict[str, Any], draw: Any, dpi: int = 110) -> bytes:
+def _png(width: float, height: float, panels: dict[str, Any], draw: Any, dpi: int = 90) -> bytes:
     buffer = BytesIO()
     with style.figure(width, height) as made:
         made_figure: Figure = made
