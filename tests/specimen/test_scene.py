@@ -164,6 +164,7 @@ def test_sizes_follow_their_distribution():
         ({"particles": {"count": [0, 0]}}, "at least one population"),
         ({"particles": {"count": [0, 1_000_000_000]}}, "less than or equal to 10000"),
         ({"particles": {"count": [200, 200]}}, "200 particles have no room"),
+        ({"particles": {"count": [9, 9], "diameter_angstrom": [25, 28]}}, "9 particles have no room"),
         ({"particles": {"diameter_angstrom": [3.0, 4.0]}}, "at least 8.156 Å"),
         ({"particles": {"shape": "cube"}}, "does not match any of the expected tags"),
         ({"particles": {"alloy": {"Ag": {"Au": 0.5}}}}, "Au holds no Ag"),
@@ -183,6 +184,6 @@ def test_bad_recipes(content, message):
 
 
 def test_too_many_particles_is_one_clear_error():
-    crowded = SpecimenRecipe(particles=[ParticleRecipe(count=(9, 9), diameter_angstrom=(25.0, 28.0))])
-    with pytest.raises(BadInputError, match="no room for 9 particles"):
+    crowded = SpecimenRecipe(particles=[ParticleRecipe(count=(5, 5), diameter_angstrom=(25.0, 28.0))])
+    with pytest.raises(BadInputError, match="no room for 5 particles"):
         draw_specimen(crowded, 0)
