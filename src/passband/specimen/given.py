@@ -87,6 +87,10 @@ class GivenRecipe(BaseModel):
         self.displacements()
         return self
 
+    def in_words(self) -> str:
+        """Return what the scenes hold, for a report."""
+        return f"{len(self.scenes)} given scenes in fields of {self.field_angstrom:g} Å"
+
     def displacements(self) -> dict[str, float]:
         """Return the thermal displacement of every element that occurs [Å].
 

@@ -232,7 +232,16 @@ class SpecimenRecipe(BaseModel):
                 )
         return {element: known[element] for element in sorted(elements)}
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the crystals, in the order of the populations; class 1 is the first."""
-        return list(dict.fromkeys(p.crystal_used().name for p in self.particles))
+    def in_words(self) -> str:
+        """Return what the scenes hold, for a report."""
+        populations = [
+            f"{p.count[0]} to {p.count[1]} {p.crystal_used().name} particles ({p.shape.kind.replace('_', ' ')})"
+            for p in self.particles
+        ]
+        film = self.substrate
+        carrier = (
+            "in vacuum"
+            if film is None
+            else f"on amorphous {film.material.replace('_', ' ')} of {film.density_g_per_cm3:g} g/cm³"
+        )
+        return f"{' and '.join(populations)} {carrier}, in fields of {self.field_angstrom:g} Å"
