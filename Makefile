@@ -20,6 +20,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/optics.py
+	$(BIN)/python benchmarks/specimens.py
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	PYTHON=$(PYTHON) sh tools/make_venv.sh $(VENV)

@@ -78,6 +78,63 @@ def gallery(
         print(f"{made} scenes in {out}")
 
 
+@specimen_app.command("compare")
+def compare(
+    first: RecipeFile,
+    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Another recipe.")],
+    count: Annotated[int, typer.Option("--count", min=2, max=10_000, help="Scenes of each.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Say what the scenes of two recipes cover, and how far their particles' structures lie apart (SOAP).
+
+    Example:  passband specimen compare studies/recipes/structure/gold.yaml studies/recipes/structure/gold_lattice_plus_5.yaml
+    """
+    families = [_recipe(path, None) for path in (first, second)]
+    import numpy as np
+
+    from passband.progress import TerminalProgress
+    from passband.seeds import seed_from
+    from passband.specimen import draw_specimen
+    from passband.specimen.diversity import coverage, soap_comparison
+
+    sets: list[list[Any]] = []
+    with TerminalProgress(error) as progress:
+        advance = progress.stage("scenes", 2 * count, 0)
+        for family in families:
+            sets.append([])
+            for i in range(count):
+                sets[-1].append(draw_specimen(family, i))
+                advance(1.0)
+    rng = np.random.default_rng(seed_from("compare", count))
+    answer: dict[str, Any] = {
+        "first": coverage(sets[0]),
+        "second": coverage(sets[1]),
+        "soap": soap_comparison(*sets, rng=rng),
+        "soap_geometry_only": soap_comparison(*sets, rng=rng, species_blind=True),
+    }
+    if as_json:
+        print_json(answer)
+        return
+    for name, label in (("first", first), ("second", second)):
+        found = answer[name]
+        print(f"{label}: {found['particles']} particles in {found['specimens']} scenes")
+        print(
+            "  crystals      " + ", ".join(f"{c} {s:.0%}" for c, s in (found["composition"]["crystals"] or {}).items())
+        )
+        for key, title in (("diameter_angstrom", "diameter"), ("film_thickness_angstrom", "film")):
+            if found[key]:
+                print(
+                    f"  {title:<13} {found[key]['mean']:.1f} ± {found[key]['deviation']:.1f} Å ({found[key]['least']:.1f} to {found[key]['greatest']:.1f})"
+                )
+        if found["orientation"]:
+            print(
+                f"  orientations  {found['orientation']['covered']:.0%} of the sphere, {found['orientation']['covered_if_uniform']:.0%} if uniform"
+            )
+    for key, title in (("soap", "with elements"), ("soap_geometry_only", "geometry only")):
+        if answer[key]:
+            print(f"SOAP distance, {title}: {answer[key]['distance']:.4f} (p = {answer[key]['p']:.3f})")
+
+
 @specimen_app.command("export")
 def export(
     recipe: RecipeFile,

@@ -1,0 +1,122 @@
+"""Scenes per second on one core, their memory, and films beside Construction Zone's amorphous generator.
+
+    python benchmarks/specimens.py [--construction-zone PYTHON]
+
+Prints a table and writes benchmarks/results_specimens.json. The other side runs in its own environment, for its pins do not go
+with ours:
+
+    python3.11 -m venv cz && cz/bin/pip install "pip<24.1" && cz/bin/pip install --no-deps czone==2022.9.20
+    cz/bin/pip install numpy scipy ase wulffpack pymatgen
+
+and is left out without --construction-zone cz/bin/python.
+"""
+
+import os
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from passband.specimen import SpecimenRecipe, draw_specimen, make_labels
+from passband.specimen.substrates import SubstrateRecipe, draw_film
+
+LARGE = SpecimenRecipe.model_validate(
+    {
+        "field_angstrom": 100.0,
+        "particles": [{"diameter_angstrom": 50.0}],
+        "substrate": {"thickness_angstrom": 50.0},
+    }
+)
+
+
+def timed(work: Callable[[int], object], count: int) -> list[float]:
+    """Return seconds of each of `count` calls, after one to warm up."""
+    work(count)
+    seconds = []
+    for i in range(count):
+        began = time.perf_counter()
+        work(i)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def thousand_scenes() -> dict[str, float]:
+    """Return seconds and peak memory [GiB] of the process after a thousand scenes of the default recipe, kept together."""
+    began = time.perf_counter()
+    kept = [draw_specimen(SpecimenRecipe(), i) for i in range(1000)]
+    seconds = time.perf_counter() - began
+    atoms = sum(len(s.atoms) for s in kept)
+    return {
+        "seconds": seconds,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "atoms": atoms,
+    }
+
+
+def films(python: str, repeats: int = 5) -> dict[str, Any]:
+    """Return seconds of both sides for a carbon film of 100 × 100 × 50 Å, with atoms and smallest distance."""
+    recipe = SubstrateRecipe(thickness_angstrom=50.0)
+    ours = timed(lambda i: draw_film(recipe, 100.0, np.random.default_rng(i)), repeats)
+    film, _, _ = draw_film(recipe, 100.0, np.random.default_rng(0))
+    script = Path(__file__).with_name("construction_zone_film.py")
+    done = subprocess.run(
+        [python, str(script), "100", "100", "50", str(repeats)], capture_output=True, text=True, check=True
+    )
+    theirs = json.loads(done.stdout)
+    return {
+        "passband_seconds": ours,
+        "passband_atoms": len(film),
+        "passband_smallest_distance": float(cKDTree(film).query(film, k=2)[0][:, 1].min()),
+        "construction_zone": theirs,
+        "ratio": statistics.median(theirs["seconds"]) / statistics.median(ours),
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--construction-zone", help="python of the environment that has it")
+    options = parser.parse_args()
+    scenes = timed(lambda i: draw_specimen(LARGE, i), 20)
+    specimens = [draw_specimen(SpecimenRecipe(), i) for i in range(9)]
+    labels = timed(lambda i: make_labels(specimens[i], 256), 8)
+    result: dict[str, Any] = {
+        "machine": f"{platform.machine()}, one thread",
+        "scene_100_angstrom_seconds": scenes,
+        "labels_256_pixels_seconds": labels,
+        "thousand_scenes": thousand_scenes(),
+    }
+    for name, seconds in (("scene, 100 Å field", scenes), ("labels, 256² pixels", labels)):
+        print(
+            f"{name:<24}{1e3 * statistics.median(seconds):8.0f} ms ({1e3 * min(seconds):.0f} to {1e3 * max(seconds):.0f})"
+        )
+    many = result["thousand_scenes"]
+    print(f"{'1000 scenes, 51 Å field':<24}{many['seconds']:8.0f} s, {many['peak_gib']:.2f} GiB at most, all kept")
+    if options.construction_zone:
+        result["film"] = found = films(options.construction_zone)
+        theirs = found["construction_zone"]
+        print(
+            f"{'carbon film':<24}{1e3 * statistics.median(found['passband_seconds']):8.0f} ms, Construction Zone {theirs['version']} "
+            f"{statistics.median(theirs['seconds']):.1f} s, ratio {found['ratio']:.0f}; closest atoms "
+            f"{found['passband_smallest_distance']:.2f} and {theirs['smallest_distance']:.2f} Å"
+        )
+    else:
+        print("carbon film beside Construction Zone: left out; see --construction-zone at the top of this file")
+    path = Path(__file__).with_name("results_specimens.json")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
