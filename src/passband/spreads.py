@@ -39,7 +39,13 @@ class Spread(BaseModel):
         """A number is that value; a pair is the lowest and highest of a uniform distribution."""
         if isinstance(given, (int, float)) and not isinstance(given, bool):
             return {"values": [given]}
-        return {"uniform": given} if isinstance(given, (list, tuple)) else given
+        if isinstance(given, (list, tuple)):
+            return {"uniform": given}
+        if not isinstance(given, (dict, Spread)):
+            raise ValueError(
+                f"{given!r} is no distribution; write a number, [lowest, highest], or one such as {{normal: [20, 2]}}"
+            )
+        return given
 
     @model_validator(mode="after")
     def _one(self) -> "Spread":

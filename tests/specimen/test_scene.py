@@ -166,6 +166,9 @@ def test_sizes_follow_their_distribution():
         ({"particles": {"count": [200, 200]}}, "200 particles have no room"),
         ({"particles": {"count": [9, 9], "diameter_angstrom": [25, 28]}}, "9 particles have no room"),
         ({"particles": {"diameter_angstrom": [3.0, 4.0]}}, "at least 8.156 Å"),
+        ({"particles": {"diameter_angstrom": "wide"}}, "'wide' is no distribution"),
+        ({"particles": {"shape": {"kind": "wulff", "surface_energies": {1: 1.0}}}}, "'1' are no Miller indices"),
+        ({"substrate": {"hole": {"radius_angstrom": 60}}}, "leaves little of a field of 51.2"),
         ({"particles": {"shape": "cube"}}, "does not match any of the expected tags"),
         ({"particles": {"alloy": {"Ag": {"Au": 0.5}}}}, "Au holds no Ag"),
         ({"particles": {"alloy": {"Au": {"Ag": 0.7, "Pd": 0.7}}}}, "add up to more than 1"),
@@ -181,6 +184,15 @@ def test_sizes_follow_their_distribution():
 def test_bad_recipes(content, message):
     with pytest.raises(ValidationError, match=message):
         SpecimenRecipe.model_validate(content)
+
+
+def test_miller_indices_may_be_numbers():
+    """As YAML reads them."""
+    numbers, words = (
+        ParticleRecipe.model_validate({"shape": {"kind": "wulff", "surface_energies": {key(111): 1.0, key(100): 1.1}}})
+        for key in (int, str)
+    )
+    assert numbers == words
 
 
 def test_too_many_particles_is_one_clear_error():

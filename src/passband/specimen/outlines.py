@@ -98,7 +98,9 @@ def miller(text: str) -> tuple[int, int, int]:
     """
     parts = text.split() if " " in text.strip() else re.findall(r"-?\d", text)
     if not re.fullmatch(r"\s*(-?\d){3}\s*|\s*-?\d+\s+-?\d+\s+-?\d+\s*", text) or not any(int(p) for p in parts):
-        raise ValueError(f"{text!r} are no Miller indices; write three whole numbers, such as 111 or 1-10")
+        raise ValueError(
+            f"{text!r} are no Miller indices; write three whole numbers, such as 111, '001' (in quotes) or 1-10"
+        )
     h, k, m = (int(p) for p in parts)
     return h, k, m
 

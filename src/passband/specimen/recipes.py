@@ -3,7 +3,17 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from passband.specimen.crystals import (
     THERMAL_DISPLACEMENT,
@@ -37,8 +47,8 @@ def _as_shape(given: Any) -> Any:
     return {"kind": given} if isinstance(given, str) else given
 
 
-def _known_crystal(crystal: str | CellRecipe) -> str | CellRecipe:
-    if isinstance(crystal, str) and crystal not in crystal_names():
+def _known_crystal(crystal: str) -> str:
+    if crystal not in crystal_names():
         raise ValueError(
             f"no crystal {crystal!r} in the library ({', '.join(crystal_names())}); give one of these, {{cif: FILE}}, or a cell with its sites"
         )
@@ -89,7 +99,10 @@ class ParticleRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    crystal: Annotated[str | CellRecipe, AfterValidator(_known_crystal)] = "Au"
+    crystal: Annotated[
+        Annotated[str, AfterValidator(_known_crystal), Tag("name")] | Annotated[CellRecipe, Tag("cell")],
+        Discriminator(lambda given: "cell" if isinstance(given, (dict, CellRecipe)) else "name"),
+    ] = "Au"
     count: CountRange = (1, 1)
     shape: Annotated[ShapeRecipe, BeforeValidator(_as_shape)] = Wulff()
     diameter_angstrom: Spread = Spread(uniform=[14.0, 28.0])
@@ -187,6 +200,12 @@ class SpecimenRecipe(BaseModel):
     def _fits(self) -> "SpecimenRecipe":
         if self.particles and not any(p.count[1] for p in self.particles):
             raise ValueError("particles: every count is [0, 0]; let at least one population have a particle")
+        if self.substrate is not None and self.substrate.hole is not None:
+            widest = self.substrate.hole.radius_angstrom.bounds()[1]
+            if 2 * widest > 0.9 * self.field_angstrom:
+                raise ValueError(
+                    f"hole: a radius of {widest:.4g} Å leaves little of a field of {self.field_angstrom:g} Å; use radii up to {0.45 * self.field_angstrom:.4g} Å or a larger field"
+                )
         atoms = 0.0 if self.substrate is None else self._film_atoms(self.substrate)
         area = 0.0
         for population in self.particles:

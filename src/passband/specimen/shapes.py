@@ -1,10 +1,10 @@
 """Shapes of particles: from a recipe to the grains that fill it."""
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from scipy.spatial.transform import Rotation
 
 from passband.errors import BadInputError
@@ -13,9 +13,17 @@ from passband.specimen.grains import Grain
 from passband.specimen.outlines import Outline, miller, planes, random_polyhedron, wulff
 from passband.spreads import Spread
 
-Energies = dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]]
+Energies = Annotated[
+    dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]],
+    BeforeValidator(lambda energies: _as_text(energies)),
+]
 Variation = Annotated[float, Field(ge=0, le=0.3, allow_inf_nan=False)]
 _FIVEFOLD = 2 * np.pi / 5
+
+
+def _as_text(energies: Any) -> Any:
+    # YAML reads 111 as a number; 001 would be 1, and is refused for want of three digits.
+    return {str(k): v for k, v in energies.items()} if isinstance(energies, dict) else energies
 
 
 class _Shape(BaseModel):
