@@ -191,5 +191,14 @@ def test_the_verbs(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "all.html").read_text().count("<img") == 2
     code, said = call(capsys, "simulate", "given.yaml", "--count", 2, "--condition", "team05_300kv")
     assert code == 2 and "holds 1 scenes" in said.err
+    (tmp_path / "study.yaml").write_text(
+        "specimens: given.yaml\nconditions: {base: {energy_ev: 3e5}, vary: {defocus_angstrom: [0, 50]}}\n"
+    )
+    code, said = call(capsys, "study", "run", "study.yaml")
+    assert (
+        code == 2
+        and "asks for 240 specimens, and 1 scenes are given" in said.err
+        and not (tmp_path / "runs" / "study").exists()
+    )
     code, said = call(capsys, "specimen", "import", "s.xyz", "--format", "extxyz", "--out", "x.yaml", "--support", "Zz")
     assert code == 2 and "not a chemical element" in said.err and not (tmp_path / "x.yaml").exists()

@@ -16,7 +16,7 @@ from passband.multislice.config import ExitWaveConfig
 from passband.networks import NetworkConfig, TrainingConfig
 from passband.seeds import content_id
 from passband.shift import Q_MAX
-from passband.specimen import Recipe
+from passband.specimen import GivenRecipe, Recipe
 from passband.specimen_files import load_recipe, with_crystals
 from passband.store.paths import StudyPaths
 
@@ -76,6 +76,10 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
         self._conditions = self.conditions.conditions()
+        if isinstance(self.specimens, GivenRecipe) and len(self.specimens.scenes) < self.split.total:
+            raise ValueError(
+                f"split: asks for {self.split.total} specimens, and {len(self.specimens.scenes)} scenes are given; lower train, validation or test, or import more"
+            )
         for condition in self._conditions:
             if condition.energy_ev != self.exit_waves.energy_ev:
                 raise ValueError(
