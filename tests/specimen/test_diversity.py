@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from passband.specimen import SpecimenRecipe, draw_specimen
 from passband.specimen.diversity import coverage, soap_comparison, soap_descriptors
@@ -64,3 +67,40 @@ def test_soap_tells_structures_apart_and_draws_of_one_kind_not():
     assert compare(silver)["p"] < 0.01 and compare(silver, species_blind=True)["p"] > 0.05
     assert compare(tungsten, species_blind=True)["distance"] > scaled[0]["distance"]
     assert soap_comparison(gold[:1], gold, rng=np.random.default_rng(0)) is None
+
+
+def moved(specimen, positions):
+    atoms = specimen.atoms.copy()
+    atoms.positions = positions
+    atoms.wrap(pbc=(True, True, False))
+    return dataclasses.replace(specimen, atoms=atoms)
+
+
+def test_descriptors_of_one_particle_turned_and_across_the_edge():
+    def describe(s):
+        return soap_descriptors([s], 40, rng=np.random.default_rng(0))
+
+    (one,) = family(1)
+    positions = one.atoms.positions
+    centre = positions.mean(axis=0)
+    turned = moved(one, (positions - centre) @ Rotation.random(rng=3).as_matrix().T + centre)
+    across = moved(one, positions + np.array([32 - centre[0], 0, 0]))
+    assert np.ptp(across.atoms.positions[:, 0]) > 25
+    assert np.allclose(describe(turned), describe(one), atol=1e-9)
+    assert np.allclose(describe(across), describe(one), atol=1e-9)
+
+
+def test_descriptors_with_the_same_species_can_be_compared():
+    sets = family(2), family(2, crystal="Ag"), family(2, crystal="CdSe-wurtzite", diameter_angstrom=20.0)
+    species = ["Au", "Ag", "Cd", "Se"]
+    gold, silver, cdse = (soap_descriptors(s, 8, rng=np.random.default_rng(0), species=species) for s in sets)
+    assert gold.shape == silver.shape == cdse.shape
+    assert np.abs(gold @ silver.T).max() < 1e-12
+
+
+def test_no_p_below_what_the_divisions_allow():
+    # Two against two divide in three ways, so that no p is below a third, but for chance in drawing them.
+    for start in range(0, 160, 8):
+        four = family(4, start)
+        found = soap_comparison(four[:2], four[2:], rng=np.random.default_rng(start), per_specimen=8)
+        assert found["p"] > 0.2

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from passband.specimen.scene import Specimen
 
@@ -84,7 +85,12 @@ def _directions(beams: np.ndarray) -> dict[str, float] | None:
 
 
 def soap_descriptors(
-    specimens: list[Specimen], per_specimen: int = 32, *, rng: np.random.Generator, species_blind: bool = False
+    specimens: list[Specimen],
+    per_specimen: int = 32,
+    *,
+    rng: np.random.Generator,
+    species_blind: bool = False,
+    species: list[str] | None = None,
 ) -> np.ndarray:
     """Return descriptors of atoms' surroundings within 5 Å, unit vectors, shape [N, D].
 
@@ -96,6 +102,8 @@ def soap_descriptors(
         per_specimen: atoms of each.
         rng: source of randomness.
         species_blind: take all atoms as of one kind, to compare geometry alone.
+        species: symbols that the descriptors tell apart, those of the set if None. Descriptors of two sets can be compared only
+            if both were made with the same; gold and silver alone have equal ones otherwise.
     """
     with warnings.catch_warnings():
         # Its imports warn of their own past.
@@ -103,17 +111,20 @@ def soap_descriptors(
         from dscribe.descriptors import SOAP
 
     known = sorted({int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]}) or [1]
+    if species is not None:
+        known = sorted(atomic_numbers[s] for s in species)
     return _soap(SOAP, specimens, per_specimen, [1] if species_blind else known, rng)
 
 
 def _soap(
     method: Any, specimens: list[Specimen], per_specimen: int, species: list[int], rng: np.random.Generator
 ) -> np.ndarray:
-    made = method(species=species, r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=False, average="off")
+    made = method(species=species, r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=True, average="off")
     found = []
     for specimen in specimens:
         atoms = specimen.atoms[specimen.particle > 0]
-        atoms.pbc = False
+        # The field repeats: imported particles may lie across its edge.
+        atoms.pbc = (True, True, False)
         if species == [1]:
             atoms.numbers[:] = 1
         if len(atoms):
@@ -163,7 +174,8 @@ def soap_comparison(
     as_far = 0
     for _ in range(permutations):
         order = rng.permutation(len(both))
-        as_far += _energy(apart, order[:n], order[n:]) >= measured
+        # The same division in another order sums to the same but for its last bits.
+        as_far += _energy(apart, order[:n], order[n:]) >= measured - 1e-9
     return {"distance": measured, "p": (as_far + 1) / (permutations + 1)}
 
 
