@@ -25,8 +25,7 @@ import torch
 from passband.conditions import ImagingCondition
 from passband.executor import Processes
 from passband.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
-from passband.multislice import ExitWaveConfig
-from passband.multislice.abtem_engine import specimen_exit_wave
+from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.networks import ImageSource, NetworkConfig, UNet, augment, segmentation_loss
 from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
 from passband.stages import make_waves, open_wave_set, prepare_waves
@@ -171,7 +170,7 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
 def _one_specimen(index: int) -> tuple[np.ndarray, np.ndarray]:
     torch.set_num_threads(1)
     specimen = draw_specimen(RECIPE, index)
-    wave = specimen_exit_wave(RECIPE, specimen, index, CONFIG)
+    [wave] = specimen_exit_waves(RECIPE, [specimen], [index], CONFIG)
     return wave.coefficients, particle_mask(specimen, CONFIG.grid_points(RECIPE.field_angstrom))
 
 

@@ -12,8 +12,7 @@ import torch
 
 from passband.conditions import ImagingCondition
 from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice.abtem_engine import specimen_exit_wave
-from passband.multislice.config import ExitWaveConfig
+from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.report import style
 from passband.specimen import draw_specimen
 from passband.specimen_files import load_recipe
@@ -26,7 +25,8 @@ def main() -> None:
     """Measure and draw."""
     recipe = load_recipe(Path("studies/recipes/au_on_carbon.yaml"))
     config = ExitWaveConfig(energy_ev=300e3, phonon_configurations=1)
-    wave = torch.from_numpy(specimen_exit_wave(recipe, draw_specimen(recipe, 0), 0, config).coefficients)[None]
+    [exit_wave] = specimen_exit_waves(recipe, [draw_specimen(recipe, 0)], [0], config)
+    wave = torch.from_numpy(exit_wave.coefficients)[None]
     grid = image_grid(recipe.field_angstrom, config.band_per_angstrom, 0.4)
 
     def contrast(condition: ImagingCondition) -> torch.Tensor:

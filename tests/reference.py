@@ -60,3 +60,32 @@ def fft_frequencies(n, sampling):
     """Frequencies [1/Å] of an n × n grid in FFT order."""
     q = torch.fft.fftfreq(n, sampling, dtype=torch.float64)
     return torch.meshgrid(q, q, indexing="ij")
+
+
+def abtem_transmissions(configurations, optics):
+    """The transmission of each slice with abTEM 1.0.11's sampling of atoms: between the four next grid points, the potential
+    itself on the grid, the transmission cut off at the band; to replace `engine._transmissions`.
+    """
+    from passband.multislice.scattering import scattering_factor
+
+    n, step = optics.n, optics.field / optics.n
+    q = torch.fft.fftfreq(n, step, dtype=torch.float64)
+    q2 = q[:, None] ** 2 + q[None, :] ** 2
+    spread = torch.sinc(step * q2.sqrt() / math.pi) * step**2
+    edge = ((q2.sqrt() - optics.limit + optics.edge) / optics.edge).clamp(0, 1)
+    band = 0.5 * (1 + torch.cos(math.pi * edge))
+    for index in range(configurations[0].count):
+        planes = []
+        for c in configurations:
+            total = torch.zeros(n, n, dtype=torch.float64)
+            for number in set(c.numbers[c.index == index].tolist()):
+                atoms = torch.zeros(n, n, dtype=torch.float64)
+                for x, y in c.places[(c.index == index) & (c.numbers == number)] / step:
+                    i, j = math.floor(x), math.floor(y)
+                    for di, wx in ((0, 1 - x + i), (1, x - i)):
+                        for dj, wy in ((0, 1 - y + j), (1, y - j)):
+                            atoms[(i + di) % n, (j + dj) % n] += wx * wy
+                total += torch.fft.ifft2(torch.fft.fft2(atoms) * scattering_factor(number, q2) / spread).real
+            t = torch.exp(1j * optics.sigma * total)
+            planes.append(torch.fft.ifft2(torch.fft.fft2(t) * band))
+        yield torch.stack(planes).to(optics.dtype)

@@ -199,10 +199,11 @@ def _rdf(specimen: Specimen) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _images(
     recipe: Recipe, specimen: Specimen, index: int, conditions: Named, mask: np.ndarray
 ) -> dict[str, np.ndarray]:
-    from passband.multislice.abtem_engine import specimen_exit_wave
+    from passband.multislice import specimen_exit_waves
 
     config = ExitWaveConfig(energy_ev=conditions[0][1].energy_ev)
-    wave = torch.from_numpy(specimen_exit_wave(recipe, specimen, index, config).coefficients)[None]
+    [exit_wave] = specimen_exit_waves(recipe, [specimen], [index], config)
+    wave = torch.from_numpy(exit_wave.coefficients)[None]
     images = {}
     for name, condition in conditions:
         grid = image_grid(

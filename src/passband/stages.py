@@ -22,7 +22,7 @@ from passband.executor import Progress
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid, normalize
 from passband.imaging.statistics import radial_power, wave_power
-from passband.multislice.config import ExitWaveConfig
+from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.networks import ImageSource, UNet, train
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen, particle_mask
@@ -175,15 +175,12 @@ def _n_coefficients(waves: WaveSet) -> int:
 
 def make_waves(task: WaveTask, progress: Progress) -> None:
     """Draw specimens, run the multislice and store waves, masks and manifest entries."""
-    # abTEM takes seconds to import; only this stage pays for it.
-    from passband.multislice.abtem_engine import specimen_exit_wave
-
     waves = task.waves
     for index in task.specimens:
         began = time.perf_counter()
         specimen = draw_specimen(waves.recipe, index)
         mask = particle_mask(specimen, waves.mask_pixels)
-        wave = specimen_exit_wave(waves.recipe, specimen, index, waves.config)
+        [wave] = specimen_exit_waves(waves.recipe, [specimen], [index], waves.config)
         facts = {
             "atoms": len(specimen.atoms),
             "particles": len(specimen.particles),

@@ -1,5 +1,7 @@
-"""Exit waves by multislice; `abtem_engine` is imported where it is needed, for it takes seconds."""
+"""Exit waves by multislice: our own engine, and abTEM as its reference."""
 
 from passband.multislice.config import ExitWaveConfig
+from passband.multislice.exit_wave import ExitWave
+from passband.multislice.specimens import specimen_exit_waves
 
-__all__ = ["ExitWaveConfig"]
+__all__ = ["ExitWave", "ExitWaveConfig", "specimen_exit_waves"]

@@ -1,6 +1,7 @@
 """How exit waves are computed and what of them is kept."""
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +16,7 @@ class ExitWaveConfig(BaseModel):
         phonon_configurations: frozen-phonon configurations of each specimen.
         band_per_angstrom: spatial frequencies of the wave that are kept [1/Å]. Beyond 1.5 1/Å a focal spread of 20 Å at
             300 kV leaves 2 % of a beam; keeping less changes images (1.25 1/Å: by 2 % of their contrast).
+        engine: native, or abtem as a reference: slower, and at the same sampling further from its own limit of fine grids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +26,7 @@ class ExitWaveConfig(BaseModel):
     slice_thickness_angstrom: float = Field(default=2.0, gt=0, le=10, strict=True)
     phonon_configurations: int = Field(default=2, ge=1, le=1000, strict=True)
     band_per_angstrom: float = Field(default=1.5, gt=0, strict=True)
+    engine: Literal["native", "abtem"] = "native"
 
     @model_validator(mode="after")
     def _band_within_grid(self) -> "ExitWaveConfig":

@@ -20,7 +20,7 @@ from passband.specimen import Recipe
 from passband.store.atomic import disk_errors, locked, remove_leftovers, write_json
 
 # Raised when specimens, masks or multislice change what they compute, so that old waves are not taken for new ones.
-_REVISION = 2
+_REVISION = 3
 
 
 @dataclass(frozen=True)
