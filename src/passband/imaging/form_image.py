@@ -17,6 +17,8 @@ from passband.optics import stack, wave_transfer
 
 # Share of a beam at the rim of the kept band from which the missing rest is worth a warning.
 _RIM = 0.05
+# Bytes of waves on the fine grid in work at once: a core's share of the cache, or enough to fill a GPU.
+_AT_ONCE = {"cpu": 8 * 2**20, "cuda": 2**30}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def image_grid(
     reach = int(frequencies.abs().max())
     physical = pixels * binning
     # Beats reach 2·reach; folded at `fine` they must stay outside the camera's pixels / 2.
-    fine = next_fast_len(max(2 * reach + physical // 2 + 1, physical), real=True)
+    # Multiples of 16 are transformed fastest.
+    fine = 16 * next_fast_len(-(-max(2 * reach + physical // 2 + 1, physical) // 16), real=True)
     return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
 
 
@@ -160,33 +163,55 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """Return I(r) = mean over frozen phonons of Σ_M |F⁻¹[ψ̂ t]|², vacuum = 1, float32, shape [B, physical, physical].
 
     The camera's pixels sample the intensity after everything beyond its own band has been cut off, in Fourier space.
-    Pixel (i, j) lies at (i, j) · pixel size.
+    Pixel (i, j) lies at (i, j) · pixel size. One of `waves` and `transfer` may stand for many of the other: a wave under
+    B conditions, or B waves under one.
 
     Args:
-        waves: coefficients of the exit waves, complex64, shape [B, P, K].
+        waves: coefficients of the exit waves, complex64, shape [B, P, K] or [1, P, K].
         transfer: t(q), complex64, shape [M, K] or [B, M, K].
         grid: grids of the image.
         camera: what multiplies the spectrum of the intensity, from `camera_on_grid`, shape [n, m] or [B, n, m].
     """
+    transfers = transfer if transfer.ndim == 3 else transfer[None]
+    count = max(len(waves), len(transfers))
+    waves, transfers = waves.expand(count, -1, -1), transfers.expand(count, -1, -1)
+    at_once = max(_AT_ONCE[waves.device.type] // (8 * waves.shape[1] * grid.fine**2), 1)
+    images = waves.new_empty((count, grid.physical, grid.physical), dtype=torch.float32)
+    for start in range(0, count, at_once):
+        part = slice(start, start + at_once)
+        own = camera if camera is None or camera.ndim == 2 else camera[part]
+        images[part] = _to_camera(_intensity(waves[part], transfers[part], grid), grid.physical, own)
+    return images
+
+
+def _intensity(waves: Tensor, transfers: Tensor, grid: ImageGrid) -> Tensor:
+    """Return the intensity on the fine grid, shape [B, fine, fine]."""
     k = grid.frequencies.to(waves.device)
-    spectrum = waves.new_zeros((*waves.shape[:2], grid.fine, grid.fine))
+    reach = int(grid.frequencies.abs().max())
+    side = 2 * reach + 1
+    spectrum = waves.new_zeros((*waves.shape[:2], side * side))
+    # The frequency −reach comes first, not 0: that turns the phase of ψ, which no intensity sees, and lets both transforms
+    # run over the band alone and pad it themselves.
+    place = (k[:, 0] + reach) * side + k[:, 1] + reach
     intensity = torch.zeros((), device=waves.device)
-    for part in transfer.unbind(-2):
-        own = waves * (part if part.ndim == 1 else part[:, None, :])
-        spectrum[..., k[:, 0] % grid.fine, k[:, 1] % grid.fine] = own
-        psi = torch.fft.ifft2(spectrum, norm="forward")
+    for part in transfers.unbind(1):
+        spectrum[..., place] = waves * part[:, None]
+        band = spectrum.view(*waves.shape[:2], side, side)
+        psi = torch.fft.ifft(band, n=grid.fine, dim=-2, norm="forward")
+        psi = torch.fft.ifft(psi, n=grid.fine, dim=-1, norm="forward")
         intensity = intensity + (psi.real**2 + psi.imag**2).mean(1)
-    return _to_camera(intensity, grid.physical, camera)
+    return intensity
 
 
 def _to_camera(intensity: Tensor, pixels: int, camera: Tensor | None) -> Tensor:
     """Resample [B, fine, fine] to [B, pixels, pixels] by cropping in Fourier space; the camera's Nyquist row is cut."""
     fine = intensity.shape[-1]
-    spectrum = torch.fft.rfft2(intensity, norm="forward")
     half = (pixels - 1) // 2
+    columns = torch.fft.rfft(intensity, dim=-1, norm="forward")[..., : half + 1]
+    spectrum = torch.fft.fft(columns, dim=-2, norm="forward")
     cropped = spectrum.new_zeros((len(intensity), pixels, pixels // 2 + 1))
-    cropped[:, : half + 1, : half + 1] = spectrum[:, : half + 1, : half + 1]
-    cropped[:, pixels - half :, : half + 1] = spectrum[:, fine - half :, : half + 1]
+    cropped[:, : half + 1, : half + 1] = spectrum[:, : half + 1]
+    cropped[:, pixels - half :, : half + 1] = spectrum[:, fine - half :]
     if camera is not None:
         cropped = cropped * camera
     return torch.fft.irfft2(cropped, s=(pixels, pixels), norm="forward")
