@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.executor import Processes
+from passband.executor_processes import Processes
 from passband.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.networks import ImageSource, NetworkConfig, UNet, augment, segmentation_loss

@@ -185,7 +185,11 @@ def test_damage_is_found_and_mended(finished, tmp_path):
     assert status.returncode == 1
     assert json.loads(status.stdout)["cells"]["waves"] == {"done": 33, "total": 34}
     report = passband("study", "report", "runs/small", cwd=folder)
-    assert report.returncode == 2 and "1 waves, 1 train missing" in report.stderr and report.stderr.count("\n") == 1
+    assert (
+        report.returncode == 2
+        and "1 waves, 1 train, 5 tests missing" in report.stderr
+        and report.stderr.count("\n") == 1
+    )
     done = passband("study", "run", "runs/small", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert all(expected[name].equals(table) for name, table in tables(folder).items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,9 +50,30 @@ Workers = Annotated[
 ]
 
 
+class _Terminated(BaseException):
+    """A batch system asked us to end."""
+
+
 @study_app.command("run")
-def study_run(target: Target, out: Out = None, workers: Workers = _CORES, as_json: Json = False) -> None:
+def study_run(
+    target: Target,
+    out: Out = None,
+    workers: Workers = _CORES,
+    executor: Annotated[
+        str, typer.Option("--executor", help="Where the work is done: serial, processes or dask.")
+    ] = "processes",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Run a study, or go on where it was stopped, and write its tables and report.
+
+    A folder that holds the same study with fewer conditions or seeds is gone on with: only what is new is made. The exit
+    code is 1 if networks were given up; failed.json says which and why, and the next run tries them again.
 
     Example:  passband study run studies/defocus.yaml
     """
@@ -61,13 +83,14 @@ def study_run(target: Target, out: Out = None, workers: Workers = _CORES, as_jso
 
     config, folder = study.locate(target, out)
     warn(config.warnings())
-    executor = make_executor(workers)
+    chosen = make_executor(executor, workers, scheduler)
     try:
         with TerminalProgress(error) as progress:
-            pipeline.run(config, folder, executor, progress)
+            failed = pipeline.run(config, folder, chosen, progress)
     finally:
-        executor.close()
+        chosen.close()
     _print_study(folder, as_json)
+    raise typer.Exit(1 if failed else 0)
 
 
 @study_app.command("status")
@@ -82,7 +105,8 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
 
     config, folder = study.locate(target, out)
     paths = StudyPaths(folder)
-    counts = Plan(config, paths).counts()
+    plan = Plan(config, paths)
+    counts, failed = plan.counts(), plan.failures()
     finished = all(n["done"] == n["total"] for n in counts.values())
     if as_json:
         print_json(
@@ -92,12 +116,15 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
                 "folder": str(folder),
                 "finished": finished,
                 "cells": counts,
+                "failed": failed,
                 "report": str(paths.report) if paths.report.is_file() else None,
             }
         )
     else:
         for stage, n in counts.items():
             print(f"{stage:<10}{n['done']:>6} of {n['total']}")
+        for fault in failed:
+            print(f"given up: {fault['what']}, tried {fault['tries']} times: {fault['reason']}")
         print("finished" if finished else f"not finished; go on with: passband study run {target}")
     raise typer.Exit(0 if finished else 1)
 
@@ -181,7 +208,7 @@ def simulate(
     )
     plan.check()
     warn(plan.warnings())
-    executor = make_executor(workers)
+    executor = make_executor("processes", workers)
     try:
         with TerminalProgress(error) as progress:
             facts = simulation.run(plan, executor, progress)
@@ -206,9 +233,14 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
+    signal.signal(signal.SIGTERM, _terminate)
     with _one_line_errors():
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
 
 
 @contextmanager
@@ -221,6 +253,8 @@ def _one_line_errors() -> Iterator[None]:
         _fail(f"{fault.format_message()} Try --help.")
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; run the same command again to go on, finished work is kept", code=130)
+    except _Terminated:
+        _fail("ended by SIGTERM; run the same command again to go on, finished work is kept", code=143)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -246,6 +280,7 @@ def _print_study(folder: Path, as_json: bool) -> None:
                 "folder": str(folder),
                 "report": str(paths.report.absolute()),
                 "findings": result["findings"],
+                "failed": result["failed"],
             }
         )
         return

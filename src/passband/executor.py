@@ -1,129 +1,161 @@
-"""Map a function over tasks: in this process, or over processes. Science files know of neither."""
+"""Map a function over tasks: in this process, over processes, or over a Dask cluster. Science files know of none."""
 
-import multiprocessing
-import os
-import queue
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
-from passband.errors import BadInputError
+from passband.errors import BadInputError, CellFailedError
 
-Task = TypeVar("Task")
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
 Progress = Callable[[float], None]
-Work = Callable[[Task, Progress], None]
+Work = Callable[[Any, Progress], None]
+#: Times that a task may end its worker, or fail for no known reason, before it is given up.
+TRIES = 3
+KINDS = ("serial", "processes", "dask")
 
-_progress_queue: Any = None
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that was given up.
+
+    Attributes:
+        task: what was to be done.
+        reason: why it could not be, in one line.
+        tries: how often it was tried.
+    """
+
+    task: Any
+    reason: str
+    tries: int
 
 
 class Executor(Protocol):
-    """Runs tasks in any order; stops at the first error."""
+    """Runs tasks in any order. A task that fails is given up alone; bad input stops everything."""
 
-    def map(self, work: Work[Any], tasks: Sequence[Any], progress: Progress) -> None:
-        """Call work(task, progress) for every task.
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up.
 
         Args:
             work: a function that can be pickled.
             tasks: its arguments.
             progress: called in this process as parts of tasks are done.
+
+        Raises:
+            BadInputError: if a task met something that would stop the others too, such as a full disk.
         """
         ...
+
+    def share(self, folder: Path) -> None:
+        """Check that every worker, now and later, runs this passband and sees this folder.
+
+        Raises:
+            BadInputError: naming the worker that does not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop; what was begun is abandoned."""
+        ...
+
+
+class Tries:
+    """Counts how often tasks failed, and says when one is to be given up."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._count: dict[int, int] = {}
+        self.failures: list[Failure] = []
+
+    def failed(self, index: int, task: Any, reason: str, *, final: bool = False) -> bool:
+        """Note that a task failed; return whether it is to be tried again.
+
+        Args:
+            index: number of the task.
+            task: the task.
+            reason: why, in one line.
+            final: whether to try again would be in vain.
+        """
+        tries = self._count[index] = self._count.get(index, 0) + 1
+        if not final and tries < TRIES:
+            return True
+        self.failures.append(Failure(task, " ".join(reason.split()), tries))
+        return False
 
 
 class Serial:
     """One task after the other, in this process."""
 
-    def map(self, work: Work[Task], tasks: Sequence[Task], progress: Progress) -> None:
-        """Call work(task, progress) for every task."""
-        _single_thread()
-        for task in tasks:
-            work(task, progress)
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up."""
+        single_thread()
+        tries = Tries()
+        for index, task in enumerate(tasks):
+            while (fault := attempt(work, task, progress)) is not None:
+                if not tries.failed(index, task, fault.reason, final=fault.final):
+                    break
+        return tries.failures
+
+    def share(self, folder: Path) -> None:
+        """Do nothing: all is on this machine."""
 
     def close(self) -> None:
         """Do nothing; there is nothing to stop."""
 
 
-class Processes:
-    """Tasks spread over worker processes with one thread each, so that results do not depend on their number."""
+@dataclass(frozen=True)
+class Fault:
+    """Why one attempt failed, and whether another would be in vain."""
 
-    def __init__(self, workers: int):
-        """Start the pool lazily.
-
-        Args:
-            workers: number of processes.
-        """
-        context = multiprocessing.get_context("spawn")
-        self._queue = context.Queue()
-        self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(self._queue, os.getpid())
-        )
-
-    def map(self, work: Work[Task], tasks: Sequence[Task], progress: Progress) -> None:
-        """Call work(task, progress) for every task.
-
-        Raises:
-            BadInputError: if a worker process was killed.
-        """
-        pending: set[Future[None]] = {self._pool.submit(_call, work, task) for task in tasks}
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                self._drain(progress)
-            self._drain(progress, patience=0.2)
-        except BrokenProcessPool:
-            raise BadInputError(
-                "a worker process was killed, perhaps for want of memory; run the same command again with fewer --workers, finished work is kept"
-            ) from None
-        except BaseException:
-            for future in pending:
-                future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Stop the workers; tasks that have begun are abandoned."""
-        for process in list(getattr(self._pool, "_processes", None) or {}):
-            self._pool._processes[process].terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _drain(self, progress: Progress, patience: float = 0.0) -> None:
-        while True:
-            try:
-                progress(self._queue.get(timeout=patience) if patience else self._queue.get_nowait())
-            except queue.Empty:
-                return
+    reason: str
+    final: bool
 
 
-def make_executor(workers: int) -> Serial | Processes:
-    """Return the executor for a number of workers."""
-    return Serial() if workers == 1 else Processes(workers)
+def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
+    """Call work(task, progress); return what went wrong with this task alone, or None.
+
+    Raises:
+        BadInputError: what would go wrong with every task.
+    """
+    try:
+        work(task, progress)
+    except BadInputError:
+        raise
+    except CellFailedError as error:
+        return Fault(str(error), final=True)
+    except Exception as error:
+        return Fault(f"{type(error).__name__}: {error}", final=False)
+    return None
 
 
-def _single_thread() -> None:
-    # Sums are split between threads, so their number would change the last digits of every result.
+def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Executor:
+    """Return an executor.
+
+    Args:
+        kind: serial, processes or dask.
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler, whose workers are used instead.
+
+    Raises:
+        BadInputError: if the scheduler cannot be reached, or is given to another kind.
+    """
+    if kind not in KINDS:
+        raise BadInputError(f"--executor {kind}: is not one of {', '.join(KINDS)}")
+    if scheduler is not None and kind != "dask":
+        raise BadInputError(f"--scheduler {scheduler}: goes with --executor dask, not {kind}")
+    if kind == "dask":
+        from passband.executor_dask import Dask
+
+        return Dask(workers, scheduler)
+    if kind == "serial" or workers == 1:
+        return Serial()
+    from passband.executor_processes import Processes
+
+    return Processes(workers)
+
+
+def single_thread() -> None:
+    """Let torch use one thread: sums are split between threads, so their number would change the last digits."""
     torch.set_num_threads(1)
-
-
-def _start_worker(progress_queue: Any, parent: int) -> None:
-    global _progress_queue
-    _progress_queue = progress_queue
-    _single_thread()
-    threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
-
-
-def _follow_parent(parent: int) -> None:
-    """End this worker when the parent is gone, even if it was killed: nobody would collect the results."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _call(work: Work[Task], task: Task) -> None:
-    work(task, _progress_queue.put)

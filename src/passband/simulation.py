@@ -16,7 +16,7 @@ from passband.executor import Executor
 from passband.imaging import ImageGrid, band_warning, check_aperture, image_grid, normalize
 from passband.multislice.config import ExitWaveConfig
 from passband.networks import ImageSource
-from passband.pipeline import StageProgress
+from passband.pipeline import StageProgress, make_waves
 from passband.report import style
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen
@@ -116,9 +116,7 @@ def run(plan: Simulation, executor: Executor, progress: StageProgress) -> dict[s
     # The card comes first, so that a killed simulation is known as one and may go on.
     write_json(plan.folder / _CARD, {"id": plan.id})
     remove_leftovers(plan.folder)
-    tasks = stages.prepare_waves(waves, plan.count, missing)
-    advance = progress.stage("exit waves", plan.count, plan.count - sum(len(t.specimens) for t in tasks))
-    executor.map(stages.make_waves, tasks, advance)
+    make_waves(waves, plan.count, missing, executor, progress)
     facts: dict[str, Any] = {
         "id": plan.id,
         "specimens": plan.count,

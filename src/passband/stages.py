@@ -16,8 +16,7 @@ from torch import Tensor
 
 from passband import __version__
 from passband.conditions import ImagingCondition
-from passband.errors import BadInputError
-from passband.evaluation import count_pixels, predict
+from passband.errors import CellFailedError
 from passband.executor import Progress
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid, normalize
@@ -28,7 +27,7 @@ from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen, particle_mask
 from passband.store.exit_waves import WaveSet, wave_id
 from passband.store.paths import StudyPaths, exit_waves
-from passband.store.runs import writing
+from passband.store.runs import is_finished, marker, writing
 from passband.store.tables import parquet
 from passband.study import Study
 
@@ -46,7 +45,7 @@ _TABLE, _STATISTICS, _SPECTRA, _SAMPLES, _WEIGHTS, _CARD = (
     "card.json",
 )
 # Raised when a stage's code changes its results, so that old cells are not taken for new ones.
-_REVISION = {"train": 2, "images": 3, "evaluate": 2}
+_REVISION = {"train": 2, "images": 3}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Cell:
     Attributes:
         study: the whole study.
         paths: its folder.
-        stage: train, images or evaluate.
+        stage: train or images.
         condition: index of the (training) condition.
         seed: number of the network under this condition, from 0.
     """
@@ -86,36 +85,18 @@ class Cell:
         study = self.study
         common = {
             "stage": [self.stage, _REVISION[self.stage]],
-            "waves": wave_id(study.specimens, study.exit_waves),
-            "split": study.split.model_dump(),
+            **study.specimen_content,
             "condition": self.imaging.to_dict(),
         }
-        if self.stage == "images":
-            return common
-        trained = common | {
-            "network": study.network.model_dump(mode="json"),
-            "training": study.training.model_dump(mode="json"),
-            "seed": self.seed,
-        }
-        if self.stage == "train":
-            return trained
-        return trained | {
-            "trained": self.trained.content["stage"],
-            "tested": [c.to_dict() for c in study.all_conditions()],
-        }
+        return common if self.stage == "images" else common | study.network_content | {"seed": self.seed}
 
     @property
     def folder(self) -> Path:
         """Where the cell lies."""
         return self.paths.cell(self.stage, content_id(self.content, 16))
 
-    @property
-    def trained(self) -> "Cell":
-        """The training cell that an evaluation needs."""
-        return Cell(self.study, self.paths, "train", self.condition, self.seed)
-
     def table(self) -> pl.DataFrame:
-        """Return the finished cell's table: losses per epoch (train), or counts per image (evaluate)."""
+        """Return the finished cell's losses per epoch (train)."""
         return pl.read_parquet(self.folder / _TABLE)
 
     def statistics(self) -> dict[str, Any]:
@@ -128,7 +109,7 @@ class Cell:
         return np.load(self.folder / _SPECTRA)
 
     def samples(self) -> dict[str, np.ndarray]:
-        """Return the first test specimen's `image` and `truth` (images), or its prediction by test condition (evaluate)."""
+        """Return the first test specimen's `image`, as networks see it, and `truth` (images)."""
         with np.load(self.folder / _SAMPLES) as arrays:
             return dict(arrays)
 
@@ -194,11 +175,18 @@ def make_waves(task: WaveTask, progress: Progress) -> None:
 
 
 def run_cell(cell: Cell, progress: Progress) -> None:
-    """Do the work of a cell and mark it finished."""
+    """Do the work of a cell and mark it finished; a finished one is left alone.
+
+    Raises:
+        CellFailedError: if the training diverges.
+    """
+    if is_finished(cell.folder):
+        progress(1.0)
+        return
     facts: dict[str, Any] = {"content": cell.content}
     with writing(cell.folder, facts) as folder:
         began = time.perf_counter()
-        {"train": _train, "images": _images, "evaluate": _evaluate}[cell.stage](cell, folder, progress)
+        {"train": _train, "images": _images}[cell.stage](cell, folder, progress)
         facts["seconds"] = time.perf_counter() - began
 
 
@@ -210,13 +198,13 @@ def _train(cell: Cell, folder: Path, progress: Progress) -> None:
         model, history = train(
             study.network,
             study.training,
-            _source(waves, cell.imaging, 0, study.split.train, study.split.total),
-            _source(waves, cell.imaging, study.split.train, first_test, study.split.total),
+            _source(waves, cell.imaging, 0, study.split.train),
+            _source(waves, cell.imaging, study.split.train, first_test),
             seed=seed_from("train", cell.imaging.id, cell.seed),
             on_epoch=lambda epoch: progress(1 / study.training.epochs),
         )
     except FloatingPointError as error:
-        raise BadInputError(f"training under {study.labels()[cell.imaging.id]}: {error}") from None
+        raise CellFailedError(str(error)) from None
     (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     card = cell.content | {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -229,7 +217,7 @@ def _train(cell: Cell, folder: Path, progress: Progress) -> None:
 
 
 def _images(cell: Cell, folder: Path, progress: Progress) -> None:
-    counts, masks = _test_images(cell, cell.imaging)
+    counts, masks = test_images(cell.study, cell.paths, cell.imaging)
     means, deviations = counts.mean((1, 2)), counts.std((1, 2))
     statistics = {
         "image_mean": means.mean().item(),
@@ -238,36 +226,11 @@ def _images(cell: Cell, folder: Path, progress: Progress) -> None:
     np.save(folder / _SPECTRA, radial_power(normalize(counts)).numpy())
     (folder / _STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
     arrays: dict[str, Any] = {
-        "image": normalize(counts[0]).numpy().astype(np.float16),
+        "image": normalize(counts[:1])[0].numpy(),
         "truth": masks[0, 0].numpy() > 0,
     }
     np.savez_compressed(folder / _SAMPLES, **arrays)
     progress(1.0)
-
-
-def _evaluate(cell: Cell, folder: Path, progress: Progress) -> None:
-    study = cell.study
-    model = load_network(study, cell.trained.folder)
-    parts, samples = [], dict[str, Any]()
-    for condition in study.all_conditions():
-        counts, masks = _test_images(cell, condition)
-        logits = predict(model, normalize(counts)[:, None])
-        parts.append(
-            pl.DataFrame(
-                {
-                    "train_condition": cell.imaging.id,
-                    "test_condition": condition.id,
-                    "seed": cell.seed,
-                    "specimen": range(study.split.total - study.split.test, study.split.total),
-                    **count_pixels(logits, masks),
-                }
-            )
-        )
-        samples[condition.id] = (logits[0, 0] > 0).numpy()
-        progress(1 / len(study.all_conditions()))
-    table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
-    (folder / _TABLE).write_bytes(parquet(table))
-    np.savez_compressed(folder / _SAMPLES, **samples)
 
 
 def load_network(study: Study, folder: Path) -> UNet:
@@ -277,36 +240,43 @@ def load_network(study: Study, folder: Path) -> UNet:
     return model.eval()
 
 
-def _test_images(cell: Cell, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
+def weights_digest(cell: Cell) -> str | None:
+    """Return the digest of a trained network's weights, or None if it is not trained or damaged."""
+    facts = marker(cell.folder)
+    return None if facts is None else str(facts["files"][_WEIGHTS])
+
+
+def test_images(study: Study, paths: StudyPaths, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
     """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
-    study, split = cell.study, cell.study.split
+    split = study.split
     pixels = round(study.specimens.field_angstrom / condition.pixel_size_angstrom)
     kept = 5 * split.test * pixels**2 * len(study.all_conditions())
     make = _test_images_kept if kept <= _TEST_IMAGES_KEPT else _test_images_kept.__wrapped__
-    counts, masks = make(wave_set(study, cell.paths), split.total - split.test, split.total, condition)
+    counts, masks = make(wave_set(study, paths), split.total - split.test, split.total, condition)
     return counts, masks[:, None].float()
 
 
 @functools.cache
 def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
-    source = _source(waves, condition, start, stop, stop)
+    source = _source(waves, condition, start, stop)
     generator = torch.Generator().manual_seed(seed_from("test", condition.id))
     return source.counts(torch.arange(len(source)), generator=generator), source.masks
 
 
-def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, total: int) -> ImageSource:
-    coefficients, masks = _read_waves(waves, total)
+def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int) -> ImageSource:
+    coefficients, masks = _read_waves(waves, start, stop)
     grid = image_grid(
         waves.recipe.field_angstrom,
         waves.config.band_per_angstrom,
         condition.pixel_size_angstrom,
         condition.detector.binning,
     )
-    return ImageSource(coefficients[start:stop], masks[start:stop], condition, grid)
+    return ImageSource(coefficients, masks, condition, grid)
 
 
-@functools.lru_cache(maxsize=1)
-def _read_waves(waves: WaveSet, specimens: int) -> tuple[Tensor, Tensor]:
-    """Return all coefficients and masks; each worker reads them once."""
-    coefficients, masks = waves.read(0, specimens)
+# Training and validation; a worker that goes on to test lets go of the larger part.
+@functools.lru_cache(maxsize=2)
+def _read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Return coefficients and masks of some specimens; each worker reads them once."""
+    coefficients, masks = waves.read(start, stop)
     return torch.from_numpy(coefficients), torch.from_numpy(masks)

@@ -1,5 +1,6 @@
 """A study: which specimens, conditions, networks and seeds, and the cells of work that follow from them."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from passband.seeds import content_id
 from passband.shift import Q_MAX
 from passband.specimen import GivenRecipe, Recipe
 from passband.specimen_files import load_recipe, with_crystals
+from passband.store.exit_waves import wave_id
 from passband.store.paths import StudyPaths
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -118,6 +120,22 @@ class Study(BaseModel):
         said |= {doubt for c in self._conditions for doubt in c.doubts()}
         return sorted(line for line in said if line is not None)
 
+    @functools.cached_property
+    def specimen_content(self) -> dict[str, Any]:
+        """What decides the images of a condition, and their parts."""
+        return {"waves": wave_id(self.specimens, self.exit_waves), "split": self.split.model_dump()}
+
+    @functools.cached_property
+    def network_content(self) -> dict[str, Any]:
+        """What decides a network beside condition, seed and specimens."""
+        return {"network": self.network.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
+
+    def extends(self, other: "Study") -> bool:
+        """Tell whether this study is another with more conditions or seeds, so that all the other's work still counts."""
+        own, theirs = (s.model_dump(mode="json", exclude={"name", "conditions", "seeds"}) for s in (self, other))
+        conditions = {c.id for c in self.all_conditions()}
+        return own == theirs and self.seeds >= other.seeds and all(c.id in conditions for c in other.all_conditions())
+
     @property
     def id(self) -> str:
         """The hash of what decides the result; the name does not."""
@@ -195,19 +213,20 @@ def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
 
 
 def check_folder(study: Study, folder: Path) -> None:
-    """Refuse a folder that holds something else.
+    """Refuse a folder that holds something else than this study, or less of it.
 
     Raises:
-        BadInputError: if the folder is not empty and does not hold this very study.
+        BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
     """
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
     held = StudyPaths(folder).study
     if held.is_file():
         other = load_study(held)
-        if other.id != study.id:
+        if other.id != study.id and not study.extends(other):
             raise BadInputError(
-                f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}); choose another folder with --out, or delete this one"
+                f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
+                "choose another folder with --out, or delete this one"
             )
     elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
         raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")

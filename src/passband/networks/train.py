@@ -23,13 +23,13 @@ class TrainingConfig(BaseModel):
         epochs: passes over the training specimens.
         batch_size: images a step.
         optimizer: sgd (Nesterov momentum 0.9, the optimiser of arXiv:2512.09067) or adam.
-        learning_rate: the highest; it rises over the first tenth of the steps and falls to zero along a cosine.
+        learning_rate: the highest; it rises over the first third of the steps and falls to zero along a cosine.
         weight_decay: L2 penalty of the optimiser.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=25, ge=1, le=100_000, strict=True)
+    epochs: int = Field(default=20, ge=1, le=100_000, strict=True)
     batch_size: int = Field(default=8, ge=1, le=4096, strict=True)
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=0.008, gt=0, le=10, strict=True)
@@ -65,7 +65,9 @@ def train(
     model = UNet(network)
     optimizer: torch.optim.Optimizer
     if training.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+        optimizer = torch.optim.Adam(
+            model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
     else:
         optimizer = torch.optim.SGD(
             model.parameters(),
@@ -78,7 +80,7 @@ def train(
     # The schedule divides by the length of its rise and fall, which therefore take two steps or more each.
     planned = max(steps, 4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=planned, pct_start=max(0.1, 2 / planned), cycle_momentum=False
+        optimizer, training.learning_rate, total_steps=planned, pct_start=max(0.3, 2 / planned), cycle_momentum=False
     )
     history: list[Epoch] = []
     for epoch in range(training.epochs):

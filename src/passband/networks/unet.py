@@ -32,9 +32,10 @@ class NetworkConfig(BaseModel):
 
 
 class UNet(nn.Module):
-    """A U-Net: two convolutions a level, max-pooling down, nearest-neighbour up, skips joined.
+    """A U-Net: two convolutions a level on the way down and one on the way up, max-pooling down, nearest-neighbour up.
 
-    Batch normalisation and ReLU, but no ReLU before the head: there, all channels of a network this small may come to
+    Deep features are narrowed before they are enlarged, and skips are added, not joined: that leaves two thirds of the
+    work of the classical form, and the same scores. Batch normalisation and ReLU, but no ReLU before the head: there, all channels of a network this small may come to
     stand for background, and nothing is left that could make it sure of a particle. Maps images [B, 1, n, n] to logits [B, 1, n, n]; n a multiple of `config.divisor`.
     """
 
@@ -44,12 +45,14 @@ class UNet(nn.Module):
         self.stem = config.stem
         block = config.stem**2
         widths = config.widths
-        self.down = nn.ModuleList(_level(i, o) for i, o in zip((block, *widths[:-1]), widths, strict=True))
-        self.up = nn.ModuleList(
-            _level(deep + here, here, last=level == 0)
-            for level, (here, deep) in reversed(list(enumerate(pairwise(widths))))
+        self.down = nn.ModuleList(_convolutions(i, o, o) for i, o in zip((block, *widths[:-1]), widths, strict=True))
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(deep, here, 1, bias=False) for here, deep in reversed(list(pairwise(widths)))
         )
-        self.head = nn.Conv2d(widths[0], block, 1)
+        ups = [_convolutions(here, here) for here in reversed(widths[:-1])]
+        self.up = nn.ModuleList([*ups[:-1], ups[-1][:-1]])
+        # 3 × 3, for PyTorch has no fast way for so narrow a 1 × 1.
+        self.head = nn.Conv2d(widths[0], block, 3, padding=1)
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 # Channels last makes the convolutions about 1.5 times as fast on a CPU.
@@ -62,17 +65,14 @@ class UNet(nn.Module):
         for i, level in enumerate(self.down):
             x = level(functional.max_pool2d(x, 2) if i else x)
             skips.append(x)
-        for level, skip in zip(self.up, skips[-2::-1], strict=True):
-            x = level(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
+        for narrow, level, skip in zip(self.narrow, self.up, skips[-2::-1], strict=True):
+            x = level(functional.interpolate(narrow(x), scale_factor=2.0, mode="nearest") + skip)
         return functional.pixel_shuffle(self.head(x), self.stem)
 
 
-def _level(inputs: int, outputs: int, last: bool = False) -> nn.Sequential:
+def _convolutions(*channels: int) -> nn.Sequential:
+    """Return 3 × 3 convolutions from each number of channels to the next, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
-    for i in (inputs, outputs):
-        layers += [
-            nn.Conv2d(i, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*(layers[:-1] if last else layers))
+    for i, o in pairwise(channels):
+        layers += [nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

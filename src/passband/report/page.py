@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from passband import analysis, configuration
 from passband.distributions import ConditionGrid
+from passband.evaluation import predict
 from passband.report import (
     ctf_curves,
     epsilon_by_condition,
@@ -27,6 +29,7 @@ from passband.report import (
     style,
     training_curves,
 )
+from passband.stages import load_network
 from passband.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ def write_report(plan: Plan, tables: dict[str, pl.DataFrame], pairs: pl.DataFram
         study=plan.study,
         result=result,
         findings=result["findings"],
+        tests=len(tables["scores"]),
         fits=result["fits"],
         provenance=result["provenance"],
         seconds=sum(result["provenance"]["core_seconds"].values()),
@@ -130,30 +134,37 @@ def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
 
 
 def _sheet(plan: Plan, pairs: pl.DataFrame, folder: Path) -> None:
-    conditions = plan.study.all_conditions()
-    labels = plan.study.labels()
-    shown = np.unique(np.linspace(0, len(conditions) - 1, min(_SHEET_COLUMNS, len(conditions))).round().astype(int))
-    predictions = {cell.condition: cell.samples() for cell in plan.cells("evaluate") if cell.seed == 0}
-    images = {cell.condition: cell.samples() for cell in plan.cells("images")}
+    """Draw the first test specimen under some conditions, with what the own and the worst network of seed 0 make of it."""
+    study = plan.study
+    labels = study.labels()
     first = pairs.filter(pl.col("seed") == 0)
-    index = {c.id: i for i, c in enumerate(conditions)}
+    trained = first["train_condition"].unique(maintain_order=True).to_list()
+    shown = np.unique(np.linspace(0, len(trained) - 1, min(_SHEET_COLUMNS, len(trained))).round().astype(int))
+    networks = {cell.imaging.id: cell for cell in plan.cells("train") if cell.seed == 0}
+    images = {cell.imaging.id: cell for cell in plan.cells("images")}
+
+    def predicted(train: str, image: np.ndarray) -> np.ndarray:
+        logits = predict(load_network(study, networks[train].folder), torch.from_numpy(image)[None, None])
+        return (logits[0, 0] > 0).numpy()
+
     samples = []
-    for i in shown:
-        tested = conditions[i].id
-        worst = index[first.filter(pl.col("test_condition") == tested).sort("loss")["train_condition"][-1]]
+    for tested in (trained[i] for i in shown):
+        picture = images[tested].samples()
+        worst = first.filter(pl.col("test_condition") == tested).sort("loss")["train_condition"][-1]
         samples.append(
             image_sheet.Sample(
                 label=labels[tested],
-                image=images[i]["image"],
-                truth=images[i]["truth"],
-                own=predictions[i][tested],
-                worst=predictions[worst][tested],
-                worst_label=labels[conditions[worst].id],
+                image=picture["image"],
+                truth=picture["truth"],
+                own=predicted(tested, picture["image"]),
+                worst=predicted(worst, picture["image"]),
+                worst_label=labels[worst],
             )
         )
-    with style.figure(1.15 * len(samples) + 0.6, 5.6) as made:
-        image_sheet.draw(samples, made)
-        style.save(made, folder, "image_sheet", ("png",))
+    if samples:
+        with style.figure(1.15 * len(samples) + 0.6, 5.6) as made:
+            image_sheet.draw(samples, made)
+            style.save(made, folder, "image_sheet", ("png",))
 
 
 def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}{path.suffix}")
+    temporary = temporary_beside(path, path.suffix)
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,11 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync(path.parent)
+
+
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """Return a name in the same folder that nobody else uses, on whatever host; `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_TEMPORARY}{suffix}")
 
 
 def write_text(path: Path, text: str) -> None:

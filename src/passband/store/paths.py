@@ -26,6 +26,11 @@ class StudyPaths:
         return self.folder / ".lock"
 
     @property
+    def failed(self) -> Path:
+        """What the last run gave up, and why."""
+        return self.folder / "failed.json"
+
+    @property
     def figures(self) -> Path:
         """PNG and SVG figures."""
         return self.folder / "figures"

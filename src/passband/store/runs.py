@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from passband.store.atomic import disk_errors, sync, write_json
+from passband.store.atomic import disk_errors, sync, temporary_beside, write_json
 
 _MARKER = "done.json"
 
@@ -25,9 +24,8 @@ def writing(cell: Path, facts: dict[str, Any]) -> Iterator[Path]:
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    temporary = cell.with_name(f".{cell.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(cell)
     with disk_errors(cell):
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -37,7 +35,12 @@ def writing(cell: Path, facts: dict[str, Any]) -> Iterator[Path]:
             write_json(temporary / _MARKER, {"files": {p.name: _digest(p) for p in files}, **facts})
             if not is_finished(cell):
                 shutil.rmtree(cell, ignore_errors=True)
-                temporary.replace(cell)
+                try:
+                    temporary.replace(cell)
+                except OSError:
+                    # A worker that outlived its driver may have been faster.
+                    if not is_finished(cell):
+                        raise
             sync(cell.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -45,12 +48,23 @@ def writing(cell: Path, facts: dict[str, Any]) -> Iterator[Path]:
 
 def marker(cell: Path) -> dict[str, Any] | None:
     """Return the marker of a cell whose every file is as it was written, else None."""
+    content = peek(cell)
+    if content is None:
+        return None
     try:
-        content = json.loads((cell / _MARKER).read_text(encoding="utf-8"))
         whole = all(_digest(cell / name) == digest for name, digest in content["files"].items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, KeyError, AttributeError):
         return None
     return content if whole else None
+
+
+def peek(cell: Path) -> dict[str, Any] | None:
+    """Return the marker of a cell without looking whether its files are whole, or None."""
+    try:
+        content = json.loads((cell / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def is_finished(cell: Path) -> bool:

@@ -1,0 +1,204 @@
+"""Tasks over the workers of a Dask cluster: one on this machine, or a scheduler's with workers on many."""
+
+import importlib.util
+import logging
+import queue
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import distributed
+from distributed import Client, Future, LocalCluster, wait
+
+from passband import __version__
+from passband.errors import BadInputError
+from passband.executor import Failure, Progress, Tries, Work, attempt, single_thread
+
+# Seconds to wait for a scheduler.
+_PATIENCE = 10
+# A worker holds one task and no other, and a death is told at once: so none is blamed for another's.
+_OWN_CLUSTER = {"distributed.scheduler.worker-saturation": 1.0, "distributed.scheduler.allowed-failures": 0}
+# Tasks given out per thread: one in work and one that waits, so that no worker idles.
+_AHEAD = 2
+
+
+class Dask:
+    """Tasks on a Dask cluster. Workers may die, come late and go; a task that ends its worker again and again is given up."""
+
+    def __init__(self, workers: int, scheduler: str | None):
+        """Connect, or start a cluster on this machine.
+
+        Args:
+            workers: processes of a cluster on this machine.
+            scheduler: address of a scheduler; None starts a cluster.
+
+        Raises:
+            BadInputError: if the scheduler does not answer.
+        """
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self._cluster: LocalCluster | None = None
+        self._known: set[str] = set()
+        self._folder: Path | None = None
+        try:
+            if scheduler is None:
+                dashboard = ":0" if importlib.util.find_spec("bokeh") else None
+                with dask.config.set(_OWN_CLUSTER):
+                    self._cluster = LocalCluster(
+                        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=dashboard,
+                        silence_logs=logging.CRITICAL,
+                    )  # fmt: skip
+            self._client = Client(self._cluster or scheduler, timeout=_PATIENCE)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise BadInputError(
+                f"--scheduler {scheduler}: no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(error).split())[:120]}); "
+                "check the address and that `dask scheduler` runs"
+            ) from None
+
+    @property
+    def dashboard(self) -> str | None:
+        """Where to watch the cluster, if it shows itself."""
+        return str(self._client.dashboard_link) if importlib.util.find_spec("bokeh") else None
+
+    def share(self, folder: Path) -> None:
+        """Check that every worker, now and later, runs this passband and sees this folder.
+
+        Raises:
+            BadInputError: naming the worker that does not.
+        """
+        self._folder = folder
+        self._check()
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up.
+
+        Raises:
+            BadInputError: if a task met what would stop the others too, or a worker is not of this passband.
+        """
+        topic = f"passband-{uuid.uuid4().hex}"
+        shares: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
+        waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
+        lonely: deque[int] = deque()
+        try:
+            while waiting or flying or lonely:
+                room = _AHEAD * self._check() - len(flying)
+                while waiting and room > 0:
+                    index = waiting.popleft()
+                    flying[self._submit(work, tasks[index], topic)] = index
+                    room -= 1
+                if lonely and not flying and not waiting:
+                    index = lonely.popleft()
+                    flying[self._submit(work, tasks[index], topic)] = index
+                finished = self._finished(list(flying))
+                while not shares.empty():
+                    progress(shares.get())
+                for future in finished:
+                    index = flying.pop(future)
+                    error = future.exception() if future.status == "error" else None
+                    if isinstance(error, BadInputError):
+                        raise error
+                    if future.status == "cancelled":
+                        waiting.append(index)
+                    elif isinstance(error, distributed.KilledWorker):
+                        # Others may have been on that worker; alone on the cluster, it is proved guilty or innocent.
+                        if tries.failed(
+                            index, tasks[index], "it ended the workers that it ran on, perhaps for want of memory"
+                        ):
+                            lonely.append(index)
+                    elif error is not None:
+                        if tries.failed(index, tasks[index], f"{type(error).__name__}: {error}"):
+                            waiting.append(index)
+                    elif (fault := future.result()) is not None and tries.failed(
+                        index, tasks[index], fault.reason, final=fault.final
+                    ):
+                        waiting.append(index)
+        finally:
+            self._client.cancel(list(flying))
+            self._client.unsubscribe_topic(topic)
+        while not shares.empty():
+            progress(shares.get())
+        return tries.failures
+
+    def close(self) -> None:
+        """Let go of the scheduler; a cluster on this machine ends."""
+        self._client.close(timeout=_PATIENCE)
+        if self._cluster is not None:
+            self._cluster.close(timeout=_PATIENCE)
+
+    def _finished(self, flying: list[Future[Any]]) -> list[Future[Any]]:
+        if not flying:
+            return []
+        try:
+            return list(wait(flying, timeout=1.0, return_when="FIRST_COMPLETED").done)
+        except (TimeoutError, CancelledError):
+            return [future for future in flying if future.done()]
+
+    def _submit(self, work: Work, task: Any, topic: str) -> Future[Any]:
+        resources = {"GPU": 1} if self._gpus else None
+        return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
+
+    def _check(self) -> int:
+        """Return the number of threads; look at workers not seen before.
+
+        Raises:
+            BadInputError: if one runs another passband or does not see the folder.
+        """
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        new = sorted(set(workers) - self._known)
+        if new:
+            self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
+            self._look_at(new)
+            self._known |= set(new)
+        return sum(int(w["nthreads"]) for w in workers.values())
+
+    def _look_at(self, workers: list[str]) -> None:
+        token = None
+        if self._folder is not None:
+            token = self._folder / f".{socket.gethostname()}.{uuid.uuid4().hex}.tmp"
+            token.touch()
+        try:
+            answers = self._client.run(_question(token), workers=workers, on_error="return")
+        finally:
+            if token is not None:
+                token.unlink(missing_ok=True)
+        for address, answer in answers.items():
+            if isinstance(answer, OSError):
+                continue  # It went away again.
+            if isinstance(answer, BaseException):
+                raise BadInputError(
+                    f"worker {address}: cannot import passband ({answer}); install passband {__version__} there"
+                )
+            version, seen = answer
+            if version != __version__:
+                raise BadInputError(
+                    f"worker {address}: runs passband {version}, and this is {__version__}; install the same version on both"
+                )
+            if not seen:
+                raise BadInputError(
+                    f"worker {address}: does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
+                )
+
+
+def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
+    # A function within a function travels as code, so that a worker without this module can still answer.
+    place = None if token is None else str(token.absolute())
+
+    def answer() -> tuple[str, bool]:
+        import os
+
+        import passband
+
+        return passband.__version__, place is None or os.path.exists(place)  # noqa: PTH110
+
+    return answer
+
+
+def _call(work: Work, task: Any, topic: str) -> Any:
+    worker = distributed.get_worker()
+    single_thread()
+    return attempt(work, task, lambda share: worker.log_event(topic, share))
