@@ -18,9 +18,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/optics.py
-	$(BIN)/python benchmarks/specimens.py
+	$(BIN)/python benchmarks/all.py
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	PYTHON=$(PYTHON) sh tools/make_venv.sh $(VENV)

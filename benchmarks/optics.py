@@ -3,17 +3,13 @@
 Run with `make bench`. The CTF rows compare complex t(q) at 512 × 512 frequencies in the precision that each uses by default.
 """
 
-import json
-import platform
 import resource
-import statistics
 import time
-from pathlib import Path
-from typing import Any
 
 import abtem
 import numpy as np
 import torch
+from rows import Row, compared, write
 from scipy.spatial.distance import cdist
 
 from passband.conditions import ImagingCondition
@@ -44,7 +40,7 @@ def conditions(count: int) -> list[ImagingCondition]:
     return ConditionDraw(base=ImagingCondition(energy_ev=300e3), draw=draw, count=count, method="random").conditions()
 
 
-def ctf(count: int = 1000, rounds: int = 3) -> dict[str, Any]:
+def ctf(count: int = 1000, rounds: int = 3) -> Row:
     """Return conditions per second of both sides, round by round; abTEM computes a tenth of them a round."""
     wanted = conditions(count)
     q = torch.fft.fftfreq(N, EXTENT / N)
@@ -63,18 +59,11 @@ def ctf(count: int = 1000, rounds: int = 3) -> dict[str, Any]:
     last = wave_transfer(stack([wanted[count // 10 - 1]]), qx.double(), qy.double())[0].numpy()
     error = float(np.linalg.norm(last - np.asarray(kernel)) / np.linalg.norm(last))
     assert error < 2e-3 and t.shape[-1] == N, error
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    return {
-        "unit": "conditions/s",
-        "other": "abTEM CTF",
-        "passband": statistics.median(ours),
-        "other_rate": statistics.median(theirs),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-    }
+    note = f"the last kernels agree to {error:.1e} relative L2"
+    return compared("CTFs at 512², 1000 conditions", "conditions/s, abTEM CTF", (ours, theirs), note=note)
 
 
-def sigma_matrix(count: int = 1000, n: int = 256) -> dict[str, Any]:
+def sigma_matrix(count: int = 1000, n: int = 256) -> Row:
     """Return seconds and peak memory of σ between all pairs at n² frequencies, beside SciPy's on a sample of rows."""
     wanted = conditions(count)
     q = (torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1
@@ -93,38 +82,17 @@ def sigma_matrix(count: int = 1000, n: int = 256) -> dict[str, Any]:
     total = magnitude.sum(1)
     plain = 0.5 * (total[:rows, None] + total - apart) / total[:rows, None]
     assert torch.allclose(plain, found[:rows], atol=1e-9)
-    return {
-        "unit": "seconds",
-        "other": "scipy cdist (cityblock), extrapolated from 16 rows",
-        "passband": seconds,
-        "other_rate": per_row * count,
-        "ratio": per_row * count / seconds,
-        "ratios": [per_row * count / seconds],
-        "peak_gib_of_the_process": peak,
-    }
-
-
-def main() -> None:
-    """Measure, print and write results_optics.json."""
-    results = {}
-    print(f"{'what':<42}{'passband':>12}{'other':>12}  {'ratio':>6}  unit, other side")
-    results["σ, 1000 × 1000 pairs, 256² frequencies"] = matrix = sigma_matrix()
-    results["CTF at 512², 1000 conditions"] = ctf()
-    for name, row in results.items():
-        print(
-            f"{name:<42}{row['passband']:>12.1f}{row['other_rate']:>12.1f}  {row['ratio']:>6.2f}  {row['unit']}, {row['other']}"
-        )
-    print(f"peak memory of the σ process: {matrix['peak_gib_of_the_process']:.2f} GiB")
-    machine = {
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "abtem": abtem.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    Path(__file__).with_name("results_optics.json").write_text(
-        json.dumps({"machine": machine, "results": results}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    note = f"peak of the process {peak:.2f} GiB; SciPy on one core, on CTFs already made, extrapolated from {rows} rows"
+    ratio = per_row * count / seconds
+    return Row(
+        "σ, 1000 × 1000 pairs at 256² frequencies",
+        seconds,
+        per_row * count,
+        "s, SciPy cdist (cityblock)",
+        ratio,
+        note=note,
     )
 
 
 if __name__ == "__main__":
-    main()
+    write(sigma_matrix(), ctf())

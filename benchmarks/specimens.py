@@ -2,7 +2,7 @@
 
     python benchmarks/specimens.py [--construction-zone PYTHON]
 
-Prints a table and writes benchmarks/results_specimens.json. The other side runs in its own environment, for its pins do not go
+The other side runs in its own environment, for its pins do not go
 with ours:
 
     python3.11 -m venv cz && cz/bin/pip install "pip<24.1" && cz/bin/pip install --no-deps czone==2022.9.20
@@ -17,7 +17,6 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Row, write
 from scipy.spatial import cKDTree
 
 from passband.specimen import SpecimenRecipe, draw_specimen, make_labels
@@ -95,31 +95,33 @@ def main() -> None:
     scenes = timed(lambda i: draw_specimen(LARGE, i), 20)
     specimens = [draw_specimen(SpecimenRecipe(), i) for i in range(9)]
     labels = timed(lambda i: make_labels(specimens[i], 256), 8)
-    result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, one thread",
-        "scene_100_angstrom_seconds": scenes,
-        "labels_256_pixels_seconds": labels,
-        "thousand_scenes": many,
-    }
-    for name, seconds in (("scene, 100 Å field", scenes), ("labels, 256² pixels", labels)):
-        print(
-            f"{name:<24}{1e3 * statistics.median(seconds):8.0f} ms ({1e3 * min(seconds):.0f} to {1e3 * max(seconds):.0f})"
-        )
-    print(
-        f"{'1000 scenes, 51 Å field':<24}{many['seconds']:8.0f} s, {many['peak_gib']:.2f} GiB at most, one after the other"
-    )
+    rows = [
+        _alone(
+            "scene, 100 Å field, one core", statistics.median(scenes), f"s ({min(scenes):.3f} to {max(scenes):.3f})"
+        ),
+        _alone("labels of a scene, 256² pixels, one core", statistics.median(labels), "s"),
+        _alone("1000 scenes, 51 Å field, one core", many["seconds"], f"s; {many['peak_gib']:.2f} GiB at most"),
+    ]
     if options.construction_zone:
-        result["film"] = found = films(options.construction_zone)
+        found = films(options.construction_zone)
         theirs = found["construction_zone"]
-        print(
-            f"{'carbon film':<24}{1e3 * statistics.median(found['passband_seconds']):8.0f} ms, Construction Zone {theirs['version']} "
-            f"{statistics.median(theirs['seconds']):.1f} s, ratio {found['ratio']:.0f}; closest atoms "
-            f"{found['passband_smallest_distance']:.2f} and {theirs['smallest_distance']:.2f} Å"
+        rows.append(
+            Row(
+                "carbon film of 100 × 100 × 50 Å, one core",
+                statistics.median(found["passband_seconds"]),
+                statistics.median(theirs["seconds"]),
+                f"s, Construction Zone {theirs['version']}",
+                found["ratio"],
+                note=f"closest atoms {found['passband_smallest_distance']:.2f} and {theirs['smallest_distance']:.2f} Å",
+            )
         )
     else:
         print("carbon film beside Construction Zone: left out; see --construction-zone at the top of this file")
-    path = Path(__file__).with_name("results_specimens.json")
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(*rows)
+
+
+def _alone(name: str, ours: float, unit: str) -> Row:
+    return Row(name, ours, None, unit, None, note="nothing to compare with")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,52 @@ def study_run(
     raise typer.Exit(1 if failed else 0)
 
 
+@study_app.command("plan")
+def study_plan(
+    target: Target,
+    out: Out = None,
+    workers: Workers = _CORES,
+    cores: Annotated[
+        int | None, typer.Option("--cores", min=1, help="Cores of the cluster it would run on; --workers if left out.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0, help="Price of a core-hour there, in any currency.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a study takes before it runs: cells, disk, memory, time and cost, from a few seconds of calibration.
+
+    All --workers calibrate at once. Leaves plan.json in the study's folder, and `study run` says afterwards whether it kept
+    to it. The exit code is 1 if the disk is too small.
+
+    Example:  passband study plan studies/defocus.yaml --cores 512 --price 0.03
+    """
+    from passband import planning, study
+    from passband.executor import make_executor
+    from passband.store.atomic import write_json
+    from passband.store.paths import StudyPaths
+
+    config, folder = study.locate(target, out)
+    warn(config.warnings())
+    executor = make_executor("processes", workers)
+    try:
+        seconds = planning.measure(config, executor)
+    finally:
+        executor.close()
+    paths = StudyPaths(folder)
+    answer = planning.estimate(config, paths, seconds, cores or workers)
+    if price is not None:
+        hours = sum(answer["core_seconds"].values()) / 3600
+        answer |= {"core_hours": hours, "price_per_core_hour": price, "cost": hours * price}
+    study.adopt(config, folder)
+    write_json(paths.plan, answer)
+    if as_json:
+        print_json(answer)
+    else:
+        print("\n".join(planning.in_words(answer)))
+    raise typer.Exit(1 if answer["disk_free_bytes"] < answer["disk_bytes"] else 0)
+
+
 @study_app.command("status")
 def study_status(target: Target, out: Out = None, as_json: Json = False) -> None:
     """Say how far a study is; the exit code is 1 while it is not finished.

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
-from scipy.stats import qmc
 
 from passband.conditions import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
 from passband.configuration import message
@@ -137,6 +136,9 @@ class ConditionDraw(_Strict):
         """Return `count` conditions, values rounded to six digits."""
         dimensions = len(self.draw)
         if self.method == "sobol":
+            # scipy.stats takes a second to import, and few studies draw.
+            from scipy.stats import qmc
+
             sampler = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed_from("sobol", self.seed)))
             # Powers of two, so that a longer draw begins as a shorter one and SciPy need not warn.
             shares = sampler.random_base2(math.ceil(math.log2(self.count)))[: self.count]

@@ -35,6 +35,11 @@ class Failure:
 class Executor(Protocol):
     """Runs tasks in any order. A task that fails is given up alone; bad input stops everything."""
 
+    @property
+    def workers(self) -> int:
+        """Tasks that can be in work at the same time."""
+        ...
+
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that were given up.
 
@@ -87,6 +92,8 @@ class Tries:
 
 class Serial:
     """One task after the other, in this process."""
+
+    workers = 1
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that were given up."""

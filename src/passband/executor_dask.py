@@ -64,6 +64,11 @@ class Dask:
         """Where to watch the cluster, if it shows itself."""
         return str(self._client.dashboard_link) if importlib.util.find_spec("bokeh") else None
 
+    @property
+    def workers(self) -> int:
+        """Threads of the cluster, as it is now."""
+        return self._check()
+
     def share(self, folder: Path) -> None:
         """Check that every worker, now and later, runs this passband and sees this folder.
 

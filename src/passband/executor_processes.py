@@ -46,7 +46,7 @@ class Processes:
         Args:
             workers: number of processes.
         """
-        self._count = workers
+        self.workers = workers
         self._workers: list[_Worker] = []
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
@@ -57,7 +57,7 @@ class Processes:
         """
         waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
         while done < len(tasks):
-            self._fill(min(self._count, len(tasks) - done))
+            self._fill(min(self.workers, len(tasks) - done))
             for worker in self._workers:
                 if worker.task is None and waiting:
                     worker.task = waiting.popleft()

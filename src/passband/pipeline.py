@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,17 +16,18 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband import __version__, configuration, evaluations, stages
+from passband import __version__, evaluations, stages
 from passband.errors import BadInputError
+from passband.estimates import verdict
 from passband.executor import Executor, Failure, Progress
 from passband.shift.weights import tabulated
 from passband.store import atomic
-from passband.store.atomic import disk_errors, remove_leftovers, require_space, write_json, write_text
+from passband.store.atomic import disk_errors, remove_leftovers, require_space, write_json
 from passband.store.exit_waves import WaveSet
 from passband.store.paths import StudyPaths
 from passband.store.runs import is_finished, marker
 from passband.store.tables import write_table
-from passband.study import Study, check_folder, condition_row
+from passband.study import Study, adopt, check_folder, condition_row
 
 # Share of the beam lost beyond the band limit from which it is said; from 5 % the multislice refuses.
 _LOST_INTENSITY = 0.01
@@ -83,12 +85,24 @@ class Plan:
         Raises:
             BadInputError: saying what is missing and how to go on.
         """
-        unfinished = {stage: n["total"] - n["done"] for stage, n in self.counts().items() if n["done"] < n["total"]}
+        unfinished = {stage: n for stage, n in self.todo().items() if n}
         if unfinished and not (self.failures() and set(unfinished) <= {"train", "tests"}):
             what = ", ".join(f"{n} {stage}" for stage, n in unfinished.items())
             raise BadInputError(
                 f"{self.paths.folder}: the study is not finished ({what} missing); `passband study run {self.paths.folder}` goes on with it"
             )
+
+    def planned(self) -> dict[str, Any] | None:
+        """Return what `study plan` expected, if it was asked."""
+        try:
+            content = json.loads(self.paths.plan.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def todo(self) -> dict[str, int]:
+        """Return the units of each stage that are missing."""
+        return {stage: n["total"] - n["done"] for stage, n in self.counts().items()}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return finished and total units of each stage; tests are pairs of network and condition."""
@@ -137,7 +151,8 @@ def run(study: Study, folder: Path, executor: Executor, progress: StageProgress)
     absent = waves.missing(study.split.total)
     require_space(folder, disk_needed(study, len(absent)))
     with locked(plan.paths):
-        write_text(plan.paths.study, configuration.dump(study))
+        adopt(study, folder)
+        began, workers, todo = time.perf_counter(), executor.workers, plan.todo()
         remove_leftovers(folder, plan.paths.cells, plan.paths.figures)
         executor.share(plan.paths.root)
         make_waves(waves, study.split.total, absent, executor, progress)
@@ -158,6 +173,9 @@ def run(study: Study, folder: Path, executor: Executor, progress: StageProgress)
                 f"{folder}: test images of a condition could not be made ({failed[0]['reason']}); mend it and run the same command again, finished work is kept"
             )
         gather(plan)
+        line = verdict(plan.planned(), study, todo, workers, time.perf_counter() - began)
+        if line is not None:
+            progress.note(line)
     return failed
 
 

@@ -19,6 +19,7 @@ from passband.seeds import content_id
 from passband.shift import Q_MAX
 from passband.specimen import GivenRecipe, Recipe
 from passband.specimen_files import load_recipe, with_crystals
+from passband.store.atomic import write_text
 from passband.store.exit_waves import wave_id
 from passband.store.paths import StudyPaths
 
@@ -210,6 +211,16 @@ def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
     folder = Path("runs") / study.name if out is None else out
     check_folder(study, folder)
     return study, folder
+
+
+def adopt(study: Study, folder: Path) -> None:
+    """Make a folder this study's by its study.yaml.
+
+    Raises:
+        BadInputError: if the folder holds something else.
+    """
+    check_folder(study, folder)
+    write_text(StudyPaths(folder).study, configuration.dump(study))
 
 
 def check_folder(study: Study, folder: Path) -> None:

@@ -17,6 +17,7 @@ class ImageSource:
     kept, at 4 bytes a pixel. Under any other condition they are formed at every call.
 
     Attributes:
+        condition: how the specimens are imaged.
         masks: truth on the camera's pixels, bool, shape [N, n, n].
     """
 
@@ -32,7 +33,7 @@ class ImageSource:
         Raises:
             BadInputError: if the grid cannot carry the condition.
         """
-        self._waves, self._condition, self._grid = waves, condition, grid
+        self._waves, self.condition, self._grid = waves, condition, grid
         self.masks = camera_masks(masks, grid.pixels)
         turns = [augment.matrix(o) for o in range(1 if condition.is_round else augment.ORIENTATIONS)]
         self._transfers = torch.stack([transfer_on_grid(condition, grid, turn) for turn in turns])
@@ -60,12 +61,12 @@ class ImageSource:
         else:
             camera = None if self._cameras is None else self._cameras[orientations]
             images = expected_intensity(self._waves[specimens], self._transfers[orientations], self._grid, camera)
-        return _turn_each(images, orientations, self._condition.detector.binning)
+        return _turn_each(images, orientations, self.condition.detector.binning)
 
     def counts(self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator) -> Tensor:
         """Return images with shot noise, shape [B, n, n]; without orientations the specimens are as they are."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        return record(self.intensity(specimens, turns), self._condition, generator=generator)
+        return record(self.intensity(specimens, turns), self.condition, generator=generator)
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator

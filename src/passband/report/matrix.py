@@ -26,24 +26,27 @@ def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
         ax: where to draw.
         score: loss or dice.
     """
-    labels = table["train_label"].unique(maintain_order=True).to_list()
     mean = table.group_by("train_label", "test_label", maintain_order=True).agg(pl.col(score).mean())
-    values = np.array(mean[score].to_list()).reshape(len(labels), len(labels))
+    # A condition without networks has a column and no row.
+    trained, tested = (mean[c].unique(maintain_order=True).to_list() for c in ("train_label", "test_label"))
+    values = np.full((len(trained), len(tested)), np.nan)
+    for row, column, value in mean.iter_rows():
+        values[trained.index(row), tested.index(column)] = value
     if score == "loss":
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         picture = ax.imshow(values, cmap="magma_r", norm=LogNorm(low, max(high, 1.01 * low)))
     else:
         picture = ax.imshow(values, cmap="viridis", vmin=min(0.5, float(np.nanmin(values))), vmax=1)
-    if len(labels) <= 16:
+    if len(tested) <= 16:
         for i, j in np.ndindex(*values.shape):
             red, green, blue, _ = picture.to_rgba(values[i, j])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             ax.text(
                 j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color="white" if dark else "black"
             )
-    shared, ticks = short_labels(labels)
-    for axis, name in ((ax.xaxis, "tested at"), (ax.yaxis, "trained at")):
-        axis.set_ticks(range(len(labels)), ticks, fontsize=8 if len(labels) <= 16 else 4)
+    for axis, name, labels in ((ax.xaxis, "tested at", tested), (ax.yaxis, "trained at", trained)):
+        shared, ticks = short_labels(labels)
+        axis.set_ticks(range(len(labels)), ticks, fontsize=8 if len(tested) <= 16 else 4)
         axis.set_label_text(f"{name} {shared}".strip())
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(length=0)

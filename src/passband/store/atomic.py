@@ -27,7 +27,7 @@ def disk_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(_existing(place)).free
+            free = shutil.disk_usage(existing(place)).free
             raise BadInputError(
                 f"{place}: the disk is full ({free / 1e6:.0f} MB free); free some space and run the same command again, finished work is kept"
             ) from None
@@ -115,12 +115,13 @@ def require_space(place: Path, needed: int) -> None:
     Raises:
         BadInputError: if fewer than `needed` bytes are free where `place` will lie.
     """
-    free = shutil.disk_usage(_existing(place)).free
+    free = shutil.disk_usage(existing(place)).free
     if free < needed:
         raise BadInputError(
             f"{place}: {needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some space or choose another disk with --out"
         )
 
 
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.absolute().parent)
+def existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return path if path.exists() else existing(path.absolute().parent)

@@ -31,6 +31,11 @@ class StudyPaths:
         return self.folder / "failed.json"
 
     @property
+    def plan(self) -> Path:
+        """What `study plan` expected."""
+        return self.folder / "plan.json"
+
+    @property
     def figures(self) -> Path:
         """PNG and SVG figures."""
         return self.folder / "figures"

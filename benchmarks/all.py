@@ -1,0 +1,35 @@
+"""Run every benchmark, one after the other, and draw the table.
+
+    python benchmarks/all.py [--construction-zone PYTHON]
+
+About 40 minutes on 2 cores. Rows go to benchmarks/results/<machine>.json as they are measured; docs/benchmarks.md and
+docs/images/benchmarks.* are made from them.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = (
+    "waves",
+    "images",
+    "training",
+    "optics",
+    "specimens",
+    "dask_workers",
+    "first_version",
+    "plain_pipeline",
+    "gpu",
+)
+
+
+def main() -> None:
+    here = Path(__file__).parent
+    for name in SCRIPTS:
+        options = sys.argv[1:] if name == "specimens" else []
+        subprocess.run([sys.executable, str(here / f"{name}.py"), *options], check=True)
+    subprocess.run([sys.executable, str(here / "draw.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()

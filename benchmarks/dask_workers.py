@@ -1,0 +1,149 @@
+"""Four Dask workers beside one process, on one host and across network namespaces as two.
+
+    python benchmarks/dask_workers.py
+
+The ratio is speed-up over the ideal, which is the number of cores, four at most. Timed are the cells of a study, from the first to the last:
+exit waves, networks, images and tests; workers are up before.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rows import CORES, Row, write
+
+from passband import pipeline
+from passband.executor import Executor, Progress, Serial
+from passband.executor_dask import Dask
+from passband.study import load_study
+
+WORKERS = 4
+_STUDY = """
+name: scaling
+specimens: {seed: 5, field_angstrom: 25.6, particles: {count: [1, 1], diameter_angstrom: [12.0, 16.0]},
+  substrate: {thickness_angstrom: [5.0, 8.0]}}
+conditions:
+  base: {energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500}
+  vary: {defocus_angstrom: [-200, -150, -100, -50, 50, 100, 150, 200]}
+split: {train: 96, validation: 8, test: 16}
+training: {epochs: 20}
+seeds: 3
+"""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def stage(self, name: str, total: int, done: int) -> Progress:
+        """Show nothing."""
+        return lambda share: None
+
+
+def timed(executor: Executor, folder: Path) -> float:
+    """Return the seconds that the cells of the study take, tables and report left out."""
+    (folder / "scaling.yaml").write_text(_STUDY)
+    study = load_study(folder / "scaling.yaml")
+    began = ended = 0.0
+    real = pipeline.gather
+
+    def gather(plan: pipeline.Plan) -> None:
+        nonlocal ended
+        ended = time.perf_counter()
+
+    pipeline.gather = gather
+    try:
+        began = time.perf_counter()
+        pipeline.run(study, folder / "runs/scaling", executor, Silent())
+    finally:
+        pipeline.gather = real
+        executor.close()
+    return ended - began
+
+
+def warm(executor: Dask) -> Dask:
+    """Return the executor when its workers are up and have imported everything."""
+    executor._client.wait_for_workers(WORKERS, timeout=120)
+
+    def load() -> None:
+        import passband.evaluations
+
+        assert passband.evaluations
+
+    executor._client.run(load)
+    return executor
+
+
+def namespaces(place: Path) -> float:
+    """Return the seconds with two workers in each of two network namespaces, joined by a pair of virtual interfaces."""
+    names = [f"passband{os.getpid()}{end}" for end in "ab"]
+    wires = [f"pb{os.getpid() % 10**6}{end}" for end in "ab"]
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(namespace: str, module: str, *words: str) -> None:
+        command = ["ip", "netns", "exec", namespace, sys.executable, "-m", f"distributed.cli.{module}", *words]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    try:
+        ip("link", "add", wires[0], "type", "veth", "peer", "name", wires[1])
+        for i, (name, wire) in enumerate(zip(names, wires, strict=True)):
+            ip("netns", "add", name)
+            ip("link", "set", wire, "netns", name)
+            ip("-n", name, "addr", "add", f"10.213.7.{i + 1}/24", "dev", wire)
+            ip("-n", name, "link", "set", wire, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        address = "tcp://10.213.7.1:8786"
+        start(names[0], "dask_scheduler", "--host", "10.213.7.1")
+        for name in names:
+            start(name, "dask_worker", address, "--nworkers", "2", "--nthreads", "1")
+        code = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import dask_workers as d; "
+            f"print(d.timed(d.warm(d.Dask(4, {address!r})), Path({str(place)!r})))"
+        )
+        done = subprocess.run(
+            ["ip", "netns", "exec", names[1], sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout.split()[-1])
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def main() -> None:
+    ideal = min(WORKERS, CORES)
+    with tempfile.TemporaryDirectory() as place:
+        folders = [Path(place) / name for name in ("serial", "dask", "two")]
+        for folder in folders:
+            folder.mkdir()
+        serial = timed(Serial(), folders[0])
+        local = timed(warm(Dask(WORKERS, None)), folders[1])
+        unit = f"s, one process; ideal {ideal} times"
+        write(Row("4 Dask workers in 4 processes", local, serial, unit, serial / local / ideal, 0.9))
+        name = "4 Dask workers across network namespaces"
+        try:
+            if shutil.which("ip") is None:
+                raise OSError("there is no ip command")
+            far = namespaces(folders[2])
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = " ".join(str(getattr(error, "stderr", "") or error).split())[-200:]
+            write(Row(name, None, None, unit, None, 0.9, note=f"not measured: {said}"))
+        else:
+            write(Row(name, far, serial, unit, serial / far / ideal, 0.9))
+
+
+if __name__ == "__main__":
+    main()

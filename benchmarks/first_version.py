@@ -1,0 +1,84 @@
+"""The demo from an empty folder, by the first version of this repository and by this one.
+
+    python benchmarks/first_version.py
+
+The first version is the commit that brought studies/defocus.yaml, in a git worktree of its own, run by the same Python with
+the same number of workers. Recipes, engine, network and schedule have changed since; the scores of both are in the note.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+from rows import CORES, Row, write
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(tree: Path, out: Path) -> float:
+    """Return the seconds of a study run by the code of a tree."""
+    began = time.perf_counter()
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "passband.cli",
+            "study",
+            "run",
+            str(tree / "studies/defocus.yaml"),
+            "--out",
+            str(out),
+            "--workers",
+            str(CORES),
+        ],
+        env=os.environ | {"PYTHONPATH": str(tree / "src")},
+        cwd=out.parent,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def own_dice(folder: Path) -> tuple[float, float]:
+    """Return the median Dice under the own condition and the median spread between seeds."""
+    scores = pl.read_parquet(folder / "scores.parquet")
+    own = scores.filter(pl.col("train_condition") == pl.col("test_condition"))
+    spread = own.group_by("train_condition").agg(spread=pl.col("dice").max() - pl.col("dice").min())
+    return float(own["dice"].median() or 0), float(spread["spread"].median() or 0)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    found = subprocess.run(
+        ["git", "log", "--diff-filter=A", "--format=%H", "--", "studies/defocus.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    commit = found.stdout.split()[-1]
+    with tempfile.TemporaryDirectory() as place:
+        first, runs = Path(place) / "first", Path(place) / "runs"
+        (runs / "a").mkdir(parents=True)
+        (runs / "b").mkdir()
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(first), commit], cwd=ROOT, check=True)
+        try:
+            ours, theirs = run(ROOT, runs / "a/study"), run(first, runs / "b/study")
+            (dice, spread), (old_dice, old_spread) = own_dice(runs / "a/study"), own_dice(runs / "b/study")
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(first)], cwd=ROOT, check=True)
+    note = (
+        f"median Dice under the own condition {dice:.3f} (between seeds {spread:.3f}), first version {old_dice:.3f} "
+        f"({old_spread:.3f}), which drew other specimens"
+    )
+    write(
+        Row("demo study, end to end", ours, theirs, f"s, the first version ({commit[:7]})", theirs / ours, 2, note=note)
+    )
+
+
+if __name__ == "__main__":
+    main()

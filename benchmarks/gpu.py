@@ -1,0 +1,83 @@
+"""What a GPU does beside the bounds that its memory's bandwidth sets; not measured where there is none.
+
+python benchmarks/gpu.py
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from ase import Atoms
+from rows import Row, write
+
+from passband.conditions import ImagingCondition
+from passband.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.multislice import ExitWaveConfig
+from passband.multislice.engine import exit_waves
+
+WAVES = "GPU: exit waves, 1024², 100 slices, 8 phonons"
+IMAGES = "GPU: imaging, 512²"
+FLEETS = "GPU: fleets of base-16 depth-3 256² U-Nets"
+
+
+def rate(work: Callable[[], object], items: int) -> float:
+    """Return items per second of work on the GPU, after a warm-up."""
+    work()
+    torch.cuda.synchronize()
+    began, rounds = time.perf_counter(), 0
+    while time.perf_counter() - began < 3:
+        work()
+        torch.cuda.synchronize()
+        rounds += 1
+    return items * rounds / (time.perf_counter() - began)
+
+
+def bandwidth() -> float:
+    """Return bytes a second that a copy reads and writes."""
+    a = torch.empty(2**28, device="cuda")
+    b = torch.empty_like(a)
+    return rate(lambda: b.copy_(a), 2 * a.numel() * a.element_size())
+
+
+def waves(speed: float) -> Row:
+    """Waves a second beside six passes over 1024² complex numbers, read and written, for each of 100 slices."""
+    rng = np.random.default_rng(0)
+    atoms = Atoms(["Au"] * 20000, rng.uniform(0, 1, (20000, 3)) * [204.8, 204.8, 199.0], cell=[204.8, 204.8, 200.0])
+    config = ExitWaveConfig(phonon_configurations=8)
+    got = rate(lambda: exit_waves([atoms], config, {"Au": 0.08}, [0], device="cuda", memory=2 * 2**30), 8)
+    bound = speed / (100 * 6 * 2 * 8 * 1024**2)
+    return Row(WAVES, got, bound, "waves/s, bound by the measured bandwidth", got / bound, 0.5)
+
+
+def images(speed: float) -> Row:
+    """Images a second beside 28 bytes a pixel."""
+    grid = image_grid(102.4, 1.5, 0.2)
+    generator = torch.Generator("cuda").manual_seed(0)
+    wave = torch.randn(1, 1, len(grid.frequencies), dtype=torch.complex64, device="cuda", generator=generator)
+    given = ImagingCondition(energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.2)
+    transfer = transfer_on_grid(given, grid).to("cuda").expand(256, 1, -1)
+    got = rate(lambda: expected_intensity(wave, transfer, grid), 256)
+    bound = speed / (28 * 512**2)
+    return Row(IMAGES, got, bound, "images/s, bound by the measured bandwidth", got / bound, 0.5)
+
+
+def main() -> None:
+    fleets = Row(
+        FLEETS, None, None, "images/s, 25,000 by bandwidth", None, 0.4, note="not measured: fleets are not built yet"
+    )
+    if not torch.cuda.is_available():
+        note = "not measured: no GPU at hand"
+        unit = "bound by the measured bandwidth"
+        write(
+            Row(WAVES, None, None, f"waves/s, {unit}", None, 0.5, note=note),
+            Row(IMAGES, None, None, f"images/s, {unit}", None, 0.5, note=note),
+            fleets,
+        )
+        return
+    speed = bandwidth()
+    write(waves(speed), images(speed), fleets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""One wave under many conditions, and stored waves under one, beside abTEM's apply_ctf.
+
+python benchmarks/images.py
+"""
+
+import math
+
+import abtem
+import numpy as np
+import torch
+from rows import CORES, alternate, compared, write
+
+from passband.conditions import ImagingCondition
+from passband.imaging import ImageGrid, expected_intensity, image_grid, transfer_on_grid
+from passband.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimen import SpecimenRecipe, draw_specimen
+
+SPREAD = 20.0
+
+
+def condition(defocus: float, pixel: float) -> ImagingCondition:
+    return ImagingCondition(
+        energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}, focal_spread_angstrom=SPREAD, pixel_size_angstrom=pixel
+    )  # fmt: skip
+
+
+def theirs_of(coefficients: torch.Tensor, grid: ImageGrid, n: int) -> abtem.Waves:
+    """Return a wave [P, K] as abTEM holds it, on n² samples."""
+    spectrum = torch.zeros((len(coefficients), n, n), dtype=torch.complex64)
+    spectrum[..., grid.frequencies[:, 0] % n, grid.frequencies[:, 1] % n] = coefficients
+    axes = [abtem.core.axes.FrozenPhononsAxis()]
+    psi = torch.fft.ifft2(spectrum, norm="forward").numpy()
+    return abtem.Waves(psi, energy=300e3, extent=grid.field_angstrom, ensemble_axes_metadata=axes)
+
+
+def abtem_image(wave: abtem.Waves, given: ImagingCondition) -> np.ndarray:
+    # NumPy arrays in, so abTEM computes at once, without a task graph: its faster way for a few images.
+    ctf = abtem.CTF(**given.aberrations, energy=300e3, focal_spread=math.sqrt(2) * SPREAD)
+    return (np.abs(wave.apply_ctf(ctf).array) ** 2).mean(0)
+
+
+def many_conditions(count: int = 100) -> None:
+    recipe = SpecimenRecipe(field_angstrom=102.4)
+    config = ExitWaveConfig(phonon_configurations=2)
+    [exit_wave] = specimen_exit_waves(recipe, [draw_specimen(recipe, 0)], [0], config)
+    coefficients = torch.from_numpy(exit_wave.coefficients)
+    grid = image_grid(102.4, 1.5, 0.2)
+    wave = theirs_of(coefficients, grid, 512)
+    conditions = [condition(d, 0.2) for d in np.linspace(-250, 250, count)]
+
+    def ours() -> float:
+        transfers = torch.stack([transfer_on_grid(c, grid) for c in conditions])
+        return len(expected_intensity(coefficients[None], transfers, grid))
+
+    def theirs() -> float:
+        for c in conditions:
+            abtem_image(wave, c)
+        return len(conditions)
+
+    # abTEM's 512 samples fold the finest beats of |ψ|² back; compared where it has room for them.
+    a = expected_intensity(coefficients[None], transfer_on_grid(conditions[3], grid), grid)[0]
+    wide = torch.from_numpy(abtem_image(theirs_of(coefficients, grid, 1024), conditions[3]))
+    cropped = expected_cut(wide, 512)
+    error = ((a - cropped).norm() / cropped.norm()).item()
+    assert error < 1e-3, error
+    rates = alternate(ours, theirs, 3)
+    note = f"2 phonon configurations; images agree to {error:.1e} relative L2 (abTEM on 1024² samples, cut to the camera's band)"
+    write(compared("one wave → 100 conditions, 512²", "images/s, abTEM apply_ctf", rates, 5, note))
+
+
+def expected_cut(image: torch.Tensor, n: int) -> torch.Tensor:
+    """Return an image resampled to n² by cutting its spectrum off below n / 2."""
+    spectrum = torch.fft.fft2(image.double(), norm="forward")
+    k = torch.arange(-(n // 2) + 1, n // 2)
+    cut = torch.zeros(n, n, dtype=torch.complex128)
+    cut[k[:, None] % n, k % n] = spectrum[k[:, None] % len(image), k % len(image)]
+    return torch.fft.ifft2(cut, norm="forward").real.float()
+
+
+def stored_waves(count: int = 32) -> None:
+    recipe, config = SpecimenRecipe(), ExitWaveConfig()
+    drawn = [draw_specimen(recipe, i) for i in range(count)]
+    waves = specimen_exit_waves(recipe, drawn, range(count), config)
+    coefficients = torch.from_numpy(np.stack([w.coefficients for w in waves]))
+    grid, given = image_grid(recipe.field_angstrom, 1.5, 0.4), condition(50.0, 0.4)
+    full = [theirs_of(c, grid, 256) for c in coefficients]
+
+    def ours() -> float:
+        return len(expected_intensity(coefficients, transfer_on_grid(given, grid), grid))
+
+    def theirs() -> float:
+        for wave in full:
+            abtem_image(wave, given)
+        return count
+
+    write(compared("images from stored waves, 128²", "images/s, abTEM apply_ctf at 256²", alternate(ours, theirs)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(CORES)
+    many_conditions()
+    stored_waves()

@@ -1,0 +1,126 @@
+"""Rows of the benchmark table: measured in turns, kept in one file a machine.
+
+benchmarks/results/<machine>.json holds {"machine", "date", "versions", "rows"}; each row has name, ours, yardstick, unit, ratio
+(how many times better ours is, null where not measured) and aim. A script replaces its own rows and leaves the others.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from passband.store.atomic import write_json
+
+RESULTS = Path(__file__).with_name("results")
+CORES = len(os.sched_getaffinity(0))
+_PACKAGES = ("passband", "torch", "abtem", "dask", "distributed", "numpy", "scipy", "monai")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: what is done.
+        ours: how passband fares, in `unit`; None where not measured.
+        yardstick: how the other side fares.
+        unit: of both; what is compared with what.
+        ratio: how many times better ours is.
+        aim: what the ratio should reach, or None.
+        ratios: of each round, lowest first.
+        note: what else to know, such as how far the two sides agree.
+    """
+
+    name: str
+    ours: float | None
+    yardstick: float | None
+    unit: str
+    ratio: float | None
+    aim: float | None = None
+    ratios: list[float] = dataclasses.field(default_factory=list)
+    note: str = ""
+
+
+def alternate(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int = 5
+) -> tuple[list[float], list[float]]:
+    """Return items per second of both sides, taking turns after one warm-up each; a side returns its number of items."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    for side in (ours, theirs):
+        side()
+    for _ in range(rounds):
+        for rate, side in zip(rates, (ours, theirs), strict=True):
+            began = time.perf_counter()
+            items = side()
+            rate.append(items / (time.perf_counter() - began))
+    return rates
+
+
+def compared(
+    name: str, unit: str, rates: tuple[list[float], list[float]], aim: float | None = None, note: str = ""
+) -> Row:
+    """Return a row from rates; ratios are of rounds, for both sides of a round met the machine in the same mood."""
+    ratios = sorted(a / b for a, b in zip(*rates, strict=True))
+    return Row(
+        name,
+        statistics.median(rates[0]),
+        statistics.median(rates[1]),
+        unit,
+        statistics.median(ratios),
+        aim,
+        ratios,
+        note,
+    )
+
+
+def machine() -> str:
+    """Return a name for this machine, such as amd-epyc-2-cores, or the GPU's."""
+    if torch.cuda.is_available():
+        text = torch.cuda.get_device_name()
+    else:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        text = f"{found.group(1) if found else platform.machine()} {CORES} cores"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("(r)", "").replace("processor", "")).strip("-")
+
+
+def write(*rows: Row) -> None:
+    """Print rows and put them into this machine's file."""
+    path = RESULTS / f"{machine()}.json"
+    content: dict[str, Any] = {"rows": []}
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+    kept = {row["name"]: row for row in content["rows"]}
+    for row in rows:
+        kept[row.name] = dataclasses.asdict(row)
+        said = f"{row.ours or 0:.4g} {row.unit}" if row.ours else "not measured"
+        if row.ratio is not None:
+            said = f"{row.ours:.4g} and {row.yardstick:.4g} {row.unit}: {row.ratio:.2f}"
+        aim = "" if row.aim is None else f" (aim {row.aim:g})"
+        print(f"{row.name}: {said}{aim}\n    {row.note}", flush=True)
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    RESULTS.mkdir(exist_ok=True)
+    write_json(
+        path,
+        {
+            "machine": machine(),
+            "date": datetime.date.today().isoformat(),
+            "versions": versions,
+            "rows": list(kept.values()),
+        },
+    )

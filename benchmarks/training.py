@@ -1,0 +1,86 @@
+"""Training imaged on the fly, beside the same network fed noisy images from disk.
+
+python benchmarks/training.py
+"""
+
+import tempfile
+
+import numpy as np
+import torch
+from rows import alternate, compared, write
+
+from passband.conditions import ImagingCondition
+from passband.imaging import image_grid, normalize
+from passband.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.networks import ImageSource, NetworkConfig, UNet, augment, segmentation_loss
+from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
+
+RECIPE, CONFIG = SpecimenRecipe(), ExitWaveConfig()
+CONDITION = ImagingCondition(
+    energy_ev=300e3,
+    aberrations={"C10": -50.0, "C30": -5e4},
+    focal_spread_angstrom=20.0,
+    pixel_size_angstrom=0.4,
+    dose_per_angstrom2=500.0,
+)
+GRID = image_grid(RECIPE.field_angstrom, CONFIG.band_per_angstrom, CONDITION.pixel_size_angstrom)
+
+
+def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Training images per second, imaged on the fly, beside the same network fed noisy images from .npy files."""
+    source = ImageSource(coefficients, masks, CONDITION, GRID)
+    generator = torch.Generator().manual_seed(0)
+
+    def step(model: UNet, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, truth: torch.Tensor) -> None:
+        loss = segmentation_loss(model(inputs), truth).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def network() -> tuple[UNet, torch.optim.Optimizer]:
+        model = UNet(NetworkConfig())
+        return model, torch.optim.Adam(model.parameters(), 1e-3)
+
+    ours_network, theirs_network = network(), network()
+
+    def ours() -> int:
+        for chosen in torch.randperm(len(source), generator=generator).split(8):
+            step(
+                *ours_network,
+                *source.batch(chosen, torch.randint(8, (len(chosen),), generator=generator), generator=generator),
+            )
+        return len(source)
+
+    with tempfile.TemporaryDirectory() as folder:
+        counts = source.counts(torch.arange(len(source)), generator=generator)
+        for i, (image, mask) in enumerate(zip(counts, source.masks, strict=True)):
+            np.save(f"{folder}/image{i}.npy", image.numpy())
+            np.save(f"{folder}/mask{i}.npy", mask.numpy())
+
+        def theirs() -> int:
+            for chosen in torch.randperm(len(source), generator=generator).split(8):
+                pairs = []
+                for i in chosen.tolist():
+                    turn = int(torch.randint(8, (1,), generator=generator))
+                    image, mask = (torch.from_numpy(np.load(f"{folder}/{kind}{i}.npy")) for kind in ("image", "mask"))
+                    pairs.append((augment.turn(normalize(image), turn), augment.turn(mask, turn).float()))
+                step(*theirs_network, *(torch.stack(part)[:, None] for part in zip(*pairs, strict=True)))
+            return len(source)
+
+        return alternate(ours, theirs)
+
+
+def main(count: int = 64) -> None:
+    torch.set_num_threads(1)
+    drawn = [draw_specimen(RECIPE, i) for i in range(count)]
+    waves = specimen_exit_waves(RECIPE, drawn, range(count), CONFIG)
+    n = CONFIG.grid_points(RECIPE.field_angstrom)
+    coefficients = torch.from_numpy(np.stack([w.coefficients for w in waves]))
+    masks = torch.from_numpy(np.stack([particle_mask(specimen, n) for specimen in drawn]))
+    note = "the disk side trains on noise drawn once, passband draws it anew for every image"
+    rates = training(coefficients, masks)
+    write(compared("training, one core", "images/s, same network, images on disk", rates, note=note))
+
+
+if __name__ == "__main__":
+    main()
