@@ -49,7 +49,7 @@ def own_dice(folder: Path) -> tuple[float, float]:
     scores = pl.read_parquet(folder / "scores.parquet")
     own = scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     spread = own.group_by("train_condition").agg(spread=pl.col("dice").max() - pl.col("dice").min())
-    return float(own["dice"].median() or 0), float(spread["spread"].median() or 0)  # type: ignore[arg-type]
+    return float(own["dice"].median() or 0), float(spread["spread"].median() or 0)
 
 
 def main() -> None:
