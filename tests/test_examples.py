@@ -20,3 +20,17 @@ def test_the_tutorial_page_says_what_the_script_prints(monkeypatch, tmp_path, ca
         assert re.search(rf"(?<![\d.]){re.escape(number)}", said), number
         assert number in page
     assert "defocus +51 Å" in said and "go to +51 Å" in page
+
+
+def test_the_slurm_example_asks_for_what_it_is_told():
+    slurm = runpy.run_path(str(ROOT / "examples" / "slurm.py"))
+    with slurm["cluster"](4, 16, "32GB", "02:00:00", "long") as made:
+        script = made.job_script()
+    for wanted in (
+        "#SBATCH -p long",
+        "#SBATCH --cpus-per-task=16",
+        "#SBATCH -t 02:00:00",
+        "--nworkers 16",
+        "--nthreads 1",
+    ):
+        assert wanted in script, script
