@@ -46,7 +46,8 @@ def main() -> None:
     options = parser.parse_args()
     with cluster(options.jobs, options.cores, options.memory, options.walltime, options.queue) as made:
         command = ["-m", "passband.cli", "study", "run", options.study, "--executor", "dask"]
-        sys.exit(subprocess.run([sys.executable, *command, "--scheduler", made.scheduler_address]).returncode)
+        done = subprocess.run([sys.executable, *command, "--scheduler", made.scheduler_address], check=False)  # noqa: S603
+    sys.exit(done.returncode)
 
 
 if __name__ == "__main__":
