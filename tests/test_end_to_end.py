@@ -403,3 +403,26 @@ def test_a_worker_of_another_version_is_refused(tmp_path):
         for process in running:
             process.kill()
             process.wait()
+
+
+def test_a_plan_and_whether_the_run_kept_to_it(tmp_path):
+    (tmp_path / "small.yaml").write_text(TINY)
+    asked = passband(
+        "study", "plan", "small.yaml", "--workers", 2, "--cores", 64, "--price", 0.1, "--json", cwd=tmp_path
+    )
+    assert asked.returncode == 0, asked.stderr
+    plan = json.loads(asked.stdout)
+    assert {s: n["total"] - n["done"] for s, n in plan["cells"].items()} == {
+        "waves": 11,
+        "train": 3,
+        "images": 3,
+        "tests": 9,
+    }
+    assert plan["workers"] == 64 and plan["cost"] == pytest.approx(0.1 * sum(plan["core_seconds"].values()) / 3600)
+    assert all(plan["core_seconds"][stage] > 0 for stage in ("waves", "train", "images", "tests"))
+    assert 0 < plan["disk_bytes"] < plan["disk_free_bytes"] and plan["memory_bytes_per_worker"] > 4e8
+    done = passband("study", "run", "small.yaml", "--workers", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"took 0:0\d:\d\d, and 0:0\d:\d\d were planned", done.stderr)
+    again = passband("study", "plan", "small.yaml", "--workers", 1, cwd=tmp_path)
+    assert again.returncode == 0 and "networks             0         3" in again.stdout, again.stdout
