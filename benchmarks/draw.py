@@ -49,8 +49,8 @@ def draw(contents: list[dict[str, Any]]) -> None:
             if row["aim"] is not None:
                 ax.plot([row["aim"]] * 2, [y - 0.4, y + 0.4], color="black", lw=2)
             ax.annotate(
-                f"{row['ratio']:.2g}",
-                (max(row["ratio"], 1), y),
+                f"{row['ratio']:.3g}",
+                (max(row["ratio"], row["aim"] or 1, 1), y),
                 (4, 0),
                 textcoords="offset points",
                 va="center",
