@@ -58,7 +58,7 @@ class WaveSet:
         }
         # Studies share wave sets; two that grow one at once must take turns.
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, self.folder / "manifest")
             if not (self.folder / "recipe.json").exists():
                 write_json(self.folder / "recipe.json", wave_content(self.recipe, self.config))
             try:
