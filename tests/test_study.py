@@ -119,6 +119,8 @@ def test_locate(tmp_path, monkeypatch):
     again, same = locate(folder)
     assert (again.id, same) == (study.id, folder)
     write(tmp_path, changed(seeds=2))
+    assert locate(path)[0].seeds == 2
+    write(tmp_path, changed(q_max_per_angstrom=0.9))
     with pytest.raises(BadInputError, match="holds study 'study'.*not this one"):
         locate(path)
     assert locate(path, tmp_path / "elsewhere")[1] == tmp_path / "elsewhere"
