@@ -1,7 +1,9 @@
 """Runs of a very small study in this process: growth, failures, damage, clocks, disks."""
 
 import json
+import math
 import shutil
+import sys
 import time
 
 import polars as pl
@@ -10,6 +12,7 @@ import pytest
 from passband import evaluations, pipeline, stages
 from passband.errors import BadInputError
 from passband.executor import Serial
+from passband.seeds import seed_from
 from passband.store.paths import StudyPaths
 from passband.study import check_folder, load_study
 from test_end_to_end import TABLES, TINY
@@ -135,6 +138,35 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
     monkeypatch.setattr(stages, "train", real)
     assert run(config, folder)[0] == []
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+
+
+def test_a_fleet_makes_the_same_study(finished, tmp_path, monkeypatch):
+    """Three networks in fleets of two; the second one's weights are spoilt at first, and alone it says why."""
+    module = sys.modules["passband.networks.train"]
+    real, config, folder = module._initial, study(tmp_path), tmp_path / "runs/small"
+    spoilt = seed_from("train", config.all_conditions()[1].id, 0)
+
+    def initial(network, seed):
+        return {k: v * math.nan if seed == spoilt else v for k, v in real(network, seed).items()}
+
+    monkeypatch.setattr(module, "_initial", initial)
+    failed = pipeline.run(config, folder, Serial(), Quiet(), fleet=2)
+    assert [f["stage"] for f in failed] == ["train"] and "the loss is nan in epoch 1" in failed[0]["reason"]
+    monkeypatch.setattr(module, "_initial", real)
+    assert pipeline.run(config, folder, Serial(), Quiet(), fleet=2) == []
+    cards = [
+        json.loads((c.folder / "card.json").read_text())
+        for c in pipeline.Plan(config, StudyPaths(folder)).cells("train")
+    ]
+    assert [card["trained"]["fleet"] for card in cards] == [2, 1, 1]
+    for name, table in tables(finished[1]).items():
+        ours = tables(folder)[name]
+        assert ours.columns == table.columns and len(ours) == len(table)
+        if name in ("scores", "training"):
+            column = "loss" if name == "scores" else "train_loss"
+            assert ours[column].to_list() == pytest.approx(table[column].to_list(), rel=1e-3)
+    # To a run without fleets it is finished.
+    assert run(config, folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
 
 
 def test_if_every_network_fails_it_says_why(tmp_path, monkeypatch):

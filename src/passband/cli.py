@@ -68,6 +68,16 @@ def study_run(
             "--scheduler", metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786."
         ),
     ] = None,
+    fleet: Annotated[
+        int | None,
+        typer.Option(
+            "--fleet",
+            min=1,
+            max=4096,
+            help="Networks that a worker trains together.",
+            show_default="32 where PyTorch sees a GPU, else 1",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a study, or go on where it was stopped, and write its tables and report.
@@ -77,7 +87,7 @@ def study_run(
 
     Example:  passband study run studies/defocus.yaml
     """
-    from passband import pipeline, study
+    from passband import pipeline, stages, study
     from passband.executor import make_executor
     from passband.progress import TerminalProgress
 
@@ -86,7 +96,8 @@ def study_run(
     chosen = make_executor(executor, workers, scheduler)
     try:
         with TerminalProgress(error) as progress:
-            failed = pipeline.run(config, folder, chosen, progress)
+            together = fleet or (stages.FLEET if stages.device().type == "cuda" else 1)
+            failed = pipeline.run(config, folder, chosen, progress, fleet=together)
     finally:
         chosen.close()
     _print_study(folder, as_json)

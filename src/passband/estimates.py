@@ -22,7 +22,7 @@ def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, wor
     }
     for stage, work in core.items():
         if tasks[stage]:
-            rounds = -(-tasks[stage] // workers)
+            rounds = -(-tasks[stage] // max(workers, 1))
             total += work / tasks[stage] * rounds
     return total
 

@@ -79,7 +79,8 @@ def run_block(block: Block, progress: Progress) -> None:
         parts = []
         for index in block.conditions:
             counts, masks = stages.test_images(study, block.paths, conditions[index])
-            images = normalize(counts)[:, None]
+            images = normalize(counts)[:, None].to(stages.device())
+            masks = masks.to(images.device)
             for cell, model in zip(block.networks, models, strict=True):
                 parts.append(
                     pl.DataFrame(

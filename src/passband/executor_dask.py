@@ -1,9 +1,12 @@
 """Tasks over the workers of a Dask cluster: one on this machine, or a scheduler's with workers on many."""
 
+import ctypes
+import functools
 import importlib.util
 import logging
 import queue
 import socket
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ from distributed import Client, Future, LocalCluster, wait
 from passband import __version__
 from passband.errors import BadInputError
 from passband.executor import Failure, Progress, Tries, Work, attempt, single_thread
+from passband.terminal import error, warn
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
@@ -25,6 +29,8 @@ _PATIENCE = 10
 _OWN_CLUSTER = {"distributed.scheduler.worker-saturation": 1.0, "distributed.scheduler.allowed-failures": 0}
 # Tasks given out per thread: one in work and one that waits, so that no worker idles.
 _AHEAD = 2
+# Seconds between looks for workers while there are none.
+_PAUSE = 0.5
 
 
 class Dask:
@@ -42,7 +48,7 @@ class Dask:
         """
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._cluster: LocalCluster | None = None
-        self._known: set[str] = set()
+        self._known: dict[str, str | None] = {}
         self._folder: Path | None = None
         try:
             if scheduler is None:
@@ -53,9 +59,10 @@ class Dask:
                         silence_logs=logging.CRITICAL,
                     )  # fmt: skip
             self._client = Client(self._cluster or scheduler, timeout=_PATIENCE)
-        except (OSError, TimeoutError, ValueError) as error:
+            self._address = self._client.scheduler_info()["address"]
+        except (OSError, TimeoutError, ValueError) as fault:
             raise BadInputError(
-                f"--scheduler {scheduler}: no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(error).split())[:120]}); "
+                f"--scheduler {scheduler}: no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(fault).split())[:120]}); "
                 "check the address and that `dask scheduler` runs"
             ) from None
 
@@ -67,59 +74,70 @@ class Dask:
     @property
     def workers(self) -> int:
         """Threads of the cluster, as it is now."""
-        return self._check()
+        return sum(self._look().values())
 
     def share(self, folder: Path) -> None:
-        """Check that every worker, now and later, runs this passband and sees this folder.
+        """Check that every worker runs this passband and sees this folder; one that comes later and does not is left out.
 
         Raises:
             BadInputError: naming the worker that does not.
         """
         self._folder = folder
-        self._check()
+        self._known.clear()
+        self._look()
+        for reason in filter(None, self._known.values()):
+            raise BadInputError(reason)
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that were given up.
+        """Call work(task, progress) for every task and return those that were given up; without workers, wait for some.
 
         Raises:
-            BadInputError: if a task met what would stop the others too, or a worker is not of this passband.
+            BadInputError: if a task met what would stop the others too.
         """
         topic = f"passband-{uuid.uuid4().hex}"
         shares: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
         waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
         lonely: deque[int] = deque()
+        members, asked = self._look(), False
         try:
             while waiting or flying or lonely:
-                room = _AHEAD * self._check() - len(flying)
+                before, members = members, self._look()
+                if not members and not asked:
+                    error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
+                    asked = True
+                if members != before and any(self._known.values()):
+                    # Tasks are bound to the workers that were good when they were given out.
+                    self._client.cancel(list(flying))
+                room = _AHEAD * sum(members.values()) - len(flying)
                 while waiting and room > 0:
                     index = waiting.popleft()
-                    flying[self._submit(work, tasks[index], topic)] = index
+                    flying[self._submit(work, tasks[index], topic, members)] = index
                     room -= 1
-                if lonely and not flying and not waiting:
+                if lonely and members and not flying and not waiting:
                     index = lonely.popleft()
-                    flying[self._submit(work, tasks[index], topic)] = index
+                    flying[self._submit(work, tasks[index], topic, members)] = index
                 finished = self._finished(list(flying))
                 while not shares.empty():
                     progress(shares.get())
                 for future in finished:
                     index = flying.pop(future)
-                    error = future.exception() if future.status == "error" else None
-                    if isinstance(error, BadInputError):
-                        raise error
+                    fault = future.exception() if future.status == "error" else None
+                    if isinstance(fault, BadInputError):
+                        raise fault
                     if future.status == "cancelled":
                         waiting.append(index)
-                    elif isinstance(error, distributed.KilledWorker):
+                    elif isinstance(fault, distributed.KilledWorker):
                         # Others may have been on that worker; alone on the cluster, it is proved guilty or innocent.
                         if tries.failed(
                             index, tasks[index], "it ended the workers that it ran on, perhaps for want of memory"
                         ):
                             lonely.append(index)
-                    elif error is not None:
-                        if tries.failed(index, tasks[index], f"{type(error).__name__}: {error}"):
+                    elif fault is not None:
+                        if tries.failed(index, tasks[index], f"{type(fault).__name__}: {fault}"):
                             waiting.append(index)
-                    elif (fault := future.result()) is not None and tries.failed(
-                        index, tasks[index], fault.reason, final=fault.final
+                    elif (said := future.result()) is not None and tries.failed(
+                        index, tasks[index], said.reason, final=said.final
                     ):
                         waiting.append(index)
         finally:
@@ -137,31 +155,31 @@ class Dask:
 
     def _finished(self, flying: list[Future[Any]]) -> list[Future[Any]]:
         if not flying:
+            time.sleep(_PAUSE)
             return []
         try:
             return list(wait(flying, timeout=1.0, return_when="FIRST_COMPLETED").done)
         except (TimeoutError, CancelledError):
             return [future for future in flying if future.done()]
 
-    def _submit(self, work: Work, task: Any, topic: str) -> Future[Any]:
+    def _submit(self, work: Work, task: Any, topic: str, members: dict[str, int]) -> Future[Any]:
         resources = {"GPU": 1} if self._gpus else None
-        return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
+        workers = sorted(members) if any(self._known.values()) else None
+        return self._client.submit(_call, work, task, topic, pure=False, resources=resources, workers=workers)
 
-    def _check(self) -> int:
-        """Return the number of threads; look at workers not seen before.
-
-        Raises:
-            BadInputError: if one runs another passband or does not see the folder.
-        """
+    def _look(self) -> dict[str, int]:
+        """Return the threads of each worker that can be used; those not seen before are asked."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        new = sorted(set(workers) - self._known)
-        if new:
-            self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
-            self._look_at(new)
-            self._known |= set(new)
-        return sum(int(w["nthreads"]) for w in workers.values())
+        self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
+        self._known = {address: reason for address, reason in self._known.items() if address in workers}
+        if new := sorted(set(workers) - set(self._known)):
+            told = self._ask(new)
+            self._known |= told
+            warn([reason for reason in told.values() if reason])
+        return {a: int(w["nthreads"]) for a, w in workers.items() if a in self._known and not self._known[a]}
 
-    def _look_at(self, workers: list[str]) -> None:
+    def _ask(self, workers: list[str]) -> dict[str, str | None]:
+        """Return for each worker why it cannot be used, or None; one that went away again is left out."""
         token = None
         if self._folder is not None:
             token = self._folder / f".{socket.gethostname()}.{uuid.uuid4().hex}.tmp"
@@ -171,22 +189,25 @@ class Dask:
         finally:
             if token is not None:
                 token.unlink(missing_ok=True)
+        found: dict[str, str | None] = {}
         for address, answer in answers.items():
             if isinstance(answer, OSError):
-                continue  # It went away again.
+                continue
             if isinstance(answer, BaseException):
-                raise BadInputError(
+                found[address] = (
                     f"worker {address}: cannot import passband ({answer}); install passband {__version__} there"
                 )
-            version, seen = answer
-            if version != __version__:
-                raise BadInputError(
-                    f"worker {address}: runs passband {version}, and this is {__version__}; install the same version on both"
+            elif answer[0] != __version__:
+                found[address] = (
+                    f"worker {address}: runs passband {answer[0]}, and this is {__version__}; install the same version on both"
                 )
-            if not seen:
-                raise BadInputError(
+            elif not answer[1]:
+                found[address] = (
                     f"worker {address}: does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
                 )
+            else:
+                found[address] = None
+        return found
 
 
 def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
@@ -203,7 +224,21 @@ def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
     return answer
 
 
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Undo what Dask tells the C library: to give freed memory back at once, which halves the speed of networks.
+
+    The values are those at which glibc's own, growing thresholds end.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mmap_threshold, trim_threshold = -3, -1
+        mallopt(mmap_threshold, 32 * 2**20)
+        mallopt(trim_threshold, 64 * 2**20)
+
+
 def _call(work: Work, task: Any, topic: str) -> Any:
     worker = distributed.get_worker()
     single_thread()
+    _keep_freed_memory()
     return attempt(work, task, lambda share: worker.log_event(topic, share))

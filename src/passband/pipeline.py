@@ -132,7 +132,9 @@ def locked(paths: StudyPaths) -> Iterator[None]:
         ) from None
 
 
-def run(study: Study, folder: Path, executor: Executor, progress: StageProgress) -> list[dict[str, Any]]:
+def run(
+    study: Study, folder: Path, executor: Executor, progress: StageProgress, *, fleet: int = 1
+) -> list[dict[str, Any]]:
     """Make everything of a study that is missing, then its tables and report; return what was given up.
 
     Args:
@@ -140,6 +142,7 @@ def run(study: Study, folder: Path, executor: Executor, progress: StageProgress)
         folder: the study's folder; exit waves lie beside it.
         executor: where to do it.
         progress: where to show it.
+        fleet: networks that a worker trains together.
 
     Raises:
         BadInputError: if the folder holds another study or is in use, the disk is or would be full, or nothing is left to
@@ -160,6 +163,11 @@ def run(study: Study, folder: Path, executor: Executor, progress: StageProgress)
         for stage, title in STAGES.items():
             cells, missing = plan.cells(stage), plan.missing(stage)
             advance = progress.stage(title, len(cells), len(cells) - len(missing))
+            if stage == "train" and fleet > 1:
+                fleets = [stages.Fleet(tuple(missing[i : i + fleet])) for i in range(0, len(missing), fleet)]
+                executor.map(stages.run_fleet, fleets, advance)
+                # What fails in company is tried alone, and says why.
+                missing = plan.missing(stage)
             failed += [_told(study, stage, f) for f in executor.map(stages.run_cell, missing, advance)]
         found = plan.coverage()
         blocks = evaluations.missing_blocks(study, plan.paths, found)

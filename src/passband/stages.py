@@ -4,7 +4,7 @@ import functools
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from passband.conditions import ImagingCondition
 from passband.errors import CellFailedError
 from passband.executor import Progress
 from passband.frequencies import disc_indices
-from passband.imaging import image_grid, normalize
+from passband.imaging import image_grid, normalize, record
 from passband.imaging.statistics import radial_power, wave_power
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.networks import ImageSource, UNet, train
+from passband.networks import Epoch, ImageSource, Member, UNet, train, train_fleet
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen, particle_mask
 from passband.store.exit_waves import WaveSet, wave_id
@@ -31,6 +31,8 @@ from passband.store.runs import is_finished, marker, writing
 from passband.store.tables import parquet
 from passband.study import Study
 
+#: Networks that a GPU trains together unless told otherwise.
+FLEET = 32
 #: Specimens of one wave task.
 WAVE_BLOCK = 4
 # Bytes of test images that a worker keeps, so that they are made once and not for every network.
@@ -114,6 +116,18 @@ class Cell:
             return dict(arrays)
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """Networks of a study that are trained together."""
+
+    cells: tuple[Cell, ...]
+
+
+def device() -> torch.device:
+    """Return where this process computes: the GPU that PyTorch sees, else the CPU. CUDA_VISIBLE_DEVICES= hides it."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def wave_set(study: Study, paths: StudyPaths) -> WaveSet:
     """Return the wave set of a study, which lies beside its folder."""
     return open_wave_set(study.specimens, study.exit_waves, paths.root)
@@ -161,7 +175,7 @@ def make_waves(task: WaveTask, progress: Progress) -> None:
         began = time.perf_counter()
         specimen = draw_specimen(waves.recipe, index)
         mask = particle_mask(specimen, waves.mask_pixels)
-        [wave] = specimen_exit_waves(waves.recipe, [specimen], [index], waves.config)
+        [wave] = specimen_exit_waves(waves.recipe, [specimen], [index], waves.config, device=device())
         facts = {
             "atoms": len(specimen.atoms),
             "particles": len(specimen.particles),
@@ -191,24 +205,64 @@ def run_cell(cell: Cell, progress: Progress) -> None:
 
 
 def _train(cell: Cell, folder: Path, progress: Progress) -> None:
-    study = cell.study
-    waves = wave_set(study, cell.paths)
-    first_test = study.split.train + study.split.validation
+    study, member = cell.study, _member(cell)
     try:
         model, history = train(
             study.network,
             study.training,
-            _source(waves, cell.imaging, 0, study.split.train),
-            _source(waves, cell.imaging, study.split.train, first_test),
-            seed=seed_from("train", cell.imaging.id, cell.seed),
+            member.train_images,
+            member.validation_images,
+            seed=member.seed,
             on_epoch=lambda epoch: progress(1 / study.training.epochs),
         )
     except FloatingPointError as error:
         raise CellFailedError(str(error)) from None
+    _write_network(cell, folder, model, history, fleet=1)
+
+
+def run_fleet(fleet: Fleet, progress: Progress) -> None:
+    """Train the unfinished networks of a fleet together and mark each finished.
+
+    One that diverges is left unfinished: trained alone, it will say why.
+    """
+    cells = [cell for cell in fleet.cells if not is_finished(cell.folder)]
+    progress(len(fleet.cells) - len(cells))
+    if not cells:
+        return
+    study, began = cells[0].study, time.perf_counter()
+    # Networks under the same condition share its images.
+    sources: dict[str, Member] = {}
+    members = []
+    for cell in cells:
+        if cell.imaging.id not in sources:
+            sources[cell.imaging.id] = _member(cell)
+        members.append(replace(sources[cell.imaging.id], seed=_training_seed(cell)))
+    share = 1 / study.training.epochs
+    trained = train_fleet(study.network, study.training, members, on_epoch=lambda member, epoch: progress(share))
+    seconds = (time.perf_counter() - began) / len(cells)
+    for cell, result in zip(cells, trained, strict=True):
+        if not isinstance(result, FloatingPointError):
+            with writing(cell.folder, {"content": cell.content, "seconds": seconds}) as folder:
+                _write_network(cell, folder, *result, fleet=len(cells))
+
+
+def _training_seed(cell: Cell) -> int:
+    return seed_from("train", cell.imaging.id, cell.seed)
+
+
+def _member(cell: Cell) -> Member:
+    study, waves = cell.study, wave_set(cell.study, cell.paths)
+    first_test = study.split.train + study.split.validation
+    train_images = _source(waves, cell.imaging, 0, study.split.train)
+    return Member(train_images, _source(waves, cell.imaging, study.split.train, first_test), _training_seed(cell))
+
+
+def _write_network(cell: Cell, folder: Path, model: UNet, history: list[Epoch], fleet: int) -> None:
     (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     card = cell.content | {
         "parameters": sum(p.numel() for p in model.parameters()),
         "final": history[-1],
+        "trained": {"device": device().type, "fleet": fleet},
         "versions": {"passband": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
@@ -237,7 +291,7 @@ def load_network(study: Study, folder: Path) -> UNet:
     """Return the network of a finished training cell, in evaluation mode."""
     model = UNet(study.network)
     model.load_state_dict(load_file(folder / _WEIGHTS))
-    return model.eval()
+    return model.eval().to(device())
 
 
 def weights_digest(cell: Cell) -> str | None:
@@ -259,8 +313,11 @@ def test_images(study: Study, paths: StudyPaths, condition: ImagingCondition) ->
 @functools.cache
 def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
     source = _source(waves, condition, start, stop)
+    everything = torch.arange(len(source))
+    # The noise is the CPU's, so that it does not depend on where the networks are tested.
+    intensity = source.intensity(everything, torch.zeros_like(everything)).cpu()
     generator = torch.Generator().manual_seed(seed_from("test", condition.id))
-    return source.counts(torch.arange(len(source)), generator=generator), source.masks
+    return record(intensity, condition, generator=generator), source.masks.cpu()
 
 
 def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int) -> ImageSource:
@@ -279,4 +336,4 @@ def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int) 
 def _read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Return coefficients and masks of some specimens; each worker reads them once."""
     coefficients, masks = waves.read(start, stop)
-    return torch.from_numpy(coefficients), torch.from_numpy(masks)
+    return torch.from_numpy(coefficients).to(device()), torch.from_numpy(masks)

@@ -1,5 +1,6 @@
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ import torch
 from passband.conditions import ImagingCondition
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid
-from passband.networks import ImageSource, NetworkConfig, TrainingConfig, segmentation_loss, train
+from passband.networks import ImageSource, Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
 
 FIELD, BAND = 12.8, 1.0
 NETWORK = NetworkConfig(widths=(8, 16), stem=1)
@@ -67,3 +68,72 @@ def test_training_that_diverges_says_so(monkeypatch):
     config = TrainingConfig(epochs=3, batch_size=4, optimizer="sgd", learning_rate=10.0)
     with pytest.raises(FloatingPointError, match="lower training.learning_rate from 10"):
         train(NETWORK, config, bright_squares(8, 1), bright_squares(4, 2), seed=1)
+
+
+def with_defocus(images, defocus):
+    changed = images.condition.model_copy(update={"aberrations": {"C10": -defocus}})
+    return ImageSource(images._waves, images.masks, changed, images._grid)
+
+
+def fleet():
+    """Four networks: two seeds under one condition, and two other conditions with other specimens in other order."""
+    first, watched = bright_squares(10, 1), bright_squares(4, 2)
+    return [
+        Member(first, watched, 1),
+        Member(first, watched, 2),
+        Member(with_defocus(first, 80.0), with_defocus(watched, 80.0), 1),
+        Member(with_defocus(first, 200.0), with_defocus(watched, 200.0), 7),
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
+def test_a_member_of_a_fleet_is_the_network_trained_alone(network, optimizer):
+    # The rate is low, for training magnifies differences in the last digit.
+    config = TrainingConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=1e-3, weight_decay=0.01)
+    members, seen = fleet(), []
+    together = train_fleet(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
+    assert seen == [0, 1, 2, 3] * 4
+    curves = []
+    for member, (model, history) in zip(members, together, strict=True):
+        alone, expected = train(network, config, member.train_images, member.validation_images, seed=member.seed)
+        for ours, theirs in zip(history, expected, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4)
+        for name, value in alone.state_dict().items():
+            assert torch.allclose(model.state_dict()[name].float(), value.float(), atol=1e-3), name
+        curves.append([epoch["train_loss"] for epoch in history])
+    differences = [max(abs(x - y) for x, y in zip(a, b, strict=True)) for a in curves for b in curves if a is not b]
+    assert min(differences) > 1e-3
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Initial weights of seed 5 are not numbers."""
+    module = sys.modules["passband.networks.train"]
+    real = module._initial
+
+    def initial(network, seed):
+        state = real(network, seed)
+        if seed == 5:
+            state["head.bias"][:] = math.nan
+        return state
+
+    monkeypatch.setattr(module, "_initial", initial)
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are(spoilt):
+    members = fleet()
+    sick = [*members[:2], replace(members[0], seed=5), members[3]]
+    config = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3)
+    well = train_fleet(NETWORK, config, [members[i] for i in (0, 1, 3)])
+    results = train_fleet(NETWORK, config, sick)
+    assert isinstance(results[2], FloatingPointError) and "in epoch 1" in str(results[2])
+    for (_, ours), (_, theirs) in zip([results[i] for i in (0, 1, 3)], well, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_a_fleet_without_hope_stops(spoilt):
+    seen, hopeless = [], [replace(fleet()[0], seed=5)] * 2
+    results = train_fleet(NETWORK, TrainingConfig(epochs=3, batch_size=4), hopeless, on_epoch=lambda *a: seen.append(a))
+    assert all(isinstance(result, FloatingPointError) for result in results) and seen == []

@@ -62,7 +62,7 @@ def record(intensity: Tensor, condition: ImagingCondition, *, generator: torch.G
         kx, ky = _half_spectrum(n)
         fraction = torch.hypot(kx, ky) / (n / 2)
         mtf = torch.ones_like(fraction) if detector.mtf is None else _curve(detector.mtf, fraction)
-        shape = (counted * mtf**2 / _curve(curve, fraction)).sqrt().float()
+        shape = (counted * mtf**2 / _curve(curve, fraction)).sqrt().float().to(intensity.device)
         counts = mean + torch.fft.irfft2(torch.fft.rfft2(counts - mean) * shape, s=(n, n))
     return _bin(counts, binning)
 

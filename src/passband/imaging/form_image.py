@@ -1,5 +1,6 @@
 """Expected intensity of an exit wave under a condition: a cheap pure function, batched."""
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ class ImageGrid:
     fine: int
     pixels: int
     physical: int
+
+    @functools.cached_property
+    def shells(self) -> tuple[Tensor, Tensor]:
+        """The different |q| [1/Å], float64, a tenth as many as coefficients, and which of them each coefficient has, [K]."""
+        squares, place = torch.unique(self.frequencies.square().sum(1), return_inverse=True)
+        return squares.to(torch.float64).sqrt() / self.field_angstrom, place
 
 
 def image_grid(
@@ -86,10 +93,13 @@ def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: 
         BadInputError: if the aperture opens beyond the kept band.
     """
     check_aperture(condition, grid)
+    edge = 1 / grid.field_angstrom
+    if condition.coherence == "quasi" and condition.is_round:
+        radius, place = grid.shells
+        return wave_transfer(stack([condition]), radius, 0 * radius, edge).to(torch.complex64)[:, place]
     q = grid.frequencies.to(torch.float64) / grid.field_angstrom
     if orientation is not None:
         q = q @ orientation.to(torch.float64).T
-    edge = 1 / grid.field_angstrom
     if condition.coherence == "quasi":
         return wave_transfer(stack([condition]), q[:, 0], q[:, 1], edge).to(torch.complex64)
     rows = []

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from passband.multislice.config import ExitWaveConfig
 from passband.multislice.engine import MEMORY, exit_waves
 from passband.multislice.exit_wave import ExitWave
@@ -15,7 +17,7 @@ def specimen_exit_waves(
     indices: Sequence[int],
     config: ExitWaveConfig,
     *,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     memory: int = MEMORY,
 ) -> list[ExitWave]:
     """Return the exit waves of some specimens of a recipe, with thermal displacements seeded by recipe and index.

@@ -2,7 +2,18 @@
 
 from passband.networks.batches import ImageSource, camera_masks
 from passband.networks.losses import segmentation_loss
-from passband.networks.train import TrainingConfig, train
+from passband.networks.train import Epoch, Member, TrainingConfig, train, train_fleet
 from passband.networks.unet import NetworkConfig, UNet
 
-__all__ = ["ImageSource", "NetworkConfig", "TrainingConfig", "UNet", "camera_masks", "segmentation_loss", "train"]
+__all__ = [
+    "Epoch",
+    "ImageSource",
+    "Member",
+    "NetworkConfig",
+    "TrainingConfig",
+    "UNet",
+    "camera_masks",
+    "segmentation_loss",
+    "train",
+    "train_fleet",
+]

@@ -26,6 +26,20 @@ def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
     return flipped.transpose(-2, -1) if orientation & 4 else flipped
 
 
+def turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
+    """Return images [B, n, n], each turned by its own orientation, without asking the device what they are.
+
+    Args:
+        images: shape [B, n, n].
+        orientations: 0 to 7, shape [B], on the images' device.
+        step: as in `turn`.
+    """
+    for bit in (1, 2, 4):
+        turned = turn(images, bit, step)
+        images = torch.where((orientations & bit).bool()[:, None, None], turned, images)
+    return images
+
+
 def matrix(orientation: int) -> Tensor:
     """Return R of shape [2, 2] with turn(f)(r) = f(R⁻¹ r), up to a shift by one pixel."""
     flip = torch.diag(torch.tensor([-1.0 if orientation & bit else 1.0 for bit in (1, 2)]))

@@ -14,11 +14,12 @@ class ImageSource:
     """Images of N specimens under one condition, with fresh shot noise at every call.
 
     A round condition images a turned specimen as the turned image, so the expected intensities are computed once and
-    kept, at 4 bytes a pixel. Under any other condition they are formed at every call.
+    kept, at 4 bytes a pixel. Under any other condition they are formed at every call. All is done on the waves' device.
 
     Attributes:
         condition: how the specimens are imaged.
         masks: truth on the camera's pixels, bool, shape [N, n, n].
+        device: where the images are made.
     """
 
     def __init__(self, waves: Tensor, masks: Tensor, condition: ImagingCondition, grid: ImageGrid):
@@ -33,15 +34,15 @@ class ImageSource:
         Raises:
             BadInputError: if the grid cannot carry the condition.
         """
-        self._waves, self.condition, self._grid = waves, condition, grid
-        self.masks = camera_masks(masks, grid.pixels)
+        self._waves, self.condition, self._grid, self.device = waves, condition, grid, waves.device
+        self.masks = camera_masks(masks, grid.pixels).to(self.device)
         turns = [augment.matrix(o) for o in range(1 if condition.is_round else augment.ORIENTATIONS)]
-        self._transfers = torch.stack([transfer_on_grid(condition, grid, turn) for turn in turns])
-        cameras = [camera_on_grid(condition, grid, turn) for turn in turns]
-        self._cameras = None if cameras[0] is None else torch.stack([c for c in cameras if c is not None])
+        self._transfers = torch.stack([transfer_on_grid(condition, grid, turn) for turn in turns]).to(self.device)
+        cameras = [c for c in (camera_on_grid(condition, grid, turn) for turn in turns) if c is not None]
+        self._cameras = torch.stack(cameras).to(self.device) if cameras else None
         self._kept: Tensor | None = None
         if condition.is_round:
-            camera = cameras[0]
+            camera = None if self._cameras is None else self._cameras[0]
             chunks = [expected_intensity(chunk, self._transfers[0], grid, camera) for chunk in waves.split(_CHUNK)]
             self._kept = torch.cat(chunks)
 
@@ -56,12 +57,13 @@ class ImageSource:
             specimens: indices, shape [B].
             orientations: 0 to 7, shape [B].
         """
+        specimens, orientations = specimens.to(self.device), orientations.to(self.device)
         if self._kept is not None:
             images = self._kept[specimens]
         else:
             camera = None if self._cameras is None else self._cameras[orientations]
             images = expected_intensity(self._waves[specimens], self._transfers[orientations], self._grid, camera)
-        return _turn_each(images, orientations, self.condition.detector.binning)
+        return augment.turn_each(images, orientations, self.condition.detector.binning)
 
     def counts(self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator) -> Tensor:
         """Return images with shot noise, shape [B, n, n]; without orientations the specimens are as they are."""
@@ -76,11 +78,12 @@ class ImageSource:
         Args:
             specimens: indices, shape [B].
             orientations: 0 to 7, shape [B]; None leaves the specimens as they are.
-            generator: source of the shot noise.
+            generator: source of the shot noise, on the waves' device.
         """
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         images = normalize(self.counts(specimens, turns, generator=generator))
-        return images[:, None], _turn_each(self.masks[specimens], turns)[:, None].float()
+        masks = augment.turn_each(self.masks[specimens.to(self.device)], turns.to(self.device))
+        return images[:, None], masks[:, None].float()
 
 
 def camera_masks(masks: Tensor, pixels: int) -> Tensor:
@@ -88,7 +91,3 @@ def camera_masks(masks: Tensor, pixels: int) -> Tensor:
     n = masks.shape[-1]
     nearest = (torch.arange(pixels) * n / pixels).round().long() % n
     return masks[:, nearest[:, None], nearest]
-
-
-def _turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
-    return torch.stack([augment.turn(image, int(o), step) for image, o in zip(images, orientations, strict=True)])
