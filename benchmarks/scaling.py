@@ -183,7 +183,7 @@ def main() -> None:
         "![Roofs and where the work lies](images/scaling.png)",
         "",
         "*Networks this narrow are bound by memory and by the start of each operation, not by arithmetic: on a GPU a single one leaves it",
-        "idle, which is what training many at once is for. That is not built yet.*",
+        "idle, which is what training many at once (`--fleet`) is for. No GPU was at hand to measure how well.*",
         "",
         "## Whole studies",
         "",

@@ -426,3 +426,11 @@ def test_a_plan_and_whether_the_run_kept_to_it(tmp_path):
     assert re.search(r"took 0:0\d:\d\d, and 0:0\d:\d\d were planned", done.stderr)
     again = passband("study", "plan", "small.yaml", "--workers", 1, cwd=tmp_path)
     assert again.returncode == 0 and "networks             0         3" in again.stdout, again.stdout
+
+
+def test_too_little_memory_is_said_before_any_work(tmp_path):
+    (tmp_path / "small.yaml").write_text(TINY)
+    refused = passband("study", "run", "small.yaml", "--workers", 1, "--memory", 0.005, cwd=tmp_path)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert "--memory of 5 MB is less than the" in refused.stderr and "96² samples" in refused.stderr
+    assert traces(tmp_path) == 0

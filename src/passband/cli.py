@@ -48,6 +48,10 @@ Workers = Annotated[
         show_default="number of cores",
     ),
 ]
+Memory = Annotated[
+    float,
+    typer.Option("--memory", min=0.001, max=10_000, help="GB that the exit waves in work may take in each worker."),
+]
 
 
 class _Terminated(BaseException):
@@ -78,6 +82,7 @@ def study_run(
             show_default="32 where PyTorch sees a GPU, else 1",
         ),
     ] = None,
+    memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
     """Run a study, or go on where it was stopped, and write its tables and report.
@@ -97,7 +102,7 @@ def study_run(
     try:
         with TerminalProgress(error) as progress:
             together = fleet or (stages.FLEET if stages.device().type == "cuda" else 1)
-            failed = pipeline.run(config, folder, chosen, progress, fleet=together)
+            failed = pipeline.run(config, folder, chosen, progress, fleet=together, memory=int(1e9 * memory))
     finally:
         chosen.close()
     _print_study(folder, as_json)
@@ -240,6 +245,7 @@ def simulate(
         bool, typer.Option("--labels", help="With --condition: write every label of each specimen (.npz).")
     ] = False,
     workers: Workers = _CORES,
+    memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
     """Simulate specimens and exit waves, and with --condition the images of them.
@@ -268,7 +274,7 @@ def simulate(
     executor = make_executor("processes", workers)
     try:
         with TerminalProgress(error) as progress:
-            facts = simulation.run(plan, executor, progress)
+            facts = simulation.run(plan, executor, progress, memory=int(1e9 * memory))
     finally:
         executor.close()
     if as_json:

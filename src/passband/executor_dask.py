@@ -26,7 +26,12 @@ from passband.terminal import error, warn
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
 # A worker holds one task and no other, and a death is told at once: so none is blamed for another's.
-_OWN_CLUSTER = {"distributed.scheduler.worker-saturation": 1.0, "distributed.scheduler.allowed-failures": 0}
+_OWN_CLUSTER = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 0,
+    # A hundred looks a second at the stack of a thread that trains cost it a few percent.
+    "distributed.worker.profile.enabled": False,
+}
 # Tasks given out per thread: one in work and one that waits, so that no worker idles.
 _AHEAD = 2
 # Seconds between looks for workers while there are none.
@@ -103,7 +108,7 @@ class Dask:
         try:
             while waiting or flying or lonely:
                 before, members = members, self._look()
-                if not members and not asked:
+                if not members and not asked and self._cluster is None:
                     error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
                     asked = True
                 if members != before and any(self._known.values()):

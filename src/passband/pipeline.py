@@ -20,6 +20,7 @@ from passband import __version__, evaluations, stages
 from passband.errors import BadInputError
 from passband.estimates import verdict
 from passband.executor import Executor, Failure, Progress
+from passband.multislice.engine import MEMORY
 from passband.shift.weights import tabulated
 from passband.store import atomic
 from passband.store.atomic import disk_errors, remove_leftovers, require_space, write_json
@@ -133,7 +134,13 @@ def locked(paths: StudyPaths) -> Iterator[None]:
 
 
 def run(
-    study: Study, folder: Path, executor: Executor, progress: StageProgress, *, fleet: int = 1
+    study: Study,
+    folder: Path,
+    executor: Executor,
+    progress: StageProgress,
+    *,
+    fleet: int = 1,
+    memory: int = MEMORY,
 ) -> list[dict[str, Any]]:
     """Make everything of a study that is missing, then its tables and report; return what was given up.
 
@@ -143,6 +150,7 @@ def run(
         executor: where to do it.
         progress: where to show it.
         fleet: networks that a worker trains together.
+        memory: bytes that the exit waves in work may take in a worker.
 
     Raises:
         BadInputError: if the folder holds another study or is in use, the disk is or would be full, or nothing is left to
@@ -158,7 +166,7 @@ def run(
         began, workers, todo = time.perf_counter(), executor.workers, plan.todo()
         remove_leftovers(folder, plan.paths.cells, plan.paths.figures)
         executor.share(plan.paths.root)
-        make_waves(waves, study.split.total, absent, executor, progress)
+        make_waves(waves, study.split.total, absent, executor, progress, memory=memory)
         failed: list[dict[str, Any]] = []
         for stage, title in STAGES.items():
             cells, missing = plan.cells(stage), plan.missing(stage)
@@ -195,14 +203,22 @@ def disk_needed(study: Study, absent: int) -> int:
     return int(waves * band + masks + 5e6 + 1e6 * len(study.all_conditions()) * study.seeds)
 
 
-def make_waves(waves: WaveSet, total: int, absent: list[int], executor: Executor, progress: StageProgress) -> None:
+def make_waves(
+    waves: WaveSet,
+    total: int,
+    absent: list[int],
+    executor: Executor,
+    progress: StageProgress,
+    *,
+    memory: int = MEMORY,
+) -> None:
     """Make the absent ones of `total` exit waves, and warn where much of the beam was lost.
 
     Raises:
         BadInputError: if one cannot be made, for whatever uses them needs them all.
     """
     with disk_errors(waves.folder):
-        tasks = stages.prepare_waves(waves, total, absent)
+        tasks = stages.prepare_waves(waves, total, absent, memory)
     advance = progress.stage("exit waves", total, total - len(absent))
     for failure in executor.map(stages.make_waves, tasks, advance):
         first, last = failure.task.specimens[0], failure.task.specimens[-1]

@@ -102,13 +102,14 @@ class Simulation:
         return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
 
 
-def run(plan: Simulation, executor: Executor, progress: StageProgress) -> dict[str, Any]:
+def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
     """Make exit waves and images; return what was made.
 
     Args:
         plan: checked.
         executor: where to work.
         progress: where to show it.
+        memory: bytes that the exit waves in work may take in a worker.
     """
     waves = stages.open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
     missing = waves.missing(plan.count)
@@ -116,7 +117,7 @@ def run(plan: Simulation, executor: Executor, progress: StageProgress) -> dict[s
     # The card comes first, so that a killed simulation is known as one and may go on.
     write_json(plan.folder / _CARD, {"id": plan.id})
     remove_leftovers(plan.folder)
-    make_waves(waves, plan.count, missing, executor, progress)
+    make_waves(waves, plan.count, missing, executor, progress, memory=memory)
     facts: dict[str, Any] = {
         "id": plan.id,
         "specimens": plan.count,

@@ -22,6 +22,7 @@ from passband.frequencies import disc_indices
 from passband.imaging import image_grid, normalize, record
 from passband.imaging.statistics import radial_power, wave_power
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.multislice.engine import check_memory
 from passband.networks import Epoch, ImageSource, Member, UNet, train, train_fleet
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen, particle_mask
@@ -52,10 +53,11 @@ _REVISION = {"train": 2, "images": 3}
 
 @dataclass(frozen=True)
 class WaveTask:
-    """Exit waves of some specimens of a wave set."""
+    """Exit waves of some specimens of a wave set, and the bytes that those in work may take."""
 
     waves: WaveSet
     specimens: tuple[int, ...]
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -138,16 +140,17 @@ def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet
     return WaveSet(exit_waves(root, wave_id(recipe, config)), recipe, config)
 
 
-def prepare_waves(waves: WaveSet, specimens: int, missing: list[int]) -> list[WaveTask]:
+def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: int) -> list[WaveTask]:
     """Make room for a wave set and return the tasks that make its missing specimens.
 
     Raises:
-        BadInputError: if the recipe cannot be drawn, or the wave set is damaged beyond mending.
+        BadInputError: if the recipe cannot be drawn, a wave does not fit in memory, or the wave set is damaged beyond mending.
     """
     if missing:
+        check_memory(waves.config, waves.recipe.field_angstrom, memory)
         draw_specimen(waves.recipe, missing[-1])
     waves.create(specimens, _n_coefficients(waves))
-    return [WaveTask(waves, tuple(missing[i : i + WAVE_BLOCK])) for i in range(0, len(missing), WAVE_BLOCK)]
+    return [WaveTask(waves, tuple(missing[i : i + WAVE_BLOCK]), memory) for i in range(0, len(missing), WAVE_BLOCK)]
 
 
 def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +178,9 @@ def make_waves(task: WaveTask, progress: Progress) -> None:
         began = time.perf_counter()
         specimen = draw_specimen(waves.recipe, index)
         mask = particle_mask(specimen, waves.mask_pixels)
-        [wave] = specimen_exit_waves(waves.recipe, [specimen], [index], waves.config, device=device())
+        [wave] = specimen_exit_waves(
+            waves.recipe, [specimen], [index], waves.config, device=device(), memory=task.memory
+        )
         facts = {
             "atoms": len(specimen.atoms),
             "particles": len(specimen.particles),

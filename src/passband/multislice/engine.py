@@ -81,13 +81,28 @@ def exit_waves(
     return [keep_band(torch.stack(own).cpu(), k, config) for own in spectra]
 
 
+def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:
+    """Refuse a memory that one configuration does not fit in.
+
+    Args:
+        config: multislice settings.
+        field: side of the field [Å].
+        memory: bytes that the configurations in work may take.
+
+    Raises:
+        BadInputError: naming the memory that it takes.
+    """
+    if config.engine == "native":
+        _configurations_at_once(config.grid_points(field), torch.complex64, memory, torch.device("cpu"))
+
+
 def _configurations_at_once(n: int, dtype: torch.dtype, memory: int, device: torch.device) -> int:
     """Return how many configurations to transform together; on a CPU whatever the memory, for the last digits follow it."""
     one = _PLANES * n * n * (8 if dtype == torch.complex64 else 16)
     count = max((_CACHE if device.type == "cpu" else memory) // one, 1)
     if count * one > memory:
         raise BadInputError(
-            f"memory of {memory / 1e6:.0f} MB is less than the {count * one / 1e6:.0f} MB that exit waves of {n}² samples take; "
+            f"--memory of {memory / 1e6:.0f} MB is less than the {count * one / 1e6:.0f} MB that exit waves of {n}² samples take; "
             "allow more, or use a larger exit_waves.sampling_angstrom or a smaller field"
         )
     return count
