@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -73,17 +74,21 @@ def warm(executor: Dask) -> Dask:
     """Return the executor when its workers are up and have imported everything."""
     executor._client.wait_for_workers(WORKERS, timeout=120)
 
-    executor._client.run(load)
+    executor._client.run(loader())
     return executor
 
 
-def load() -> None:
-    """Import what networks take seconds to import the first time."""
-    import torch._dynamo
+def loader() -> Callable[[], None]:
+    """Return what imports all that networks take seconds to import the first time; it travels to workers as code."""
 
-    import passband.evaluations
+    def load() -> None:
+        import torch._dynamo
 
-    assert passband.evaluations and torch._dynamo
+        import passband.evaluations
+
+        assert passband.evaluations and torch._dynamo
+
+    return load
 
 
 def at_once(folders: list[Path]) -> float:
@@ -94,7 +99,7 @@ def at_once(folders: list[Path]) -> float:
 
 
 def _load_here(folder: Path) -> None:
-    load()
+    loader()()
 
 
 def _serial(folder: Path) -> float:
@@ -151,7 +156,7 @@ def main() -> None:
         alone = [Path(place) / f"alone{i}" for i in range(ideal)]
         for folder in folders + alone:
             folder.mkdir()
-        load()
+        loader()()
         serial = timed(Serial(), folders[0])
         together = ideal * serial / at_once(alone)
         local = timed(warm(Dask(WORKERS, None)), folders[1])

@@ -41,6 +41,20 @@ class ImageGrid:
     physical: int
 
     @functools.cached_property
+    def band(self) -> tuple[int, Tensor, Tensor]:
+        """The side of the square that holds the band, where in it each coefficient lies, [K], and what lies at each place, [side²].
+
+        The frequency −side // 2 comes first, not 0: that turns the phase of ψ, which no intensity sees, and lets transforms
+        run over the band alone and pad it themselves. Outside the disc, where waves are zero, the last is 0.
+        """
+        reach = int(self.frequencies.abs().max())
+        side = 2 * reach + 1
+        place = (self.frequencies[:, 0] + reach) * side + self.frequencies[:, 1] + reach
+        found = torch.zeros(side * side, dtype=torch.int64)
+        found[place] = torch.arange(len(place))
+        return side, place, found
+
+    @functools.cached_property
     def shells(self) -> tuple[Tensor, Tensor]:
         """The different |q| [1/Å], float64, a tenth as many as coefficients, and which of them each coefficient has, [K]."""
         squares, place = torch.unique(self.frequencies.square().sum(1), return_inverse=True)
@@ -96,7 +110,7 @@ def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: 
     edge = 1 / grid.field_angstrom
     if condition.coherence == "quasi" and condition.is_round:
         radius, place = grid.shells
-        return wave_transfer(stack([condition]), radius, 0 * radius, edge).to(torch.complex64)[:, place]
+        return wave_transfer(stack([condition]), radius, 0 * radius, edge).to(torch.complex64).index_select(1, place)
     q = grid.frequencies.to(torch.float64) / grid.field_angstrom
     if orientation is not None:
         q = q @ orientation.to(torch.float64).T
@@ -184,33 +198,32 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """
     transfers = transfer if transfer.ndim == 3 else transfer[None]
     count = max(len(waves), len(transfers))
-    waves, transfers = waves.expand(count, -1, -1), transfers.expand(count, -1, -1)
+    side, place, found = grid.band
+    place, found = place.to(waves.device), found.to(waves.device)
     at_once = max(_AT_ONCE[waves.device.type] // (8 * waves.shape[1] * grid.fine**2), 1)
     images = waves.new_empty((count, grid.physical, grid.physical), dtype=torch.float32)
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
+        if start == 0 or len(waves) > 1:
+            chosen = waves if len(waves) == 1 else waves[part]
+            psi = waves.new_zeros((*chosen.shape[:2], side * side)).index_copy_(2, place, chosen)
+            psi = psi.view(*chosen.shape[:2], side, side)
+        if start == 0 or len(transfers) > 1:
+            t = (transfers if len(transfers) == 1 else transfers[part]).index_select(2, found)
+            t = t.view(*t.shape[:2], side, side)
         own = camera if camera is None or camera.ndim == 2 else camera[part]
-        images[part] = _to_camera(_intensity(waves[part], transfers[part], grid), grid.physical, own)
+        images[part] = _to_camera(_intensity(psi, t, grid.fine), grid.physical, own)
     return images
 
 
-def _intensity(waves: Tensor, transfers: Tensor, grid: ImageGrid) -> Tensor:
-    """Return the intensity on the fine grid, shape [B, fine, fine]."""
-    k = grid.frequencies.to(waves.device)
-    reach = int(grid.frequencies.abs().max())
-    side = 2 * reach + 1
-    spectrum = waves.new_zeros((*waves.shape[:2], side * side))
-    # The frequency −reach comes first, not 0: that turns the phase of ψ, which no intensity sees, and lets both transforms
-    # run over the band alone and pad it themselves.
-    place = (k[:, 0] + reach) * side + k[:, 1] + reach
-    intensity = torch.zeros((), device=waves.device)
-    for part in transfers.unbind(1):
-        spectrum[..., place] = waves * part[:, None]
-        band = spectrum.view(*waves.shape[:2], side, side)
-        psi = torch.fft.ifft(band, n=grid.fine, dim=-2, norm="forward")
-        psi = torch.fft.ifft(psi, n=grid.fine, dim=-1, norm="forward")
-        intensity = intensity + (psi.real**2 + psi.imag**2).mean(1)
-    return intensity
+def _intensity(waves: Tensor, transfers: Tensor, fine: int) -> Tensor:
+    """Return the intensity on the fine grid, shape [B, fine, fine], of bands [B or 1, P, n, n] and t(q) there, [B or 1, M, n, n]."""
+    parts = []
+    for t in transfers.unbind(1):
+        psi = torch.fft.ifft(waves * t[:, None], n=fine, dim=-2, norm="forward")
+        psi = torch.fft.ifft(psi, n=fine, dim=-1, norm="forward")
+        parts.append((psi.real**2 + psi.imag**2).mean(1))
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def _to_camera(intensity: Tensor, pixels: int, camera: Tensor | None) -> Tensor:
