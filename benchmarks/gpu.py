@@ -77,7 +77,7 @@ def fleets(members: int = 32, specimens: int = 256) -> Row:
     for i in range(members):
         condition = given.model_copy(update={"aberrations": {"C10": 10.0 * i}})
         parts = [ImageSource(waves[part], masks[part], condition, grid) for part in (slice(8, None), slice(0, 8))]
-        fleet.append(Member(*parts, seed=i))
+        fleet.append(Member(parts[0], parts[1], seed=i))
     network, training = NetworkConfig(widths=(16, 32, 64, 128), stem=1), TrainingConfig(epochs=1)
     got = rate(lambda: train_fleet(network, training, fleet), members * (specimens - 8))
     hours = 12_000 * 32_000 / got / 3600

@@ -16,8 +16,8 @@ from test_end_to_end import TINY, group, passband, tables, traces
 from test_pipeline import run as run_here
 from test_pipeline import study
 
-# Networks that take about a second each, so that workers can come and go meanwhile.
-SLOWER = (("epochs: 2", "epochs: 60"), ("seeds: 1", "seeds: 4"))
+# Networks that take about two seconds each, so that workers can come and go meanwhile.
+SLOWER = (("epochs: 2", "epochs: 80"), ("seeds: 1", "seeds: 4"))
 
 
 @contextmanager
@@ -118,7 +118,10 @@ def test_workers_that_cannot_do_the_work_are_refused_before_it_begins(scheduler,
 
 
 def test_workers_come_late_die_and_leave(scheduler, place, tmp_path):
-    """Nobody at first; then one that is killed, one that is told to leave, one of another version, one that stays."""
+    """Nobody at first; then one that is killed, one of another version, one that is told to leave, one that stays.
+
+    They work in another folder than the driver.
+    """
     config = study(tmp_path, *SLOWER)
     with ExitStack() as stack:
         run = stack.enter_context(driver(tmp_path, scheduler))
@@ -126,8 +129,8 @@ def test_workers_come_late_die_and_leave(scheduler, place, tmp_path):
         time.sleep(1)
         killed = stack.enter_context(worker(scheduler, place))
         wait_for(lambda: traces(tmp_path) > 11)
-        told = stack.enter_context(worker(scheduler, place))
         stack.enter_context(worker(scheduler, place, path=another_passband(tmp_path / "o", '__version__ = "99.0"\n')))
+        told = stack.enter_context(worker(scheduler, place))
         for pid in group(killed.pid):
             os.kill(pid, signal.SIGKILL)
         seen = traces(tmp_path)

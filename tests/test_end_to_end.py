@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -370,39 +369,6 @@ def test_a_dask_cluster_gives_the_same_tables(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     expected = tables(finished[0])
     assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
-
-
-def test_a_worker_of_another_version_is_refused(tmp_path):
-    """A scheduler with one worker whose passband says that it is another."""
-    (tmp_path / "small.yaml").write_text(TINY)
-    (tmp_path / "other/passband").mkdir(parents=True)
-    (tmp_path / "other/passband/__init__.py").write_text('__version__ = "99.0"\n')
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    module = [sys.executable, "-m"]
-    commands = [
-        [*module, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
-        [*module, "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard"],
-    ]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "other")}
-    running = [subprocess.Popen(c, env=environment, cwd=tmp_path, **quiet) for c in commands]
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            words = ("study", "run", "small.yaml", "--executor", "dask", "--scheduler", address)
-            refused = passband(*words, cwd=tmp_path)
-            if "runs passband" in refused.stderr or "answers there" not in refused.stderr:
-                break
-        assert refused.returncode == 2, refused.stderr
-        assert "runs passband 99.0" in refused.stderr and "install the same version on both" in refused.stderr
-        assert len(refused.stderr.splitlines()) == 1
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def test_a_plan_and_whether_the_run_kept_to_it(tmp_path):

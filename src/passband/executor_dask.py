@@ -55,6 +55,7 @@ class Dask:
         self._cluster: LocalCluster | None = None
         self._known: dict[str, str | None] = {}
         self._folder: Path | None = None
+        self._working = False
         try:
             if scheduler is None:
                 dashboard = ":0" if importlib.util.find_spec("bokeh") else None
@@ -82,7 +83,7 @@ class Dask:
         return sum(self._look().values())
 
     def share(self, folder: Path) -> None:
-        """Check that every worker runs this passband and sees this folder; one that comes later and does not is left out.
+        """Check that every worker runs this passband and sees this folder; one that comes later and does not is told to leave.
 
         Raises:
             BadInputError: naming the worker that does not.
@@ -92,6 +93,7 @@ class Dask:
         self._look()
         for reason in filter(None, self._known.values()):
             raise BadInputError(reason)
+        self._working = True
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that were given up; without workers, wait for some.
@@ -104,24 +106,21 @@ class Dask:
         self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
         waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
         lonely: deque[int] = deque()
-        members, asked = self._look(), False
+        asked = False
         try:
             while waiting or flying or lonely:
-                before, members = members, self._look()
-                if not members and not asked and self._cluster is None:
+                threads = sum(self._look().values())
+                if not threads and not asked and self._cluster is None:
                     error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
                     asked = True
-                if members != before and any(self._known.values()):
-                    # Tasks are bound to the workers that were good when they were given out.
-                    self._client.cancel(list(flying))
-                room = _AHEAD * sum(members.values()) - len(flying)
+                room = _AHEAD * threads - len(flying)
                 while waiting and room > 0:
                     index = waiting.popleft()
-                    flying[self._submit(work, tasks[index], topic, members)] = index
+                    flying[self._submit(work, tasks[index], topic)] = index
                     room -= 1
-                if lonely and members and not flying and not waiting:
+                if lonely and not flying and not waiting:
                     index = lonely.popleft()
-                    flying[self._submit(work, tasks[index], topic, members)] = index
+                    flying[self._submit(work, tasks[index], topic)] = index
                 finished = self._finished(list(flying))
                 while not shares.empty():
                     progress(shares.get())
@@ -167,10 +166,9 @@ class Dask:
         except (TimeoutError, CancelledError):
             return [future for future in flying if future.done()]
 
-    def _submit(self, work: Work, task: Any, topic: str, members: dict[str, int]) -> Future[Any]:
+    def _submit(self, work: Work, task: Any, topic: str) -> Future[Any]:
         resources = {"GPU": 1} if self._gpus else None
-        workers = sorted(members) if any(self._known.values()) else None
-        return self._client.submit(_call, work, task, topic, pure=False, resources=resources, workers=workers)
+        return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
 
     def _look(self) -> dict[str, int]:
         """Return the threads of each worker that can be used; those not seen before are asked."""
@@ -180,7 +178,9 @@ class Dask:
         if new := sorted(set(workers) - set(self._known)):
             told = self._ask(new)
             self._known |= told
-            warn([reason for reason in told.values() if reason])
+            if bad := {address: reason for address, reason in told.items() if reason and self._working}:
+                warn([f"{reason}; it was told to leave" for reason in bad.values()])
+                self._client.retire_workers(list(bad), close_workers=True)
         return {a: int(w["nthreads"]) for a, w in workers.items() if a in self._known and not self._known[a]}
 
     def _ask(self, workers: list[str]) -> dict[str, str | None]:

@@ -156,7 +156,8 @@ def run(
         BadInputError: if the folder holds another study or is in use, the disk is or would be full, or nothing is left to
             make tables of.
     """
-    plan = Plan(study, StudyPaths(folder))
+    # Workers may have another working directory.
+    plan = Plan(study, StudyPaths(folder.absolute()))
     check_folder(study, folder)
     waves = stages.wave_set(study, plan.paths)
     absent = waves.missing(study.split.total)
