@@ -1,9 +1,10 @@
-"""Training imaged on the fly, beside the same network fed noisy images from disk.
+"""Training imaged on the fly, beside the same network fed noisy images from disk; and ways to train that were not taken.
 
 python benchmarks/training.py
 """
 
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -70,6 +71,39 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
         return alternate(ours, theirs)
 
 
+def steps(fleet: int = 1, *, bf16: bool = False, compiled: bool = False) -> Callable[[], float]:
+    """Return what takes ten training steps of eight images a network, and returns the number of images."""
+    model = UNet(NetworkConfig(), fleet)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    forward = torch.compile(model) if compiled else model
+    images = torch.randn(8, fleet, GRID.pixels, GRID.pixels)
+    masks = (torch.rand_like(images) > 0.5).float().flatten(0, 1)[:, None]
+
+    def work() -> float:
+        for _ in range(10):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = forward(images)
+            loss = segmentation_loss(logits.float().flatten(0, 1)[:, None], masks).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return 80.0 * fleet
+
+    return work
+
+
+def others() -> None:
+    """Write what the same steps do in bfloat16, compiled, and in fleets on one core."""
+    unit = "images/s, float32 and one network"
+    for name, work in (
+        ("bfloat16", steps(bf16=True)),
+        ("compiled", steps(compiled=True)),
+        ("a fleet of 2", steps(2)),
+        ("a fleet of 8", steps(8)),
+    ):
+        write(compared(f"training steps, {name}, one core", unit, alternate(work, steps()), note="not taken on a CPU"))
+
+
 def main(count: int = 64) -> None:
     torch.set_num_threads(1)
     drawn = [draw_specimen(RECIPE, i) for i in range(count)]
@@ -80,6 +114,7 @@ def main(count: int = 64) -> None:
     note = "the disk side trains on noise drawn once, passband draws it anew for every image"
     rates = training(coefficients, masks)
     write(compared("training, one core", "images/s, same network, images on disk", rates, note=note))
+    others()
 
 
 if __name__ == "__main__":
