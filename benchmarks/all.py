@@ -19,6 +19,7 @@ SCRIPTS = (
     "dask_workers",
     "first_version",
     "plain_pipeline",
+    "gather",
     "gpu",
 )
 

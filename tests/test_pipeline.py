@@ -102,6 +102,11 @@ def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
     _, progress = run(finished[0], folder)
     assert progress.new["tests"] == 9 and len(list((folder / "cells").glob("evaluate-*"))) == 6
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    # Too many counts for one table stay where they are.
+    monkeypatch.setattr(evaluations, "_COUNTS_GATHERED", 26)
+    pipeline.gather(pipeline.Plan(finished[0], StudyPaths(folder)))
+    assert not (folder / "counts.parquet").exists()
+    assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
 
 
 def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path):

@@ -28,6 +28,8 @@ _NETWORKS, _CONDITIONS = 32, 50
 # Blocks that a small study is cut into at least, if it has as many networks, so that all workers have some.
 _BLOCKS = 8
 _TABLE = "table.parquet"
+# Rows of counts that are gathered into one table, some 2 GB of memory.
+_COUNTS_GATHERED = 20_000_000
 # Raised when the test of a network changes its result, so that old blocks are not taken for new ones.
 _REVISION = 2
 
@@ -180,17 +182,22 @@ def count_tables(study: Study, found: Coverage) -> Iterator[pl.DataFrame]:
         yield pl.read_parquet(path).join(wanted, on=wanted.columns, how="semi", maintain_order="left")
 
 
-def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and conditions."""
+def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and conditions.
+
+    Counts of more than 20 million rows are left in the blocks' own tables: None.
+    """
+    few = int(found.done.sum()) * study.split.test <= _COUNTS_GATHERED
     place = {c.id: i for i, c in enumerate(study.all_conditions())}
     scores, counts = [], []
     for table in count_tables(study, found):
         scores.append(cross_table(table))
-        counts.append(table)
+        if few:
+            counts.append(table)
 
     def ordered(parts: list[pl.DataFrame], *last: str) -> pl.DataFrame:
         columns = ("train_condition", "test_condition")
         keys = [pl.col(c).replace_strict(place, return_dtype=pl.Int32) for c in columns]
         return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
 
-    return ordered(scores), ordered(counts, "specimen")
+    return ordered(scores), ordered(counts, "specimen") if few else None

@@ -264,6 +264,8 @@ def gather(plan: Plan) -> None:
         tables = _tables(plan)
     finally:
         torch.set_num_threads(threads)
+    if "counts" not in tables:
+        plan.paths.table("counts").unlink(missing_ok=True)
     for name, table in tables.items():
         write_table(plan.paths.table(name), table)
     pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"])
@@ -312,14 +314,16 @@ def _tables(plan: Plan) -> dict[str, pl.DataFrame]:
         for cell, weights in zip(found.networks, found.weights, strict=True)
         if weights is not None
     ]
-    return {
+    result = {
         "scores": scores,
         "conditions": pl.DataFrame(rows, infer_schema_length=None),
         "shift": shift,
         "training": pl.concat(training),
         "specimen_power": pl.DataFrame({"q_per_angstrom": q, "power_angstrom2": power}),
-        "counts": counts,
     }
+    if counts is not None:
+        result["counts"] = counts
+    return result
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:

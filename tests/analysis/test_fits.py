@@ -1,9 +1,10 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from passband import analysis
-from passband.analysis.fits import DEFAULT_PREDICTOR, PREDICTORS
+from passband.analysis.fits import DEFAULT_PREDICTOR, PREDICTORS, _features, _held_out, model
 from passband.conditions import ImagingCondition
 
 
@@ -249,3 +250,19 @@ def test_transfer_curve_of_pure_defocus():
     expected = np.sin(-np.pi * wavelength(300e3) * 100 * curve["q_per_angstrom"].to_numpy() ** 2)
     assert np.allclose(curve["transfer"], expected, atol=1e-12)
     assert np.allclose(curve["magnitude"], abs(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mean loss", "σ and Δε, linear", "σ and Δε, smooth"])
+def test_held_out_predictions_are_those_of_a_fit_per_condition(name):
+    """scikit-learn fits anew for each condition left out; one column says nothing until its condition is left out."""
+    predictor = next(p for p in PREDICTORS if p.name == name)
+    table = pairs_from(lambda s, d, f: 1 - s + 0.5 * d**2, seeds=1, noise=0.1)
+    lone = table.with_columns(
+        delta_epsilon=pl.when(pl.col("train_condition") == "c3").then("delta_epsilon").otherwise(0.2)
+    )
+    for given in (table, lone) if predictor.form == "linear" else (table,):
+        slow = cross_val_predict(
+            model(predictor), _features(predictor, given), given["loss"].to_numpy(),
+            groups=given["train_condition"].to_numpy(), cv=LeaveOneGroupOut(),
+        )  # fmt: skip
+        assert np.allclose(_held_out(predictor, given), slow, atol=1e-9)

@@ -8,13 +8,14 @@ import polars as pl
 from scipy.spatial import Delaunay
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from passband.seeds import seed_from
 
 _RESAMPLES = 1000
+# Variances below this share of the largest are rounding.
+_RCOND = 1e-10
 # Pairs up to which every pair of conditions gets a fit of its own.
 _MOST_PAIRS = 10_000
 
@@ -185,15 +186,20 @@ def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     groups = table["train_condition"].to_numpy()
     if len(table) < 10 or len(set(groups)) < 3:
         return None
-    return np.asarray(
-        cross_val_predict(
-            model(predictor),
-            _features(predictor, table),
-            table["loss"].to_numpy(),
-            groups=groups,
-            cv=LeaveOneGroupOut(),
-        )
-    )
+    # Least squares needs only sums of products, so those of the condition left out are taken from those of all.
+    x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
+    joint = np.column_stack([np.ones(len(y)), x, y])
+    members = [np.flatnonzero(groups == g) for g in dict.fromkeys(groups)]
+    sums = [joint[rows].T @ joint[rows] for rows in members]
+    total, predicted = sum(sums), np.empty(len(y))
+    for rows, own in zip(members, sums, strict=True):
+        rest = total - own
+        mean = rest[0, 1:] / rest[0, 0]
+        spread = rest[1:, 1:] / rest[0, 0] - np.outer(mean, mean)
+        # A column that is constant in the rest has no weight.
+        weights = np.linalg.lstsq(spread[:-1, :-1], spread[:-1, -1], rcond=_RCOND)[0]
+        predicted[rows] = mean[-1] + (x[rows] - mean[:-1]) @ weights
+    return predicted
 
 
 def _both_held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
