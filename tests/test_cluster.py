@@ -12,6 +12,7 @@ import pytest
 from distributed import Client
 
 from passband.executor import Serial
+from passband.executor_dask import Dask
 from test_end_to_end import TINY, group, passband, tables, traces
 from test_pipeline import run as run_here
 from test_pipeline import study
@@ -143,6 +144,22 @@ def test_workers_come_late_die_and_leave(scheduler, place, tmp_path):
     run_here(config, tmp_path / "alone/runs/small", Serial())
     expected, found = tables(tmp_path / "alone"), tables(tmp_path)
     assert all(expected[name].equals(found[name]) for name in expected)
+
+
+def test_a_late_worker_of_another_version_is_told_to_leave(scheduler, place, tmp_path, capsys):
+    other = another_passband(tmp_path / "other", '__version__ = "99.0"\n')
+    executor = Dask(2, scheduler)
+    try:
+        with worker(scheduler, place):
+            executor.share(tmp_path)
+            assert executor.workers == 1
+            with worker(scheduler, place, path=other) as late:
+                assert executor.workers == 1
+                said = capsys.readouterr().err
+                assert "warning: worker tcp://127.0.0.1:" in said and "runs passband 99.0" in said
+                late.wait(timeout=30)
+    finally:
+        executor.close()
 
 
 def test_work_goes_where_the_gpu_is(scheduler, place, tmp_path):
