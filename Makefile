@@ -18,7 +18,6 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python benchmarks/all.py
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh

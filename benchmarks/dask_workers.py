@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rows import CORES, Row, write
 
-from passband import pipeline
+from passband import gathering, pipeline
 from passband.executor import Executor, Progress, Serial
 from passband.executor_dask import Dask
 from passband.study import load_study
@@ -54,18 +54,18 @@ def timed(executor: Executor, folder: Path) -> float:
     (folder / "scaling.yaml").write_text(_STUDY)
     study = load_study(folder / "scaling.yaml")
     began = ended = 0.0
-    real = pipeline.gather
+    real = gathering.gather
 
     def gather(plan: pipeline.Plan) -> None:
         nonlocal ended
         ended = time.perf_counter()
 
-    pipeline.gather = gather
+    gathering.gather = gather
     try:
         began = time.perf_counter()
         pipeline.run(study, folder / "runs/scaling", executor, Silent())
     finally:
-        pipeline.gather = real
+        gathering.gather = real
         executor.close()
     return ended - began
 

@@ -77,7 +77,7 @@ class Images(Dataset):  # type: ignore[type-arg]
 
 
 def plain_wave(study: Study, index: int) -> abtem.Waves:
-    recipe, config = study.specimens, study.exit_waves
+    recipe, config = study.recipes[""], study.exit_waves
     phonons = abtem.FrozenPhonons(
         draw_specimen(recipe, index).atoms, config.phonon_configurations, recipe.displacements(), seed=index
     )
@@ -95,7 +95,7 @@ def plain_wave(study: Study, index: int) -> abtem.Waves:
 def plain_image(study: Study, wave: abtem.Waves, condition: ImagingCondition, rng: np.random.Generator) -> np.ndarray:
     ctf = abtem.CTF(**condition.aberrations, energy=300e3, focal_spread=math.sqrt(2) * condition.focal_spread_angstrom)
     intensity = (np.abs(wave.apply_ctf(ctf).array) ** 2).mean(0)
-    pixels = round(study.specimens.field_angstrom / condition.pixel_size_angstrom)
+    pixels = round(study.recipes[""].field_angstrom / condition.pixel_size_angstrom)
     step = len(intensity) // pixels
     binned = intensity.reshape(pixels, step, pixels, step).mean((1, 3))
     dose = condition.dose_per_angstrom2 or 0.0
@@ -122,7 +122,7 @@ def plain_training(folder: Path, study: Study, epochs: int, rate: float) -> Basi
 
 def passband_side(study: Study, condition: ImagingCondition) -> tuple[float, float]:
     """Return core-seconds of the whole study and the Dice of one network."""
-    recipe, config, split = study.specimens, study.exit_waves, study.split
+    recipe, config, split = study.recipes[""], study.exit_waves, study.split
     n = config.grid_points(recipe.field_angstrom)
 
     def make() -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,8 +159,8 @@ def main() -> None:
     condition = study.all_conditions()[parser.parse_args().condition]
     split, conditions = study.split, len(study.all_conditions())
     ours, our_dice = passband_side(study, condition)
-    n = study.exit_waves.grid_points(study.specimens.field_angstrom)
-    pixels = round(study.specimens.field_angstrom / condition.pixel_size_angstrom)
+    n = study.exit_waves.grid_points(study.recipes[""].field_angstrom)
+    pixels = round(study.recipes[""].field_angstrom / condition.pixel_size_angstrom)
     with (
         tempfile.TemporaryDirectory() as place,
         abtem.config.set({"diagnostics.progress_bar": False, "fftw.threads": 1}),
@@ -173,7 +173,7 @@ def main() -> None:
             image, seconds = timed(plain_image, study, wave, condition, rng)
             image_seconds += seconds
             np.save(folder / f"image{i}.npy", image)
-            mask = camera_masks(torch.from_numpy(particle_mask(draw_specimen(study.specimens, i), n))[None], pixels)
+            mask = camera_masks(torch.from_numpy(particle_mask(draw_specimen(study.recipes[""], i), n))[None], pixels)
             np.save(folder / f"mask{i}.npy", mask[0].numpy())
         tests = Images(folder, range(split.total - split.test, split.total), False)
         images, masks = (torch.stack(part) for part in zip(*(tests[i] for i in range(len(tests))), strict=True))

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from passband.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.multislice.engine import exit_waves
-from passband.networks import UNet, segmentation_loss
+from passband.networks import build, segmentation_loss
 from passband.report import style
 from passband.specimen import draw_specimen
 from passband.study import load_study
@@ -65,7 +65,7 @@ def peaks() -> tuple[float, float]:
 
 def measure() -> list[Work]:
     study = load_study(ROOT / "studies/defocus.yaml")
-    recipe, config, condition = study.specimens, study.exit_waves, study.all_conditions()[0]
+    recipe, config, condition = study.recipes[""], study.exit_waves, study.all_conditions()[0]
     atoms = draw_specimen(recipe, 0).atoms
     n, slices = config.grid_points(recipe.field_angstrom), math.ceil(atoms.cell[2, 2] / 2)
     one = config.model_copy(update={"phonon_configurations": 1})
@@ -88,7 +88,7 @@ def measure() -> list[Work]:
         (p * 4 * 8 + 3 * 4) * grid.fine**2,
         seconds(lambda: expected_intensity(coefficients, transfer, grid)) / 16,
     )
-    model, batch = UNet(study.network), study.training.batch_size
+    model, batch = build(study.network), study.training.batch_size
     inputs, truth = torch.randn(batch, 1, grid.pixels, grid.pixels), torch.ones(batch, 1, grid.pixels, grid.pixels)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
 

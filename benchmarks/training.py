@@ -13,7 +13,7 @@ from rows import alternate, compared, write
 from passband.conditions import ImagingCondition
 from passband.imaging import image_grid, normalize
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.networks import ImageSource, NetworkConfig, UNet, augment, segmentation_loss
+from passband.networks import ImageSource, NetworkConfig, augment, build, segmentation_loss
 from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
 
 RECIPE, CONFIG = SpecimenRecipe(), ExitWaveConfig()
@@ -32,14 +32,16 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
     source = ImageSource(coefficients, masks, CONDITION, GRID)
     generator = torch.Generator().manual_seed(0)
 
-    def step(model: UNet, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, truth: torch.Tensor) -> None:
+    def step(
+        model: torch.nn.Module, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, truth: torch.Tensor
+    ) -> None:
         loss = segmentation_loss(model(inputs), truth).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    def network() -> tuple[UNet, torch.optim.Optimizer]:
-        model = UNet(NetworkConfig())
+    def network() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        model = build(NetworkConfig())
         return model, torch.optim.Adam(model.parameters(), 1e-3)
 
     ours_network, theirs_network = network(), network()
@@ -73,7 +75,7 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
 
 def steps(fleet: int = 1, *, bf16: bool = False, compiled: bool = False) -> Callable[[], float]:
     """Return what takes ten training steps of eight images a network, and returns the number of images."""
-    model = UNet(NetworkConfig(), fleet)
+    model = build(NetworkConfig(), fleet)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     forward = torch.compile(model) if compiled else model
     images = torch.randn(8, fleet, GRID.pixels, GRID.pixels)

@@ -9,7 +9,7 @@ import time
 import polars as pl
 import pytest
 
-from passband import evaluations, pipeline, stages
+from passband import evaluations, gathering, pipeline, stages
 from passband.errors import BadInputError
 from passband.executor import Serial
 from passband.seeds import seed_from
@@ -95,7 +95,7 @@ def test_a_study_grows_by_what_is_new(finished, tmp_path):
 def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluations, "_NETWORKS", 2)
     monkeypatch.setattr(evaluations, "_BLOCKS", 1)
-    monkeypatch.setattr(evaluations, "_CONDITIONS", 1)
+    monkeypatch.setattr(evaluations, "_TESTS", 1)
     folder = copy(finished, tmp_path)
     for cell in (folder / "cells").glob("evaluate-*"):
         shutil.rmtree(cell)
@@ -104,7 +104,7 @@ def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
     # Too many counts for one table stay where they are.
     monkeypatch.setattr(evaluations, "_COUNTS_GATHERED", 26)
-    pipeline.gather(pipeline.Plan(finished[0], StudyPaths(folder)))
+    gathering.gather(pipeline.Plan(finished[0], StudyPaths(folder)))
     assert not (folder / "counts.parquet").exists()
     assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
 

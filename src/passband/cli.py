@@ -13,6 +13,7 @@ import typer
 
 from passband import __version__
 from passband.cli_ctf import ctf_app
+from passband.cli_results import results_app
 from passband.cli_specimen import specimen_app
 from passband.errors import BadInputError
 from passband.terminal import Json, error, print_json, warn
@@ -31,6 +32,7 @@ study_app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
+app.add_typer(results_app, name="results")
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -193,19 +195,23 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
 
 @study_app.command("report")
 def study_report(target: Target, out: Out = None, as_json: Json = False) -> None:
-    """Make tables, analysis, figures and report again from a finished study.
+    """Make tables, analysis, figures and report again from a finished study, or the last three from its tables alone.
 
     Example:  passband study report runs/defocus
     """
     from passband import study
-    from passband.pipeline import Plan, gather, locked
+    from passband.gathering import gather, gather_again
+    from passband.pipeline import Plan, locked
     from passband.store.paths import StudyPaths
 
     config, folder = study.locate(target, out)
     plan = Plan(config, StudyPaths(folder))
-    plan.require_finished()
-    with locked(plan.paths):
-        gather(plan)
+    if plan.paths.table("scores").is_file() and not plan.paths.cells.is_dir():
+        gather_again(plan)
+    else:
+        plan.require_finished()
+        with locked(plan.paths):
+            gather(plan)
     _print_study(folder, as_json)
 
 

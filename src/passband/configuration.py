@@ -112,6 +112,14 @@ def load(model: type[Model], path: Path) -> Model:
     return validate(model, content, path, lines)
 
 
+def merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return content with changes in it: mappings are merged key by key, everything else is replaced."""
+    return content | {
+        key: merged(content[key], value) if isinstance(value, dict) and isinstance(content.get(key), dict) else value
+        for key, value in changes.items()
+    }
+
+
 def dump(config: BaseModel) -> str:
     """Return a config as YAML that `load` reads back to an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

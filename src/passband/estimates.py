@@ -11,7 +11,7 @@ _START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 2e-3
 
 def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, workers: int) -> float:
     """Return the wall time [s]: each stage waits for the last of its tasks, and none is shared between workers."""
-    total = _REPORT + _REPORT_PAIR * len(study.all_conditions()) ** 2
+    total = _REPORT + _REPORT_PAIR * len(study.trainings) * len(study.tests())
     if any(todo.values()):
         total += _START
     tasks = {

@@ -1,6 +1,6 @@
 """The table of all networks on all conditions, in blocks: what is covered, what is missing, and the work of one block.
 
-A block is some networks on some conditions. Its images are made once for all its networks. Finished blocks say which
+A block is some networks on some tests. Its images are made once for all its networks. Finished blocks say which
 weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
 """
 
@@ -23,8 +23,8 @@ from passband.store.runs import is_finished, marker, peek, writing
 from passband.store.tables import parquet
 from passband.study import Study
 
-# Networks and conditions of a block at most; a thousand networks on 200 conditions are then 128 blocks.
-_NETWORKS, _CONDITIONS = 32, 50
+# Networks and tests of a block at most; a thousand networks on 200 conditions are then 128 blocks.
+_NETWORKS, _TESTS = 32, 50
 # Blocks that a small study is cut into at least, if it has as many networks, so that all workers have some.
 _BLOCKS = 8
 _TABLE = "table.parquet"
@@ -36,30 +36,30 @@ _REVISION = 2
 
 @dataclass(frozen=True)
 class Block:
-    """Some networks on some conditions.
+    """Some networks on some tests.
 
     Attributes:
         study: the whole study.
         paths: its folder.
         networks: finished training cells.
         weights: digest of each network's weights.
-        conditions: indices of the conditions to test on.
+        tests: indices of what to test on.
     """
 
     study: Study
     paths: StudyPaths
     networks: tuple[stages.Cell, ...]
     weights: tuple[str, ...]
-    conditions: tuple[int, ...]
+    tests: tuple[int, ...]
 
     @property
     def covers(self) -> dict[str, Any]:
         """What the block's marker says of it."""
-        conditions = self.study.all_conditions()
+        tests = self.study.tests()
         return {
             "revision": _REVISION,
             "networks": [[n.folder.name, w] for n, w in zip(self.networks, self.weights, strict=True)],
-            "tested": [conditions[i].id for i in self.conditions],
+            "tested": [tests[i].id for i in self.tests],
         }
 
     @property
@@ -70,25 +70,25 @@ class Block:
 
 def run_block(block: Block, progress: Progress) -> None:
     """Test the networks of a block; progress counts pairs."""
-    study, conditions = block.study, block.study.all_conditions()
+    study, tests = block.study, block.study.tests()
     if is_finished(block.folder):
-        progress(len(block.networks) * len(block.conditions))
+        progress(len(block.networks) * len(block.tests))
         return
     models = [stages.load_network(study, cell.folder) for cell in block.networks]
     facts: dict[str, Any] = {"content": block.covers}
     with writing(block.folder, facts) as folder:
         began = time.perf_counter()
         parts = []
-        for index in block.conditions:
-            counts, masks = stages.test_images(study, block.paths, conditions[index])
+        for index in block.tests:
+            counts, masks = stages.test_images(study, block.paths, tests[index])
             images = normalize(counts)[:, None].to(stages.device())
             masks = masks.to(images.device)
             for cell, model in zip(block.networks, models, strict=True):
                 parts.append(
                     pl.DataFrame(
                         {
-                            "train_condition": cell.imaging.id,
-                            "test_condition": conditions[index].id,
+                            "train_condition": cell.subject.id,
+                            "test_condition": tests[index].id,
                             "seed": cell.seed,
                             "specimen": range(study.split.total - study.split.test, study.split.total),
                             **count_pixels(predict(model, images), masks),
@@ -108,8 +108,8 @@ class Coverage:
     Attributes:
         networks: the study's training cells, in the order of the tables.
         weights: digest of each one's weights, None where it is not trained.
-        done: bool, shape [networks, conditions].
-        blocks: each finished block's table with the pairs to take from it, indices of networks and of conditions.
+        done: bool, shape [networks, tests].
+        blocks: each finished block's table with the pairs to take from it, indices of networks and of tests.
         seconds: that the finished blocks took.
     """
 
@@ -123,16 +123,16 @@ class Coverage:
 def coverage(study: Study, paths: StudyPaths, networks: list[stages.Cell]) -> Coverage:
     """Return what is tested already; blocks that are damaged, or tested other weights, do not count."""
     weights = [stages.weights_digest(cell) for cell in networks]
-    conditions = {c.id: i for i, c in enumerate(study.all_conditions())}
+    tests = {t.id: i for i, t in enumerate(study.tests())}
     index = {(cell.folder.name, w): i for i, (cell, w) in enumerate(zip(networks, weights, strict=True)) if w}
-    found = Coverage(networks, weights, np.zeros((len(networks), len(conditions)), dtype=bool))
+    found = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
     # By name, so that of two blocks with the same pair always the same one counts.
     for folder in sorted(paths.cells.glob("evaluate-*")) if paths.cells.is_dir() else []:
         covers = (peek(folder) or {}).get("content", {})
         if covers.get("revision") != _REVISION or (facts := marker(folder)) is None:
             continue
         rows = [index[key] for n, w in covers["networks"] if (key := (n, w)) in index]
-        columns = [conditions[c] for c in covers["tested"] if c in conditions]
+        columns = [tests[t] for t in covers["tested"] if t in tests]
         new = np.zeros_like(found.done)
         new[np.ix_(rows, columns)] = True
         new &= ~found.done
@@ -152,16 +152,16 @@ def missing_blocks(study: Study, paths: StudyPaths, found: Coverage) -> list[Blo
     at_once = max(min(_NETWORKS, len(found.networks) // _BLOCKS), 1)
     blocks = []
     for members in patterns.values():
-        conditions = np.flatnonzero(~found.done[members[0]]).tolist()
+        tests = np.flatnonzero(~found.done[members[0]]).tolist()
         for chunk in (members[i : i + at_once] for i in range(0, len(members), at_once)):
-            for start in range(0, len(conditions), _CONDITIONS):
+            for start in range(0, len(tests), _TESTS):
                 blocks.append(
                     Block(
                         study,
                         paths,
                         tuple(found.networks[i] for i in chunk),
                         tuple(str(found.weights[i]) for i in chunk),
-                        tuple(conditions[start : start + _CONDITIONS]),
+                        tuple(tests[start : start + _TESTS]),
                     )
                 )
     return blocks
@@ -169,13 +169,13 @@ def missing_blocks(study: Study, paths: StudyPaths, found: Coverage) -> list[Blo
 
 def count_tables(study: Study, found: Coverage) -> Iterator[pl.DataFrame]:
     """Yield the counts of each finished block: a row per image, only pairs of this study, none twice."""
-    conditions = study.all_conditions()
+    tests = study.tests()
     for path, pairs in found.blocks:
         wanted = pl.DataFrame(
             {
-                "train_condition": [found.networks[n].imaging.id for n, _ in pairs],
+                "train_condition": [found.networks[n].subject.id for n, _ in pairs],
                 "seed": [found.networks[n].seed for n, _ in pairs],
-                "test_condition": [conditions[c].id for _, c in pairs],
+                "test_condition": [tests[c].id for _, c in pairs],
             },
             schema_overrides={"seed": pl.Int64},
         )
@@ -183,12 +183,13 @@ def count_tables(study: Study, found: Coverage) -> Iterator[pl.DataFrame]:
 
 
 def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and conditions.
+    """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and tests.
 
     Counts of more than 20 million rows are left in the blocks' own tables: None.
     """
     few = int(found.done.sum()) * study.split.test <= _COUNTS_GATHERED
-    place = {c.id: i for i, c in enumerate(study.all_conditions())}
+    trained = {t.id: i for i, t in enumerate(study.trainings)}
+    tested = {t.id: i for i, t in enumerate(study.tests())}
     scores, counts = [], []
     for table in count_tables(study, found):
         scores.append(cross_table(table))
@@ -196,8 +197,8 @@ def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | 
             counts.append(table)
 
     def ordered(parts: list[pl.DataFrame], *last: str) -> pl.DataFrame:
-        columns = ("train_condition", "test_condition")
-        keys = [pl.col(c).replace_strict(place, return_dtype=pl.Int32) for c in columns]
+        columns = {"train_condition": trained, "test_condition": tested}
+        keys = [pl.col(c).replace_strict(place, return_dtype=pl.Int32) for c, place in columns.items()]
         return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
 
     return ordered(scores), ordered(counts, "specimen") if few else None

@@ -17,7 +17,7 @@ from passband.executor import Executor, Progress
 from passband.frequencies import disc_indices
 from passband.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
 from passband.multislice import specimen_exit_waves
-from passband.networks import ImageSource, UNet, train
+from passband.networks import ImageSource, build, train
 from passband.pipeline import Plan, disk_needed
 from passband.specimen import draw_specimen, particle_mask
 from passband.store.atomic import existing
@@ -43,8 +43,8 @@ class Calibration:
 def calibrate(task: Calibration, progress: Progress) -> None:
     """Measure the seconds of one exit wave, training step, test image and inference, and write them as JSON."""
     study = task.study
-    recipe, config = study.specimens, study.exit_waves
-    condition = study.all_conditions()[0]
+    first = study.trainings[0]
+    recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
     grid = image_grid(
         recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
     )
@@ -60,10 +60,11 @@ def calibrate(task: Calibration, progress: Progress) -> None:
     training = study.training
     count = min(max(2 * training.batch_size, 2), study.split.train)
     chosen = torch.arange(count) % _SPECIMENS
-    source = ImageSource(torch.stack(waves)[chosen], torch.stack(masks)[chosen], condition, grid)
+    alone = len(first.conditions) == 1
+    source = ImageSource(torch.stack(waves)[chosen], torch.stack(masks)[chosen], condition, grid, keep=alone)
     epochs = training.model_copy(update={"epochs": 2})
     validation = ImageSource(torch.stack(waves)[:1], torch.stack(masks)[:1], condition, grid)
-    model, images = UNet(study.network).eval(), torch.zeros(16, 1, grid.pixels, grid.pixels)
+    model, images = build(study.network).eval(), torch.zeros(16, 1, grid.pixels, grid.pixels)
     transfer = transfer_on_grid(condition, grid)
     truth = torch.zeros_like(images)
     result = {
@@ -117,8 +118,9 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
     counts = plan.counts()
     todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
     split, training = study.split, study.training
-    # A network images its specimens once where the condition is round, and anew for every batch elsewhere.
-    round_share = sum(c.is_round for c in study.all_conditions()) / len(study.all_conditions())
+    # A network images its specimens once where its one condition is round, and anew for every batch elsewhere.
+    once = [len(t.conditions) == 1 and t.conditions[0].is_round for t in study.trainings]
+    round_share = sum(once) / len(once)
     imaging = (split.train + split.validation) * seconds["image"] * (round_share + 8 * (1 - round_share))
     validation = training.epochs * split.validation * seconds["inference"]
     core = {
@@ -145,7 +147,7 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 
 def _memory(study: Study) -> int:
     """Return the bytes that one worker takes at most: waves and kept images of training and test specimens."""
-    field, split = study.specimens.field_angstrom, study.split
+    field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
     wave = 8 * study.exit_waves.phonon_configurations * len(disc_indices(study.exit_waves.band_per_angstrom * field))
     mask = study.exit_waves.grid_points(field) ** 2
     pixels = max(round(field / c.pixel_size_angstrom) for c in study.all_conditions())

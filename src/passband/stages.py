@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from passband import __version__
 from passband.conditions import ImagingCondition
@@ -23,14 +23,14 @@ from passband.imaging import image_grid, normalize, record
 from passband.imaging.statistics import radial_power, wave_power
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.multislice.engine import check_memory
-from passband.networks import Epoch, ImageSource, Member, UNet, train, train_fleet
+from passband.networks import Epoch, ImageSource, Member, MixedSource, build, train, train_fleet
 from passband.seeds import content_id, seed_from
 from passband.specimen import Recipe, draw_specimen, particle_mask
 from passband.store.exit_waves import WaveSet, wave_id
 from passband.store.paths import StudyPaths, exit_waves
 from passband.store.runs import is_finished, marker, writing
 from passband.store.tables import parquet
-from passband.study import Study
+from passband.study import Study, Test, Training
 
 #: Networks that a GPU trains together unless told otherwise.
 FLEET = 32
@@ -68,31 +68,38 @@ class Cell:
         study: the whole study.
         paths: its folder.
         stage: train or images.
-        condition: index of the (training) condition.
-        seed: number of the network under this condition, from 0.
+        index: of what is trained on (train) or tested on (images), in the study's order.
+        seed: number of the network of this training, from 0.
     """
 
     study: Study
     paths: StudyPaths
     stage: str
-    condition: int
+    index: int
     seed: int = 0
 
     @property
-    def imaging(self) -> ImagingCondition:
-        """The cell's condition."""
-        return self.study.all_conditions()[self.condition]
+    def subject(self) -> Training | Test:
+        """What is trained on (train) or tested on (images)."""
+        return self.study.tests()[self.index] if self.stage == "images" else self.study.trainings[self.index]
+
+    @property
+    def waves(self) -> WaveSet:
+        """The exit waves of the cell's specimens."""
+        return open_wave_set(self.subject.recipe, self.study.exit_waves, self.paths.root)
 
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the cell's result."""
-        study = self.study
-        common = {
-            "stage": [self.stage, _REVISION[self.stage]],
-            **study.specimen_content,
-            "condition": self.imaging.to_dict(),
-        }
-        return common if self.stage == "images" else common | study.network_content | {"seed": self.seed}
+        study, subject = self.study, self.subject
+        common = {"stage": [self.stage, _REVISION[self.stage]], **study.specimen_content(subject.recipe)}
+        if isinstance(subject, Test):
+            return common | {"condition": subject.condition.to_dict()}
+        if len(subject.conditions) == 1:
+            common["condition"] = subject.conditions[0].to_dict()
+        else:
+            common |= {"conditions": [c.to_dict() for c in subject.conditions], "one_by_one": subject.one_by_one}
+        return common | study.network_content | {"seed": self.seed}
 
     @property
     def folder(self) -> Path:
@@ -130,9 +137,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def wave_set(study: Study, paths: StudyPaths) -> WaveSet:
-    """Return the wave set of a study, which lies beside its folder."""
-    return open_wave_set(study.specimens, study.exit_waves, paths.root)
+def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
+    """Return the wave sets of a study, one for each family of specimens, which lie beside its folder."""
+    return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.recipes.values()]
 
 
 def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet:
@@ -154,12 +161,15 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: in
 
 
 def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
-    """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves."""
-    waves = wave_set(study, paths)
-    coefficients, _ = waves.read(study.split.total - study.split.test, study.split.total)
-    frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
-    q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
-    return q.numpy(), power.numpy()
+    """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves, the mean of all families."""
+    found = []
+    for waves in wave_sets(study, paths):
+        coefficients, _ = waves.read(study.split.total - study.split.test, study.split.total)
+        frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
+        q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
+        found.append((q.numpy(), power.numpy()))
+    q_first = found[0][0]
+    return q_first, np.mean([np.interp(q_first, q, power) for q, power in found], axis=0)
 
 
 def bytes_per_specimen(waves: WaveSet) -> int:
@@ -235,13 +245,13 @@ def run_fleet(fleet: Fleet, progress: Progress) -> None:
     if not cells:
         return
     study, began = cells[0].study, time.perf_counter()
-    # Networks under the same condition share its images.
+    # Networks with the same training share its images.
     sources: dict[str, Member] = {}
     members = []
     for cell in cells:
-        if cell.imaging.id not in sources:
-            sources[cell.imaging.id] = _member(cell)
-        members.append(replace(sources[cell.imaging.id], seed=_training_seed(cell)))
+        if cell.subject.id not in sources:
+            sources[cell.subject.id] = _member(cell)
+        members.append(replace(sources[cell.subject.id], seed=_training_seed(cell)))
     share = 1 / study.training.epochs
     trained = train_fleet(study.network, study.training, members, on_epoch=lambda member, epoch: progress(share))
     seconds = (time.perf_counter() - began) / len(cells)
@@ -252,17 +262,29 @@ def run_fleet(fleet: Fleet, progress: Progress) -> None:
 
 
 def _training_seed(cell: Cell) -> int:
-    return seed_from("train", cell.imaging.id, cell.seed)
+    training = cell.subject
+    assert isinstance(training, Training)
+    ids = [c.id for c in training.conditions]
+    # Sets that hold the same conditions are the same training, whatever they are called.
+    return seed_from("train", *ids, *(["one by one"] if training.one_by_one and len(ids) > 1 else []), cell.seed)
 
 
 def _member(cell: Cell) -> Member:
-    study, waves = cell.study, wave_set(cell.study, cell.paths)
-    first_test = study.split.train + study.split.validation
-    train_images = _source(waves, cell.imaging, 0, study.split.train)
-    return Member(train_images, _source(waves, cell.imaging, study.split.train, first_test), _training_seed(cell))
+    split, waves, training = cell.study.split, cell.waves, cell.subject
+    assert isinstance(training, Training)
+
+    def source(start: int, stop: int, *, one_by_one: bool = False) -> ImageSource | MixedSource:
+        if len(training.conditions) == 1:
+            return _source(waves, training.conditions[0], start, stop)
+        # Intensities of many conditions would fill the memory.
+        mixed = [_source(waves, c, start, stop, keep=False) for c in training.conditions]
+        return MixedSource(mixed, one_by_one=one_by_one)
+
+    validation = source(split.train, split.train + split.validation)
+    return Member(source(0, split.train, one_by_one=training.one_by_one), validation, _training_seed(cell))
 
 
-def _write_network(cell: Cell, folder: Path, model: UNet, history: list[Epoch], fleet: int) -> None:
+def _write_network(cell: Cell, folder: Path, model: nn.Module, history: list[Epoch], fleet: int) -> None:
     (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     card = cell.content | {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -276,7 +298,8 @@ def _write_network(cell: Cell, folder: Path, model: UNet, history: list[Epoch], 
 
 
 def _images(cell: Cell, folder: Path, progress: Progress) -> None:
-    counts, masks = test_images(cell.study, cell.paths, cell.imaging)
+    assert isinstance(cell.subject, Test)
+    counts, masks = test_images(cell.study, cell.paths, cell.subject)
     means, deviations = counts.mean((1, 2)), counts.std((1, 2))
     statistics = {
         "image_mean": means.mean().item(),
@@ -292,9 +315,9 @@ def _images(cell: Cell, folder: Path, progress: Progress) -> None:
     progress(1.0)
 
 
-def load_network(study: Study, folder: Path) -> UNet:
+def load_network(study: Study, folder: Path) -> nn.Module:
     """Return the network of a finished training cell, in evaluation mode."""
-    model = UNet(study.network)
+    model = build(study.network)
     model.load_state_dict(load_file(folder / _WEIGHTS))
     return model.eval().to(device())
 
@@ -305,13 +328,14 @@ def weights_digest(cell: Cell) -> str | None:
     return None if facts is None else str(facts["files"][_WEIGHTS])
 
 
-def test_images(study: Study, paths: StudyPaths, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
+def test_images(study: Study, paths: StudyPaths, test: Test) -> tuple[Tensor, Tensor]:
     """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
     split = study.split
-    pixels = round(study.specimens.field_angstrom / condition.pixel_size_angstrom)
-    kept = 5 * split.test * pixels**2 * len(study.all_conditions())
+    pixels = round(test.recipe.field_angstrom / test.condition.pixel_size_angstrom)
+    kept = 5 * split.test * pixels**2 * len(study.tests())
     make = _test_images_kept if kept <= _TEST_IMAGES_KEPT else _test_images_kept.__wrapped__
-    counts, masks = make(wave_set(study, paths), split.total - split.test, split.total, condition)
+    waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
+    counts, masks = make(waves, split.total - split.test, split.total, test.condition)
     return counts, masks[:, None].float()
 
 
@@ -325,7 +349,7 @@ def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingC
     return record(intensity, condition, generator=generator), source.masks.cpu()
 
 
-def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int) -> ImageSource:
+def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, *, keep: bool = True) -> ImageSource:
     coefficients, masks = _read_waves(waves, start, stop)
     grid = image_grid(
         waves.recipe.field_angstrom,
@@ -333,7 +357,7 @@ def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int) 
         condition.pixel_size_angstrom,
         condition.detector.binning,
     )
-    return ImageSource(coefficients, masks, condition, grid)
+    return ImageSource(coefficients, masks, condition, grid, keep=keep)
 
 
 # Training and validation; a worker that goes on to test lets go of the larger part.

@@ -1,7 +1,9 @@
-"""A study: which specimens, conditions, networks and seeds, and the cells of work that follow from them."""
+"""A study: which specimens, conditions, networks and seeds, and what is trained and tested."""
 
 import functools
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from passband import configuration
 from passband.condition_files import load_condition, preset_names
 from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
-from passband.distributions import ConditionSet
+from passband.distributions import ConditionGrid, ConditionSet
 from passband.errors import BadInputError
 from passband.imaging import band_warning, check_aperture, image_grid
 from passband.multislice.config import ExitWaveConfig
@@ -22,6 +24,7 @@ from passband.specimen_files import load_recipe, with_crystals
 from passband.store.atomic import write_text
 from passband.store.exit_waves import wave_id
 from passband.store.paths import StudyPaths
+from passband.training_sets import TrainingSets, choose_sets
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
@@ -41,14 +44,48 @@ class Split(BaseModel):
         return self.train + self.validation + self.test
 
 
+@dataclass(frozen=True)
+class Training:
+    """What networks are trained on.
+
+    Attributes:
+        id: in the column train_condition of tables.
+        label: to read.
+        recipe: of the specimens.
+        conditions: one, or those of a set.
+        one_by_one: whether the conditions join in their order, or all are met from the start.
+    """
+
+    id: str
+    label: str
+    recipe: Recipe
+    conditions: tuple[ImagingCondition, ...]
+    one_by_one: bool = False
+
+
+@dataclass(frozen=True)
+class Test:
+    """What networks are tested on; id is in the column test_condition of tables."""
+
+    id: str
+    label: str
+    recipe: Recipe
+    condition: ImagingCondition
+
+
 class Study(BaseModel):
-    """One out-of-distribution study: a network per condition and seed, each tested on every condition.
+    """One out-of-distribution study: networks trained on something known, each tested on everything.
+
+    Networks are trained under each condition, or with `structures` on each family of specimens under each condition, or with
+    `training_sets` on sets of conditions. They are tested under every condition, on every family of specimens.
 
     Attributes:
         name: names the folder under runs/.
         specimens: the family of specimens.
+        structures: several families by name, in the place of `specimens`.
         exit_waves: the multislice.
-        conditions: trained on and tested on.
+        conditions: tested on, and trained on unless there are training sets.
+        training_sets: ways to choose sets of training conditions, by name.
         split: specimens for training, validation and test.
         network: shape of the networks.
         training: how they are trained.
@@ -59,15 +96,18 @@ class Study(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    specimens: Recipe
+    specimens: Recipe | None = None
+    structures: dict[str, Recipe] | None = None
     exit_waves: ExitWaveConfig = ExitWaveConfig()
     conditions: ConditionSet
+    training_sets: dict[str, TrainingSets] | None = None
     split: Split = Split()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
     _conditions: list[ImagingCondition] = PrivateAttr(default=[])
+    _tests: list[Test] = PrivateAttr(default=[])
 
     @field_validator("name")
     @classmethod
@@ -79,9 +119,40 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
         self._conditions = self.conditions.conditions()
-        if isinstance(self.specimens, GivenRecipe) and len(self.specimens.scenes) < self.split.total:
+        if (self.specimens is None) == (self.structures is None):
+            raise ValueError("give either specimens (one family) or structures (several families by name)")
+        if self.structures is not None:
+            if len(self.structures) < 2:
+                raise ValueError("structures holds fewer than two families; add one, or give it as specimens")
+            for name in self.structures:
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+                    raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
+        if self.training_sets is not None:
+            if isinstance(self.conditions, ConditionGrid):
+                raise ValueError("training_sets are drawn from a distribution; give conditions by draw or mixture")
+            if self.structures is not None:
+                raise ValueError("training_sets and structures do not go together; leave one of them out")
+            for name in self.training_sets:
+                if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
+                    raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
+            kinds = [
+                (plan.method, plan.order if size > 1 else "", size)
+                for plan in self.training_sets.values()
+                for size in plan.sizes
+            ]
+            if len(set(kinds)) < len(kinds):
+                raise ValueError("training_sets holds the same method, order and size twice; keep one of them")
+            if len({(c.pixel_size_angstrom, c.detector.binning) for c in self._conditions}) > 1:
+                raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
+        for recipe in self.recipes.values():
+            self._check_family(recipe)
+        self._tests = list(self._make_tests())
+        return self
+
+    def _check_family(self, recipe: Recipe) -> None:
+        if isinstance(recipe, GivenRecipe) and len(recipe.scenes) < self.split.total:
             raise ValueError(
-                f"split: asks for {self.split.total} specimens, and {len(self.specimens.scenes)} scenes are given; lower train, validation or test, or import more"
+                f"split: asks for {self.split.total} specimens, and {len(recipe.scenes)} scenes are given; lower train, validation or test, or import more"
             )
         for condition in self._conditions:
             if condition.energy_ev != self.exit_waves.energy_ev:
@@ -94,37 +165,66 @@ class Study(BaseModel):
                     f"pixel_size_angstrom {condition.pixel_size_angstrom:g} is too coarse for the band: it records up to {finest:.4g} 1/Å and q_max_per_angstrom is "
                     f"{self.q_max_per_angstrom:g}; use pixels of at most {1 / (2 * self.q_max_per_angstrom):.4g} Å or a smaller q_max_per_angstrom"
                 )
-            grid = image_grid(
-                self.specimens.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom
-            )
+            grid = image_grid(recipe.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom)
             check_aperture(condition, grid)
             if grid.pixels % self.network.divisor or grid.pixels == self.network.divisor:
                 raise ValueError(
-                    f"an image of {grid.pixels} pixels cannot be halved {len(self.network.widths) - 1} times after a stem of {self.network.stem}; "
+                    f"an image of {grid.pixels} pixels does not suit the network, which makes it {self.network.divisor} times as coarse at its deepest; "
                     f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
                 )
-        return self
 
     def all_conditions(self) -> list[ImagingCondition]:
-        """Return the conditions in the order of the tables."""
+        """Return the test conditions in the order of the tables."""
         return self._conditions
 
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The families of specimens by name; a single one has none."""
+        return self.structures or ({} if self.specimens is None else {"": self.specimens})
+
+    def tests(self) -> list[Test]:
+        """Return what is tested on, in the order of the tables: every condition, for every family of specimens."""
+        return self._tests
+
+    def _make_tests(self) -> Iterator[Test]:
+        for name, recipe in self.recipes.items():
+            for condition, label in zip(self._conditions, self.conditions.labels(), strict=True):
+                if name:
+                    yield Test(f"{name}/{condition.id}", f"{name}, {label}", recipe, condition)
+                else:
+                    yield Test(condition.id, label, recipe, condition)
+
+    @functools.cached_property
+    def trainings(self) -> list[Training]:
+        """What is trained on, in the order of the tables: every test, or every training set."""
+        if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
+            return [Training(t.id, t.label, t.recipe, (t.condition,)) for t in self._tests]
+        sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
+        return [
+            Training(name, name, self.recipes[""], tuple(found), plan.order == "high_epsilon_first")
+            for name, (plan, found) in sets.items()
+        ]
+
+    @property
+    def is_square(self) -> bool:
+        """Whether what is trained on is what is tested on."""
+        return self.training_sets is None
+
     def labels(self) -> dict[str, str]:
-        """Return what sets each condition apart, by its id."""
-        return {c.id: label for c, label in zip(self._conditions, self.conditions.labels(), strict=True)}
+        """Return what sets each training and test apart, by its id."""
+        return {t.id: t.label for t in self.trainings} | {t.id: t.label for t in self._tests}
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""
-        band, field = self.exit_waves.band_per_angstrom, self.specimens.field_angstrom
+        band, field = self.exit_waves.band_per_angstrom, next(iter(self.recipes.values())).field_angstrom
         grids = {c.pixel_size_angstrom: image_grid(field, band, c.pixel_size_angstrom) for c in self._conditions}
         said = {band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions}
         said |= {doubt for c in self._conditions for doubt in c.doubts()}
         return sorted(line for line in said if line is not None)
 
-    @functools.cached_property
-    def specimen_content(self) -> dict[str, Any]:
-        """What decides the images of a condition, and their parts."""
-        return {"waves": wave_id(self.specimens, self.exit_waves), "split": self.split.model_dump()}
+    def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what decides the images of a family of specimens under a condition, and their parts."""
+        return {"waves": wave_id(recipe, self.exit_waves), "split": self.split.model_dump()}
 
     @functools.cached_property
     def network_content(self) -> dict[str, Any]:
@@ -132,10 +232,15 @@ class Study(BaseModel):
         return {"network": self.network.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
 
     def extends(self, other: "Study") -> bool:
-        """Tell whether this study is another with more conditions or seeds, so that all the other's work still counts."""
-        own, theirs = (s.model_dump(mode="json", exclude={"name", "conditions", "seeds"}) for s in (self, other))
-        conditions = {c.id for c in self.all_conditions()}
-        return own == theirs and self.seeds >= other.seeds and all(c.id in conditions for c in other.all_conditions())
+        """Tell whether this study is another with more conditions, sets or seeds, so that all the other's work still counts."""
+        grows = {"name", "conditions", "training_sets", "seeds"}
+        own, theirs = (s.model_dump(mode="json", exclude=grows) for s in (self, other))
+        if own != theirs or self.seeds < other.seeds or self.is_square != other.is_square:
+            return False
+        held = {t.id: t for t in self._tests}, {t.id: t for t in self.trainings}
+        return all(held[0].get(t.id) == t for t in other.tests()) and all(
+            held[1].get(t.id) == t for t in other.trainings
+        )
 
     @property
     def id(self) -> str:
@@ -143,8 +248,16 @@ class Study(BaseModel):
         return content_id(self.model_dump(mode="json", exclude={"name"}))
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: Path, *, budget: str | None = None, variant: str | None = None) -> Study:
     """Read a study; `specimens` may be a mapping or the path of a recipe file beside the study.
+
+    `budgets` and `variants` of the file are changes by name, merged into the rest key by key: first those of the variant, then
+    those of the budget.
+
+    Args:
+        path: of the YAML file.
+        budget: which of `budgets` to apply; a name that the file lacks changes nothing.
+        variant: which of `variants` to apply.
 
     Raises:
         BadInputError: with file, line, value and remedy.
@@ -152,18 +265,38 @@ def load_study(path: Path) -> Study:
     content, lines = configuration.read_yaml(path)
     if isinstance(content, dict):
         content = dict(content)
-        content.setdefault("name", path.stem)
-        if isinstance(content.get("specimens"), str):
-            recipe = path.parent / content["specimens"]
-            if not recipe.is_file():
+        content.setdefault("name", path.stem if variant is None else f"{path.stem}-{variant}")
+        for group, chosen in (("variants", variant), ("budgets", budget)):
+            changes = content.pop(group, None) or {}
+            if not isinstance(changes, dict) or not all(isinstance(c, dict) for c in changes.values()):
                 raise BadInputError(
-                    f"{path}:{lines.get(('specimens',), 1)}: recipe {content['specimens']!r} not found beside the study; correct the path"
+                    f"{path}:{lines.get((group,), 1)}: {group} names changes to the study; write a mapping such as quick: {{seeds: 1}}"
                 )
-            content["specimens"] = load_recipe(recipe).model_dump(mode="json")
-        elif "specimens" in content:
-            content["specimens"] = with_crystals(content["specimens"], path, lines, ("specimens",))
+            if chosen in changes:
+                content = configuration.merged(content, changes[chosen])
+                lines |= {place[2:]: n for place, n in lines.items() if place[:2] == (group, chosen) and place[2:]}
+            elif group == "variants" and chosen is not None:
+                raise BadInputError(f"{path}: has no variant {chosen!r}; it has {', '.join(changes) or 'none'}")
+        if content.get("specimens") is not None:
+            content["specimens"] = _recipe(content["specimens"], path, lines, ("specimens",))
+        if isinstance(content.get("structures"), dict):
+            content["structures"] = {
+                name: _recipe(given, path, lines, ("structures", name)) for name, given in content["structures"].items()
+            }
         content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return configuration.validate(Study, content, path, lines)
+
+
+def _recipe(given: Any, path: Path, lines: configuration.Lines, place: tuple[str | int, ...]) -> Any:
+    """Return the content of a recipe, given as a mapping or as the path of a file beside the study."""
+    if not isinstance(given, str):
+        return with_crystals(given, path, lines, place)
+    recipe = path.parent / given
+    if not recipe.is_file():
+        raise BadInputError(
+            f"{path}:{lines.get(place, 1)}: recipe {given!r} not found beside the study; correct the path"
+        )
+    return load_recipe(recipe).model_dump(mode="json")
 
 
 def _with_presets(conditions: Any, path: Path, lines: configuration.Lines) -> Any:
@@ -243,12 +376,12 @@ def check_folder(study: Study, folder: Path) -> None:
         raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
 
 
-def condition_row(condition: ImagingCondition, label: str) -> dict[str, Any]:
-    """Return a condition as a flat row of the conditions table."""
+def condition_row(condition: ImagingCondition, label: str, name: str | None = None) -> dict[str, Any]:
+    """Return a condition as a flat row of a table, under a name, or its id."""
     content = condition.to_dict()
     aberrations = content.pop("aberrations")
     return {
-        "condition": condition.id,
+        "condition": condition.id if name is None else name,
         "label": label,
         "defocus_angstrom": condition.defocus_angstrom,
         **content,

@@ -4,7 +4,7 @@ import torch
 from passband.conditions import ImagingCondition
 from passband.frequencies import disc_indices
 from passband.imaging import image_grid
-from passband.networks import ImageSource, camera_masks
+from passband.networks import ImageSource, MixedSource, camera_masks
 from passband.networks.augment import ORIENTATIONS, matrix
 
 FIELD, BAND, N = 12.8, 1.0, 32
@@ -75,3 +75,51 @@ def test_camera_masks_sample_at_pixel_positions():
     assert torch.equal(camera_masks(masks, 30), masks[:, ::2, ::2])
     assert torch.equal(camera_masks(masks, 60), masks)
     assert camera_masks(masks, 40).shape == (2, 40, 40)
+
+
+CLEAN = [c.model_copy(update={"dose_per_angstrom2": None}) for c in (ROUND, ASTIGMATIC)] + [
+    ROUND.model_copy(update={"aberrations": {"C10": 90.0}, "dose_per_angstrom2": None})
+]
+
+
+def mixed(**options):
+    coefficients = waves()
+    sources = [source(c, coefficients) for c in CLEAN]
+    return sources, MixedSource(sources, **options)
+
+
+def test_each_image_of_a_mixture_is_that_of_one_of_its_conditions():
+    sources, mixture = mixed()
+    chosen, turns = torch.arange(3).repeat(8), torch.arange(24) % ORIENTATIONS
+    images, masks = mixture.batch(chosen, turns, generator=torch.Generator().manual_seed(1))
+    pure = [s.batch(chosen, turns, generator=torch.Generator()) for s in sources]
+    alike = torch.stack([(images - own).abs().amax((1, 2, 3)) < 1e-5 for own, _ in pure])
+    assert torch.equal(alike.sum(0), torch.ones(24))
+    # 24 images over three conditions: none is left out, and none has all.
+    assert alike.sum(1).min() > 1
+    assert torch.equal(masks, pure[0][1])
+
+
+def test_a_mixture_repeats_itself_with_its_generator():
+    _, mixture = mixed()
+    first, again, other = (
+        mixture.batch(torch.arange(3), generator=torch.Generator().manual_seed(s))[0] for s in (1, 1, 5)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_conditions_join_one_by_one_over_the_first_half():
+    sources, mixture = mixed(one_by_one=True)
+    chosen = torch.zeros(60, dtype=torch.int64)
+    pure = [s.batch(chosen[:1], generator=torch.Generator())[0] for s in sources]
+
+    def met():
+        images, _ = mixture.batch(chosen, generator=torch.Generator().manual_seed(2))
+        return {i for i, own in enumerate(pure) if ((images - own).abs().amax((1, 2, 3)) < 1e-5).any()}
+
+    seen = []
+    for share in (0.0, 0.2, 0.4, 0.5, 0.9):
+        mixture.begin(share)
+        seen.append(met())
+    assert seen == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}]

@@ -10,22 +10,28 @@ from passband.frequencies import disc_indices
 from passband.imaging import image_grid
 from passband.networks import ImageSource, Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
 
-FIELD, BAND = 12.8, 1.0
+BAND, PIXEL = 1.0, 0.4
 NETWORK = NetworkConfig(widths=(8, 16), stem=1)
+RESNET = NetworkConfig(family="resnet_unet", backbone="resnet10")
 
 
-def bright_squares(specimens, seed):
+def bright_squares(specimens, seed, pixels=32):
     """Amplitude objects: a square absorbs; anyone can segment them."""
     generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros(specimens, 32, 32, dtype=torch.bool)
+    masks = torch.zeros(specimens, pixels, pixels, dtype=torch.bool)
+    side = 3 * pixels // 8
     for mask in masks:
-        x, y = torch.randint(2, 18, (2,), generator=generator)
-        mask[x : x + 12, y : y + 12] = True
-    k = disc_indices(BAND * FIELD)
+        x, y = torch.randint(2, pixels - side - 2, (2,), generator=generator)
+        mask[x : x + side, y : y + side] = True
+    k = disc_indices(BAND * PIXEL * pixels)
     spectrum = torch.fft.fft2(1 - 0.3 * masks.float(), norm="forward")
-    coefficients = spectrum[:, k[:, 0] % 32, k[:, 1] % 32].to(torch.complex64)[:, None]
+    coefficients = spectrum[:, k[:, 0] % pixels, k[:, 1] % pixels].to(torch.complex64)[:, None]
     condition = ImagingCondition(energy_ev=300e3, dose_per_angstrom2=500.0)
-    return ImageSource(coefficients, masks, condition, image_grid(FIELD, BAND, 0.4))
+    return ImageSource(coefficients, masks, condition, image_grid(PIXEL * pixels, BAND, PIXEL))
+
+
+def weights(model):
+    return torch.cat([value.flatten().float() for value in model.state_dict().values()])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -40,13 +46,14 @@ def test_learns_what_can_be_learnt(optimizer):
     assert history[-1]["validation_loss"] < 0.35 * history[0]["validation_loss"]
 
 
-def test_same_seed_same_weights():
+@pytest.mark.parametrize(("network", "pixels"), [(NETWORK, 32), (RESNET, 64)])
+def test_same_seed_same_weights(network, pixels):
     config = TrainingConfig(epochs=2, batch_size=4)
-    runs = [train(NETWORK, config, bright_squares(8, 1), bright_squares(4, 2), seed=s) for s in (5, 5, 6)]
-    weights = [torch.cat([p.flatten() for p in model.parameters()]) for model, _ in runs]
-    assert torch.equal(weights[0], weights[1])
-    assert runs[0][1] == runs[1][1]
-    assert not torch.equal(weights[0], weights[2])
+    images = bright_squares(8, 1, pixels), bright_squares(4, 2, pixels)
+    (first, history), (again, repeated), (other, _) = (train(network, config, *images, seed=s) for s in (5, 5, 6))
+    assert torch.equal(weights(first), weights(again))
+    assert history == repeated
+    assert not torch.equal(weights(first), weights(other))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5])
@@ -115,7 +122,8 @@ def spoilt(monkeypatch):
     def initial(network, seed):
         state = real(network, seed)
         if seed == 5:
-            state["head.bias"][:] = math.nan
+            *_, head_bias = state.values()
+            head_bias[:] = math.nan
         return state
 
     monkeypatch.setattr(module, "_initial", initial)
@@ -137,3 +145,24 @@ def test_a_fleet_without_hope_stops(spoilt):
     seen, hopeless = [], [replace(fleet()[0], seed=5)] * 2
     results = train_fleet(NETWORK, TrainingConfig(epochs=3, batch_size=4), hopeless, on_epoch=lambda *a: seen.append(a))
     assert all(isinstance(result, FloatingPointError) for result in results) and seen == []
+
+
+def test_a_resnet_unet_learns_what_can_be_learnt():
+    config = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.003)
+    _, history = train(RESNET, config, bright_squares(24, 1, 64), bright_squares(4, 2, 64), seed=5)
+    assert history[-1]["train_loss"] < 0.35 * history[0]["train_loss"]
+    assert history[-1]["validation_loss"] < 0.35 * history[0]["train_loss"]
+
+
+def test_resnet_unets_of_a_fleet_are_trained_one_after_another(spoilt):
+    first, second = ((bright_squares(4, s, 64), bright_squares(2, s + 1, 64)) for s in (1, 3))
+    members = [Member(*first, 1), Member(*first, 5), Member(*second, 2)]
+    config, seen = TrainingConfig(epochs=2, batch_size=2), []
+    well, sick, other = train_fleet(RESNET, config, members, on_epoch=lambda place, epoch: seen.append((place, epoch)))
+    assert isinstance(sick, FloatingPointError) and "in epoch 1" in str(sick)
+    for place, (model, history) in ((0, well), (2, other)):
+        assert history == [epoch for at, epoch in seen if at == place]
+        member = members[place]
+        alone, expected = train(RESNET, config, member.train_images, member.validation_images, seed=member.seed)
+        assert history == expected and not model.training
+        assert torch.equal(weights(model), weights(alone))

@@ -11,12 +11,14 @@ from passband.analysis.findings import findings
 from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface
 from passband.analysis.join import join_pairs
 from passband.analysis.ranking import LOW_EPSILON, RESAMPLES, rank
-from passband.analysis.shift_table import shift_table
+from passband.analysis.shift_table import set_shift_table, shift_table
+from passband.analysis.training_sets import compare_sets
 
 __all__ = [
     "LOW_EPSILON",
     "PREDICTORS",
     "RESAMPLES",
+    "compare_sets",
     "epsilon_over_defocus",
     "findings",
     "first_zero",
@@ -25,6 +27,7 @@ __all__ = [
     "information_limit",
     "join_pairs",
     "rank",
+    "set_shift_table",
     "shift_table",
     "smooth_surface",
     "transfer_curves",

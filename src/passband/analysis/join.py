@@ -6,21 +6,28 @@ import polars as pl
 ZERO_DEFOCUS = 1.0
 
 
-def join_pairs(scores: pl.DataFrame, shift: pl.DataFrame, conditions: pl.DataFrame) -> pl.DataFrame:
+def join_pairs(
+    scores: pl.DataFrame, shift: pl.DataFrame, conditions: pl.DataFrame, labels: dict[str, str] | None = None
+) -> pl.DataFrame:
     """Return scores with shift metrics, each network's own loss and whether zero defocus takes part.
 
     Args:
         scores: a row per train condition, test condition and seed.
         shift: a row per train condition and test condition.
-        conditions: a row per condition.
+        conditions: a row per test condition.
+        labels: of training sets, which conditions lack.
 
     Returns:
         The rows of scores with the columns of shift and: own_loss (the same network under its training condition),
-        train_zero, test_zero, train_label, test_label.
+        train_zero, test_zero, train_label, test_label. Where training sets are tested, own_loss is null.
     """
     # Where every condition lies at zero defocus, that sets none apart.
     at_zero = pl.col("defocus_angstrom").abs() < ZERO_DEFOCUS
     zero = conditions.select("condition", "label", zero=at_zero & ~at_zero.all())
+    sets = {name: label for name, label in (labels or {}).items() if name not in set(conditions["condition"])}
+    if sets:
+        more = pl.DataFrame({"condition": list(sets), "label": list(sets.values()), "zero": False})
+        zero = pl.concat([zero, more])
     own = scores.filter(pl.col("train_condition") == pl.col("test_condition")).select(
         "train_condition", "seed", own_loss="loss"
     )

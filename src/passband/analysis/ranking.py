@@ -116,10 +116,7 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
     fits |= {names: Fit(table, names, target) for names in dict.fromkeys([*best, *source])}
     for names, fit in fits.items():
         values = table.features[names[0]][table.used] if len(names) == 1 else None
-        found: dict[str, object] = dict(fit.r2() | {"r2_both": fit.both()})
-        low, high = _interval(fit)
-        for k, kind in enumerate(("train", "test", "both")):
-            found |= {f"r2_{kind}_low": float(low[k]), f"r2_{kind}_high": float(high[k])}
+        found = judge(fit)
         rows.append(
             {
                 "predictor": " + ".join(names) or "mean",
@@ -137,26 +134,36 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
     return rows
 
 
+def judge(fit: "Fit") -> dict[str, float]:
+    """Return r2_in_sample, and r2_train, r2_test and r2_both with _low and _high of their central 95 %."""
+    found = fit.r2() | {"r2_both": fit.both()}
+    low, high = _interval(fit)
+    for k, kind in enumerate(("train", "test", "both")):
+        found |= {f"r2_{kind}_low": float(low[k]), f"r2_{kind}_high": float(high[k])}
+    return found
+
+
 def _is_trivial(name: str) -> bool:
     return name in (*IMAGE_MEASURES, "defocus_difference_angstrom", "dose_difference", "coefficient_distance")
 
 
 class Fit:
-    """A quadratic least-squares fit to some features, and all its fits without some conditions.
+    """A quadratic (or linear) least-squares fit to some features, and all its fits without some conditions.
 
     Least squares needs only sums over pairs, so a fit without some conditions is the fit to all less their sums.
     """
 
-    def __init__(self, table: Table, names: Sequence[str], target: Target):
+    def __init__(self, table: Table, names: Sequence[str], target: Target, *, linear: bool = False):
         """Prepare the sums.
 
         Args:
             table: what to fit.
             names: of features; none is the mean.
             target: what to predict.
+            linear: without squares and products.
         """
         self.table, self._y = table, table.target[target]
-        self._x = _design([table.features[name] for name in names], table.used)
+        self._x = _design([table.features[name] for name in names], table.used, linear=linear)
         self._outer = self._x[..., :, None] * self._x[..., None, :]
         self._moment = self._x * self._y[..., None]
 
@@ -191,10 +198,10 @@ class Fit:
         return float(1 - (weight * (self._y - predicted) ** 2).sum() / (weight * (self._y - mean) ** 2).sum())
 
 
-def _design(features: list[np.ndarray], used: np.ndarray) -> np.ndarray:
-    """Return 1, the standardised features, their squares and products, shape [B, B, columns]."""
+def _design(features: list[np.ndarray], used: np.ndarray, *, linear: bool) -> np.ndarray:
+    """Return 1, the standardised features, and unless linear their squares and products, shape [B, B, columns]."""
     standard = [(values - values[used].mean()) / (values[used].std() or 1.0) for values in features]
-    products = [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
+    products = [] if linear else [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
     return np.stack([np.ones(used.shape), *standard, *products], -1)
 
 

@@ -7,12 +7,14 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from passband.networks.augment import ORIENTATIONS
-from passband.networks.batches import ImageSource
+from passband.networks.batches import ImageSource, MixedSource
+from passband.networks.config import NetworkConfig
+from passband.networks.families import build
 from passband.networks.losses import segmentation_loss
-from passband.networks.unet import NetworkConfig, UNet, join_states, split_state
+from passband.networks.unet import join_states, split_state
 from passband.seeds import seed_from
 
 Epoch = dict[str, float]
@@ -48,27 +50,27 @@ class Member:
         seed: of initial weights, order, turns and noise.
     """
 
-    train_images: ImageSource
-    validation_images: ImageSource
+    train_images: ImageSource | MixedSource
+    validation_images: ImageSource | MixedSource
     seed: int
 
 
 def train(
     network: NetworkConfig,
     training: TrainingConfig,
-    train_images: ImageSource,
-    validation_images: ImageSource,
+    train_images: ImageSource | MixedSource,
+    validation_images: ImageSource | MixedSource,
     *,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> tuple[UNet, list[Epoch]]:
+) -> tuple[nn.Module, list[Epoch]]:
     """Return the trained network, in evaluation mode on the CPU, and its loss per epoch.
 
     Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
     same noise in every epoch. The final weights are kept, so no choice is made on the validation set.
 
     Args:
-        network: shape of the network.
+        network: family and shape of the network.
         training: how to train.
         train_images: specimens to learn from; the training takes place on their device.
         validation_images: specimens to watch.
@@ -95,20 +97,28 @@ def train_fleet(
     members: Sequence[Member],
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
-) -> list[tuple[UNet, list[Epoch]] | FloatingPointError]:
+) -> list[tuple[nn.Module, list[Epoch]] | FloatingPointError]:
     """Train independent networks together; return what `train` would of each, or the error that it would raise.
 
     Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but what it does to a
-    weight depends on that weight alone.
+    weight depends on that weight alone. Networks of a family that does not join fleets are trained one after another.
 
     Args:
-        network: shape of each network.
+        network: family and shape of each network.
         training: how to train all of them.
         members: with as many specimens each, on one device.
         on_epoch: called with the place of a member and its losses.
     """
+    if len(members) > 1 and not network.joins_fleets:
+
+        def alone(place: int) -> tuple[nn.Module, list[Epoch]] | FloatingPointError:
+            own = members[place : place + 1]
+            [trained] = train_fleet(network, training, own, on_epoch=lambda _, epoch: on_epoch(place, epoch))
+            return trained
+
+        return [alone(place) for place in range(len(members))]
     count, device = len(members), members[0].train_images.device
-    model = UNet(network, count)
+    model = build(network, count)
     model.load_state_dict(join_states([_initial(network, member.seed) for member in members]))
     model.to(device)
     specimens = len(members[0].train_images)
@@ -119,6 +129,8 @@ def train_fleet(
     for epoch in range(training.epochs):
         draws = [_Draws(member, "epoch", member.seed, epoch) for member in members]
         orders = [torch.randperm(specimens, generator=d.generator).split(training.batch_size) for d in draws]
+        for member in members:
+            member.train_images.begin(epoch / training.epochs)
         model.train()
         losses: list[Tensor] = []
         for chosen in zip(*orders, strict=True):
@@ -164,16 +176,16 @@ class _Draws:
 
 def _initial(network: NetworkConfig, seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed_from("weights", seed))
-    return UNet(network).state_dict()
+    return build(network).state_dict()
 
 
-def _member(network: NetworkConfig, state: dict[str, Tensor]) -> UNet:
-    model = UNet(network)
+def _member(network: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
+    model = build(network)
     model.load_state_dict(state)
     return model.eval()
 
 
-def _optimizer(training: TrainingConfig, model: UNet) -> torch.optim.Optimizer:
+def _optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
     if training.optimizer == "adam":
         return torch.optim.Adam(
             model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
@@ -197,7 +209,7 @@ def _schedule(
     )
 
 
-def _losses(model: UNet, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the loss of each image and member, shape [B, M]."""
     images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
     logits = model(images)
@@ -205,7 +217,7 @@ def _losses(model: UNet, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 @torch.no_grad()
-def _validation_losses(model: UNet, members: Sequence[Member], batch_size: int) -> list[float]:
+def _validation_losses(model: nn.Module, members: Sequence[Member], batch_size: int) -> list[float]:
     model.eval()
     draws = [_Draws(member, "validation", member.seed) for member in members]
     losses = []

@@ -2,34 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
-
-
-class NetworkConfig(BaseModel):
-    """Shape of the network.
-
-    Attributes:
-        widths: channels at each level; every further level halves the resolution.
-        stem: side of the pixel blocks folded into channels before the first level and unfolded after the last; 2 makes
-            training about three times as fast at the same number of weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (8, 16, 32, 64)
-    stem: int = Field(default=2, ge=1, le=8, strict=True)
-
-    @property
-    def divisor(self) -> int:
-        """The image's side must be a multiple of this."""
-        return int(self.stem * 2 ** (len(self.widths) - 1))
+from passband.networks.config import NetworkConfig
 
 
 class UNet(nn.Module):

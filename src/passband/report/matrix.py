@@ -11,6 +11,9 @@ _TITLES = {"loss": "Test loss", "dice": "Dice"}
 def short_labels(labels: list[str]) -> tuple[str, list[str]]:
     """Return what all labels share, such as "C12 [Å] / dose [e/Å²]", and what is left of each, such as "60 / 500"."""
     parts = [[part.rsplit(" ", 2) for part in label.split(", ")] for label in labels]
+    # Names of families and sets carry no unit.
+    if any(len(part) != 3 for label in parts for part in label):
+        return "", labels
     shared = {tuple((name, unit) for name, _, unit in label) for label in parts}
     if len(shared) > 1:
         return "", labels

@@ -53,13 +53,15 @@ def write_report(plan: Plan, tables: dict[str, pl.DataFrame], pairs: pl.DataFram
     _shift(pairs, folder)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, folder)
     epsilon_figure = _optics(plan, tables["conditions"], folder)
-    labelled = tables["training"].join(
-        tables["conditions"].select("condition", "label"), on="condition", how="left", maintain_order="left"
-    )
+    labels = plan.study.labels()
+    labelled = tables["training"].with_columns(label=pl.col("condition").replace_strict(labels))
     with style.figure(6.4, 4.2) as made:
         training_curves.draw(labelled, made.subplots())
         style.save(made, folder, "training")
-    _sheet(plan, pairs, folder)
+    # Predictions need the networks, which a folder of tables alone lacks.
+    sheet = plan.study.is_square and plan.paths.cells.is_dir()
+    if sheet:
+        _sheet(plan, pairs, folder)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["r2"] = _r2
     environment.filters["number"] = _number
@@ -73,7 +75,9 @@ def write_report(plan: Plan, tables: dict[str, pl.DataFrame], pairs: pl.DataFram
         provenance=result["provenance"],
         seconds=sum(result["provenance"]["core_seconds"].values()),
         epsilon_figure=epsilon_figure,
+        sheet=sheet,
         conditions=tables["conditions"].to_dicts(),
+        trainings=len(plan.study.trainings),
         scores=_score_rows(pairs),
         configuration=configuration.dump(plan.study),
         picture=lambda name, alt, suffix="svg": _picture(folder / f"{name}.{suffix}", alt),
@@ -112,12 +116,13 @@ def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
     study = plan.study
     q_max = study.q_max_per_angstrom
     curves = analysis.transfer_curves(study.all_conditions(), q_max)
-    labelled = curves.join(conditions.select("condition", "label"), on="condition", how="left", maintain_order="left")
+    names = dict(zip((c.id for c in study.all_conditions()), study.conditions.labels(), strict=True))
+    labelled = curves.with_columns(label=pl.col("condition").replace_strict(names))
     with style.figure(9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
         ctf_curves.draw(labelled, left, "transfer")
         ctf_curves.draw(labelled, right, "magnitude")
-        if len(conditions) <= 16:
+        if len(names) <= 16:
             made.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
         style.save(made, folder, "ctf_curves")
     swept = isinstance(study.conditions, ConditionGrid) and conditions["defocus_angstrom"].n_unique() > 1
@@ -140,8 +145,8 @@ def _sheet(plan: Plan, pairs: pl.DataFrame, folder: Path) -> None:
     first = pairs.filter(pl.col("seed") == 0)
     trained = first["train_condition"].unique(maintain_order=True).to_list()
     shown = np.unique(np.linspace(0, len(trained) - 1, min(_SHEET_COLUMNS, len(trained))).round().astype(int))
-    networks = {cell.imaging.id: cell for cell in plan.cells("train") if cell.seed == 0}
-    images = {cell.imaging.id: cell for cell in plan.cells("images")}
+    networks = {cell.subject.id: cell for cell in plan.cells("train") if cell.seed == 0}
+    images = {cell.subject.id: cell for cell in plan.cells("images")}
 
     def predicted(train: str, image: np.ndarray) -> np.ndarray:
         logits = predict(load_network(study, networks[train].folder), torch.from_numpy(image)[None, None])
@@ -168,6 +173,8 @@ def _sheet(plan: Plan, pairs: pl.DataFrame, folder: Path) -> None:
 
 
 def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    if "defocus_difference_angstrom" not in pairs.columns:
+        pairs = pairs.with_columns(defocus_difference_angstrom=pl.lit(None, pl.Float64))
     mean = pairs.group_by("train_label", "test_label", maintain_order=True).agg(
         pl.col("loss", "dice", "sigma", "delta_epsilon", "defocus_difference_angstrom").mean(),
         pl.col("loss").std().alias("loss_deviation"),

@@ -2,7 +2,7 @@
 
 from passband.shift.band import Q_MAX, View, make_band
 from passband.shift.compare import Shift, compare, information
-from passband.shift.dataset import dataset_information, dataset_overlap
+from passband.shift.dataset import dataset_information, dataset_overlap, profile_overlaps
 from passband.shift.registry import METRICS, Metric, measure
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "information",
     "make_band",
     "measure",
+    "profile_overlaps",
 ]

@@ -13,7 +13,8 @@ from passband.shift.compare import compare, information
 from passband.shift.overlap import shared
 from passband.shift.weights import carbon_film, uniform
 
-_BLOCK = 4096
+# Values of |T| in work at once.
+_BLOCK_VALUES = 2_000_000
 
 
 def dataset_information(conditions: Sequence[ImagingCondition], q_max: float = Q_MAX) -> float:
@@ -37,13 +38,36 @@ def dataset_overlap(
     """
     if method == "pairwise":
         return float(compare(train, test, q_max).sigma.mean())
-    band = make_band([*train, *test], q_max, uniform, carbon_film(train[0].energy_ev))
-    common, total = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    for piece in band.split(_BLOCK):
-        a, b = (_profile(c, piece.qx, piece.qy) for c in (train, test))
-        common, total = common + shared(a, b).sum(), total + a.sum()
-    return float(common / total)
+    return float(profile_overlaps([train], [test], q_max)[0, 0])
 
 
-def _profile(conditions: Sequence[ImagingCondition], qx: Tensor, qy: Tensor) -> Tensor:
-    return intensity_transfer(stack(conditions), qx, qy).abs().mean(0, keepdim=True)
+def profile_overlaps(
+    train: Sequence[Sequence[ImagingCondition]], test: Sequence[Sequence[ImagingCondition]], q_max: float = Q_MAX
+) -> Tensor:
+    """Return σ of the mean |T| of S training sets and S′ test sets, shape [S, S′]; NaN where a training set transfers nothing.
+
+    Args:
+        train: training sets.
+        test: test sets.
+        q_max: radius of the band [1/Å].
+    """
+    everything = list({c.id: c for conditions in (*train, *test) for c in conditions}.values())
+    place = {c.id: i for i, c in enumerate(everything)}
+    # A row a set: the share of each condition in its mean.
+    shares = [torch.zeros(len(sets), len(everything), dtype=torch.float64) for sets in (train, test)]
+    for share, sets in zip(shares, (train, test), strict=True):
+        for row, conditions in zip(share, sets, strict=True):
+            for c in conditions:
+                row[place[c.id]] += 1 / len(conditions)
+    band = make_band(everything, q_max, uniform, carbon_film(everything[0].energy_ev))
+    parameters = stack(everything)
+    common, total = (
+        torch.zeros(len(train), len(test), dtype=torch.float64),
+        torch.zeros(len(train), dtype=torch.float64),
+    )
+    for piece in band.split(max(_BLOCK_VALUES // len(everything), 64)):
+        transfer = intensity_transfer(parameters, piece.qx, piece.qy).abs()
+        a, b = (share @ transfer for share in shares)
+        total += a.sum(1)
+        common += shared(a, b)
+    return common / total[:, None]

@@ -1,0 +1,135 @@
+"""Which training set does best: mean and worst loss over the test conditions, by kind and size of the set."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from passband.seeds import seed_from
+
+_RESAMPLES = 2000
+# The share of test conditions that counts as the worst, beside the single worst.
+_TAIL = 0.1
+
+
+def set_kinds(scores: pl.DataFrame) -> pl.DataFrame:
+    """Return scores with the kind, size and draw of each training set, from its name KIND-SIZE-DRAW."""
+    parts = pl.col("train_condition").str.split("-")
+    return scores.with_columns(
+        kind=parts.list.get(0),
+        size=parts.list.get(1).cast(pl.Int64),
+        draw=parts.list.get(2).cast(pl.Int64),
+    )
+
+
+def set_results(scores: pl.DataFrame) -> pl.DataFrame:
+    """Return a row per kind and size: loss and Dice, mean and worst over test conditions, with 95 % intervals.
+
+    Columns: kind, size, n_sets, n_networks; mean_loss (over tests, then networks), worst_loss (of each network's worst test
+    condition), tail_loss (mean of the worst tenth), mean_dice, worst_dice; each with _low and _high from drawing sets and test
+    conditions again with replacement, seeds within their set.
+
+    Args:
+        scores: a row per training set, test condition and seed.
+    """
+    rows = []
+    named = set_kinds(scores)
+    for (kind, size), own in named.group_by("kind", "size", maintain_order=True):
+        loss, dice = _cube(own, "loss"), _cube(own, "dice")
+        rng = np.random.default_rng(seed_from("sets", str(kind), str(size)))
+        drawn = [_figures(*_again(loss, dice, rng)) for _ in range(_RESAMPLES)]
+        row: dict[str, Any] = {
+            "kind": kind,
+            "size": size,
+            "n_sets": len(loss),
+            "n_networks": int(np.isfinite(loss[..., 0]).sum()),
+        }
+        for name, value in _figures(loss, dice).items():
+            low, high = np.nanpercentile([d[name] for d in drawn], [2.5, 97.5])
+            row |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def _cube(own: pl.DataFrame, score: str) -> np.ndarray:
+    """Return a score as [sets, seeds, tests], NaN where missing."""
+    axes = [own[c].unique(maintain_order=True).to_list() for c in ("train_condition", "seed", "test_condition")]
+    cube = np.full([len(a) for a in axes], np.nan)
+    places = [dict(zip(a, range(len(a)), strict=True)) for a in axes]
+    for *keys, value in own.select("train_condition", "seed", "test_condition", score).iter_rows():
+        cube[tuple(p[k] for p, k in zip(places, keys, strict=True))] = value
+    return cube
+
+
+def _again(loss: np.ndarray, dice: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    sets, tests = (rng.integers(n, size=n) for n in (loss.shape[0], loss.shape[2]))
+    seeds = rng.integers(loss.shape[1], size=loss.shape[:2])
+    taken = np.take_along_axis(np.stack([loss, dice]), seeds[None, :, :, None], 2)
+    return tuple(taken[:, sets][..., tests])
+
+
+def _figures(loss: np.ndarray, dice: np.ndarray) -> dict[str, float]:
+    tail = max(round(_TAIL * loss.shape[2]), 1)
+    return {
+        "mean_loss": float(np.nanmean(loss)),
+        "worst_loss": float(np.nanmean(loss.max(2))),
+        "tail_loss": float(np.nanmean(np.sort(loss, 2)[..., -tail:])),
+        "mean_dice": float(np.nanmean(dice)),
+        "worst_dice": float(np.nanmean(dice.min(2))),
+    }
+
+
+def set_ratio(scores: pl.DataFrame, first: tuple[str, int], second: tuple[str, int]) -> dict[str, Any]:
+    """Return how many times the loss of one kind and size of set is that of another: mean and worst, with 95 % intervals.
+
+    Tests are drawn again for both together, since both met the same; sets and seeds for each alone.
+
+    Args:
+        scores: a row per training set, test condition and seed.
+        first: kind and size of the numerator.
+        second: kind and size of the denominator.
+    """
+    named = set_kinds(scores)
+    cubes = []
+    for kind, size in (first, second):
+        own = named.filter((pl.col("kind") == kind) & (pl.col("size") == size))
+        cubes.append(_cube(own.sort("train_condition", "seed", "test_condition"), "loss"))
+    rng = np.random.default_rng(seed_from("ratio", *first, *second))
+    drawn = []
+    for _ in range(_RESAMPLES):
+        tests = rng.integers(cubes[0].shape[2], size=cubes[0].shape[2])
+        sides = []
+        for cube in cubes:
+            sets = rng.integers(len(cube), size=len(cube))
+            seeds = rng.integers(cube.shape[1], size=(len(cube), cube.shape[1]))
+            taken = np.take_along_axis(cube, seeds[..., None], 1)[sets][..., tests]
+            sides.append((np.nanmean(taken), np.nanmean(taken.max(2))))
+        drawn.append([np.log(sides[0][i] / sides[1][i]) for i in range(2)])
+    result: dict[str, Any] = {"first": list(first), "second": list(second), "size": first[1]}
+    for i, name in enumerate(("mean", "worst")):
+        figure = [np.nanmean(c) if name == "mean" else np.nanmean(c.max(2)) for c in cubes]
+        low, high = np.exp(np.percentile(np.array(drawn)[:, i], [2.5, 97.5]))
+        result[name] = {"ratio": float(figure[0] / figure[1]), "low": float(low), "high": float(high)}
+    return result
+
+
+def compare_sets(scores: pl.DataFrame) -> dict[str, Any]:
+    """Return the findings of a study of training sets: `sets`, a row per kind and size, and `sentences`.
+
+    Args:
+        scores: a row per training set, test condition and seed.
+    """
+    table = set_results(scores)
+    sentences = []
+    for row in table.to_dicts():
+        conditions = "condition" if row["size"] == 1 else "conditions"
+        sentences.append(
+            f"{row['kind']}, {row['size']} {conditions} ({row['n_sets']} sets, {row['n_networks']} networks): "
+            f"mean loss {_with(row, 'mean_loss')}, worst condition {_with(row, 'worst_loss')}; "
+            f"Dice {_with(row, 'mean_dice')}, worst {_with(row, 'worst_dice')}."
+        )
+    return {"sets": table.to_dicts(), "sentences": sentences}
+
+
+def _with(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"

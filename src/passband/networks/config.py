@@ -1,0 +1,62 @@
+"""Which network a study trains."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
+# What shapes a network of each family.
+_SHAPES = {"unet": ("widths", "stem"), "resnet_unet": ("backbone",)}
+
+
+class NetworkConfig(BaseModel):
+    """Family and shape of the network.
+
+    Attributes:
+        family: unet, a small one of our own; or resnet_unet, whose encoder is a ResNet, some hundred times as many weights.
+        widths: of a unet, channels at each level; every further level halves the resolution.
+        stem: of a unet, side of the pixel blocks folded into channels before the first level and unfolded after the last;
+            2 makes training about three times as fast at the same number of weights.
+        backbone: of a resnet_unet, its encoder.
+
+    Raises:
+        pydantic.ValidationError: on unknown names, values out of range, or what shapes another family than this.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["unet", "resnet_unet"] = "unet"
+    widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (8, 16, 32, 64)
+    stem: int = Field(default=2, ge=1, le=8, strict=True)
+    backbone: Literal["resnet10", "resnet18", "resnet34"] = "resnet18"
+
+    @model_validator(mode="after")
+    def _of_one_family(self) -> "NetworkConfig":
+        own = _SHAPES[self.family]
+        alien = [name for names in _SHAPES.values() for name in names if name not in own]
+        given = " and ".join(name for name in alien if name in self.model_fields_set)
+        if given:
+            raise ValueError(
+                f"{given} cannot shape a network of family {self.family}, which takes {' and '.join(own)}; remove {given} or change family"
+            )
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """The image's side must be a multiple of this."""
+        if self.family == "resnet_unet":
+            # Its stem, its pooling and three of its four stages halve.
+            return 2**5
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+    @property
+    def joins_fleets(self) -> bool:
+        """True if many such networks can be trained as one."""
+        return self.family == "unet"
+
+    @model_serializer(mode="wrap")
+    def _without_other_families(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what shapes other families, and the first family's name, so that the ids of its networks stay."""
+        content: dict[str, Any] = write(self)
+        kept = {*_SHAPES[self.family]} | ({"family"} if self.family != "unet" else set())
+        return {name: value for name, value in content.items() if name in kept}

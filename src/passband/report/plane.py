@@ -1,0 +1,37 @@
+"""The plane of σ and Δε: what the loss is where there are pairs, how many there are, and where there are none."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+_CELLS = 24
+
+
+def draw(table: pl.DataFrame, loss_ax: Axes, count_ax: Axes) -> None:
+    """Draw the median loss ratio of each cell of the plane, and the number of its pairs; empty cells stay white.
+
+    Args:
+        table: sigma, delta_epsilon, ratio (loss over the network's own), a row per pair.
+        loss_ax: where to draw the ratio.
+        count_ax: where to draw the number.
+    """
+    sigma, delta, ratio = (table[c].to_numpy() for c in ("sigma", "delta_epsilon", "ratio"))
+    reach = float(np.abs(delta).max())
+    extent = (0.0, 1.0, -reach, reach)
+    for ax, values, reduce, title, norm in (
+        (loss_ax, ratio, np.median, "Loss over the network's own, median", LogNorm(1, 10)),
+        (count_ax, np.ones_like(ratio), np.sum, "Pairs", LogNorm(1, None)),
+    ):
+        drawn = ax.hexbin(
+            sigma, delta, C=values, gridsize=_CELLS, extent=extent, norm=norm, cmap="magma_r", linewidths=0.1,
+            reduce_C_function=reduce,
+        )  # fmt: skip
+        ax.axhline(0, color="0.5", linewidth=0.6)
+        ax.axvline(0.5, color="0.5", linewidth=0.6, linestyle=":")
+        ax.axhline(-0.2, color="0.5", linewidth=0.6, linestyle=":")
+        ax.set_xlabel("σ(train, test)")
+        ax.set_ylabel("Δε = ε(test) − ε(train)")
+        ax.set_title(title)
+        assert ax.figure is not None
+        ax.figure.colorbar(drawn, ax=ax, shrink=0.8)

@@ -1,0 +1,113 @@
+"""Does the picture depend on the network?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+from passband.analysis.resampling import Figure, Pairs, measured
+from passband.report import points, style
+from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+
+_BASE = "defocus_sweep"
+_OTHERS = {
+    "defocus_sweep-large": "U-Net, four times the weights",
+    "defocus_sweep-resnet": "ResNet-encoder U-Net",
+    "defocus_sweep-sgd": "the same, SGD",
+}
+
+
+def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
+    """Return how alike the loss matrices of different networks and optimisers are."""
+    found = Outcome()
+    base = studies[_BASE]
+    rows, parts, figures = [_row("U-Net as everywhere here, Adam", base, None)], [], []
+    for name, how in _OTHERS.items():
+        if name not in studies:
+            continue
+        other = studies[name]
+
+        def alike(a: Pairs, b: Pairs) -> float:
+            # Both drawings are of the same conditions only where neither is drawn again: their order is compared as it is.
+            used = a.off & b.off
+            return float(spearmanr(a.log_ratio[used], b.log_ratio[used])[0])
+
+        value = alike(base.square.pairs, other.square.pairs)
+        figure = _interval(base, other, value)
+        figures.append((how, figure))
+        rows.append(_row(how, other, figure))
+        a, b = base.square.pairs, other.square.pairs
+        used = a.off & b.off
+        parts.append(pl.DataFrame({"group": how, "x": np.exp(a.log_ratio[used]), "y": np.exp(b.log_ratio[used])}))
+    worst = min(figures, key=lambda f: f[1].value)
+    found.text.append(
+        f"The order of the pairs, by loss over the network's own, is shared: rank correlation with the U-Net's at least {worst[1]} ({worst[0]})."
+    )
+    found.text.append(
+        "Median over conditions under the own one; loss over own when tested at zero defocus (median); agreement with the first row: rank correlation over pairs.\n\n"
+        + table(["network", "networks", "own Dice", "own loss", "tested at zero", "agreement"], rows)
+    )
+    found.claims.append(
+        Claim(
+            "ours: the picture does not depend on the network or the optimiser",
+            "; ".join(f"{how}: rank correlation {figure}" for how, figure in figures),
+            judged(worst[1], above=0.7),
+        )
+    )
+    with style.figure(5.4, 4.6) as made:
+        ax = made.subplots()
+        points.draw(pl.concat(parts), ax, "loss over own, U-Net", "loss over own, other network", log=True)
+        ax.set_xscale("log")
+        limits = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
+        ax.plot(limits, limits, color="0.6", linewidth=0.8)
+        style.save(made, folder, "networks", ("png",))
+    found.figures.append(("networks", "A point a pair of defoci."))
+    return found
+
+
+def _interval(base: StudyTables, other: StudyTables, value: float) -> Figure:
+    """Return the rank correlation with its 95 %, the same conditions drawn again for both."""
+    rng = np.random.default_rng(0)
+    a, b = base.square.pairs, other.square.pairs
+    n, values = len(a.loss), []
+    for _ in range(500):
+        drawn = rng.integers(n, size=n)
+        grid = np.ix_(drawn, drawn)
+        used = (a.off & b.off)[grid]
+        if used.sum() > 3:
+            values.append(float(spearmanr(a.log_ratio[grid][used], b.log_ratio[grid][used])[0]))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Figure(value, float(low), float(high))
+
+
+def _row(how: str, study: StudyTables, figure: Figure | None) -> list[str]:
+    own = study.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
+    by_name = dict(study.conditions.select("condition", "defocus_angstrom").iter_rows())
+    zero = np.array([abs(by_name[n]) < 1 for n in study.square.names])
+
+    def tested(pairs: Pairs) -> float:
+        z = zero[pairs.drawn]
+        used = pairs.off & ~z[:, None] & z
+        return float(np.median(np.exp(pairs.log_ratio[used]))) if used.any() else float("nan")
+
+    return [
+        how,
+        str(len(own)),
+        f"{own['dice'].median():.3f}",
+        f"{own['loss'].median():.3f}",
+        str(measured(study.square, tested, "network", how)),
+        "" if figure is None else str(figure),
+    ]
+
+
+EXPERIMENT = Experiment(
+    "networks",
+    "Other networks",
+    "Everything here rests on one small U-Net. Would a larger one, one of another family, or another optimiser show the same?",
+    (_BASE,),
+    evaluate,
+    extra=tuple(_OTHERS),
+    needs_extra=True,
+)

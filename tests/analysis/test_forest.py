@@ -1,0 +1,30 @@
+import numpy as np
+
+from passband.analysis import forest
+from passband.analysis.ranking import Table
+
+
+def table(target, **features):
+    n = len(target)
+    return Table(~np.eye(n, dtype=bool), {"log_loss": target}, features)
+
+
+def test_what_depends_on_the_features_is_predicted_on_conditions_not_seen():
+    rng = np.random.default_rng(0)
+    place = rng.uniform(0, 1, 24)
+    gap = place[None] - place[:, None]
+    pairs = table(np.abs(gap) ** 0.5, gap=gap)
+    predicted = forest.predictions(pairs, ["gap"], "log_loss")
+    assert np.isfinite(predicted[pairs.used]).all()
+    value, low, high = forest.r2(pairs, predicted, "log_loss")
+    assert 0.8 < low < value < high < 1
+
+
+def test_what_belongs_to_a_condition_alone_is_not():
+    """Each condition has a loss of its own and a feature that names it: to learn it by heart must not help."""
+    rng = np.random.default_rng(1)
+    own = rng.standard_normal(24)
+    name = np.broadcast_to(np.arange(24.0), (24, 24))
+    pairs = table(np.broadcast_to(own, (24, 24)).copy(), name=name)
+    value, _, _ = forest.r2(pairs, forest.predictions(pairs, ["name"], "log_loss"), "log_loss")
+    assert value < 0.2
