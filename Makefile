@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+# quick takes half an hour on 2 cores, standard up to 8 hours, full is for a cluster or a GPU.
+BUDGET ?= quick
+
+.PHONY: demo test lint bench results clean
 
 demo: $(READY)
 	$(BIN)/passband study run studies/defocus.yaml
@@ -24,6 +27,9 @@ $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	PYTHON=$(PYTHON) sh tools/make_venv.sh $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	touch $(READY)
+
+results: $(READY)
+	$(BIN)/passband results run --budget $(BUDGET)
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,6 +1,6 @@
 import numpy as np
 
-from passband.analysis import forest
+from passband.analysis import forest, judging
 from passband.analysis.ranking import Table
 
 
@@ -16,8 +16,8 @@ def test_what_depends_on_the_features_is_predicted_on_conditions_not_seen():
     pairs = table(np.abs(gap) ** 0.5, gap=gap)
     predicted = forest.predictions(pairs, ["gap"], "log_loss")
     assert np.isfinite(predicted[pairs.used]).all()
-    value, low, high = forest.r2(pairs, predicted, "log_loss")
-    assert 0.8 < low < value < high < 1
+    found = judging.r2(pairs, predicted, "log_loss")
+    assert 0.8 < found.low < found.value < found.high < 1
 
 
 def test_what_belongs_to_a_condition_alone_is_not():
@@ -26,5 +26,5 @@ def test_what_belongs_to_a_condition_alone_is_not():
     own = rng.standard_normal(24)
     name = np.broadcast_to(np.arange(24.0), (24, 24))
     pairs = table(np.broadcast_to(own, (24, 24)).copy(), name=name)
-    value, _, _ = forest.r2(pairs, forest.predictions(pairs, ["name"], "log_loss"), "log_loss")
-    assert value < 0.2
+    predicted = forest.predictions(pairs, ["name"], "log_loss")
+    assert judging.r2(pairs, predicted, "log_loss").value < 0.2

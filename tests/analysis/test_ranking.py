@@ -37,6 +37,8 @@ def test_against_least_squares_without_each_condition(repeated):
     for kind, values in predicted.items():
         expected = 1 - (weight * (y - values) ** 2).sum() / (weight * (y - mean) ** 2).sum()
         assert found[f"r2_{kind}"] == pytest.approx(expected, abs=1e-6), kind
+        if not repeated and kind != "test":
+            assert np.allclose(fit.predictions()[kind][table.used], values[table.used], atol=1e-6)
 
 
 def tables(n=12):

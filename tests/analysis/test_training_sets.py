@@ -42,12 +42,29 @@ def test_means_and_worst_by_a_plain_sum():
 
 def test_a_ratio_is_found_though_the_tests_differ_in_difficulty():
     table = scores({("uniform", 8): 0.2, ("guided", 8): 0.15})
-    found = set_ratio(table, ("guided", 8), ("uniform", 8))
+    found = set_ratio(table, "guided", "uniform", [(8, 8)])
     # The tests' own spread is larger than the difference, but both met the same tests.
-    assert found["mean"]["low"] < 0.75 < found["mean"]["high"] < 0.9
-    same = set_ratio(table, ("uniform", 8), ("uniform", 8))
-    assert same["mean"]["ratio"] == 1
-    assert same["mean"]["low"] < 1 < same["mean"]["high"]
+    assert found.low < 0.75 < found.high < 0.9
+    for score in ("tail", "worst"):
+        assert set_ratio(table, "guided", "uniform", [(8, 8)], score).value == pytest.approx(0.75, abs=0.06)
+
+
+def test_where_nothing_differs_the_interval_says_so_about_as_often_as_it_should():
+    hits = 0
+    for seed in range(60):
+        table = scores(
+            {("uniform", 4): 0.2, ("uniform", 8): 0.2, ("guided", 4): 0.2, ("guided", 8): 0.2}, draws=4, seed=seed
+        )
+        found = set_ratio(table, "guided", "uniform", [(4, 4), (8, 8)])
+        hits += found.low < 1 < found.high
+    assert hits >= 52
+
+
+def test_sets_of_the_same_conditions_are_compared_draw_by_draw():
+    table = scores({("guided", 8): 0.2}, draws=6, seed=3)
+    same = table.with_columns(pl.col("train_condition").str.replace("guided", "curriculum"), loss=pl.col("loss") * 0.95)
+    found = set_ratio(pl.concat([table, same]), "curriculum", "guided", [(8, 8)])
+    assert (found.low, found.value, found.high) == pytest.approx((0.95, 0.95, 0.95))
 
 
 def test_a_missing_network_is_left_out():

@@ -25,7 +25,7 @@ _BEST = 12
 _FEWEST = 30
 _RIDGE = 1e-9
 
-Target = Literal["loss", "log_loss"]
+Target = Literal["loss", "log_loss", "log_ratio", "log_excess"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Table:
 
     Attributes:
         used: which pairs take part, shape [B, B].
-        target: by name, mean over seeds, shape [B, B].
+        target: by name, mean over seeds, shape [B, B]: the loss, its logarithm, the logarithm of the loss over the network's own
+            (log_ratio) and over that of networks trained where this one is tested (log_excess).
         features: by name, shape [B, B].
     """
 
@@ -98,7 +99,10 @@ def tabulate(scores: pl.DataFrame, shift: pl.DataFrame) -> tuple[Table, np.ndarr
             features[f"delta_{name}"] = features[f"{name}_test"] - features[f"{name}_train"]
     epsilon = shift["epsilon_train"].to_numpy().reshape(n, n)[:, 0]
     safe = np.where(used, measured, 1.0)
-    return Table(used, {"loss": safe, "log_loss": np.log(safe)}, features), epsilon
+    log, own = np.log(safe), np.log(np.diag(measured))
+    # NaN where a network is missing: a target that a fit must not be asked for.
+    targets = {"loss": safe, "log_loss": log, "log_ratio": log - own[:, None], "log_excess": log - own}
+    return Table(used, targets, features), epsilon
 
 
 def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]:
@@ -177,9 +181,21 @@ class Fit:
             fits[kind] = np.expand_dims(_solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
         return {kind: self._score(weights, weight) for kind, weights in fits.items()}
 
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Return the target as the fit gives it, shape [B, B]: in_sample, train (without its row), both (without either's pairs)."""
+        weight = self._weight(None)
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        whole = outer.sum((0, 1)), moment.sum((0, 1))
+        without_row = _solve(whole[0] - outer.sum(1), whole[1] - moment.sum(1))[:, None]
+        weights = {"in_sample": _solve(*whole)[None, None], "train": without_row, "both": self._without_both(weight)}
+        return {kind: (w * self._x).sum(-1) for kind, w in weights.items()}
+
     def both(self, times: np.ndarray | None = None) -> float:
         """Return R² when each pair is predicted by the fit to pairs that share no condition with it, in either role."""
         weight = self._weight(times)
+        return self._score(self._without_both(weight), weight)
+
+    def _without_both(self, weight: np.ndarray) -> np.ndarray:
         left = []
         for part in (weight[..., None, None] * self._outer, weight[..., None] * self._moment):
             own = part[np.arange(len(part)), np.arange(len(part))]
@@ -187,7 +203,7 @@ class Fit:
             # What both conditions share is taken away twice, and so added again.
             shared = part + part.swapaxes(0, 1) + own[:, None] + own[None]
             left.append(part.sum((0, 1)) - (sides[:, None] + sides[None] - shared))
-        return self._score(_solve(*left), weight)
+        return _solve(*left)
 
     def _weight(self, times: np.ndarray | None) -> np.ndarray:
         return self.table.used * (1.0 if times is None else times[:, None] * times)

@@ -6,12 +6,15 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from scipy.stats import spearmanr
 
 from passband.seeds import seed_from
 from passband.shift import METRICS
 
 #: How often conditions and seeds are drawn again.
 RESAMPLES = 500
+# The share of drawings in which there has to be something to measure.
+_ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Figure:
 
     @property
     def is_known(self) -> bool:
-        """Whether there was anything to measure."""
-        return bool(np.isfinite(self.value))
+        """Whether there was anything to measure, and often enough for an interval."""
+        return bool(np.isfinite([self.value, self.low, self.high]).all())
 
 
 def _signed(value: float) -> str:
@@ -52,8 +55,9 @@ class Pairs:
 
     @cached_property
     def off(self) -> np.ndarray:
-        """Pairs of different conditions that were tested, bool, shape [B, B]."""
-        return (self.drawn[:, None] != self.drawn) & np.isfinite(self.loss) & np.isfinite(self.own)[:, None]
+        """Pairs of different conditions that were tested, and whose own losses are known, bool, shape [B, B]."""
+        known = np.isfinite(self.own)
+        return (self.drawn[:, None] != self.drawn) & np.isfinite(self.loss) & known[:, None] & known
 
     @cached_property
     def own(self) -> np.ndarray:
@@ -64,6 +68,11 @@ class Pairs:
     def log_ratio(self) -> np.ndarray:
         """Logarithm of the loss over the network's own, shape [B, B]."""
         return np.log(self.loss) - np.log(self.own)[:, None]
+
+    @cached_property
+    def log_excess(self) -> np.ndarray:
+        """Logarithm of the loss over that of networks trained where this one is tested, shape [B, B]."""
+        return np.log(self.loss) - np.log(self.own)
 
 
 class Square:
@@ -124,6 +133,23 @@ def _mean(loss: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(known, loss, 0).sum(2) / np.maximum(count, 1), np.nan)
 
 
+def figure(value: float, drawn: Sequence[float]) -> Figure:
+    """Return a number with the central 95 % of what it was when all was drawn again.
+
+    Without an interval, NaN, if in more than half of the drawings there was nothing to measure.
+    """
+    finite = [v for v in drawn if np.isfinite(v)]
+    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) >= _ENOUGH * len(drawn) > 0 else (np.nan, np.nan)
+    return Figure(float(value), float(low), float(high))
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Spearman's rank correlation; NaN of fewer than three values, or where one does not vary."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(spearmanr(a, b)[0])
+
+
 def measured(squares: Square | Sequence[Square], statistic: Callable[..., float], *names: str) -> Figure:
     """Return a statistic of the pairs of one or several studies with its central 95 %.
 
@@ -135,6 +161,4 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
     several = [squares] if isinstance(squares, Square) else list(squares)
     rng = np.random.default_rng(seed_from("measured", *names))
     values = [statistic(*[s.drawn_again(rng) for s in several]) for _ in range(RESAMPLES)]
-    finite = [v for v in values if np.isfinite(v)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if finite else (np.nan, np.nan)
-    return Figure(float(statistic(*[s.pairs for s in several])), float(low), float(high))
+    return figure(statistic(*[s.pairs for s in several]), values)

@@ -1,10 +1,12 @@
 """Which training set does best: mean and worst loss over the test conditions, by kind and size of the set."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from passband.analysis.resampling import Figure, figure
 from passband.seeds import seed_from
 
 _RESAMPLES = 2000
@@ -79,38 +81,62 @@ def _figures(loss: np.ndarray, dice: np.ndarray) -> dict[str, float]:
     }
 
 
-def set_ratio(scores: pl.DataFrame, first: tuple[str, int], second: tuple[str, int]) -> dict[str, Any]:
-    """Return how many times the loss of one kind and size of set is that of another: mean and worst, with 95 % intervals.
+def set_ratio(
+    scores: pl.DataFrame, first: str, second: str, sizes: Sequence[tuple[int, int]], score: str = "mean"
+) -> Figure:
+    """Return how many times the loss of one kind of set is that of another, over some sizes together, with its 95 %.
 
-    Tests are drawn again for both together, since both met the same; sets and seeds for each alone.
+    The ratio is the geometric mean over sizes. Draws are resampled whole, with all their sizes, for sets of one draw are not
+    independent of each other; where both kinds hold the same conditions in each draw, together. Test conditions are drawn again for
+    both kinds together for the mean; for the worst they stay, for a drawing that lacks the worst says nothing of it. With few
+    draws the interval is widened by √(n / (n − 1)), the draws' own bias.
 
     Args:
         scores: a row per training set, test condition and seed.
-        first: kind and size of the numerator.
-        second: kind and size of the denominator.
+        first: kind of the numerator; "curriculum" is paired with "guided".
+        second: kind of the denominator.
+        sizes: of first and second.
+        score: mean, tail (the worst tenth) or worst, over test conditions.
     """
     named = set_kinds(scores)
-    cubes = []
-    for kind, size in (first, second):
-        own = named.filter((pl.col("kind") == kind) & (pl.col("size") == size))
-        cubes.append(_cube(own.sort("train_condition", "seed", "test_condition"), "loss"))
-    rng = np.random.default_rng(seed_from("ratio", *first, *second))
-    drawn = []
+    sides = []
+    for kind, own_sizes in ((first, [a for a, _ in sizes]), (second, [b for _, b in sizes])):
+        cubes = []
+        for size in own_sizes:
+            own = named.filter((pl.col("kind") == kind) & (pl.col("size") == size))
+            cubes.append(_cube(own.sort("draw", "seed", "test_condition"), "loss").mean(1))
+        draws = min(len(c) for c in cubes)
+        # [sizes, draws, tests]
+        sides.append(np.stack([c[:draws] for c in cubes]))
+    tests, paired = sides[0].shape[2], {first, second} == {"curriculum", "guided"}
+    rng = np.random.default_rng(seed_from("ratio", first, second, score))
+
+    def ratio(drawn: Sequence[np.ndarray], chosen: np.ndarray) -> float:
+        means = []
+        for side, d in zip(sides, drawn, strict=True):
+            taken = side[:, d][..., chosen]
+            if score == "mean":
+                of_each = taken.mean(2)
+            else:
+                count = 1 if score == "worst" else max(round(_TAIL * tests), 1)
+                of_each = np.sort(taken, 2)[..., -count:].mean(2)
+            means.append(np.log(np.nanmean(of_each, 1)))
+        return float((means[0] - means[1]).mean())
+
+    whole = [np.arange(side.shape[1]) for side in sides]
+    value = ratio(whole, np.arange(tests))
+    values = []
     for _ in range(_RESAMPLES):
-        tests = rng.integers(cubes[0].shape[2], size=cubes[0].shape[2])
-        sides = []
-        for cube in cubes:
-            sets = rng.integers(len(cube), size=len(cube))
-            seeds = rng.integers(cube.shape[1], size=(len(cube), cube.shape[1]))
-            taken = np.take_along_axis(cube, seeds[..., None], 1)[sets][..., tests]
-            sides.append((np.nanmean(taken), np.nanmean(taken.max(2))))
-        drawn.append([np.log(sides[0][i] / sides[1][i]) for i in range(2)])
-    result: dict[str, Any] = {"first": list(first), "second": list(second), "size": first[1]}
-    for i, name in enumerate(("mean", "worst")):
-        figure = [np.nanmean(c) if name == "mean" else np.nanmean(c.max(2)) for c in cubes]
-        low, high = np.exp(np.percentile(np.array(drawn)[:, i], [2.5, 97.5]))
-        result[name] = {"ratio": float(figure[0] / figure[1]), "low": float(low), "high": float(high)}
-    return result
+        drawn = [rng.choice(w, size=len(w)) for w in whole]
+        if paired:
+            drawn[1] = drawn[0] % len(whole[1])
+        chosen = np.arange(tests)
+        if score == "mean":
+            chosen = rng.choice(chosen, size=tests)
+        values.append(ratio(drawn, chosen))
+    fewest = min(len(w) for w in whole)
+    wider = np.sqrt(fewest / (fewest - 1)) if fewest > 1 else np.nan
+    return figure(float(np.exp(value)), list(np.exp(value + wider * (np.array(values) - value))))
 
 
 def compare_sets(scores: pl.DataFrame) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def estimate(studies: dict[str, Study], paths: ResultsPaths, executor: Executor,
 def run(
     studies: dict[str, Study], paths: ResultsPaths, budget: str, executor: Executor, progress: StageProgress, fleet: int
 ) -> dict[str, Any]:
-    """Run the studies that are not finished, keep their tables, and write the pages after each.
+    """Run the studies that are not finished, keep the tables of each, and write the pages.
 
     Raises:
         BadInputError: as `pipeline.run` does, before any work if a folder holds another study.
@@ -74,12 +74,11 @@ def run(
     for name, study in studies.items():
         check_folder(study, paths.run(name))
     given_up: dict[str, list[dict[str, Any]]] = {}
-    answer: dict[str, Any] = {}
     for i, (name, study) in enumerate(studies.items()):
         progress.note(f"study {i + 1} of {len(studies)}: {name}")
         failed = pipeline.run(study, paths.run(name), executor, progress, fleet=fleet)
         if failed:
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)
-        answer = write_pages(paths, budget)
-    return answer | {"given_up": given_up}
+    progress.note("pages")
+    return write_pages(paths, budget) | {"given_up": given_up}

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import spearmanr
 
-from passband.analysis.resampling import RESAMPLES, Figure
+from passband.analysis.resampling import RESAMPLES, Figure, figure, rank_correlation
 from passband.report import bands, points, style
-from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, Verdict, judged, table
 from passband.seeds import seed_from
 
 _STUDIES = {"metrics_one_dose": "one dose", "metrics": "all vary", "zero_defocus": "defocus and C30"}
 _LONG = {"overfitting": "176 specimens", "overfitting-few": "22 specimens"}
 # A validation loss this far above its least is over-fitted; epochs are smoothed over this share of the training.
 _RISE, _SMOOTH = 1.05, 0.05
+# A network has converged when its training loss is within this factor of where it, or the median network, ends.
+_SLACK = 1.25
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
@@ -24,45 +26,51 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     parts, said = [], []
     for name, how in _STUDIES.items():
         rows = _per_network(studies[name])
-        parts.append(
-            rows.select(group=pl.lit(how), x="epsilon", y="train_loss", epochs="epochs", elsewhere="elsewhere")
-        )
-        final, speed, elsewhere = (_rank(rows, "epsilon", y) for y in ("train_loss", "epochs", "elsewhere"))
-        own = _rank(rows, "epsilon", "own")
-        said.append([how, str(final), str(own), str(speed), str(elsewhere)])
-        if name == "metrics_one_dose":
-            found.claims += [
-                Claim(
-                    "Training conditions of higher ε end with a lower training loss; one dose",
-                    f"rank correlation {final}",
-                    judged(final, below=0.0),
-                ),
-                Claim(
-                    "Training conditions of higher ε converge faster; one dose",
-                    f"rank correlation of ε with epochs to come within 25 % of the median final loss {speed}",
-                    judged(speed, below=0.0),
-                ),
-                Claim(
-                    "Training conditions of low ε generalise better elsewhere; one dose",
-                    f"rank correlation of ε with the mean loss elsewhere {elsewhere}",
-                    judged(elsewhere, above=0.0),
-                ),
-            ]
-        if name == "metrics":
-            found.claims.append(
-                Claim(
-                    "Training conditions of higher ε end with a lower training loss; dose varies too",
-                    f"rank correlation {final}",
-                    judged(final, below=0.0),
-                )
+        parts.append(rows.select(group=pl.lit(how), x="epsilon", y="train_loss", elsewhere="elsewhere"))
+        keys = ("train_loss", "own", "epochs", "plateau", "elsewhere", "elsewhere_even")
+        final, own, speed, plateau, elsewhere, even = (_rank(rows, "epsilon", y) for y in keys)
+        said.append([how, *map(str, (final, own, speed, plateau, elsewhere, even))])
+        if name == "zero_defocus":
+            continue
+        found.claims.append(
+            Claim(
+                f"Training conditions of higher ε end with a lower training loss; {how}",
+                f"rank correlation of ε with the final training loss {final}; with the test loss under the own condition {own}",
+                judged(final, below=0.0),
             )
+        )
+        found.claims.append(
+            Claim(
+                f"Training conditions of higher ε converge faster; {how}",
+                f"rank correlation of ε with the epochs to a loss that is the same for all {speed}; to 1.25 times the network's own last loss {plateau}",
+                _both(judged(speed, below=0.0), judged(plateau, below=0.0)),
+            )
+        )
+        found.claims.append(
+            Claim(
+                f"Training conditions of low ε generalise better elsewhere; {how}",
+                f"rank correlation of ε with the mean loss under the other conditions {elsewhere}; with how hard those are taken out {even}",
+                _both(judged(elsewhere, above=0.0), judged(even, above=0.0)),
+            )
+        )
     found.text.append(
         f"Rank correlation of ε with the final training loss: {said[0][1]} at one dose, {said[1][1]} where the dose varies too. Over conditions "
         f"around zero defocus it is {said[2][1]}."
     )
     found.text.append(
         "Rank correlation of ε of the training condition with each, over networks, with the central 95 % when conditions are drawn again.\n\n"
-        + table(["study", "final training loss", "own test loss", "epochs to converge", "mean loss elsewhere"], said)
+        + table(
+            [
+                "study",
+                "final training loss",
+                "own test loss",
+                "epochs to a common loss",
+                "epochs to the own plateau",
+                "mean loss elsewhere",
+                "the same, test conditions' hardness taken out",
+            ],
+            said,
+        )
     )
     everything = pl.concat(parts)
     with style.figure(9.6, 3.8) as made:
@@ -86,27 +94,35 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return found
 
 
+def _both(first: Verdict, second: Verdict) -> Verdict:
+    """Return what two measures of one claim say together."""
+    return first if first == second else "cannot tell"
+
+
 def _per_network(study: StudyTables) -> pl.DataFrame:
-    """Return a row per network: condition, seed, epsilon, train_loss, epochs, own, elsewhere."""
-    training = study.table("training")
+    """Return a row per network: condition, seed, epsilon, last losses, epochs to two targets, test loss at home and elsewhere."""
+    training, on = study.table("training"), ["condition", "seed"]
     last = training.filter(pl.col("epoch") == pl.col("epoch").max())
-    target = 1.25 * float(last["train_loss"].median())
-    longest = int(training["epoch"].max()) + 1
-    reached = (
-        training.filter(pl.col("train_loss") <= target).group_by("condition", "seed").agg(epochs=pl.col("epoch").min())
-    )
-    same = pl.col("train_condition") == pl.col("test_condition")
+    # An epoch beyond the last stands for never.
+    epochs, typical = training["epoch"].to_numpy(), np.median(last["train_loss"].to_numpy())
+    own_target = training.join(last.select(*on, target=_SLACK * pl.col("train_loss")), on=on)
+
+    def first(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+        return rows.group_by(on).agg(pl.col("epoch").min().alias(name))
+
     keys = {"train_condition": "condition"}
-    own = study.scores.filter(same).select("train_condition", "seed", own="loss").rename(keys)
-    other = (
-        study.scores.filter(~same).group_by("train_condition", "seed").agg(elsewhere=pl.col("loss").mean()).rename(keys)
-    )
-    on = ["condition", "seed"]
+    same = pl.col("train_condition") == pl.col("test_condition")
+    log = pl.col("loss").log()
+    scores = study.scores.with_columns(beyond=log - log.mean().over("test_condition"))
+    own = scores.filter(same).select("train_condition", "seed", own="loss").rename(keys)
+    other = scores.filter(~same).group_by("train_condition", "seed")
+    elsewhere = other.agg(elsewhere=pl.col("loss").mean(), elsewhere_even=pl.col("beyond").mean())
     return (
-        last.join(reached, on=on, how="left")
-        .with_columns(pl.col("epochs").fill_null(longest))
+        last.join(first(training.filter(pl.col("train_loss") <= _SLACK * typical), "epochs"), on=on, how="left")
+        .with_columns(pl.col("epochs").fill_null(epochs.max() + 1))
+        .join(first(own_target.filter(pl.col("train_loss") <= pl.col("target")), "plateau"), on=on)
         .join(own, on=on)
-        .join(other, on=on)
+        .join(elsewhere.rename(keys), on=on)
         .join(study.conditions.select("condition", "epsilon"), on="condition")
         .sort(on)
     )
@@ -120,16 +136,13 @@ def _rank(rows: pl.DataFrame, x: str, y: str) -> Figure:
     values = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(a), size=len(a))
-        if np.ptp(a[drawn]) > 0 and np.ptp(b[drawn]) > 0:
-            values.append(float(spearmanr(a[drawn], b[drawn])[0]))
-    if not values or np.ptp(b) == 0:
-        return Figure(float("nan"), float("nan"), float("nan"))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Figure(float(spearmanr(a, b)[0]), float(low), float(high))
+        values.append(rank_correlation(a[drawn], b[drawn]))
+    return figure(rank_correlation(a, b), values)
 
 
 def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> None:
-    rows, curves = [], []
+    rows: list[dict[str, Any]] = []
+    curves = []
     for name, how in _LONG.items():
         if name not in studies:
             continue
@@ -147,15 +160,18 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> N
                 rises.append(float(after[0] + least + 1) if len(after) else np.inf)
                 finals.append(float(smooth[-1] / smooth[least]))
             rows.append(
-                [
-                    how,
-                    str(label),
-                    f"{epsilon:.3f}",
-                    f"{np.median(turns):.0f} ({min(turns)} to {max(turns)})",
-                    f"{np.isfinite(rises).sum()} of {len(rises)}"
-                    + (f", from epoch {min(rises):.0f}" if np.isfinite(min(rises)) else ""),
-                    f"{np.mean(finals):.2f} ± {np.std(finals):.2f}",
-                ]
+                {
+                    "how": how,
+                    "label": str(label),
+                    "epsilon": f"{epsilon:.3f}",
+                    "lowest": min(turns),
+                    "median": f"{np.median(turns):.0f}",
+                    "highest": max(turns),
+                    "over": int(np.isfinite(rises).sum()),
+                    "networks": len(rises),
+                    "first": f"{min(rises):.0f}" if np.isfinite(rises).any() else "–",
+                    "final": f"{np.mean(finals):.2f} ± {np.std(finals):.2f}",
+                }
             )
             mean = (
                 own.group_by("epoch", maintain_order=True)
@@ -186,24 +202,34 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> N
         "ε",
         "epoch of the least validation loss",
         "networks that rise by 5 %",
-        "final over least",
+        "first at epoch",
+        "last over least",
+    ]
+    body = [
+        [
+            r["how"],
+            r["label"],
+            r["epsilon"],
+            f"{r['median']} ({r['lowest']} to {r['highest']})",
+            f"{r['over']} of {r['networks']}",
+            r["first"],
+            r["final"],
+        ]
+        for r in rows
     ]
     found.text.append(
-        "Validation loss of long trainings, smoothed over a twentieth of the epochs; in brackets the range over seeds.\n\n"
-        + table(head, rows)
+        "Validation loss of long trainings, smoothed over a twentieth of the epochs; in brackets the range over networks.\n\n"
+        + table(head, body)
     )
-    for how in _LONG.values():
-        own = [r for r in rows if r[0] == how]
-        if not own:
-            continue
-        over = [int(r[4].split()[0]) for r in own]
-        total = [int(r[4].split()[2].rstrip(",")) for r in own]
-        share = sum(over) / sum(total)
+    for how in dict.fromkeys(r["how"] for r in rows):
+        own_rows = [r for r in rows if r["how"] == how]
+        over, total = (sum(r[k] for r in own_rows) for k in ("over", "networks"))
         found.claims.append(
             Claim(
-                f"The validation loss rises after some epochs (the source: 32), differently from seed to seed; {how}",
-                f"{sum(over)} of {sum(total)} networks end 5 % or more above their least validation loss at some later epoch; epochs: {'; '.join(r[1] + ' ' + r[3] for r in own)}",
-                "agrees" if share > 0.5 else "differs" if share < 0.1 else "cannot tell",
+                f"The validation loss rises after some epochs (the source: from 32 on), at other epochs for other seeds; {how}",
+                f"{over} of {total} networks rise by 5 % or more above their least validation loss; epochs of the least: "
+                + "; ".join(f"{r['label']} {r['lowest']} to {r['highest']}" for r in own_rows),
+                "agrees" if over > total / 2 else "differs" if over < total / 10 else "cannot tell",
             )
         )
     everything = pl.concat(curves)

@@ -1,24 +1,26 @@
 """Experiment 2: do σ and Δε predict the loss, and what does?"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from passband.analysis import forest
-from passband.analysis.ranking import Fit, Table, judge, tabulate
-from passband.analysis.resampling import Figure
+from passband.analysis import forest, judging
+from passband.analysis.ranking import Fit, Table, Target, tabulate
+from passband.analysis.resampling import Figure, Pairs, measured
 from passband.report import plane, predicted_loss, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 from passband.shift import METRICS
 
-_STUDIES = {"metrics": "all vary", "metrics_one_dose": "one dose"}
-_SOURCE = ("sigma", "delta_epsilon")
+_STUDIES, _SWEEP = {"metrics": "all vary", "metrics_one_dose": "one dose"}, "defocus_sweep"
+_SOURCE, _PAIR, _TREES = ("sigma", "delta_epsilon"), "σ and Δε", "trees on many metrics"
+# Cells of the plane with fewer pairs than this say nothing of their spread.
+_CROWD = 5
 # Named in advance: the source's, the trivial ones, and those that the first ranking found to lead.
 _CANDIDATES: dict[str, tuple[str, ...]] = {
-    "mean loss": (),
+    "mean": (),
     "σ and Δε": _SOURCE,
     "|Δdefocus|": ("defocus_difference_angstrom",),
     "Euclidean distance of coefficients": ("coefficient_distance",),
@@ -33,7 +35,7 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
     "bits of the test and rms Δχ": ("channel_information_test", "phase_rms"),
 }
 _TRIVIAL = {
-    "mean loss",
+    "mean",
     "|Δdefocus|",
     "Euclidean distance of coefficients",
     "image power spectra, KL",
@@ -42,46 +44,55 @@ _TRIVIAL = {
 }
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A predictor's R²: of ln loss neither condition seen, train condition unseen, in sample; then neither seen of other targets."""
+
+    both: Figure
+    train: Figure | None
+    in_sample: Figure | None
+    ratio: Figure
+    excess: Figure
+
+
+@dataclass(frozen=True)
+class _Study:
+    """One study's pairs, and every predictor's figures and predictions."""
+
+    pairs: Table
+    rows: dict[str, _Row]
+    predictions: dict[str, np.ndarray]
+    best: str
+
+
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
-    """Return held-out R² of the source's predictor, the trivial ones and the best, in both studies."""
+    """Return R² of the source's predictor, the trivial ones and others, in sample and held out."""
     found = Outcome()
-    best: dict[str, str] = {}
-    judged_by_study: dict[str, dict[str, dict[str, float]]] = {}
-    for name, how in _STUDIES.items():
-        pairs, _ = tabulate(studies[name].scores, studies[name].shift)
-        rows = {
-            label: judge(Fit(pairs, names, "log_loss")) for label, names in _CANDIDATES.items() if _usable(pairs, names)
-        }
-        linear = judge(Fit(pairs, _SOURCE, "loss", linear=True))
-        plain = _trees(pairs, _SOURCE)
-        many = _trees(pairs, [f for f in forest.FEATURES if _usable(pairs, (f,))])
-        single, figure = _best_single(pairs)
-        rows |= {
-            "σ and Δε, trees": plain,
-            f"{len(forest.FEATURES)} metrics, trees": many,
-            f"best single metric of the registry, chosen afterwards: {single}": figure,
-        }
-        judged_by_study[name] = rows
-        source = _figure(linear, "both")
+    done = {name: _judged(studies[name]) for name in _STUDIES}
+    first, second = done.values()
+    additive = {how: _additive(done[name].pairs) for name, how in _STUDIES.items()}
+    found.text.append(
+        f"R² of the logarithm of the loss, neither condition seen by the fit: σ and Δε {first.rows[_PAIR].both} where all vary, {second.rows[_PAIR].both} at one dose. Best of the list: "
+        f"{_lead(first, 'both')} where all vary, {_lead(second, 'both')} at one dose. Of the loss over that of networks trained where these are tested, which leaves out how hard the "
+        f"test condition is: σ and Δε {first.rows[_PAIR].excess} and {second.rows[_PAIR].excess}, the best {_lead(first, 'excess')} and {_lead(second, 'excess')}. For scale: what "
+        f"a number for each training condition and one for each test condition could explain, in sample, is {additive['all vary']:.2f} and {additive['one dose']:.2f}."
+    )
+    for name, how in {**_STUDIES, _SWEEP: "defocus sweep"}.items():
+        pairs = done[name].pairs if name in done else tabulate(studies[name].scores, studies[name].shift)[0]
+        linear = Fit(pairs, _SOURCE, "loss", linear=True).predictions()
+        sample, both = (judging.r2(pairs, linear[kind], "loss") for kind in ("in_sample", "both"))
         found.claims.append(
             Claim(
-                f"σ and Δε predict the loss of a pair (linear, R² above 0.7); {how}",
-                f"R² neither condition seen {source}, train condition unseen {_figure(linear, 'train')}, in sample {linear['r2_in_sample']:.2f}",
-                judged(source, above=0.7),
+                f"A linear model of σ and Δε explains the loss of the pairs (the target: R² above 0.7); {how}",
+                f"R² in sample {sample}; neither condition seen {both}",
+                judged(sample, above=0.7),
             )
         )
-        ahead = max((k for k in rows if k != "mean loss" and "afterwards" not in k), key=lambda k: rows[k]["r2_both"])
-        best[name] = f"{ahead} {_figure(rows[ahead], 'both')}"
-        found.text.append(_page_table(how, rows, linear, int(pairs.used.sum())))
-    first, second = (judged_by_study[name] for name in _STUDIES)
-    found.text.insert(
-        0,
-        f"R² of the logarithm of the loss, neither condition seen by the fit: σ and Δε {_figure(first['σ and Δε'], 'both')} where all vary, "
-        f"{_figure(second['σ and Δε'], 'both')} at one dose. The best that was named in advance: {best['metrics']} where all vary, "
-        f"{best['metrics_one_dose']} at one dose.",
-    )
-    found.claims += _more(studies, judged_by_study)
-    _draw(studies, folder, found)
+    found.claims += _more(done)
+    found.claims.append(_smooth(studies["metrics_one_dose"]))
+    for name, how in _STUDIES.items():
+        found.text.append(_page_table(how, done[name]))
+    _draw(studies, done, folder, found)
     return found
 
 
@@ -89,86 +100,138 @@ def _usable(pairs: Table, names: tuple[str, ...]) -> bool:
     return all(n in pairs.features and np.ptp(pairs.features[n][pairs.used]) > 1e-9 for n in names)
 
 
-def _trees(pairs: Table, names: Any) -> dict[str, float]:
-    value, low, high = forest.r2(pairs, forest.predictions(pairs, names, "log_loss"), "log_loss")
-    return {"r2_both": value, "r2_both_low": low, "r2_both_high": high}
+def _judged(study: StudyTables) -> _Study:
+    pairs, _ = tabulate(study.scores, study.shift)
+    rows, predictions = {}, {}
+    targets: tuple[Target, ...] = ("log_loss", "log_ratio", "log_excess")
+    for label, names in _CANDIDATES.items():
+        if not _usable(pairs, names):
+            continue
+        own, ratio, excess = (Fit(pairs, names, t).predictions() for t in targets)
+        rows[label] = _Row(
+            judging.r2(pairs, own["both"], "log_loss"),
+            judging.r2(pairs, own["train"], "log_loss"),
+            judging.r2(pairs, own["in_sample"], "log_loss"),
+            judging.r2(pairs, ratio["both"], "log_ratio"),
+            judging.r2(pairs, excess["both"], "log_excess"),
+        )
+        predictions[label] = own["both"]
+    usable = [f for f in forest.FEATURES if _usable(pairs, (f,))]
+    for label, features in (("σ and Δε, trees", list(_SOURCE)), (_TREES, usable)):
+        made = {t: forest.predictions(pairs, features, t) for t in targets}
+        of_loss, of_ratio, of_excess = (judging.r2(pairs, made[t], t) for t in targets)
+        rows[label] = _Row(of_loss, None, None, of_ratio, of_excess)
+        predictions[label] = made["log_loss"]
+    scores = {n: Fit(pairs, (n,), "log_loss").both() for n in pairs.features if _usable(pairs, (n,))}
+    best = max(scores, key=lambda n: scores[n])
+    return _Study(pairs, rows, predictions, f"{_symbol(best)} ({scores[best]:.2f})")
 
 
-def _best_single(pairs: Table) -> tuple[str, dict[str, float]]:
-    scores = {}
-    for name in pairs.features:
-        if _usable(pairs, (name,)):
-            scores[name] = Fit(pairs, (name,), "log_loss").both()
-    name = max(scores, key=lambda n: scores[n])
+def _symbol(name: str) -> str:
     base = name.removeprefix("delta_").removesuffix("_train").removesuffix("_test")
-    symbol = name.replace(base, METRICS[base].symbol).replace("_", " ") if base in METRICS else name
-    return symbol, judge(Fit(pairs, (name,), "log_loss"))
+    return name.replace(base, METRICS[base].symbol).replace("_", " ") if base in METRICS else name
 
 
-def _figure(row: dict[str, float], kind: str) -> Figure:
-    return Figure(row[f"r2_{kind}"], row[f"r2_{kind}_low"], row[f"r2_{kind}_high"])
+def _additive(pairs: Table) -> float:
+    """Return R² in sample of ln loss ~ a number for each training condition + one for each test condition."""
+    i, j = np.nonzero(pairs.used)
+    y = pairs.target["log_loss"][i, j]
+    n = len(pairs.used)
+    x = np.zeros((len(y), 2 * n))
+    x[np.arange(len(y)), i] = x[np.arange(len(y)), n + j] = 1
+    fitted = x @ np.linalg.lstsq(x, y)[0]
+    return float(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def _page_table(how: str, rows: dict[str, dict[str, float]], linear: dict[str, float], count: int) -> str:
-    def cells(label: str, row: dict[str, float]) -> list[str]:
-        kinds = [str(_figure(row, k)) if f"r2_{k}" in row else "–" for k in ("both", "train")]
-        sample = f"{row['r2_in_sample']:.2f}" if "r2_in_sample" in row else "–"
-        return [label + (" (knows no optics)" if label in _TRIVIAL else ""), *kinds, sample]
+def _lead(study: _Study, target: str) -> str:
+    label = max((k for k in study.rows if k != "mean"), key=lambda k: getattr(study.rows[k], target).value)
+    return f"{label} {getattr(study.rows[label], target)}"
 
-    ordered = sorted(rows.items(), key=lambda item: -item[1]["r2_both"])
-    body = [cells(label, row) for label, row in ordered] + [cells("σ and Δε, linear, of the loss itself", linear)]
+
+def _page_table(how: str, study: _Study) -> str:
+    ordered = sorted(study.rows.items(), key=lambda item: -item[1].both.value)
+    body = [
+        [
+            label + (" (knows no optics)" if label in _TRIVIAL else ""),
+            *("–" if f is None else str(f) for f in (row.both, row.train, row.in_sample, row.ratio, row.excess)),
+        ]
+        for label, row in ordered
+    ]
     return (
-        f"**{how.capitalize()}**, {count} pairs. R² of the logarithm of the loss by a quadratic fit unless said otherwise, with the central 95 % "
-        "when conditions are drawn again and all is fitted again (trees: without fitting again).\n\n"
-        + table(["predictor", "neither condition seen", "train condition unseen", "in sample"], body)
-    )
-
-
-def _more(studies: Mapping[str, StudyTables], rows: dict[str, dict[str, dict[str, float]]]) -> list[Claim]:
-    claims = []
-    pairs, _ = tabulate(studies["metrics"].scores, studies["metrics"].shift)
-    gain = _gain(pairs, _SOURCE, (*_SOURCE, "dose_difference"))
-    claims.append(
-        Claim(
-            "Given σ and Δε, the dose does not matter (conditional independence of dose)",
-            f"R² gained by Δ ln dose, neither condition seen {gain}",
-            "differs" if gain.low > 0 else "agrees" if gain.high < 0.05 else "cannot tell",
+        f"**{how.capitalize()}**, {int(study.pairs.used.sum())} pairs. R² of a quadratic fit (a metric, its square, products) unless it says trees, with the central 95 % when conditions are drawn again "
+        "without fitting again. First three columns: logarithm of the loss. *Over own*: of the loss over the network's own; *over the test's own*: over that of networks trained where these are "
+        f"tested; both with neither condition seen. Best single metric of the whole registry, chosen afterwards: {study.best}.\n\n"
+        + table(
+            [
+                "predictor",
+                "neither condition seen",
+                "train condition unseen",
+                "in sample",
+                "over own",
+                "over the test's own",
+            ],
+            body,
         )
     )
-    single, _ = tabulate(studies["metrics_one_dose"].scores, studies["metrics_one_dose"].shift)
-    for name, how, table_ in (("metrics", "all vary", pairs), ("metrics_one_dose", "one dose", single)):
-        over = _gain(table_, ("spectrum_divergence",), _SOURCE)
+
+
+def _more(done: dict[str, _Study]) -> list[Claim]:
+    study = done["metrics"]
+    dose = judging.gain(study.pairs, study.predictions[_PAIR], study.predictions["σ, Δε and Δ ln dose"], "log_loss")
+    claims = [
+        Claim(
+            "ours: given σ and Δε, the dose does not matter",
+            f"R² of ln loss gained by Δ ln dose, neither condition seen {dose}",
+            "differs" if dose.low > 0.02 else "agrees" if dose.high < 0.05 else "cannot tell",
+        )
+    ]
+    for name, how in _STUDIES.items():
+        study = done[name]
+        over = judging.gain(
+            study.pairs, study.predictions["image power spectra, KL"], study.predictions[_PAIR], "log_loss"
+        )
         claims.append(
             Claim(
-                f"Metrics of the transfer predict better than a statistical distance between the images (KL); {how}",
-                f"R² of σ and Δε less that of KL, neither condition seen {over}; σ and Δε {_figure(rows[name]['σ and Δε'], 'both')}, KL {_figure(rows[name]['image power spectra, KL'], 'both')}",
+                f"σ outperforms a statistical distance such as the KL divergence, here between the images' mean power spectra (the source asks why it would); {how}",
+                f"R² of ln loss of σ and Δε less that of KL, neither condition seen {over}",
                 judged(over, above=0.0),
             )
         )
-    smooth = _figure(rows["metrics_one_dose"]["σ and Δε, trees"], "both")
-    claims.append(
+    study = done["metrics_one_dose"]
+    trees = study.rows[_TREES]
+    return [
+        *claims,
         Claim(
-            "The loss varies smoothly and predictably over the plane of σ and Δε; one dose",
-            f"R² of trees on σ and Δε alone, neither condition seen {smooth}",
-            judged(smooth, above=0.5),
-        )
+            "ours: with all that the transfer, the dose and the noise say, the loss over that of networks trained there can be predicted (R² above 0.5)",
+            f"trees, neither condition seen: all vary {done['metrics'].rows[_TREES].excess}, one dose {trees.excess}",
+            judged(done["metrics"].rows[_TREES].excess, above=0.5),
+        ),
+    ]
+
+
+def _smooth(study: StudyTables) -> Claim:
+    """Return how much of the loss over own goes with the place in the plane of σ and Δε, in cells of 0.1 × 0.1."""
+
+    def share(pairs: Pairs) -> float:
+        used = pairs.off & np.isfinite(pairs.features["sigma"])
+        cell = np.floor(pairs.features["sigma"][used] * 10) * 100 + np.floor(pairs.features["delta_epsilon"][used] * 10)
+        y = pairs.log_ratio[used]
+        _, index, count = np.unique(cell, return_inverse=True, return_counts=True)
+        kept = count[index] >= _CROWD
+        if not kept.any() or np.ptp(y[kept]) == 0:
+            return float("nan")
+        mean = np.bincount(index, y) / count
+        return float(1 - ((y - mean[index])[kept] ** 2).sum() / ((y[kept] - y[kept].mean()) ** 2).sum())
+
+    found = measured(study.square, share, "cells")
+    return Claim(
+        "The loss varies smoothly and predictably over the plane of σ and Δε (its place there says more than half); one dose",
+        f"share of the variance of ln loss over own that lies between cells of 0.1 × 0.1 {found}",
+        judged(found, above=0.5),
     )
-    return claims
 
 
-def _gain(pairs: Table, first: tuple[str, ...], second: tuple[str, ...]) -> Figure:
-    """Return R² of the second fit less that of the first, with conditions drawn again for both together."""
-    fits = [Fit(pairs, names, "log_loss") for names in (first, second)]
-    rng = np.random.default_rng(0)
-    n, values = len(pairs.used), []
-    for _ in range(100):
-        times = np.bincount(rng.integers(n, size=n), minlength=n).astype(float)
-        values.append(fits[1].both(times) - fits[0].both(times))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Figure(fits[1].both() - fits[0].both(), float(low), float(high))
-
-
-def _draw(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> None:
+def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: Path, found: Outcome) -> None:
     with style.figure(10.4, 8.0) as made:
         axes = made.subplots(2, 2)
         for row, (name, how) in zip(axes, _STUDIES.items(), strict=True):
@@ -192,14 +255,13 @@ def _draw(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> N
     )
     with style.figure(7.2, 3.8) as made:
         for ax, (name, how) in zip(made.subplots(1, 2), _STUDIES.items(), strict=True):
-            pairs_, _ = tabulate(studies[name].scores, studies[name].shift)
-            usable = [f for f in forest.FEATURES if _usable(pairs_, (f,))]
-            predicted = forest.predictions(pairs_, usable, "log_loss")
-            known = pairs_.used & np.isfinite(predicted)
+            study = done[name]
+            predicted = study.predictions[_TREES]
+            known = study.pairs.used & np.isfinite(predicted)
             drawn = pl.DataFrame(
-                {"loss": np.exp(pairs_.target["log_loss"][known]), "predicted": np.exp(predicted[known])}
-            ).with_columns(train_zero=pl.lit(False), test_zero=pl.lit(False))  # fmt: skip
-            predicted_loss.draw(drawn, ax, f"trees on {len(usable)} metrics ({how})")
+                {"loss": np.exp(study.pairs.target["log_loss"][known]), "predicted": np.exp(predicted[known])}
+            ).with_columns(train_zero=pl.lit(False), test_zero=pl.lit(False))
+            predicted_loss.draw(drawn, ax, f"{_TREES} ({how})")
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.get_legend().remove()
@@ -212,6 +274,6 @@ EXPERIMENT = Experiment(
     "What predicts the loss",
     "Two numbers from the contrast transfer function, σ and Δε, are said to tell how a network fares under another condition. Do they, when "
     "every aberration varies, on conditions that the fit has not seen? And what does better?",
-    tuple(_STUDIES),
+    (*_STUDIES, _SWEEP),
     evaluate,
 )

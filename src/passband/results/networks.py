@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.stats import spearmanr
 
-from passband.analysis.resampling import Figure, Pairs, measured
+from passband.analysis.resampling import RESAMPLES, Figure, Pairs, figure, measured, rank_correlation
 from passband.report import points, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -15,7 +14,7 @@ _BASE = "defocus_sweep"
 _OTHERS = {
     "defocus_sweep-large": "U-Net, four times the weights",
     "defocus_sweep-resnet": "ResNet-encoder U-Net",
-    "defocus_sweep-sgd": "the same, SGD",
+    "defocus_sweep-sgd": "U-Net as everywhere here, SGD",
 }
 
 
@@ -29,15 +28,9 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             continue
         other = studies[name]
 
-        def alike(a: Pairs, b: Pairs) -> float:
-            # Both drawings are of the same conditions only where neither is drawn again: their order is compared as it is.
-            used = a.off & b.off
-            return float(spearmanr(a.log_ratio[used], b.log_ratio[used])[0])
-
-        value = alike(base.square.pairs, other.square.pairs)
-        figure = _interval(base, other, value)
-        figures.append((how, figure))
-        rows.append(_row(how, other, figure))
+        agreement = _alike(base, other)
+        figures.append((how, agreement))
+        rows.append(_row(how, other, agreement))
         a, b = base.square.pairs, other.square.pairs
         used = a.off & b.off
         parts.append(pl.DataFrame({"group": how, "x": np.exp(a.log_ratio[used]), "y": np.exp(b.log_ratio[used])}))
@@ -52,7 +45,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     found.claims.append(
         Claim(
             "ours: the picture does not depend on the network or the optimiser",
-            "; ".join(f"{how}: rank correlation {figure}" for how, figure in figures),
+            "; ".join(f"{how}: rank correlation {agreement}" for how, agreement in figures),
             judged(worst[1], above=0.7),
         )
     )
@@ -67,22 +60,21 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return found
 
 
-def _interval(base: StudyTables, other: StudyTables, value: float) -> Figure:
-    """Return the rank correlation with its 95 %, the same conditions drawn again for both."""
+def _alike(base: StudyTables, other: StudyTables) -> Figure:
+    """Return the rank correlation of the loss over own, the same conditions drawn again for both studies."""
     rng = np.random.default_rng(0)
     a, b = base.square.pairs, other.square.pairs
-    n, values = len(a.loss), []
-    for _ in range(500):
-        drawn = rng.integers(n, size=n)
+
+    def correlation(drawn: np.ndarray) -> float:
         grid = np.ix_(drawn, drawn)
         used = (a.off & b.off)[grid]
-        if used.sum() > 3:
-            values.append(float(spearmanr(a.log_ratio[grid][used], b.log_ratio[grid][used])[0]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Figure(value, float(low), float(high))
+        return rank_correlation(a.log_ratio[grid][used], b.log_ratio[grid][used])
+
+    n = len(a.loss)
+    return figure(correlation(np.arange(n)), [correlation(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
 
 
-def _row(how: str, study: StudyTables, figure: Figure | None) -> list[str]:
+def _row(how: str, study: StudyTables, agreement: Figure | None) -> list[str]:
     own = study.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     by_name = dict(study.conditions.select("condition", "defocus_angstrom").iter_rows())
     zero = np.array([abs(by_name[n]) < 1 for n in study.square.names])
@@ -98,7 +90,7 @@ def _row(how: str, study: StudyTables, figure: Figure | None) -> list[str]:
         f"{own['dice'].median():.3f}",
         f"{own['loss'].median():.3f}",
         str(measured(study.square, tested, "network", how)),
-        "" if figure is None else str(figure),
+        "" if agreement is None else str(agreement),
     ]
 
 

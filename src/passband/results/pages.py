@@ -106,8 +106,9 @@ def _page(experiment: Experiment, outcome: Outcome, used: dict[str, StudyTables]
         ),
         "",
         f"Run: `passband results run --budget {budget}`. This page and its figures again, from the tables in `tables/`: `passband results page {_folder(budget)}`. "
-        "Intervals are the central 95 % when conditions and networks are drawn again with replacement. Test specimens are seen by no network in training, "
-        "and the test images of a condition are the same for every network.",
+        "Intervals are the central 95 % when conditions, and networks of a condition where there are several, are drawn again with replacement; the test specimens stay as "
+        "they are. They are seen by no network in training, and the test images of a condition are the same for every network. Where the source speaks of the training loss, "
+        "the loss of a network under its own condition on test specimens stands for it here.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,184 +1,203 @@
 """Check 1: another specimen instead of another condition."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.stats import spearmanr
 
-from passband.analysis.resampling import RESAMPLES, Figure
+from passband.analysis.resampling import RESAMPLES, Figure, figure, rank_correlation
 from passband.report import matrix, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 from passband.seeds import seed_from
 
 _STUDY = "structures"
-_IMAGE = "mmd"
+# With fewer different families or conditions in a drawing, a fit would have too little to go by.
+_FEWEST = 3
+_FLAT = ("sigma", "delta_epsilon")
+_LATTICE = ("sigma_structure_factor", "delta_epsilon_structure_factor")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Losses as [family, condition, family, condition], trained on first; a drawing repeats families and conditions.
+
+    Attributes:
+        loss: mean over seeds.
+        features: shift metrics by name.
+        families: which family each is, shape [A].
+        conditions: which condition each is, shape [C].
+    """
+
+    loss: np.ndarray
+    features: dict[str, np.ndarray]
+    families: np.ndarray
+    conditions: np.ndarray
+
+    def drawn(self, a: np.ndarray, c: np.ndarray) -> "_Table":
+        grid = np.ix_(a, c, a, c)
+        return _Table(
+            self.loss[grid], {k: v[grid] for k, v in self.features.items()}, self.families[a], self.conditions[c]
+        )
+
+    @property
+    def own(self) -> np.ndarray:
+        """Loss of networks under their own family and condition, shape [A, C]."""
+        a, c = np.indices(self.loss.shape[:2])
+        return self.loss[a, c, a, c]
+
+    @property
+    def excess(self) -> np.ndarray:
+        """Logarithm of the loss over that of networks trained on what these are tested on."""
+        return np.log(self.loss) - np.log(self.own)
+
+    @property
+    def same_family(self) -> np.ndarray:
+        same = self.families[:, None] == self.families
+        return np.broadcast_to(same[:, None, :, None], self.loss.shape)
+
+    @property
+    def same_condition(self) -> np.ndarray:
+        same = self.conditions[:, None] == self.conditions
+        return np.broadcast_to(same[None, :, None, :], self.loss.shape)
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return how much of the loss is the specimen's and how much the condition's, and what predicts each."""
     found = Outcome()
-    study = studies[_STUDY]
-    families, loss, features = _laid_out(study)
-    shares = _measured(loss, features, _shares)
-    within = _measured(loss, features, lambda y, f: [_explained(y, f, same_family=True)])[0]
-    across = _measured(loss, features, lambda y, f: [_explained(y, f, same_family=False)])[0]
-    weighted = _measured(
-        loss,
-        features,
-        lambda y, f: [
-            _explained(y, f, same_family=False, names=("sigma_structure_factor", "delta_epsilon_structure_factor"))
-        ],
-    )[0]
-    images = _measured(loss, features, lambda y, f: [_images(y, f)])[0]
-    ratio = _measured(loss, features, lambda y, f: [float(np.median(_alike(y)))])[0]
-    worst = float(np.max(_alike(loss)))
+    names, whole = _laid_out(studies[_STUDY])
+    family = _measured(whole, lambda t: _share(t, (1, 3)))
+    condition = _measured(whole, lambda t: _share(t, (0, 2)))
+    within = _measured(whole, lambda t: _order(t, t.same_family))
+    across = _measured(whole, lambda t: _order(t, ~t.same_family))
+    between = _measured(whole, lambda t: _explained(t, ~t.same_family, _FLAT))
+    lattice = _measured(whole, lambda t: _explained(t, ~t.same_family, _LATTICE) - _explained(t, ~t.same_family, _FLAT))
+    images = _measured(whole, _images)
+    ratio = _measured(whole, lambda t: _median(np.exp(t.excess[~t.same_family & t.same_condition])))
+    optics = _measured(whole, lambda t: _median(np.exp(t.excess[t.same_family & ~t.same_condition])))
+    worst = float(np.nanmax(np.exp(whole.excess[~whole.same_family & whole.same_condition])))
     found.text.append(
-        f"Under the same condition (σ = 1, Δε = 0) a network loses {ratio.value:.1f} times its own on another family of specimens in the median, and "
-        f"up to {worst:.0f} times. Of the variance of the logarithm of the loss, over all networks, families and defoci, {shares[0].value:.0%} is the "
-        f"pair of families', {shares[1].value:.0%} the pair of defoci's, and {shares[2].value:.0%} of neither alone. σ and Δε, which cannot see the specimen, explain "
-        f"{within} of the variance within a family (R² in sample) and {across} between families."
+        f"Under the same condition (σ = 1, Δε = 0) a network that was trained on another family of specimens loses {ratio.value:.1f} times as much in the "
+        f"median as one trained on this, and up to {worst:.0f} times; one trained on this family under another of the study's defoci loses "
+        f"{optics.value:.1f} times as much. Of the variance of that ratio's logarithm {family.value:.0%} lies between pairs of families, and {condition.value:.0%} "
+        "between pairs of defoci."
     )
     found.claims += [
         Claim(
             "Metrics of the transfer do not predict the loss under a change of the specimen",
-            f"R² in sample of σ and Δε between families {across}, within a family {within}",
-            judged(across, below=0.3),
+            f"R² in sample of σ and Δε over all pairs of different families {between} (they cannot see the specimen); within a family {within}",
+            judged(between, below=0.3),
         ),
         Claim(
-            "Weighting the transfer by the lattice's structure factor does not help (supplemental figure 7)",
-            f"R² in sample of σ and Δε weighted by gold's reflections, between families {weighted}",
-            judged(weighted, below=0.3),
+            "ours: once the pair of families is known, σ and Δε tell between families what they tell within one",
+            f"R² in sample about the mean of each pair of families, different defoci: between families {across}, within {within}",
+            judged(_measured(whole, lambda t: _order(t, ~t.same_family) - _order(t, t.same_family)), above=-0.1),
         ),
         Claim(
-            "A change of the specimen matters as much as one of the condition",
-            f"share of the variance of ln loss: families {shares[0]}, defoci {shares[1]}, interaction {shares[2]}",
-            "agrees"
-            if shares[0].low > shares[1].high
-            else "differs"
-            if shares[0].high < shares[1].low
-            else "cannot tell",
+            "Weighting the transfer by a lattice's structure factor does not help (supplemental figure 7; here by gold's for all families)",
+            f"R² in sample gained over the flat weight, different families {lattice}",
+            judged(lattice, below=0.05),
         ),
         Claim(
-            "ours: where the transfer is the same, a distance between the images tells how another specimen fares",
-            f"rank correlation of the images' MMD with ln loss over own, same defocus {images}",
+            "ours: another specimen costs more than another defocus",
+            f"loss over that of networks trained on what is tested: another family, same defocus {ratio}; same family, another defocus {optics}; "
+            f"shares of the variance: families {family}, defoci {condition}",
+            "agrees" if ratio.low > optics.high else "differs" if ratio.high < optics.low else "cannot tell",
+        ),
+        Claim(
+            "ours: under the same condition, a distance between the images tells how another specimen fares",
+            f"rank correlation of the images' MMD with the loss over that of networks trained there {images}",
             judged(images, above=0.3),
         ),
-    ]
-    _draw(families, loss, folder, found)
-    own = np.array([[loss[a, c, a, c] for c in range(loss.shape[1])] for a in range(loss.shape[0])]).mean(1)
+    ]  # fmt: skip
+    _draw(names, whole, folder, found)
+    excess = np.exp(whole.excess)
     rows = [
-        [
-            a,
-            f"{own[i]:.3f}",
-            *[
-                f"{np.median([loss[i, c, j, c] / loss[i, c, i, c] for c in range(loss.shape[1])]):.1f}"
-                for j in range(len(families))
-            ],
-        ]
-        for i, a in enumerate(families)
+        [a, f"{np.nanmean(whole.own[i]):.3f}", *[f"{_median(excess[i, c, j, c]):.1f}" for j in range(len(names))]]
+        for i, a in enumerate(names)
+        for c in [np.arange(excess.shape[1])]
     ]
     found.text.append(
-        "Loss over the network's own at the same defocus, median over defoci; rows: trained on, columns: tested on.\n\n"
-        + table(["", "own loss", *families], rows)
+        "Loss over that of networks trained on what is tested, same defocus, median over defoci; rows: trained on, columns: tested on.\n\n"
+        + table(["", "own loss", *names], rows)
     )
     return found
 
 
-def _laid_out(study: StudyTables) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
-    """Return families, mean loss and features, shape [families, conditions, families, conditions]."""
+def _laid_out(study: StudyTables) -> tuple[list[str], _Table]:
     square = study.square
-    families = list(dict.fromkeys(name.split("/")[0] for name in square.names))
-    shape = (len(families), len(square.names) // len(families)) * 2
+    names = list(dict.fromkeys(name.split("/")[0] for name in square.names))
+    shape = (len(names), len(square.names) // len(names)) * 2
     pairs = square.pairs
-    return families, pairs.loss.reshape(shape), {k: v.reshape(shape) for k, v in pairs.features.items()}
+    features = {k: v.reshape(shape) for k, v in pairs.features.items()}
+    return names, _Table(pairs.loss.reshape(shape), features, np.arange(shape[0]), np.arange(shape[1]))
 
 
-def _measured(loss: np.ndarray, features: dict[str, np.ndarray], statistic: Callable[..., list[float]]) -> list[Figure]:
-    """Return statistics with intervals from drawing families and conditions again."""
+def _measured(whole: _Table, statistic: Callable[[_Table], float]) -> Figure:
+    """Return a statistic with its interval from drawing families and conditions again."""
     rng = np.random.default_rng(seed_from("structures"))
-    drawn = []
-    for _ in range(RESAMPLES):
-        a = rng.integers(loss.shape[0], size=loss.shape[0])
-        c = rng.integers(loss.shape[1], size=loss.shape[1])
-        again = np.ix_(a, c, a, c)
-        if len(np.unique(a)) > 2 and len(np.unique(c)) > 1:
-            drawn.append(statistic(loss[again], {k: v[again] for k, v in features.items()}))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    return [
-        Figure(float(v), float(lo), float(hi)) for v, lo, hi in zip(statistic(loss, features), low, high, strict=True)
-    ]
+    n, m = whole.loss.shape[:2]
+    drawn = [whole.drawn(rng.choice(np.arange(n), size=n), rng.choice(np.arange(m), size=m)) for _ in range(RESAMPLES)]
+    return figure(statistic(whole), [statistic(t) for t in drawn])
 
 
-def _shares(loss: np.ndarray, features: dict[str, np.ndarray]) -> list[float]:
-    """Return the shares of the variance of ln loss of the pair of families, the pair of conditions, and the rest."""
-    y = np.log(loss)
-    total = ((y - y.mean()) ** 2).mean()
-    family = ((y.mean((1, 3)) - y.mean()) ** 2).mean() / total
-    condition = ((y.mean((0, 2)) - y.mean()) ** 2).mean() / total
-    return [float(family), float(condition), float(1 - family - condition)]
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
-def _log_ratio(loss: np.ndarray) -> np.ndarray:
-    a, c = np.indices(loss.shape[:2])
-    return np.log(loss) - np.log(loss[a, c, a, c])[:, :, None, None]
+def _share(t: _Table, axes: tuple[int, int]) -> float:
+    """Return the share of the variance of the excess that lies between means over two axes."""
+    used = np.isfinite(t.excess) & ~(t.same_family & t.same_condition)
+    if not used.any():
+        return float("nan")
+    y = np.where(used, t.excess, 0)
+    count, centre = used.sum(axes), y.sum() / used.sum()
+    mean = y.sum(axes) / np.maximum(count, 1)
+    return float((count * (mean - centre) ** 2).sum() / (used * (y - centre) ** 2).sum())
 
 
-def _alike(loss: np.ndarray) -> np.ndarray:
-    """Return the loss over own of pairs of different families under the same condition."""
-    ratio = np.exp(_log_ratio(loss))
-    n, m = loss.shape[:2]
-    found = [ratio[i, c, j, c] for i in range(n) for j in range(n) for c in range(m) if i != j]
-    return np.array([v for v in found if v != 1.0])
+def _explained(t: _Table, used: np.ndarray, names: tuple[str, ...], *, about_pairs: bool = False) -> float:
+    """Return R² in sample of a quadratic fit of the excess to some metrics; or of what is left of it about each pair of families' mean."""
+    used = used & np.isfinite(t.excess)
+    y = np.where(used, t.excess, 0)
+    if about_pairs:
+        y = y - y.sum((1, 3), keepdims=True) / np.maximum(used.sum((1, 3), keepdims=True), 1)
+    y, columns = y[used], [t.features[name][used] for name in names]
+    few = min(len(np.unique(t.conditions)), len(np.unique(t.families))) < _FEWEST
+    if few or len(y) < 10 or np.ptp(y) == 0:
+        return float("nan")
+    x = np.column_stack([np.ones(len(y)), *columns, *[a * b for i, a in enumerate(columns) for b in columns[i:]]])
+    fitted = x @ np.linalg.lstsq(x, y)[0]
+    return float(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def _explained(
-    loss: np.ndarray,
-    features: dict[str, np.ndarray],
-    *,
-    same_family: bool,
-    names: tuple[str, ...] = ("sigma", "delta_epsilon"),
-) -> float:
-    n = loss.shape[0]
-    family = np.eye(n, dtype=bool)[:, None, :, None] & np.ones(loss.shape, dtype=bool)
-    y = _log_ratio(loss)
-    used = (family if same_family else ~family) & np.isfinite(y)
-    if same_family:
-        used &= y != 0
-    columns = [features[name][used] for name in names if name in features]
-    x = np.column_stack([np.ones(used.sum()), *columns, *[a * b for i, a in enumerate(columns) for b in columns[i:]]])
-    fitted = x @ np.linalg.lstsq(x, y[used])[0]
-    return float(1 - ((y[used] - fitted) ** 2).sum() / ((y[used] - y[used].mean()) ** 2).sum())
+def _order(t: _Table, used: np.ndarray) -> float:
+    return _explained(t, used & ~t.same_condition, _FLAT, about_pairs=True)
 
 
-def _images(loss: np.ndarray, features: dict[str, np.ndarray]) -> float:
-    y, distance = _log_ratio(loss), features[_IMAGE]
-    n, m = loss.shape[:2]
-    found = np.array(
-        [[distance[i, c, j, c], y[i, c, j, c]] for i in range(n) for j in range(n) for c in range(m) if i != j]
-    )
-    found = found[found[:, 1] != 0]
-    return float(spearmanr(found[:, 0], found[:, 1])[0])
+def _images(t: _Table) -> float:
+    used = ~t.same_family & t.same_condition & np.isfinite(t.excess)
+    return rank_correlation(t.features["mmd"][used], t.excess[used])
 
 
-def _draw(families: list[str], loss: np.ndarray, folder: Path, found: Outcome) -> None:
-    ratio = np.exp(_log_ratio(loss))
-    m = loss.shape[1]
+def _draw(names: list[str], whole: _Table, folder: Path, found: Outcome) -> None:
+    excess, c = np.exp(whole.excess), np.arange(whole.loss.shape[1])
     rows = [
-        {"train_label": a, "test_label": b, "loss": float(np.median([ratio[i, c, j, c] for c in range(m)]))}
-        for i, a in enumerate(families)
-        for j, b in enumerate(families)
+        {"train_label": a, "test_label": b, "loss": _median(excess[i, c, j, c])}
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
     ]
     with style.figure(6.8, 5.8) as made:
         ax = made.subplots()
         matrix.draw(pl.DataFrame(rows), ax, "loss")
-        ax.set_title("Loss over the network's own, same defocus (median)")
+        ax.set_title("Loss over that of networks trained on what is tested")
         style.save(made, folder, "structures_matrix", ("png",))
     found.figures.append(
         (
             "structures_matrix",
-            "Trained on (rows), tested on (columns), under the same condition: all of this is invisible to the transfer.",
+            "Trained on (rows), tested on (columns), under the same defocus, median over defoci: none of this can be seen in the transfer.",
         )
     )
 

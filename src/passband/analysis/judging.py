@@ -1,0 +1,44 @@
+"""How well predictions of a table of pairs do: R² with an interval, from drawing conditions again."""
+
+import numpy as np
+
+from passband.analysis.ranking import Table, Target
+from passband.analysis.resampling import RESAMPLES, Figure, figure
+from passband.seeds import seed_from
+
+
+def r2(table: Table, predicted: np.ndarray, target: Target) -> Figure:
+    """Return R² of predictions with its central 95 %.
+
+    Conditions are drawn again, and nothing is fitted again: a fit to conditions drawn with replacement sees fewer different ones
+    than it does in truth, and would be judged too harshly.
+
+    Args:
+        table: the pairs.
+        predicted: shape [B, B]; NaN where there is no prediction.
+        target: what is predicted.
+    """
+    return _measured(table, [predicted], target)
+
+
+def gain(table: Table, first: np.ndarray, second: np.ndarray, target: Target) -> Figure:
+    """Return R² of the second predictions less that of the first, both judged on the same drawn conditions."""
+    return _measured(table, [second, first], target)
+
+
+def _measured(table: Table, several: list[np.ndarray], target: Target) -> Figure:
+    y = table.target[target]
+    used = table.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)
+    y, filled = np.where(used, y, 0), [np.where(used, p, 0) for p in several]
+    n, rng = len(used), np.random.default_rng(seed_from("judging"))
+
+    def score(times: np.ndarray) -> float:
+        weight = used * times[:, None] * times
+        if not weight.any():
+            return float("nan")
+        spread = (weight * (y - (weight * y).sum() / weight.sum()) ** 2).sum()
+        values = [1 - (weight * (y - p) ** 2).sum() / spread for p in filled]
+        return float(values[0] - (values[1] if len(values) > 1 else 0))
+
+    drawn = [score(np.bincount(rng.integers(n, size=n), minlength=n).astype(float)) for _ in range(RESAMPLES)]
+    return figure(score(np.ones(n)), drawn)
