@@ -131,7 +131,13 @@ def write_sets(folder, level):
         for t in range(20)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows).write_parquet(StudyPaths(folder).table("scores"))
+    table = pl.DataFrame(rows)
+    table.write_parquet(StudyPaths(folder).table("scores"))
+    # Guided sets serve every test condition; others leave one at 0.2.
+    served = pl.when(pl.col("train_condition").str.starts_with("guided")).then(0.7).otherwise(0.2 + pl.col("loss"))
+    table.select("train_condition", "test_condition", sigma_best=served).write_parquet(
+        StudyPaths(folder).table("shift")
+    )
     StudyPaths(folder).analysis.write_text(json.dumps(FACTS))
     return StudyTables(StudyPaths(folder))
 

@@ -39,7 +39,7 @@ def test_close_to_the_best_of_all_choices():
         shares.append(sigma[choose(epsilon, sigma, 3)].max(0).min() / best)
     assert max(shares) <= 1
     assert np.median(shares) > 0.95
-    assert min(shares) > 0.8
+    assert min(shares) > 0.75
 
 
 def test_better_served_than_by_chance():

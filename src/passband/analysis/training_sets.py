@@ -95,9 +95,11 @@ def set_ratio(
         scores: a row per training set, test condition and seed.
         first: kind of the numerator; "curriculum" is paired with "guided".
         second: kind of the denominator.
-        sizes: of first and second.
+        sizes: of first and second; of none, the ratio is NaN.
         score: mean, tail (the worst tenth) or worst, over test conditions.
     """
+    if not sizes:
+        return figure(float("nan"), [])
     named = set_kinds(scores)
     sides = []
     for kind, own_sizes in ((first, [a for a, _ in sizes]), (second, [b for _, b in sizes])):
