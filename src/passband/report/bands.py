@@ -1,8 +1,8 @@
 """Lines with bands: a measured value over something varied, with its interval, a line for each group."""
 
-import matplotlib
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 _COLOURS = ("#2b5c8a", "#c1272d", "#1b9e77", "#f2a33a", "#6b4c9a", "#5b6875")
 
@@ -27,11 +27,16 @@ def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool
             ax.vlines(rows["x"], rows["low"], rows["high"], color=colour, linewidth=1)
     if log[0]:
         ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     if log[1]:
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        ax.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        low, high = ax.get_ylim()
+        # Powers of ten alone would leave a short axis without a number.
+        ax.yaxis.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+        )
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if table["group"].n_unique() > 1:
