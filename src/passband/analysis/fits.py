@@ -16,8 +16,6 @@ from passband.seeds import seed_from
 _RESAMPLES = 1000
 # Variances below this share of the largest are rounding.
 _RCOND = 1e-10
-# Pairs up to which every pair of conditions gets a fit of its own.
-_MOST_PAIRS = 10_000
 
 
 @dataclass(frozen=True)
@@ -186,39 +184,53 @@ def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     groups = table["train_condition"].to_numpy()
     if len(table) < 10 or len(set(groups)) < 3:
         return None
-    # Least squares needs only sums of products, so those of the condition left out are taken from those of all.
-    x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
-    joint = np.column_stack([np.ones(len(y)), x, y])
+    x, joint = _joint(predictor, table)
     members = [np.flatnonzero(groups == g) for g in dict.fromkeys(groups)]
     sums = [joint[rows].T @ joint[rows] for rows in members]
-    total, predicted = sum(sums), np.empty(len(y))
+    total, predicted = sum(sums), np.empty(len(x))
     for rows, own in zip(members, sums, strict=True):
-        rest = total - own
-        mean = rest[0, 1:] / rest[0, 0]
-        spread = rest[1:, 1:] / rest[0, 0] - np.outer(mean, mean)
-        # A column that is constant in the rest has no weight.
-        weights = np.linalg.lstsq(spread[:-1, :-1], spread[:-1, -1], rcond=_RCOND)[0]
-        predicted[rows] = mean[-1] + (x[rows] - mean[:-1]) @ weights
+        predicted[rows] = _predicted(total - own, x[rows])
     return predicted
 
 
 def _both_held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     """Predict each pair from a fit to the pairs that share neither of its conditions, in either role."""
-    train, test = (table[f"{side}_condition"].to_numpy() for side in ("train", "test"))
-    y = table["loss"].to_numpy()
-    if not 10 <= len(y) <= _MOST_PAIRS:
+    if len(table) < 10:
         return None
-    # Least squares does not mind how its columns are scaled, so they are made once for all fits.
-    x = np.column_stack([np.ones(len(y)), model(predictor)[:-1].fit_transform(_features(predictor, table))])
-    predicted = np.empty_like(y)
-    for pair in {tuple(sorted(p)) for p in zip(train, test, strict=True)}:
-        others = ~np.isin(train, pair) & ~np.isin(test, pair)
-        if others.sum() < 10:
+    x, joint = _joint(predictor, table)
+    places = {name: i for i, name in enumerate(dict.fromkeys([*table["train_condition"], *table["test_condition"]]))}
+    train, test = (np.array([places[n] for n in table[f"{side}_condition"]]) for side in ("train", "test"))
+    products = joint[:, :, None] * joint[:, None, :]
+    # Sums over all pairs in which a condition takes part, in either role.
+    part = np.zeros((len(places), *products.shape[1:]))
+    np.add.at(part, train, products)
+    np.add.at(part, test, products)
+    rows_of: dict[tuple[int, int], list[int]] = {}
+    for row, (a, b) in enumerate(zip(train, test, strict=True)):
+        rows_of.setdefault((min(a, b), max(a, b)), []).append(row)
+    total, predicted = products.sum(0), np.empty(len(x))
+    for (a, b), rows in rows_of.items():
+        # The pairs between the two are taken away with either, and so added again.
+        rest = total - part[a] - part[b] + products[rows].sum(0)
+        if rest[0, 0] < 9.5:
             return None
-        weights = np.linalg.lstsq(x[others], y[others])[0]
-        own = np.isin(train, pair) & np.isin(test, pair)
-        predicted[own] = x[own] @ weights
+        predicted[rows] = _predicted(rest, x[rows])
     return predicted
+
+
+def _joint(predictor: Predictor, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of a fit, and those with a 1 before and the loss behind: least squares needs only sums of their products."""
+    x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
+    return x, np.column_stack([np.ones(len(y)), x, y])
+
+
+def _predicted(sums: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the loss at x of the fit to pairs with these sums of products."""
+    mean = sums[0, 1:] / sums[0, 0]
+    spread = sums[1:, 1:] / sums[0, 0] - np.outer(mean, mean)
+    # A column that is constant in the rest has no weight.
+    weights = np.linalg.lstsq(spread[:-1, :-1], spread[:-1, -1], rcond=_RCOND)[0]
+    return np.asarray(mean[-1] + (x - mean[:-1]) @ weights)
 
 
 def _r2(loss: np.ndarray, predicted: np.ndarray | None) -> float | None:
