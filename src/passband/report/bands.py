@@ -2,7 +2,9 @@
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter
+
+from passband.report import style
 
 _COLOURS = ("#2b5c8a", "#c1272d", "#1b9e77", "#f2a33a", "#6b4c9a", "#5b6875")
 
@@ -29,14 +31,7 @@ def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     if log[1]:
-        ax.set_yscale("log")
-        low, high = ax.get_ylim()
-        # Powers of ten alone would leave a short axis without a number.
-        ax.yaxis.set_major_locator(
-            LogLocator(subs=(1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
-        )
-        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        style.log_scale(ax)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if table["group"].n_unique() > 1:

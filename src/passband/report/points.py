@@ -3,6 +3,8 @@
 import polars as pl
 from matplotlib.axes import Axes
 
+from passband.report import style
+
 _MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -26,7 +28,7 @@ def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, shade: str | None = None
             rows["x"], rows["y"], s=16, marker=_MARKERS[i % len(_MARKERS)], alpha=0.8, linewidths=0, label=name, **colour, **limits
         )  # fmt: skip
     if log:
-        ax.set_yscale("log")
+        style.log_scale(ax)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if table["group"].n_unique() > 1:

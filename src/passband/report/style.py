@@ -10,7 +10,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from passband.store.atomic import write_file
 
@@ -37,6 +39,17 @@ def figure(width: float, height: float) -> Iterator[Figure]:
             yield made
         finally:
             plt.close(made)
+
+
+def log_scale(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers on it."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    # Powers of ten alone would leave a short axis without a number.
+    short = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high > 10 * low else short))
+    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def svg(made: Figure) -> str:
