@@ -47,10 +47,10 @@ def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
             ax.text(
                 j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color="white" if dark else "black"
             )
-    for axis, name, labels in ((ax.xaxis, "tested at", tested), (ax.yaxis, "trained at", trained)):
+    for axis, name, labels in ((ax.xaxis, "tested", tested), (ax.yaxis, "trained", trained)):
         shared, ticks = short_labels(labels)
         axis.set_ticks(range(len(labels)), ticks, fontsize=8 if len(tested) <= 16 else 4)
-        axis.set_label_text(f"{name} {shared}".strip())
+        axis.set_label_text(f"{name} at {shared}" if shared else f"{name} on")
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
