@@ -303,8 +303,10 @@ def test_other_networks(tmp_path):
         write(tmp_path / "c", "defocus_sweep", by_nothing),
     )
     for study, verdict in ((alike, "agrees"), (other, "differs")):
-        found = verdicts("networks", {"defocus_sweep": base, "defocus_sweep-sgd": study}, tmp_path)
+        found = verdicts("networks", {"defocus_sweep": base, "defocus_sweep-large": study}, tmp_path)
         assert list(found.values()) == [verdict]
+    found = verdicts("networks", {"defocus_sweep": base, "defocus_sweep-sgd": alike}, tmp_path)
+    assert list(found.values()) == ["cannot tell"]
 
 
 def test_pages_from_tables_again_and_again(tmp_path):

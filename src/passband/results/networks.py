@@ -10,7 +10,7 @@ from passband.analysis.resampling import RESAMPLES, Figure, Pairs, figure, measu
 from passband.report import points, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
-_BASE = "defocus_sweep"
+_BASE, _OPTIMISER = "defocus_sweep", "defocus_sweep-sgd"
 _OTHERS = {
     "defocus_sweep-large": "U-Net, four times the weights",
     "defocus_sweep-resnet": "ResNet-encoder U-Net",
@@ -46,7 +46,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         Claim(
             "ours: the picture does not depend on the network or the optimiser",
             "; ".join(f"{how}: rank correlation {agreement}" for how, agreement in figures),
-            judged(worst[1], above=0.7),
+            # Another optimiser alone says nothing of another network.
+            judged(worst[1], above=0.7) if (set(_OTHERS) - {_OPTIMISER}) & set(studies) else "cannot tell",
         )
     )
     with style.figure(5.4, 4.6) as made:
