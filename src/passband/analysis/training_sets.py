@@ -153,11 +153,12 @@ def compare_sets(scores: pl.DataFrame) -> dict[str, Any]:
         conditions = "condition" if row["size"] == 1 else "conditions"
         sentences.append(
             f"{row['kind']}, {row['size']} {conditions} ({row['n_sets']} sets, {row['n_networks']} networks): "
-            f"mean loss {_with(row, 'mean_loss')}, worst condition {_with(row, 'worst_loss')}; "
-            f"Dice {_with(row, 'mean_dice')}, worst {_with(row, 'worst_dice')}."
+            f"mean loss {with_interval(row, 'mean_loss')}, worst condition {with_interval(row, 'worst_loss')}; "
+            f"Dice {with_interval(row, 'mean_dice')}, worst {with_interval(row, 'worst_dice')}."
         )
     return {"sets": table.to_dicts(), "sentences": sentences}
 
 
-def _with(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
+def with_interval(row: dict[str, Any], name: str) -> str:
+    """Return a figure of a row of `set_results` with its interval, to read."""
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"

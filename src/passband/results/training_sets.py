@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from passband.analysis.resampling import Figure
-from passband.analysis.training_sets import set_kinds, set_ratio, set_results
+from passband.analysis.training_sets import set_kinds, set_ratio, set_results, with_interval
 from passband.report import bands, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -43,8 +42,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     one = results.filter((pl.col("kind") == "uniform") & (pl.col("size") == 1)).to_dicts()[0]
     many = results.filter((pl.col("kind") == "uniform") & (pl.col("size") == most)).to_dicts()[0]
     found.text.append(
-        f"Trained on one condition, networks lose {_of(one, 'mean_loss')} on conditions that they have not met, and {_of(one, 'worst_loss')} on the worst of them; trained on {most} "
-        f"drawn uniformly, {_of(many, 'mean_loss')} and {_of(many, 'worst_loss')}. Choosing the conditions by their transfer multiplies the mean loss by {guided['mean']}, over all sizes "
+        f"Trained on one condition, networks lose {with_interval(one, 'mean_loss')} on conditions that they have not met, and {with_interval(one, 'worst_loss')} on the worst of them; trained on {most} "
+        f"drawn uniformly, {with_interval(many, 'mean_loss')} and {with_interval(many, 'worst_loss')}. Choosing the conditions by their transfer multiplies the mean loss by {guided['mean']}, over all sizes "
         f"together, and that of the worst condition by {guided['worst']}; against draws that cover the range evenly and know no optics the factors are {even['mean']} and {even['worst']}."
     )
     found.claims += [
@@ -105,7 +104,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             _WORDS[r["kind"]],
             str(r["size"]),
             str(r["n_sets"]),
-            *[_of(r, c) for c in ("mean_loss", "tail_loss", "worst_loss", "mean_dice", "worst_dice")],
+            *[with_interval(r, c) for c in ("mean_loss", "tail_loss", "worst_loss", "mean_dice", "worst_dice")],
         ]
         for r in results.to_dicts()
     ]
@@ -129,10 +128,6 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         style.save(made, folder, "training_sets", ("png",))
     found.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
     return found
-
-
-def _of(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 EXPERIMENT = Experiment(
