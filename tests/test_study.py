@@ -155,6 +155,15 @@ def test_a_band_that_cuts_what_the_condition_transfers_is_said(tmp_path):
         assert load_study(write(tmp_path, changed(conditions=BASE["conditions"] | {"base": base}))).warnings() == []
 
 
+def test_many_conditions_warn_once_of_a_kind(tmp_path):
+    draw = {"base": BASE["conditions"]["base"], "draw": {"C30": {"uniform": [-1e5, 1e5]}}, "count": 64}
+    [line] = load_study(write(tmp_path, changed(conditions=draw))).warnings()
+    assert "transfers 100%" in line and line.endswith("(and 63 conditions more likewise)")
+    draw["draw"] = {"C30": {"uniform": [100, 900]}}
+    doubt, _ = load_study(write(tmp_path, changed(conditions=draw))).warnings()
+    assert "is it in µm or mm?" in doubt and doubt.endswith("(and 63 conditions more likewise)")
+
+
 def test_locate_refuses_what_is_no_study(tmp_path):
     path = write(tmp_path, BASE)
     with pytest.raises(BadInputError, match="no such file"):

@@ -218,9 +218,16 @@ class Study(BaseModel):
         """Return what is allowed but may surprise, a line each."""
         band, field = self.exit_waves.band_per_angstrom, next(iter(self.recipes.values())).field_angstrom
         grids = {c.pixel_size_angstrom: image_grid(field, band, c.pixel_size_angstrom) for c in self._conditions}
-        said = {band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions}
-        said |= {doubt for c in self._conditions for doubt in c.doubts()}
-        return sorted(line for line in said if line is not None)
+        lines = [band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions]
+        said = _by_kind([line for line in lines if line is not None])
+        doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
+        if not isinstance(self.conditions, ConditionGrid):
+            # A mistaken unit shows in most of a draw; a value near zero is bound to be drawn now and then.
+            doubts = [kind for kind in doubts if 2 * len(kind) > len(self._conditions)]
+        return [
+            kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
+            for kind in sorted(said + doubts)
+        ]
 
     def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
         """Return what decides the images of a family of specimens under a condition, and their parts."""
@@ -285,6 +292,14 @@ def load_study(path: Path, *, budget: str | None = None, variant: str | None = N
             }
         content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return configuration.validate(Study, content, path, lines)
+
+
+def _by_kind(lines: list[str]) -> list[list[str]]:
+    """Return lines in groups that differ in numbers only, each sorted."""
+    kinds: dict[str, list[str]] = {}
+    for line in sorted(lines):
+        kinds.setdefault(re.sub(r"[-+]?\d[\d.e+-]*", "#", line), []).append(line)
+    return list(kinds.values())
 
 
 def _recipe(given: Any, path: Path, lines: configuration.Lines, place: tuple[str | int, ...]) -> Any:
