@@ -12,7 +12,7 @@ from passband.ranking import findings, page, rank_folder
 from passband.report import ranking as figure
 from passband.report import style
 
-COMMITTED = Path(__file__).parent.parent / "docs" / "results" / "ranking"
+COMMITTED = Path(__file__).parent.parent / "docs" / "results" / "tables" / "metrics"
 
 
 def test_the_page_is_made_from_the_table():

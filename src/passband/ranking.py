@@ -91,8 +91,7 @@ def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
     """Return the ranking as a Markdown page."""
     lines = ["# Which shift metric predicts the loss?", "", *[f"- {s}" for s in sentences], ""]
     lines += [
-        "Made by `passband study run` of the study.yaml in this folder (or of `studies/ranking.yaml`, which is the same) and",
-        "`passband study rank`, which reads only the tables beside this page.",
+        "Made by `passband study rank` of this folder, which reads only the tables beside this page.",
         "",
     ]
     lines += ["![Held-out R² of each metric](figures/ranking.svg)", ""]

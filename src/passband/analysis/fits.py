@@ -35,7 +35,7 @@ class Predictor:
     trivial: bool = False
 
 
-#: What the ranking study (docs/results/ranking) found to predict best where conditions of all kinds differ.
+#: What a first ranking on older specimens found to predict best where conditions of all kinds differ.
 DEFAULT_PREDICTOR = "ln SNR of the test and Δ ln dose, smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
