@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from passband import __version__
+from passband import __version__, cli_deploy
 from passband.cli_ctf import ctf_app
+from passband.cli_model import model_app
 from passband.cli_results import results_app
 from passband.cli_specimen import specimen_app
 from passband.errors import BadInputError
@@ -33,6 +34,9 @@ app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
 app.add_typer(results_app, name="results")
+app.add_typer(model_app, name="model")
+for _verb in (cli_deploy.estimate, cli_deploy.segment, cli_deploy.check):
+    app.command()(_verb)
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -221,7 +225,7 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
 
     Reads only scores.parquet, shift.parquet and conditions.parquet; writes ranking.parquet, ranking.md and figures/ranking.*.
 
-    Example:  passband study rank docs/results/ranking
+    Example:  passband study rank docs/results/tables/metrics
     """
     from passband import study
     from passband.ranking import rank_folder

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from passband import configuration
 from passband.analysis import first_zero, information_limit, transfer_curves, transfer_map
-from passband.analysis.comparison import compare_by_frequency, intervals, verdict
 from passband.conditions import ImagingCondition
 from passband.distributions import check_names
 from passband.electron import wavelength
 from passband.errors import BadInputError
 from passband.report import comparison, ctf_sheet, metric_map, style
 from passband.shift import METRICS, information, measure
+from passband.shift.comparison import compare_by_frequency, intervals, verdict
 from passband.store.atomic import write_text
 
 _SUFFIXES = (".png", ".svg", ".html")

@@ -350,7 +350,7 @@ def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingC
 
 
 def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, *, keep: bool = True) -> ImageSource:
-    coefficients, masks = _read_waves(waves, start, stop)
+    coefficients, masks = read_waves(waves, start, stop)
     grid = image_grid(
         waves.recipe.field_angstrom,
         waves.config.band_per_angstrom,
@@ -362,7 +362,7 @@ def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, 
 
 # Training and validation; a worker that goes on to test lets go of the larger part.
 @functools.lru_cache(maxsize=2)
-def _read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
+def read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Return coefficients and masks of some specimens; each worker reads them once."""
     coefficients, masks = waves.read(start, stop)
     return torch.from_numpy(coefficients).to(device()), torch.from_numpy(masks)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from passband.results.pages import EXPERIMENTS, study_names
-from passband.results.signatures import zones
+from passband.deploy.zones import zones
 from passband.store.paths import ResultsPaths
 from passband.study import load_study
 

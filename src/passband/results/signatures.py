@@ -1,9 +1,7 @@
 """The failure signatures as predictions: precision and recall of the source's rules, and of rules learnt from the pairs."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -279,12 +277,6 @@ def _draw(squares: list[Square], folder: Path, found: Outcome) -> None:
     found.figures.append(
         ("signatures_plane", "All pairs of the four studies. White: no pair; what happens there was not measured.")
     )
-
-
-def zones() -> dict[str, Any]:
-    """Return the zones that this version of passband carries, as the standard results made them."""
-    result: dict[str, Any] = json.loads(files("passband.results").joinpath("zones.json").read_text(encoding="utf-8"))
-    return result
 
 
 EXPERIMENT = Experiment(

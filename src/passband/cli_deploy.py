@@ -1,0 +1,248 @@
+"""The verbs at the microscope: estimate, segment, check; parsing and printing only."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from passband.errors import BadInputError
+from passband.terminal import Json, error, print_json, warn
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
+]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Of the micrograph [Å], where the file does not say, or wrongly.")
+]
+Energy = Annotated[float | None, typer.Option("--energy", help="Of the electrons [eV], where the file does not say.")]
+Dose = Annotated[float | None, typer.Option("--dose", help="Of the micrograph [e/Å²], where the file does not say.")]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        help="Of a stack: a number, sum, or each.",
+        show_default="movies are summed, other stacks taken image by image",
+    ),
+]
+
+
+def estimate(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    pixel_size: PixelSize = None,
+    energy: Energy = None,
+    dose: Dose = None,
+    frames: Frames = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate defocus, astigmatism and information limit of a micrograph from its power spectrum.
+
+    The exit code is 1 if nothing can be said of the defocus.
+
+    Example:  passband estimate image.dm4
+    """
+    from passband.deploy.estimate import estimate as estimated
+
+    answers = []
+    for micrograph in _read(image, pixel_size, energy, dose, frames):
+        found = estimated(micrograph)
+        answers.append({"image": micrograph.name, "found": list(micrograph.found), **found.to_dict()})
+        if not as_json:
+            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.found, *found.sentences()))]))
+    if as_json:
+        print_json({"images": answers})
+    raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
+
+
+def segment(
+    model: ModelName,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    pixel_size: PixelSize = None,
+    frames: Frames = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("segmented"),
+    as_json: Json = False,
+) -> None:
+    """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
+
+    Example:  passband segment au-300kv image.dm4
+    """
+    from passband.deploy.models import load_model
+    from passband.deploy.outputs import check_folder, write_outputs
+    from passband.deploy.segment import check_pixel_size
+    from passband.deploy.segment import segment as segmented
+    from passband.progress import TerminalProgress
+
+    chosen = load_model(model)
+    read = []
+    for path in images:
+        found = _read(path, pixel_size, None, None, frames)
+        stems = [path.stem] if len(found) == 1 else [f"{path.stem}_{i:04d}" for i in range(len(found))]
+        read += list(zip(stems, found, strict=True))
+    twice = {stem for stem, _ in read if sum(s == stem for s, _ in read) > 1}
+    if twice:
+        raise BadInputError(
+            f"{sorted(twice)[0]}: two images have this name, and one's results would replace the other's; rename one"
+        )
+    for _, micrograph in read:
+        check_pixel_size(micrograph, chosen.card)
+    check_folder(out)
+    answers = []
+    for stem, micrograph in read:
+        with TerminalProgress(error) as progress:
+            shown = _Tiles(progress, micrograph.name)
+            result = segmented(chosen, micrograph, progress=shown)
+        files = write_outputs(out, stem, micrograph, result)
+        whole = result.particles.filter(~result.particles["touches_edge"])["equivalent_diameter_angstrom"]
+        median = whole.median()
+        answers.append(
+            {
+                "image": micrograph.name,
+                "found": list(micrograph.found),
+                "pixel_size_angstrom": micrograph.pixel_size_angstrom,
+                "particles": len(result.particles),
+                "particles_whole": len(whole),
+                "median_diameter_angstrom": median,
+                "particle_share": float(result.mask.mean()),
+                "files": files,
+            }
+        )
+        if not as_json:
+            print("\n".join([micrograph.name, *(f"  {line}" for line in micrograph.found)]))
+            size = (
+                ""
+                if median is None
+                else f", median diameter of the {len(whole)} whole ones {float(str(median)) / 10:.2f} nm"
+            )
+            print(f"  {len(result.particles)} particles on {result.mask.mean():.1%} of the image{size}")
+            print(f"  {files['overlay']} and beside it mask, probability, table and sizes")
+    if as_json:
+        print_json({"model": chosen.card.name, "images": answers})
+    else:
+        print(f"Will that hold? passband check {model} --image {images[0]}")
+
+
+class _Tiles:
+    """Shows tiles done as a stage of a progress bar."""
+
+    def __init__(self, progress: Any, name: str):
+        self._progress, self._name, self._done = progress, name, 0
+        self._advance: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._advance is None:
+            self._advance = self._progress.stage(f"{self._name}: tiles", total, 0)
+        if done > self._done:
+            self._advance(done - self._done)
+            self._done = done
+
+
+def check(
+    model: ModelName,
+    condition: Annotated[
+        Path | None, typer.Option("--condition", help="A condition file or preset: will the model hold under it?")
+    ] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="A micrograph: does the model hold on it?")] = None,
+    pixel_size: PixelSize = None,
+    energy: Energy = None,
+    dose: Dose = None,
+    frames: Frames = None,
+    element: Annotated[
+        list[str] | None, typer.Option("--element", help="What the particles are of; may be repeated.")
+    ] = None,
+    support: Annotated[
+        str | None, typer.Option("--support", help="What carries them: carbon, silica, …, none.")
+    ] = None,
+    thickness: Annotated[float | None, typer.Option("--thickness", help="Of the support [Å].")] = None,
+    diameter: Annotated[float | None, typer.Option("--diameter", help="Of the particles [Å].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a model holds under a condition or on a micrograph: predicted loss and Dice with intervals, zone, reason, advice.
+
+    What is not said of the specimen is taken to be as the model was trained. The exit code is 1 if it does not hold, or if
+    nothing can be said.
+
+    Example:  passband check au-300kv --condition microscope.yaml
+    """
+    from passband.deploy.check import Claim, check_condition
+    from passband.deploy.models import load_model
+
+    if (condition is None) == (image is None):
+        raise BadInputError("give either --condition or --image, and not both")
+    chosen = load_model(model)
+    claim = Claim(tuple(element) if element else None, support, thickness, diameter)
+    if condition is not None:
+        from passband.condition_files import load_condition
+
+        loaded = load_condition(condition)
+        warn(loaded.doubts())
+        verdicts = [(str(condition), (), check_condition(chosen, loaded, claim).to_dict())]
+    else:
+        from passband.deploy.check_image import check_image
+
+        assert image is not None
+        verdicts = [
+            (m.name, m.found, check_image(chosen, m, claim).to_dict())
+            for m in _read(image, pixel_size, energy, dose, frames)
+        ]
+    if as_json:
+        answers = [{"subject": name, "found": list(found), **v} for name, found, v in verdicts]
+        print_json(
+            answers[0] if condition is not None else {"images": answers, "answer": _worst(v for *_, v in verdicts)}
+        )
+    else:
+        for name, found, verdict in verdicts:
+            print("\n".join([name, *(f"  {line}" for line in (*found, *in_words(verdict)))]))
+    raise typer.Exit(0 if all(v["answer"] == "yes" for *_, v in verdicts) else 1)
+
+
+def _worst(verdicts: Any) -> str:
+    answers = {v["answer"] for v in verdicts}
+    return next(a for a in ("no", "cannot say", "yes") if a in answers)
+
+
+def in_words(verdict: dict[str, Any]) -> list[str]:
+    """Return a verdict as lines to read."""
+    lines = []
+    if verdict["answer"] == "cannot say":
+        lines.append(f"cannot say whether {verdict['model']} holds:")
+        lines += [f"  {why}" for why in verdict["cannot_say"]]
+    else:
+        share = verdict["zone_shares"][verdict["zone"]]
+        lines.append(
+            f"{'yes, ' if verdict['answer'] == 'yes' else 'no, '}{verdict['model']} {'holds' if verdict['answer'] == 'yes' else 'does not hold'}: {verdict['zone']} ({share:.0%})"
+        )
+        for name, title in (("dice", "Dice"), ("loss", "loss")):
+            v = verdict[name]
+            lines.append(
+                f"predicted {title} {v['predicted']:.3f}, {verdict['level']:.0%} of such cases within {v['low']:.3f} to {v['high']:.3f}"
+            )
+        lines.append(f"its own loss, under the conditions it was trained on, is {verdict['own_loss']:.3f}")
+        lines += [f"why: {why}" for why in verdict["reasons"]]
+    if verdict["nearest"]:
+        near = verdict["nearest"]
+        lines.append(
+            f"nearest training condition: {_short(near['training_condition'])}; σ {near['metrics']['sigma']:.2f}, Δε {near['metrics']['delta_epsilon']:+.2f}: "
+            f"{near['shares']['stable']:.0%} of {near['pairs']} such pairs of single conditions held in the studies"
+        )
+    if verdict["advice"]:
+        lines.append(f"what to do: {verdict['advice']}")
+    return lines
+
+
+def _short(condition: dict[str, Any]) -> str:
+    aberrations = condition["aberrations"]
+    dose = condition.get("dose_per_angstrom2")
+    return (
+        f"defocus {-aberrations.get('C10', 0.0):+.0f} Å, C12 {aberrations.get('C12', 0.0):.0f} Å, C30 {aberrations.get('C30', 0.0) / 1e4:+.1f} µm"
+        + (f", {dose:.0f} e/Å²" if dose else "")
+    )
+
+
+def _read(path: Path, pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None) -> Any:
+    from passband.deploy.reading import read_micrographs
+
+    wanted: int | str | None = int(frames) if frames is not None and frames.isdigit() else frames
+    if isinstance(wanted, str) and wanted not in ("sum", "each"):
+        raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
+    return read_micrographs(
+        path, pixel_size_angstrom=pixel_size, energy_ev=energy, dose_per_angstrom2=dose, frames=wanted
+    )

@@ -1,0 +1,1 @@
+"""At the microscope: micrographs in, verdicts out."""

@@ -1,0 +1,299 @@
+"""The verdict: will this network hold under this condition, or on this micrograph, how sure is that, why, and what to do?"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from passband.conditions import ABERRATIONS, ImagingCondition
+from passband.deploy import reasons
+from passband.deploy.card import ModelCard
+from passband.deploy.features import as_seen, condition_features, training_data
+from passband.deploy.models import PREDICTOR, Model
+from passband.deploy.predictor import Predictor, restore
+from passband.deploy.zones import NAMES, pairs_like, zone_of, zones
+from passband.electron import wavelength
+from passband.errors import BadInputError
+
+#: Share of new conditions whose loss the interval is meant to hold.
+LEVEL = 0.9
+# Further from all that was scored than this many of the largest usual distances, nothing is said.
+_TOO_FAR = 1.5
+# Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
+_UNSTUDIED_PHASE = 0.3
+# Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
+_RANGE_SLACK = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a user says of the specimen; None is not said, and then taken to be as in training.
+
+    Attributes:
+        elements: of the particles.
+        support: material of the film.
+        thickness_angstrom: of the film [Å].
+        diameter_angstrom: of the particles [Å].
+    """
+
+    elements: tuple[str, ...] | None = None
+    support: str | None = None
+    thickness_angstrom: float | None = None
+    diameter_angstrom: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What passband says of a network under a condition.
+
+    Attributes:
+        model: its name.
+        answer: yes (it holds), no, or cannot say.
+        zone: stable, degraded or collapse; None if nothing can be said.
+        zone_shares: probability of each.
+        loss, dice: predicted, low and high, the interval for `level` of conditions like this.
+        own_loss: median loss under the conditions the network was trained on.
+        level: of the intervals.
+        reasons: the physics behind it, in sentences.
+        cannot_say: why nothing can be said, in sentences.
+        nearest: the training condition that serves this one best, and what the studies say of such pairs.
+        advice: what to do.
+        based_on: condition, or image.
+    """
+
+    model: str
+    answer: str
+    zone: str | None = None
+    zone_shares: dict[str, float] = field(default_factory=dict)
+    loss: dict[str, float] | None = None
+    dice: dict[str, float] | None = None
+    own_loss: float | None = None
+    level: float = LEVEL
+    reasons: list[str] = field(default_factory=list)
+    cannot_say: list[str] = field(default_factory=list)
+    nearest: dict[str, Any] | None = None
+    advice: str | None = None
+    based_on: str = "condition"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        return asdict(self)
+
+
+class Judge:
+    """What a model's scores say of any condition: predictors of loss and Dice, and where they hold."""
+
+    def __init__(self, model: Model):
+        """Restore the predictors.
+
+        Raises:
+            BadInputError: if the model has not been scored.
+        """
+        if model.scores is None:
+            raise BadInputError(
+                f"{model.card.name}: has not been scored under known conditions, so that no verdict can be given; `passband model score` does it"
+            )
+        self.model, self.card = model, model.card
+        kept = json.loads((model.folder / PREDICTOR).read_text(encoding="utf-8"))
+        self.fitted = model.scores.filter(model.scores["role"] != "held_out")
+        self._predictors: dict[str, Predictor] = {}
+        for name, parameters in kept.items():
+            target, _, source = name.split("_")
+            _, x, y = training_data(self.fitted, source, target)
+            self._predictors[name] = restore(parameters, x, y)
+        self.scored = [ImagingCondition(**json.loads(c)) for c in self.fitted["condition"]]
+
+    def predictor(self, target: str, source: str) -> Predictor:
+        """Return what predicts loss or dice from a condition or an image."""
+        return self._predictors[f"{target}_from_{source}"]
+
+    def features(self, condition: ImagingCondition) -> np.ndarray:
+        """Return the features of a condition, in the predictors' order, shape [1, D]."""
+        found = condition_features(self.card, [condition])
+        return np.array([[found[name][0] for name in self.predictor("loss", "condition").names]])
+
+    def seen_in_training(self) -> np.ndarray:
+        """Return the image features under each training condition, shape [B, D]."""
+        own = self.fitted.filter(self.fitted["role"] == "trained")["image_features"].to_list()
+        return np.array(own, dtype=float).reshape(len(own), -1)
+
+    def numbers(self, features: np.ndarray, source: str) -> dict[str, Any]:
+        """Return zone, zone_shares, loss and dice predicted from features [1, D]."""
+        assert self.card.own_loss is not None
+        predictor = self.predictor("loss", source)
+        [mean], [deviation] = predictor.predict(features)
+        reach = predictor.quantile(LEVEL) * deviation
+        # Where new conditions would lie, if they deviate as those that were left out did.
+        drawn = np.exp(mean + deviation * predictor.residuals) / self.card.own_loss
+        shares = np.bincount(zone_of(drawn), minlength=len(NAMES)) / len(drawn)
+        # Yes only if that is the better bet; between degraded and collapse the larger.
+        zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
+        logit = self.predictor("dice", source)
+        [d_mean], [d_deviation] = logit.predict(features)
+        d_reach = logit.quantile(LEVEL) * d_deviation
+        return {
+            "zone": zone,
+            "zone_shares": dict(zip(NAMES, shares.tolist(), strict=True)),
+            "loss": {
+                "predicted": float(np.exp(mean)),
+                "low": float(np.exp(mean - reach)),
+                "high": float(np.exp(mean + reach)),
+            },
+            "dice": {
+                "predicted": _dice(d_mean),
+                "low": _dice(d_mean + d_reach),
+                "high": _dice(d_mean - d_reach),
+            },
+        }
+
+    def image_objections(self, features: np.ndarray) -> list[str]:
+        """Return why nothing can be said of an image with features [1, D], in sentences."""
+        distance = float(self.predictor("loss", "image").distance(features)[0])
+        if distance <= _TOO_FAR:
+            return []
+        return [
+            f"its power spectrum, and what the network makes of it, are {distance:.1f} times as far from those of every image studied as these are from each other at most"
+        ]
+
+    def objections(self, condition: ImagingCondition) -> list[str]:
+        """Return why nothing can be said of a condition, in sentences."""
+        card, found = self.card, []
+        energy = self.scored[0].energy_ev
+        if abs(condition.energy_ev / energy - 1) > 0.01:
+            return [f"the energy is {condition.energy_ev:g} eV, and the network was studied at {energy:g} eV"]
+        low, high = card.pixel_band_angstrom
+        if not low <= condition.pixel_size_angstrom <= high:
+            found.append(
+                f"pixels of {condition.pixel_size_angstrom:g} Å are beyond {low:g} to {high:g} Å, which the network takes"
+            )
+        found += _beyond_ranges(self.scored, condition, card.q_max_per_angstrom)
+        if not found:
+            distance = float(self.predictor("loss", "condition").distance(self.features(condition))[0])
+            if distance > _TOO_FAR:
+                found.append(
+                    f"it is {distance:.1f} times as far from every condition studied as those are from each other at most"
+                )
+        return found
+
+
+def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
+    """Return what a user says of the specimen that a network was not studied on, in sentences."""
+    known, found = card.specimens, []
+    if claim.elements is not None and set(claim.elements) != set(known.elements):
+        found.append(
+            f"the particles are {', '.join(claim.elements)}, and the network was studied on {', '.join(known.elements)}"
+        )
+    if claim.support is not None and claim.support != (known.support or "none"):
+        found.append(f"the support is {claim.support}, and the network was studied on {known.support or 'none'}")
+    for what, value, bounds in (
+        ("film is", claim.thickness_angstrom, known.thickness_angstrom),
+        ("particles are", claim.diameter_angstrom, known.diameter_angstrom),
+    ):
+        if value is not None and bounds is not None and not bounds[0] <= value <= bounds[1]:
+            found.append(
+                f"the {what} {value:g} Å across, and the network was studied from {bounds[0]:.3g} to {bounds[1]:.3g} Å"
+            )
+    return found
+
+
+def _beyond_ranges(scored: list[ImagingCondition], condition: ImagingCondition, q_max: float) -> list[str]:
+    """Return which values of a condition lie outside what was studied."""
+    found = []
+    half_wave = 2 * np.pi / wavelength(condition.energy_ev)
+    for symbol, (n, _) in ABERRATIONS.items():
+        value = condition.aberrations.get(symbol, 0.0)
+        values = [c.aberrations.get(symbol, 0.0) for c in scored]
+        low, high = min(values), max(values)
+        slack = _RANGE_SLACK * (high - low)
+        # What an aberration beyond the studied ones does to the phase at the edge of the band.
+        excess = max(low - slack - value, value - high - slack, 0.0)
+        phase = half_wave / (n + 1) * (wavelength(condition.energy_ev) * q_max) ** (n + 1) * excess
+        if phase > _UNSTUDIED_PHASE:
+            name, shown = ("defocus", (-value, -high, -low)) if symbol == "C10" else (symbol, (value, low, high))
+            found.append(f"{name} {shown[0]:g} Å is beyond {shown[1]:.4g} to {shown[2]:.4g} Å, which were studied")
+    for field_name, unit in (
+        ("focal_spread_angstrom", "Å"),
+        ("vibration_angstrom", "Å"),
+        ("convergence_mrad", "mrad"),
+        ("drift_angstrom", "Å"),
+    ):
+        value, values = getattr(condition, field_name), [getattr(c, field_name) for c in scored]
+        slack = _RANGE_SLACK * (max(values) - min(values)) + 1e-9
+        if not min(values) - slack <= value <= max(values) + slack:
+            found.append(
+                f"{field_name} {value:g} {unit} is beyond {min(values):.4g} to {max(values):.4g} {unit}, which were studied"
+            )
+    doses = [c.dose_per_angstrom2 for c in scored if c.dose_per_angstrom2 is not None]
+    dose = condition.dose_per_angstrom2
+    factor = (max(doses) / min(doses)) ** _RANGE_SLACK if doses else 1.0
+    if doses and (dose is None or not min(doses) / factor <= dose <= max(doses) * factor):
+        what = "no shot noise at all" if dose is None else f"a dose of {dose:g} e/Å²"
+        found.append(f"{what} is beyond {min(doses):.3g} to {max(doses):.3g} e/Å², which were studied")
+    return found
+
+
+def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Claim()) -> Verdict:
+    """Return the verdict on a network under a condition.
+
+    Args:
+        model: the network.
+        condition: of the microscope; its pixels are brought to the network's.
+        claim: what the user says of the specimen.
+
+    Raises:
+        BadInputError: if the model has not been scored.
+    """
+    judge = Judge(model)
+    objections = specimen_objections(judge.card, claim) + judge.objections(condition)
+    if objections:
+        return Verdict(model.card.name, "cannot say", cannot_say=objections, advice=reasons.beyond(model.card))
+    numbers = judge.numbers(judge.features(condition), "condition")
+    nearest, why = None, reasons.of_condition(judge.card, condition)
+    if judge.card.conditions:
+        trained = [as_seen(c, judge.card) for c in judge.card.conditions]
+        place, said = pairs_like(trained, as_seen(condition, judge.card))
+        nearest = {"training_condition": trained[place].to_dict(), **said}
+    answer = "yes" if numbers["zone"] == "stable" else "no"
+    return Verdict(
+        model.card.name,
+        answer,
+        **numbers,
+        own_loss=judge.card.own_loss,
+        reasons=why,
+        nearest=nearest,
+        advice=None if answer == "yes" else advise(judge, condition),
+    )
+
+
+def advise(judge: Judge, condition: ImagingCondition) -> str:
+    """Return what to do about a condition under which a network does not hold: another defocus, more dose, or other training."""
+    held, best = zones()["stable_up_to"], None
+    assert judge.card.own_loss is not None
+    values = sorted({round(c.defocus_angstrom, -1) for c in judge.scored})
+    for defocus in np.arange(values[0], values[-1] + 1, 20.0):
+        other = condition.varied({"C10": -float(defocus)})
+        if judge.objections(other):
+            continue
+        found = judge.numbers(judge.features(other), "condition")
+        if best is None or found["loss"]["predicted"] < best[1]["loss"]["predicted"]:
+            best = defocus, found
+    if best is not None and best[1]["zone"] == "stable":
+        return f"go to a defocus of {best[0]:+.0f} Å: there it is predicted to hold, Dice {best[1]['dice']['predicted']:.2f} [{best[1]['dice']['low']:.2f}, {best[1]['dice']['high']:.2f}]"
+    dose = condition.dose_per_angstrom2
+    for factor in (2.0, 4.0, 8.0):
+        other = condition if dose is None else condition.model_copy(update={"dose_per_angstrom2": dose * factor})
+        if dose is None or judge.objections(other):
+            break
+        if judge.numbers(judge.features(other), "condition")["zone"] == "stable":
+            return f"raise the dose to {dose * factor:.3g} e/Å²: there it is predicted to hold"
+    better = (
+        ""
+        if best is None
+        else f" (best: {best[0]:+.0f} Å, {best[1]['loss']['predicted'] / judge.card.own_loss:.1f} times its own loss)"
+    )
+    return f"no defocus brings it below {held:g} times its own loss{better}; train on a set that includes such conditions: passband design, then passband train"
+
+
+def _dice(logit: float) -> float:
+    return float(1 / (1 + np.exp(logit)))

@@ -1,0 +1,83 @@
+"""The verdict on a micrograph: from the image itself and from what the network makes of it, explained by its estimated condition."""
+
+import numpy as np
+import torch
+
+from passband.deploy import reasons
+from passband.deploy.check import Claim, Judge, Verdict, specimen_objections
+from passband.deploy.features import image_features
+from passband.deploy.micrograph import Micrograph
+from passband.deploy.models import Model
+from passband.deploy.resample import resample
+from passband.deploy.running import Network
+from passband.deploy.segment import check_pixel_size
+from passband.errors import BadInputError
+from passband.evaluation import predict
+from passband.imaging import normalize
+
+# Tiles of a micrograph that are looked at, spread evenly.
+_TILES = 64
+
+
+def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) -> Verdict:  # noqa: B008
+    """Return the verdict on a network on a micrograph.
+
+    Loss and Dice are predicted from the micrograph's power spectrum and from what the network says of it (its entropy, the Dice it
+    expects of itself, the share of particle), by what those were under the conditions that it was scored under. No defocus
+    has to be known for that.
+
+    Args:
+        model: the network.
+        micrograph: of any size above half the network's field.
+        claim: what the user says of the specimen.
+
+    Raises:
+        BadInputError: if the model has not been scored, or the micrograph is too small or its pixels are beyond the model's.
+    """
+    judge = Judge(model)
+    check_pixel_size(micrograph, judge.card)
+    objections = specimen_objections(judge.card, claim)
+    energy = judge.scored[0].energy_ev
+    if micrograph.energy_ev is not None and abs(micrograph.energy_ev / energy - 1) > 0.01:
+        objections.append(f"the energy is {micrograph.energy_ev:g} eV, and the network was studied at {energy:g} eV")
+    tiles = tiles_of(micrograph, judge)
+    network = Network(model)
+    features = image_features(tiles, predict(network, normalize(tiles)[:, None]))[None]
+    objections += judge.image_objections(features)
+    name = judge.card.name
+    if objections:
+        return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(judge.card), based_on="image")
+    numbers = judge.numbers(features, "image")
+    answer = "yes" if numbers["zone"] == "stable" else "no"
+    return Verdict(
+        name,
+        answer,
+        **numbers,
+        own_loss=judge.card.own_loss,
+        reasons=reasons.of_image(judge.card, judge.seen_in_training(), features[0]),
+        advice=None
+        if answer == "yes"
+        else "compare with a verdict on the condition itself: passband check --condition; it says to which defocus to go",
+        based_on="image",
+    )
+
+
+def tiles_of(micrograph: Micrograph, judge: Judge) -> torch.Tensor:
+    """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n].
+
+    Raises:
+        BadInputError: if it is smaller than a tile by more than a tenth.
+    """
+    card = judge.card
+    scale, side = micrograph.pixel_size_angstrom / card.pixel_size_angstrom, card.field_pixels
+    h, w = (round(n * scale) for n in micrograph.intensity.shape)
+    if min(h, w) < 0.9 * side:
+        raise BadInputError(
+            f"{micrograph.name}: shows {h * card.pixel_size_angstrom:.3g} × {w * card.pixel_size_angstrom:.3g} Å, and a verdict needs {side * card.pixel_size_angstrom:.3g} Å a side; give a larger piece"
+        )
+    image = resample(micrograph.intensity, (h, w))
+    image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
+    starts = [np.linspace(0, n - side, max(-(-n // side), 1)).round().astype(int) for n in image.shape]
+    corners = [(int(i), int(j)) for i in starts[0] for j in starts[1]]
+    kept = np.linspace(0, len(corners) - 1, min(len(corners), _TILES)).round().astype(int)
+    return torch.from_numpy(np.stack([image[i : i + side, j : j + side] for i, j in (corners[k] for k in kept)]))

@@ -1,0 +1,97 @@
+"""What the loss of a network is predicted from: numbers of a condition, and numbers of an image and of what the network says of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from passband.conditions import ImagingCondition
+from passband.deploy.card import ModelCard
+from passband.imaging import normalize
+from passband.imaging.statistics import radial_power
+from passband.shift import measure, profile_overlaps
+
+#: What is predicted, from the column of the scores: the logarithm of the loss, the logit of the Dice error.
+TARGETS = {
+    "loss": lambda scores: np.log(scores["loss"].to_numpy()),
+    "dice": lambda scores: np.log((1 - (d := scores["dice"].to_numpy().clip(1e-3, 1 - 1e-3))) / d),
+}
+
+#: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
+RINGS = 12
+#: Names of what `image_features` returns.
+IMAGE_FEATURES = ("entropy", "expected_dice", "particle_share", *(f"ring_{i}" for i in range(RINGS)))
+# Of a condition alone, and of the pair of it with the nearest training condition.
+_ALONE = ("epsilon", "image_snr", "channel_information")
+_PAIR = {"sigma": "largest", "signed_overlap": "largest", "phase_rms": "smallest"}
+# Values of the condition itself; angles matter to no network that was trained on turned images.
+_PLAIN = ("C10", "C12", "C21", "C23", "C30")
+
+
+def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
+    """Return a condition on the network's pixels, which is where its images are looked at."""
+    return condition.model_copy(update={"pixel_size_angstrom": card.pixel_size_angstrom})
+
+
+def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) -> dict[str, np.ndarray]:
+    """Return numbers of each condition by name, shape [B] each.
+
+    ε, ln SNR and bits of the condition; if the training conditions are known, σ of their mean |T|, and the σ, the signed σ and the rms
+    phase difference of the training condition nearest in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread
+    and vibration.
+
+    Args:
+        card: of the network.
+        conditions: B of them.
+    """
+    seen, q_max = [as_seen(c, card) for c in conditions], card.q_max_per_angstrom
+    own = measure(_ALONE, seen, seen[:1], q_max)
+    features = {name: own[f"{name}_train"].numpy() for name in _ALONE}
+    if card.conditions:
+        trained = [as_seen(c, card) for c in card.conditions]
+        pairs = measure(list(_PAIR), trained, seen, q_max)
+        for name, which in _PAIR.items():
+            values = pairs[name].nan_to_num(0.0)
+            features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
+        features["sigma_set"] = profile_overlaps([trained], [[c] for c in seen], q_max)[0].nan_to_num(0.0).numpy()
+    for symbol in _PLAIN:
+        features[symbol] = np.array([c.aberrations.get(symbol, 0.0) for c in seen])
+    features["focal_spread"] = np.array([c.focal_spread_angstrom**2 for c in seen])
+    features["vibration"] = np.array([c.vibration_angstrom**2 for c in seen])
+    # No noise is more than any dose that is used.
+    features["ln_dose"] = np.log([c.dose_per_angstrom2 or 1e6 for c in seen])
+    return features
+
+
+def image_features(images: Tensor, logits: Tensor) -> np.ndarray:
+    """Return numbers of one set of images under one condition, shape [3 + RINGS].
+
+    Mean entropy of the predicted pixels [bit], the Dice that the network expects of itself (from its probabilities, as if they were
+    true), the share of particle, and the logarithm of the mean power on rings, of images under a Hann window, for a piece of a
+    micrograph is not periodic.
+
+    Args:
+        images: counts or intensities, shape [N, n, n].
+        logits: of the network, shape [N, 1, n, n].
+    """
+    n = images.shape[-1]
+    window = torch.hann_window(n, periodic=False)
+    spectrum = radial_power(normalize(images) * window[:, None] * window, RINGS).mean(0).clamp_min(1e-9)
+    p = logits.double().sigmoid()
+    inner = p.clamp(1e-9, 1 - 1e-9)
+    entropy = -(inner * inner.log2() + (1 - inner) * (1 - inner).log2()).mean()
+    called = p >= 0.5
+    expected = 2 * p[called].sum() / (p.sum() + called.sum()).clamp_min(1.0)
+    return np.array([float(entropy), float(expected), float(p.mean()), *spectrum.log().tolist()])
+
+
+def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return names and values [n, D] of the features of a source (condition or image), and the target [n]."""
+    if source == "image":
+        names, x = IMAGE_FEATURES, np.array(scores["image_features"].to_list())
+    else:
+        columns = [c for c in scores.columns if c.startswith("feature_")]
+        names, x = tuple(c.removeprefix("feature_") for c in columns), scores.select(columns).to_numpy()
+    return names, x, TARGETS[target](scores)

@@ -1,0 +1,68 @@
+"""The zones that the standard results learnt: what stable and collapse mean, and how often pairs like this one hold."""
+
+import functools
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from passband.conditions import ImagingCondition
+from passband.shift import measure
+
+NAMES = ("stable", "degraded", "collapse")
+
+
+@functools.cache
+def zones() -> dict[str, Any]:
+    """Return the zones that this version of passband carries, as the standard results made them."""
+    result: dict[str, Any] = json.loads(files("passband.results").joinpath("zones.json").read_text(encoding="utf-8"))
+    return result
+
+
+def zone_of(loss_over_own: np.ndarray) -> np.ndarray:
+    """Return the place in NAMES of each loss over the network's own."""
+    held = zones()
+    return (loss_over_own > held["stable_up_to"]).astype(int) + (loss_over_own > held["collapse_from"])
+
+
+def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
+    """Return the training condition that serves a test condition best, by its place, and what the studies say of such pairs.
+
+    Args:
+        train: training conditions.
+        test: what is asked about.
+
+    Returns:
+        the place; and where in the plane of metrics the pair lies, how many pairs of the studies lie there, their shares of the
+        zones, and the pair's own metrics.
+    """
+    found = measure(["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test])
+    features = {name: found[name][:, 0] for name in ("sigma", "phase_rms", "signed_overlap", "dose_difference")}
+    features |= {
+        "delta_epsilon": found["epsilon_test"][0] - found["epsilon_train"],
+        "epsilon_test": found["epsilon_test"].expand(len(train)),
+        "image_snr_test": found["image_snr_test"].expand(len(train)),
+        "image_snr_train": found["image_snr_train"],
+    }
+    columns = {name: values.nan_to_num(0.0).numpy() for name, values in features.items()}
+    leaves = zones()["trees"]["many"]["leaves"]
+    best: tuple[float, float, int, dict[str, Any]] | None = None
+    for i in range(len(train)):
+        leaf = next(leaf for leaf in leaves if _inside(leaf["bounds"], {n: float(v[i]) for n, v in columns.items()}))
+        key = (leaf["shares"]["stable"], float(columns["sigma"][i]), -i, leaf)
+        if best is None or key[:3] > best[:3]:
+            best = key
+    assert best is not None
+    place, leaf = -best[2], best[3]
+    own = {name: float(values[place]) for name, values in columns.items()}
+    own["epsilon_train"] = float(found["epsilon_train"][place])
+    return place, {"where": leaf["where"], "pairs": leaf["pairs"], "shares": leaf["shares"], "metrics": own}
+
+
+def _inside(bounds: dict[str, list[float | None]], values: dict[str, float]) -> bool:
+    return all(
+        (low is None or values[name] > low) and (high is None or values[name] <= high)
+        for name, (low, high) in bounds.items()
+    )
