@@ -1,7 +1,7 @@
 """The verbs at the microscope: estimate, segment, check; parsing and printing only."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,7 @@ def estimate(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
+    spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], as far as it is known.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Estimate defocus, astigmatism and information limit of a micrograph from its power spectrum.
@@ -41,13 +42,15 @@ def estimate(
     Example:  passband estimate image.dm4
     """
     from passband.deploy.estimate import estimate as estimated
+    from passband.deploy.estimate_words import in_words as told
+    from passband.deploy.estimate_words import to_dict
 
     answers = []
     for micrograph in _read(image, pixel_size, energy, dose, frames):
-        found = estimated(micrograph)
-        answers.append({"image": micrograph.name, "found": list(micrograph.found), **found.to_dict()})
+        found = estimated(micrograph, C30=spherical)
+        answers.append({"image": micrograph.name, "found": list(micrograph.found), **to_dict(found)})
         if not as_json:
-            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.found, *found.sentences()))]))
+            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.found, *told(found)))]))
     if as_json:
         print_json({"images": answers})
     raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
@@ -240,8 +243,12 @@ def _short(condition: dict[str, Any]) -> str:
 def _read(path: Path, pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None) -> Any:
     from passband.deploy.reading import read_micrographs
 
-    wanted: int | str | None = int(frames) if frames is not None and frames.isdigit() else frames
-    if isinstance(wanted, str) and wanted not in ("sum", "each"):
+    wanted: int | Literal["sum", "each"] | None = None
+    if frames is not None and frames.isdigit():
+        wanted = int(frames)
+    elif frames in ("sum", "each"):
+        wanted = "sum" if frames == "sum" else "each"
+    elif frames is not None:
         raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
     return read_micrographs(
         path, pixel_size_angstrom=pixel_size, energy_ev=energy, dose_per_angstrom2=dose, frames=wanted

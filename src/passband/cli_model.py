@@ -229,8 +229,8 @@ def model_score(
     """
     from passband.condition_files import load_conditions
     from passband.deploy.models import load_model
-    from passband.deploy.summary import in_words, summary
     from passband.deploy.score_recipe import Scoring
+    from passband.deploy.summary import in_words, summary
     from passband.executor import make_executor
     from passband.progress import TerminalProgress
     from passband.specimen_files import load_recipe

@@ -55,23 +55,49 @@ def load_conditions(source: Path) -> Named:
         return _csv(source)
     content, lines = configuration.read_yaml(source)
     if isinstance(content, dict) and {"vary", "draw", "mixture"} & set(content):
-        try:
-            drawn: Any = TypeAdapter(ConditionSet).validate_python(content)
-        except ValidationError as error:
-            raise BadInputError(configuration.one_line(error, source, lines, set(), skip=1)) from None
+        drawn = _distribution(content, source, lines)
         return list(zip(drawn.labels(), drawn.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
         return [(source.stem, _translated(content, source, lines))]
     return [(source.stem, configuration.validate(ImagingCondition, content, source, lines))]
 
 
-def _preset(name: str, part: str) -> Named:
+def load_distribution(source: Path) -> ConditionSet:
+    """Return the distribution of a YAML file, or of a preset's residual aberrations (NAME:residuals).
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+    """
+    name, _, part = str(source).partition(":")
+    if name in preset_names() and part == "residuals" and not source.exists():
+        return _residuals(name)
+    if not source.exists() and source.suffix == "":
+        raise BadInputError(f"{source}: neither a file nor a preset's residuals, such as {preset_names()[0]}:residuals")
+    content, lines = configuration.read_yaml(source)
+    if not isinstance(content, dict) or not {"vary", "draw", "mixture"} & set(content):
+        raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")
+    return _distribution(content, source, lines)
+
+
+def _distribution(content: dict[str, Any], path: Path, lines: configuration.Lines) -> ConditionSet:
+    try:
+        drawn: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
+    except ValidationError as error:
+        raise BadInputError(configuration.one_line(error, path, lines, set(), skip=1)) from None
+    return drawn
+
+
+def _residuals(name: str) -> ConditionDraw:
     path = Path(str(_PRESETS.joinpath(f"{name}.yaml")))
     content, lines = configuration.read_yaml(path)
     condition = configuration.validate(ImagingCondition, content["condition"], path, lines)
+    return ConditionDraw.model_validate({"base": condition, "draw": content["residuals"], "count": 64})
+
+
+def _preset(name: str, part: str) -> Named:
+    draw = _residuals(name)
     if not part:
-        return [(name, condition)]
-    draw = ConditionDraw.model_validate({"base": condition, "draw": content["residuals"], "count": 64})
+        return [(name, draw.base)]
     return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
 
 

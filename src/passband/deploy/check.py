@@ -9,7 +9,7 @@ import numpy as np
 from passband.conditions import ABERRATIONS, ImagingCondition
 from passband.deploy import reasons
 from passband.deploy.card import ModelCard
-from passband.deploy.features import as_seen, condition_features, training_data
+from passband.deploy.features import IMAGE_FEATURES, as_seen, condition_features, training_data
 from passband.deploy.models import PREDICTOR, Model
 from passband.deploy.predictor import Predictor, restore
 from passband.deploy.zones import NAMES, pairs_like, zone_of, zones
@@ -116,7 +116,7 @@ class Judge:
     def seen_in_training(self) -> np.ndarray:
         """Return the image features under each training condition, shape [B, D]."""
         own = self.fitted.filter(self.fitted["role"] == "trained")["image_features"].to_list()
-        return np.array(own, dtype=float).reshape(len(own), -1)
+        return np.array(own, dtype=float).reshape(len(own), len(IMAGE_FEATURES))
 
     def numbers(self, features: np.ndarray, source: str) -> dict[str, Any]:
         """Return zone, zone_shares, loss and dice predicted from features [1, D]."""

@@ -179,6 +179,16 @@ def pack(
     )
 
 
+def check_free(folder: Path, name: str) -> None:
+    """Refuse a folder that a finished model, or something else, lies in, before any work.
+
+    Raises:
+        BadInputError: if it does.
+    """
+    if folder.exists() and not _is_bare(folder, name):
+        raise BadInputError(f"{folder}: exists; choose another name with --name, or delete it first")
+
+
 def _is_bare(folder: Path, name: str) -> bool:
     """Tell whether a folder holds a model of this name whose scoring was stopped."""
     from passband.deploy.models import read_model

@@ -8,8 +8,12 @@ import polars as pl
 
 from passband.analysis.resampling import Figure
 from passband.analysis.training_sets import set_kinds, set_ratio, set_results, with_interval
+from passband.deploy.set_loss import FEATURES, set_features, spread
 from passband.report import bands, style
 from passband.results.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from passband.store.atomic import write_json
+from passband.store.tables import write_table
+from passband.study import load_study
 
 _STUDY = "training_sets"
 _WORDS = {
@@ -126,8 +130,22 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
             bands.draw(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
         style.save(made, folder, "training_sets", ("png",))
+    losses = _set_losses(studies[_STUDY])
+    write_table(folder.parent / "set_losses.parquet", losses)
+    write_json(folder.parent / "set_losses.json", spread(losses))
     found.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
     return found
+
+
+def _set_losses(tables: StudyTables) -> pl.DataFrame:
+    """Return what the expected loss of a new set is learnt from."""
+    tests = [(t.id, t.condition) for t in load_study(tables.paths.study).tests()]
+    sizes = {name: int(name.split("-")[1]) for name in tables.shift["train_condition"].unique()}
+    features = set_features(tables.shift, sizes, tests)
+    losses = tables.scores.group_by("train_condition", "test_condition").agg(pl.col("loss").mean())
+    numbers = [pl.col(name).cast(pl.Float32) for name in (*FEATURES, "loss")]
+    joined = features.join(losses, on=["train_condition", "test_condition"], maintain_order="left")
+    return joined.select("train_condition", *numbers)
 
 
 EXPERIMENT = Experiment(
