@@ -67,3 +67,21 @@ def test_bad_plans():
     ):
         with pytest.raises(ValueError):
             TrainingSets(**plan)
+
+
+def test_a_set_that_is_given():
+    conditions = SOURCE.conditions()[:3]
+    found = sets(mine={"conditions": conditions})
+    assert list(found) == ["mine-3-0"]
+    assert {c.id for c in found["mine-3-0"]} == {c.id for c in conditions}
+    for wrong in (
+        {},
+        {"conditions": conditions, "sizes": [2]},
+        {"conditions": conditions, "draws": 2},
+        {"conditions": [*conditions, conditions[0]]},
+    ):
+        with pytest.raises(ValueError, match="either sizes|is not drawn|lists one twice"):
+            TrainingSets(**wrong)
+    given, chosen = TrainingSets(conditions=tuple(conditions)), TrainingSets(sizes=(2,))
+    assert "sizes" not in given.model_dump() and "conditions" not in chosen.model_dump()
+    assert TrainingSets(**given.model_dump()) == given
