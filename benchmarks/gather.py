@@ -12,7 +12,7 @@ from rows import Row, write
 
 from passband import analysis
 from passband.conditions import ImagingCondition
-from passband.study import condition_row
+from passband.gathering import condition_row
 
 CONDITIONS, SEEDS = 200, 60
 

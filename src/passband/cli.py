@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from passband import __version__, cli_deploy
+from passband import __version__, cli_app, cli_deploy, cli_design
 from passband.cli_ctf import ctf_app
 from passband.cli_model import model_app
 from passband.cli_results import results_app
@@ -35,8 +35,9 @@ app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
 app.add_typer(results_app, name="results")
 app.add_typer(model_app, name="model")
-for _verb in (cli_deploy.estimate, cli_deploy.segment, cli_deploy.check):
+for _verb in (cli_deploy.estimate, cli_deploy.segment, cli_deploy.check, cli_design.design, cli_design.train):
     app.command()(_verb)
+app.command("app")(cli_app.app)
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]

@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from passband import __version__, analysis, evaluations, stages
+from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
 from passband.errors import BadInputError
 from passband.pipeline import Plan
 from passband.report.page import write_report
@@ -19,7 +20,6 @@ from passband.shift.weights import tabulated
 from passband.store.atomic import write_json
 from passband.store.runs import marker
 from passband.store.tables import write_table
-from passband.study import condition_row
 
 # The tables that analysis and report are made from.
 _NEEDED = ("scores", "shift", "conditions", "training")
@@ -167,4 +167,17 @@ def _provenance(plan: Plan) -> dict[str, Any]:
             "lost_intensity_max": max(f["lost_intensity"] for f in facts),
             "dropped_intensity_max": max(f["dropped_intensity"] for f in facts),
         },
+    }
+
+
+def condition_row(condition: ImagingCondition, label: str, name: str | None = None) -> dict[str, Any]:
+    """Return a condition as a flat row of a table, under a name, or its id."""
+    content = condition.to_dict()
+    aberrations = content.pop("aberrations")
+    return {
+        "condition": condition.id if name is None else name,
+        "label": label,
+        "defocus_angstrom": condition.defocus_angstrom,
+        **content,
+        **{symbol: float(aberrations.get(symbol, 0.0)) for symbol in [*ABERRATIONS, *ANGLES.values()]},
     }

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from passband import configuration
 from passband.condition_files import load_condition, preset_names
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ImagingCondition
 from passband.distributions import ConditionGrid, ConditionSet
 from passband.errors import BadInputError
 from passband.imaging import band_warning, check_aperture, image_grid
@@ -389,16 +389,3 @@ def check_folder(study: Study, folder: Path) -> None:
             )
     elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
         raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
-
-
-def condition_row(condition: ImagingCondition, label: str, name: str | None = None) -> dict[str, Any]:
-    """Return a condition as a flat row of a table, under a name, or its id."""
-    content = condition.to_dict()
-    aberrations = content.pop("aberrations")
-    return {
-        "condition": condition.id if name is None else name,
-        "label": label,
-        "defocus_angstrom": condition.defocus_angstrom,
-        **content,
-        **{symbol: float(aberrations.get(symbol, 0.0)) for symbol in [*ABERRATIONS, *ANGLES.values()]},
-    }

@@ -58,4 +58,4 @@ def test_far_from_all_that_was_seen(fitted):
     _, _, predictor = fitted
     near, _, _ = cases(200, 5)
     assert np.mean(predictor.distance(near) > 1) < 0.05
-    assert predictor.distance(near + (40, 0, 0, 0)).min() > 5
+    assert predictor.distance(near + np.array([40, 0, 0, 0])).min() > 5

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from deploy import made
 from rsciio.hspy import file_reader
 
+from deploy import made
 from passband.cli import app
 from passband.deploy import segment as module
 from passband.deploy.micrograph import Micrograph

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from passband.results.pages import EXPERIMENTS, study_names
 from passband.deploy.zones import zones
+from passband.results.pages import EXPERIMENTS, study_names
 from passband.store.paths import ResultsPaths
 from passband.study import load_study
 

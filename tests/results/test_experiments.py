@@ -9,10 +9,10 @@ import pytest
 
 from passband import analysis
 from passband.conditions import ImagingCondition
+from passband.gathering import condition_row
 from passband.results import pages
 from passband.results.outcome import StudyTables
 from passband.store.paths import ResultsPaths, StudyPaths
-from passband.study import condition_row
 
 FACTS = {
     "study_id": "made-up",

@@ -22,6 +22,8 @@ LEVEL = 0.9
 _TOO_FAR = 1.5
 # Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
 _UNSTUDIED_PHASE = 0.3
+# Defoci that are tried for advice.
+_DEFOCI = 40
 # Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
 _RANGE_SLACK = 0.05
 
@@ -98,6 +100,7 @@ class Judge:
         kept = json.loads((model.folder / PREDICTOR).read_text(encoding="utf-8"))
         self.fitted = model.scores.filter(model.scores["role"] != "held_out")
         self._predictors: dict[str, Predictor] = {}
+        self._features: dict[str, np.ndarray] = {}
         for name, parameters in kept.items():
             target, _, source = name.split("_")
             _, x, y = training_data(self.fitted, source, target)
@@ -110,8 +113,12 @@ class Judge:
 
     def features(self, condition: ImagingCondition) -> np.ndarray:
         """Return the features of a condition, in the predictors' order, shape [1, D]."""
-        found = condition_features(self.card, [condition])
-        return np.array([[found[name][0] for name in self.predictor("loss", "condition").names]])
+        if condition.id not in self._features:
+            found = condition_features(self.card, [condition])
+            self._features[condition.id] = np.array(
+                [[found[name][0] for name in self.predictor("loss", "condition").names]]
+            )
+        return self._features[condition.id]
 
     def seen_in_training(self) -> np.ndarray:
         """Return the image features under each training condition, shape [B, D]."""
@@ -146,6 +153,12 @@ class Judge:
                 "high": _dice(d_mean - d_reach),
             },
         }
+
+    def prepare(self, conditions: list[ImagingCondition]) -> None:
+        """Compute the features of several conditions at once, which takes less time than one by one."""
+        found, names = condition_features(self.card, conditions), self.predictor("loss", "condition").names
+        for i, condition in enumerate(conditions):
+            self._features[condition.id] = np.array([[found[name][i] for name in names]])
 
     def image_objections(self, features: np.ndarray) -> list[str]:
         """Return why nothing can be said of an image with features [1, D], in sentences."""
@@ -270,12 +283,14 @@ def advise(judge: Judge, condition: ImagingCondition) -> str:
     """Return what to do about a condition under which a network does not hold: another defocus, more dose, or other training."""
     held, best = zones()["stable_up_to"], None
     assert judge.card.own_loss is not None
-    values = sorted({round(c.defocus_angstrom, -1) for c in judge.scored})
-    for defocus in np.arange(values[0], values[-1] + 1, 20.0):
-        other = condition.varied({"C10": -float(defocus)})
+    values = [c.defocus_angstrom for c in judge.scored]
+    step = max((max(values) - min(values)) / _DEFOCI, 10.0)
+    others = [condition.varied({"C10": -float(d)}) for d in np.arange(min(values), max(values), step).round(-1)]
+    judge.prepare(others)
+    for other in others:
         if judge.objections(other):
             continue
-        found = judge.numbers(judge.features(other), "condition")
+        defocus, found = other.defocus_angstrom, judge.numbers(judge.features(other), "condition")
         if best is None or found["loss"]["predicted"] < best[1]["loss"]["predicted"]:
             best = defocus, found
     if best is not None and best[1]["zone"] == "stable":

@@ -11,7 +11,7 @@ from passband.conditions import ImagingCondition
 from passband.deploy.card import ModelCard
 from passband.imaging import normalize
 from passband.imaging.statistics import radial_power
-from passband.shift import measure, profile_overlaps
+from passband.shift import measure
 
 #: What is predicted, from the column of the scores: the logarithm of the loss, the logit of the Dice error.
 TARGETS = {
@@ -38,8 +38,8 @@ def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
 def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) -> dict[str, np.ndarray]:
     """Return numbers of each condition by name, shape [B] each.
 
-    ε, ln SNR and bits of the condition; if the training conditions are known, σ of their mean |T|, and the σ, the signed σ and the rms
-    phase difference of the training condition nearest in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread
+    ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
+    one that is nearest in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread
     and vibration.
 
     Args:
@@ -55,7 +55,6 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
         for name, which in _PAIR.items():
             values = pairs[name].nan_to_num(0.0)
             features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
-        features["sigma_set"] = profile_overlaps([trained], [[c] for c in seen], q_max)[0].nan_to_num(0.0).numpy()
     for symbol in _PLAIN:
         features[symbol] = np.array([c.aberrations.get(symbol, 0.0) for c in seen])
     features["focal_spread"] = np.array([c.focal_spread_angstrom**2 for c in seen])

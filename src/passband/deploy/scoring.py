@@ -36,7 +36,7 @@ FEWEST = 40
 _PIECE = 8
 _TABLE = "table.parquet"
 # Raised when scores or features change, so that old pieces are not taken for new ones.
-_REVISION = 1
+_REVISION = 2
 # Images formed at a time.
 _IMAGES = 16
 

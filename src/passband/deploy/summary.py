@@ -66,21 +66,20 @@ def judged(model: Model, source: str) -> dict[str, Any]:
         conditions (how many), asked (of how many something was said), coverage_loss and coverage_dice of the LEVEL intervals, r2_log_loss,
         width_factor (median of high over low of the loss), and confusion: predicted zone by true zone.
     """
-    judge, assert_scores = Judge(model), model.scores
-    assert assert_scores is not None and model.card.own_loss is not None
-    kept = assert_scores.filter(pl.col("role") == "held_out")
+    judge, scores = Judge(model), model.scores
+    assert scores is not None and model.card.own_loss is not None
+    kept = scores.filter(pl.col("role") == "held_out")
     _, x, y = training_data(kept, source, "loss")
     confusion = {said: dict.fromkeys(NAMES, 0) for said in (*NAMES, "cannot say")}
     inside: dict[str, list[bool]] = {"loss": [], "dice": []}
     means, widths, truths = [], [], []
+    conditions = [ImagingCondition(**json.loads(c)) for c in kept["condition"]]
+    if source == "condition":
+        judge.prepare(conditions)
     zones = zone_of(kept["loss"].to_numpy() / model.card.own_loss)
     for i, row in enumerate(kept.iter_rows(named=True)):
         truth = NAMES[zones[i]]
-        objections = (
-            judge.objections(ImagingCondition(**json.loads(row["condition"])))
-            if source == "condition"
-            else judge.image_objections(x[i : i + 1])
-        )
+        objections = judge.objections(conditions[i]) if source == "condition" else judge.image_objections(x[i : i + 1])
         if objections:
             confusion["cannot say"][truth] += 1
             continue

@@ -12,6 +12,8 @@ from passband.conditions import ImagingCondition
 from passband.shift import measure
 
 NAMES = ("stable", "degraded", "collapse")
+# Training conditions that are looked at closely, and the band in which the nearest are found [1/Å].
+_NEAREST, _NARROW = 6, 0.5
 
 
 @functools.cache
@@ -38,6 +40,14 @@ def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tup
         the place; and where in the plane of metrics the pair lies, how many pairs of the studies lie there, their shares of the
         zones, and the pair's own metrics.
     """
+    # Those furthest in phase are not looked at: each costs time.
+    apart = measure(["phase_rms"], train, [test], _NARROW)["phase_rms"][:, 0].nan_to_num(1e9)
+    nearest = apart.argsort()[:_NEAREST].tolist()
+    place, said = _best([train[i] for i in nearest], test)
+    return nearest[place], said
+
+
+def _best(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
     found = measure(["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test])
     features = {name: found[name][:, 0] for name in ("sigma", "phase_rms", "signed_overlap", "dose_difference")}
     features |= {

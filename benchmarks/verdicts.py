@@ -1,0 +1,140 @@
+"""How verdicts on a model do under conditions that they were not calibrated on.
+
+python benchmarks/verdicts.py     # writes docs/results/verdicts.md from the scores that ship with au-300kv
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from passband.conditions import ImagingCondition
+from passband.deploy import predictor
+from passband.deploy.check import Judge
+from passband.deploy.features import training_data
+from passband.deploy.models import Model, load_model
+from passband.deploy.summary import judged
+from passband.deploy.zones import NAMES, zones
+from passband.store.atomic import write_text
+
+PAGE = Path(__file__).parent.parent / "docs" / "results" / "verdicts.md"
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+#: What a user without optics would go by.
+TRIVIAL = {
+    "defocus alone": ("C10",),
+    "dose alone": ("ln_dose",),
+    "defocus and dose": ("C10", "ln_dose"),
+    "σ and Δε, as the source": ("sigma", "epsilon"),
+}
+
+
+def interval(share: float, n: int) -> str:
+    """Return a share with its Wilson 95 % interval."""
+    z = 1.96
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return f"{share:.0%} [{max(middle - half, 0):.0%}, {min(middle + half, 1):.0%}]"
+
+
+def coverage(model: Model, source: str, target: str, held: pl.DataFrame) -> list[str]:
+    """Return, for each level, the share of held-out conditions inside their interval."""
+    found = Judge(model).predictor(target, source)
+    _, x, y = training_data(held, source, target)
+    mean, deviation = found.predict(x)
+    return [interval(float((np.abs(y - mean) <= found.quantile(level) * deviation).mean()), len(y)) for level in LEVELS]
+
+
+def r2(fitted: pl.DataFrame, held: pl.DataFrame, names: tuple[str, ...]) -> float:
+    """Return R² of the log loss of held-out conditions, from some features of the condition."""
+    every, x, y = training_data(fitted, "condition", "loss")
+    _, new, truth = training_data(held, "condition", "loss")
+    columns = [every.index(name) for name in names]
+    mean, _ = predictor.fit(names, x[:, columns], y).predict(new[:, columns])
+    return 1 - float(np.mean((truth - mean) ** 2) / np.var(truth))
+
+
+def page(model: Model) -> str:
+    """Return the page."""
+    scores = model.scores
+    assert scores is not None and model.card.own_loss is not None
+    held, fitted = (scores.filter(pl.col("role").is_in(roles)) for roles in (["held_out"], ["trained", "calibration"]))
+    conditions = [ImagingCondition(**json.loads(c)) for c in held["condition"]]
+    ranges = {
+        "defocus": [c.defocus_angstrom for c in conditions],
+        "C12": [c.aberrations.get("C12", 0.0) for c in conditions],
+        "coma C21": [c.aberrations.get("C21", 0.0) for c in conditions],
+        "C30": [c.aberrations.get("C30", 0.0) for c in conditions],
+        "focal spread": [c.focal_spread_angstrom for c in conditions],
+    }
+    said = ", ".join(f"{name} {min(v):.0f} to {max(v):.0f} Å" for name, v in ranges.items())
+    doses = [c.dose_per_angstrom2 or 0.0 for c in conditions]
+    held_zones = zones()
+    name = model.card.name
+    lines = [
+        "# Do the verdicts hold?",
+        "",
+        f"*`{name}` was scored under {len(scores)} conditions; verdicts are calibrated on {len(fitted)} of them, and judged here on the {len(held)} that were kept back, drawn at random before any was looked at: "
+        f"{said}, doses of {min(doses):.0f} to {max(doses):.0f} e/Å². A condition's loss is that of {held['n_images'][0]} images of specimens that the network has not seen.*",
+        "",
+        f"Stable is a loss up to {held_zones['stable_up_to']:g} times the network's own ({model.card.own_loss:.3f}, the median under its training conditions), collapse one above {held_zones['collapse_from']:g} times.",
+        "",
+        "## How often the interval holds",
+        "",
+        "| from | of | " + " | ".join(f"{level:.0%} interval" for level in LEVELS) + " |",
+        "|---|---|" + "---|" * len(LEVELS),
+    ]
+    for source, words in (("condition", "the condition"), ("image", "the image")):
+        for target in ("loss", "dice"):
+            lines.append(f"| {words} | {target} | " + " | ".join(coverage(model, source, target, held)) + " |")
+    lines += ["", "In brackets 95 % intervals of the share (Wilson).", ""]
+    for source, words in (
+        ("condition", "the condition alone (`check --condition`)"),
+        ("image", "the image (`check --image`)"),
+    ):
+        found = judged(model, source)
+        lines += [
+            f"## From {words}",
+            "",
+            "| said | " + " | ".join(f"truly {z}" for z in NAMES) + " |",
+            "|---|" + "---|" * len(NAMES),
+        ]
+        lines += [
+            f"| {z} | " + " | ".join(str(found["confusion"][z][t]) for t in NAMES) + " |"
+            for z in (*NAMES, "cannot say")
+        ]
+        right = sum(found["confusion"][z][z] for z in NAMES)
+        most = max(sum(row[t] for row in found["confusion"].values()) for t in NAMES)
+        false_yes = found["confusion"]["stable"]["collapse"] + found["confusion"]["stable"]["degraded"]
+        lines += [
+            "",
+            f"The zone is right in {right} of {found['asked']} ({right / found['asked']:.0%}; always saying the most frequent one would be right in {most} of {found['conditions']}); of {sum(found['confusion']['stable'].values())} times *yes*, {false_yes} were wrong. "
+            f"R² of the logarithm of the loss {found['r2_log_loss']:.2f}; the loss interval spans a factor of {found['width_factor']:.2f} in the median.",
+            "",
+        ]
+    names = training_data(fitted, "condition", "loss")[0]
+    lines += [
+        "## Beside what is trivial",
+        "",
+        "R² of the logarithm of the loss under the conditions kept back, same process, other features:",
+        "",
+        "| from | R² |",
+        "|---|---|",
+    ]
+    lines += [f"| all that `check --condition` uses | {r2(fitted, held, names):.2f} |"]
+    lines += [f"| {words} | {r2(fitted, held, own):.2f} |" for words, own in TRIVIAL.items()]
+    lines += [
+        "",
+        "One network is easier to predict under new conditions than many networks under each other's ([what predicts the loss](metrics.md)): what differs between networks takes no part, and this one has been "
+        "tried under hundreds of conditions. The conditions kept back come from the same distribution as those calibrated on; beyond it the verdict is *cannot say*. Simulated images only: [what happens on "
+        "experimental ones](real_patches.md).",
+        "",
+        "Made by `python benchmarks/verdicts.py` from the scores that ship with the model.",
+    ]
+    return "\n".join(lines).replace("-0.", "−0.") + "\n"
+
+
+if __name__ == "__main__":
+    text = page(load_model("au-300kv"))
+    write_text(PAGE, text)
+    print(text)

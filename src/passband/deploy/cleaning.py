@@ -1,0 +1,213 @@
+"""Faults of cameras: X-ray spikes, dead pixels, dead rows and columns. Found, counted and replaced.
+
+A fault is sharper than any optics: it stands out of noise and lattice, and its neighbours show little of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# What an opening with 3 x 3 pixels takes away measures features narrower than three pixels. In Poisson noise and in lattices
+# 0.1 % of the pixels exceed this quantile of it, and fewer than one in 100,000 twice as much.
+_QUANTILE = 0.999
+_TIMES = 2.0
+# A peak of the optics, two pixels wide or more at half its height, has at least five pixels above this share of it.
+_SHARE = 0.4
+_MOST_PIXELS = 4
+# The rest of a fault that spilt into its neighbours.
+_SPILT = 0.2
+_REACH = 3
+# A fault stands alone: in 21 x 21 pixels around it not even the third highest is half as high.
+_AROUND = 10
+_FEW = 3
+# More faults than this share of the pixels are no faults, but what the image is made of.
+_MOST_FAULTS = 1e-3
+_MARGIN = 4
+_ROWS_AT_ONCE = 512
+_SLAB = 32
+_SAMPLED_PIXELS = 4_000_000
+# A dead line exceeds its neighbours by this many times what 95 % of the lines do.
+_TIMES_LINE = 6.0
+_NEAR = 15
+_SAMPLED_OF_LINE = 1024
+_NEAREST_LINES = (-3, -2, 2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """An image without its faults.
+
+    Attributes:
+        intensity: (h, w) float32; the array that was given, if there were none.
+        spikes: number of pixels, or groups of up to four, that were too bright.
+        dead: number of those that were too dark.
+        lines: number of rows and columns that were dead.
+    """
+
+    intensity: NDArray[np.float32]
+    spikes: int = 0
+    dead: int = 0
+    lines: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What was replaced, in words."""
+        counts = {"spike": self.spikes, "dead pixel": self.dead, "dead row or column": self.lines}
+        plural = {"dead row or column": "dead rows or columns"}
+        named = [f"{n} {name if n == 1 else plural.get(name, name + 's')}" for name, n in counts.items() if n]
+        return f"{' and '.join(named)} replaced by the local median" if named else "no spikes or dead pixels found"
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def clean(intensity: NDArray[np.float32]) -> Cleaned:
+    """Return an image whose faults are replaced by the median of the sound pixels around them.
+
+    Args:
+        intensity: (h, w) float32, finite.
+    """
+    rows, columns = _dead_lines(intensity), _dead_lines(intensity.T)
+    lines = np.zeros(intensity.shape, dtype=bool)
+    lines[rows] = True
+    lines[:, columns] = True
+    result = _replaced(intensity, lines) if len(rows) or len(columns) else intensity
+    bright, spikes = _faults(result, 1.0)
+    dark, dead = _faults(result, -1.0)
+    if spikes or dead:
+        result = _replaced(result, bright | dark)
+    return Cleaned(result, spikes, dead, len(rows) + len(columns))
+
+
+def _faults(image: NDArray[np.float32], sign: float) -> tuple[NDArray[np.bool_], int]:
+    """Return where single bright (sign 1) or dark (sign -1) faults are, and their number."""
+    mask = np.zeros(image.shape, dtype=bool)
+    places = _candidates(image, sign)
+    if not 0 < len(places) <= _MOST_FAULTS * image.size:
+        return mask, 0
+    size = 2 * _REACH + 1
+    padded = np.pad(image, _REACH, mode="reflect")
+    offsets = np.arange(size)
+    patches = sign * padded[places[:, 0, None, None] + offsets[:, None], places[:, 1, None, None] + offsets].astype(
+        np.float64
+    )
+    ring = np.ones((size, size), dtype=bool)
+    ring[1:-1, 1:-1] = False
+    excess = patches - np.median(patches[:, ring], axis=1)[:, None, None]
+    height = excess[:, _REACH, _REACH]
+    # Of pixels that touch, only the highest stands for the fault.
+    peak = height >= excess[:, _REACH - 1 : _REACH + 2, _REACH - 1 : _REACH + 2].max(axis=(1, 2))
+    high = excess > _SHARE * height[:, None, None]
+    core = np.zeros_like(high)
+    core[:, _REACH, _REACH] = True
+    for _ in range(_MOST_PIXELS):
+        core = _grown(core) & high
+    sharp = peak & (core.sum(axis=(1, 2)) <= _MOST_PIXELS) & ~core[:, ring].any(axis=1)
+    sharp[sharp] = _alone(image, places[sharp], sign)
+    spilt = core | (_grown(core) & (excess > _SPILT * height[:, None, None]))
+    kind, down, right = np.nonzero(spilt[sharp])
+    where = places[sharp][kind] + np.stack([down, right], axis=1) - _REACH
+    inside = ((where >= 0) & (where < image.shape)).all(axis=1)
+    mask[tuple(where[inside].T)] = True
+    return mask, int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
+
+
+def _alone(image: NDArray[np.float32], places: NDArray[np.intp], sign: float) -> NDArray[np.bool_]:
+    """Return which places are twice as high as all but a few around them: a small crystal's columns are not."""
+    padded = np.pad(image, _AROUND, mode="reflect")
+    offsets = np.arange(2 * _AROUND + 1)
+    alone = np.zeros(len(places), dtype=bool)
+    for i, (row, column) in enumerate(places):
+        height = _narrow(padded[row : row + len(offsets), column : column + len(offsets)], sign)
+        own = height[_AROUND, _AROUND]
+        height[_AROUND - _REACH : _AROUND + _REACH + 1, _AROUND - _REACH : _AROUND + _REACH + 1] = 0
+        alone[i] = own > _TIMES * np.partition(height, -_FEW, axis=None)[-_FEW]
+    return alone
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return ndimage.binary_dilation(mask, structure=np.ones((1, 3, 3), dtype=bool))
+
+
+def _candidates(image: NDArray[np.float32], sign: float) -> NDArray[np.intp]:
+    """Return rows and columns, (n, 2), of the pixels that are narrow and high."""
+    rows, columns = image.shape
+    slabs = max(1, min(rows // _SLAB, _SAMPLED_PIXELS // (_SLAB * columns)))
+    tops = np.linspace(0, max(0, rows - _SLAB), slabs).astype(int)
+    sample = np.concatenate([_band(image, top, _SLAB, sign).ravel() for top in tops])
+    scale = float(np.quantile(sample, _QUANTILE))
+    if scale <= 0:
+        return np.zeros((0, 2), dtype=np.intp)
+    found = []
+    for top in range(0, rows, _ROWS_AT_ONCE):
+        places = np.argwhere(_band(image, top, _ROWS_AT_ONCE, sign) > _TIMES * scale)
+        found.append(places + np.array((top, 0)))
+    return np.concatenate(found)
+
+
+def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArray[np.float32]:
+    """Return `_narrow` of a band of rows."""
+    first = max(0, top - _MARGIN)
+    height = _narrow(image[first : top + rows + _MARGIN], sign)
+    return height[top - first : top - first + rows]
+
+
+def _narrow(image: NDArray[np.float32], sign: float) -> NDArray[np.float32]:
+    """Return how high each pixel stands by features narrower than 3 pixels: what an opening, or closing, takes away."""
+    if sign > 0:
+        return image - _of_nine(_of_nine(image, np.minimum), np.maximum)
+    return _of_nine(_of_nine(image, np.maximum), np.minimum) - image
+
+
+def _of_nine(image: NDArray[np.float32], pick: np.ufunc) -> NDArray[np.float32]:
+    """Return the least (or greatest) of each 3 x 3 pixels, several times as fast as SciPy's filter."""
+    padded = np.pad(image, 1, mode="edge")
+    columns = pick(pick(padded[:-2], padded[1:-1]), padded[2:])
+    return pick(pick(columns[:, :-2], columns[:, 1:-1]), columns[:, 2:])
+
+
+def _dead_lines(image: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return which rows hold one value, or lie as a whole above or below all rows nearby; at most two adjacent ones."""
+    count = image.shape[0]
+    level = np.median(image[:, :: max(1, image.shape[1] // _SAMPLED_OF_LINE)], axis=1).astype(np.float64)
+    near = np.stack([np.roll(level, -step) for step in _NEAREST_LINES])
+    beyond = np.maximum(level - near.max(axis=0), near.min(axis=0) - level)
+    usual = float(np.quantile(np.maximum(beyond, 0), 0.95))
+    blank = image.max(axis=1) == image.min(axis=1)
+    dead = np.zeros(count, dtype=bool)
+    if usual > 0:
+        for row in np.flatnonzero(beyond > _TIMES_LINE * usual):
+            others = [row + step for step in _NEAREST_LINES if 0 <= row + step < count]
+            above = image[row] > np.median(image[others], axis=0)
+            # Fringes that lie along the rows come in numbers.
+            alike = (beyond[max(0, row - _NEAR) : row + _NEAR + 1] > beyond[row] / 2).sum()
+            dead[row] = max(above.mean(), 1 - above.mean()) > 0.9 and alike <= _FEW
+    for row in np.flatnonzero(blank):
+        others = [row + step for step in _NEAREST_LINES if 0 <= row + step < count]
+        # Where few electrons fall, a row can be empty by chance.
+        dead[row] |= (image[others] == image[row, 0]).mean() < _SHARE
+    labels, number = ndimage.label(dead)
+    runs = np.bincount(labels, minlength=number + 1)
+    # A wider run is the margin that an alignment left, or a shutter: no fault of single lines.
+    return np.flatnonzero(dead & (runs[labels] <= 2))
+
+
+def _replaced(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the image with masked pixels replaced by the median of the sound ones in 7 x 7 pixels around.
+
+    That many always hold sound ones: faults have at most 16 pixels, and two lines across leave 25.
+    """
+    result = image.copy()
+    offsets = np.arange(-_REACH, _REACH + 1)
+    for places in _in_pieces(np.argwhere(mask)):
+        down = np.clip(places[:, 0, None, None] + offsets[:, None], 0, image.shape[0] - 1)
+        right = np.clip(places[:, 1, None, None] + offsets, 0, image.shape[1] - 1)
+        patches = np.where(mask[down, right], np.nan, image[down, right]).reshape(len(places), -1)
+        result[tuple(places.T)] = np.nanmedian(patches, axis=1)
+    return result
+
+
+def _in_pieces(places: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    for start in range(0, len(places), 100_000):
+        yield places[start : start + 100_000]
