@@ -18,15 +18,8 @@ def to_dict(found: Estimate) -> dict[str, Any]:
 
 def in_words(found: Estimate) -> list[str]:
     """Return an estimate as lines to read; the sign of the defocus is said as far as it is known."""
-    lines = []
-    if found.underfocus is None or found.overfocus is None:
-        bound = (
-            ""
-            if found.below_angstrom is None
-            else f": |defocus| is below {found.below_angstrom:.0f} Å, or the image too noisy"
-        )
-        lines.append(f"no Thon rings found{bound}")
-    else:
+    lines: list[str] = []
+    if found.underfocus is not None and found.overfocus is not None:
         readings = {"underfocus": found.underfocus, "overfocus": found.overfocus}
         if found.sign is None:
             lines.append("the image does not tell underfocus from overfocus; one of these holds:")
@@ -42,9 +35,8 @@ def in_words(found: Estimate) -> list[str]:
     if found.information_limit_per_angstrom is not None:
         q = found.information_limit_per_angstrom
         lines.append(f"rings are seen up to {q:.2f} 1/Å ({1 / q:.2f} Å)")
-    lines.append("dose not known" if found.dose_per_angstrom2 is None else f"dose {found.dose_per_angstrom2:.0f} e/Å²")
-    if found.spots:
-        lines.append(f"crystal spots on {len(found.spots)} rings, {found.masked:.1%} of the spectrum, were left out")
+    if found.dose_per_angstrom2 is not None:
+        lines.append(f"dose {found.dose_per_angstrom2:.0f} e/Å²")
     return [*lines, *found.notes]
 
 
