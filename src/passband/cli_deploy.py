@@ -220,6 +220,8 @@ def in_words(verdict: dict[str, Any]) -> list[str]:
             )
         lines.append(f"its own loss, under the conditions it was trained on, is {verdict['own_loss']:.3f}")
         lines += [f"why: {why}" for why in verdict["reasons"]]
+        if verdict["assumed"]:
+            lines.append(f"taken for granted: {', '.join(verdict['assumed'])}; of another specimen this says nothing")
     if verdict["nearest"]:
         near = verdict["nearest"]
         lines.append(

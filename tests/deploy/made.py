@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from passband.conditions import ImagingCondition
 from passband.deploy.card import ModelCard, Specimens
-from passband.deploy.features import IMAGE_FEATURES, condition_features
+from passband.deploy.features import IMAGE_FEATURES, SOURCES, condition_features
 from passband.deploy.models import WEIGHTS, write_model
 from passband.deploy.scoring import with_scores
 from passband.distributions import ConditionDraw
@@ -70,9 +70,11 @@ def scores(model, conditions):
     rows = []
     for i, (role, condition) in enumerate(conditions):
         loss = law(condition, rng)
-        image = np.log(loss) + rng.normal(0, 0.05, len(IMAGE_FEATURES))
+        image = np.abs(np.log(loss) + rng.normal(0, 0.05, len(IMAGE_FEATURES)))
         row = {"role": role, "condition": json.dumps(condition.to_dict()), "loss": loss, "dice": float(np.exp(-loss))}
-        row |= {"tp": 1, "fp": 0, "fn": 0, "tn": 0, "n_images": 4, "image_features": image.tolist()}
+        row |= {"tp": 1, "fp": 0, "fn": 0, "tn": 0, "n_images": 4}
+        for source in SOURCES[1:]:
+            row |= {source: image.tolist(), f"loss_{source}": loss, f"dice_{source}": row["dice"]}
         rows.append(row | {f"feature_{name}": float(values[i]) for name, values in numbers.items()})
     return pl.DataFrame(rows)
 

@@ -22,6 +22,8 @@ LEVEL = 0.9
 _TOO_FAR = 1.5
 # Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
 _UNSTUDIED_PHASE = 0.3
+# Share of a micrograph that has to be marked.
+_LEAST_SHARE = 0.005
 # Defoci that are tried for advice.
 _DEFOCI = 40
 # Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
@@ -59,6 +61,7 @@ class Verdict:
         level: of the intervals.
         reasons: the physics behind it, in sentences.
         cannot_say: why nothing can be said, in sentences.
+        assumed: what was taken for granted of the specimen because nobody said otherwise, in sentences.
         nearest: the training condition that serves this one best, and what the studies say of such pairs.
         advice: what to do.
         based_on: condition, or image.
@@ -74,6 +77,7 @@ class Verdict:
     level: float = LEVEL
     reasons: list[str] = field(default_factory=list)
     cannot_say: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
     nearest: dict[str, Any] | None = None
     advice: str | None = None
     based_on: str = "condition"
@@ -120,9 +124,9 @@ class Judge:
             )
         return self._features[condition.id]
 
-    def seen_in_training(self) -> np.ndarray:
-        """Return the image features under each training condition, shape [B, D]."""
-        own = self.fitted.filter(self.fitted["role"] == "trained")["image_features"].to_list()
+    def seen_in_training(self, source: str) -> np.ndarray:
+        """Return the image features of a source under each training condition, shape [B, D]."""
+        own = self.fitted.filter(self.fitted["role"] == "trained")[source].to_list()
         return np.array(own, dtype=float).reshape(len(own), len(IMAGE_FEATURES))
 
     def numbers(self, features: np.ndarray, source: str) -> dict[str, Any]:
@@ -160,9 +164,13 @@ class Judge:
         for i, condition in enumerate(conditions):
             self._features[condition.id] = np.array([[found[name][i] for name in names]])
 
-    def image_objections(self, features: np.ndarray) -> list[str]:
-        """Return why nothing can be said of an image with features [1, D], in sentences."""
-        distance = float(self.predictor("loss", "image").distance(features)[0])
+    def image_objections(self, features: np.ndarray, source: str) -> list[str]:
+        """Return why nothing can be said of an image with features [1, D], judged as a source of `features.SOURCES`, in sentences."""
+        if features[0, 2] < _LEAST_SHARE:
+            return [
+                f"the network marks {features[0, 2]:.1%} of the image, and a verdict needs particles to be judged by"
+            ]
+        distance = float(self.predictor("loss", source).distance(features)[0])
         if distance <= _TOO_FAR:
             return []
         return [
@@ -207,6 +215,20 @@ def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
             found.append(
                 f"the {what} {value:g} Å across, and the network was studied from {bounds[0]:.3g} to {bounds[1]:.3g} Å"
             )
+    return found
+
+
+def assumptions(card: ModelCard, claim: Claim) -> list[str]:
+    """Return what a verdict takes for granted of the specimen because the user has not said it, in sentences."""
+    known, found = card.specimens, []
+    if claim.elements is None:
+        found.append(f"particles of {', '.join(known.elements)} (--element)")
+    if claim.support is None:
+        found.append(f"on {known.support or 'no support'} (--support)")
+    if claim.thickness_angstrom is None and known.thickness_angstrom is not None:
+        found.append("{:.3g} to {:.3g} Å thick (--thickness)".format(*known.thickness_angstrom))
+    if claim.diameter_angstrom is None and known.diameter_angstrom is not None:
+        found.append("particles {:.3g} to {:.3g} Å across (--diameter)".format(*known.diameter_angstrom))
     return found
 
 
@@ -274,6 +296,7 @@ def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Cl
         **numbers,
         own_loss=judge.card.own_loss,
         reasons=why,
+        assumed=assumptions(judge.card, claim),
         nearest=nearest,
         advice=None if answer == "yes" else advise(judge, condition),
     )

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from passband.deploy import reasons
-from passband.deploy.check import Claim, Judge, Verdict, specimen_objections
-from passband.deploy.features import image_features
+from passband.deploy.check import Claim, Judge, Verdict, assumptions, specimen_objections
+from passband.deploy.features import SOURCES, TILES, image_features
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model
 from passband.deploy.resample import resample
@@ -23,8 +23,8 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
     """Return the verdict on a network on a micrograph.
 
     Loss and Dice are predicted from the micrograph's power spectrum and from what the network says of it (its entropy, the Dice it
-    expects of itself, the share of particle), by what those were under the conditions that it was scored under. No defocus
-    has to be known for that.
+    expects of itself, the share of particle), by what those were under the conditions that it was scored under, for as many tiles
+    as the micrograph has. No defocus has to be known for that.
 
     Args:
         model: the network.
@@ -43,18 +43,20 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
     tiles = tiles_of(micrograph, judge)
     network = Network(model)
     features = image_features(tiles, predict(network, normalize(tiles)[:, None]))[None]
-    objections += judge.image_objections(features)
+    source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= len(tiles))
+    objections += judge.image_objections(features, source)
     name = judge.card.name
     if objections:
         return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(judge.card), based_on="image")
-    numbers = judge.numbers(features, "image")
+    numbers = judge.numbers(features, source)
     answer = "yes" if numbers["zone"] == "stable" else "no"
     return Verdict(
         name,
         answer,
         **numbers,
         own_loss=judge.card.own_loss,
-        reasons=reasons.of_image(judge.card, judge.seen_in_training(), features[0]),
+        assumed=assumptions(judge.card, claim),
+        reasons=reasons.of_image(judge.card, judge.seen_in_training(source), features[0]),
         advice=None
         if answer == "yes"
         else "compare with a verdict on the condition itself: passband check --condition; it says to which defocus to go",

@@ -1,6 +1,6 @@
 """What the loss of a network is predicted from: numbers of a condition, and numbers of an image and of what the network says of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -13,11 +13,15 @@ from passband.imaging import normalize
 from passband.imaging.statistics import radial_power
 from passband.shift import measure
 
-#: What is predicted, from the column of the scores: the logarithm of the loss, the logit of the Dice error.
-TARGETS = {
-    "loss": lambda scores: np.log(scores["loss"].to_numpy()),
-    "dice": lambda scores: np.log((1 - (d := scores["dice"].to_numpy().clip(1e-3, 1 - 1e-3))) / d),
+#: What is predicted: the logarithm of the loss, the logit of the Dice error.
+TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "loss": np.log,
+    "dice": lambda dice: np.log((1 - (d := dice.clip(1e-3, 1 - 1e-3))) / d),
 }
+#: Tiles that a micrograph is judged by: one of a few particles says less than many, so that each number has its own predictor.
+TILES = (1, 4, 16, 48)
+#: What a verdict may rest on.
+SOURCES = ("condition", *(f"image{n}" for n in TILES))
 
 #: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
 RINGS = 12
@@ -87,10 +91,16 @@ def image_features(images: Tensor, logits: Tensor) -> np.ndarray:
 
 
 def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Return names and values [n, D] of the features of a source (condition or image), and the target [n]."""
-    if source == "image":
-        names, x = IMAGE_FEATURES, np.array(scores["image_features"].to_list())
-    else:
+    """Return names and values [n, D] of the features of a source, and the target [n].
+
+    Args:
+        scores: a row per condition.
+        source: of SOURCES.
+        target: of TARGETS. From a condition it is that of all test images, from an image that of the images looked at.
+    """
+    if source == "condition":
         columns = [c for c in scores.columns if c.startswith("feature_")]
-        names, x = tuple(c.removeprefix("feature_") for c in columns), scores.select(columns).to_numpy()
-    return names, x, TARGETS[target](scores)
+        names = tuple(c.removeprefix("feature_") for c in columns)
+        return names, scores.select(columns).to_numpy(), TARGETS[target](scores[target].to_numpy())
+    x = np.array(scores[source].to_list(), dtype=float).reshape(len(scores), len(IMAGE_FEATURES))
+    return IMAGE_FEATURES, x, TARGETS[target](scores[f"{target}_{source}"].to_numpy())

@@ -14,7 +14,7 @@ from passband import stages
 from passband.conditions import ImagingCondition
 from passband.deploy import predictor
 from passband.deploy.card import ModelCard
-from passband.deploy.features import TARGETS, as_seen, condition_features, image_features, training_data
+from passband.deploy.features import SOURCES, TARGETS, TILES, as_seen, condition_features, image_features, training_data
 from passband.deploy.models import PREDICTOR, SCORES, Model, read_model, write_model
 from passband.deploy.running import Network
 from passband.errors import BadInputError
@@ -36,7 +36,9 @@ FEWEST = 40
 _PIECE = 8
 _TABLE = "table.parquet"
 # Raised when scores or features change, so that old pieces are not taken for new ones.
-_REVISION = 2
+_REVISION = 3
+# Share of particles that an image has at least to be one of those that stand for a micrograph.
+_LEAST_SHARE = 0.02
 # Images formed at a time.
 _IMAGES = 16
 
@@ -115,7 +117,7 @@ def score_model(
     for failure in executor.map(score_piece, left, advance):
         raise BadInputError(f"{model.folder}: could not be scored: {failure.reason}")
     scores = pl.concat([pl.read_parquet(piece.folder / _TABLE) for piece in pieces])
-    return with_scores(model, scores, progress.stage("predictors", 2 * len(TARGETS), 0))
+    return with_scores(model, scores, progress.stage("predictors", len(SOURCES) * len(TARGETS), 0))
 
 
 def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
@@ -124,10 +126,10 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
     Args:
         model: that was scored.
         scores: a row per condition, as `score_piece` writes them.
-        advance: called as predictors are fitted, one of four at a time.
+        advance: called as predictors are fitted, one at a time.
     """
     fitted, kept = scores.filter(pl.col("role") != "held_out"), {}
-    for source in ("condition", "image"):
+    for source in SOURCES:
         for target in TARGETS:
             kept[f"{target}_from_{source}"] = predictor.fit(*training_data(fitted, source, target)).to_json()
             advance(1.0)
@@ -172,11 +174,31 @@ def _row(
     intensity = torch.cat([expected_intensity(part, transfer, grid, camera) for part in coefficients.split(_IMAGES)])
     counts = record(intensity, seen, generator=torch.Generator().manual_seed(seed_from("score", seen.id)))
     logits = predict(network, normalize(counts)[:, None])
-    found = count_pixels(logits, camera_masks(masks, grid.pixels)[:, None].float())
+    truth = camera_masks(masks, grid.pixels)
+    found = count_pixels(logits, truth[:, None].float())
     tp, fp, fn, tn = (int(sum(found[name])) for name in ("tp", "fp", "fn", "tn"))
     return {
         "loss": float(np.mean(found["loss"])),
         "dice": 2 * tp / max(2 * tp + fp + fn, 1),
         **{"tp": tp, "fp": fp, "fn": fn, "tn": tn, "n_images": len(counts)},
-        "image_features": image_features(counts, logits).tolist(),
+        **_as_images(found, truth, counts, logits, seen.id),
     }
+
+
+def _as_images(
+    found: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str
+) -> dict[str, object]:
+    """Return features, loss and Dice of some of the images, as many as a micrograph may have tiles; they have particles to find."""
+    shares = truth.double().mean((1, 2))
+    full = (shares >= _LEAST_SHARE).nonzero()[:, 0]
+    if not len(full):
+        full = torch.arange(len(truth))
+    order = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed_from("tiles", name)))
+    row: dict[str, object] = {}
+    for source, tiles in zip(SOURCES[1:], TILES, strict=True):
+        chosen = full[order[:tiles]]
+        tp, fp, fn = (sum(found[what][i] for i in chosen.tolist()) for what in ("tp", "fp", "fn"))
+        row[source] = image_features(counts[chosen], logits[chosen]).tolist()
+        row[f"loss_{source}"] = float(np.mean([found["loss"][i] for i in chosen.tolist()]))
+        row[f"dice_{source}"] = 2 * tp / max(2 * tp + fp + fn, 1)
+    return row

@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.conditions import ImagingCondition
 from passband.deploy.check import LEVEL, Judge
-from passband.deploy.features import as_seen, training_data
+from passband.deploy.features import SOURCES, as_seen, training_data
 from passband.deploy.models import Model
 from passband.deploy.zones import NAMES, zone_of
 from passband.shift import information, measure
@@ -51,7 +51,7 @@ def summary(model: Model) -> dict[str, Any]:
             if len(own := model.scores.filter(pl.col("role") == role))
         }
         if "held_out" in answer["scores"]:
-            answer["verdicts_held_out"] = {source: judged(model, source) for source in ("condition", "image")}
+            answer["verdicts_held_out"] = {source: judged(model, source) for source in SOURCES}
     return answer
 
 
@@ -60,7 +60,7 @@ def judged(model: Model, source: str) -> dict[str, Any]:
 
     Args:
         model: scored, with conditions kept back.
-        source: what verdicts rest on: condition or image.
+        source: what verdicts rest on, of `features.SOURCES`.
 
     Returns:
         conditions (how many), asked (of how many something was said), coverage_loss and coverage_dice of the LEVEL intervals, r2_log_loss,
@@ -70,23 +70,26 @@ def judged(model: Model, source: str) -> dict[str, Any]:
     assert scores is not None and model.card.own_loss is not None
     kept = scores.filter(pl.col("role") == "held_out")
     _, x, y = training_data(kept, source, "loss")
+    true = {t: kept[t if source == "condition" else f"{t}_{source}"].to_list() for t in ("loss", "dice")}
     confusion = {said: dict.fromkeys(NAMES, 0) for said in (*NAMES, "cannot say")}
     inside: dict[str, list[bool]] = {"loss": [], "dice": []}
     means, widths, truths = [], [], []
     conditions = [ImagingCondition(**json.loads(c)) for c in kept["condition"]]
     if source == "condition":
         judge.prepare(conditions)
-    zones = zone_of(kept["loss"].to_numpy() / model.card.own_loss)
-    for i, row in enumerate(kept.iter_rows(named=True)):
+    zones = zone_of(np.array(true["loss"]) / model.card.own_loss)
+    for i in range(len(kept)):
         truth = NAMES[zones[i]]
-        objections = judge.objections(conditions[i]) if source == "condition" else judge.image_objections(x[i : i + 1])
+        objections = (
+            judge.objections(conditions[i]) if source == "condition" else judge.image_objections(x[i : i + 1], source)
+        )
         if objections:
             confusion["cannot say"][truth] += 1
             continue
         numbers = judge.numbers(x[i : i + 1], source)
         confusion[numbers["zone"]][truth] += 1
         for name, found in inside.items():
-            found.append(numbers[name]["low"] <= row[name] <= numbers[name]["high"])
+            found.append(numbers[name]["low"] <= true[name][i] <= numbers[name]["high"])
         means.append(np.log(numbers["loss"]["predicted"]))
         widths.append(numbers["loss"]["high"] / numbers["loss"]["low"])
         truths.append(y[i])
@@ -131,8 +134,13 @@ def in_words(answer: dict[str, Any]) -> list[str]:
         if found["asked"]:
             right = sum(found["confusion"][z][z] for z in NAMES)
             lines.append(
-                f"verdicts from the {source}, {found['asked']} of {found['conditions']} conditions kept back: {found['coverage_loss']:.0%} of the losses and {found['coverage_dice']:.0%} of the Dice within their {found['level']:.0%} intervals, "
+                f"verdicts from {_words(source)}, {found['asked']} of {found['conditions']} conditions kept back: {found['coverage_loss']:.0%} of the losses and {found['coverage_dice']:.0%} of the Dice within their {found['level']:.0%} intervals, "
                 f"zone right in {right} of {found['asked']}"
             )
     lines.append(f"licence: {answer['licence']}; files: {answer['folder']}")
     return lines
+
+
+def _words(source: str) -> str:
+    tiles = source.removeprefix("image")
+    return "the condition" if source == "condition" else f"an image of {tiles} tile{'s' if tiles != '1' else ''}"
