@@ -1,0 +1,133 @@
+"""What the sliders say of a condition, and where a condition puts the sliders."""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from passband import configuration
+from passband.condition_files import load_condition
+from passband.conditions import ImagingCondition
+from passband.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Control:
+    """One slider.
+
+    Attributes:
+        key: symbol, angle or field of a condition; `defocus` is −C10.
+        label: beside it, with the unit that it shows.
+        low, high, step: of the slider; the box beside it takes values beyond.
+        unit: of what it shows, in the condition's own unit.
+        least: smallest value that the box takes, or None.
+        absent: where an absent value (no aperture, no shot noise) puts the slider; None for what is never absent.
+    """
+
+    key: str
+    label: str
+    low: float
+    high: float
+    step: float
+    unit: float = 1.0
+    least: float | None = None
+    absent: float | None = None
+
+
+CONTROLS = (
+    Control("defocus", "defocus [Å]", -500, 500, 1),
+    Control("C12", "C12 [Å]", 0, 300, 1),
+    Control("phi12", "C12 angle [rad]", -1.57, 1.57, 0.01),
+    Control("C21", "C21, coma [Å]", 0, 6000, 10),
+    Control("C23", "C23, trefoil [Å]", 0, 6000, 10),
+    Control("C30", "C30 [µm]", -40, 40, 0.1, unit=1e4),
+    Control("focal_spread_angstrom", "focal spread [Å]", 0, 100, 0.5, least=0),
+    Control("convergence_mrad", "convergence [mrad]", 0, 1.5, 0.01, least=0),
+    Control("vibration_angstrom", "vibration [Å]", 0, 1.5, 0.01, least=0),
+    Control("dose_per_angstrom2", "dose [e/Å²]", 10, 2000, 5, least=0.1, absent=2000),
+    Control("aperture_mrad", "aperture [mrad]", 4, 29, 0.1, least=0.5, absent=29),
+)
+_ABERRATIONS = ("C12", "phi12", "C21", "C23", "C30")
+
+
+def positions(condition: ImagingCondition) -> dict[str, float]:
+    """Return where each slider stands under a condition, in its own unit."""
+    found = {}
+    for control in CONTROLS:
+        if control.key == "defocus":
+            value: float | None = condition.defocus_angstrom
+        elif control.key in _ABERRATIONS:
+            value = condition.aberrations.get(control.key, 0.0)
+        else:
+            value = getattr(condition, control.key)
+        shown = (control.absent or 0.0) if value is None else value / control.unit
+        # A hundredth of a slider's step makes no difference that could be seen.
+        found[control.key] = round(shown, 2 - math.floor(math.log10(control.step)))
+    return found
+
+
+def present(condition: ImagingCondition) -> dict[str, bool]:
+    """Return whether a condition has what may be absent."""
+    return {c.key: getattr(condition, c.key) is not None for c in CONTROLS if c.absent is not None}
+
+
+def condition_at(
+    base: ImagingCondition, values: dict[str, float], has: dict[str, bool], pixel_size_angstrom: float
+) -> ImagingCondition:
+    """Return the condition that sliders say; what has no slider (other aberrations, drift, camera, energy) is the base's.
+
+    Args:
+        base: the preset or file that the sliders started from.
+        values: of each slider, in its own unit.
+        has: whether there is an aperture and shot noise.
+        pixel_size_angstrom: of the picture [Å].
+
+    Raises:
+        BadInputError: if the values are none of a condition.
+    """
+    content = base.to_dict() | {"pixel_size_angstrom": pixel_size_angstrom}
+    aberrations = dict(content["aberrations"])
+    for control in CONTROLS:
+        value = round(values[control.key] * control.unit, 6)
+        if control.key == "defocus":
+            aberrations["C10"] = 0.0 - value
+        elif control.key in _ABERRATIONS:
+            aberrations[control.key] = value
+        else:
+            content[control.key] = value if has.get(control.key, True) else None
+    try:
+        return ImagingCondition(**(content | {"aberrations": aberrations}))
+    except ValidationError as error:
+        raise BadInputError(configuration.message(error)) from None
+
+
+def in_yaml(condition: ImagingCondition) -> str:
+    """Return a condition as the text of a condition file."""
+    kept = {name: value for name, value in condition.to_dict().items() if value not in (None, {}, 0.0)}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def from_yaml(text: str) -> ImagingCondition:
+    """Return the condition of a condition file's text, in any notation that files may have.
+
+    Raises:
+        BadInputError: with line, value and remedy.
+    """
+    with tempfile.TemporaryDirectory(prefix="passband-app-") as folder:
+        path = Path(folder) / "condition.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            return load_condition(path)
+        except BadInputError as error:
+            raise BadInputError(str(error).replace(str(path), "condition file")) from None
+
+
+def without_slider(base: ImagingCondition) -> list[str]:
+    """Return what a condition has that no slider shows, to be named beside them."""
+    content = base.to_dict()
+    shown = {c.key for c in CONTROLS} | {"energy_ev", "pixel_size_angstrom", "aberrations"}
+    aberrations = [n for n in base.aberrations if n not in (*_ABERRATIONS, "C10")]
+    return aberrations + [n for n, v in content.items() if n not in shown and v not in (None, 0.0)]

@@ -1,0 +1,147 @@
+"""Who may talk to the page: only a browser on this computer that was given the token, and only a page of our own.
+
+Any site that a browser shows may send requests to 127.0.0.1, and one with a name of its own may point that name there (DNS rebinding).
+So every request, of files and web sockets too, passes three questions: is it meant for our address, does it come from our own page, and
+does it carry the cookie that the token buys.
+"""
+
+import hmac
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine
+from tornado.routing import Router
+from tornado.web import Application, RequestHandler
+
+#: What a browser may load: our own address and nothing else. BokehJS makes functions from text.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: {sockets}; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_LEAVE_OPEN = "open the address that `passband app` printed"
+
+
+class Gate:
+    """The rules for one port.
+
+    Attributes:
+        hosts: what a request may be addressed to.
+        token: that the printed address carries.
+        cookie: name of the cookie; browsers share cookies among the ports of a host.
+    """
+
+    def __init__(self, port: int):
+        """Draw a token and a secret for the cookie, 256 bits each."""
+        self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self.token = secrets.token_urlsafe(32)
+        self.cookie = f"passband-app-{port}"
+        self.secret = secrets.token_urlsafe(32)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where our own pages come from."""
+        return tuple(f"http://{host}" for host in self.hosts)
+
+    @property
+    def address(self) -> str:
+        """The address to open, with the token."""
+        return f"http://{self.hosts[0]}/?token={self.token}"
+
+    def objection(self, request: HTTPServerRequest) -> str | None:
+        """Return why a request is refused before it is asked for its token, in a sentence; None if it is not."""
+        if request.host not in self.hosts:
+            return f"This page answers to {self.hosts[0]} only; {_LEAVE_OPEN}."
+        socket = request.headers.get("Upgrade", "").lower() == "websocket"
+        # Browsers name the origin of whatever changes something; one that is not named is no browser's.
+        origin = request.headers.get("Origin")
+        if origin not in self.origins and (origin is not None or socket or request.method not in ("GET", "HEAD")):
+            return f"Another page asked for this one; {_LEAVE_OPEN}."
+        return None
+
+    def presents_token(self, request: HTTPServerRequest) -> bool:
+        """Whether a request for the page itself carries the token."""
+        given = request.query_arguments.get("token", [b""])[-1]
+        return request.path == "/" and hmac.compare_digest(given, self.token.encode())
+
+    def presents_cookie(self, request: HTTPServerRequest) -> bool:
+        """Whether a request carries the cookie."""
+        try:
+            found = SimpleCookie(request.headers.get("Cookie", "")).get(self.cookie)
+        except CookieError:
+            return False
+        return found is not None and hmac.compare_digest(found.value.encode(), self.secret.encode())
+
+
+class Guard(Router):
+    """Stands before an application and lets only those requests through that its gate does."""
+
+    def __init__(self, inner: Application, gate: Gate):
+        """Guard an application."""
+        self._inner, self._gate = inner, gate
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        """Return what answers a request: the application, the exchange of token for cookie, or a refusal."""
+        gate = self._gate
+        sockets = " ".join(f"ws://{host}" for host in gate.hosts)
+        request.connection = _Hardened(request.connection, POLICY.format(sockets=sockets))
+        objection = gate.objection(request)
+        if objection is not None:
+            return self._inner.get_handler_delegate(request, Refusal, {"reason": objection})
+        if gate.presents_token(request):
+            return self._inner.get_handler_delegate(request, Entrance, {"gate": gate})
+        if not gate.presents_cookie(request):
+            reason = f"This page needs its token; {_LEAVE_OPEN}, which carries it."
+            return self._inner.get_handler_delegate(request, Refusal, {"reason": reason})
+        return self._inner.find_handler(request, **kwargs)
+
+
+class Refusal(RequestHandler):
+    """Says no in plain words."""
+
+    def initialize(self, reason: str) -> None:
+        """Take the reason."""
+        self._reason_given = reason
+
+    async def prepare(self) -> None:
+        """Answer whatever the method is."""
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Connection", "close")
+        await self.finish(f"passband: {self._reason_given}\n")
+
+
+class Entrance(RequestHandler):
+    """Gives the cookie for the token, and goes on to the page."""
+
+    def initialize(self, gate: Gate) -> None:
+        """Take the gate."""
+        self._gate = gate
+
+    def get(self) -> None:
+        """Answer with a page that goes on by itself: a redirect would keep the cookie back if a link elsewhere led here."""
+        self.set_cookie(
+            self._gate.cookie, self._gate.secret, httponly=True, samesite="Strict", path="/", expires_days=None
+        )
+        self.set_header("Cache-Control", "no-store")
+        self.write(
+            '<!doctype html><meta charset="utf-8"><title>passband</title><meta http-equiv="refresh" content="0; url=/">'
+        )
+
+
+class _Hardened:
+    """A connection that adds to every answer what keeps browsers from doing more than they should."""
+
+    def __init__(self, connection: Any, policy: str):
+        self._connection, self._policy = connection, policy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def write_headers(self, start: ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None) -> Any:
+        headers["Content-Security-Policy"] = self._policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        return self._connection.write_headers(start, headers, chunk)

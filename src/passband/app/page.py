@@ -1,0 +1,70 @@
+"""The page: a line on top, and three tabs."""
+
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+import torch
+
+from passband.app import words
+from passband.app.judging import LiveJudge
+from passband.app.micrograph_tab import MicrographTab
+from passband.app.optics_tab import OpticsTab, Subject
+from passband.app.parts import text
+from passband.app.scene import Scenes, Viewer
+from passband.app.study_tab import StudyTab
+from passband.app.uploads import Uploads
+from passband.deploy.models import Model
+from passband.errors import BadInputError
+
+
+def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:
+    """Return what the page is about, with its exit wave in memory.
+
+    Args:
+        model: the network, or None.
+        absent: why there is no model, in a line.
+        cache: where exit waves are kept; the user's cache folder if left out.
+
+    Raises:
+        BadInputError: if the network cannot be run here.
+    """
+    # Transforms this small lose more to waiting threads than they gain, on a busy computer all of it.
+    torch.set_num_threads(1)
+    judge = None
+    if model is not None:
+        try:
+            judge = LiveJudge(model)
+        except BadInputError as error:
+            absent = str(error)
+    subject = Subject(Scenes(model, cache), None if model is None else Viewer(model), judge, absent)
+    subject.scenes.at(judge.scored[0].energy_ev if judge is not None else 300e3)
+    return subject
+
+
+def make_page(subject: Subject, model: Model | None, study: Path | None, uploads: Uploads) -> Any:
+    """Return the page of one browser tab.
+
+    Args:
+        subject: what it is about.
+        model: the network, or None.
+        study: folder to browse first, or None.
+        uploads: where its files arrive.
+    """
+    optics = OpticsTab(subject)
+    tabs = pn.Tabs(
+        ("Optics", optics.layout()),
+        ("Micrograph", MicrographTab(model, subject.absent, uploads, optics.show_condition).layout()),
+        ("Study", StudyTab(study).layout()),
+        dynamic=False,
+        css_classes=["tabs"],
+    )
+    name = "no model" if model is None else model.card.name
+    on = (
+        ""
+        if model is None
+        else f", {', '.join(model.card.specimens.elements)} on {model.card.specimens.support or 'nothing'}"
+    )
+    head = text(sizing_mode="stretch_width", margin=0)
+    head.object = words.header(name + on)
+    return pn.Column(head, tabs, sizing_mode="stretch_width", css_classes=["page"])

@@ -1,0 +1,99 @@
+"""The tab "Study": the matrix of a study's scores and its pairs over σ and Δε, from its tables."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+
+from passband.app import plots, views, words
+from passband.app.parts import text
+from passband.errors import BadInputError
+from passband.report.matrix import short_labels
+from passband.store.paths import StudyPaths
+
+_LEFT, _MATRIX, _PLANE = 310, 560, 540
+# More labels than this on an axis cannot be read.
+_LABELS = 24
+
+
+class StudyTab:
+    """The tab of one page."""
+
+    def __init__(self, folder: Path | None):
+        """Build it, and read a study if one is given."""
+        self._folder = pn.widgets.TextInput(name="Folder of a study", value="" if folder is None else str(folder), placeholder="runs/defocus", width=_LEFT - 30, margin=(4, 10), css_classes=["study-folder"])  # fmt: skip
+        self._read = pn.widgets.Button(name="Read", button_type="primary", width=_LEFT - 30, margin=(6, 10))
+        self._score = pn.widgets.RadioButtonGroup(
+            options={"loss": "loss", "Dice": "dice"}, value="loss", width=_LEFT - 30, margin=(6, 10)
+        )
+        self._said = text(width=_LEFT - 20)
+        self._matrix, self._sources, self._shades = plots.matrix(_MATRIX)
+        self._plane, sources, self._plane_shades = plots.shift_plane(_PLANE, _MATRIX)
+        self._sources |= sources
+        self._pairs: Any = None
+        # Figures may be changed only where the document is locked, which a widget's callback is not sure to be.
+        later = pn.state.curdoc.add_next_tick_callback
+        self._read.on_click(lambda event: later(self._load))
+        self._folder.param.watch(lambda event: later(self._load), "value")
+        self._score.param.watch(lambda event: later(self._draw), "value")
+        if folder is not None:
+            self._load()
+
+    def layout(self) -> Any:
+        """Return what is shown."""
+        left = pn.Column(self._folder, self._read, self._score, self._said, width=_LEFT, css_classes=["sidebar"])
+        return pn.Row(left, pn.pane.Bokeh(self._matrix, margin=(0, 10)), pn.pane.Bokeh(self._plane, margin=(0, 10)))
+
+    def _load(self) -> None:
+        paths = StudyPaths(Path(self._folder.value.strip()).expanduser())
+        try:
+            self._pairs = views.study_pairs(paths)
+        except BadInputError as error:
+            self._said.object = words.refusal(str(error))
+            return
+        pairs = self._pairs
+        trained, tested = pairs["train_condition"].n_unique(), pairs["test_condition"].n_unique()
+        said = f"<p><b>{trained}</b> training conditions or sets, tested under <b>{tested}</b>; {len(pairs)} pairs, {pairs['seeds'].max()} networks each</p>"
+        if paths.report.is_file():
+            said += words.section("Its report", f"<p><code>{html.escape(str(paths.report.absolute()))}</code></p>")
+        self._said.object = said + words.section("What it found", words.bullets(_sentences(paths)))
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._pairs is None:
+            return
+        score, pairs = self._score.value, self._pairs
+        values = pairs[score]
+        cells = views.matrix(pairs, score)
+        for shades in (self._shades, self._plane_shades):
+            low, high = float(values.min()), float(values.max())
+            shades.update(palette=plots.colours(score), low=low, high=max(high, 1.001 * low))
+        self._sources["cells"].data = cells
+        for axis, side, place in ((self._matrix.xaxis, "test", "tested"), (self._matrix.yaxis, "train", "trained")):
+            labels = pairs[f"{side}_label"].to_list()
+            kept = list(dict(zip(pairs[f"{side}_condition"], labels, strict=True)).values())
+            shared, ticks = short_labels(kept)
+            axis.ticker = list(range(len(kept)))[:: -(-len(kept) // _LABELS)]
+            axis.major_label_overrides = dict(enumerate(ticks))
+            axis.axis_label = f"{place} at {shared}" if shared else f"{place} on"
+        self._matrix.xaxis.major_label_orientation = "vertical"
+        n_test, n_train = pairs["test_condition"].n_unique(), pairs["train_condition"].n_unique()
+        self._matrix.x_range.update(start=-0.5, end=n_test - 0.5)
+        self._matrix.y_range.update(start=n_train - 0.5, end=-0.5)
+        name = "Loss" if score == "loss" else "Dice"
+        self._matrix.title.text, self._plane.title.text = f"{name}, mean of all networks", f"{name} over σ and Δε"
+        reach = 1.15 * max(float(pairs["delta_epsilon"].abs().max() or 0), 0.02)
+        self._plane.y_range.update(start=-reach, end=reach)
+        columns = ("sigma", "delta_epsilon", "train_label", "test_label", "loss", "dice", "ratio")
+        self._sources["pairs"].data = {"score": values.to_numpy()} | {name: pairs[name].to_list() for name in columns}
+
+
+def _sentences(paths: StudyPaths) -> list[str]:
+    """Return what a study says it found; nothing if it does not say."""
+    try:
+        found = json.loads(paths.analysis.read_text(encoding="utf-8"))["findings"]["sentences"]
+        return [str(line) for line in found][:6]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

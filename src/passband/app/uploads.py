@@ -1,0 +1,151 @@
+"""Micrographs that the page sends: streamed into a temporary folder, bounded, and known by a random name."""
+
+import contextlib
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler, stream_request_body
+
+from passband.deploy import formats
+from passband.errors import BadInputError
+
+#: Largest file that is taken [bytes].
+MOST_BYTES = 600_000_000
+# Files that wait to be looked at; the oldest makes room.
+_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that has arrived.
+
+    Attributes:
+        path: where it lies.
+        name: as the user knows it.
+    """
+
+    path: Path
+    name: str
+
+
+class Uploads:
+    """The files that have arrived, by their random names."""
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES):
+        """Keep files in a folder, each at most so large [bytes]."""
+        self.folder, self.most_bytes = folder, most_bytes
+        self._files: dict[str, Upload] = {}
+
+    def reserve(self, name: str) -> tuple[str, Path]:
+        """Return a key and a path with the ending of a file's name.
+
+        Raises:
+            BadInputError: if no micrograph's name ends so.
+        """
+        # Only the ending is kept; the name itself never becomes a path.
+        suffix = re.sub(r"[^.a-z0-9]", "", Path(name).suffix.lower())
+        key = secrets.token_hex(16)
+        path = self.folder / f"{key}{suffix}"
+        formats.check_ending(path)
+        return key, path
+
+    def add(self, key: str, path: Path, name: str) -> None:
+        """Take note of a file that is complete."""
+        while len(self._files) >= _KEPT:
+            self.remove(next(iter(self._files)))
+        self._files[key] = Upload(path, name)
+
+    def find(self, key: str) -> Upload | None:
+        """Return the file of a key, or None."""
+        return self._files.get(key)
+
+    def remove(self, key: str) -> None:
+        """Forget a file and delete it."""
+        upload = self._files.pop(key, None)
+        if upload is not None:
+            upload.path.unlink(missing_ok=True)
+
+
+@stream_request_body
+class UploadHandler(RequestHandler):
+    """Takes the body of a POST as a file, piece by piece; its name comes in the header X-File-Name, percent-encoded."""
+
+    def initialize(self, uploads: Uploads) -> None:
+        """Take the place for files."""
+        self._uploads, self._size, self._complete = uploads, 0, False
+        self._name, self._key = "", ""
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+
+    async def prepare(self) -> None:
+        """Refuse what is no upload, is too large or no micrograph, before its first byte."""
+        # The connection ends with each upload: what a refused one still sends is not read.
+        self.set_header("Connection", "close")
+        if self.request.method != "POST":
+            return await self._refuse(405, "Send a file with POST.")
+        self._name = unquote(self.request.headers.get("X-File-Name", ""))[:200]
+        limit = self._uploads.most_bytes
+        if _declared(self.request) > limit:
+            return await self._refuse(
+                413, f"{self._name}: has more than {limit / 1e6:g} MB; crop it, or read it with passband check --image."
+            )
+        self.request.connection.set_max_body_size(limit)
+        try:
+            self._key, self._path = self._uploads.reserve(self._name)
+            self._file = self._path.open("xb")
+        except BadInputError as error:
+            return await self._refuse(415, f"{self._name}: {error}")
+        except OSError as error:
+            return await self._refuse(507, f"{self._name}: cannot be kept: {error.strerror}; free some space.")
+        return None
+
+    def data_received(self, chunk: bytes) -> None:
+        """Write a piece."""
+        if self._file is None:
+            return
+        self._size += len(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError:
+            self._drop()
+
+    async def post(self) -> None:
+        """Answer with the key of the file."""
+        if self._file is None or self._path is None:
+            return await self._refuse(507, f"{self._name}: cannot be kept; free some space.")
+        self._file.close()
+        self._complete = True
+        self._uploads.add(self._key, self._path, self._name)
+        self.write({"key": self._key, "name": self._name, "bytes": self._size})
+        return None
+
+    def on_finish(self) -> None:
+        """Leave nothing of an upload that broke off."""
+        if not self._complete:
+            self._drop()
+
+    on_connection_close = on_finish
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    async def _refuse(self, status: int, reason: str) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        await self.finish(" ".join(reason.split()))
+
+
+def _declared(request: HTTPServerRequest) -> int:
+    """Return the length that a request says it has, or 0 if it does not say; then it is cut off where it is too long."""
+    given = request.headers.get("Content-Length", "")
+    return int(given) if given.isdigit() else 0

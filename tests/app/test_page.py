@@ -1,0 +1,139 @@
+"""The page in a browser: what a user does, and what is then to be seen."""
+
+import re
+import statistics
+
+import numpy as np
+import pytest
+import tifffile
+
+from app.browser import browser, running_app
+from app.study_tables import study
+from deploy import made
+from passband.deploy.card import Specimens
+from passband.deploy.scoring import with_scores
+
+RECIPE = {
+    "field_angstrom": 51.2,
+    "particles": [{"crystal": "Au", "count": [3, 3], "diameter_angstrom": [9.0, 12.0]}],
+    "substrate": {"material": "carbon", "thickness_angstrom": 10.0},
+}
+# Moves the slider of the defocus through values and returns how long each picture took to be on the screen [ms].
+MOVE = """async (values) => {
+  const models = [...Bokeh.documents[0]._all_models.values()]
+  const slider = models.find((m) => m.css_classes?.includes("dial-defocus") && m.type.includes("Slider"))
+  const source = models.find((m) => m.name === "picture")
+  const times = []
+  for (const value of values) {
+    const began = performance.now()
+    await new Promise((done) => {
+      const changed = () => {
+        source.properties.data.change.disconnect(changed)
+        requestAnimationFrame(() => requestAnimationFrame(() => { times.push(performance.now() - began); done() }))
+      }
+      source.properties.data.change.connect(changed)
+      slider.value = value
+    })
+    await new Promise((rested) => setTimeout(rested, 150))
+  }
+  return times
+}"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    specimens = Specimens(
+        elements=("Au",), support="carbon", thickness_angstrom=(9, 30), diameter_angstrom=(9, 28), recipe=RECIPE
+    )
+    bare = made.bare_model(tmp_path_factory.mktemp("models") / "made", specimens=specimens)
+    conditions = [("trained", c) for c in bare.card.conditions] + [("calibration", c) for c in made.draw(90, 8)]
+    return with_scores(bare, made.scores(bare, conditions)).folder
+
+
+@pytest.fixture(scope="module")
+def opened(model, tmp_path_factory):
+    """A page that has been opened, and what it asked for, failed at or complained of."""
+    folder = tmp_path_factory.mktemp("app")
+    with browser() as chromium, running_app("--model", model, "--study", study(folder), cache=folder) as address:
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        page.asked, page.complaints = [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(address)
+        page.get_by_text(re.compile("predicted")).first.wait_for(timeout=60_000)
+        yield page
+
+
+def picture(page):
+    return page.locator("canvas").first.screenshot()
+
+
+def test_a_slider_changes_the_picture_and_the_verdict(opened, tmp_path):
+    assert "token" not in opened.url
+    before, said = picture(opened), opened.locator(".verdict").first.inner_text()
+    times = opened.evaluate(MOVE, [float(v) for v in np.linspace(-250, 260, 18)])
+    print(f"from slider to picture: median {statistics.median(times):.0f} ms, {[round(t) for t in times]}")
+    opened.wait_for_timeout(1000)
+    assert picture(opened) != before and opened.locator(".verdict").first.inner_text() != said
+    assert "does not hold" in opened.locator(".verdict").first.inner_text()
+    opened.get_by_role("button", name="What to do?").click()
+    opened.get_by_text("go to a defocus of").wait_for(timeout=60_000)
+    opened.screenshot(path=tmp_path / "optics.png")
+
+
+def test_a_number_beyond_the_slider_and_a_wrong_one(opened):
+    box = opened.locator(".box input").first
+    box.fill("900")
+    box.press("Enter")
+    opened.get_by_text("defocus 900 Å is beyond").wait_for(timeout=30_000)
+    box.fill("40")
+    box.press("Enter")
+    opened.get_by_text("made holds").wait_for(timeout=30_000)
+
+
+def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.poisson(100 - 30 * (np.hypot(*(np.mgrid[:160, :160] - 80)) < 20)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "gold.tif", image)
+    opened.get_by_text("Micrograph", exact=True).click()
+    opened.locator("input[type=file]").set_input_files(tmp_path / "gold.tif")
+    opened.get_by_text("gold.tif: its pixel size is not known").wait_for(timeout=60_000)
+    for field, value in (("pixel", "0.8"), ("energy", "300000")):
+        box = opened.locator(f".field-{field} input")
+        box.fill(value)
+        box.press("Enter")
+    opened.get_by_role("button", name="Look again").click()
+    opened.get_by_text("pixel size 0.8000 Å, given").wait_for(timeout=60_000)
+    opened.locator(".micrograph-verdict .verdict").wait_for(timeout=120_000)
+    opened.get_by_text("The optics", exact=True).wait_for(timeout=120_000)
+    assert "made" in opened.locator(".micrograph-verdict .verdict").inner_text()
+    opened.get_by_text("probability", exact=True).wait_for(timeout=120_000)
+    opened.screenshot(path=tmp_path / "micrograph.png")
+
+
+def test_what_is_no_image_is_one_line(opened, tmp_path):
+    for name, said in (("notes.txt", "has an ending that is not known"), ("broken.tif", "broken.tif: ")):
+        (tmp_path / name).write_bytes(b"no image at all")
+        opened.locator("input[type=file]").set_input_files(tmp_path / name)
+        opened.locator(".micrograph-message .refusal").filter(has_text=said).wait_for(timeout=60_000)
+    assert opened.get_by_text("Traceback").count() == 0
+
+
+def test_a_study_is_browsed(opened, tmp_path):
+    opened.get_by_text("Study", exact=True).click()
+    opened.get_by_text("4 pairs, 2 networks each").wait_for(timeout=30_000)
+    opened.get_by_text("Dice", exact=True).last.click()
+    opened.screenshot(path=tmp_path / "study.png")
+    box = opened.locator(".study-folder input")
+    box.fill(str(tmp_path))
+    box.press("Enter")
+    opened.locator(".refusal:visible").filter(has_text="has no scores.parquet").wait_for(timeout=30_000)
+
+
+def test_no_request_has_left_this_computer_and_nothing_was_complained_of(opened):
+    host = re.match(r"http://[^/]+/", opened.url)[0]
+    assert len(opened.asked) > 5
+    assert [url for url in opened.asked if not url.startswith((host, "data:", f"blob:{host}"))] == []
+    # The browser itself notes the upload that was refused.
+    assert [line for line in opened.complaints if "415" not in line] == []

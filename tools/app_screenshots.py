@@ -1,0 +1,131 @@
+"""Pictures of `passband app` for docs/app.md, and how long a picture takes from its slider to the screen.
+
+    python tools/app_screenshots.py --model MODEL --study docs/results/tables/defocus_sweep
+
+Needs playwright (of the extra dev) and an installed Chromium; nothing is downloaded.
+"""
+
+import argparse
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from playwright.sync_api import Page, sync_playwright
+
+from passband.app.judging import LiveJudge
+from passband.app.scene import Scenes
+from passband.deploy.models import load_model
+
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+# Moves the slider of the defocus and returns how long each picture took to be on the screen [ms].
+MOVE = """async ([values, rest]) => {
+  const models = [...Bokeh.documents[0]._all_models.values()]
+  const slider = models.find((m) => m.css_classes?.includes("dial-defocus") && m.type.includes("Slider"))
+  const source = models.find((m) => m.name === "picture")
+  const times = []
+  for (const value of values) {
+    const began = performance.now()
+    await new Promise((done) => {
+      const changed = () => {
+        source.properties.data.change.disconnect(changed)
+        requestAnimationFrame(() => requestAnimationFrame(() => { times.push(performance.now() - began); done() }))
+      }
+      source.properties.data.change.connect(changed)
+      slider.value = value
+    })
+    await new Promise((rested) => setTimeout(rested, rest))
+  }
+  return times
+}"""
+
+
+def micrograph(model: str, folder: Path) -> Path:
+    """Write the sample specimen under a condition of the model as a TIFF with its scale, and return its path."""
+    loaded = load_model(model)
+    condition = LiveJudge(loaded).typical().varied({"defocus": 180.0, "C12": 10.0})
+    scene = Scenes(loaded).at(condition.energy_ev)
+    image = scene.image(condition.model_copy(update={"pixel_size_angstrom": scene.pixel_size_angstrom}))
+    path, per_nm = folder / "simulated_gold.tif", 10 / scene.pixel_size_angstrom
+    tifffile.imwrite(path, image.astype(np.float32), imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
+    return path
+
+
+def shoot(page: Page, address: str, image: Path, out: Path) -> None:
+    """Open the page, use each tab, and save a picture of it."""
+    page.goto(address)
+    page.get_by_text("Nearest training condition").first.wait_for(timeout=120_000)
+    for name, rest in (("dragged", 100), ("moved now and then", 1500)):
+        times = page.evaluate(MOVE, [[float(v) for v in np.linspace(-200, 0, 12)], rest])
+        worst = sorted(times)[int(0.9 * len(times))]
+        print(
+            f"{name}: from slider to picture {statistics.median(times):.0f} ms in the median, 90 % within {worst:.0f} ms"
+        )
+    # Few electrons at a small defocus: the verdict is close.
+    for place, value in ((0, "20"), (9, "120")):
+        box = page.locator(".box input").nth(place)
+        box.fill(value)
+        box.press("Enter")
+    page.wait_for_timeout(3000)
+    page.get_by_role("button", name="What to do?").click()
+    page.get_by_text("What to do", exact=True).first.wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / "app_optics.png")
+    page.get_by_text("Micrograph", exact=True).click()
+    box = page.locator(".field-energy input")
+    box.fill("300000")
+    box.press("Enter")
+    page.locator("input[type=file]").set_input_files(image)
+    page.get_by_text("The optics", exact=True).wait_for(timeout=240_000)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / "app_micrograph.png")
+    page.get_by_text("Study", exact=True).click()
+    page.wait_for_timeout(2500)
+    page.screenshot(path=out / "app_study.png")
+
+
+def main() -> None:
+    """Start the app, take the pictures, end it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    chosen = parser.parse_args()
+    found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+    if found is None:
+        sys.exit("no Chromium is installed")
+    command = [
+        sys.executable,
+        "-m",
+        "passband.cli",
+        "app",
+        "--no-browser",
+        "--model",
+        chosen.model,
+        "--study",
+        chosen.study,
+    ]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
+        image = micrograph(chosen.model, Path(folder))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:  # noqa: S603 our own command
+            assert app.stdout is not None
+            try:
+                address = re.match(r"http://\S+", app.stdout.readline())
+                assert address is not None
+                browser = running.chromium.launch(executable_path=found, args=ARGUMENTS)
+                shoot(browser.new_page(viewport={"width": 1440, "height": 900}), address[0], image, chosen.out)
+                browser.close()
+            finally:
+                app.terminate()
+
+
+if __name__ == "__main__":
+    main()
