@@ -84,7 +84,7 @@ def main() -> None:
             n = record(expected, condition, generator=torch.Generator().manual_seed(0)).numpy()
             micrograph = Micrograph(np.block([[n[0], n[1]], [n[2], n[3]]]).astype(np.float32), PIXEL, 300e3, name=name)
             verdict, mask = check_image(model, micrograph), segment(model, micrograph).mask
-            found = verdict.dice or {"predicted": None, "low": None, "high": None}
+            found: dict[str, float | None] = {"predicted": None, "low": None, "high": None, **(verdict.dice or {})}
             rows.append(
                 {
                     "specimen": name,

@@ -1,5 +1,6 @@
 """What the loss of a network is predicted from: numbers of a condition, and numbers of an image and of what the network says of it."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -39,6 +40,22 @@ def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
     return condition.model_copy(update={"pixel_size_angstrom": card.pixel_size_angstrom})
 
 
+def pairs_measured(card: ModelCard, conditions: tuple[ImagingCondition, ...]) -> dict[str, Tensor]:
+    """Return the metrics between each training condition of a network and each condition, as `shift.measure` does.
+
+    Features and reasons both want them; the last ones are kept.
+    """
+    trained, seen = (tuple(as_seen(c, card) for c in group) for group in (card.conditions, conditions))
+    return _measured(trained, seen, card.q_max_per_angstrom)
+
+
+@functools.lru_cache(maxsize=4)
+def _measured(
+    trained: tuple[ImagingCondition, ...], seen: tuple[ImagingCondition, ...], q_max: float
+) -> dict[str, Tensor]:
+    return measure([*_ALONE, *_PAIR], trained, seen, q_max)
+
+
 def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) -> dict[str, np.ndarray]:
     """Return numbers of each condition by name, shape [B] each.
 
@@ -50,15 +67,16 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
         card: of the network.
         conditions: B of them.
     """
-    seen, q_max = [as_seen(c, card) for c in conditions], card.q_max_per_angstrom
-    own = measure(_ALONE, seen, seen[:1], q_max)
-    features = {name: own[f"{name}_train"].numpy() for name in _ALONE}
+    seen = [as_seen(c, card) for c in conditions]
     if card.conditions:
-        trained = [as_seen(c, card) for c in card.conditions]
-        pairs = measure(list(_PAIR), trained, seen, q_max)
+        found = pairs_measured(card, tuple(conditions))
+        features = {name: found[f"{name}_test"].numpy() for name in _ALONE}
         for name, which in _PAIR.items():
-            values = pairs[name].nan_to_num(0.0)
+            values = found[name].nan_to_num(0.0)
             features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
+    else:
+        own = measure(_ALONE, seen, seen[:1], card.q_max_per_angstrom)
+        features = {name: own[f"{name}_train"].numpy() for name in _ALONE}
     for symbol in _PLAIN:
         features[symbol] = np.array([c.aberrations.get(symbol, 0.0) for c in seen])
     features["focal_spread"] = np.array([c.focal_spread_angstrom**2 for c in seen])

@@ -4,7 +4,7 @@ import numpy as np
 
 from passband.conditions import ImagingCondition
 from passband.deploy.card import ModelCard
-from passband.deploy.features import RINGS, as_seen
+from passband.deploy.features import RINGS, as_seen, pairs_measured
 from passband.shift import measure
 from passband.shift.comparison import compare_by_frequency, intervals
 
@@ -26,7 +26,7 @@ def of_condition(card: ModelCard, condition: ImagingCondition) -> list[str]:
         as_seen(condition, card),
         card.q_max_per_angstrom,
     )
-    found = measure(["epsilon", "sigma", "signed_overlap", "image_snr", "phase_rms"], trained, [test], q_max)
+    found = pairs_measured(card, (condition,))
     said = []
     epsilon, own = found["epsilon_train"].numpy(), float(found["epsilon_test"][0])
     if own < epsilon.min():
