@@ -15,7 +15,7 @@ import torch
 from passband.app.words import short
 from passband.conditions import ImagingCondition
 from passband.deploy import reasons
-from passband.deploy.check import Judge, Verdict, advise
+from passband.deploy.check import Claim, Judge, Verdict, advise, assumptions
 from passband.deploy.features import as_seen
 from passband.deploy.models import Model
 from passband.deploy.zones import NAMES, pairs_like, zone_of
@@ -102,7 +102,13 @@ class LiveJudge(Judge):
             place, said = pairs_like(trained, as_seen(condition, self.card))
             nearest = {"training_condition": trained[place].to_dict(), **said}
         advice = advise(self, condition) if advised and verdict.answer == "no" else None
-        return replace(verdict, reasons=reasons.of_condition(self.card, condition), nearest=nearest, advice=advice)
+        return replace(
+            verdict,
+            reasons=reasons.of_condition(self.card, condition),
+            assumed=assumptions(self.card, Claim()),
+            nearest=nearest,
+            advice=advice,
+        )
 
     def typical(self) -> ImagingCondition:
         """Return the training condition of median loss."""

@@ -59,6 +59,7 @@ def why(found: dict[str, Any]) -> str:
     """Return advice, reasons and the nearest training condition, where there are any."""
     parts = section("What to do", f"<p>{html.escape(found['advice'])}</p>") if found["advice"] else ""
     parts += section("Why", bullets(found["reasons"]))
+    parts += section("Taken for granted of the specimen", bullets([a.split(" (--")[0] for a in found["assumed"]]))
     near = found["nearest"]
     if near:
         delta = round(near["metrics"]["delta_epsilon"], 2) + 0.0
