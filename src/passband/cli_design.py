@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from passband.cli_model import print_model
 from passband.errors import BadInputError
 from passband.terminal import Json, error, print_json, warn
 
@@ -83,7 +84,6 @@ def train(
     from passband.deploy import packing
     from passband.deploy.design import session_conditions
     from passband.deploy.models import user_folder
-    from passband.deploy.summary import in_words, summary
     from passband.executor import make_executor
     from passband.pipeline import Plan
     from passband.progress import TerminalProgress
@@ -116,8 +116,4 @@ def train(
             )
     finally:
         executor.close()
-    answer = summary(model)
-    if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(in_words(answer)))
+    print_model(model, as_json)

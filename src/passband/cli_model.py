@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from passband.errors import BadInputError
 from passband.terminal import Json, error, print_json, warn
+
+if TYPE_CHECKING:
+    from passband.deploy.models import Model
 
 model_app = typer.Typer(no_args_is_help=True, help="Trained networks with what is known of them.")
 _CORES = len(os.sched_getaffinity(0))
@@ -55,14 +58,9 @@ def model_show(name: Name, as_json: Json = False) -> None:
     Example:  passband model show au-300kv
     """
     from passband.deploy.models import load_model
-    from passband.deploy.summary import in_words, summary
 
     model = load_model(name)
-    answer = summary(model)
-    if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(in_words(answer)))
+    print_model(model, as_json)
 
 
 @model_app.command("pack")
@@ -98,7 +96,6 @@ def model_pack(
     from passband.condition_files import load_conditions
     from passband.deploy import packing
     from passband.deploy.models import user_folder
-    from passband.deploy.summary import in_words, summary
     from passband.executor import make_executor
     from passband.pipeline import Plan
     from passband.progress import TerminalProgress
@@ -126,11 +123,7 @@ def model_pack(
             )
     finally:
         executor.close()
-    answer = summary(model)
-    if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(in_words(answer)))
+    print_model(model, as_json)
 
 
 @model_app.command("export")
@@ -230,7 +223,6 @@ def model_score(
     from passband.condition_files import load_conditions
     from passband.deploy.models import load_model
     from passband.deploy.score_recipe import Scoring
-    from passband.deploy.summary import in_words, summary
     from passband.executor import make_executor
     from passband.progress import TerminalProgress
     from passband.specimen_files import load_recipe
@@ -246,6 +238,13 @@ def model_score(
             model = scoring.run(executor, progress, memory=int(1e9 * memory))
     finally:
         executor.close()
+    print_model(model, as_json)
+
+
+def print_model(model: "Model", as_json: bool) -> None:
+    """Print what a model's card and scores say."""
+    from passband.deploy.summary import in_words, summary
+
     answer = summary(model)
     if as_json:
         print_json(answer)

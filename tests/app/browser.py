@@ -18,6 +18,26 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+#: Moves the slider of the defocus through values, with rests [ms] between, and returns how long each picture took to be on the screen [ms].
+MOVE = """async ([values, rest]) => {
+  const models = [...Bokeh.documents[0]._all_models.values()]
+  const slider = models.find((m) => m.css_classes?.includes("dial-defocus") && m.type.includes("Slider"))
+  const source = models.find((m) => m.name === "picture")
+  const times = []
+  for (const value of values) {
+    const began = performance.now()
+    await new Promise((done) => {
+      const changed = () => {
+        source.properties.data.change.disconnect(changed)
+        requestAnimationFrame(() => requestAnimationFrame(() => { times.push(performance.now() - began); done() }))
+      }
+      source.properties.data.change.connect(changed)
+      slider.value = value
+    })
+    await new Promise((rested) => setTimeout(rested, rest))
+  }
+  return times
+}"""
 
 
 @contextmanager

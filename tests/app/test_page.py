@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from app.browser import browser, running_app
+from app.browser import MOVE, browser, running_app
 from app.study_tables import study
 from deploy import made
 from passband.deploy.card import Specimens
@@ -18,26 +18,6 @@ RECIPE = {
     "particles": [{"crystal": "Au", "count": [3, 3], "diameter_angstrom": [9.0, 12.0]}],
     "substrate": {"material": "carbon", "thickness_angstrom": 10.0},
 }
-# Moves the slider of the defocus through values and returns how long each picture took to be on the screen [ms].
-MOVE = """async (values) => {
-  const models = [...Bokeh.documents[0]._all_models.values()]
-  const slider = models.find((m) => m.css_classes?.includes("dial-defocus") && m.type.includes("Slider"))
-  const source = models.find((m) => m.name === "picture")
-  const times = []
-  for (const value of values) {
-    const began = performance.now()
-    await new Promise((done) => {
-      const changed = () => {
-        source.properties.data.change.disconnect(changed)
-        requestAnimationFrame(() => requestAnimationFrame(() => { times.push(performance.now() - began); done() }))
-      }
-      source.properties.data.change.connect(changed)
-      slider.value = value
-    })
-    await new Promise((rested) => setTimeout(rested, 150))
-  }
-  return times
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +52,7 @@ def picture(page):
 def test_a_slider_changes_the_picture_and_the_verdict(opened, tmp_path):
     assert "token" not in opened.url
     before, said = picture(opened), opened.locator(".verdict").first.inner_text()
-    times = opened.evaluate(MOVE, [float(v) for v in np.linspace(-250, 260, 18)])
+    times = opened.evaluate(MOVE, [[float(v) for v in np.linspace(-250, 260, 18)], 150])
     print(f"from slider to picture: median {statistics.median(times):.0f} ms, {[round(t) for t in times]}")
     opened.wait_for_timeout(1000)
     assert picture(opened) != before and opened.locator(".verdict").first.inner_text() != said

@@ -18,7 +18,7 @@ from PIL import Image
 
 from deploy import files
 from deploy.files import image
-from passband.deploy import parse_worker, parsing
+from passband.deploy import limited, parse_worker, parsing
 from passband.deploy.formats import READERS
 from passband.deploy.parsing import Limits, parse
 from passband.errors import BadInputError
@@ -433,7 +433,7 @@ def test_an_interruption_ends_the_worker(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return super().wait()
 
-    monkeypatch.setattr(parsing.subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(limited.subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         parse(path)
     assert started[0].returncode == -signal.SIGKILL

@@ -5,7 +5,6 @@ the training conditions' side of every metric with it. Zones and intervals then 
 """
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +15,9 @@ from passband.app.words import short
 from passband.conditions import ImagingCondition
 from passband.deploy import reasons
 from passband.deploy.check import Claim, Judge, Verdict, advise, assumptions
-from passband.deploy.features import as_seen
+from passband.deploy.features import as_seen, plain_features
 from passband.deploy.models import Model
-from passband.deploy.zones import NAMES, pairs_like, zone_of
+from passband.deploy.zones import NAMES, zone_of
 from passband.frequencies import polar_band
 from passband.optics import stack
 from passband.shift import METRICS, View
@@ -71,11 +70,7 @@ class LiveJudge(Judge):
                 assert metric.finish is not None
                 values = metric.finish(*metric.compute(self._trained[metric.weight], tests[metric.weight]))
                 found[name] = float(best(values[:, 0].nan_to_num(0.0)))
-        for symbol in ("C10", "C12", "C21", "C23", "C30"):
-            found[symbol] = seen.aberrations.get(symbol, 0.0)
-        found["focal_spread"], found["vibration"] = seen.focal_spread_angstrom**2, seen.vibration_angstrom**2
-        found["ln_dose"] = math.log(seen.dose_per_angstrom2 or 1e6)
-        return found
+        return found | plain_features(seen)
 
     def place(self, condition: ImagingCondition) -> tuple[float | None, float]:
         """Return where a condition lies in the plane: σ of the training condition that it shares most with (if known), and its ε."""
@@ -96,17 +91,12 @@ class LiveJudge(Judge):
         verdict = self.quick(condition)
         if verdict.answer == "cannot say":
             return verdict
-        nearest = None
-        if self.card.conditions:
-            trained = [as_seen(c, self.card) for c in self.card.conditions]
-            place, said = pairs_like(trained, as_seen(condition, self.card))
-            nearest = {"training_condition": trained[place].to_dict(), **said}
         advice = advise(self, condition) if advised and verdict.answer == "no" else None
         return replace(
             verdict,
             reasons=reasons.of_condition(self.card, condition),
             assumed=assumptions(self.card, Claim()),
-            nearest=nearest,
+            nearest=self.nearest(condition),
             advice=advice,
         )
 

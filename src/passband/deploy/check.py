@@ -164,6 +164,14 @@ class Judge:
         for i, condition in enumerate(conditions):
             self._features[condition.id] = np.array([[found[name][i] for name in names]])
 
+    def nearest(self, condition: ImagingCondition) -> dict[str, Any] | None:
+        """Return the training condition that serves a condition best and what the studies say of such pairs; None if unknown."""
+        if not self.card.conditions:
+            return None
+        trained = [as_seen(c, self.card) for c in self.card.conditions]
+        place, said = pairs_like(trained, as_seen(condition, self.card))
+        return {"training_condition": trained[place].to_dict(), **said}
+
     def image_objections(self, features: np.ndarray, source: str) -> list[str]:
         """Return why nothing can be said of an image with features [1, D], judged as a source of `features.SOURCES`, in sentences."""
         if features[0, 2] < _LEAST_SHARE:
@@ -284,20 +292,15 @@ def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Cl
     if objections:
         return Verdict(model.card.name, "cannot say", cannot_say=objections, advice=reasons.beyond(model.card))
     numbers = judge.numbers(judge.features(condition), "condition")
-    nearest, why = None, reasons.of_condition(judge.card, condition)
-    if judge.card.conditions:
-        trained = [as_seen(c, judge.card) for c in judge.card.conditions]
-        place, said = pairs_like(trained, as_seen(condition, judge.card))
-        nearest = {"training_condition": trained[place].to_dict(), **said}
     answer = "yes" if numbers["zone"] == "stable" else "no"
     return Verdict(
         model.card.name,
         answer,
         **numbers,
         own_loss=judge.card.own_loss,
-        reasons=why,
+        reasons=reasons.of_condition(judge.card, condition),
         assumed=assumptions(judge.card, claim),
-        nearest=nearest,
+        nearest=judge.nearest(condition),
         advice=None if answer == "yes" else advise(judge, condition),
     )
 

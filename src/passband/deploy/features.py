@@ -1,6 +1,7 @@
 """What the loss of a network is predicted from: numbers of a condition, and numbers of an image and of what the network says of it."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -77,13 +78,19 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
     else:
         own = measure(_ALONE, seen, seen[:1], card.q_max_per_angstrom)
         features = {name: own[f"{name}_train"].numpy() for name in _ALONE}
-    for symbol in _PLAIN:
-        features[symbol] = np.array([c.aberrations.get(symbol, 0.0) for c in seen])
-    features["focal_spread"] = np.array([c.focal_spread_angstrom**2 for c in seen])
-    features["vibration"] = np.array([c.vibration_angstrom**2 for c in seen])
-    # No noise is more than any dose that is used.
-    features["ln_dose"] = np.log([c.dose_per_angstrom2 or 1e6 for c in seen])
-    return features
+    plain = [plain_features(c) for c in seen]
+    return features | {name: np.array([own[name] for own in plain]) for name in plain[0]}
+
+
+def plain_features(condition: ImagingCondition) -> dict[str, float]:
+    """Return the features of a condition that are its own values, by name."""
+    return {
+        **{symbol: condition.aberrations.get(symbol, 0.0) for symbol in _PLAIN},
+        "focal_spread": condition.focal_spread_angstrom**2,
+        "vibration": condition.vibration_angstrom**2,
+        # No noise is more than any dose that is used.
+        "ln_dose": math.log(condition.dose_per_angstrom2 or 1e6),
+    }
 
 
 def image_features(images: Tensor, logits: Tensor) -> np.ndarray:

@@ -2,16 +2,14 @@
 
 import functools
 import json
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from passband.deploy import foreign_worker
+from passband.deploy.limited import run_limited
 from passband.deploy.onnx_files import require
 from passband.deploy.parsing import Limits
 from passband.errors import BadInputError
@@ -80,7 +78,8 @@ def tried(
     try:
         _check(path)
         with tempfile.TemporaryDirectory(prefix="passband-") as folder:
-            status = _run(request | asdict(limits), limits, Path(folder))
+            asked = json.dumps(request | asdict(limits))
+            status = run_limited(foreign_worker.__name__, [folder, asked], Path(folder), limits.seconds)
             found = _collect(Path(folder), status, limits)
         if found.get("refusal"):
             raise BadInputError(_plain(found["refusal"]))
@@ -103,28 +102,6 @@ def _check(path: Path) -> None:
         raise BadInputError(
             f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network"
         )
-
-
-def _run(request: dict[str, Any], limits: Limits, folder: Path) -> int:
-    """Run the worker; return its exit status, negative for the signal that ended it."""
-    # -P: no module is imported from the folder the user happens to be in.
-    command = [sys.executable, "-P", "-m", foreign_worker.__name__, str(folder), json.dumps(request)]
-    process = subprocess.Popen(  # noqa: S603 our own module, by this Python
-        command,
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(folder)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(timeout=2 * limits.seconds)
-    except subprocess.TimeoutExpired:
-        return -signal.SIGXCPU
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _collect(folder: Path, status: int, limits: Limits) -> dict[str, Any]:

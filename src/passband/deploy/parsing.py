@@ -8,8 +8,6 @@ import math
 import os
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 
 from passband.deploy import formats, parse_worker
 from passband.deploy.formats.picks import MOST_BYTES, Frames, Picture
+from passband.deploy.limited import run_limited
 from passband.errors import BadInputError
 from passband.store.atomic import disk_errors
 
@@ -81,33 +80,10 @@ def _check(path: Path) -> None:
 
 def _run(path: Path, frames: Frames, limits: Limits, folder: Path) -> int:
     """Run the worker; return its exit status, negative for the signal that ended it."""
-    environment = os.environ | {
-        "DASK_SCHEDULER": "synchronous",
-        "HDF5_PLUGIN_PRELOAD": "::",
-        "HDF5_USE_FILE_LOCKING": "FALSE",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TMPDIR": str(folder),
-    }
+    environment = {"DASK_SCHEDULER": "synchronous", "HDF5_PLUGIN_PRELOAD": "::", "HDF5_USE_FILE_LOCKING": "FALSE"}
     arguments = [str(path.resolve()), str(folder), frames, limits.memory_bytes, limits.seconds]
-    # -P: no module is imported from the folder the user happens to be in.
-    command = [sys.executable, "-P", "-W", "ignore", "-m", parse_worker.__name__, *(json.dumps(a) for a in arguments)]
-    process = subprocess.Popen(  # noqa: S603 our own module, by this Python
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(timeout=2 * limits.seconds)
-    except subprocess.TimeoutExpired:
-        return -signal.SIGXCPU
-    finally:
-        process.kill()
-        process.wait()
+    words = [json.dumps(a) for a in arguments]
+    return run_limited(parse_worker.__name__, words, folder, limits.seconds, environment)
 
 
 def _collect(folder: Path, status: int, limits: Limits) -> list[Picture]:

@@ -36,7 +36,6 @@ class Segmentation:
         instances: number of the particle that a pixel belongs to, from 1; 0 is none; int32 [h, w].
         particles: a row per particle (`particles.particle_table`).
         pixel_size_angstrom: of these arrays [Å].
-        resampled_from: the micrograph's pixel size in network pixels: 0.25 is four micrograph pixels on one of the network's.
     """
 
     probability: NDArray[np.float32]
@@ -44,7 +43,6 @@ class Segmentation:
     instances: NDArray[np.int32]
     particles: pl.DataFrame
     pixel_size_angstrom: float
-    resampled_from: float
 
 
 def check_pixel_size(micrograph: Micrograph, card: ModelCard) -> None:
@@ -97,7 +95,7 @@ def segment(
     probability = fine.sigmoid_().numpy()
     mask = probability >= card.threshold
     instances, particles = particle_table(mask, micrograph.pixel_size_angstrom, probability)
-    return Segmentation(probability, mask, instances, particles, micrograph.pixel_size_angstrom, scale)
+    return Segmentation(probability, mask, instances, particles, micrograph.pixel_size_angstrom)
 
 
 @torch.no_grad()
