@@ -155,6 +155,13 @@ def test_a_band_that_cuts_what_the_condition_transfers_is_said(tmp_path):
         assert load_study(write(tmp_path, changed(conditions=BASE["conditions"] | {"base": base}))).warnings() == []
 
 
+def test_a_key_in_the_wrong_place_is_not_suggested_again(tmp_path):
+    path = tmp_path / "condition.yaml"
+    path.write_text("energy_ev: 300000\n")
+    with pytest.raises(BadInputError, match="unknown key 'energy_ev'; it belongs elsewhere in such a file"):
+        load_study(path)
+
+
 def test_many_conditions_warn_once_of_a_kind(tmp_path):
     draw = {"base": BASE["conditions"]["base"], "draw": {"C30": {"uniform": [-1e5, 1e5]}}, "count": 64}
     [line] = load_study(write(tmp_path, changed(conditions=draw))).warnings()

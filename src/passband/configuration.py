@@ -189,7 +189,10 @@ def one_line(error: ValidationError, path: Path, lines: Lines, names: set[str], 
     if fault["type"] == "extra_forbidden":
         unknown = str(fault["loc"][-1])
         close = difflib.get_close_matches(unknown, names, n=1)
-        text = f"unknown key {unknown!r}; " + (f"did you mean {close[0]!r}?" if close else "remove it")
+        remedy = f"did you mean {close[0]!r}?" if close else "remove it"
+        if unknown in names:
+            remedy = "it belongs elsewhere in such a file: move or remove it"
+        text = f"unknown key {unknown!r}; {remedy}"
     elif fault["type"] == "missing":
         text = f"key {fault['loc'][-1]!r} is missing; add it"
     elif fault["type"] == "value_error":
