@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from passband.deploy.api import estimate as estimate
     from passband.deploy.api import segment as segment
     from passband.deploy.api import to_signal as to_signal
-    from passband.deploy.check import Claim as Claim
     from passband.deploy.models import load_model as load_model
     from passband.deploy.reading import read_micrographs as read_micrographs
+    from passband.deploy.studied import Claim as Claim
 
 _FOUND_IN = {
     "ImagingCondition": "passband.conditions",
-    "Claim": "passband.deploy.check",
+    "Claim": "passband.deploy.studied",
     "check": "passband.deploy.api",
     "estimate": "passband.deploy.api",
     "load_model": "passband.deploy.models",

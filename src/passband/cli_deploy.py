@@ -165,8 +165,9 @@ def check(
 
     Example:  passband check au-300kv --condition microscope.yaml
     """
-    from passband.deploy.check import Claim, check_condition
+    from passband.deploy.check import check_condition
     from passband.deploy.models import load_model
+    from passband.deploy.studied import Claim
 
     if (condition is None) == (image is None):
         raise BadInputError("give either --condition or --image, and not both")
@@ -204,14 +205,15 @@ def _worst(verdicts: Any) -> str:
 
 def in_words(verdict: dict[str, Any]) -> list[str]:
     """Return a verdict as lines to read."""
+    from passband.deploy.zones import in_words as zones_in_words
+
     lines = []
     if verdict["answer"] == "cannot say":
         lines.append(f"cannot say whether {verdict['model']} holds:")
         lines += [f"  {why}" for why in verdict["cannot_say"]]
     else:
-        share = verdict["zone_shares"][verdict["zone"]]
         lines.append(
-            f"{'yes, ' if verdict['answer'] == 'yes' else 'no, '}{verdict['model']} {'holds' if verdict['answer'] == 'yes' else 'does not hold'}: {verdict['zone']} ({share:.0%})"
+            f"{verdict['answer']}, {verdict['model']} {'holds' if verdict['answer'] == 'yes' else 'does not hold'}: {verdict['zone']} ({zones_in_words(verdict['zone_shares'])})"
         )
         for name, title in (("dice", "Dice"), ("loss", "loss")):
             v = verdict[name]

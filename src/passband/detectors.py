@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+# The least that a Gaussian becomes.
+_NEXT_TO_NOTHING = 1e-30
+
 Curve = list[Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2)]]
 
 
@@ -54,6 +57,35 @@ class Detector(BaseModel):
             raise ValueError("a curve's values lie above 0 and up to 1 (1.5 for a sharpened MTF)")
         return value
 
+    @property
+    def counted(self) -> float:
+        """Share of the electrons that are counted, DQE(0)."""
+        if isinstance(self.dqe, list):
+            return self.dqe[0][1]
+        return 1.0 if self.dqe is None else self.dqe
+
+    def on_pixels(self, ratio: float) -> "Detector":
+        """Return this camera as seen after its images have been resampled, unbinned.
+
+        Args:
+            ratio: its physical pixels over the new ones.
+        """
+        mtf = (
+            max(self.mtf ** (ratio**2), _NEXT_TO_NOTHING)
+            if isinstance(self.mtf, float)
+            else _stretched(self.mtf, ratio)
+        )
+        dqe = self.dqe if isinstance(self.dqe, float) else _stretched(self.dqe, ratio)
+        return Detector(mtf=mtf, dqe=dqe)
+
     def __hash__(self) -> int:
         """Hash by content."""
         return hash(self.model_dump_json())
+
+
+def _stretched(curve: Curve | None, ratio: float) -> Curve | None:
+    if curve is None:
+        return None
+    stretched = [[place / ratio, value] for place, value in curve]
+    # Coarser pixels by a little: what lies beyond the curve's end is as at its end.
+    return stretched if stretched[-1][0] >= 1 else [*stretched, [1.0, stretched[-1][1]]]

@@ -14,9 +14,10 @@ import torch
 from passband.app.words import short
 from passband.conditions import ImagingCondition
 from passband.deploy import reasons
-from passband.deploy.check import Claim, Judge, Verdict, advise, assumptions
-from passband.deploy.features import as_seen, plain_features
+from passband.deploy.check import Judge, Verdict, advise
+from passband.deploy.features import as_measured, plain_features
 from passband.deploy.models import Model
+from passband.deploy.studied import Claim, assumptions
 from passband.deploy.zones import NAMES, zone_of
 from passband.frequencies import polar_band
 from passband.optics import stack
@@ -48,7 +49,7 @@ class LiveJudge(Judge):
         for name, weight in (("uniform", uniform), ("core", core(q_max / 2))):
             w = weight(radius)
             self._bands[name] = Band(qx, qy, w / w.mean(), power)
-        trained = [as_seen(c, self.card) for c in self.card.conditions]
+        trained = [as_measured(c, self.card) for c in self.card.conditions]
         self._trained = {name: _view(trained, band) for name, band in self._bands.items()} if trained else {}
 
     def features(self, condition: ImagingCondition) -> np.ndarray:
@@ -61,7 +62,7 @@ class LiveJudge(Judge):
 
     def numbers_of(self, condition: ImagingCondition) -> dict[str, float]:
         """Return the features of a condition by name, as `deploy.features.condition_features` defines them."""
-        seen = as_seen(condition, self.card)
+        seen = as_measured(condition, self.card)
         tests = {name: _view([seen], band) for name, band in self._bands.items()}
         found = {name: _alone(name, tests["uniform"]) for name in _ALONE}
         if self._trained:

@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from passband.deploy.zones import in_words as zones_in_words
+
 # Particles in a table; the page is to look at, and passband segment writes them all.
 _ROWS = 200
 _ANSWERS = {"yes": ("yes", "holds"), "no": ("no", "fails"), "cannot say": ("cannot say", "unknown")}
@@ -43,7 +45,7 @@ def verdict(found: dict[str, Any], measured: str = "") -> str:
     if found["answer"] == "cannot say":
         body = f"whether {name} holds: {bullets(found['cannot_say'])}"
         return f'<div class="verdict {kind}"><b>{answer}</b><div>{body}{measured}</div></div>'
-    says = f"{name} {'holds' if found['answer'] == 'yes' else 'does not hold'}: {found['zone']} ({found['zone_shares'][found['zone']]:.0%})"
+    says = f"{name} {'holds' if found['answer'] == 'yes' else 'does not hold'}: {found['zone']} ({zones_in_words(found['zone_shares'])})"
     rows = "".join(
         f"<tr><td>{title}</td><td><b>{v['predicted']:.3f}</b></td><td>{v['low']:.3f} to {v['high']:.3f}</td></tr>"
         for title, v in (("Dice", found["dice"]), ("loss", found["loss"]))

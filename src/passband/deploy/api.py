@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from passband.conditions import ImagingCondition
-from passband.deploy.check import Claim, Verdict, check_condition
+from passband.deploy.check import Verdict, check_condition
 from passband.deploy.estimate import Estimate
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model, load_model
 from passband.deploy.reading import read_micrographs
 from passband.deploy.segment import Segmentation
+from passband.deploy.studied import Claim
 from passband.errors import BadInputError
 
 

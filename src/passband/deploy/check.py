@@ -6,45 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from passband.conditions import ABERRATIONS, ImagingCondition
+from passband.conditions import ImagingCondition
 from passband.deploy import reasons
-from passband.deploy.card import ModelCard
-from passband.deploy.features import IMAGE_FEATURES, as_seen, condition_features, training_data
+from passband.deploy.features import IMAGE_FEATURES, as_measured, as_seen, condition_features, training_data
 from passband.deploy.models import PREDICTOR, Model
 from passband.deploy.predictor import Predictor, restore
+from passband.deploy.studied import Claim, assumptions, condition_objections, specimen_objections
 from passband.deploy.zones import NAMES, pairs_like, zone_of, zones
-from passband.electron import wavelength
 from passband.errors import BadInputError
 
 #: Share of new conditions whose loss the interval is meant to hold.
 LEVEL = 0.9
 # Further from all that was scored than this many of the largest usual distances, nothing is said.
 _TOO_FAR = 1.5
-# Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
-_UNSTUDIED_PHASE = 0.3
-# Share of a micrograph that has to be marked.
-_LEAST_SHARE = 0.005
+#: Share of a micrograph that has to be marked.
+LEAST_SHARE = 0.005
 # Defoci that are tried for advice.
 _DEFOCI = 40
-# Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
-_RANGE_SLACK = 0.05
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a user says of the specimen; None is not said, and then taken to be as in training.
-
-    Attributes:
-        elements: of the particles.
-        support: material of the film.
-        thickness_angstrom: of the film [Å].
-        diameter_angstrom: of the particles [Å].
-    """
-
-    elements: tuple[str, ...] | None = None
-    support: str | None = None
-    thickness_angstrom: float | None = None
-    diameter_angstrom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +43,7 @@ class Verdict:
         nearest: the training condition that serves this one best, and what the studies say of such pairs.
         advice: what to do.
         based_on: condition, or image.
+        estimated: of an image: what its rings say of the optics, if there are any.
     """
 
     model: str
@@ -81,6 +60,7 @@ class Verdict:
     nearest: dict[str, Any] | None = None
     advice: str | None = None
     based_on: str = "condition"
+    estimated: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
@@ -168,13 +148,14 @@ class Judge:
         """Return the training condition that serves a condition best and what the studies say of such pairs; None if unknown."""
         if not self.card.conditions:
             return None
-        trained = [as_seen(c, self.card) for c in self.card.conditions]
-        place, said = pairs_like(trained, as_seen(condition, self.card))
-        return {"training_condition": trained[place].to_dict(), **said}
+        place, said = pairs_like(
+            [as_measured(c, self.card) for c in self.card.conditions], as_measured(condition, self.card)
+        )
+        return {"training_condition": as_seen(self.card.conditions[place], self.card).to_dict(), **said}
 
     def image_objections(self, features: np.ndarray, source: str) -> list[str]:
         """Return why nothing can be said of an image with features [1, D], judged as a source of `features.SOURCES`, in sentences."""
-        if features[0, 2] < _LEAST_SHARE:
+        if features[0, 2] < LEAST_SHARE:
             return [
                 f"the network marks {features[0, 2]:.1%} of the image, and a verdict needs particles to be judged by"
             ]
@@ -187,16 +168,7 @@ class Judge:
 
     def objections(self, condition: ImagingCondition) -> list[str]:
         """Return why nothing can be said of a condition, in sentences."""
-        card, found = self.card, []
-        energy = self.scored[0].energy_ev
-        if abs(condition.energy_ev / energy - 1) > 0.01:
-            return [f"the energy is {condition.energy_ev:g} eV, and the network was studied at {energy:g} eV"]
-        low, high = card.pixel_band_angstrom
-        if not low <= condition.pixel_size_angstrom <= high:
-            found.append(
-                f"pixels of {condition.pixel_size_angstrom:g} Å are beyond {low:g} to {high:g} Å, which the network takes"
-            )
-        found += _beyond_ranges(self.scored, condition, card.q_max_per_angstrom)
+        found = condition_objections(self.card, self.scored, condition)
         if not found:
             distance = float(self.predictor("loss", "condition").distance(self.features(condition))[0])
             if distance > _TOO_FAR:
@@ -206,77 +178,7 @@ class Judge:
         return found
 
 
-def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
-    """Return what a user says of the specimen that a network was not studied on, in sentences."""
-    known, found = card.specimens, []
-    if claim.elements is not None and set(claim.elements) != set(known.elements):
-        found.append(
-            f"the particles are {', '.join(claim.elements)}, and the network was studied on {', '.join(known.elements)}"
-        )
-    if claim.support is not None and claim.support != (known.support or "none"):
-        found.append(f"the support is {claim.support}, and the network was studied on {known.support or 'none'}")
-    for what, value, bounds in (
-        ("film is", claim.thickness_angstrom, known.thickness_angstrom),
-        ("particles are", claim.diameter_angstrom, known.diameter_angstrom),
-    ):
-        if value is not None and bounds is not None and not bounds[0] <= value <= bounds[1]:
-            found.append(
-                f"the {what} {value:g} Å across, and the network was studied from {bounds[0]:.3g} to {bounds[1]:.3g} Å"
-            )
-    return found
-
-
-def assumptions(card: ModelCard, claim: Claim) -> list[str]:
-    """Return what a verdict takes for granted of the specimen because the user has not said it, in sentences."""
-    known, found = card.specimens, []
-    if claim.elements is None:
-        found.append(f"particles of {', '.join(known.elements)} (--element)")
-    if claim.support is None:
-        found.append(f"on {known.support or 'no support'} (--support)")
-    if claim.thickness_angstrom is None and known.thickness_angstrom is not None:
-        found.append("{:.3g} to {:.3g} Å thick (--thickness)".format(*known.thickness_angstrom))
-    if claim.diameter_angstrom is None and known.diameter_angstrom is not None:
-        found.append("particles {:.3g} to {:.3g} Å across (--diameter)".format(*known.diameter_angstrom))
-    return found
-
-
-def _beyond_ranges(scored: list[ImagingCondition], condition: ImagingCondition, q_max: float) -> list[str]:
-    """Return which values of a condition lie outside what was studied."""
-    found = []
-    half_wave = 2 * np.pi / wavelength(condition.energy_ev)
-    for symbol, (n, _) in ABERRATIONS.items():
-        value = condition.aberrations.get(symbol, 0.0)
-        values = [c.aberrations.get(symbol, 0.0) for c in scored]
-        low, high = min(values), max(values)
-        slack = _RANGE_SLACK * (high - low)
-        # What an aberration beyond the studied ones does to the phase at the edge of the band.
-        excess = max(low - slack - value, value - high - slack, 0.0)
-        phase = half_wave / (n + 1) * (wavelength(condition.energy_ev) * q_max) ** (n + 1) * excess
-        if phase > _UNSTUDIED_PHASE:
-            name, shown = ("defocus", (-value, -high, -low)) if symbol == "C10" else (symbol, (value, low, high))
-            found.append(f"{name} {shown[0]:g} Å is beyond {shown[1]:.4g} to {shown[2]:.4g} Å, which were studied")
-    for field_name, unit in (
-        ("focal_spread_angstrom", "Å"),
-        ("vibration_angstrom", "Å"),
-        ("convergence_mrad", "mrad"),
-        ("drift_angstrom", "Å"),
-    ):
-        value, values = getattr(condition, field_name), [getattr(c, field_name) for c in scored]
-        slack = _RANGE_SLACK * (max(values) - min(values)) + 1e-9
-        if not min(values) - slack <= value <= max(values) + slack:
-            found.append(
-                f"{field_name} {value:g} {unit} is beyond {min(values):.4g} to {max(values):.4g} {unit}, which were studied"
-            )
-    doses = [c.dose_per_angstrom2 for c in scored if c.dose_per_angstrom2 is not None]
-    dose = condition.dose_per_angstrom2
-    factor = (max(doses) / min(doses)) ** _RANGE_SLACK if doses else 1.0
-    if doses and (dose is None or not min(doses) / factor <= dose <= max(doses) * factor):
-        what = "no shot noise at all" if dose is None else f"a dose of {dose:g} e/Å²"
-        found.append(f"{what} is beyond {min(doses):.3g} to {max(doses):.3g} e/Å², which were studied")
-    return found
-
-
-def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Claim()) -> Verdict:
+def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Claim()) -> Verdict:  # noqa: B008
     """Return the verdict on a network under a condition.
 
     Args:

@@ -4,13 +4,15 @@ import numpy as np
 import torch
 
 from passband.deploy import reasons
-from passband.deploy.check import Claim, Judge, Verdict, assumptions, specimen_objections
+from passband.deploy.check import LEAST_SHARE, Judge, Verdict
+from passband.deploy.explain import Optics, optics_of
 from passband.deploy.features import SOURCES, TILES, image_features
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model
 from passband.deploy.resample import resample
 from passband.deploy.running import Network
 from passband.deploy.segment import check_pixel_size
+from passband.deploy.studied import Claim, assumptions, specimen_objections
 from passband.errors import BadInputError
 from passband.evaluation import predict
 from passband.imaging import normalize
@@ -24,7 +26,8 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
 
     Loss and Dice are predicted from the micrograph's power spectrum and from what the network says of it (its entropy, the Dice it
     expects of itself, the share of particle), by what those were under the conditions that it was scored under, for as many tiles
-    as the micrograph has. No defocus has to be known for that.
+    as the micrograph has. No defocus has to be known for that; what the rings say of it is among the reasons, and optics far from all
+    that was studied end the verdict.
 
     Args:
         model: the network.
@@ -46,8 +49,18 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
     source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= len(tiles))
     objections += judge.image_objections(features, source)
     name = judge.card.name
+    optics = Optics() if objections else optics_of(judge, micrograph)
+    objections += optics.objections
     if objections:
-        return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(judge.card), based_on="image")
+        empty = features[0, 2] < LEAST_SHARE
+        return Verdict(
+            name,
+            "cannot say",
+            cannot_say=objections,
+            advice="show a field with more particles" if empty else reasons.beyond(judge.card),
+            based_on="image",
+            estimated=optics.estimated,
+        )
     numbers = judge.numbers(features, source)
     answer = "yes" if numbers["zone"] == "stable" else "no"
     return Verdict(
@@ -56,11 +69,11 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
         **numbers,
         own_loss=judge.card.own_loss,
         assumed=assumptions(judge.card, claim),
-        reasons=reasons.of_image(judge.card, judge.seen_in_training(source), features[0]),
-        advice=None
-        if answer == "yes"
-        else "compare with a verdict on the condition itself: passband check --condition; it says to which defocus to go",
+        reasons=[*reasons.of_image(judge.card, judge.seen_in_training(source), features[0]), *optics.reasons],
+        nearest=optics.nearest,
+        advice=None if answer == "yes" else optics.advice,
         based_on="image",
+        estimated=optics.estimated,
     )
 
 

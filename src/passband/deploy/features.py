@@ -11,7 +11,8 @@ from torch import Tensor
 
 from passband.conditions import ImagingCondition
 from passband.deploy.card import ModelCard
-from passband.imaging import normalize
+from passband.detectors import Detector
+from passband.imaging import curve_at, normalize
 from passband.imaging.statistics import radial_power
 from passband.shift import measure
 
@@ -37,8 +38,35 @@ _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
 def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
-    """Return a condition on the network's pixels, which is where its images are looked at."""
-    return condition.model_copy(update={"pixel_size_angstrom": card.pixel_size_angstrom})
+    """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along."""
+    pixel = card.pixel_size_angstrom
+    physical = condition.pixel_size_angstrom / condition.detector.binning
+    detector = condition.detector.on_pixels(physical / pixel)
+    return condition.model_copy(update={"pixel_size_angstrom": pixel, "detector": detector})
+
+
+def as_measured(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
+    """Return a condition on the network's pixels, with an ideal camera that gives the same images, white noise supposed.
+
+    A Gaussian MTF blurs the expected intensity as a vibration of the specimen does, and a share that is counted is a lower dose: both
+    exactly. A measured MTF becomes the Gaussian that fits its logarithm best over the band, weighted by q⁴.
+    """
+    seen = as_seen(condition, card)
+    if seen.detector == Detector():
+        return seen
+    q = torch.linspace(0, card.q_max_per_angstrom, 65, dtype=torch.float64)
+    variance = 0.0
+    if seen.detector.mtf is not None:
+        damping = -curve_at(seen.detector.mtf, 2 * q * seen.pixel_size_angstrom).log()
+        variance = float((q**2 * damping).sum() / (2 * math.pi**2 * (q**4).sum()))
+    dose = seen.dose_per_angstrom2
+    return seen.model_copy(
+        update={
+            "vibration_angstrom": math.sqrt(max(seen.vibration_angstrom**2 + variance, 0.0)),
+            "dose_per_angstrom2": None if dose is None else dose * seen.detector.counted,
+            "detector": Detector(),
+        }
+    )
 
 
 def pairs_measured(card: ModelCard, conditions: tuple[ImagingCondition, ...]) -> dict[str, Tensor]:
@@ -46,7 +74,7 @@ def pairs_measured(card: ModelCard, conditions: tuple[ImagingCondition, ...]) ->
 
     Features and reasons both want them; the last ones are kept.
     """
-    trained, seen = (tuple(as_seen(c, card) for c in group) for group in (card.conditions, conditions))
+    trained, seen = (tuple(as_measured(c, card) for c in group) for group in (card.conditions, conditions))
     return _measured(trained, seen, card.q_max_per_angstrom)
 
 
@@ -68,7 +96,7 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
         card: of the network.
         conditions: B of them.
     """
-    seen = [as_seen(c, card) for c in conditions]
+    seen = [as_measured(c, card) for c in conditions]
     if card.conditions:
         found = pairs_measured(card, tuple(conditions))
         features = {name: found[f"{name}_test"].numpy() for name in _ALONE}

@@ -4,7 +4,7 @@ import numpy as np
 
 from passband.conditions import ImagingCondition
 from passband.deploy.card import ModelCard
-from passband.deploy.features import RINGS, as_seen, pairs_measured
+from passband.deploy.features import RINGS, as_measured, pairs_measured
 from passband.shift import measure
 from passband.shift.comparison import compare_by_frequency, intervals
 
@@ -22,8 +22,8 @@ def of_condition(card: ModelCard, condition: ImagingCondition) -> list[str]:
     if not card.conditions:
         return ["what the network was trained on is not known; the verdict rests on its scores alone"]
     trained, test, q_max = (
-        [as_seen(c, card) for c in card.conditions],
-        as_seen(condition, card),
+        [as_measured(c, card) for c in card.conditions],
+        as_measured(condition, card),
         card.q_max_per_angstrom,
     )
     found = pairs_measured(card, (condition,))

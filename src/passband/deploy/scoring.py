@@ -36,7 +36,7 @@ FEWEST = 40
 _PIECE = 8
 _TABLE = "table.parquet"
 # Raised when scores or features change, so that old pieces are not taken for new ones.
-_REVISION = 3
+_REVISION = 4
 # Share of particles that an image has at least to be one of those that stand for a micrograph.
 _LEAST_SHARE = 0.02
 # Images formed at a time.

@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.conditions import ImagingCondition
 from passband.deploy.check import LEVEL, Judge
-from passband.deploy.features import SOURCES, as_seen, training_data
+from passband.deploy.features import SOURCES, as_measured, training_data
 from passband.deploy.models import Model
 from passband.deploy.zones import NAMES, zone_of
 from passband.shift import information, measure
@@ -35,7 +35,7 @@ def summary(model: Model) -> dict[str, Any]:
         "files": dict(card.files),
     }
     if card.conditions:
-        trained = [as_seen(c, card) for c in card.conditions]
+        trained = [as_measured(c, card) for c in card.conditions]
         epsilon = information(trained, card.q_max_per_angstrom).numpy()
         sigma = measure(["sigma"], trained, trained, card.q_max_per_angstrom)["sigma"].numpy()
         answer["epsilon"] = {"least": float(epsilon.min()), "mean": float(epsilon.mean()), "most": float(epsilon.max())}

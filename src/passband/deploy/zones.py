@@ -29,6 +29,11 @@ def zone_of(loss_over_own: np.ndarray) -> np.ndarray:
     return (loss_over_own > held["stable_up_to"]).astype(int) + (loss_over_own > held["collapse_from"])
 
 
+def in_words(shares: dict[str, float]) -> str:
+    """Return the probability of each zone in words, the likely ones."""
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
+
+
 def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
     """Return the training condition that serves a test condition best, by its place, and what the studies say of such pairs.
 

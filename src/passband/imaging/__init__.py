@@ -1,6 +1,6 @@
 """Imaging: exit wave × condition → expected intensity → dose → network input."""
 
-from passband.imaging.camera import camera_on_grid, record
+from passband.imaging.camera import camera_on_grid, curve_at, record
 from passband.imaging.form_image import (
     ImageGrid,
     band_warning,
@@ -16,6 +16,7 @@ __all__ = [
     "band_warning",
     "camera_on_grid",
     "check_aperture",
+    "curve_at",
     "expected_intensity",
     "image_grid",
     "normalize",

@@ -31,7 +31,7 @@ def camera_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Te
         q = q @ orientation.to(torch.float64).T
     factor = motion_envelope(stack([condition]), q[..., 0], q[..., 1])[0]
     if condition.detector.mtf is not None:
-        factor = factor * _curve(condition.detector.mtf, torch.hypot(kx, ky) / (grid.physical / 2))
+        factor = factor * curve_at(condition.detector.mtf, torch.hypot(kx, ky) / (grid.physical / 2))
     return factor.float()
 
 
@@ -53,16 +53,15 @@ def record(intensity: Tensor, condition: ImagingCondition, *, generator: torch.G
     if condition.dose_per_angstrom2 is None:
         return _bin(intensity, binning) / binning**2
     curve = detector.dqe if isinstance(detector.dqe, list) else None
-    counted = detector.dqe if isinstance(detector.dqe, float) else curve[0][1] if curve else 1.0
     area = (condition.pixel_size_angstrom / binning) ** 2
-    mean = (intensity * (condition.dose_per_angstrom2 * area * counted)).clamp_min(0)
+    mean = (intensity * (condition.dose_per_angstrom2 * area * detector.counted)).clamp_min(0)
     counts = torch.poisson(mean, generator=generator)
     if curve is not None:
         n = intensity.shape[-1]
         kx, ky = _half_spectrum(n)
         fraction = torch.hypot(kx, ky) / (n / 2)
-        mtf = torch.ones_like(fraction) if detector.mtf is None else _curve(detector.mtf, fraction)
-        shape = (counted * mtf**2 / _curve(curve, fraction)).sqrt().float().to(intensity.device)
+        mtf = torch.ones_like(fraction) if detector.mtf is None else curve_at(detector.mtf, fraction)
+        shape = (detector.counted * mtf**2 / curve_at(curve, fraction)).sqrt().float().to(intensity.device)
         counts = mean + torch.fft.irfft2(torch.fft.rfft2(counts - mean) * shape, s=(n, n))
     return _bin(counts, binning)
 
@@ -82,7 +81,8 @@ def _half_spectrum(n: int) -> tuple[Tensor, Tensor]:
     return kx[:, None].expand(-1, len(ky)), ky.expand(n, -1)
 
 
-def _curve(curve: float | Curve, fraction: Tensor) -> Tensor:
+def curve_at(curve: float | Curve, fraction: Tensor) -> Tensor:
+    """Return a camera's curve, or the Gaussian of a value at Nyquist, at fractions of the Nyquist frequency, of their shape."""
     if isinstance(curve, float):
         return torch.exp(math.log(curve) * fraction**2)
     places, values = zip(*curve, strict=True)
