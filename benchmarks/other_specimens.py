@@ -4,6 +4,7 @@ python benchmarks/other_specimens.py     # writes docs/results/tables/other_spec
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import torch
 from passband.conditions import ImagingCondition
 from passband.deploy.check_image import check_image
 from passband.deploy.micrograph import Micrograph
-from passband.deploy.models import load_model
+from passband.deploy.models import Model, load_model
 from passband.deploy.segment import segment
-from passband.imaging import expected_intensity, image_grid, record, transfer_on_grid
+from passband.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
+from passband.specimen import Specimen, SpecimenRecipe, draw_specimen, particle_mask
 from passband.specimen_files import load_recipe
 from passband.store.tables import write_table
 
@@ -60,17 +61,44 @@ def families() -> dict[str, SpecimenRecipe]:
     }
 
 
+def fields(recipe: SpecimenRecipe, side: int) -> tuple[torch.Tensor, list[Specimen]]:
+    """Return exit waves and specimens of side × side fields of a recipe."""
+    numbers = list(range(side**2))
+    specimens = [draw_specimen(recipe, i) for i in numbers]
+    waves = specimen_exit_waves(recipe, specimens, numbers, WAVES)
+    return torch.stack([torch.as_tensor(w.coefficients) for w in waves]), specimens
+
+
+def mosaic(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return square numbers of images side by side."""
+    side = round(len(images) ** 0.5)
+    return np.block([list(images[i * side : (i + 1) * side]) for i in range(side)])
+
+
+def recorded(waves: torch.Tensor, condition: ImagingCondition, name: str) -> Micrograph:
+    """Return a micrograph of fields side by side under a condition."""
+    grid = image_grid(FIELD, 1.2, condition.pixel_size_angstrom, 1)
+    expected = expected_intensity(waves, transfer_on_grid(condition, grid), grid, camera_on_grid(condition, grid))
+    counts = record(expected, condition, generator=torch.Generator().manual_seed(0)).numpy()
+    return Micrograph(
+        mosaic(list(counts)).astype(np.float32), condition.pixel_size_angstrom, condition.energy_ev, name=name
+    )
+
+
+def true_dice(model: Model, micrograph: Micrograph, specimens: Sequence[Specimen]) -> float:
+    """Return the Dice of a model on a micrograph of fields side by side."""
+    mask = segment(model, micrograph).mask
+    pixels = len(mask) // round(len(specimens) ** 0.5)
+    truth = mosaic([particle_mask(s, pixels) for s in specimens])
+    return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+
+
 def main() -> None:
     """Image four fields of each family side by side, judge, and score against the truth."""
     torch.set_num_threads(1)
-    model, grid, rows = load_model("au-300kv"), image_grid(FIELD, 1.2, PIXEL, 1), []
+    model, rows = load_model("au-300kv"), []
     for name, recipe in families().items():
-        specimens = [draw_specimen(recipe, i) for i in range(4)]
-        waves = torch.stack(
-            [torch.as_tensor(w.coefficients) for w in specimen_exit_waves(recipe, specimens, list(range(4)), WAVES)]
-        )
-        masks = [particle_mask(s, grid.pixels) for s in specimens]
-        truth = np.block([masks[:2], masks[2:]])
+        waves, specimens = fields(recipe, 2)
         for defocus, dose in CONDITIONS:
             condition = ImagingCondition(
                 energy_ev=300e3,
@@ -80,10 +108,8 @@ def main() -> None:
                 pixel_size_angstrom=PIXEL,
                 dose_per_angstrom2=dose,
             )
-            expected = expected_intensity(waves, transfer_on_grid(condition, grid), grid, None)
-            n = record(expected, condition, generator=torch.Generator().manual_seed(0)).numpy()
-            micrograph = Micrograph(np.block([[n[0], n[1]], [n[2], n[3]]]).astype(np.float32), PIXEL, 300e3, name=name)
-            verdict, mask = check_image(model, micrograph), segment(model, micrograph).mask
+            micrograph = recorded(waves, condition, name)
+            verdict = check_image(model, micrograph)
             found: dict[str, float | None] = {"predicted": None, "low": None, "high": None, **(verdict.dice or {})}
             rows.append(
                 {
@@ -92,7 +118,7 @@ def main() -> None:
                     "dose_per_angstrom2": dose,
                     "answer": verdict.answer,
                     **{f"dice_{k}": v for k, v in found.items()},
-                    "dice": float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())),
+                    "dice": true_dice(model, micrograph, specimens),
                 }
             )
             print(rows[-1], flush=True)

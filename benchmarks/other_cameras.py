@@ -1,0 +1,79 @@
+"""Verdicts of a model that was studied with an ideal camera, on images of cameras that are not.
+
+python benchmarks/other_cameras.py     # writes docs/results/tables/other_cameras.parquet; verdicts.py shows it
+"""
+
+from pathlib import Path
+
+import polars as pl
+import torch
+from other_specimens import families, fields, recorded, true_dice
+
+from passband.conditions import ImagingCondition
+from passband.deploy.check import check_condition
+from passband.deploy.check_image import check_image
+from passband.deploy.models import load_model
+from passband.detectors import Detector
+from passband.store.tables import write_table
+
+TABLE = Path(__file__).parent.parent / "docs" / "results" / "tables" / "other_cameras.parquet"
+_FLAT = [[0.0, 1.0], [1.0, 1.0]]
+#: White noise, noise that is as blurred as the signal (DQE 1), and a scintillator with both.
+CAMERAS = {
+    "ideal": Detector(),
+    "MTF 0.2 at Nyquist, white noise": Detector(mtf=0.2),
+    "MTF 0.2 at Nyquist, noise as blurred": Detector(mtf=0.2, dqe=_FLAT),
+    "MTF 0.05 at Nyquist, noise as blurred": Detector(mtf=0.05, dqe=_FLAT),
+    "scintillator: MTF 0.1, DQE 0.8 to 0.2": Detector(
+        mtf=[[0.0, 1.0], [0.1, 0.75], [0.25, 0.5], [0.5, 0.3], [1.0, 0.1]],
+        dqe=[[0.0, 0.8], [0.25, 0.6], [0.5, 0.45], [1.0, 0.2]],
+    ),
+}
+#: Of the camera [Å]: the network's own, and half of that.
+PIXELS = (0.8, 0.4)
+CONDITIONS = ((-150.0, 400.0), (200.0, 150.0), (60.0, 800.0), (450.0, 100.0), (-250.0, 60.0), (120.0, 2000.0))
+
+
+def main() -> None:
+    """Image nine fields side by side with each camera, judge from the condition and from the image, score against the truth."""
+    torch.set_num_threads(1)
+    model, rows = load_model("au-300kv"), []
+    waves, specimens = fields(families()["gold, as studied"], 3)
+    for pixel in PIXELS:
+        for name, detector in CAMERAS.items():
+            for defocus, dose in CONDITIONS:
+                condition = ImagingCondition(
+                    energy_ev=300e3,
+                    aberrations={"C10": -defocus, "C12": 15.0, "C30": -5e4},
+                    focal_spread_angstrom=25.0,
+                    vibration_angstrom=0.2,
+                    pixel_size_angstrom=pixel,
+                    dose_per_angstrom2=dose,
+                    detector=detector,
+                )
+                micrograph = recorded(waves, condition, name)
+                row: dict[str, str | float | None] = {
+                    "camera": name,
+                    "pixel_size_angstrom": pixel,
+                    "defocus_angstrom": defocus,
+                }
+                row |= {"dose_per_angstrom2": dose, "dice": true_dice(model, micrograph, specimens)}
+                for source, verdict in (
+                    ("condition", check_condition(model, condition)),
+                    ("image", check_image(model, micrograph)),
+                ):
+                    found: dict[str, float | None] = {
+                        "predicted": None,
+                        "low": None,
+                        "high": None,
+                        **(verdict.dice or {}),
+                    }
+                    row |= {f"answer_{source}": verdict.answer}
+                    row |= {f"dice_{k}_{source}": v for k, v in found.items()}
+                rows.append(row)
+                print(row, flush=True)
+    write_table(TABLE, pl.DataFrame(rows, infer_schema_length=None))
+
+
+if __name__ == "__main__":
+    main()

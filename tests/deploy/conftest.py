@@ -1,0 +1,24 @@
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from passband.deploy import parse_worker
+
+
+@pytest.fixture
+def read_here(tmp_path):
+    """Read a file in this process, as the worker does: images, what is said of them, or the refusal."""
+
+    def read(path, frames=None):
+        folder = tmp_path / "answers"
+        folder.mkdir(exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = json.loads(json.dumps(parse_worker.answer(path, frames, folder), allow_nan=False))
+        if "refusal" in found:
+            return found["refusal"]
+        return [one | {"intensity": np.load(folder / one["file"], allow_pickle=False)} for one in found["images"]]
+
+    return read
