@@ -21,6 +21,8 @@ LEVEL = 0.9
 _TOO_FAR = 1.5
 #: Share of a micrograph that has to be marked.
 LEAST_SHARE = 0.005
+# Conditions whose features are kept.
+_KEPT = 1000
 # Defoci that are tried for advice.
 _DEFOCI = 40
 
@@ -98,6 +100,8 @@ class Judge:
     def features(self, condition: ImagingCondition) -> np.ndarray:
         """Return the features of a condition, in the predictors' order, shape [1, D]."""
         if condition.id not in self._features:
+            if len(self._features) >= _KEPT:
+                self._features.clear()
             found = condition_features(self.card, [condition])
             self._features[condition.id] = np.array(
                 [[found[name][0] for name in self.predictor("loss", "condition").names]]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from passband.conditions import ImagingCondition
+from passband.deploy.band import measure
 from passband.deploy.card import ModelCard
 from passband.detectors import Detector
 from passband.imaging import curve_at, normalize
 from passband.imaging.statistics import radial_power
-from passband.shift import measure
 
 #: What is predicted: the logarithm of the loss, the logit of the Dice error.
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -40,6 +40,8 @@ _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
     """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along."""
     pixel = card.pixel_size_angstrom
+    if condition.detector == Detector():
+        return condition.model_copy(update={"pixel_size_angstrom": pixel})
     physical = condition.pixel_size_angstrom / condition.detector.binning
     detector = condition.detector.on_pixels(physical / pixel)
     return condition.model_copy(update={"pixel_size_angstrom": pixel, "detector": detector})

@@ -3,9 +3,9 @@
 import numpy as np
 
 from passband.conditions import ImagingCondition
+from passband.deploy.band import measure
 from passband.deploy.card import ModelCard
 from passband.deploy.features import RINGS, as_measured, pairs_measured
-from passband.shift import measure
 from passband.shift.comparison import compare_by_frequency, intervals
 
 # Narrower gaps of the transfer are said of no image.

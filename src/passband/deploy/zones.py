@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from passband.conditions import ImagingCondition
-from passband.shift import measure
+from passband.deploy.band import measure
+from passband.shift.band import Q_MAX
 
 NAMES = ("stable", "degraded", "collapse")
 # Training conditions that are looked at closely, and the band in which the nearest are found [1/Å].
@@ -53,7 +54,9 @@ def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tup
 
 
 def _best(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
-    found = measure(["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test])
+    found = measure(
+        ["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test], Q_MAX
+    )
     features = {name: found[name][:, 0] for name in ("sigma", "phase_rms", "signed_overlap", "dose_difference")}
     features |= {
         "delta_epsilon": found["epsilon_test"][0] - found["epsilon_train"],

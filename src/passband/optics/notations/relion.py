@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from gemmi import cif
-
 _COLUMNS = {
     "_rlnDefocusU": "defocus_u",
     "_rlnDefocusV": "defocus_v",
@@ -23,6 +21,9 @@ def rows(text: str) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: if the text is no STAR file, or has no defocus.
     """
+    # A tenth of a second, for every command that reads a condition of another kind.
+    from gemmi import cif
+
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
