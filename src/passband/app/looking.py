@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from passband.app.views import outlines
 from passband.conditions import ImagingCondition
 from passband.deploy.check_image import check_image
-from passband.deploy.estimate import estimate
+from passband.deploy.estimate import Estimate, estimate
 from passband.deploy.estimate_words import in_words
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model
@@ -52,7 +52,8 @@ class Looked:
         outlines: of the particles [nm], xs and ys of each line, y upwards.
         particles: a row per particle, or None.
         verdict: plain data, or None.
-        estimated: of the condition, in sentences.
+        estimate: of the condition, or None.
+        estimated: the same in sentences.
         condition: that was estimated, as if underfocused where the sign is not known; or None.
         faults: what could not be done, a line each.
     """
@@ -63,6 +64,7 @@ class Looked:
     outlines: dict[str, Any] | None = None
     particles: pl.DataFrame | None = None
     verdict: dict[str, Any] | None = None
+    estimate: Estimate | None = None
     estimated: tuple[str, ...] = ()
     condition: ImagingCondition | None = None
     faults: tuple[str, ...] = ()
@@ -101,14 +103,14 @@ def segmented(looked: Looked, model: Model) -> Looked:
 
 def judged(looked: Looked, model: Model) -> Looked:
     """Add the verdict on a model."""
-    return replace(looked, verdict=check_image(model, looked.micrograph).to_dict())
+    return replace(looked, verdict=check_image(model, looked.micrograph, estimate=looked.estimate).to_dict())
 
 
 def estimated(looked: Looked) -> Looked:
     """Add what the power spectrum says of the condition."""
     found = estimate(looked.micrograph)
     condition = found.condition(found.sign or "underfocus") if found.found else None
-    return replace(looked, estimated=tuple(in_words(found)), condition=condition)
+    return replace(looked, estimate=found, estimated=tuple(in_words(found)), condition=condition)
 
 
 def attempt(step: Callable[[Looked], Looked], looked: Looked) -> Looked:

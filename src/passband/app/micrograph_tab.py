@@ -102,14 +102,12 @@ class MicrographTab:
         except BadInputError as error:
             self._later(lambda line=str(error): self._refuse(line))
             return
-        steps: list[tuple[str, Callable[[Looked], Looked]]] = []
+        steps: list[tuple[str, Callable[[Looked], Looked]]] = [("estimating the optics …", looking.estimated)]
         if self._model is not None:
             model = self._model
-            steps += [
-                ("finding particles …", lambda seen: looking.segmented(seen, model)),
-                ("weighing the verdict …", lambda seen: looking.judged(seen, model)),
-            ]
-        steps.append(("estimating the optics …", looking.estimated))
+            # Particles first, for they are seen at once; the verdict last, for it rests on the optics.
+            steps.insert(0, ("finding particles …", lambda seen: looking.segmented(seen, model)))
+            steps.append(("weighing the verdict …", lambda seen: looking.judged(seen, model)))
         for doing, step in steps:
             self._later(lambda seen=looked, doing=doing: self._show(seen, doing))
             looked = await asyncio.to_thread(looking.attempt, step, looked)

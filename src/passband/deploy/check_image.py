@@ -5,6 +5,7 @@ import torch
 
 from passband.deploy import reasons
 from passband.deploy.check import LEAST_SHARE, Judge, Verdict
+from passband.deploy.estimate import Estimate
 from passband.deploy.explain import Optics, optics_of
 from passband.deploy.features import SOURCES, TILES, image_features
 from passband.deploy.micrograph import Micrograph
@@ -21,7 +22,12 @@ from passband.imaging import normalize
 _TILES = 64
 
 
-def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) -> Verdict:  # noqa: B008
+def check_image(
+    model: Model,
+    micrograph: Micrograph,
+    claim: Claim = Claim(),  # noqa: B008
+    estimate: Estimate | None = None,
+) -> Verdict:
     """Return the verdict on a network on a micrograph.
 
     Loss and Dice are predicted from the micrograph's power spectrum and from what the network says of it (its entropy, the Dice it
@@ -33,6 +39,7 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
         model: the network.
         micrograph: of any size above half the network's field.
         claim: what the user says of the specimen.
+        estimate: of the micrograph's optics, if it has been made already.
 
     Raises:
         BadInputError: if the model has not been scored, or the micrograph is too small or its pixels are beyond the model's.
@@ -49,7 +56,7 @@ def check_image(model: Model, micrograph: Micrograph, claim: Claim = Claim()) ->
     source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= len(tiles))
     objections += judge.image_objections(features, source)
     name = judge.card.name
-    optics = Optics() if objections else optics_of(judge, micrograph)
+    optics = Optics() if objections else optics_of(judge, micrograph, estimate)
     objections += optics.objections
     if objections:
         empty = features[0, 2] < LEAST_SHARE

@@ -40,7 +40,7 @@ class Optics:
     estimated: dict[str, Any] | None = None
 
 
-def optics_of(judge: Judge, micrograph: Micrograph) -> Optics:
+def optics_of(judge: Judge, micrograph: Micrograph, found: Estimate | None = None) -> Optics:
     """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
 
     Energy and C30 are the studied ones where the image does not say, and a dose that nobody knows is the median of training.
@@ -48,13 +48,15 @@ def optics_of(judge: Judge, micrograph: Micrograph) -> Optics:
     Args:
         judge: of the network.
         micrograph: the image.
+        found: its estimate, if it has been made already.
     """
-    spherical = float(np.median([c.aberrations.get("C30", 0.0) for c in judge.scored]))
-    energy = micrograph.energy_ev or judge.scored[0].energy_ev
-    try:
-        found = estimate(micrograph, energy_ev=energy, C30=round(spherical, -3))
-    except BadInputError:
-        return Optics()
+    if found is None:
+        spherical = float(np.median([c.aberrations.get("C30", 0.0) for c in judge.scored]))
+        energy = micrograph.energy_ev or judge.scored[0].energy_ev
+        try:
+            found = estimate(micrograph, energy_ev=energy, C30=round(spherical, -3))
+        except BadInputError:
+            return Optics()
     if not found.found:
         return Optics(reasons=[found.notes[0]])
     conditions = _conditions(judge, found)
