@@ -15,11 +15,12 @@ from passband.deploy.check import Judge
 from passband.deploy.features import SOURCES, training_data
 from passband.deploy.models import Model, load_model
 from passband.deploy.summary import judged
-from passband.deploy.zones import NAMES, zones
+from passband.deploy.zones import NAMES, zone_of, zones
 from passband.store.atomic import write_text
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "verdicts.md"
 OTHERS = PAGE.parent / "tables" / "other_specimens.parquet"
+NEW = PAGE.parent / "tables" / "new_specimens.parquet"
 CAMERAS = PAGE.parent / "tables" / "other_cameras.parquet"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 #: What a user without optics would go by.
@@ -54,6 +55,31 @@ def r2(fitted: pl.DataFrame, held: pl.DataFrame, names: tuple[str, ...]) -> floa
     columns = [every.index(name) for name in names]
     mean, _ = predictor.fit(names, x[:, columns], y).predict(new[:, columns])
     return 1 - float(np.mean((truth - mean) ** 2) / np.var(truth))
+
+
+def new_specimens(model: Model) -> list[str]:
+    """Return the section on specimens that nothing has met."""
+    judge, table = Judge(model), pl.read_parquet(NEW)
+    conditions = [ImagingCondition(**json.loads(c)) for c in table["condition"]]
+    judge.prepare(conditions)
+    asked = [
+        (judge.numbers(judge.features(c), "condition"), r)
+        for c, r in zip(conditions, table.to_dicts(), strict=True)
+        if not judge.objections(c)
+    ]
+    shares = {t: float(np.mean([n[t]["low"] <= r[t] <= n[t]["high"] for n, r in asked])) for t in ("loss", "dice")}
+    truth = zone_of(np.array([r["loss"] for _, r in asked]) / (model.card.own_loss or 1.0))
+    right = sum(n["zone"] == NAMES[z] for (n, _), z in zip(asked, truth, strict=True))
+    words = " and ".join(
+        f"{interval(share, len(asked))} of the {'losses' if t == 'loss' else 'Dice'}" for t, share in shares.items()
+    )
+    return [
+        "## On specimens that were not scored either",
+        "",
+        f"The rows above share their 60 specimens with the calibration. Under the same {len(asked)} conditions, on {table['n_images'][0]} new ones of the same kind (`python benchmarks/new_specimens.py`), the 90 % intervals from the condition "
+        f"hold {words}, and the zone is right in {right}. They are of the mean over many fields: a few fields scatter more, as the rows of few tiles show.",
+        "",
+    ]
 
 
 def others() -> list[str]:
@@ -195,6 +221,7 @@ def page(model: Model) -> str:
             f"R² of the logarithm of the loss {found['r2_log_loss']:.2f}; the loss interval spans a factor of {found['width_factor']:.2f} in the median.",
             "",
         ]
+    lines += new_specimens(model)
     lines += others()
     lines += cameras()
     names = training_data(fitted, "condition", "loss")[0]

@@ -1,5 +1,6 @@
 """The command line: one verb per stage; parsing and printing only."""
 
+import atexit
 import gc
 import json
 import os
@@ -309,10 +310,10 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     signal.signal(signal.SIGTERM, _terminate)
+    # The system takes back what is left faster than a last search for garbage does, by half a second.
+    atexit.register(gc.freeze)
     with _one_line_errors():
         code = app(standalone_mode=False)
-        # The system takes back what is left faster than a last search for garbage does, by half a second.
-        gc.freeze()
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -171,6 +171,10 @@ def check(
 
     if (condition is None) == (image is None):
         raise BadInputError("give either --condition or --image, and not both")
+    of_image = {"--pixel-size": pixel_size, "--energy": energy, "--dose": dose, "--frames": frames}
+    if condition is not None and any(value is not None for value in of_image.values()):
+        given = next(name for name, value in of_image.items() if value is not None)
+        raise BadInputError(f"{given} is of an image; with --condition put it into {condition}")
     chosen = load_model(model)
     claim = Claim(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
@@ -220,7 +224,8 @@ def in_words(verdict: dict[str, Any]) -> list[str]:
             lines.append(
                 f"predicted {title} {v['predicted']:.3f}, {verdict['level']:.0%} of such cases within {v['low']:.3f} to {v['high']:.3f}"
             )
-        lines.append(f"its own loss, under the conditions it was trained on, is {verdict['own_loss']:.3f}")
+        of = "under the conditions it was trained on" if verdict["trained"] else "of the best tenth of those scored"
+        lines.append(f"its own loss, {of}, is {verdict['own_loss']:.3f}")
         lines += [f"why: {why}" for why in verdict["reasons"]]
         if verdict["assumed"]:
             lines.append(f"taken for granted: {', '.join(verdict['assumed'])}; of another specimen this says nothing")

@@ -5,7 +5,7 @@ Frequencies are fractions of the Nyquist frequency of the camera's physical pixe
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # The least that a Gaussian becomes.
 _NEXT_TO_NOTHING = 1e-30
@@ -45,7 +45,7 @@ class Detector(BaseModel):
 
     @field_validator("mtf", "dqe")
     @classmethod
-    def _a_curve(cls, value: float | Curve | None) -> float | Curve | None:
+    def _a_curve(cls, value: float | Curve | None, info: ValidationInfo) -> float | Curve | None:
         if not isinstance(value, list):
             return value
         places = [point[0] for point in value]
@@ -55,6 +55,10 @@ class Detector(BaseModel):
             )
         if not all(0 < point[1] <= 1.5 for point in value):
             raise ValueError("a curve's values lie above 0 and up to 1 (1.5 for a sharpened MTF)")
+        if info.field_name == "dqe" and value[0][1] > 1:
+            raise ValueError(
+                f"the DQE begins at {value[0][1]:g}; no camera counts more electrons than there are, so begin at 1 or less"
+            )
         return value
 
     @property

@@ -7,7 +7,7 @@ import torch
 from deploy import made
 from passband.deploy.features import as_measured, as_seen, condition_features
 from passband.detectors import Detector
-from passband.imaging import camera_on_grid, curve_at, image_grid
+from passband.imaging import camera_on_grid, curve_at, image_grid, record
 
 CARD = made.card()
 
@@ -16,19 +16,32 @@ def at(**changes):
     return made.BASE.model_copy(update={"dose_per_angstrom2": 800.0, "vibration_angstrom": 0.3} | changes)
 
 
-@pytest.mark.parametrize(("pixel", "binning"), [(0.8, 1), (0.2, 1), (0.4, 2), (0.85, 1)])
-def test_a_gaussian_mtf_is_a_vibration(pixel, binning):
-    camera = at(pixel_size_angstrom=pixel, detector=Detector(mtf=0.3, dqe=0.5, binning=binning))
+@pytest.mark.parametrize("pixel", [0.8, 0.2, 0.85])
+def test_a_gaussian_mtf_is_a_vibration(pixel):
+    camera = at(pixel_size_angstrom=pixel, detector=Detector(mtf=0.3, dqe=0.5))
     seen, ideal = as_seen(camera, CARD), as_measured(camera, CARD)
     assert ideal.detector == Detector() and ideal.dose_per_angstrom2 == pytest.approx(400)
     # On the network's pixels, both do the same to the intensity.
     grid = image_grid(51.2, 1.2, 0.8)
-    ours, theirs = camera_on_grid(ideal, grid), camera_on_grid(seen, grid)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(camera_on_grid(ideal, grid), camera_on_grid(seen, grid), atol=1e-6, rtol=1e-5)
     # And what the network's pixels show is what the camera has done, at the same spatial frequency.
     q = torch.linspace(0, 0.5, 11, dtype=torch.float64)
-    on_camera = curve_at(0.3, q / (1 / (2 * pixel / binning)))
-    torch.testing.assert_close(curve_at(seen.detector.mtf, q / (1 / 1.6)), on_camera)
+    torch.testing.assert_close(curve_at(seen.detector.mtf, q * 1.6), curve_at(0.3, q * 2 * pixel))
+
+
+@pytest.mark.parametrize("binning", [2, 4])
+def test_binned_pixels_blur_as_a_vibration(binning):
+    camera = at(
+        vibration_angstrom=0.0, dose_per_angstrom2=None, pixel_size_angstrom=0.8, detector=Detector(binning=binning)
+    )
+    ideal, n = as_measured(camera, CARD), 128 * binning
+    for waves in (8, 24, 48):
+        x = torch.arange(n, dtype=torch.float64) / n
+        fringes = (1 + torch.cos(2 * torch.pi * waves * x)).expand(1, n, n)
+        binned = record(fringes, camera, generator=torch.Generator())[0]
+        q = waves / (128 * 0.8)
+        left = float(torch.fft.rfft(binned[0])[waves].abs() / torch.fft.rfft(binned[0])[0].real * 2)
+        assert left == pytest.approx(float(np.exp(-2 * (np.pi * ideal.vibration_angstrom * q) ** 2)), abs=0.02)
 
 
 def test_a_measured_curve_becomes_the_nearest_gaussian():
@@ -68,3 +81,9 @@ def test_features_know_the_camera():
     )
     changed = {name for name in plain if abs(plain[name][0] - camera[name][0]) > 1e-9}
     assert {"epsilon", "vibration", "ln_dose", "image_snr"} <= changed and "C10" not in changed
+
+
+def test_the_sign_of_what_has_an_axis_is_a_turn():
+    one, other = at().varied({"C12": 25.0, "phi12": 0.3}), at().varied({"C12": -25.0, "phi12": 0.3 + np.pi / 2})
+    for name, values in condition_features(CARD, [one]).items():
+        assert values[0] == pytest.approx(condition_features(CARD, [other])[name][0], abs=1e-6), name

@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from deploy import networks
 from deploy.networks import convolution
 from passband import cli
 from passband.conditions import ImagingCondition
-from passband.deploy import score_recipe
+from passband.deploy import score_recipe, scoring
 from passband.deploy.check import check_condition
 from passband.deploy.check_image import check_image
 from passband.deploy.foreign import import_onnx
@@ -78,6 +79,9 @@ def test_their_own_network_through_the_command_line(call, files):
     assert answer["verdicts_held_out"]["condition"]["conditions"] == 14
     model = read_model(files / "mine" / "theirs")
     assert set(model.scores["n_images"]) == {2}
+    # Verdicts rest on what it was scored on, whatever its card says that it was trained on.
+    assert model.card.scored_on.elements == ("Au",) and model.card.scored_on.support is None
+    assert model.card.scored_on.diameter_angstrom != model.card.specimens.diameter_angstrom
     seen = ImagingCondition(**json.loads(model.scores["condition"][0]))
     assert check_condition(model, seen).answer in ("yes", "no")
     beyond = seen.model_copy(update={"aberrations": {"C10": 3000.0}})
@@ -147,3 +151,12 @@ def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeyp
         scoring.run(make_executor("serial", 1), _Silent(), memory=10**8)
         shutil.rmtree(model.folder)
     assert used[0] == used[1] != used[2]
+
+
+def test_a_pixel_is_called_particle_from_the_networks_threshold_on():
+    logits = torch.logit(torch.tensor([0.1, 0.35, 0.45, 0.7])).reshape(1, 1, 2, 2)
+    truth = torch.tensor([0.0, 1.0, 1.0, 1.0]).reshape(1, 1, 2, 2)
+    usual, eager = (scoring._counted(logits, truth, t) for t in (0.5, 0.3))
+    assert usual["tp"] == [1] and usual["fn"] == [2]
+    assert eager["tp"] == [3] and eager["fn"] == eager["fp"] == [0]
+    assert usual["loss"] == eager["loss"]

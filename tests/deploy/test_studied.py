@@ -6,7 +6,7 @@ import pytest
 
 from deploy import made
 from passband.deploy.check import check_condition
-from passband.deploy.studied import Claim, condition_objections
+from passband.deploy.studied import Claim, condition_objections, spherical, typical
 
 CARD = made.card()
 SCORED = made.draw(40, 8)
@@ -36,6 +36,7 @@ def camera(**content):
         (at(aperture_mrad=8.0), "aperture_mrad 8 mrad is beyond 11.8 mrad and more"),
         (camera(mtf=0.1), "vibration, with the blur of the camera's mtf, 0.5"),
         (camera(dqe=0.05), "a dose of 50 e/Å² counted is beyond"),
+        (at().model_copy(update={"dose_per_angstrom2": None}), "no shot noise at all is beyond"),
     ],
 )
 def test_beyond_what_was_studied(condition, message):
@@ -51,6 +52,9 @@ def test_beyond_what_was_studied(condition, message):
         at(drift_angstrom=0.2),
         at(aperture_mrad=20.0),
         at(C30=1e4),
+        at(C12=-20.0, phi12=1.5708),
+        at(focal_spread_angstrom=47.2),
+        at(vibration_angstrom=0.05),
         camera(dqe=0.8),
         at(pixel_size_angstrom=0.2).model_copy(update={"detector": at().detector.model_copy(update={"binning": 2})}),
     ],
@@ -59,10 +63,44 @@ def test_what_hardly_matters_is_let_pass(condition):
     assert condition_objections(CARD, SCORED, condition) == []
 
 
-def test_an_aperture_that_was_studied():
-    studied = [c.varied({"aperture_mrad": 8.0}) for c in SCORED]
-    assert condition_objections(CARD, studied, at(aperture_mrad=9.0)) == []
-    assert condition_objections(CARD, studied, at(aperture_mrad=7.0)) != []
+def test_what_was_studied_at_one_value_has_a_tolerance():
+    fixed = [
+        c.varied({"focal_spread_angstrom": 25.0, "vibration_angstrom": 0.0, "dose_per_angstrom2": 1250.0})
+        for c in SCORED
+    ]
+    usual = at(focal_spread_angstrom=25.1, vibration_angstrom=0.02, dose_per_angstrom2=1200.0)
+    assert condition_objections(CARD, fixed, usual) == []
+    assert len(condition_objections(CARD, fixed, at(focal_spread_angstrom=35.0, vibration_angstrom=0.3))) == 3
+
+
+def test_both_ends_count():
+    narrow = [c.varied({"aperture_mrad": 8.0}) for c in SCORED]
+    assert condition_objections(CARD, narrow, at(aperture_mrad=8.2)) == []
+    [why] = condition_objections(CARD, narrow, at(aperture_mrad=7.0))
+    assert "7 mrad is beyond 8 to 8 mrad" in why
+    [why] = condition_objections(CARD, narrow, at())
+    assert "no aperture is beyond 8 to 8 mrad" in why
+    quiet = [c.model_copy(update={"dose_per_angstrom2": None}) for c in SCORED]
+    [why] = condition_objections(CARD, quiet, at(dose_per_angstrom2=1.0))
+    assert "a dose of 1 e/Å² is beyond no shot noise" in why
+    mixed = [*quiet, *SCORED]
+    assert condition_objections(CARD, mixed, at().model_copy(update={"dose_per_angstrom2": None})) == []
+    assert condition_objections(CARD, mixed, at(dose_per_angstrom2=1e6)) == []
+    assert condition_objections(CARD, mixed, at(dose_per_angstrom2=5.0)) != []
+
+
+def test_the_typical_condition_is_one_that_was_studied():
+    fixed = [c.varied({"C21": 300.0, "phi21": 0.4}) for c in SCORED]
+    found = typical(fixed)
+    assert found.aberrations == {"C21": 300.0, "phi21": 0.4}
+    assert condition_objections(CARD, fixed, found) == []
+
+
+@pytest.mark.parametrize(("values", "known"), [([1e6], True), ([0.0, 5e3], True), ([0.0, 1e6, 2e6], False)])
+def test_a_C30_that_varied_is_not_known(values, known):
+    scored = [c.varied({"C30": values[i % len(values)]}) for i, c in enumerate(SCORED)]
+    middle, found = spherical(scored, 0.6)
+    assert found == known and min(values) <= middle <= max(values)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class LiveJudge(Judge):
             return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(self.card))
         numbers = self.numbers(self.features(condition), "condition")
         answer = "yes" if numbers["zone"] == "stable" else "no"
-        return Verdict(name, answer, **numbers, own_loss=self.card.own_loss)
+        return Verdict(name, answer, **numbers)
 
     def explained(self, condition: ImagingCondition, *, advised: bool = False) -> Verdict:
         """Return the verdict with its reasons and the nearest training condition, and with what to do if that is asked for."""

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from passband.app.views import outlines
 from passband.conditions import ImagingCondition
+from passband.deploy.check import Judge
 from passband.deploy.check_image import check_image
 from passband.deploy.estimate import Estimate, estimate
 from passband.deploy.estimate_words import in_words
+from passband.deploy.explain import estimated as estimated_for
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model
 from passband.deploy.outputs import overlay
@@ -106,9 +108,10 @@ def judged(looked: Looked, model: Model) -> Looked:
     return replace(looked, verdict=check_image(model, looked.micrograph, estimate=looked.estimate).to_dict())
 
 
-def estimated(looked: Looked) -> Looked:
-    """Add what the power spectrum says of the condition."""
-    found = estimate(looked.micrograph)
+def estimated(looked: Looked, model: Model | None) -> Looked:
+    """Add what the power spectrum says of the condition, for a model under whose C30 and energy it was studied, if there is one."""
+    found = estimated_for(Judge(model), looked.micrograph) if model is not None and model.scores is not None else None
+    found = found or estimate(looked.micrograph)
     condition = found.condition(found.sign or "underfocus") if found.found else None
     return replace(looked, estimate=found, estimated=tuple(in_words(found)), condition=condition)
 

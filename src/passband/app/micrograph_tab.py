@@ -102,9 +102,11 @@ class MicrographTab:
         except BadInputError as error:
             self._later(lambda line=str(error): self._refuse(line))
             return
-        steps: list[tuple[str, Callable[[Looked], Looked]]] = [("estimating the optics …", looking.estimated)]
-        if self._model is not None:
-            model = self._model
+        model = self._model
+        steps: list[tuple[str, Callable[[Looked], Looked]]] = [
+            ("estimating the optics …", lambda seen: looking.estimated(seen, model))
+        ]
+        if model is not None:
             # Particles first, for they are seen at once; the verdict last, for it rests on the optics.
             steps.insert(0, ("finding particles …", lambda seen: looking.segmented(seen, model)))
             steps.append(("weighing the verdict …", lambda seen: looking.judged(seen, model)))

@@ -53,7 +53,7 @@ def verdict(found: dict[str, Any], measured: str = "") -> str:
     return (
         f'<div class="verdict {kind}"><b>{answer}</b><div>{says}<table><tr><th></th><th>predicted</th>'
         f"<th>{found['level']:.0%} of such cases</th></tr>{rows}</table>"
-        f"<span>own loss, under its training conditions: {found['own_loss']:.3f}</span>{measured}</div></div>"
+        f"<span>own loss, {'under its training conditions' if found['trained'] else 'of the best tenth of those scored'}: {found['own_loss']:.3f}</span>{measured}</div></div>"
     )
 
 

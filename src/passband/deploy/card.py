@@ -78,7 +78,8 @@ class ModelCard(BaseModel):
         q_max_per_angstrom: band of ε and σ [1/Å].
         specimens: what it was trained on.
         conditions: that it was trained on; empty if not known.
-        own_loss: median loss under the conditions it was trained on, or the best fifth of the tested ones if not known.
+        scored_on: specimens that it was scored on, where they are not those of its training.
+        own_loss: median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
         files: SHA-256 of each file beside the card.
         digest: SHA-256 of the rest of the card.
     """
@@ -102,6 +103,7 @@ class ModelCard(BaseModel):
     q_max_per_angstrom: Positive
     specimens: Specimens
     conditions: tuple[ImagingCondition, ...] = ()
+    scored_on: Specimens | None = None
     own_loss: float | None = None
     files: dict[str, Digest] = {}
     digest: Digest | None = None
@@ -122,11 +124,12 @@ class ModelCard(BaseModel):
         return files
 
     @model_serializer(mode="wrap")
-    def _without_foreign(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what only foreign networks have, so that the digests of cards without it stay."""
+    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only networks of others have, so that the digests of cards without it stay."""
         content: dict[str, Any] = write(self)
-        if content.get("foreign", 0) is None:
-            del content["foreign"]
+        for name in ("foreign", "scored_on"):
+            if content.get(name, 0) is None:
+                del content[name]
         return content
 
     def own_digest(self) -> str:

@@ -8,7 +8,13 @@ import numpy as np
 
 from passband.conditions import ImagingCondition
 from passband.deploy import reasons
-from passband.deploy.features import IMAGE_FEATURES, as_measured, as_seen, condition_features, training_data
+from passband.deploy.features import (
+    IMAGE_FEATURES,
+    as_measured,
+    as_seen,
+    condition_features,
+    training_data,
+)
 from passband.deploy.models import PREDICTOR, Model
 from passband.deploy.predictor import Predictor, restore
 from passband.deploy.studied import Claim, assumptions, condition_objections, specimen_objections
@@ -37,7 +43,8 @@ class Verdict:
         zone: stable, degraded or collapse; None if nothing can be said.
         zone_shares: probability of each.
         loss, dice: predicted, low and high, the interval for `level` of conditions like this.
-        own_loss: median loss under the conditions the network was trained on.
+        own_loss: median loss under the conditions the network was trained on, or the best tenth of the scored ones where those are not known.
+        trained: whether they are known.
         level: of the intervals.
         reasons: the physics behind it, in sentences.
         cannot_say: why nothing can be said, in sentences.
@@ -55,6 +62,7 @@ class Verdict:
     loss: dict[str, float] | None = None
     dice: dict[str, float] | None = None
     own_loss: float | None = None
+    trained: bool = True
     level: float = LEVEL
     reasons: list[str] = field(default_factory=list)
     cannot_say: list[str] = field(default_factory=list)
@@ -99,14 +107,14 @@ class Judge:
 
     def features(self, condition: ImagingCondition) -> np.ndarray:
         """Return the features of a condition, in the predictors' order, shape [1, D]."""
-        if condition.id not in self._features:
+        features = self._features.get(condition.id)
+        if features is None:
             if len(self._features) >= _KEPT:
                 self._features.clear()
             found = condition_features(self.card, [condition])
-            self._features[condition.id] = np.array(
-                [[found[name][0] for name in self.predictor("loss", "condition").names]]
-            )
-        return self._features[condition.id]
+            features = np.array([[found[name][0] for name in self.predictor("loss", "condition").names]])
+            self._features[condition.id] = features
+        return features
 
     def seen_in_training(self, source: str) -> np.ndarray:
         """Return the image features of a source under each training condition, shape [B, D]."""
@@ -114,7 +122,10 @@ class Judge:
         return np.array(own, dtype=float).reshape(len(own), len(IMAGE_FEATURES))
 
     def numbers(self, features: np.ndarray, source: str) -> dict[str, Any]:
-        """Return zone, zone_shares, loss and dice predicted from features [1, D]."""
+        """Return zone, zone_shares, loss and dice predicted from features [1, D], and the network's own loss.
+
+        From a condition the intervals are of the mean over many fields of specimens like those studied; few fields scatter more.
+        """
         assert self.card.own_loss is not None
         predictor = self.predictor("loss", source)
         [mean], [deviation] = predictor.predict(features)
@@ -128,6 +139,8 @@ class Judge:
         [d_mean], [d_deviation] = logit.predict(features)
         d_reach = logit.quantile(LEVEL) * d_deviation
         return {
+            "own_loss": self.card.own_loss,
+            "trained": bool(self.card.conditions),
             "zone": zone,
             "zone_shares": dict(zip(NAMES, shares.tolist(), strict=True)),
             "loss": {
@@ -144,6 +157,8 @@ class Judge:
 
     def prepare(self, conditions: list[ImagingCondition]) -> None:
         """Compute the features of several conditions at once, which takes less time than one by one."""
+        if not conditions:
+            return
         found, names = condition_features(self.card, conditions), self.predictor("loss", "condition").names
         for i, condition in enumerate(conditions):
             self._features[condition.id] = np.array([[found[name][i] for name in names]])
@@ -203,7 +218,6 @@ def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Cl
         model.card.name,
         answer,
         **numbers,
-        own_loss=judge.card.own_loss,
         reasons=reasons.of_condition(judge.card, condition),
         assumed=assumptions(judge.card, claim),
         nearest=judge.nearest(condition),
@@ -216,8 +230,9 @@ def advise(judge: Judge, condition: ImagingCondition) -> str:
     held, best = zones()["stable_up_to"], None
     assert judge.card.own_loss is not None
     values = [c.defocus_angstrom for c in judge.scored]
-    step = max((max(values) - min(values)) / _DEFOCI, 10.0)
-    others = [condition.varied({"C10": -float(d)}) for d in np.arange(min(values), max(values), step).round(-1)]
+    count = int(min((max(values) - min(values)) / 10, _DEFOCI)) + 1
+    defoci = np.unique(np.linspace(min(values), max(values), count).round(-1 if count > 1 else 6))
+    others = [condition.varied({"C10": -float(d)}) for d in defoci]
     judge.prepare(others)
     for other in others:
         if judge.objections(other):
@@ -234,11 +249,9 @@ def advise(judge: Judge, condition: ImagingCondition) -> str:
             break
         if judge.numbers(judge.features(other), "condition")["zone"] == "stable":
             return f"raise the dose to {dose * factor:.3g} e/Å²: there it is predicted to hold"
-    better = (
-        ""
-        if best is None
-        else f" (best: {best[0]:+.0f} Å, {best[1]['loss']['predicted'] / judge.card.own_loss:.1f} times its own loss)"
-    )
+    if best is None:
+        return reasons.beyond(judge.card)
+    better = f" (best: {best[0]:+.0f} Å, {best[1]['loss']['predicted'] / judge.card.own_loss:.1f} times its own loss)"
     return f"no defocus brings it below {held:g} times its own loss{better}; train on a set that includes such conditions: passband design, then passband train"
 
 

@@ -6,7 +6,7 @@ import torch
 from passband.deploy import reasons
 from passband.deploy.check import LEAST_SHARE, Judge, Verdict
 from passband.deploy.estimate import Estimate
-from passband.deploy.explain import Optics, optics_of
+from passband.deploy.explain import Optics, estimated, optics_of
 from passband.deploy.features import SOURCES, TILES, image_features
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model
@@ -39,7 +39,7 @@ def check_image(
         model: the network.
         micrograph: of any size above half the network's field.
         claim: what the user says of the specimen.
-        estimate: of the micrograph's optics, if it has been made already.
+        estimate: of the micrograph's optics by `explain.estimated`, if it has been made already.
 
     Raises:
         BadInputError: if the model has not been scored, or the micrograph is too small or its pixels are beyond the model's.
@@ -52,11 +52,11 @@ def check_image(
         objections.append(f"the energy is {micrograph.energy_ev:g} eV, and the network was studied at {energy:g} eV")
     tiles = tiles_of(micrograph, judge)
     network = Network(model)
-    features = image_features(tiles, predict(network, normalize(tiles)[:, None]))[None]
-    source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= len(tiles))
+    features = image_features(tiles, predict(network, normalize(tiles)[:, None]), judge.card.threshold)[None]
+    source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= _apart(micrograph, judge))
     objections += judge.image_objections(features, source)
     name = judge.card.name
-    optics = Optics() if objections else optics_of(judge, micrograph, estimate)
+    optics = Optics() if objections else optics_of(judge, estimate or estimated(judge, micrograph))
     objections += optics.objections
     if objections:
         empty = features[0, 2] < LEAST_SHARE
@@ -74,14 +74,23 @@ def check_image(
         name,
         answer,
         **numbers,
-        own_loss=judge.card.own_loss,
-        assumed=assumptions(judge.card, claim),
+        assumed=[
+            *assumptions(judge.card, claim),
+            *([] if micrograph.energy_ev else [f"electrons of {energy / 1000:g} kV (--energy)"]),
+        ],
         reasons=[*reasons.of_image(judge.card, judge.seen_in_training(source), features[0]), *optics.reasons],
         nearest=optics.nearest,
         advice=None if answer == "yes" else optics.advice,
         based_on="image",
         estimated=optics.estimated,
     )
+
+
+def _apart(micrograph: Micrograph, judge: Judge) -> int:
+    """Return how many tiles a micrograph holds that do not overlap, 1 at least."""
+    field = judge.card.field_pixels * judge.card.pixel_size_angstrom
+    h, w = (int(n * micrograph.pixel_size_angstrom / field + 0.01) for n in micrograph.intensity.shape)
+    return max(h * w, 1)
 
 
 def tiles_of(micrograph: Micrograph, judge: Judge) -> torch.Tensor:

@@ -127,6 +127,12 @@ class Estimate:
         )
         return max(min(lows), 0.0), max(highs)
 
+    def of_either_sign(self) -> "Estimate":
+        """Return the estimate without what an assumed C30 tells of the sign."""
+        return (
+            self if self.sign is None else replace(self, sign=None, notes=(*_on_sign(None, self.C30), *self.notes[1:]))
+        )
+
     def condition(self, sign: str | None = None) -> ImagingCondition:
         """Return the imaging condition under one sign of the defocus.
 

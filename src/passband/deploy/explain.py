@@ -11,7 +11,7 @@ from passband.deploy import reasons
 from passband.deploy.check import Judge, advise
 from passband.deploy.estimate import Estimate, estimate
 from passband.deploy.micrograph import Micrograph
-from passband.deploy.studied import condition_objections
+from passband.deploy.studied import condition_objections, spherical, typical
 from passband.errors import BadInputError
 
 _SPECIMEN = (
@@ -40,76 +40,89 @@ class Optics:
     estimated: dict[str, Any] | None = None
 
 
-def optics_of(judge: Judge, micrograph: Micrograph, found: Estimate | None = None) -> Optics:
-    """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
+def estimated(judge: Judge, micrograph: Micrograph) -> Estimate | None:
+    """Return the estimate of a micrograph's optics that goes with a network, or None if there can be none.
 
-    Energy and C30 are the studied ones where the image does not say, and a dose that nobody knows is the median of training.
+    Energy and C30 are the studied ones where the image does not say. Where C30 was varied, it is not known, and the estimate tells no
+    sign of the defocus.
 
     Args:
         judge: of the network.
         micrograph: the image.
-        found: its estimate, if it has been made already.
+    """
+    value, known = spherical(judge.scored, judge.card.q_max_per_angstrom)
+    try:
+        found = estimate(micrograph, energy_ev=micrograph.energy_ev or judge.scored[0].energy_ev, C30=round(value, -3))
+    except BadInputError:
+        return None
+    return found if known else found.of_either_sign()
+
+
+def optics_of(judge: Judge, found: Estimate | None) -> Optics:
+    """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
+
+    What rings do not say is taken to be as it mostly was when the network was studied; so is a dose that nobody knows.
+
+    Args:
+        judge: of the network.
+        found: the estimate of the micrograph's optics, of `estimated`.
     """
     if found is None:
-        spherical = float(np.median([c.aberrations.get("C30", 0.0) for c in judge.scored]))
-        energy = micrograph.energy_ev or judge.scored[0].energy_ev
-        try:
-            found = estimate(micrograph, energy_ev=energy, C30=round(spherical, -3))
-        except BadInputError:
-            return Optics()
+        return Optics()
     if not found.found:
         return Optics(reasons=[found.notes[0]])
-    conditions = _conditions(judge, found)
-    said = _as_data(found, next(iter(conditions.values())))
-    beyond = [condition_objections(judge.card, judge.scored, c) for c in _least(judge, found, conditions).values()]
+    signs = [found.sign] if found.sign else ["underfocus", "overfocus"]
+    conditions = {sign: _condition(judge, found, sign) for sign in signs}
+    first = conditions[signs[0]]
+    said = _as_data(found, first)
+    beyond = [condition_objections(judge.card, judge.scored, _least(judge, found, s, c)) for s, c in conditions.items()]
     if all(beyond):
         return Optics(objections=[f"{_words(found)}: {why}" for why in beyond[0]], estimated=said)
-    first = next(iter(conditions.values()))
-    why, explained = _why(judge, found, conditions)
-    return Optics(
-        reasons=why,
-        nearest=judge.nearest(first),
-        advice=advise(judge, first) if explained else _SPECIMEN,
-        estimated=said,
-    )
+    why, holds = _why(judge, found, conditions)
+    advice = _ASK if not holds else _SPECIMEN if all(holds) else advise(judge, first)
+    return Optics(reasons=why, nearest=judge.nearest(first), advice=advice, estimated=said)
 
 
-def _why(judge: Judge, found: Estimate, conditions: dict[str, ImagingCondition]) -> tuple[list[str], bool]:
-    """Return reasons, and whether optics like these let the network fail on specimens that it was studied on."""
+def _why(judge: Judge, found: Estimate, conditions: dict[str, ImagingCondition]) -> tuple[list[str], list[bool]]:
+    """Return reasons, and under which of the conditions, if anything can be said of them, the network would hold on specimens studied."""
     lines = {sign: reasons.of_condition(judge.card, c) for sign, c in conditions.items()}
     common = functools.reduce(lambda a, b: [line for line in a if line in b], lines.values())
     said = [_words(found), *common]
     said += [f"if {sign}, {line}" for sign, own in lines.items() for line in own if line not in common]
     tried = [judge.numbers(judge.features(c), "condition") for c in conditions.values() if not judge.objections(c)]
-    holds = [numbers["zone"] == "stable" for numbers in tried]
     if tried:
         dice = " or ".join(sorted({f"{numbers['dice']['predicted']:.2f}" for numbers in tried}))
         said.append(
             f"under such optics, on the specimens studied, a Dice of {dice} is predicted{'' if found.dose_per_angstrom2 else ', for a usual dose'}"
         )
-    return said, not (holds and all(holds))
+    return said, [numbers["zone"] == "stable" for numbers in tried]
 
 
-def _conditions(judge: Judge, found: Estimate) -> dict[str, ImagingCondition]:
-    """Return the estimated condition by sign, of both where it is not known."""
-    doses = [c.dose_per_angstrom2 for c in judge.scored if c.dose_per_angstrom2 is not None]
-    dose = found.dose_per_angstrom2 or (float(f"{np.median(doses):.2g}") if doses else None)
-    signs = [found.sign] if found.sign else ["underfocus", "overfocus"]
-    return {sign: found.condition(sign).model_copy(update={"dose_per_angstrom2": dose}) for sign in signs}
+def _condition(judge: Judge, found: Estimate, sign: str) -> ImagingCondition:
+    """Return the estimated condition under a sign; the rings fade for more reasons than a focal spread, so that it stays as studied."""
+    own, usual = found.condition(sign), typical(judge.scored)
+    spreads = [c.focal_spread_angstrom for c in judge.scored]
+    changed = {name: own.aberrations.get(name, 0.0) for name in ("C10", "C12", "phi12", "C30")}
+    return usual.varied(
+        {
+            **changed,
+            "focal_spread_angstrom": float(np.clip(own.focal_spread_angstrom, min(spreads), max(spreads))),
+            "pixel_size_angstrom": found.pixel_size_angstrom,
+        }
+    ).model_copy(update={"dose_per_angstrom2": found.dose_per_angstrom2 or usual.dose_per_angstrom2})
 
 
-def _least(judge: Judge, found: Estimate, conditions: dict[str, ImagingCondition]) -> dict[str, ImagingCondition]:
-    """Return conditions as near to none as the intervals of defocus and C12 allow, damped as those studied: the rings fade for more reasons."""
-    spread = float(np.median([c.focal_spread_angstrom for c in judge.scored]))
-    least = {}
-    for sign, condition in conditions.items():
-        reading = found.underfocus if sign == "underfocus" else found.overfocus
-        assert reading is not None
-        low, high = reading.interval_angstrom
-        defocus = 0.0 if low <= 0 <= high else min(low, high, key=abs)
-        values = {"C10": -defocus, "C12": max(reading.C12 - 2 * reading.C12_deviation, 0.0)}
-        least[sign] = condition.varied(values | {"focal_spread_angstrom": spread})
-    return least
+def _least(judge: Judge, found: Estimate, sign: str, condition: ImagingCondition) -> ImagingCondition:
+    """Return the condition within the intervals of defocus and C12 that is nearest to what was studied."""
+    reading = found.underfocus if sign == "underfocus" else found.overfocus
+    assert reading is not None
+    defoci = [c.defocus_angstrom for c in judge.scored]
+    across = [abs(c.aberrations.get("C12", 0.0)) for c in judge.scored]
+    middle, C12 = np.clip(
+        [reading.defocus_angstrom, reading.C12], [min(defoci), min(across)], [max(defoci), max(across)]
+    )
+    C12 = np.clip(C12, max(reading.C12 - 2 * reading.C12_deviation, 0.0), reading.C12 + 2 * reading.C12_deviation)
+    return condition.varied({"C10": -float(np.clip(middle, *reading.interval_angstrom)), "C12": float(C12)})
 
 
 def _words(found: Estimate) -> str:

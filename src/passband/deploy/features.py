@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import ABERRATIONS, ImagingCondition
 from passband.deploy.band import measure
 from passband.deploy.card import ModelCard
 from passband.detectors import Detector
@@ -38,20 +38,29 @@ _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
 def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
-    """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along."""
+    """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along.
+
+    Summing b pixels blurs as a box of their width, for which a vibration of the same variance stands.
+    """
     pixel = card.pixel_size_angstrom
     if condition.detector == Detector():
         return condition.model_copy(update={"pixel_size_angstrom": pixel})
     physical = condition.pixel_size_angstrom / condition.detector.binning
-    detector = condition.detector.on_pixels(physical / pixel)
-    return condition.model_copy(update={"pixel_size_angstrom": pixel, "detector": detector})
+    box = physical**2 * (condition.detector.binning**2 - 1) / 12
+    return condition.model_copy(
+        update={
+            "pixel_size_angstrom": pixel,
+            "vibration_angstrom": math.hypot(condition.vibration_angstrom, math.sqrt(box)),
+            "detector": condition.detector.on_pixels(physical / pixel),
+        }
+    )
 
 
 def as_measured(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
     """Return a condition on the network's pixels, with an ideal camera that gives the same images, white noise supposed.
 
     A Gaussian MTF blurs the expected intensity as a vibration of the specimen does, and a share that is counted is a lower dose: both
-    exactly. A measured MTF becomes the Gaussian that fits its logarithm best over the band, weighted by q⁴.
+    exactly, unbinned. A measured MTF becomes the Gaussian that fits its logarithm best over the band, weighted by q⁴.
     """
     seen = as_seen(condition, card)
     if seen.detector == Detector():
@@ -115,7 +124,11 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
 def plain_features(condition: ImagingCondition) -> dict[str, float]:
     """Return the features of a condition that are its own values, by name."""
     return {
-        **{symbol: condition.aberrations.get(symbol, 0.0) for symbol in _PLAIN},
+        **{
+            symbol: abs(value) if ABERRATIONS[symbol][1] else value
+            for symbol in _PLAIN
+            for value in [condition.aberrations.get(symbol, 0.0)]
+        },
         "focal_spread": condition.focal_spread_angstrom**2,
         "vibration": condition.vibration_angstrom**2,
         # No noise is more than any dose that is used.
@@ -123,7 +136,7 @@ def plain_features(condition: ImagingCondition) -> dict[str, float]:
     }
 
 
-def image_features(images: Tensor, logits: Tensor) -> np.ndarray:
+def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarray:
     """Return numbers of one set of images under one condition, shape [3 + RINGS].
 
     Mean entropy of the predicted pixels [bit], the Dice that the network expects of itself (from its probabilities, as if they were
@@ -133,6 +146,7 @@ def image_features(images: Tensor, logits: Tensor) -> np.ndarray:
     Args:
         images: counts or intensities, shape [N, n, n].
         logits: of the network, shape [N, 1, n, n].
+        threshold: probability from which a pixel is particle.
     """
     n = images.shape[-1]
     window = torch.hann_window(n, periodic=False)
@@ -140,7 +154,7 @@ def image_features(images: Tensor, logits: Tensor) -> np.ndarray:
     p = logits.double().sigmoid()
     inner = p.clamp(1e-9, 1 - 1e-9)
     entropy = -(inner * inner.log2() + (1 - inner) * (1 - inner).log2()).mean()
-    called = p >= 0.5
+    called = p >= threshold
     expected = 2 * p[called].sum() / (p.sum() + called.sum()).clamp_min(1.0)
     return np.array([float(entropy), float(expected), float(p.mean()), *spectrum.log().tolist()])
 

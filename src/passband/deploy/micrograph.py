@@ -11,6 +11,8 @@ from passband.errors import BadInputError
 PIXEL_SIZE_ANGSTROM = (0.02, 3.0)
 #: Energies that a TEM can have [eV].
 ENERGY_EV = (20e3, 3e6)
+#: Dose above which a micrograph's is taken for a mistake [e/Å²].
+MOST_DOSE = 1e7
 #: Sides that a micrograph can have [pixels].
 SIDE_PIXELS = (64, 16384)
 
@@ -58,5 +60,7 @@ class Micrograph:
                 f"{self.name}: its energy of {self.energy_ev:g} eV is none of a transmission electron microscope "
                 f"({ENERGY_EV[0]:g} to {ENERGY_EV[1]:g} eV); give the right one with --energy"
             )
-        if self.dose_per_angstrom2 is not None and not self.dose_per_angstrom2 > 0:
-            raise BadInputError(f"{self.name}: its dose of {self.dose_per_angstrom2:g} e/Å² has to be positive")
+        if self.dose_per_angstrom2 is not None and not 0 < self.dose_per_angstrom2 <= MOST_DOSE:
+            raise BadInputError(
+                f"{self.name}: its dose of {self.dose_per_angstrom2:g} e/Å² is none of a micrograph (up to {MOST_DOSE:g}); give the right one with --dose"
+            )

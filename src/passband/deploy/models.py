@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -219,7 +220,7 @@ def _unpack(path: Path, folder: Path) -> None:
                     raise BadInputError(f"{path}: holds {entry.filename!r}, which no model does; get the model again")
                 # `read` stops at the size that the entry states, and refuses one that is longer.
                 (folder / entry.filename).write_bytes(archive.read(entry))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise BadInputError(f"{path}: is no zip file of a model: {' '.join(str(error).split())}") from None
 
 

@@ -104,7 +104,7 @@ def beyond(card: ModelCard) -> str:
     """Return what to do about a condition, or an image, that nothing can be said of."""
     return (
         f"bring the microscope into the studied range, use a model that was studied there, or train one: passband design, then passband train ({card.name} was studied at "
-        f"{card.conditions[0].energy_ev / 1000:g} kV on {', '.join(card.specimens.elements)})"
+        f"{card.conditions[0].energy_ev / 1000:g} kV on {', '.join((card.scored_on or card.specimens).elements)})"
         if card.conditions
         else "use a model that was studied there, or train one: passband design, then passband train"
     )

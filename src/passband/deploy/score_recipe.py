@@ -1,7 +1,7 @@
 """Score a model on specimens of a recipe, so that verdicts can be given on a network whose training passband has not seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from passband import stages
@@ -151,8 +151,9 @@ class Scoring:
             "q": card.q_max_per_angstrom,
             "conditions": [c.to_dict() for c in card.conditions],
         }
+        scored_on = specimens_of(self.recipe)
         return score_model(
-            self.model,
+            replace(self.model, card=card.model_copy(update={"scored_on": scored_on})),
             stages.open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
             (0, self.count),
             self.named(),

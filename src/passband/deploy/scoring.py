@@ -1,6 +1,7 @@
 """Score a network under conditions where the truth is known: what its verdicts are calibrated on."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,18 +176,24 @@ def _row(
     counts = record(intensity, seen, generator=torch.Generator().manual_seed(seed_from("score", seen.id)))
     logits = predict(network, normalize(counts)[:, None])
     truth = camera_masks(masks, grid.pixels)
-    found = count_pixels(logits, truth[:, None].float())
+    found = _counted(logits, truth[:, None].float(), card.threshold)
     tp, fp, fn, tn = (int(sum(found[name])) for name in ("tp", "fp", "fn", "tn"))
     return {
         "loss": float(np.mean(found["loss"])),
         "dice": 2 * tp / max(2 * tp + fp + fn, 1),
         **{"tp": tp, "fp": fp, "fn": fn, "tn": tn, "n_images": len(counts)},
-        **_as_images(found, truth, counts, logits, seen.id),
+        **_as_images(found, truth, counts, logits, seen.id, card.threshold),
     }
 
 
+def _counted(logits: Tensor, truth: Tensor, threshold: float) -> dict[str, list[float]]:
+    """Return loss and pixels of each image, as `count_pixels`; a pixel is called particle from the network's threshold on."""
+    called = count_pixels(logits - math.log(threshold / (1 - threshold)), truth)
+    return called | {"loss": count_pixels(logits, truth)["loss"]} if threshold != 0.5 else called
+
+
 def _as_images(
-    found: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str
+    found: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str, threshold: float
 ) -> dict[str, object]:
     """Return features, loss and Dice of some of the images, as many as a micrograph may have tiles; they have particles to find."""
     shares = truth.double().mean((1, 2))
@@ -198,7 +205,7 @@ def _as_images(
     for source, tiles in zip(SOURCES[1:], TILES, strict=True):
         chosen = full[order[:tiles]]
         tp, fp, fn = (sum(found[what][i] for i in chosen.tolist()) for what in ("tp", "fp", "fn"))
-        row[source] = image_features(counts[chosen], logits[chosen]).tolist()
+        row[source] = image_features(counts[chosen], logits[chosen], threshold).tolist()
         row[f"loss_{source}"] = float(np.mean([found["loss"][i] for i in chosen.tolist()]))
         row[f"dice_{source}"] = 2 * tp / max(2 * tp + fp + fn, 1)
     return row

@@ -1,24 +1,34 @@
 """What a network was studied on, of specimens and of conditions, and what therefore nothing can be said of."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from passband.conditions import ABERRATIONS, ImagingCondition
 from passband.deploy.card import ModelCard
 from passband.deploy.features import as_measured
 from passband.electron import wavelength
-from passband.optics import motion_envelope, spatial_envelope, stack
+from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
 
 # Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
 _UNSTUDIED_PHASE = 0.3
 # Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
 _RANGE_SLACK = 0.05
-# What convergence or drift that were not studied may take of the transfer at the band's edge.
+# What a focal spread, convergence or motion that was not studied may change of the transfer within the band.
 _UNSTUDIED_LOSS = 0.05
+
+Envelope = Callable[[Parameters, Tensor, Tensor], Tensor]
+# What damps the transfer, by the field that says how much.
+_ENVELOPES: dict[str, Envelope] = {
+    "focal_spread_angstrom": temporal_envelope,
+    "vibration_angstrom": motion_envelope,
+    "convergence_mrad": spatial_envelope,
+    "drift_angstrom": motion_envelope,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Claim:
 
 def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
     """Return what a user says of the specimen that a network was not studied on, in sentences."""
-    known, found = card.specimens, []
+    known, found = card.scored_on or card.specimens, []
     if claim.elements is not None and set(claim.elements) != set(known.elements):
         found.append(
             f"the particles are {', '.join(claim.elements)}, and the network was studied on {', '.join(known.elements)}"
@@ -60,7 +70,7 @@ def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
 
 def assumptions(card: ModelCard, claim: Claim) -> list[str]:
     """Return what a verdict takes for granted of the specimen because the user has not said it, in sentences."""
-    known, found = card.specimens, []
+    known, found = card.scored_on or card.specimens, []
     if claim.elements is None:
         found.append(f"particles of {', '.join(known.elements)} (--element)")
     if claim.support is None:
@@ -99,77 +109,97 @@ def condition_objections(card: ModelCard, scored: Sequence[ImagingCondition], co
     ]
 
 
+def typical(scored: Sequence[ImagingCondition]) -> ImagingCondition:
+    """Return a condition with what a network was mostly studied under: aberrations that never varied, and medians of all else."""
+    first = scored[0]
+    constant = {name: v for name, v in first.aberrations.items() if all(c.aberrations.get(name) == v for c in scored)}
+    doses = [c.dose_per_angstrom2 for c in scored if c.dose_per_angstrom2 is not None]
+    return first.model_copy(
+        update={
+            "aberrations": constant,
+            "dose_per_angstrom2": float(np.median(doses)) if doses else None,
+            **{name: float(np.median([getattr(c, name) for c in scored])) for name in _ENVELOPES},
+        }
+    )
+
+
+def spherical(scored: Sequence[ImagingCondition], q_max: float) -> tuple[float, bool]:
+    """Return the C30 [Å] that a network was studied under, and whether that is known well enough to tell signs of the defocus."""
+    values = [c.aberrations.get("C30", 0.0) for c in scored]
+    middle = float(np.median(values))
+    return middle, _phase(scored[0].energy_ev, 3, q_max, max(abs(v - middle) for v in values)) <= _UNSTUDIED_PHASE
+
+
+def _phase(energy_ev: float, n: int, q: float, value: float) -> float:
+    """Return the phase of an aberration of order n at a spatial frequency [rad]."""
+    return 2 * math.pi / (n + 1) * float(wavelength(energy_ev)) ** n * q ** (n + 1) * value
+
+
 def _aberrations(studied: list[ImagingCondition], seen: ImagingCondition, q_max: float) -> list[str]:
     found = []
-    half_wave = 2 * np.pi / wavelength(seen.energy_ev)
-    for symbol, (n, _) in ABERRATIONS.items():
-        value = seen.aberrations.get(symbol, 0.0)
-        values = [c.aberrations.get(symbol, 0.0) for c in studied]
+    for symbol, (n, m) in ABERRATIONS.items():
+        # The sign of what has an axis is a turn of that axis.
+        value, *values = (abs(v) if m else v for v in (c.aberrations.get(symbol, 0.0) for c in (seen, *studied)))
         low, high = min(values), max(values)
         slack = _RANGE_SLACK * (high - low)
         # What an aberration beyond the studied ones does to the phase at the edge of the band.
         excess = max(low - slack - value, value - high - slack, 0.0)
-        phase = half_wave / (n + 1) * (wavelength(seen.energy_ev) * q_max) ** (n + 1) * excess
-        if phase > _UNSTUDIED_PHASE:
+        if _phase(seen.energy_ev, n, q_max, excess) > _UNSTUDIED_PHASE:
             name, shown = ("defocus", (-value, -high, -low)) if symbol == "C10" else (symbol, (value, low, high))
             found.append(f"{name} {shown[0]:g} Å is beyond {shown[1]:.4g} to {shown[2]:.4g} Å, which were studied")
     return found
 
 
 def _aperture(studied: list[ImagingCondition], seen: ImagingCondition, q_max: float) -> list[str]:
-    """An aperture within the band is another microscope unless one like it was studied."""
-    edge = 1e3 * wavelength(seen.energy_ev) * q_max
-    least = min((c.aperture_mrad for c in studied if c.aperture_mrad is not None), default=edge)
-    if seen.aperture_mrad is None or seen.aperture_mrad >= min(least, edge):
+    """An aperture within the band, or none where there always was one, is another microscope unless one like it was studied."""
+    edge = 1e3 * float(wavelength(seen.energy_ev)) * q_max
+    value, *values = (edge if c.aperture_mrad is None else min(c.aperture_mrad, edge) for c in (seen, *studied))
+    low, high = min(values), max(values)
+    if low * (1 - _RANGE_SLACK) <= value <= high * (1 + _RANGE_SLACK):
         return []
-    return [
-        f"aperture_mrad {seen.aperture_mrad:g} mrad is beyond {min(least, edge):.3g} mrad and more, which was studied"
-    ]
+    what = "no aperture" if seen.aperture_mrad is None else f"aperture_mrad {seen.aperture_mrad:g} mrad"
+    ends = f"{low:.3g} mrad and more" if high == edge else f"{low:.3g} to {high:.3g} mrad"
+    return [f"{what} is beyond {ends}, which was studied"]
 
 
 def _coherence(
     studied: list[ImagingCondition], seen: ImagingCondition, condition: ImagingCondition, q_max: float
 ) -> list[str]:
     found = []
-    for name, unit, words in (
-        ("focal_spread_angstrom", "Å", "focal_spread_angstrom"),
-        (
-            "vibration_angstrom",
-            "Å",
-            "vibration_angstrom" if condition.detector.mtf is None else "vibration, with the blur of the camera's mtf,",
-        ),
-        ("convergence_mrad", "mrad", "convergence_mrad"),
-        ("drift_angstrom", "Å", "drift_angstrom"),
-    ):
+    for name, envelope in _ENVELOPES.items():
         value, values = getattr(seen, name), [getattr(c, name) for c in studied]
-        slack = _RANGE_SLACK * (max(values) - min(values)) + 1e-9
-        beyond = not min(values) - slack <= value <= max(values) + slack
-        if beyond and not _hardly_matters(seen, name, q_max):
-            found.append(
-                f"{words} {value:.4g} {unit} is beyond {min(values):.4g} to {max(values):.4g} {unit}, which were studied"
-            )
+        low, high = min(values), max(values)
+        slack = _RANGE_SLACK * (high - low)
+        nearest = min(max(value, low), high)
+        if low - slack <= value <= high + slack or _hardly_differ(seen, name, nearest, envelope, q_max):
+            continue
+        words = name
+        if name == "vibration_angstrom" and condition.detector.mtf is not None:
+            words = "vibration, with the blur of the camera's mtf,"
+        unit = "mrad" if name.endswith("mrad") else "Å"
+        found.append(f"{words} {value:.4g} {unit} is beyond {low:.4g} to {high:.4g} {unit}, which were studied")
     return found
 
 
-def _hardly_matters(seen: ImagingCondition, name: str, q_max: float) -> bool:
-    """Whether a convergence or drift leaves nearly all of the transfer up to the band's edge, in every direction."""
-    envelope = {"convergence_mrad": spatial_envelope, "drift_angstrom": motion_envelope}.get(name)
-    if envelope is None:
-        return False
-    alone = seen.model_copy(update={"vibration_angstrom": 0.0})
+def _hardly_differ(seen: ImagingCondition, name: str, other: float, envelope: Envelope, q_max: float) -> bool:
+    """Whether another value leaves nearly the same transfer up to the band's edge, in every direction."""
     angle = torch.linspace(0, math.pi, 37, dtype=torch.float64)
     q = q_max * torch.linspace(0.1, 1.0, 10, dtype=torch.float64)[:, None]
-    return bool(envelope(stack([alone]), q * angle.cos(), q * angle.sin()).min() > 1 - _UNSTUDIED_LOSS)
+    both = stack([seen, seen.model_copy(update={name: other})])
+    ours, theirs = envelope(both, q * angle.cos(), q * angle.sin())
+    return bool((ours - theirs).abs().max() < _UNSTUDIED_LOSS)
 
 
 def _noise(studied: list[ImagingCondition], seen: ImagingCondition, condition: ImagingCondition) -> list[str]:
     doses = [c.dose_per_angstrom2 for c in studied if c.dose_per_angstrom2 is not None]
-    dose = seen.dose_per_angstrom2
-    if not doses:
+    dose, always = seen.dose_per_angstrom2, len(doses) == len(studied)
+    if dose is None and not always:
         return []
-    factor = (max(doses) / min(doses)) ** _RANGE_SLACK
-    if dose is not None and min(doses) / factor <= dose <= max(doses) * factor:
-        return []
+    if doses and dose is not None:
+        factor = max((max(doses) / min(doses)) ** _RANGE_SLACK, 1 + _RANGE_SLACK)
+        if min(doses) / factor <= dose and (dose <= max(doses) * factor or not always):
+            return []
     counted = "" if condition.detector.dqe is None else " counted"
     what = "no shot noise at all" if dose is None else f"a dose of {dose:g} e/Å²{counted}"
-    return [f"{what} is beyond {min(doses):.3g} to {max(doses):.3g} e/Å², which were studied"]
+    ends = f"{min(doses):.3g} to {max(doses):.3g} e/Å², which were" if doses else "no shot noise, which was"
+    return [f"{what} is beyond {ends} studied"]

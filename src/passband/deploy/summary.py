@@ -30,6 +30,7 @@ def summary(model: Model) -> dict[str, Any]:
         "pixel_size_angstrom": card.pixel_size_angstrom,
         "pixel_band_angstrom": list(card.pixel_band_angstrom),
         "specimens": card.specimens.model_dump(mode="json", exclude={"recipe"}),
+        "scored_on": None if card.scored_on is None else card.scored_on.model_dump(mode="json", exclude={"recipe"}),
         "training_conditions": [c.to_dict() for c in card.conditions],
         "own_loss": card.own_loss,
         "files": dict(card.files),
