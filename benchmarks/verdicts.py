@@ -143,7 +143,7 @@ def cameras() -> list[str]:
     lines += [
         "",
         f"At doses as in training, a camera whose noise is shaped by what blurs the signal makes the verdict from an image too kind by {coarse.mean():.2f} in the mean and {coarse.max():.2f} at most if its pixels are no smaller than the "
-        f"network's, and by {fine.max():.2f} at most if they are half as large. **Below all training doses nine fields are too few**: with any camera, the ideal one among them, the image's verdict was {low.min():.2f} to {low.max():.2f} too kind.",
+        f"network's, and by {fine.max():.2f} at most if they are half as large. **At 60 e/Å², below all training doses, the image's verdict was {low.min():.2f} to {low.max():.2f} too kind** with any camera, the ideal one among them.",
         "",
     ]
     return lines
