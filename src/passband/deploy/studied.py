@@ -126,7 +126,7 @@ def typical(scored: Sequence[ImagingCondition]) -> ImagingCondition:
 def spherical(scored: Sequence[ImagingCondition], q_max: float) -> tuple[float, bool]:
     """Return the C30 [Å] that a network was studied under, and whether that is known well enough to tell signs of the defocus."""
     values = [c.aberrations.get("C30", 0.0) for c in scored]
-    middle = float(np.median(values))
+    middle = 0.0 if min(values) < 0 < max(values) else float(np.median(values))
     return middle, _phase(scored[0].energy_ev, 3, q_max, max(abs(v - middle) for v in values)) <= _UNSTUDIED_PHASE
 
 
