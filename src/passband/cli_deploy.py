@@ -1,5 +1,6 @@
 """The verbs at the microscope: estimate, segment, check; parsing and printing only."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +15,8 @@ ModelName = Annotated[
 PixelSize = Annotated[
     float | None, typer.Option("--pixel-size", help="Of the micrograph [Å], where the file does not say, or wrongly.")
 ]
-Energy = Annotated[float | None, typer.Option("--energy", help="Of the electrons [eV], where the file does not say.")]
-Dose = Annotated[float | None, typer.Option("--dose", help="Of the micrograph [e/Å²], where the file does not say.")]
+Energy = Annotated[float | None, typer.Option("--energy", help="Of the electrons, in eV, where the file does not say.")]
+Dose = Annotated[float | None, typer.Option("--dose", help="Of the micrograph, in e/Å², where the file does not say.")]
 Frames = Annotated[
     str | None,
     typer.Option(
@@ -115,12 +116,14 @@ def segment(
                 if median is None
                 else f", median diameter of the {len(whole)} whole ones {float(str(median)) / 10:.2f} nm"
             )
-            print(f"  {len(result.particles)} particles on {result.mask.mean():.1%} of the image{size}")
+            noun = "particle" if len(result.particles) == 1 else "particles"
+            print(f"  {len(result.particles)} {noun} on {result.mask.mean():.1%} of the image{size}")
             print(f"  {files['overlay']} and beside it mask, probability, table and sizes")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:
-        print(f"Will that hold? passband check {model} --image {images[0]}")
+        size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
+        print(f"Will that hold? passband check {model} --image {shlex.quote(str(images[0]))}{size}")
 
 
 class _Tiles:
@@ -209,6 +212,7 @@ def _worst(verdicts: Any) -> str:
 
 def in_words(verdict: dict[str, Any]) -> list[str]:
     """Return a verdict as lines to read."""
+    from passband.deploy.zones import holds, zones
     from passband.deploy.zones import in_words as zones_in_words
 
     lines = []
@@ -217,7 +221,7 @@ def in_words(verdict: dict[str, Any]) -> list[str]:
         lines += [f"  {why}" for why in verdict["cannot_say"]]
     else:
         lines.append(
-            f"{verdict['answer']}, {verdict['model']} {'holds' if verdict['answer'] == 'yes' else 'does not hold'}: {verdict['zone']} ({zones_in_words(verdict['zone_shares'])})"
+            f"{verdict['answer']}, {verdict['model']} {holds(verdict)}: {verdict['zone']} ({zones_in_words(verdict['zone_shares'])})"
         )
         for name, title in (("dice", "Dice"), ("loss", "loss")):
             v = verdict[name]
@@ -225,7 +229,10 @@ def in_words(verdict: dict[str, Any]) -> list[str]:
                 f"predicted {title} {v['predicted']:.3f}, {verdict['level']:.0%} of such cases within {v['low']:.3f} to {v['high']:.3f}"
             )
         of = "under the conditions it was trained on" if verdict["trained"] else "of the best tenth of those scored"
-        lines.append(f"its own loss, {of}, is {verdict['own_loss']:.3f}")
+        times = verdict["loss"]["predicted"] / verdict["own_loss"]
+        lines.append(
+            f"that is {times:.1f} times its own loss, {of}, {verdict['own_loss']:.3f}; it holds up to {zones()['stable_up_to']:g} times"
+        )
         lines += [f"why: {why}" for why in verdict["reasons"]]
         if verdict["assumed"]:
             lines.append(f"taken for granted: {', '.join(verdict['assumed'])}; of another specimen this says nothing")

@@ -51,7 +51,7 @@ def design(
     for why in answer["cannot_say"]:
         print(f"what to expect of it cannot be said: {why}")
     if answer["expected"] is not None:
-        print(f"{'trained on':<24}{'mean loss':>24}{'worst tenth':>24}   over uniform")
+        print(f"{'trained on':<24}{'mean loss':>24}{'worst tenth':>24}   both over uniform's")
         titles = {"guided": f"{count} by their transfer", "uniform": f"{count} drawn uniformly", "single": "1 drawn"}
         for kind, title in titles.items():
             mean, worst = (answer["expected"][kind][score] for score in ("mean", "worst"))
@@ -59,6 +59,8 @@ def design(
             print(
                 f"{title:<24}{shown[0]:>24}{shown[1]:>24}   × {mean['over_uniform']:.2f}, × {worst['over_uniform']:.2f}"
             )
+        if method == "guided" and all(v["over_uniform"] >= 1 for v in answer["expected"]["guided"].values()):
+            print("drawing them uniformly is expected to do no worse here: --method uniform")
         print(
             "as the small U-Net of the standard results would lose on gold on carbon; other networks and specimens lose in the same order"
         )

@@ -77,10 +77,11 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs" / "microscope.md").read_text(encoding="utf-8")
     monkeypatch.chdir(ROOT)
     (tmp_path / "tomorrow.yaml").write_text(re.search(r"# tomorrow.yaml\n(.*?)```", text, re.S)[1])
+    # Networks that the reader makes, in later steps, are not there.
     orders = [line.strip().split() for line in text.splitlines() if line.startswith("    passband ")]
     codes = {}
     for order in orders:
-        if order[1] in ("segment", "check"):
+        if order[1] in ("segment", "check") and order[2] == "au-300kv":
             options = ["--out", str(tmp_path)] if order[1] == "segment" else []
             words = [str(tmp_path / w) if w == "tomorrow.yaml" else w for w in order[1:]]
             codes[order[1] + (order[3] if order[1] == "check" else "")] = app([*words, *options], standalone_mode=False)

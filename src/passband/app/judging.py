@@ -27,24 +27,23 @@ class LiveJudge(Judge):
         """Return the verdict without its reasons."""
         name, objections = self.card.name, self.objections(condition)
         if objections:
-            return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(self.card))
+            return Verdict(name, "cannot say", cannot_say=objections, advice=reasons.beyond(self.card, "condition"))
         numbers = self.numbers(self.features(condition), "condition")
-        answer = "yes" if numbers["zone"] == "stable" else "no"
-        return Verdict(name, answer, **numbers)
+        return replace(self.verdict(numbers, [], str), advice=None)
 
     def explained(self, condition: ImagingCondition, *, advised: bool = False) -> Verdict:
         """Return the verdict with its reasons and the nearest training condition, and with what to do if that is asked for."""
-        verdict = self.quick(condition)
-        if verdict.answer == "cannot say":
-            return verdict
-        advice = advise(self, condition) if advised and verdict.answer == "no" else None
-        return replace(
-            verdict,
-            reasons=reasons.of_condition(self.card, condition),
+        if self.objections(condition):
+            return self.quick(condition)
+        numbers = self.numbers(self.features(condition), "condition")
+        verdict = self.verdict(
+            numbers,
+            reasons.of_condition(self.card, condition, holds=numbers["zone"] == NAMES[0]),
+            lambda: advise(self, condition) if advised else "",
             assumed=assumptions(self.card, Claim()),
             nearest=self.nearest(condition),
-            advice=advice,
         )
+        return verdict if advised else replace(verdict, advice=None)
 
     def typical(self) -> ImagingCondition:
         """Return the training condition of median loss."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from passband.deploy.zones import holds
 from passband.deploy.zones import in_words as zones_in_words
 
 # Particles in a table; the page is to look at, and passband segment writes them all.
@@ -45,7 +46,7 @@ def verdict(found: dict[str, Any], measured: str = "") -> str:
     if found["answer"] == "cannot say":
         body = f"whether {name} holds: {bullets(found['cannot_say'])}"
         return f'<div class="verdict {kind}"><b>{answer}</b><div>{body}{measured}</div></div>'
-    says = f"{name} {'holds' if found['answer'] == 'yes' else 'does not hold'}: {found['zone']} ({zones_in_words(found['zone_shares'])})"
+    says = f"{name} {holds(found)}: {found['zone']} ({zones_in_words(found['zone_shares'])})"
     rows = "".join(
         f"<tr><td>{title}</td><td><b>{v['predicted']:.3f}</b></td><td>{v['low']:.3f} to {v['high']:.3f}</td></tr>"
         for title, v in (("Dice", found["dice"]), ("loss", found["loss"]))

@@ -98,6 +98,10 @@ def check(
         from passband.deploy.check_image import check_image
 
         return check_image(_model(model), micrograph(image, **calibration), claim)
+    if not isinstance(condition, ImagingCondition | str | Path):
+        raise BadInputError(
+            f"a {type(condition).__name__} is no condition; give a condition, its file or a preset, or an image as image=…"
+        )
     if not isinstance(condition, ImagingCondition):
         from passband.condition_files import load_condition
 

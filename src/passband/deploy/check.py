@@ -1,6 +1,7 @@
 """The verdict: will this network hold under this condition, or on this micrograph, how sure is that, why, and what to do?"""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +28,11 @@ LEVEL = 0.9
 _TOO_FAR = 1.5
 #: Share of a micrograph that has to be marked.
 LEAST_SHARE = 0.005
+# Dice below which a network is of no use, however little it loses against its own.
+_USEFUL = 0.5
+_USELESS = "use another model, or train one: passband design, then passband train"
+# Probability of stable from which a defocus is one to go to.
+_SURE = 0.8
 # Conditions whose features are kept.
 _KEPT = 1000
 # Defoci that are tried for advice.
@@ -155,6 +161,29 @@ class Judge:
             },
         }
 
+    def verdict(self, numbers: dict[str, Any], why: list[str], advice: Callable[[], str], **more: Any) -> Verdict:
+        """Return the verdict that numbers of `numbers` come to: yes where the loss stays near the network's own and the Dice is of use.
+
+        Args:
+            numbers: zone, loss and Dice.
+            why: reasons.
+            advice: gives what to do; asked only where the network does not hold.
+            more: further fields of the verdict.
+        """
+        useless = numbers["dice"]["predicted"] < _USEFUL
+        answer = "yes" if numbers["zone"] == NAMES[0] and not useless else "no"
+        if useless:
+            poor = "a Dice below 0.5 marks more wrongly than rightly"
+            why = [
+                poor if numbers["zone"] != NAMES[0] else f"{poor}, and it is no better under its own conditions",
+                *why,
+            ]
+        if useless and numbers["zone"] == NAMES[0]:
+            return Verdict(self.card.name, answer, **numbers, reasons=why, advice=_USELESS, **more)
+        return Verdict(
+            self.card.name, answer, **numbers, reasons=why, advice=None if answer == "yes" else advice(), **more
+        )
+
     def prepare(self, conditions: list[ImagingCondition]) -> None:
         """Compute the features of several conditions at once, which takes less time than one by one."""
         if not conditions:
@@ -209,50 +238,56 @@ def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Cl
         BadInputError: if the model has not been scored.
     """
     judge = Judge(model)
-    objections = specimen_objections(judge.card, claim) + judge.objections(condition)
-    if objections:
-        return Verdict(model.card.name, "cannot say", cannot_say=objections, advice=reasons.beyond(model.card))
+    specimen, beyond = specimen_objections(judge.card, claim), judge.objections(condition)
+    if specimen or beyond:
+        advice = reasons.beyond(model.card, "condition" if beyond else "specimen")
+        return Verdict(model.card.name, "cannot say", cannot_say=[*specimen, *beyond], advice=advice)
     numbers = judge.numbers(judge.features(condition), "condition")
-    answer = "yes" if numbers["zone"] == "stable" else "no"
-    return Verdict(
-        model.card.name,
-        answer,
-        **numbers,
-        reasons=reasons.of_condition(judge.card, condition),
+    return judge.verdict(
+        numbers,
+        reasons.of_condition(judge.card, condition, holds=numbers["zone"] == NAMES[0]),
+        lambda: advise(judge, condition),
         assumed=assumptions(judge.card, claim),
         nearest=judge.nearest(condition),
-        advice=None if answer == "yes" else advise(judge, condition),
     )
 
 
 def advise(judge: Judge, condition: ImagingCondition) -> str:
-    """Return what to do about a condition under which a network does not hold: another defocus, more dose, or other training."""
+    """Return what to do about a condition under which a network does not hold: the nearest defocus that does, more dose, or other training."""
     held, best = zones()["stable_up_to"], None
     assert judge.card.own_loss is not None
-    values = [c.defocus_angstrom for c in judge.scored]
+    values, now = [c.defocus_angstrom for c in judge.scored], condition.defocus_angstrom
     count = int(min((max(values) - min(values)) / 10, _DEFOCI)) + 1
     defoci = np.unique(np.linspace(min(values), max(values), count).round(-1 if count > 1 else 6))
-    others = [condition.varied({"C10": -float(d)}) for d in defoci]
+    others = [condition.varied({"C10": -float(d)}) for d in sorted(defoci, key=lambda d: abs(d - now))]
     judge.prepare(others)
+    cures: list[str] = []
     for other in others:
         if judge.objections(other):
             continue
-        defocus, found = other.defocus_angstrom, judge.numbers(judge.features(other), "condition")
-        if best is None or found["loss"]["predicted"] < best[1]["loss"]["predicted"]:
-            best = defocus, found
-    if best is not None and best[1]["zone"] == "stable":
-        return f"go to a defocus of {best[0]:+.0f} Å: there it is predicted to hold, Dice {best[1]['dice']['predicted']:.2f} [{best[1]['dice']['low']:.2f}, {best[1]['dice']['high']:.2f}]"
-    dose = condition.dose_per_angstrom2
-    for factor in (2.0, 4.0, 8.0):
-        other = condition if dose is None else condition.model_copy(update={"dose_per_angstrom2": dose * factor})
-        if dose is None or judge.objections(other):
+        found = judge.numbers(judge.features(other), "condition")
+        if found["zone_shares"][NAMES[0]] >= _SURE and found["dice"]["predicted"] >= _USEFUL:
+            dice = found["dice"]
+            cures.append(
+                f"go to a defocus of {other.defocus_angstrom:+.0f} Å: there it is predicted to hold, Dice {dice['predicted']:.2f} [{dice['low']:.2f}, {dice['high']:.2f}]"
+            )
             break
-        if judge.numbers(judge.features(other), "condition")["zone"] == "stable":
-            return f"raise the dose to {dose * factor:.3g} e/Å²: there it is predicted to hold"
+        if best is None or found["loss"]["predicted"] < best[1]["loss"]["predicted"]:
+            best = other.defocus_angstrom, found
+    dose = condition.dose_per_angstrom2
+    for factor in (2.0, 4.0, 8.0) if dose is not None else ():
+        other = condition.model_copy(update={"dose_per_angstrom2": (dose or 0.0) * factor})
+        if judge.objections(other):
+            break
+        if judge.numbers(judge.features(other), "condition")["zone_shares"][NAMES[0]] >= _SURE:
+            cures.append(f"raise the dose to {other.dose_per_angstrom2:.3g} e/Å²: there it is predicted to hold")
+            break
+    if cures:
+        return ", or ".join(cures)
     if best is None:
-        return reasons.beyond(judge.card)
+        return reasons.beyond(judge.card, "condition")
     better = f" (best: {best[0]:+.0f} Å, {best[1]['loss']['predicted'] / judge.card.own_loss:.1f} times its own loss)"
-    return f"no defocus brings it below {held:g} times its own loss{better}; train on a set that includes such conditions: passband design, then passband train"
+    return f"no defocus brings it surely below {held:g} times its own loss{better}; train on a set that includes such conditions: passband design, then passband train"
 
 
 def _dice(logit: float) -> float:

@@ -1,5 +1,7 @@
 """The verdict on a micrograph: from the image itself and from what the network makes of it, explained by its estimated condition."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -54,33 +56,31 @@ def check_image(
     network = Network(model)
     features = image_features(tiles, predict(network, normalize(tiles)[:, None]), judge.card.threshold)[None]
     source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= _apart(micrograph, judge))
-    objections += judge.image_objections(features, source)
-    name = judge.card.name
+    unlike = judge.image_objections(features, source)
+    of_specimen, objections = bool(objections), [*objections, *unlike]
     optics = Optics() if objections else optics_of(judge, estimate or estimated(judge, micrograph))
     objections += optics.objections
     if objections:
         empty = features[0, 2] < LEAST_SHARE
+        what: Literal["condition", "specimen", "image"]
+        what = "specimen" if of_specimen else "image" if unlike else "condition"
         return Verdict(
-            name,
+            judge.card.name,
             "cannot say",
             cannot_say=objections,
-            advice="show a field with more particles" if empty else reasons.beyond(judge.card),
+            advice="show a field with more particles" if empty else reasons.beyond(judge.card, what),
             based_on="image",
             estimated=optics.estimated,
         )
-    numbers = judge.numbers(features, source)
-    answer = "yes" if numbers["zone"] == "stable" else "no"
-    return Verdict(
-        name,
-        answer,
-        **numbers,
+    return judge.verdict(
+        judge.numbers(features, source),
+        [*reasons.of_image(judge.card, judge.seen_in_training(source), features[0]), *optics.reasons],
+        lambda: optics.advice,
         assumed=[
             *assumptions(judge.card, claim),
             *([] if micrograph.energy_ev else [f"electrons of {energy / 1000:g} kV (--energy)"]),
         ],
-        reasons=[*reasons.of_image(judge.card, judge.seen_in_training(source), features[0]), *optics.reasons],
         nearest=optics.nearest,
-        advice=None if answer == "yes" else optics.advice,
         based_on="image",
         estimated=optics.estimated,
     )

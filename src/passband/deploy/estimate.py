@@ -31,7 +31,10 @@ _WHOLE = 0.9
 # Share of the ripple that rings have to explain, and less than which widens the interval, by at most so much: a standard deviation
 # that covers the errors of simulated images with many particles or a thick film [Å].
 _EXPLAINED, _WELL, _UNEXPLAINED = 0.12, 0.7, 30.0
-_ON_HEIGHT = "the defocus is that of the middle of the amorphous film, not of the particles on it"
+_ON_HEIGHT = (
+    "the defocus is that of the middle of the amorphous film, not of the particles on it; a condition's counts from the exit plane behind "
+    "them, and is larger by some tens of Å"
+)
 _EVEN, _ODD = slice(0, None, 2), slice(1, None, 2)
 
 

@@ -30,7 +30,7 @@ class Optics:
         reasons: in sentences.
         nearest: training condition, as `Judge.nearest` gives it; of underfocus, where the sign is not known.
         advice: what to do, if the network does not hold.
-        estimated: defocus, interval, sign, C12, dose and whether it was taken for granted; None without rings.
+        estimated: defocus (of the film's middle), interval, sign, C12, dose and whether it was taken for granted; None without rings.
     """
 
     objections: list[str] = field(default_factory=list)
@@ -98,14 +98,22 @@ def _why(judge: Judge, found: Estimate, conditions: dict[str, ImagingCondition])
     return said, [numbers["zone"] == "stable" for numbers in tried]
 
 
+def _behind(judge: Judge) -> float:
+    """Return how far the exit plane lies behind the film's middle, usually [Å]: rings tell the latter, conditions count from the former."""
+    known = judge.card.scored_on or judge.card.specimens
+    film, particles = known.thickness_angstrom, known.diameter_angstrom
+    return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
+
+
 def _condition(judge: Judge, found: Estimate, sign: str) -> ImagingCondition:
     """Return the estimated condition under a sign; the rings fade for more reasons than a focal spread, so that it stays as studied."""
     own, usual = found.condition(sign), typical(judge.scored)
     spreads = [c.focal_spread_angstrom for c in judge.scored]
-    changed = {name: own.aberrations.get(name, 0.0) for name in ("C10", "C12", "phi12", "C30")}
+    changed = {name: own.aberrations.get(name, 0.0) for name in ("C12", "phi12", "C30")}
     return usual.varied(
         {
             **changed,
+            "C10": own.aberrations.get("C10", 0.0) - _behind(judge),
             "focal_spread_angstrom": float(np.clip(own.focal_spread_angstrom, min(spreads), max(spreads))),
             "pixel_size_angstrom": found.pixel_size_angstrom,
         }
@@ -116,13 +124,14 @@ def _least(judge: Judge, found: Estimate, sign: str, condition: ImagingCondition
     """Return the condition within the intervals of defocus and C12 that is nearest to what was studied."""
     reading = found.underfocus if sign == "underfocus" else found.overfocus
     assert reading is not None
-    defoci = [c.defocus_angstrom for c in judge.scored]
+    behind, defoci = _behind(judge), [c.defocus_angstrom for c in judge.scored]
     across = [abs(c.aberrations.get("C12", 0.0)) for c in judge.scored]
     middle, C12 = np.clip(
-        [reading.defocus_angstrom, reading.C12], [min(defoci), min(across)], [max(defoci), max(across)]
+        [reading.defocus_angstrom + behind, reading.C12], [min(defoci), min(across)], [max(defoci), max(across)]
     )
     C12 = np.clip(C12, max(reading.C12 - 2 * reading.C12_deviation, 0.0), reading.C12 + 2 * reading.C12_deviation)
-    return condition.varied({"C10": -float(np.clip(middle, *reading.interval_angstrom)), "C12": float(C12)})
+    low, high = (end + behind for end in reading.interval_angstrom)
+    return condition.varied({"C10": -float(np.clip(middle, low, high)), "C12": float(C12)})
 
 
 def _words(found: Estimate) -> str:
@@ -130,9 +139,8 @@ def _words(found: Estimate) -> str:
     reading = found.overfocus if found.sign == "overfocus" else found.underfocus
     assert reading is not None and found.defocus_angstrom is not None
     sign = found.sign or "defocus, of either sign,"
-    return (
-        f"its rings give {sign} of {found.defocus_angstrom:.0f} Å ({low:.0f} to {high:.0f}) and C12 {reading.C12:.0f} Å"
-    )
+    dose = "" if found.dose_per_angstrom2 is None else f", its counts a dose of {found.dose_per_angstrom2:.3g} e/Å²"
+    return f"its rings give {sign} of {found.defocus_angstrom:.0f} Å ({low:.0f} to {high:.0f}) at the film's middle, and C12 {reading.C12:.0f} Å{dose}"
 
 
 def _as_data(found: Estimate, condition: ImagingCondition) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The physics behind a verdict, in sentences: what a condition lacks against those that a network was trained on."""
 
+from typing import Literal
+
 import numpy as np
 
 from passband.conditions import ImagingCondition
@@ -12,12 +14,13 @@ from passband.shift.comparison import compare_by_frequency, intervals
 _LEAST_BAND = 0.04
 
 
-def of_condition(card: ModelCard, condition: ImagingCondition) -> list[str]:
+def of_condition(card: ModelCard, condition: ImagingCondition, *, holds: bool = True) -> list[str]:
     """Return what sets a condition apart from all training conditions of a network; what lies within their range is not said.
 
     Args:
         card: of the network.
         condition: that is asked about.
+        holds: whether the network does; if not, a reason is given even where all lies within their range.
     """
     if not card.conditions:
         return ["what the network was trained on is not known; the verdict rests on its scores alone"]
@@ -61,8 +64,15 @@ def of_condition(card: ModelCard, condition: ImagingCondition) -> list[str]:
         said.append(
             f"the aberrations are unlike those of any training condition: {apart:.2f} rad apart at least, and training conditions are {among.min(0).max():.2f} rad apart at most from their nearest"
         )
-    if not said:
+    if not said and holds:
         said.append("in ε, dose, transfer and phase it lies within what the network was trained on")
+    elif not said:
+        weaker = int((found["image_snr_train"] > snr).sum())
+        poorer = int((found["epsilon_train"] > own).sum())
+        said.append(
+            f"it lies within what the network was trained on in each of ε, dose, transfer and phase, but not in all at once: {weaker} of its {len(trained)} training "
+            f"conditions have a better signal over noise, and {poorer} a larger ε"
+        )
     return said
 
 
@@ -100,13 +110,16 @@ def of_image(card: ModelCard, seen: np.ndarray, features: np.ndarray) -> list[st
     return said or ["in its power spectrum, and in what the network makes of it, it lies within the training images"]
 
 
-def beyond(card: ModelCard) -> str:
-    """Return what to do about a condition, or an image, that nothing can be said of."""
+def beyond(card: ModelCard, what: Literal["condition", "specimen", "image"]) -> str:
+    """Return what to do where nothing can be said, because of the condition, the specimen or the image."""
+    if what == "image":
+        return "show a larger field with more particles; if pixel size and energy are right, ask of the condition itself: passband check --condition"
+    first = "bring the microscope into the studied range" if what == "condition" else "for such specimens"
     return (
-        f"bring the microscope into the studied range, use a model that was studied there, or train one: passband design, then passband train ({card.name} was studied at "
+        f"{first}, use a model that was studied there, or train one: passband design, then passband train ({card.name} was studied at "
         f"{card.conditions[0].energy_ev / 1000:g} kV on {', '.join((card.scored_on or card.specimens).elements)})"
         if card.conditions
-        else "use a model that was studied there, or train one: passband design, then passband train"
+        else f"{first}, use a model that was studied there, or train one: passband design, then passband train"
     )
 
 

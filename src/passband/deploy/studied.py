@@ -177,7 +177,10 @@ def _coherence(
         if name == "vibration_angstrom" and condition.detector.mtf is not None:
             words = "vibration, with the blur of the camera's mtf,"
         unit = "mrad" if name.endswith("mrad") else "Å"
-        found.append(f"{words} {value:.4g} {unit} is beyond {low:.4g} to {high:.4g} {unit}, which were studied")
+        missing = f" (is {name} missing in the condition file?)" if value == 0 else ""
+        found.append(
+            f"{words} {value:.4g} {unit} is beyond {low:.4g} to {high:.4g} {unit}, which were studied{missing}"
+        )
     return found
 
 
@@ -202,4 +205,5 @@ def _noise(studied: list[ImagingCondition], seen: ImagingCondition, condition: I
     counted = "" if condition.detector.dqe is None else " counted"
     what = "no shot noise at all" if dose is None else f"a dose of {dose:g} e/Å²{counted}"
     ends = f"{min(doses):.3g} to {max(doses):.3g} e/Å², which were" if doses else "no shot noise, which was"
-    return [f"{what} is beyond {ends} studied"]
+    missing = " (is dose_per_angstrom2 missing in the condition file?)" if dose is None else ""
+    return [f"{what} is beyond {ends} studied{missing}"]

@@ -13,6 +13,8 @@ from passband.deploy.band import measure
 from passband.shift.band import Q_MAX
 
 NAMES = ("stable", "degraded", "collapse")
+# Probability from which an answer is not called probable.
+_SURE = 0.8
 # Training conditions that are looked at closely, and the band in which the nearest are found [1/Å].
 _NEAREST, _NARROW = 6, 0.5
 
@@ -33,6 +35,13 @@ def zone_of(loss_over_own: np.ndarray) -> np.ndarray:
 def in_words(shares: dict[str, float]) -> str:
     """Return the probability of each zone in words, the likely ones."""
     return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
+
+
+def holds(verdict: dict[str, Any]) -> str:
+    """Return whether a network holds, in words that say how sure that is."""
+    share = verdict["zone_shares"][NAMES[0]]
+    sure = max(share, 1 - share) >= _SURE or (verdict["answer"] == "no" and verdict["zone"] == NAMES[0])
+    return ("" if sure else "probably ") + ("holds" if verdict["answer"] == "yes" else "does not hold")
 
 
 def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
