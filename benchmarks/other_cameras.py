@@ -7,9 +7,8 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from other_specimens import families, fields, recorded, true_dice
+from other_specimens import condition_at, families, fields, recorded, true_dice
 
-from passband.conditions import ImagingCondition
 from passband.deploy.check import check_condition
 from passband.deploy.check_image import check_image
 from passband.deploy.models import load_model
@@ -42,15 +41,7 @@ def main() -> None:
     for pixel in PIXELS:
         for name, detector in CAMERAS.items():
             for defocus, dose in CONDITIONS:
-                condition = ImagingCondition(
-                    energy_ev=300e3,
-                    aberrations={"C10": -defocus, "C12": 15.0, "C30": -5e4},
-                    focal_spread_angstrom=25.0,
-                    vibration_angstrom=0.2,
-                    pixel_size_angstrom=pixel,
-                    dose_per_angstrom2=dose,
-                    detector=detector,
-                )
+                condition = condition_at(defocus, dose, pixel, detector)
                 micrograph = recorded(waves, condition, name)
                 row: dict[str, str | float | None] = {
                     "camera": name,

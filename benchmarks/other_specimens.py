@@ -17,6 +17,7 @@ from passband.deploy.check_image import check_image
 from passband.deploy.micrograph import Micrograph
 from passband.deploy.models import Model, load_model
 from passband.deploy.segment import segment
+from passband.detectors import Detector
 from passband.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
 from passband.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimen import Specimen, SpecimenRecipe, draw_specimen, particle_mask
@@ -28,6 +29,7 @@ TABLE = ROOT / "docs" / "results" / "tables" / "other_specimens.parquet"
 WAVES = ExitWaveConfig(phonon_configurations=1, band_per_angstrom=1.2)
 PIXEL, FIELD = 0.8, 102.4
 SEED = 4711
+IDEAL = Detector()
 #: Well inside what au-300kv is trained on: defocus [Å] and dose [e/Å²].
 CONDITIONS = ((-150.0, 400.0), (60.0, 800.0), (200.0, 300.0))
 
@@ -102,6 +104,19 @@ def true_dice(model: Model, micrograph: Micrograph, specimens: Sequence[Specimen
     return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 
+def condition_at(defocus: float, dose: float, pixel: float = PIXEL, detector: Detector = IDEAL) -> ImagingCondition:
+    """Return a condition well inside what au-300kv is trained on but for these: defocus [Å], dose [e/Å²], pixel [Å], camera."""
+    return ImagingCondition(
+        energy_ev=300e3,
+        aberrations={"C10": -defocus, "C12": 15.0, "C30": -5e4},
+        focal_spread_angstrom=25.0,
+        vibration_angstrom=0.2,
+        pixel_size_angstrom=pixel,
+        dose_per_angstrom2=dose,
+        detector=detector,
+    )
+
+
 def main() -> None:
     """Image four fields of each family side by side, judge, and score against the truth."""
     torch.set_num_threads(1)
@@ -109,14 +124,7 @@ def main() -> None:
     for name, recipe in families().items():
         waves, specimens = fields(recipe, 2)
         for defocus, dose in CONDITIONS:
-            condition = ImagingCondition(
-                energy_ev=300e3,
-                aberrations={"C10": -defocus, "C12": 15.0, "C30": -5e4},
-                focal_spread_angstrom=25.0,
-                vibration_angstrom=0.2,
-                pixel_size_angstrom=PIXEL,
-                dose_per_angstrom2=dose,
-            )
+            condition = condition_at(defocus, dose)
             micrograph = recorded(waves, condition, name)
             verdict = check_image(model, micrograph)
             found: dict[str, float | None] = {"predicted": None, "low": None, "high": None, **(verdict.dice or {})}

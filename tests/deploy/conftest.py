@@ -1,10 +1,11 @@
+import gc
 import json
 import warnings
 
 import numpy as np
 import pytest
 
-from passband.deploy import parse_worker
+from passband.deploy import parse_worker, parsing
 
 
 @pytest.fixture
@@ -22,3 +23,20 @@ def read_here(tmp_path):
         return [one | {"intensity": np.load(folder / one["file"], allow_pickle=False)} for one in found["images"]]
 
     return read
+
+
+@pytest.fixture(scope="module")
+def closed():
+    """What readers leave open is closed here, and not in another module's tests."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def own_temporary_folder(tmp_path, monkeypatch):
+    """Whatever happens, nothing is left behind."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(parsing.tempfile, "tempdir", str(folder))
+    yield
+    assert not any(folder.iterdir())

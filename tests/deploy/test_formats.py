@@ -1,7 +1,5 @@
 """What each format may hold: dialects, units, and what is no micrograph."""
 
-import gc
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,13 +10,10 @@ from passband.deploy.formats import dataset, picks, units
 from passband.errors import BadInputError
 
 # The worker ends soon; what its readers leave open is closed late here.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _closed():
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed"),
+]
 
 
 MOVIE = np.stack([image(seed=i, dtype=np.uint16) for i in range(3)])

@@ -1,6 +1,5 @@
 """The process that parses: what it may do, how it ends, and that it is not trusted."""
 
-import gc
 import json
 import signal
 import subprocess
@@ -16,23 +15,10 @@ from passband.deploy import limited, parse_worker, parsing
 from passband.deploy.parsing import Limits, parse
 from passband.errors import BadInputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _closed():
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _own_temporary_folder(tmp_path, monkeypatch):
-    """Whatever happens, nothing is left behind."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(parsing.tempfile, "tempdir", str(folder))
-    yield
-    assert not any(folder.iterdir())
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed", "own_temporary_folder"),
+]
 
 
 def test_the_worker_may_run_send_and_write_nothing(tmp_path):

@@ -1,4 +1,3 @@
-import gc
 import itertools
 import os
 import pickle
@@ -10,28 +9,15 @@ import pytest
 from deploy import hostile
 from deploy.files import image
 from deploy.hostile import Payload
-from passband.deploy import parse_worker, parsing
+from passband.deploy import parse_worker
 from passband.deploy.formats import READERS
 from passband.deploy.parsing import Limits, parse
 from passband.errors import BadInputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _closed():
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _own_temporary_folder(tmp_path, monkeypatch):
-    """Whatever happens, nothing is left behind."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(parsing.tempfile, "tempdir", str(folder))
-    yield
-    assert not any(folder.iterdir())
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed", "own_temporary_folder"),
+]
 
 
 def refusal(path, tmp_path):

@@ -1,4 +1,3 @@
-import gc
 import sys
 
 import numpy as np
@@ -10,13 +9,10 @@ from passband.deploy.reading import read_micrographs
 from passband.errors import BadInputError
 
 # The worker ends soon; what its readers leave open is closed late here.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _closed():
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed"),
+]
 
 
 def array(found):
