@@ -170,19 +170,13 @@ class Judge:
             advice: gives what to do; asked only where the network does not hold.
             more: further fields of the verdict.
         """
-        useless = numbers["dice"]["predicted"] < _USEFUL
-        answer = "yes" if numbers["zone"] == NAMES[0] and not useless else "no"
-        if useless:
+        near_own, useful = numbers["zone"] == NAMES[0], numbers["dice"]["predicted"] >= _USEFUL
+        if near_own and useful:
+            return Verdict(self.card.name, "yes", **numbers, reasons=why, **more)
+        if not useful:
             poor = "a Dice below 0.5 marks more wrongly than rightly"
-            why = [
-                poor if numbers["zone"] != NAMES[0] else f"{poor}, and it is no better under its own conditions",
-                *why,
-            ]
-        if useless and numbers["zone"] == NAMES[0]:
-            return Verdict(self.card.name, answer, **numbers, reasons=why, advice=_USELESS, **more)
-        return Verdict(
-            self.card.name, answer, **numbers, reasons=why, advice=None if answer == "yes" else advice(), **more
-        )
+            why = [f"{poor}, and it is no better under its own conditions" if near_own else poor, *why]
+        return Verdict(self.card.name, "no", **numbers, reasons=why, advice=_USELESS if near_own else advice(), **more)
 
     def prepare(self, conditions: list[ImagingCondition]) -> None:
         """Compute the features of several conditions at once, which takes less time than one by one."""
