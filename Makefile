@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	touch $(READY)
 
 results: $(READY)
-	$(BIN)/passband results run --budget $(BUDGET)
+	$(BIN)/python -m replication run --budget $(BUDGET)
 
 clean:
 	rm -rf $(VENV) runs

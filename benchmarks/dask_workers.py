@@ -20,10 +20,11 @@ from pathlib import Path
 
 from rows import CORES, Row, write
 
-from passband import gathering, pipeline
-from passband.executor import Executor, Progress, Serial
-from passband.executor_dask import Dask
-from passband.study import load_study
+from passband.execution.base import Executor, Progress, Serial
+from passband.execution.dask_cluster import Dask
+from passband.studies import runner
+from passband.studies.folder import Plan
+from passband.studies.study import load_study
 
 WORKERS = 4
 _STUDY = """
@@ -54,18 +55,15 @@ def timed(executor: Executor, folder: Path) -> float:
     (folder / "scaling.yaml").write_text(_STUDY)
     study = load_study(folder / "scaling.yaml")
     began = ended = 0.0
-    real = gathering.gather
 
-    def gather(plan: pipeline.Plan) -> None:
+    def finish(plan: Plan) -> None:
         nonlocal ended
         ended = time.perf_counter()
 
-    gathering.gather = gather
     try:
         began = time.perf_counter()
-        pipeline.run(study, folder / "runs/scaling", executor, Silent())
+        runner.run(study, folder / "runs/scaling", executor, Silent(), finish=finish)
     finally:
-        gathering.gather = real
         executor.close()
     return ended - began
 
@@ -84,9 +82,9 @@ def loader() -> Callable[[], None]:
     def load() -> None:
         import torch._dynamo
 
-        import passband.evaluations
+        import passband.studies.cross_tests
 
-        assert passband.evaluations and torch._dynamo
+        assert passband.studies.cross_tests and torch._dynamo
 
     return load
 

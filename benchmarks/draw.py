@@ -9,7 +9,7 @@ from typing import Any
 
 from rows import RESULTS
 
-from passband.report import style
+from passband.figures import style
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -16,17 +16,17 @@ import numpy as np
 import polars as pl
 import torch
 
+from passband.base.identity import seed_from
 from passband.conditions import ImagingCondition
-from passband.deploy.estimate import Estimate, estimate
-from passband.deploy.micrograph import Micrograph
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWaveConfig
-from passband.multislice.engine import exit_waves
-from passband.report import style
-from passband.seeds import seed_from
-from passband.specimen import SpecimenRecipe, draw_specimen
-from passband.store.atomic import write_text
-from passband.store.tables import write_table
+from passband.estimation.estimate import Estimate, estimate
+from passband.figures import style
+from passband.files.atomic import write_text
+from passband.files.tables import write_table
+from passband.micrographs.micrograph import Micrograph
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.multislice.engine import exit_waves
+from passband.specimens import SpecimenRecipe, draw_specimen
 
 PAGES = Path(__file__).parents[1] / "docs" / "results"
 TABLE = PAGES / "tables" / "estimation" / "errors.parquet"

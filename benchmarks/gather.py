@@ -12,7 +12,8 @@ from rows import Row, write
 
 from passband import analysis
 from passband.conditions import ImagingCondition
-from passband.gathering import condition_row
+from passband.metrics.shift_table import shift_table
+from passband.studies.result_tables import condition_row
 
 CONDITIONS, SEEDS = 200, 60
 
@@ -25,7 +26,7 @@ def main() -> None:
         for c in np.linspace(-300, 300, CONDITIONS)
     ]  # fmt: skip
     began = time.perf_counter()
-    shift = analysis.shift_table(given, 1.25, rng.uniform(1, 2, (CONDITIONS, 4, 64)))
+    shift = shift_table(given, 1.25, rng.uniform(1, 2, (CONDITIONS, 4, 64)))
     metrics = time.perf_counter() - began
     conditions = pl.DataFrame([condition_row(c, f"{-c.aberrations['C10']:.0f} Å") for c in given])
     ids = pl.Series([c.id for c in given])

@@ -12,10 +12,11 @@ from ase import Atoms
 from rows import Row, write
 
 from passband.conditions import ImagingCondition
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWaveConfig
-from passband.multislice.engine import exit_waves
-from passband.networks import ImageSource, Member, NetworkConfig, TrainingConfig, train_fleet
+from passband.learning import Member, NetworkConfig, TrainingConfig, train_fleet
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.multislice.engine import exit_waves
 
 WAVES = "GPU: exit waves, 1024², 100 slices, 8 phonons"
 IMAGES = "GPU: imaging, 512²"

@@ -14,9 +14,9 @@ import torch
 from rows import CORES, alternate, compared, write
 
 from passband.conditions import ImagingCondition
-from passband.imaging import ImageGrid, expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.specimen import SpecimenRecipe, draw_specimen
+from passband.simulation.imaging import ImageGrid, expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimens import SpecimenRecipe, draw_specimen
 
 SPREAD = 20.0
 

@@ -12,14 +12,21 @@ import torch
 from other_specimens import FIELD, WAVES, studied
 
 from passband.conditions import ImagingCondition
-from passband.deploy.features import as_seen
-from passband.deploy.models import load_model
-from passband.deploy.running import Network
-from passband.evaluation import count_pixels, predict
-from passband.imaging import camera_on_grid, expected_intensity, image_grid, normalize, record, transfer_on_grid
-from passband.multislice import specimen_exit_waves
-from passband.specimen import draw_specimen, particle_mask
-from passband.store.tables import write_table
+from passband.files.tables import write_table
+from passband.learning import count_pixels, predict
+from passband.models.network import Network
+from passband.models.store import load_model
+from passband.simulation.imaging import (
+    camera_on_grid,
+    expected_intensity,
+    image_grid,
+    normalize,
+    record,
+    transfer_on_grid,
+)
+from passband.simulation.multislice import specimen_exit_waves
+from passband.specimens import draw_specimen, particle_mask
+from passband.verdicts.features import as_seen
 
 TABLE = Path(__file__).parent.parent / "docs" / "results" / "tables" / "new_specimens.parquet"
 SEED, COUNT, _AT_ONCE = 4712, 180, 20

@@ -12,13 +12,13 @@ import torch
 from rows import Row, compared, write
 from scipy.spatial.distance import cdist
 
+from passband.base.distribution import Spread
 from passband.conditions import ImagingCondition
-from passband.distributions import ConditionDraw
+from passband.conditions.notations import abtem as notation
+from passband.conditions.sets import ConditionDraw
+from passband.metrics.band import Band, View
+from passband.metrics.registry import measure
 from passband.optics import stack, wave_transfer
-from passband.optics.notations import abtem as notation
-from passband.shift.band import Band, View
-from passband.shift.registry import measure
-from passband.spreads import Spread
 
 N, EXTENT = 512, 200.0
 _CHUNK = 8

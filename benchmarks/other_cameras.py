@@ -9,11 +9,11 @@ import polars as pl
 import torch
 from other_specimens import condition_at, families, fields, recorded, true_dice
 
-from passband.deploy.check import check_condition
-from passband.deploy.check_image import check_image
-from passband.deploy.models import load_model
-from passband.detectors import Detector
-from passband.store.tables import write_table
+from passband.conditions import Detector
+from passband.files.tables import write_table
+from passband.models.store import load_model
+from passband.verdicts.image_verdict import check_image
+from passband.verdicts.judge import check_condition
 
 TABLE = Path(__file__).parent.parent / "docs" / "results" / "tables" / "other_cameras.parquet"
 _FLAT = [[0.0, 1.0], [1.0, 1.0]]

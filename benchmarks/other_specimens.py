@@ -12,17 +12,16 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.conditions import ImagingCondition
-from passband.deploy.check_image import check_image
-from passband.deploy.micrograph import Micrograph
-from passband.deploy.models import Model, load_model
-from passband.deploy.segment import segment
-from passband.detectors import Detector
-from passband.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
-from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.specimen import Specimen, SpecimenRecipe, draw_specimen, particle_mask
-from passband.specimen_files import load_recipe
-from passband.store.tables import write_table
+from passband.conditions import Detector, ImagingCondition
+from passband.files.tables import write_table
+from passband.micrographs.micrograph import Micrograph
+from passband.models.segment import segment
+from passband.models.store import Model, load_model
+from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimens import Specimen, SpecimenRecipe, draw_specimen, particle_mask
+from passband.specimens.recipe_files import load_recipe
+from passband.verdicts.image_verdict import check_image
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "results" / "tables" / "other_specimens.parquet"

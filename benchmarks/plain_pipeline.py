@@ -26,13 +26,12 @@ from rows import Row, write
 from torch.utils.data import DataLoader, Dataset
 
 from passband.conditions import ImagingCondition
-from passband.evaluation import count_pixels, predict
-from passband.imaging import image_grid, normalize
-from passband.multislice import specimen_exit_waves
-from passband.networks import ImageSource, segmentation_loss, train
-from passband.networks.batches import camera_masks
-from passband.specimen import draw_specimen, particle_mask
-from passband.study import Study, load_study
+from passband.learning import count_pixels, predict, segmentation_loss, train
+from passband.simulation.image_source import ImageSource, camera_masks
+from passband.simulation.imaging import image_grid, normalize
+from passband.simulation.multislice import specimen_exit_waves
+from passband.specimens import draw_specimen, particle_mask
+from passband.studies.study import Study, load_study
 
 STUDY = Path(__file__).parent.parent / "studies/defocus.yaml"
 # Epochs and highest learning rates tried by the plain side, the cheapest first.

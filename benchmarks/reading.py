@@ -21,10 +21,10 @@ from other_specimens import families, fields, recorded
 from rows import machine
 from scipy import ndimage
 
-from passband.condition_files import load_distribution
-from passband.deploy.cleaning import clean
-from passband.deploy.reading import read_micrographs
-from passband.store.tables import write_table
+from passband.conditions.condition_files import load_distribution
+from passband.files.tables import write_table
+from passband.micrographs.cleaning import clean
+from passband.micrographs.reading import read_micrographs
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "reading.md"

@@ -48,14 +48,14 @@ def score(folder: Path) -> pl.DataFrame:
     """Return a row for each network of a study and each patch."""
     import tempfile
 
-    from passband.deploy.card import ModelCard
-    from passband.deploy.micrograph import Micrograph
-    from passband.deploy.models import WEIGHTS, write_model
-    from passband.deploy.packing import specimens_of
-    from passband.deploy.segment import segment
-    from passband.pipeline import Plan
-    from passband.store.paths import StudyPaths
-    from passband.study import load_study
+    from passband.micrographs.micrograph import Micrograph
+    from passband.models.card import ModelCard
+    from passband.models.segment import segment
+    from passband.models.store import WEIGHTS, write_model
+    from passband.studies.folder import Plan
+    from passband.studies.paths import StudyPaths
+    from passband.studies.study import load_study
+    from passband.verdicts.from_study import specimens_of
 
     study = load_study(folder / "study.yaml")
     plan = Plan(study, StudyPaths(folder))
@@ -175,10 +175,10 @@ def page(table: pl.DataFrame) -> str:
 
 def verdicts() -> list[str]:
     """Return what `check --image` says of the patches, beside the truth."""
-    from passband.deploy.check_image import check_image
-    from passband.deploy.micrograph import Micrograph
-    from passband.deploy.models import load_model
-    from passband.deploy.segment import segment
+    from passband.micrographs.micrograph import Micrograph
+    from passband.models.segment import segment
+    from passband.models.store import load_model
+    from passband.verdicts.image_verdict import check_image
 
     model = load_model("au-300kv")
     lines = ["| patch | answer | predicted Dice | Dice against the label |", "|---|---|---|---|"]
@@ -207,9 +207,9 @@ def picture(folder: Path) -> None:
     """Draw the patches with outlines of the label and of what the best network finds."""
     from skimage.segmentation import find_boundaries
 
-    import passband.deploy.models as models
-    from passband.deploy.micrograph import Micrograph
-    from passband.deploy.segment import segment
+    import passband.models.store as models
+    from passband.micrographs.micrograph import Micrograph
+    from passband.models.segment import segment
 
     model = models.read_model(folder)
     tiles = []
@@ -233,14 +233,14 @@ def picture(folder: Path) -> None:
 
 def main() -> None:
     """Score if a study is given, and write the page."""
-    from passband.store.atomic import write_text
-    from passband.store.tables import write_table
+    from passband.files.atomic import write_text
+    from passband.files.tables import write_table
 
     if len(sys.argv) > 1:
         write_table(TABLE, score(Path(sys.argv[1])))
     table = pl.read_parquet(TABLE)
     write_text(PAGE, page(table))
-    from passband.deploy.models import installed
+    from passband.models.store import installed
 
     if "au-300kv" in installed():
         picture(installed()["au-300kv"])

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from passband.store.atomic import write_json
+from passband.files.atomic import write_json
 
 RESULTS = Path(__file__).with_name("results")
 CORES = len(os.sched_getaffinity(0))

@@ -16,12 +16,12 @@ import torch
 from rows import CORES, machine
 from torch.utils.flop_counter import FlopCounterMode
 
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice.engine import exit_waves
-from passband.networks import build, segmentation_loss
-from passband.report import style
-from passband.specimen import draw_specimen
-from passband.study import load_study
+from passband.figures import style
+from passband.learning import build, segmentation_loss
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice.engine import exit_waves
+from passband.specimens import draw_specimen
+from passband.studies.study import load_study
 
 ROOT = Path(__file__).parent.parent
 H100 = (67e12, 3.35e12)

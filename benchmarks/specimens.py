@@ -29,8 +29,8 @@ import numpy as np
 from rows import Row, write
 from scipy.spatial import cKDTree
 
-from passband.specimen import SpecimenRecipe, draw_specimen, make_labels
-from passband.specimen.substrates import SubstrateRecipe, draw_film
+from passband.specimens import SpecimenRecipe, draw_specimen, make_labels
+from passband.specimens.substrates import SubstrateRecipe, draw_film
 
 LARGE = SpecimenRecipe.model_validate(
     {

@@ -11,10 +11,12 @@ import torch
 from rows import alternate, compared, write
 
 from passband.conditions import ImagingCondition
-from passband.imaging import image_grid, normalize
-from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.networks import ImageSource, NetworkConfig, augment, build, segmentation_loss
-from passband.specimen import SpecimenRecipe, draw_specimen, particle_mask
+from passband.learning import NetworkConfig, build, segmentation_loss
+from passband.simulation import symmetry
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import image_grid, normalize
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimens import SpecimenRecipe, draw_specimen, particle_mask
 
 RECIPE, CONFIG = SpecimenRecipe(), ExitWaveConfig()
 CONDITION = ImagingCondition(
@@ -66,7 +68,7 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
                 for i in chosen.tolist():
                     turn = int(torch.randint(8, (1,), generator=generator))
                     image, mask = (torch.from_numpy(np.load(f"{folder}/{kind}{i}.npy")) for kind in ("image", "mask"))
-                    pairs.append((augment.turn(normalize(image), turn), augment.turn(mask, turn).float()))
+                    pairs.append((symmetry.turn(normalize(image), turn), symmetry.turn(mask, turn).float()))
                 step(*theirs_network, *(torch.stack(part)[:, None] for part in zip(*pairs, strict=True)))
             return len(source)
 

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from passband.conditions import ImagingCondition
-from passband.deploy import predictor
-from passband.deploy.check import Judge
-from passband.deploy.features import SOURCES, training_data
-from passband.deploy.models import Model, load_model
-from passband.deploy.summary import judged
-from passband.deploy.zones import NAMES, zone_of, zones
-from passband.store.atomic import write_text
+from passband.files.atomic import write_text
+from passband.models.store import Model, load_model
+from passband.verdicts import predictor
+from passband.verdicts.features import SOURCES, training_data
+from passband.verdicts.judge import Judge
+from passband.verdicts.summary import judged
+from passband.verdicts.zones import NAMES, zone_of, zones
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "verdicts.md"
 OTHERS = PAGE.parent / "tables" / "other_specimens.parquet"

@@ -12,10 +12,10 @@ from ase import Atoms
 from rows import CORES, alternate, compared, write
 
 from passband.conditions import ImagingCondition
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWave, ExitWaveConfig, abtem_engine
-from passband.multislice.engine import exit_waves
-from passband.specimen import SpecimenRecipe, draw_specimen
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWave, ExitWaveConfig, abtem_engine
+from passband.simulation.multislice.engine import exit_waves
+from passband.specimens import SpecimenRecipe, draw_specimen
 
 CONFIG = ExitWaveConfig(phonon_configurations=8)
 # 44 Å high: 22 slices of 2 Å, 256² samples of 0.2 Å.

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from passband.report import style
-from passband.specimen.radial_distribution import radial_distribution
+from passband.figures import style
+from passband.specimens.radial_distribution import radial_distribution
 
-BLOCKS = Path(__file__).parent.parent / "src" / "passband" / "specimen" / "blocks"
+BLOCKS = Path(__file__).parent.parent / "src" / "passband" / "specimens" / "blocks"
 # Half the width of a band [Å]; it stands for no error, it only makes the line visible under the curve.
 BAND = 0.03
 CARBON = {

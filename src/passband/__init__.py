@@ -1,32 +1,32 @@
 """passband: will a segmentation network still work under these imaging conditions?
 
 `passband.segment`, `check`, `estimate`, `to_signal`, `read_micrographs`, `load_model` and `ImagingCondition` are what the command line's verbs do, for Python
-(`passband.deploy.api`).
+(`passband.api`).
 """
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from passband.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from passband.api import check as check
+    from passband.api import estimate as estimate
+    from passband.api import segment as segment
+    from passband.api import to_signal as to_signal
     from passband.conditions import ImagingCondition as ImagingCondition
-    from passband.deploy.api import check as check
-    from passband.deploy.api import estimate as estimate
-    from passband.deploy.api import segment as segment
-    from passband.deploy.api import to_signal as to_signal
-    from passband.deploy.models import load_model as load_model
-    from passband.deploy.reading import read_micrographs as read_micrographs
-    from passband.deploy.studied import Claim as Claim
+    from passband.micrographs.reading import read_micrographs as read_micrographs
+    from passband.models.store import load_model as load_model
+    from passband.verdicts.domain import Claim as Claim
 
 _FOUND_IN = {
     "ImagingCondition": "passband.conditions",
-    "Claim": "passband.deploy.studied",
-    "check": "passband.deploy.api",
-    "estimate": "passband.deploy.api",
-    "load_model": "passband.deploy.models",
-    "read_micrographs": "passband.deploy.reading",
-    "segment": "passband.deploy.api",
-    "to_signal": "passband.deploy.api",
+    "Claim": "passband.verdicts.domain",
+    "check": "passband.api",
+    "estimate": "passband.api",
+    "load_model": "passband.models.store",
+    "read_micrographs": "passband.micrographs.reading",
+    "segment": "passband.api",
+    "to_signal": "passband.api",
 }
 
 

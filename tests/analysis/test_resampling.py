@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from passband.analysis.resampling import Figure, Square, measured
-from passband.results.outcome import judged
+from replication.outcome import judged
 
 
 def tables(n=8, seeds=3, noise=0.1, seed=0):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from app.browser import MOVE, browser, running_app
-from app.study_tables import study
-from deploy import made
-from passband.deploy.card import Specimens
-from passband.deploy.scoring import with_scores
+from passband.models.card import Specimens
+from passband.verdicts.calibration import with_scores
+from support import made
+from support.browser import MOVE, browser, running_app
+from support.study_tables import study
 
 RECIPE = {
     "field_angstrom": 51.2,

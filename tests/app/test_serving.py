@@ -12,7 +12,7 @@ pytest.importorskip("panel")
 import panel as pn
 
 from passband.app.serving import PageServer
-from passband.errors import BadInputError
+from passband.base.errors import BadInputError
 
 LIMIT = 300_000
 

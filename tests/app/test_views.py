@@ -3,18 +3,18 @@ import polars as pl
 import pytest
 import torch
 
-from app.study_tables import study
-from deploy import made
 from passband.app import controls, looking, views, words
 from passband.app.judging import LiveJudge
 from passband.app.scene import PIXELS, Scene
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.deploy.check import Judge, check_condition
-from passband.errors import BadInputError
-from passband.imaging import image_grid
-from passband.specimen import SpecimenRecipe
-from passband.store.paths import StudyPaths
-from samples import BAND, FIELD, random_waves
+from passband.simulation.imaging import image_grid
+from passband.specimens import SpecimenRecipe
+from passband.studies.paths import StudyPaths
+from passband.verdicts.judge import Judge, check_condition
+from support import made
+from support.samples import BAND, FIELD, random_waves
+from support.study_tables import study
 
 CONDITION = ImagingCondition(
     energy_ev=300e3,

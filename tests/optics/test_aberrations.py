@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import reference
 from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
 from passband.optics import aberration_gradient, aberration_phase, stack
+from support import reference
 
 Q = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, -0.5], [0.4, 0.7], [-0.9, 0.2]], dtype=torch.float64)
 

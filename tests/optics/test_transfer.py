@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-import reference
-from passband.analysis import first_zero, information_limit
 from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.metrics.transfer_curves import first_zero, information_limit
 from passband.optics import aperture, intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
+from support import reference
 
 Q = torch.tensor([[0.05, 0.0], [0.0, -0.5], [0.4, 0.7], [-0.9, 0.2]], dtype=torch.float64)
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from passband.seeds import seed_from
+from passband.base.identity import seed_from
 
 _RESAMPLES = 1000
 # Variances below this share of the largest are rounding.

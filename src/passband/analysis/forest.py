@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from passband.analysis.ranking import Table, Target
-from passband.seeds import seed_from
+from passband.base.identity import seed_from
 
 #: What the loss may depend on: of the test, of the change, of both.
 FEATURES = (

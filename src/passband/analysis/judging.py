@@ -4,7 +4,7 @@ import numpy as np
 
 from passband.analysis.ranking import Table, Target
 from passband.analysis.resampling import RESAMPLES, Figure, figure
-from passband.seeds import seed_from
+from passband.base.identity import seed_from
 
 
 def r2(table: Table, predicted: np.ndarray, target: Target) -> Figure:

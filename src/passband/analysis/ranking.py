@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from passband.analysis.shift_table import IMAGE_MEASURES
-from passband.seeds import seed_from
-from passband.shift import METRICS
+from passband.base.identity import seed_from
+from passband.metrics import METRICS
+from passband.metrics.shift_table import IMAGE_MEASURES
 
 #: Conditions that transfer less than this share of the band count as near zero.
 LOW_EPSILON = 0.15

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from passband.seeds import seed_from
-from passband.shift import METRICS
+from passband.base.identity import seed_from
+from passband.metrics import METRICS
 
 #: How often conditions and seeds are drawn again.
 RESAMPLES = 500

@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from passband import configuration
-from passband.condition_files import load_condition
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.errors import BadInputError
+from passband.conditions.condition_files import load_condition
+from passband.files import yaml_config
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def condition_at(
     try:
         return ImagingCondition(**(content | {"aberrations": aberrations}))
     except ValidationError as error:
-        raise BadInputError(configuration.message(error)) from None
+        raise BadInputError(yaml_config.message(error)) from None
 
 
 def in_yaml(condition: ImagingCondition) -> str:

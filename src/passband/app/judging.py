@@ -8,11 +8,11 @@ import polars as pl
 
 from passband.app.words import short
 from passband.conditions import ImagingCondition
-from passband.deploy import reasons
-from passband.deploy.check import Judge, Verdict, advise
-from passband.deploy.features import condition_features
-from passband.deploy.studied import Claim, assumptions
-from passband.deploy.zones import NAMES, zone_of
+from passband.verdicts import reasons
+from passband.verdicts.domain import Claim, assumptions
+from passband.verdicts.features import condition_features
+from passband.verdicts.judge import Judge, Verdict, advise
+from passband.verdicts.zones import NAMES, zone_of
 
 
 class LiveJudge(Judge):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from passband.errors import BadInputError
+from passband.base.errors import BadInputError
 
 
 @dataclass(frozen=True)

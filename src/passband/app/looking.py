@@ -10,18 +10,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from passband.app.views import outlines
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.deploy.check import Judge
-from passband.deploy.check_image import check_image
-from passband.deploy.estimate import Estimate, estimate
-from passband.deploy.estimate_words import in_words
-from passband.deploy.explain import estimated as estimated_for
-from passband.deploy.micrograph import Micrograph
-from passband.deploy.models import Model
-from passband.deploy.outputs import overlay
-from passband.deploy.reading import read_micrographs
-from passband.deploy.segment import segment
-from passband.errors import BadInputError
+from passband.estimation.estimate import Estimate, estimate
+from passband.estimation.text import in_words
+from passband.micrographs.micrograph import Micrograph
+from passband.micrographs.reading import read_micrographs
+from passband.models.outputs import overlay
+from passband.models.segment import segment
+from passband.models.store import Model
+from passband.verdicts.image_optics import estimated as estimated_for
+from passband.verdicts.image_verdict import check_image
+from passband.verdicts.judge import Judge
 
 
 @dataclass(frozen=True)

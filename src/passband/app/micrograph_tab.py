@@ -10,9 +10,9 @@ from passband.app import figures, looking, words
 from passband.app.looking import Given, Looked
 from passband.app.parts import DropField, text
 from passband.app.uploads import Upload, Uploads
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.deploy.models import Model
-from passband.errors import BadInputError
+from passband.models.store import Model
 
 _LEFT, _PICTURE, _RIGHT = 310, 640, 430
 # Seconds in which fields reach the server.

@@ -16,10 +16,10 @@ from passband.app.latest import Latest, Step
 from passband.app.parts import text
 from passband.app.scene import PIXELS, Scenes, Viewer
 from passband.app.sliders import Sliders
-from passband.condition_files import load_condition, preset_names
 from passband.conditions import ImagingCondition
-from passband.deploy.check import Verdict
-from passband.imaging import band_warning
+from passband.conditions.condition_files import load_condition, preset_names
+from passband.simulation.imaging import band_warning
+from passband.verdicts.judge import Verdict
 
 _PICTURE, _RIGHT = 450, 620
 # Seconds of rest before the reasons are worked out.

@@ -14,8 +14,8 @@ from passband.app.parts import text
 from passband.app.scene import Scenes, Viewer
 from passband.app.study_tab import StudyTab
 from passband.app.uploads import Uploads
-from passband.deploy.models import Model
-from passband.errors import BadInputError
+from passband.base.errors import BadInputError
+from passband.models.store import Model
 
 
 def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from passband import stages
+from passband.base.errors import BadInputError
+from passband.base.identity import seed_from
 from passband.conditions import ImagingCondition
-from passband.deploy.models import Model
-from passband.deploy.resample import resample
-from passband.deploy.running import Network
-from passband.errors import BadInputError
-from passband.imaging import (
+from passband.micrographs.resample import resample
+from passband.models.network import Network
+from passband.models.store import Model
+from passband.simulation.image_source import camera_masks
+from passband.simulation.imaging import (
     ImageGrid,
     camera_on_grid,
     expected_intensity,
@@ -28,10 +29,9 @@ from passband.imaging import (
     record,
     transfer_on_grid,
 )
-from passband.multislice import ExitWaveConfig
-from passband.networks import camera_masks
-from passband.seeds import seed_from
-from passband.specimen import Recipe, SpecimenRecipe, draw_specimen
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
+from passband.studies import jobs
 
 #: Pixels along a side of the picture.
 PIXELS = 256
@@ -159,12 +159,12 @@ class Scenes:
 
     def _make(self, energy_ev: float) -> Scene:
         config, index = ExitWaveConfig(energy_ev=energy_ev), self._index
-        kept = stages.open_wave_set(self.recipe, config, self._cache)
+        kept = jobs.open_wave_set(self.recipe, config, self._cache)
         try:
             coefficients, masks = kept.read(index, index + 1)
         except BadInputError:
-            [*_, task] = stages.prepare_waves(kept, index + 1, [index], _MEMORY)
-            stages.make_waves(task, lambda done: None)
+            [*_, task] = jobs.prepare_waves(kept, index + 1, [index], _MEMORY)
+            jobs.make_waves(task, lambda done: None)
             coefficients, masks = kept.read(index, index + 1)
         field = self.recipe.field_angstrom
         return Scene(

@@ -18,7 +18,7 @@ from tornado.ioloop import IOLoop
 
 from passband.app.guard import Gate, Guard
 from passband.app.uploads import MOST_BYTES, UploadHandler, Uploads
-from passband.errors import BadInputError
+from passband.base.errors import BadInputError
 
 # Only this computer's own programs reach it.
 _ADDRESS = "127.0.0.1"

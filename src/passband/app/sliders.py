@@ -8,8 +8,8 @@ import panel as pn
 from passband.app import controls, words
 from passband.app.controls import CONTROLS
 from passband.app.parts import Dial, text
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.errors import BadInputError
 
 #: Width of the column [pixels].
 WIDTH = 310

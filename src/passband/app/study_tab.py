@@ -9,9 +9,9 @@ import panel as pn
 
 from passband.app import plots, views, words
 from passband.app.parts import text
-from passband.errors import BadInputError
-from passband.report.matrix import short_labels
-from passband.store.paths import StudyPaths
+from passband.base.errors import BadInputError
+from passband.figures.matrix import short_labels
+from passband.studies.paths import StudyPaths
 
 _LEFT, _MATRIX, _PLANE = 310, 560, 540
 # More labels than this on an axis cannot be read.

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, stream_request_body
 
-from passband.deploy import formats
-from passband.errors import BadInputError
+from passband.base.errors import BadInputError
+from passband.micrographs import formats
 
 #: Largest file that is taken [bytes].
 MOST_BYTES = 600_000_000

@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from passband.analysis import join_pairs, transfer_curves
+from passband.analysis import join_pairs
+from passband.base.errors import BadInputError
 from passband.conditions import ImagingCondition
-from passband.errors import BadInputError
-from passband.store.paths import StudyPaths
+from passband.metrics.transfer_curves import transfer_curves
+from passband.studies.paths import StudyPaths
 
 #: Highest spatial frequency of the curves [1/Å].
 Q_SHOWN = 1.2

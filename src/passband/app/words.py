@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from passband.deploy.zones import holds
-from passband.deploy.zones import in_words as zones_in_words
+from passband.verdicts.zones import holds
+from passband.verdicts.zones import in_words as zones_in_words
 
 # Particles in a table; the page is to look at, and passband segment writes them all.
 _ROWS = 200

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from passband.base.electron import wavelength
 from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
-from passband.electron import wavelength
 
 
 @dataclass(frozen=True)

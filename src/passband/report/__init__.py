@@ -1,1 +1,1 @@
-"""Report: figures, each drawn from tables on given axes, and the offline page that holds them."""
+"""Reports: offline pages made of figures and tables."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from passband.store.atomic import write_text
+from passband.files.atomic import write_text
 
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1500px;padding:0 1rem;color:#222}
 img{max-width:100%}table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .7rem;text-align:left;border-bottom:1px solid #ddd}

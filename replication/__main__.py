@@ -1,0 +1,162 @@
+"""`python -m replication`: plan, run, page; parsing and printing only."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from passband.base.terminal import Json, error, print_json
+from passband.cli.run_app import run_app
+
+replication_app = typer.Typer(
+    no_args_is_help=True, help="The source's experiments and checks, and ours, from studies to pages."
+)
+# The studies lie beside this file.
+_STUDIES = Path(__file__).with_name("studies")
+_CORES = len(os.sched_getaffinity(0))
+
+Budget = Annotated[
+    str,
+    typer.Option(
+        "--budget", help="quick (half an hour on 2 cores), standard (up to 8 hours) or full (a cluster or a GPU)."
+    ),
+]
+Studies = Annotated[
+    Path, typer.Option("--studies", help="Folder of the studies' YAML files.", show_default="replication/studies")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the runs and pages; runs/results-BUDGET if left out.")
+]
+Pages = Annotated[
+    Path | None, typer.Option("--pages", help="Folder of the pages and their tables; pages/ in --out if left out.")
+]
+Only = Annotated[list[str] | None, typer.Option("--only", help="A study to run; may be repeated. All if left out.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=1024, help="Processes, one core each.", show_default="number of cores")
+]
+
+
+@replication_app.command("plan")
+def plan(
+    budget: Budget = "quick",
+    studies: Studies = _STUDIES,
+    out: Out = None,
+    only: Only = None,
+    workers: Workers = _CORES,
+    as_json: Json = False,
+) -> None:
+    """Say what the results take before they run: networks, tests and time of each study, from a short calibration.
+
+    Example:  python -m replication plan --budget standard
+    """
+    from passband.execution.choose import make_executor
+    from replication import campaign
+
+    loaded = campaign.load_studies(studies, budget, only or [])
+    executor = make_executor("processes", workers)
+    try:
+        found = campaign.estimate(loaded, _paths(budget, out, None), executor, workers)
+    finally:
+        executor.close()
+    if as_json:
+        print_json({"budget": budget, "studies": found, "wall_seconds": sum(f["wall_seconds"] for f in found)})
+        return
+    print("\n".join(_lines(found, workers)))
+
+
+@replication_app.command("run")
+def run(
+    budget: Budget = "quick",
+    studies: Studies = _STUDIES,
+    out: Out = None,
+    pages: Pages = None,
+    only: Only = None,
+    workers: Workers = _CORES,
+    executor: Annotated[str, typer.Option("--executor", help="serial, processes or dask.")] = "processes",
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="With --executor dask: a running scheduler.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run every study of the results, or go on where it was stopped, and write the pages.
+
+    Says beforehand what it takes. The exit code is 1 if networks were given up.
+
+    Example:  python -m replication run --budget quick
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.studies import jobs
+    from replication import campaign
+
+    loaded = campaign.load_studies(studies, budget, only or [])
+    paths = _paths(budget, out, pages)
+    chosen = make_executor(executor, workers, scheduler)
+    try:
+        with TerminalProgress(error) as progress:
+            if scheduler is None:
+                for line in _lines(campaign.estimate(loaded, paths, chosen, workers), workers):
+                    progress.note(line)
+            fleet = jobs.FLEET if jobs.device().type == "cuda" else 1
+            answer = campaign.run(loaded, paths, budget, chosen, progress, fleet)
+    finally:
+        chosen.close()
+    _tell(answer, paths.index, as_json)
+    raise typer.Exit(1 if answer["given_up"] else 0)
+
+
+@replication_app.command("page")
+def page(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages, such as docs/results.")],
+    as_json: Json = False,
+) -> None:
+    """Make the pages and figures again from the tables beside them.
+
+    Example:  python -m replication page docs/results
+    """
+    from passband.base.errors import BadInputError
+    from replication.pages import held_budget, write_pages
+    from replication.paths import ResultsPaths
+
+    paths = ResultsPaths(folder, folder)
+    if not any(folder.glob("tables/*/scores.parquet")):
+        raise BadInputError(f"{folder}: holds no tables of studies; make them with: python -m replication run")
+    _tell(write_pages(paths, held_budget(paths)), paths.index, as_json)
+
+
+def _paths(budget: str, out: Path | None, pages: Path | None) -> Any:
+    from replication.paths import ResultsPaths
+
+    runs = Path("runs") / f"results-{budget}" if out is None else out
+    return ResultsPaths(runs / "studies", runs / "pages" if pages is None else pages)
+
+
+def _lines(found: list[dict[str, Any]], workers: int) -> list[str]:
+    from passband.studies.wall_time import clock
+
+    lines = [f"{'study':<24}{'networks to do':>15}{'tests to do':>14}{'time':>10}"]
+    for f in found:
+        todo = {stage: n["total"] - n["done"] for stage, n in f["cells"].items()}
+        lines.append(f"{f['study']:<24}{todo['train']:>15}{todo['tests']:>14}{clock(f['wall_seconds']):>10}")
+    total = sum(f["wall_seconds"] for f in found)
+    networks = sum(f["cells"]["train"]["total"] for f in found)
+    return [
+        *lines,
+        f"{networks} networks in all; about {clock(total)} left with {workers} workers, within a factor of two",
+    ]
+
+
+def _tell(answer: dict[str, Any], index: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(answer | {"page": str(index)})
+        return
+    for claim in answer["claims"]:
+        print(f"{claim['verdict']:<12} {claim['claim']}: {claim['figure']}")
+    for name, lacking in answer["missing"].items():
+        print(f"not run      {name} lacks {', '.join(lacking)}")
+    print(f"\nResults: {index.absolute()}")
+
+
+if __name__ == "__main__":
+    run_app(replication_app)

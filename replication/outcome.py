@@ -1,0 +1,130 @@
+"""What an experiment reads, and what it finds: claims of the source beside our figures, text, pictures."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from passband import analysis
+from passband.analysis.resampling import Figure, Square
+from passband.studies.paths import StudyPaths
+
+Verdict = Literal["agrees", "differs", "cannot tell"]
+#: The tables of a study that its results are computed from, and committed.
+TABLES = ("scores", "shift", "conditions", "training", "training_sets")
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The tables of one finished study."""
+
+    paths: StudyPaths
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Return one of TABLES."""
+        return pl.read_parquet(self.paths.table(name))
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """A row per train condition, test condition and seed."""
+        return self.table("scores")
+
+    @cached_property
+    def shift(self) -> pl.DataFrame:
+        """A row per train condition and test condition."""
+        return self.table("shift")
+
+    @cached_property
+    def conditions(self) -> pl.DataFrame:
+        """A row per test condition."""
+        return self.table("conditions")
+
+    @cached_property
+    def square(self) -> Square:
+        """Scores and shift as arrays."""
+        return Square(self.scores, self.shift)
+
+    @cached_property
+    def pairs(self) -> pl.DataFrame:
+        """Scores joined with shift."""
+        return analysis.join_pairs(self.scores, self.shift, self.conditions)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The content of analysis.json."""
+        result: dict[str, Any] = json.loads(self.paths.analysis.read_text(encoding="utf-8"))
+        return result
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, what was measured of it, and whether the two agree.
+
+    Attributes:
+        text: what is claimed, and "ours" in front where the source does not.
+        figure: what was measured, with its interval.
+        verdict: what follows.
+    """
+
+    text: str
+    figure: str
+    verdict: Verdict
+
+
+@dataclass
+class Outcome:
+    """What an experiment found.
+
+    Attributes:
+        claims: rows of the table of results.
+        text: paragraphs of the page, Markdown, the first of them what was found in a sentence or two.
+        figures: name of each picture and its caption.
+    """
+
+    claims: list[Claim] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, the studies that answer it, and how.
+
+    Attributes:
+        name: of its page.
+        title: of its page.
+        question: in plain words, for a microscopist who has not read the source.
+        studies: that it needs, a YAML file in replication/studies each, with a variant after a hyphen.
+        evaluate: from the tables of those studies, and a folder for figures, to what they say.
+        extra: studies that it uses if they are there.
+        needs_extra: whether at least one of those has to be there.
+    """
+
+    name: str
+    title: str
+    question: str
+    studies: tuple[str, ...]
+    evaluate: Callable[[Mapping[str, StudyTables], Path], Outcome]
+    extra: tuple[str, ...] = ()
+    needs_extra: bool = False
+
+
+def judged(figure: Figure, *, above: float | None = None, below: float | None = None) -> Verdict:
+    """Return whether an interval lies wholly where a claim wants it, wholly elsewhere, or across the border."""
+    if not figure.is_known:
+        return "cannot tell"
+    for border, sign in ((above, 1.0), (below, -1.0)):
+        if border is not None:
+            low, high = sorted((sign * (figure.low - border), sign * (figure.high - border)))
+            return "agrees" if low > 0 else "differs" if high < 0 else "cannot tell"
+    raise ValueError("give the border that the claim names")
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]])

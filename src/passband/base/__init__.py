@@ -1,0 +1,1 @@
+"""Base: errors, seeds and ids, electron, frequencies, distributions, progress, version."""

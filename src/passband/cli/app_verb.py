@@ -1,0 +1,53 @@
+"""The verb `passband app`; parsing and printing only. Panel and Bokeh are imported when it runs, and by no other verb."""
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from passband.base.errors import BadInputError
+from passband.base.terminal import error
+
+
+def app(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="To listen at, on this computer; 0 takes a free one.")
+    ] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A model by name, or its folder.", show_default="the first that is installed"),
+    ] = None,
+    study: Annotated[Path | None, typer.Option("--study", help="Folder of a study to browse.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+) -> None:
+    """Open a page on this computer: optics live, a micrograph's verdict, a study to browse. Ends on Ctrl-C.
+
+    The page answers on 127.0.0.1 alone, to who has the address with its token.
+
+    Example:  passband app --model au-300kv
+    """
+    from passband.models.store import installed, load_model
+
+    if study is not None and not study.is_dir():
+        raise BadInputError(f"--study {study}: is no folder; give the folder of a study that has been run")
+    name = model or next(iter(installed()), None)
+    chosen = None if name is None else load_model(name)
+    absent = "no model is installed, so there is no prediction and no verdict; install one with passband model import, or name a folder with --model"
+    if chosen is None:
+        error.print(f"passband: {absent}", highlight=False, soft_wrap=True, markup=False)
+
+    from passband.app.page import make_page, subject_of
+    from passband.app.serving import serve
+
+    error.print(
+        "passband: making the sample specimen; the first time takes some ten seconds", highlight=False, soft_wrap=True
+    )
+    subject = subject_of(chosen, absent)
+
+    def announce(address: str) -> None:
+        print(f"{address}\nOpen this address in a browser on this computer; Ctrl-C ends it.", flush=True)
+        if not no_browser:
+            webbrowser.open(address)
+
+    serve(lambda uploads: make_page(subject, chosen, study, uploads), announce, port=port)

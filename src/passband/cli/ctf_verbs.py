@@ -1,0 +1,285 @@
+"""The verbs of `passband ctf`: parsing and printing only."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from passband.base.errors import BadInputError
+from passband.base.terminal import Json, or_dash, print_json, warn
+
+ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, and how far two conditions lie apart.")
+
+_SOURCE = "A condition file (YAML, STAR or CSV with one row), or a preset by name."
+QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band that counts [1/Å].")]
+Figure = Annotated[Path | None, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")]
+Condition = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]
+
+
+@ctf_app.command("show")
+def show(condition: Condition, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
+    """Show what a condition transfers: ε, first zero, resolution; with --figure curves, map and Thon rings.
+
+    Example:  passband ctf show studies/conditions/team_300kv.yaml --figure ctf.svg
+    """
+    from passband.report import ctf_page
+
+    if figure is not None:
+        ctf_page.check_figure(figure)
+    loaded = _condition(condition, q_max)
+    answer = ctf_page.show(loaded, q_max)
+    if figure is not None:
+        ctf_page.draw_show(loaded, answer, figure)
+    if as_json:
+        print_json(answer)
+        return
+    print(f"condition           {answer['id']}")
+    print(f"wavelength          {answer['wavelength_angstrom']:.6f} Å")
+    print(
+        f"defocus             {answer['defocus_angstrom']:+g} Å   (Scherzer: {or_dash(answer['scherzer_defocus_angstrom'], 0)} Å)"
+    )
+    print(f"first zero          {or_dash(answer['first_zero_per_angstrom'])} 1/Å (lowest in any direction)")
+    print(f"point resolution    {or_dash(answer['point_resolution_angstrom'], 3)} Å (its inverse)")
+    print(f"information limit   {or_dash(answer['information_limit_angstrom'], 3)} Å (envelopes fall to exp(−2))")
+    print(f"epsilon             {answer['epsilon']:.4f}   (information transferred, |q| up to {q_max:g} 1/Å)")
+
+
+@ctf_app.command("compare")
+def compare(
+    train: Annotated[
+        Path,
+        typer.Argument(metavar="TRAIN", help="The condition a network was trained under; a set of conditions too."),
+    ],
+    test: Annotated[
+        Path, typer.Argument(metavar="TEST", help="The condition it is to be used under; a set of conditions too.")
+    ],
+    q_max: QMax = 1.0,
+    figure: Figure = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a training with a test condition: every metric, a verdict, and where information is lost or reversed.
+
+    Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ.
+
+    Example:  passband ctf compare trained.yaml microscope.yaml --q-max 1.0
+    """
+    from passband.metrics import METRICS
+    from passband.report import ctf_page
+
+    if figure is not None:
+        ctf_page.check_figure(figure)
+    sets = [_conditions(source, q_max) for source in (train, test)]
+    if max(len(found) for found in sets) > 1:
+        if figure is not None:
+            raise BadInputError("--figure draws two single conditions; leave it out for sets")
+        _compare_sets(sets[0], sets[1], q_max, as_json)
+        return
+    one, other = sets[0][0], sets[1][0]
+    if one.pixel_size_angstrom != other.pixel_size_angstrom:
+        warn([f"pixels of {one.pixel_size_angstrom:g} Å in training and {other.pixel_size_angstrom:g} Å in the test: "
+              "a network sees sizes in pixels; rescale the images to one pixel size first"])  # fmt: skip
+    answer = ctf_page.compare(one, other, q_max)
+    if figure is not None:
+        ctf_page.draw_compare(one, other, answer, figure)
+    if as_json:
+        print_json(answer)
+        return
+    print(f"{answer['verdict']}\n")
+    print(f"epsilon train          {answer['epsilon_train']:.4f}   information transferred, |q| up to {q_max:g} 1/Å")
+    print(f"epsilon test           {answer['epsilon_test']:.4f}")
+    print(f"delta epsilon         {answer['delta_epsilon']:+.4f}   test minus train")
+    print(
+        f"sigma(train, test)     {or_dash(answer['sigma_train_test'])}   share of the training transfer that the test keeps"
+    )
+    print(f"sigma(test, train)     {or_dash(answer['sigma_test_train'])}")
+    print(f"|defocus difference|   {answer['defocus_difference_angstrom']:g} Å\n")
+    for name, value in answer["metrics"].items():
+        metric = METRICS.get(name) or METRICS[name.rsplit("_", 1)[0]]
+        print(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.says}")
+
+
+@ctf_app.command("map")
+def map_(
+    condition: Condition,
+    x: Annotated[str, typer.Option("--x", help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
+    y: Annotated[str, typer.Option("--y", help="NAME=LOW:HIGH, such as C12=0:100.")],
+    figure: Annotated[Path, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="A metric of the registry: epsilon, sigma, phase_rms, …")
+    ] = "epsilon",
+    train: Annotated[Path | None, typer.Option("--train", help="The training condition, for metrics of two.")] = None,
+    points: Annotated[int, typer.Option("--points", min=2, max=400, help="Points along each axis.")] = 41,
+    q_max: QMax = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Draw a metric over a plane of two parameters.
+
+    Example:  passband ctf map titan_corrected_300kv --x defocus_angstrom=-200:200 --y C12=0:100 --figure map.png
+    """
+    from passband.metrics import METRICS
+    from passband.report import ctf_page
+
+    ctf_page.check_figure(figure)
+    axes = _axis("--x", x), _axis("--y", y)
+    trained = None if train is None else _condition(train, q_max)
+    table = ctf_page.map_plane(_condition(condition, q_max), metric, axes, points, trained, q_max)
+    ctf_page.draw_map(table, (axes[0][0], axes[1][0], METRICS[metric].symbol), figure)
+    best = table.sort("value")[-1 if METRICS[metric].similar else 0].to_dicts()[0]
+    found = {axes[0][0]: best["x"], axes[1][0]: best["y"], metric: best["value"]}
+    if as_json:
+        print_json({"best": found, "figure": str(figure), "metric": metric, **table.to_dict(as_series=False)})
+    else:
+        print(f"best: {', '.join(f'{name} {value:.6g}' for name, value in found.items())}\n{figure}")
+
+
+@ctf_app.command("fit")
+def fit(
+    condition: Condition,
+    vary: Annotated[
+        list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--target", help="Match the |T| of this condition; without it, ε is maximised.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the condition found into this YAML file.")] = None,
+    q_max: QMax = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Find the condition that transfers most, or whose |T| is most like another's, by gradient from many starts.
+
+    Example:  passband ctf fit feg_200kv --vary defocus_angstrom
+    """
+    from passband.files.atomic import write_text
+    from passband.files.yaml_config import dump
+    from passband.metrics import information, measure
+    from passband.metrics.optimize import fit_condition
+
+    base = _condition(condition, q_max)
+    wanted = None if target is None else _condition(target, q_max)
+    try:
+        found = fit_condition(base, vary, q_max, target=wanted)
+    except ValueError as error:
+        raise BadInputError(f"--vary: {error}") from None
+    before, after = information([base, found], q_max).tolist()
+    answer: dict[str, Any] = {"condition": found.to_dict(), "epsilon_before": before, "epsilon": after}
+    if wanted is not None:
+        answer["sigma_to_target"] = measure(["sigma"], [wanted], [found], q_max)["sigma"].item()
+    if out is not None:
+        write_text(out, dump(found))
+    if as_json:
+        print_json(answer)
+        return
+    print(
+        f"epsilon {before:.4f} → {after:.4f}"
+        + (f", keeps {answer['sigma_to_target']:.1%} of the target's transfer" if wanted else "")
+    )
+    print(dump(found), end="")
+
+
+@ctf_app.command("convert")
+def convert(
+    condition: Condition,
+    to: Annotated[
+        str, typer.Option("--to", help="krivanek, ceos, prismatic, ctffind, abtem, nexus or passband.")
+    ] = "passband",
+    as_json: Json = False,
+) -> None:
+    """Print a condition in another notation, as a file that every verb reads back.
+
+    Example:  passband ctf convert titan_corrected_300kv --to ceos
+    """
+    import yaml
+
+    from passband.conditions.condition_files import export
+
+    loaded = _condition(condition, None)
+    content = loaded.to_dict() if to == "passband" else export(loaded, to)
+    if as_json:
+        print_json(content)
+    else:
+        print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None), end="")
+
+
+@ctf_app.command("presets")
+def presets(as_json: Json = False) -> None:
+    """List the presets, with the sources of their numbers.
+
+    Example:  passband ctf presets
+    """
+    from passband.conditions.condition_files import preset_names, preset_sources
+
+    found = {name: preset_sources(name) for name in preset_names()}
+    if as_json:
+        print_json(found)
+        return
+    for name, said in found.items():
+        print(f"{name}: {said['about']}")
+        for what, source in said["sources"].items():
+            print(f"    {what}: {' '.join(str(source).split())}")
+
+
+def _compare_sets(train: list[Any], test: list[Any], q_max: float, as_json: bool) -> None:
+    from passband.metrics import dataset_information, dataset_overlap
+
+    before, after = dataset_information(train, q_max), dataset_information(test, q_max)
+    answer: dict[str, float] = {
+        "conditions_train": len(train),
+        "conditions_test": len(test),
+        "epsilon_train": before,
+        "epsilon_test": after,
+        "delta_epsilon": after - before,
+        "sigma_train_test": dataset_overlap(train, test, q_max),
+        "sigma_test_train": dataset_overlap(test, train, q_max),
+        "sigma_pairwise": dataset_overlap(train, test, q_max, "pairwise"),
+        "q_max_per_angstrom": q_max,
+    }
+    if as_json:
+        print_json({name: None if math.isnan(value) else value for name, value in answer.items()})
+        return
+    for name, value in answer.items():
+        print(f"{name:<20}{value if isinstance(value, int) else or_dash(value)}")
+
+
+def _axis(option: str, text: str) -> tuple[str, float, float]:
+    name, _, limits = text.partition("=")
+    low, _, high = limits.partition(":")
+    try:
+        found = name, float(low), float(high)
+    except ValueError:
+        raise BadInputError(f"{option} {text}: is not NAME=LOW:HIGH, such as defocus_angstrom=-200:200") from None
+    if not found[1] < found[2]:
+        raise BadInputError(f"{option} {text}: the lower end comes first; write {name}={high}:{low}")
+    return found
+
+
+def _condition(source: Path, q_max: float | None) -> Any:
+    found = _conditions(source, q_max)
+    if len(found) > 1:
+        raise BadInputError(f"{source}: holds {len(found)} conditions where one is needed; give a file of one")
+    return found[0]
+
+
+def _conditions(source: Path, q_max: float | None) -> list[Any]:
+    from passband.conditions.condition_files import load_conditions
+    from passband.metrics.transfer_curves import information_limit
+
+    if q_max is not None and not 0 < q_max <= 10:
+        raise BadInputError(f"--q-max {q_max:g}: outside 0 to 10 1/Å; the default is 1.0")
+    found = [condition for _, condition in load_conditions(source)]
+    lines = [f"{source}: {doubt}" for condition in found for doubt in condition.doubts()]
+    if q_max is not None:
+        for condition in found:
+            finest = 1 / (2 * condition.pixel_size_angstrom)
+            limit = information_limit(condition)
+            if finest < q_max:
+                lines.append(
+                    f"{source}: pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g} 1/Å, less than --q-max {q_max:g}"
+                )
+            elif limit is not None and limit > 1.02 * finest:
+                lines.append(
+                    f"{source}: the microscope transfers up to {limit:.3g} 1/Å and pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g}; use pixels of at most {1 / (2 * limit):.2g} Å to keep it"
+                )
+    # Many conditions of a set share a doubt.
+    warn(list(dict.fromkeys(lines))[:5])
+    return found

@@ -1,0 +1,331 @@
+"""The command line: one verb per stage; parsing and printing only."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from passband.base.errors import BadInputError
+from passband.base.terminal import Json, error, print_json, warn
+from passband.base.version import __version__
+from passband.cli import app_verb, design_verbs, micrograph_verbs
+from passband.cli.ctf_verbs import ctf_app
+from passband.cli.model_verbs import model_app
+from passband.cli.run_app import run_app
+from passband.cli.specimen_verbs import specimen_app
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Will a segmentation network still work under these imaging conditions?",
+    epilog="Start with:  passband study run studies/defocus.yaml",
+)
+study_app = typer.Typer(
+    no_args_is_help=True, help="Train networks under known conditions and test each on every other."
+)
+app.add_typer(study_app, name="study")
+app.add_typer(ctf_app, name="ctf")
+app.add_typer(specimen_app, name="specimen")
+app.add_typer(model_app, name="model")
+for _verb in (
+    micrograph_verbs.estimate,
+    micrograph_verbs.segment,
+    micrograph_verbs.check,
+    design_verbs.design,
+    design_verbs.train,
+):
+    app.command()(_verb)
+app.command("app")(app_verb.app)
+
+_CORES = len(os.sched_getaffinity(0))
+
+Target = Annotated[Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file, or its folder.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if left out.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=1024,
+        help="Processes; each uses one core and about 0.7 GB.",
+        show_default="number of cores",
+    ),
+]
+Memory = Annotated[
+    float,
+    typer.Option("--memory", min=0.001, max=10_000, help="GB that the exit waves in work may take in each worker."),
+]
+
+
+@study_app.command("run")
+def study_run(
+    target: Target,
+    out: Out = None,
+    workers: Workers = _CORES,
+    executor: Annotated[
+        str, typer.Option("--executor", help="Where the work is done: serial, processes or dask.")
+    ] = "processes",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786."
+        ),
+    ] = None,
+    fleet: Annotated[
+        int | None,
+        typer.Option(
+            "--fleet",
+            min=1,
+            max=4096,
+            help="Networks that a worker trains together.",
+            show_default="32 where PyTorch sees a GPU, else 1",
+        ),
+    ] = None,
+    memory: Memory = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Run a study, or go on where it was stopped, and write its tables and report.
+
+    A folder that holds the same study with fewer conditions or seeds is gone on with: only what is new is made. The exit
+    code is 1 if networks were given up; failed.json says which and why, and the next run tries them again.
+
+    Example:  passband study run studies/defocus.yaml
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.report.build import gather
+    from passband.studies import jobs, runner, study
+
+    config, folder = study.locate(target, out)
+    warn(config.warnings())
+    chosen = make_executor(executor, workers, scheduler)
+    try:
+        with TerminalProgress(error) as progress:
+            together = fleet or (jobs.FLEET if jobs.device().type == "cuda" else 1)
+            failed = runner.run(
+                config, folder, chosen, progress, finish=gather, fleet=together, memory=int(1e9 * memory)
+            )
+    finally:
+        chosen.close()
+    _print_study(folder, as_json)
+    raise typer.Exit(1 if failed else 0)
+
+
+@study_app.command("plan")
+def study_plan(
+    target: Target,
+    out: Out = None,
+    workers: Workers = _CORES,
+    cores: Annotated[
+        int | None, typer.Option("--cores", min=1, help="Cores of the cluster it would run on; --workers if left out.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0, help="Price of a core-hour there, in any currency.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a study takes before it runs: cells, disk, memory, time and cost, from a few seconds of calibration.
+
+    All --workers calibrate at once. Leaves plan.json in the study's folder, and `study run` says afterwards whether it kept
+    to it. The exit code is 1 if the disk is too small.
+
+    Example:  passband study plan studies/defocus.yaml --cores 512 --price 0.03
+    """
+    from passband.execution.choose import make_executor
+    from passband.files.atomic import write_json
+    from passband.studies import cost, study
+    from passband.studies.paths import StudyPaths
+
+    config, folder = study.locate(target, out)
+    warn(config.warnings())
+    executor = make_executor("processes", workers)
+    try:
+        seconds = cost.measure(config, executor)
+    finally:
+        executor.close()
+    paths = StudyPaths(folder)
+    answer = cost.estimate(config, paths, seconds, cores or workers)
+    if price is not None:
+        hours = sum(answer["core_seconds"].values()) / 3600
+        answer |= {"core_hours": hours, "price_per_core_hour": price, "cost": hours * price}
+    study.adopt(config, folder)
+    write_json(paths.plan, answer)
+    if as_json:
+        print_json(answer)
+    else:
+        print("\n".join(cost.in_words(answer)))
+    raise typer.Exit(1 if answer["disk_free_bytes"] < answer["disk_bytes"] else 0)
+
+
+@study_app.command("status")
+def study_status(target: Target, out: Out = None, as_json: Json = False) -> None:
+    """Say how far a study is; the exit code is 1 while it is not finished.
+
+    Example:  passband study status runs/defocus
+    """
+    from passband.studies import study
+    from passband.studies.folder import Plan
+    from passband.studies.paths import StudyPaths
+
+    config, folder = study.locate(target, out)
+    paths = StudyPaths(folder)
+    plan = Plan(config, paths)
+    counts, failed = plan.counts(), plan.failures()
+    finished = all(n["done"] == n["total"] for n in counts.values())
+    if as_json:
+        print_json(
+            {
+                "study": config.name,
+                "id": config.id,
+                "folder": str(folder),
+                "finished": finished,
+                "cells": counts,
+                "failed": failed,
+                "report": str(paths.report) if paths.report.is_file() else None,
+            }
+        )
+    else:
+        for stage, n in counts.items():
+            print(f"{stage:<10}{n['done']:>6} of {n['total']}")
+        for fault in failed:
+            print(f"given up: {fault['what']}, tried {fault['tries']} times: {fault['reason']}")
+        print("finished" if finished else f"not finished; go on with: passband study run {target}")
+    raise typer.Exit(0 if finished else 1)
+
+
+@study_app.command("report")
+def study_report(target: Target, out: Out = None, as_json: Json = False) -> None:
+    """Make tables, analysis, figures and report again from a finished study, or the last three from its tables alone.
+
+    Example:  passband study report runs/defocus
+    """
+    from passband.report.build import gather, gather_again
+    from passband.studies import study
+    from passband.studies.folder import Plan, locked
+    from passband.studies.paths import StudyPaths
+
+    config, folder = study.locate(target, out)
+    plan = Plan(config, StudyPaths(folder))
+    if plan.paths.table("scores").is_file() and not plan.paths.cells.is_dir():
+        gather_again(plan)
+    else:
+        plan.require_finished()
+        with locked(plan.paths):
+            gather(plan)
+    _print_study(folder, as_json)
+
+
+@study_app.command("rank")
+def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
+    """Rank every shift metric, alone and in pairs, by how well it predicts the loss on conditions left out of the fit.
+
+    Reads only scores.parquet, shift.parquet and conditions.parquet; writes ranking.parquet, ranking.md and figures/ranking.*.
+
+    Example:  passband study rank docs/results/tables/metrics
+    """
+    from passband.report.ranking_page import rank_folder
+    from passband.studies import study
+
+    # Tables are enough: a folder need not hold a study that could be run again.
+    folder = target if target.is_dir() and out is None else study.locate(target, out)[1]
+    answer = rank_folder(folder)
+    if as_json:
+        print_json(answer)
+    else:
+        print("\n".join(answer["sentences"]))
+        print(f"\nTable: {answer['table']}\nPage:  {answer['page']}")
+
+
+@app.command()
+def simulate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens, YAML.")],
+    condition: Annotated[
+        Path | None, typer.Option("--condition", help="A condition file or preset: image the specimens too.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="Number of specimens.")] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it."),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="With --condition: write every label of each specimen (.npz).")
+    ] = False,
+    workers: Workers = _CORES,
+    memory: Memory = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Simulate specimens and exit waves, and with --condition the images of them.
+
+    Example:  passband simulate studies/recipes/au_on_carbon.yaml --condition studies/conditions/team_300kv.yaml
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.conditions.condition_files import load_condition
+    from passband.execution.choose import make_executor
+    from passband.specimens.recipe_files import load_recipe
+    from passband.studies import simulate as simulation
+
+    if labels and condition is None:
+        raise BadInputError(
+            "--labels: are made with the pixels of images; name a --condition, or use passband specimen export"
+        )
+    plan = simulation.Simulation(
+        recipe=load_recipe(recipe),
+        condition=None if condition is None else load_condition(condition),
+        count=count,
+        folder=Path("runs") / recipe.stem if out is None else out,
+        labels=labels,
+    )
+    plan.check()
+    warn(plan.warnings())
+    executor = make_executor("processes", workers)
+    try:
+        with TerminalProgress(error) as progress:
+            facts = simulation.run(plan, executor, progress, memory=int(1e9 * memory))
+    finally:
+        executor.close()
+    if as_json:
+        print_json(facts)
+    else:
+        print(
+            f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
+        )
+        if facts["images"]:
+            print(f"images, masks and a contact sheet in {plan.folder}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    run_app(app)
+
+
+def _print_study(folder: Path, as_json: bool) -> None:
+    from passband.studies.paths import StudyPaths
+
+    paths = StudyPaths(folder)
+    result = json.loads(paths.analysis.read_text(encoding="utf-8"))
+    if as_json:
+        print_json(
+            {
+                "study": result["study"],
+                "id": result["study_id"],
+                "folder": str(folder),
+                "report": str(paths.report.absolute()),
+                "findings": result["findings"],
+                "failed": result["failed"],
+            }
+        )
+        return
+    for sentence in result["findings"]["sentences"]:
+        print(f"- {sentence}")
+    print(f"\nReport: {paths.report.absolute()}")

@@ -1,0 +1,271 @@
+"""The verbs at the microscope: estimate, segment, check; parsing and printing only."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from passband.base.errors import BadInputError
+from passband.base.terminal import Json, error, print_json, warn
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
+]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Of the micrograph [Å], where the file does not say, or wrongly.")
+]
+Energy = Annotated[float | None, typer.Option("--energy", help="Of the electrons, in eV, where the file does not say.")]
+Dose = Annotated[float | None, typer.Option("--dose", help="Of the micrograph, in e/Å², where the file does not say.")]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        help="Of a stack: a number, sum, or each.",
+        show_default="movies are summed, other stacks taken image by image",
+    ),
+]
+
+
+def estimate(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    pixel_size: PixelSize = None,
+    energy: Energy = None,
+    dose: Dose = None,
+    frames: Frames = None,
+    spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], as far as it is known.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Estimate defocus, astigmatism and information limit of a micrograph from its power spectrum.
+
+    The exit code is 1 if nothing can be said of the defocus.
+
+    Example:  passband estimate image.dm4
+    """
+    from passband.estimation.estimate import estimate as estimated
+    from passband.estimation.text import in_words as told
+    from passband.estimation.text import to_dict
+
+    answers = []
+    for micrograph in _read(image, pixel_size, energy, dose, frames):
+        found = estimated(micrograph, C30=spherical)
+        answers.append({"image": micrograph.name, "found": list(micrograph.found), **to_dict(found)})
+        if not as_json:
+            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.found, *told(found)))]))
+    if as_json:
+        print_json({"images": answers})
+    raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
+
+
+def segment(
+    model: ModelName,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    pixel_size: PixelSize = None,
+    frames: Frames = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("segmented"),
+    as_json: Json = False,
+) -> None:
+    """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
+
+    Example:  passband segment au-300kv image.dm4
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.models.outputs import check_folder, write_outputs
+    from passband.models.segment import check_pixel_size
+    from passband.models.segment import segment as segmented
+    from passband.models.store import load_model
+
+    chosen = load_model(model)
+    read = []
+    for path in images:
+        found = _read(path, pixel_size, None, None, frames)
+        stems = [path.stem] if len(found) == 1 else [f"{path.stem}_{i:04d}" for i in range(len(found))]
+        read += list(zip(stems, found, strict=True))
+    twice = {stem for stem, _ in read if sum(s == stem for s, _ in read) > 1}
+    if twice:
+        raise BadInputError(
+            f"{sorted(twice)[0]}: two images have this name, and one's results would replace the other's; rename one"
+        )
+    for _, micrograph in read:
+        check_pixel_size(micrograph, chosen.card)
+    check_folder(out)
+    answers = []
+    for stem, micrograph in read:
+        with TerminalProgress(error) as progress:
+            shown = _Tiles(progress, micrograph.name)
+            result = segmented(chosen, micrograph, progress=shown)
+        files = write_outputs(out, stem, micrograph, result)
+        whole = result.particles.filter(~result.particles["touches_edge"])["equivalent_diameter_angstrom"]
+        median = whole.median()
+        answers.append(
+            {
+                "image": micrograph.name,
+                "found": list(micrograph.found),
+                "pixel_size_angstrom": micrograph.pixel_size_angstrom,
+                "particles": len(result.particles),
+                "particles_whole": len(whole),
+                "median_diameter_angstrom": median,
+                "particle_share": float(result.mask.mean()),
+                "files": files,
+            }
+        )
+        if not as_json:
+            print("\n".join([micrograph.name, *(f"  {line}" for line in micrograph.found)]))
+            size = (
+                ""
+                if median is None
+                else f", median diameter of the {len(whole)} whole ones {float(str(median)) / 10:.2f} nm"
+            )
+            noun = "particle" if len(result.particles) == 1 else "particles"
+            print(f"  {len(result.particles)} {noun} on {result.mask.mean():.1%} of the image{size}")
+            print(f"  {files['overlay']} and beside it mask, probability, table and sizes")
+    if as_json:
+        print_json({"model": chosen.card.name, "images": answers})
+    else:
+        size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
+        print(f"Will that hold? passband check {model} --image {shlex.quote(str(images[0]))}{size}")
+
+
+class _Tiles:
+    """Shows tiles done as a stage of a progress bar."""
+
+    def __init__(self, progress: Any, name: str):
+        self._progress, self._name, self._done = progress, name, 0
+        self._advance: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._advance is None:
+            self._advance = self._progress.stage(f"{self._name}: tiles", total, 0)
+        if done > self._done:
+            self._advance(done - self._done)
+            self._done = done
+
+
+def check(
+    model: ModelName,
+    condition: Annotated[
+        Path | None, typer.Option("--condition", help="A condition file or preset: will the model hold under it?")
+    ] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="A micrograph: does the model hold on it?")] = None,
+    pixel_size: PixelSize = None,
+    energy: Energy = None,
+    dose: Dose = None,
+    frames: Frames = None,
+    element: Annotated[
+        list[str] | None, typer.Option("--element", help="What the particles are of; may be repeated.")
+    ] = None,
+    support: Annotated[
+        str | None, typer.Option("--support", help="What carries them: carbon, silica, …, none.")
+    ] = None,
+    thickness: Annotated[float | None, typer.Option("--thickness", help="Of the support [Å].")] = None,
+    diameter: Annotated[float | None, typer.Option("--diameter", help="Of the particles [Å].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a model holds under a condition or on a micrograph: predicted loss and Dice with intervals, zone, reason, advice.
+
+    What is not said of the specimen is taken to be as the model was trained. The exit code is 1 if it does not hold, or if
+    nothing can be said.
+
+    Example:  passband check au-300kv --condition microscope.yaml
+    """
+    from passband.models.store import load_model
+    from passband.verdicts.domain import Claim
+    from passband.verdicts.judge import check_condition
+
+    if (condition is None) == (image is None):
+        raise BadInputError("give either --condition or --image, and not both")
+    of_image = {"--pixel-size": pixel_size, "--energy": energy, "--dose": dose, "--frames": frames}
+    if condition is not None and any(value is not None for value in of_image.values()):
+        given = next(name for name, value in of_image.items() if value is not None)
+        raise BadInputError(f"{given} is of an image; with --condition put it into {condition}")
+    chosen = load_model(model)
+    claim = Claim(tuple(element) if element else None, support, thickness, diameter)
+    if condition is not None:
+        from passband.conditions.condition_files import load_condition
+
+        loaded = load_condition(condition)
+        warn(loaded.doubts())
+        verdicts = [(str(condition), (), check_condition(chosen, loaded, claim).to_dict())]
+    else:
+        from passband.verdicts.image_verdict import check_image
+
+        assert image is not None
+        verdicts = [
+            (m.name, m.found, check_image(chosen, m, claim).to_dict())
+            for m in _read(image, pixel_size, energy, dose, frames)
+        ]
+    if as_json:
+        answers = [{"subject": name, "found": list(found), **v} for name, found, v in verdicts]
+        print_json(
+            answers[0] if condition is not None else {"images": answers, "answer": _worst(v for *_, v in verdicts)}
+        )
+    else:
+        for name, found, verdict in verdicts:
+            print("\n".join([name, *(f"  {line}" for line in (*found, *in_words(verdict)))]))
+    raise typer.Exit(0 if all(v["answer"] == "yes" for *_, v in verdicts) else 1)
+
+
+def _worst(verdicts: Any) -> str:
+    answers = {v["answer"] for v in verdicts}
+    return next(a for a in ("no", "cannot say", "yes") if a in answers)
+
+
+def in_words(verdict: dict[str, Any]) -> list[str]:
+    """Return a verdict as lines to read."""
+    from passband.verdicts.zones import holds, zones
+    from passband.verdicts.zones import in_words as zones_in_words
+
+    lines = []
+    if verdict["answer"] == "cannot say":
+        lines.append(f"cannot say whether {verdict['model']} holds:")
+        lines += [f"  {why}" for why in verdict["cannot_say"]]
+    else:
+        lines.append(
+            f"{verdict['answer']}, {verdict['model']} {holds(verdict)}: {verdict['zone']} ({zones_in_words(verdict['zone_shares'])})"
+        )
+        for name, title in (("dice", "Dice"), ("loss", "loss")):
+            v = verdict[name]
+            lines.append(
+                f"predicted {title} {v['predicted']:.3f}, {verdict['level']:.0%} of such cases within {v['low']:.3f} to {v['high']:.3f}"
+            )
+        of = "under the conditions it was trained on" if verdict["trained"] else "of the best tenth of those scored"
+        times = verdict["loss"]["predicted"] / verdict["own_loss"]
+        lines.append(
+            f"that is {times:.1f} times its own loss, {of}, {verdict['own_loss']:.3f}; it holds up to {zones()['stable_up_to']:g} times"
+        )
+        lines += [f"why: {why}" for why in verdict["reasons"]]
+        if verdict["assumed"]:
+            lines.append(f"taken for granted: {', '.join(verdict['assumed'])}; of another specimen this says nothing")
+    if verdict["nearest"]:
+        near = verdict["nearest"]
+        lines.append(
+            f"nearest training condition: {_short(near['training_condition'])}; σ {near['metrics']['sigma']:.2f}, Δε {near['metrics']['delta_epsilon']:+.2f}: "
+            f"{near['shares']['stable']:.0%} of {near['pairs']} such pairs of single conditions held in the studies"
+        )
+    if verdict["advice"]:
+        lines.append(f"what to do: {verdict['advice']}")
+    return lines
+
+
+def _short(condition: dict[str, Any]) -> str:
+    aberrations = condition["aberrations"]
+    dose = condition.get("dose_per_angstrom2")
+    return (
+        f"defocus {-aberrations.get('C10', 0.0):+.0f} Å, C12 {aberrations.get('C12', 0.0):.0f} Å, C30 {aberrations.get('C30', 0.0) / 1e4:+.1f} µm"
+        + (f", {dose:.0f} e/Å²" if dose else "")
+    )
+
+
+def _read(path: Path, pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None) -> Any:
+    from passband.micrographs.reading import read_micrographs
+
+    wanted: int | Literal["sum", "each"] | None = None
+    if frames is not None and frames.isdigit():
+        wanted = int(frames)
+    elif frames in ("sum", "each"):
+        wanted = "sum" if frames == "sum" else "each"
+    elif frames is not None:
+        raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
+    return read_micrographs(
+        path, pixel_size_angstrom=pixel_size, energy_ev=energy, dose_per_angstrom2=dose, frames=wanted
+    )

@@ -1,0 +1,262 @@
+"""Imaging conditions: everything about the microscope that an image depends on, as one frozen value.
+
+Units are Å, rad, mrad, eV and e/Å²; defocus = −C10, positive = underfocus. Widths are standard deviations.
+"""
+
+import math
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from passband.base.electron import wavelength
+from passband.base.identity import content_id
+from passband.conditions.detector import Detector
+
+#: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
+ABERRATIONS: dict[str, tuple[int, int]] = {
+    "C10": (1, 0),
+    "C12": (1, 2),
+    "C21": (2, 1),
+    "C23": (2, 3),
+    "C30": (3, 0),
+    "C32": (3, 2),
+    "C34": (3, 4),
+    "C41": (4, 1),
+    "C43": (4, 3),
+    "C45": (4, 5),
+    "C50": (5, 0),
+    "C52": (5, 2),
+    "C54": (5, 4),
+    "C56": (5, 6),
+}
+#: The angle that belongs to each coefficient that is not round.
+ANGLES: dict[str, str] = {c: "phi" + c[1:] for c, (_, m) in ABERRATIONS.items() if m > 0}
+#: Names accepted on input beside the symbols.
+ALIASES: dict[str, str] = {
+    "Cs": "C30",
+    "C5": "C50",
+    "astigmatism": "C12",
+    "astigmatism_angle": "phi12",
+    "coma": "C21",
+    "coma_angle": "phi21",
+    "trefoil": "C23",
+    "trefoil_angle": "phi23",
+}
+
+
+def canonical(name: str, value: float) -> tuple[str, float]:
+    """Return the symbol that a name stands for and its value: defocus is −C10, aliases are resolved, others stay."""
+    if name in ("defocus", "defocus_angstrom"):
+        return "C10", -value
+    return ALIASES.get(name, name), value
+
+
+class ImagingCondition(BaseModel):
+    """One imaging condition; invalid ones cannot be made.
+
+    Attributes:
+        energy_ev: electron energy [eV], 10,000 to 2,000,000.
+        aberrations: C_nm [Å] and phi_nm [rad]; absent coefficients are zero. Zero coefficients and angles that belong
+            to zero coefficients are dropped, so equal optics compare equal.
+        focal_spread_angstrom: standard deviation of the focus [Å].
+        convergence_mrad: standard deviation per axis of the illumination angle [mrad].
+        aperture_mrad: semi-angle of the objective aperture [mrad]; None is no aperture.
+        pixel_size_angstrom: camera pixel in the specimen plane [Å].
+        dose_per_angstrom2: electrons per Å²; None is an image without shot noise.
+        vibration_angstrom: standard deviation per axis of the specimen's vibration during the exposure [Å].
+        drift_angstrom: length of the straight path along which the specimen moves during the exposure [Å].
+        drift_angle_rad: direction of that path [rad].
+        coherence: quasi (envelopes on the wave) or quadrature (the image averaged over focus and tilt).
+        quadrature_nodes: Gauss–Hermite nodes over the focus and along each axis of the tilt.
+        detector: the camera.
+
+    Raises:
+        pydantic.ValidationError: on unknown names, values out of range or two values for one coefficient.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    energy_ev: float = Field(strict=True)
+    aberrations: dict[str, float] = Field(default={})
+    focal_spread_angstrom: float = Field(default=0.0, ge=0, le=1000, strict=True)
+    convergence_mrad: float = Field(default=0.0, ge=0, le=100, strict=True)
+    aperture_mrad: float | None = Field(default=None, gt=0, le=1000, strict=True)
+    pixel_size_angstrom: float = Field(default=0.4, gt=0, le=100, strict=True)
+    dose_per_angstrom2: float | None = Field(default=None, gt=0, le=1e9, strict=True)
+    vibration_angstrom: float = Field(default=0.0, ge=0, le=100, strict=True)
+    drift_angstrom: float = Field(default=0.0, ge=0, le=1000, strict=True)
+    drift_angle_rad: float = Field(default=0.0, ge=-2 * math.pi, le=2 * math.pi, strict=True)
+    coherence: Literal["quasi", "quadrature"] = "quasi"
+    quadrature_nodes: int = Field(default=7, ge=2, le=65, strict=True)
+    detector: Detector = Detector()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defocus_becomes_c10(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        aberrations = data.get("aberrations")
+        merged: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        entries = list(aberrations.items()) if isinstance(aberrations, dict) else []
+        if "defocus_angstrom" in data:
+            entries.append(("defocus_angstrom", data.pop("defocus_angstrom")))
+        for name, value in entries:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} is {value!r}, which is not a number; give Å (rad for angles) without quotes")
+            symbol, value = canonical(str(name), value)
+            if symbol in merged:
+                raise ValueError(f"{name} and {sources[symbol]} are the same coefficient; keep one of them")
+            merged[symbol], sources[symbol] = value, name
+        if isinstance(aberrations, dict) or (aberrations is None and merged):
+            data["aberrations"] = merged
+        return data
+
+    @field_validator("energy_ev")
+    @classmethod
+    def _energy_in_range(cls, energy_ev: float) -> float:
+        if not 10e3 <= energy_ev <= 2e6:
+            hint = f"; did you mean {energy_ev * 1000:g} eV ({energy_ev:g} kV)?" if 10 <= energy_ev <= 2000 else ""
+            raise ValueError(f"energy is {energy_ev:g} eV, outside 10000 to 2000000 eV{hint}")
+        return energy_ev
+
+    @field_validator("aberrations", mode="before")
+    @classmethod
+    def _known_aberrations(cls, aberrations: Any) -> Any:
+        if not isinstance(aberrations, dict):
+            return aberrations
+        known = [*ABERRATIONS, *ANGLES.values()]
+        for name, value in aberrations.items():
+            if name not in known:
+                raise ValueError(
+                    f"unknown coefficient {name!r}; known are {', '.join(known)} and the aliases defocus, {', '.join(ALIASES)}"
+                )
+            if name.startswith("phi") and 2 * math.pi < abs(value) <= 1e10:
+                raise ValueError(
+                    f"{name} is {value:g} rad, beyond 2π; angles are radians ({value:g}° is {math.radians(value):.4f} rad)"
+                )
+            if abs(value) > 1e10:
+                raise ValueError(f"{name} is {str(value)[:20]} Å, beyond 1e10 Å (1 m); coefficients are in Å")
+        return aberrations
+
+    @field_validator("aberrations")
+    @classmethod
+    def _canonical_aberrations(cls, aberrations: dict[str, float]) -> dict[str, float]:
+        kept: dict[str, float] = {}
+        for symbol in ABERRATIONS:
+            if aberrations.get(symbol, 0.0) != 0.0:
+                kept[symbol] = aberrations[symbol]
+                angle = ANGLES.get(symbol, "")
+                if aberrations.get(angle, 0.0) != 0.0:
+                    kept[angle] = aberrations[angle]
+        return kept
+
+    @property
+    def defocus_angstrom(self) -> float:
+        """Defocus −C10 [Å], positive = underfocus."""
+        return 0.0 - self.aberrations.get("C10", 0.0)
+
+    def doubts(self) -> list[str]:
+        """Return what is possible but looks like a wrong unit, a line each."""
+        doubts = []
+        # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
+        if self.aperture_mrad is not None and self.aperture_mrad < 1:
+            doubts.append(
+                f"aperture_mrad {self.aperture_mrad:g} passes next to nothing; is it in rad? {self.aperture_mrad:g} rad is {1e3 * self.aperture_mrad:g} mrad"
+            )
+        if self.convergence_mrad > 5:
+            doubts.append(
+                f"convergence_mrad {self.convergence_mrad:g} is a probe, not the near-parallel illumination of a TEM image (0.01 to 1)"
+            )
+        if self.pixel_size_angstrom < 0.08:
+            doubts.append(
+                f"pixel_size_angstrom {self.pixel_size_angstrom:g} is finer than any camera; is it in nm? {self.pixel_size_angstrom:g} nm is {10 * self.pixel_size_angstrom:g} Å"
+            )
+        spherical = self.aberrations.get("C30", 0.0)
+        if 0 < abs(spherical) < 1000:
+            doubts.append(
+                f"C30 {spherical:g} Å is next to none; is it in µm or mm? {spherical:g} µm is {1e4 * spherical:g} Å, {spherical:g} mm is {1e7 * spherical:g} Å"
+            )
+        if self.coherence == "quadrature":
+            doubts += self._too_few_nodes()
+        return doubts
+
+    def _too_few_nodes(self) -> list[str]:
+        """Say so if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
+        lam, q = wavelength(self.energy_ev), 1 / (2 * self.pixel_size_angstrom)
+        focus = math.pi * lam * self.focal_spread_angstrom * q**2
+        tilt = 2 * math.pi * 1e-3 * self.convergence_mrad * abs(self.aberrations.get("C10", 0.0)) * q
+        spread = max(focus, tilt)
+
+        def error(nodes: int) -> float:
+            # Of a Gauss–Hermite rule for cos(spread · x), the leading term.
+            return math.exp(math.lgamma(nodes + 1) - math.lgamma(2 * nodes + 1)) * spread ** (2 * nodes)
+
+        if error(self.quadrature_nodes) < 0.02:
+            return []
+        enough = next((n for n in range(self.quadrature_nodes, 66) if error(n) < 0.02), None)
+        remedy = f"use at least {enough}" if enough else "use coherence: quasi"
+        return [
+            f"quadrature_nodes {self.quadrature_nodes} are too few for phases that spread by {spread:.2g} rad at the camera's finest detail; {remedy}"
+        ]
+
+    @property
+    def is_round(self) -> bool:
+        """True if the transfer does not depend on direction, so images commute with turns and flips."""
+        return self.drift_angstrom == 0 and not any(symbol in self.aberrations for symbol in ANGLES)
+
+    @property
+    def id(self) -> str:
+        """Stable id: the hash of the values, never of names or places."""
+        return content_id(self.to_dict())
+
+    def varied(self, values: dict[str, float]) -> "ImagingCondition":
+        """Return this condition with some values put in.
+
+        Args:
+            values: by field of a condition file, symbol, angle or alias; several defocus or aberration values combine.
+
+        Raises:
+            pydantic.ValidationError: if the result is not valid.
+        """
+        content = self.to_dict()
+        for name, value in values.items():
+            symbol, value = canonical(name, value)
+            if symbol in ABERRATIONS or symbol in ANGLES.values():
+                content["aberrations"] = {**content["aberrations"], symbol: value}
+            else:
+                content[symbol] = value
+        return ImagingCondition(**content)
+
+    def __hash__(self) -> int:
+        """Hash by identity of content."""
+        return hash(self.id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a condition file; `ImagingCondition(**d)` reads it back."""
+        return self.model_dump(mode="json")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what few conditions have where it is absent, so that ids stay when passband learns more."""
+        content: dict[str, Any] = write(self)
+        rare = {name for name in _RARE if getattr(self, name) == _RARE[name]}
+        rare |= {"quadrature_nodes"} if self.coherence == "quasi" else set()
+        rare |= {"drift_angle_rad"} if self.drift_angstrom == 0 else set()
+        return {name: value for name, value in content.items() if name not in rare}
+
+
+_RARE = {
+    name: field.default
+    for name, field in ImagingCondition.model_fields.items()
+    if name.startswith(("vibration", "drift", "coherence", "quadrature", "detector"))
+}

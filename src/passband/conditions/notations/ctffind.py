@@ -1,0 +1,73 @@
+"""CTFFIND and RELION: defocus U and V [Å, positive = underfocus] along and across an angle [degrees], kV, Cs in mm.
+
+Amplitude contrast belongs to the specimen, not to the microscope: the contrast transfer that these programs mean is
+√(1 − w²) T − w T_a with passband's T and amplitude transfer T_a. It is read as a note and not kept. Sources: RELION's
+metadata_label.h and ctf.cpp, CTFFIND's ctf.cpp; angles count from x towards y.
+"""
+
+import math
+from typing import Any
+
+from passband.conditions.condition import ImagingCondition
+from passband.conditions.notations.quantities import number, unknown
+
+_KEYS = {
+    "defocus_u",
+    "defocus_v",
+    "defocus_angle",
+    "voltage_kv",
+    "cs_mm",
+    "amplitude_contrast",
+    "phase_shift_deg",
+    "pixel_size",
+}
+
+
+def read(content: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a condition from defocus_u, defocus_v [Å], defocus_angle [degrees], voltage_kv, cs_mm, pixel_size [Å].
+
+    Raises:
+        ValueError: on unknown names, missing defocus or a phase plate.
+    """
+    unknown(content, _KEYS | {"energy_ev"}, "ctffind")
+    if number("phase_shift_deg", content.get("phase_shift_deg", 0)) != 0:
+        raise ValueError(
+            f"phase_shift_deg is {content['phase_shift_deg']:g}; passband has no phase plate, so this cannot be read"
+        )
+    u = number("defocus_u", content.get("defocus_u"))
+    v = number("defocus_v", content.get("defocus_v", u))
+    # df(φ) = ½ (U + V) + ½ (U − V) cos 2(φ − angle) and C10 + C12 cos 2(φ − φ12) = −df: a quarter turn for the sign.
+    turn = math.remainder(math.radians(number("defocus_angle", content.get("defocus_angle", 0))) + math.pi / 2, math.pi)
+    aberrations = {
+        "C10": -(u + v) / 2,
+        "C12": (u - v) / 2,
+        "phi12": turn,
+        "C30": 1e7 * number("cs_mm", content.get("cs_mm", 0)),
+    }
+    fields: dict[str, Any] = {"aberrations": aberrations}
+    if "voltage_kv" in content:
+        fields["energy_ev"] = 1e3 * number("voltage_kv", content["voltage_kv"])
+    if "pixel_size" in content:
+        fields["pixel_size_angstrom"] = number("pixel_size", content["pixel_size"])
+    return fields
+
+
+def write(condition: ImagingCondition) -> dict[str, Any]:
+    """Return defocus U ≥ V, angle, kV, Cs and pixel size.
+
+    Raises:
+        ValueError: if the condition has aberrations that this notation lacks.
+    """
+    more = sorted(set(condition.aberrations) - {"C10", "C12", "phi12", "C30"})
+    if more:
+        raise ValueError(f"CTFFIND's notation has no place for {', '.join(more)}")
+    c10, c12 = condition.aberrations.get("C10", 0.0), condition.aberrations.get("C12", 0.0)
+    turn = math.degrees(condition.aberrations.get("phi12", 0.0)) - (90 if c12 >= 0 else 0)
+    return {
+        "defocus_u": 0.0 - c10 + abs(c12),
+        "defocus_v": 0.0 - c10 - abs(c12),
+        "defocus_angle": math.remainder(turn, 180),
+        "voltage_kv": condition.energy_ev / 1e3,
+        "cs_mm": condition.aberrations.get("C30", 0.0) / 1e7,
+        "pixel_size": condition.pixel_size_angstrom,
+    }

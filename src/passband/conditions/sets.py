@@ -1,0 +1,243 @@
+"""Sets and distributions of imaging conditions: grids, random and Sobol draws, mixtures; seeded and serialised."""
+
+import itertools
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from passband.base.distribution import Spread, Values
+from passband.base.identity import seed_from
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.files.yaml_config import message
+
+_MOST_CONDITIONS = 2000
+_UNITS = {"angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV", "per_angstrom2": "e/Å²"}
+_SHORT = {
+    "defocus_angstrom": "defocus",
+    "focal_spread_angstrom": "focal spread",
+    "convergence_mrad": "convergence",
+    "aperture_mrad": "aperture",
+    "pixel_size_angstrom": "pixel",
+    "dose_per_angstrom2": "dose",
+    "energy_ev": "energy",
+    "vibration_angstrom": "vibration",
+    "drift_angstrom": "drift",
+    "drift_angle_rad": "drift angle",
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def check_names(names: list[str]) -> None:
+    """Refuse names that cannot be varied, or that are the same value twice.
+
+    Raises:
+        ValueError: naming what is wrong and what there is.
+    """
+    known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
+        same = [other for other in names if canonical(other, 0.0)[0] == canonical(name, 0.0)[0]]
+        if len(same) > 1:
+            raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")
+
+
+def _checked(make: Any) -> list[ImagingCondition]:
+    try:
+        conditions: list[ImagingCondition] = make()
+    except ValidationError as error:
+        raise ValueError(f"a varied condition is not valid: {message(error)}") from None
+    return conditions
+
+
+class ConditionGrid(_Strict):
+    """All combinations of some values, on top of a base condition.
+
+    Attributes:
+        base: the condition that the values are put into.
+        vary: values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
+    """
+
+    base: ImagingCondition
+    vary: dict[str, Values] = Field(min_length=1)
+
+    @field_validator("vary")
+    @classmethod
+    def _known_names(cls, vary: dict[str, list[float]]) -> dict[str, list[float]]:
+        check_names(list(vary))
+        for name, values in vary.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
+        count = math.prod(len(values) for values in vary.values())
+        if not 2 <= count <= _MOST_CONDITIONS:
+            raise ValueError(
+                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so list "
+                f"{'another value' if count < 2 else 'fewer values'}"
+            )
+        return vary
+
+    @model_validator(mode="after")
+    def _valid_conditions(self) -> "ConditionGrid":
+        if len({c.id for c in _checked(self.conditions)}) < math.prod(len(v) for v in self.vary.values()):
+            raise ValueError(
+                "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
+            )
+        return self
+
+    def conditions(self) -> list[ImagingCondition]:
+        """Return all combinations, the last name varying fastest."""
+        return [
+            self.base.varied(dict(zip(self.vary, values, strict=True)))
+            for values in itertools.product(*self.vary.values())
+        ]
+
+    def labels(self) -> list[str]:
+        """Return what sets each condition apart, for axes and tables."""
+        return [", ".join(_described(c, name) for name in self.vary) for c in self.conditions()]
+
+
+class ConditionDraw(_Strict):
+    """Conditions drawn independently in each value, or by a scrambled Sobol sequence that covers them evenly.
+
+    Attributes:
+        base: the condition that the values are put into.
+        draw: distribution by name.
+        count: how many conditions; Sobol covers best with a power of two.
+        method: sobol or random.
+        seed: of the draw; conditions do not change when `count` grows.
+    """
+
+    base: ImagingCondition
+    draw: dict[str, Spread] = Field(min_length=1)
+    count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
+    method: Literal["sobol", "random"] = "sobol"
+    seed: int = Field(default=0, ge=0, strict=True)
+
+    @field_validator("draw")
+    @classmethod
+    def _known_names(cls, draw: dict[str, Spread]) -> dict[str, Spread]:
+        check_names(list(draw))
+        return draw
+
+    @model_validator(mode="after")
+    def _valid_conditions(self) -> "ConditionDraw":
+        if len({c.id for c in _checked(self.conditions)}) < self.count:
+            raise ValueError(
+                f"fewer than {self.count} different conditions can be drawn; lower `count`, or draw more values"
+            )
+        return self
+
+    def conditions(self) -> list[ImagingCondition]:
+        """Return `count` conditions, values rounded to six digits."""
+        dimensions = len(self.draw)
+        if self.method == "sobol":
+            # scipy.stats takes a second to import, and few studies draw.
+            from scipy.stats import qmc
+
+            sampler = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed_from("sobol", self.seed)))
+            # Powers of two, so that a longer draw begins as a shorter one and SciPy need not warn.
+            shares = sampler.random_base2(math.ceil(math.log2(self.count)))[: self.count]
+            shares = np.clip(shares, 1e-9, 1 - 1e-9)
+        else:
+            rng = np.random.default_rng(seed_from("draw", self.seed))
+            shares = rng.uniform(1e-9, 1 - 1e-9, (self.count, dimensions))
+        columns = [spread.at(shares[:, i]) for i, spread in enumerate(self.draw.values())]
+        return [
+            self.base.varied({name: float(f"{v:.6g}") for name, v in zip(self.draw, row, strict=True)})
+            for row in zip(*columns, strict=True)
+        ]
+
+    def labels(self) -> list[str]:
+        """Return a number and the first drawn value of each condition, for axes and tables."""
+        return _numbered(self.conditions(), next(iter(self.draw)))
+
+
+class Part(_Strict):
+    """A component of a mixture: its share, and how its conditions are drawn."""
+
+    weight: float = Field(gt=0, strict=True)
+    base: ImagingCondition
+    draw: dict[str, Spread] = Field(min_length=1)
+
+
+class ConditionMixture(_Strict):
+    """Conditions from several distributions, in exact proportion to their weights (largest remainder).
+
+    Attributes:
+        mixture: the components.
+        count: how many conditions in all.
+        method: sobol or random, within each component.
+        seed: of the draw.
+    """
+
+    mixture: list[Part] = Field(min_length=1)
+    count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
+    method: Literal["sobol", "random"] = "sobol"
+    seed: int = Field(default=0, ge=0, strict=True)
+
+    @model_validator(mode="after")
+    def _valid_conditions(self) -> "ConditionMixture":
+        for part in self.mixture:
+            check_names(list(part.draw))
+        if len({c.id for c in self.conditions()}) < self.count:
+            raise ValueError("two components draw the same condition; change one of them")
+        return self
+
+    def conditions(self) -> list[ImagingCondition]:
+        """Return the conditions, component by component."""
+        exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
+        counts = np.floor(exact).astype(int)
+        for i in np.argsort(counts - exact, kind="stable")[: self.count - counts.sum()]:
+            counts[i] += 1
+        return [
+            condition
+            for i, (part, count) in enumerate(zip(self.mixture, counts, strict=True))
+            if count > 0
+            for condition in ConditionDraw(
+                base=part.base,
+                draw=part.draw,
+                count=int(count),
+                method=self.method,
+                seed=seed_from("part", self.seed, i),
+            ).conditions()
+        ]
+
+    def labels(self) -> list[str]:
+        """Return a number and the first drawn value of each condition, for axes and tables."""
+        return _numbered(self.conditions(), next(iter(self.mixture[0].draw)))
+
+
+def _kind(content: Any) -> str:
+    if isinstance(content, BaseModel):
+        return type(content).__name__
+    keys = content if isinstance(content, dict) else {}
+    return "ConditionMixture" if "mixture" in keys else "ConditionDraw" if "draw" in keys else "ConditionGrid"
+
+
+#: Any of the three, told apart by their keys: vary, draw, mixture.
+ConditionSet = Annotated[
+    Annotated[ConditionGrid, Tag("ConditionGrid")]
+    | Annotated[ConditionDraw, Tag("ConditionDraw")]
+    | Annotated[ConditionMixture, Tag("ConditionMixture")],
+    Discriminator(_kind),
+]
+
+
+def _numbered(conditions: list[ImagingCondition], name: str) -> list[str]:
+    width = len(str(len(conditions)))
+    return [f"{i + 1:0{width}d}: {_described(c, name)}" for i, c in enumerate(conditions)]
+
+
+def _described(condition: ImagingCondition, name: str) -> str:
+    flat = condition.to_dict() | condition.aberrations
+    flat |= {"defocus": condition.defocus_angstrom, "defocus_angstrom": condition.defocus_angstrom}
+    symbol = ALIASES.get(name, name)
+    value = flat.get(symbol, 0.0)
+    unit = next((u for end, u in _UNITS.items() if name.endswith(end)), "rad" if "phi" in symbol else "Å")
+    sign = "+" if name.startswith("defocus") and value > 0 else ""
+    return f"{_SHORT.get(name, name)} {sign}{value:.12g} {unit}"

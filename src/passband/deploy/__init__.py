@@ -1,1 +1,0 @@
-"""At the microscope: micrographs in, verdicts out."""

@@ -1,0 +1,1 @@
+"""Estimation: a micrograph's spectrum → its defocus, astigmatism and resolution."""

@@ -1,0 +1,239 @@
+"""The power spectrum of one image in rings and sectors, with the spots of crystals left out.
+
+Rings are equally wide in q², in which the Thon rings of a defocus are equally far apart. The x axis is the first of the image, as
+in `imaging`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from passband.base.errors import BadInputError
+from passband.micrographs.micrograph import Micrograph
+
+# Share of a tile's side over which its window rises and falls.
+_TAPER = 0.4
+# Standard deviations above its ring from which a pixel belongs to a spot, and to which a spot is followed.
+_SEED, _GROWN = 5.5, 2.5
+# Widths over which spots are looked for [1/Å]: a particle of 2 nm has spots of 0.05 1/Å.
+_SPOT_WIDTHS = (0.0, 0.007, 0.015)
+# Rings between which spots count as one reflection [1/Å].
+_SAME = 0.02
+# Values from which the medians of all rings are taken.
+_ENOUGH = 300_000
+# Standard deviation of a normal variable over its median absolute deviation.
+_MAD = 1.4826
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Crystal spots at one spatial frequency.
+
+    Attributes:
+        q_per_angstrom: where [1/Å].
+        count: spots, each with its Friedel mate.
+    """
+
+    q_per_angstrom: float
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Mean power in rings and sectors; NaN where a bin holds no pixel.
+
+    Attributes:
+        q: mean spatial frequency of each ring [1/Å], shape [R].
+        angle: middle of each sector [rad], shape [K], from the image's first axis towards its second.
+        power: power per pixel area over the squared mean intensity would be a dose; here it is the variance that a pixel owes
+            to a frequency, shape [R, K]: white noise of variance v has power v everywhere.
+        count: independent values in each mean, shape [R, K].
+        noise: power beyond the band, where little but noise is left.
+        mean: of the image.
+        spots: of crystals, left out of the means.
+        masked: share of the band that they take.
+        tiles: over which the mean was taken, and their side.
+        side_angstrom: of a tile [Å].
+    """
+
+    q: Array
+    angle: Array
+    power: Array
+    count: Array
+    noise: float
+    mean: float
+    spots: tuple[Spots, ...]
+    masked: float
+    tiles: int
+    side_angstrom: float
+
+    @property
+    def profile(self) -> Array:
+        """Rotational average, shape [R]."""
+        return np.nansum(self.power * self.count, 1) / self.count.sum(1)
+
+
+def power_spectrum(
+    micrograph: Micrograph,
+    *,
+    band_per_angstrom: tuple[float, float],
+    rings: int = 200,
+    sectors: int = 16,
+    side_angstrom: float = 400.0,
+    mask_spots: bool = True,
+) -> Spectrum:
+    """Return the power spectrum of a micrograph in rings and sectors.
+
+    Args:
+        micrograph: the image.
+        band_per_angstrom: lowest and highest spatial frequency [1/Å].
+        rings: of equal width in q².
+        sectors: of the half plane.
+        side_angstrom: of the tiles, or of the image where that is smaller [Å].
+        mask_spots: leave out the spots of crystals.
+
+    Raises:
+        BadInputError: if the image is constant or the band lies beyond the camera's.
+    """
+    pixel, (low, high) = micrograph.pixel_size_angstrom, band_per_angstrom
+    if not 0 < low < high <= 0.5 / pixel:
+        raise BadInputError(
+            f"{micrograph.name}: a band of {low:g} to {high:g} 1/Å does not lie within the camera's, which ends at {0.5 / pixel:.4g} 1/Å"
+        )
+    power, tiles, share = _mean_power(micrograph, side_angstrom)
+    n = len(power)
+    q, angle, inside = _half_plane(n, pixel)
+    band = inside & (q >= low) & (q < high)
+    spots: tuple[Spots, ...] = ()
+    keep = band
+    if mask_spots:
+        found, spots = _find_spots(power, q, inside & (q < high), pixel)
+        keep = band & ~found
+    ring = np.minimum((rings * (q[keep] ** 2 - low**2) / (high**2 - low**2)).astype(int), rings - 1)
+    sector = np.round(angle[keep] / np.pi * sectors).astype(int) % sectors
+    place = ring * sectors + sector
+
+    def total(values: Array | None = None) -> Array:
+        return np.bincount(place, values, rings * sectors).reshape(rings, sectors).astype(float)
+
+    count = total()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_power = total(power[keep]) / count
+        edges = np.linspace(low**2, high**2, rings + 1)
+    # The corners of the spectrum, and at least what lies above the band.
+    beyond = inside & (q > max(high, 0.5 / pixel))
+    return Spectrum(
+        q=np.sqrt((edges[1:] + edges[:-1]) / 2),
+        angle=np.pi * np.arange(sectors) / sectors,
+        power=mean_power,
+        count=count * share,
+        noise=float(power[beyond].mean()),
+        mean=float(micrograph.intensity.mean(dtype=np.float64)),
+        spots=spots,
+        masked=1 - float(keep.sum() / band.sum()),
+        tiles=tiles,
+        side_angstrom=n * pixel,
+    )
+
+
+def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, int, float]:
+    """Return the mean power of the tiles [n, n // 2 + 1], how many, and independent values per pixel of it."""
+    image = micrograph.intensity
+    n = min(*image.shape, max(64, 16 * round(side_angstrom / micrograph.pixel_size_angstrom / 16)))
+    window = _window(n)
+    weights = np.outer(window, window).astype(np.float32)
+    # Tiles overlap by at least the tapers.
+    corners = [
+        np.unique(np.linspace(0, side - n, math.ceil((side - n) / ((1 - _TAPER) * n)) + 1).astype(int))
+        for side in image.shape
+    ]
+    power = np.zeros((n, n // 2 + 1))
+    for i in corners[0]:
+        for j in corners[1]:
+            tile = image[i : i + n, j : j + n]
+            tile = (tile - tile.mean(dtype=np.float64)).astype(np.float32) * weights
+            spectrum = np.fft.rfft2(tile)
+            power += spectrum.real**2 + spectrum.imag**2
+    tiles = len(corners[0]) * len(corners[1])
+    power /= tiles * (window**2).sum() ** 2
+    if not power[1:, 1:].any():
+        raise BadInputError(f"{micrograph.name}: every pixel has the same value; there is nothing to estimate from")
+    used = ((window**2).sum() ** 2 / (n * (window**4).sum())) ** 2
+    return power, tiles, min(tiles * used, image.size / n**2)
+
+
+def _window(n: int) -> Array:
+    """Return a cosine-tapered window (Tukey), shape [n]."""
+    edge = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / (_TAPER / 2 * n)
+    return np.asarray(np.sin(np.pi / 2 * np.minimum(edge, 1)) ** 2)
+
+
+def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return |q| [1/Å], its direction in [0, π), and which pixels of a half spectrum stand for themselves."""
+    kx, ky = np.fft.fftfreq(n, pixel)[:, None], np.abs(np.fft.rfftfreq(n, pixel))[None]
+    once = (ky > 0) | (kx > 0)
+    return np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi), once & (2 * pixel * ky < 1)
+
+
+def _find_spots(
+    power: Array, q: Array, inside: NDArray[np.bool_], pixel: float
+) -> tuple[NDArray[np.bool_], tuple[Spots, ...]]:
+    """Return the pixels that crystal spots take, and the spots.
+
+    The cube root of a mean of powers is nearly normal (Wilson and Hilferty 1931), so that a ring's median and median absolute
+    deviation say what is an outlier, in the spectrum and in it smoothed over the widths of spots.
+    """
+    n = len(power)
+    # What lies beyond the band is one last ring.
+    ring = np.where(inside, np.round(q * n * pixel), np.round(q[inside].max() * n * pixel) + 1).astype(int)
+    root = _standardised(np.cbrt(power), ring)
+    seeds, grown = np.zeros(power.shape, bool), np.zeros(power.shape, bool)
+    for width in _SPOT_WIDTHS:
+        # Rows wrap around; the column beyond the half plane repeats it mirrored, near enough.
+        smooth = root if width == 0 else ndimage.gaussian_filter(root, width * n * pixel, mode=("wrap", "mirror"))
+        # Smoothed rings hold few independent values, so that all of them together give the least deviation. Where Thon rings
+        # are not round a ring of the spectrum has more.
+        overall = _MAD * np.median(np.abs(smooth[inside]))
+        smooth = smooth / np.maximum(overall, _deviation(smooth, ring))[ring]
+        seeds |= smooth > _SEED
+        grown |= smooth > _GROWN + (width == 0)
+    seeds &= inside & (q > 0.1)
+    labels, _ = ndimage.label(grown | seeds, np.ones((3, 3)))
+    chosen = np.unique(labels[seeds])
+    if not len(chosen):
+        return np.zeros(power.shape, bool), ()
+    found = np.isin(labels, chosen)
+    strongest = ndimage.maximum_position(np.where(seeds, power, 0), labels, chosen)
+    places = np.sort([q[p] for p in strongest])
+    groups = np.split(places, np.flatnonzero(np.diff(places) > _SAME) + 1)
+    spots = tuple(Spots(round(float(g.mean()), 4), len(g)) for g in groups)
+    return ndimage.binary_dilation(found, iterations=2), spots
+
+
+def _standardised(values: Array, ring: NDArray[np.int_]) -> Array:
+    """Return values less their ring's median, over its deviation."""
+    away = values - _medians(values, ring)[ring]
+    return np.asarray(away / np.maximum(_deviation(away, ring), 1e-12)[ring])
+
+
+def _deviation(away: Array, ring: NDArray[np.int_]) -> Array:
+    """Return the robust standard deviation about zero of each ring; small rings say little, and their neighbours help."""
+    return np.asarray(ndimage.median_filter(_MAD * _medians(np.abs(away), ring), 9, mode="nearest"))
+
+
+def _medians(values: Array, ring: NDArray[np.int_]) -> Array:
+    """Return the median of each ring."""
+    # A large spectrum has more values than a median needs.
+    some = max(values.size // _ENOUGH, 1) | 1
+    flat, place = values.ravel()[::some], ring.ravel()[::some]
+    order = np.argsort(flat)
+    # Small integers are sorted by their digits, which is fast.
+    order = order[np.argsort(place[order].astype(np.uint16), kind="stable")]
+    ends = np.cumsum(np.bincount(place, minlength=ring.max() + 1))
+    starts = np.concatenate([[0], ends[:-1]])
+    return np.asarray(flat[order][np.minimum((starts + ends) // 2, flat.size - 1)])

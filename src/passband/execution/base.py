@@ -1,0 +1,153 @@
+"""Map a function over tasks: in this process, over processes, or over a Dask cluster. Science files know of none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from passband.base.errors import BadInputError, CellFailedError
+
+#: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
+Progress = Callable[[float], None]
+Work = Callable[[Any, Progress], None]
+#: Times that a task may end its worker, or fail for no known reason, before it is given up.
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that was given up.
+
+    Attributes:
+        task: what was to be done.
+        reason: why it could not be, in one line.
+        tries: how often it was tried.
+    """
+
+    task: Any
+    reason: str
+    tries: int
+
+
+class StageProgress(Protocol):
+    """Shows how far a stage is."""
+
+    def note(self, text: str) -> None:
+        """Say something in one line."""
+        ...
+
+    def stage(self, name: str, total: int, done: int) -> Progress:
+        """Begin a stage of `total` units with `done` finished before; return the function that advances it."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs tasks in any order. A task that fails is given up alone; bad input stops everything."""
+
+    @property
+    def workers(self) -> int:
+        """Tasks that can be in work at the same time."""
+        ...
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up.
+
+        Args:
+            work: a function that can be pickled.
+            tasks: its arguments.
+            progress: called in this process as parts of tasks are done.
+
+        Raises:
+            BadInputError: if a task met something that would stop the others too, such as a full disk.
+        """
+        ...
+
+    def share(self, folder: Path) -> None:
+        """Check that every worker, now and later, runs this passband and sees this folder.
+
+        Raises:
+            BadInputError: naming the worker that does not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop; what was begun is abandoned."""
+        ...
+
+
+class Tries:
+    """Counts how often tasks failed, and says when one is to be given up."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._count: dict[int, int] = {}
+        self.failures: list[Failure] = []
+
+    def failed(self, index: int, task: Any, reason: str, *, final: bool = False) -> bool:
+        """Note that a task failed; return whether it is to be tried again.
+
+        Args:
+            index: number of the task.
+            task: the task.
+            reason: why, in one line.
+            final: whether to try again would be in vain.
+        """
+        tries = self._count[index] = self._count.get(index, 0) + 1
+        if not final and tries < TRIES:
+            return True
+        self.failures.append(Failure(task, " ".join(reason.split()), tries))
+        return False
+
+
+class Serial:
+    """One task after the other, in this process."""
+
+    workers = 1
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up."""
+        single_thread()
+        tries = Tries()
+        for index, task in enumerate(tasks):
+            while (fault := attempt(work, task, progress)) is not None:
+                if not tries.failed(index, task, fault.reason, final=fault.final):
+                    break
+        return tries.failures
+
+    def share(self, folder: Path) -> None:
+        """Do nothing: all is on this machine."""
+
+    def close(self) -> None:
+        """Do nothing; there is nothing to stop."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why one attempt failed, and whether another would be in vain."""
+
+    reason: str
+    final: bool
+
+
+def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
+    """Call work(task, progress); return what went wrong with this task alone, or None.
+
+    Raises:
+        BadInputError: what would go wrong with every task.
+    """
+    try:
+        work(task, progress)
+    except BadInputError:
+        raise
+    except CellFailedError as error:
+        return Fault(str(error), final=True)
+    except Exception as error:
+        return Fault(f"{type(error).__name__}: {error}", final=False)
+    return None
+
+
+def single_thread() -> None:
+    """Let torch use one thread: sums are split between threads, so their number would change the last digits."""
+    torch.set_num_threads(1)

@@ -1,0 +1,32 @@
+"""Choose where work is done: in this process, over processes, or over a Dask cluster."""
+
+from passband.base.errors import BadInputError
+from passband.execution.base import Executor, Serial
+
+KINDS = ("serial", "processes", "dask")
+
+
+def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Executor:
+    """Return an executor.
+
+    Args:
+        kind: serial, processes or dask.
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler, whose workers are used instead.
+
+    Raises:
+        BadInputError: if the scheduler cannot be reached, or is given to another kind.
+    """
+    if kind not in KINDS:
+        raise BadInputError(f"--executor {kind}: is not one of {', '.join(KINDS)}")
+    if scheduler is not None and kind != "dask":
+        raise BadInputError(f"--scheduler {scheduler}: goes with --executor dask, not {kind}")
+    if kind == "dask":
+        from passband.execution.dask_cluster import Dask
+
+        return Dask(workers, scheduler)
+    if kind == "serial" or workers == 1:
+        return Serial()
+    from passband.execution.processes import Processes
+
+    return Processes(workers)

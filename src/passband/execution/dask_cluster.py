@@ -1,0 +1,248 @@
+"""Tasks over the workers of a Dask cluster: one on this machine, or a scheduler's with workers on many."""
+
+import ctypes
+import functools
+import importlib.util
+import logging
+import queue
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import distributed
+from distributed import Client, Future, LocalCluster, wait
+
+from passband.base.errors import BadInputError
+from passband.base.terminal import error, warn
+from passband.base.version import __version__
+from passband.execution.base import Failure, Progress, Tries, Work, attempt, single_thread
+
+# Seconds to wait for a scheduler.
+_PATIENCE = 10
+# A worker holds one task and no other, and a death is told at once: so none is blamed for another's.
+_OWN_CLUSTER = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 0,
+    # A hundred looks a second at the stack of a thread that trains cost it a few percent.
+    "distributed.worker.profile.enabled": False,
+}
+# Tasks given out per thread: one in work and one that waits, so that no worker idles.
+_AHEAD = 2
+# Seconds between looks for workers while there are none.
+_PAUSE = 0.5
+
+
+class Dask:
+    """Tasks on a Dask cluster. Workers may die, come late and go; a task that ends its worker again and again is given up."""
+
+    def __init__(self, workers: int, scheduler: str | None):
+        """Connect, or start a cluster on this machine.
+
+        Args:
+            workers: processes of a cluster on this machine.
+            scheduler: address of a scheduler; None starts a cluster.
+
+        Raises:
+            BadInputError: if the scheduler does not answer.
+        """
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self._cluster: LocalCluster | None = None
+        self._known: dict[str, str | None] = {}
+        self._folder: Path | None = None
+        self._working = False
+        try:
+            if scheduler is None:
+                dashboard = ":0" if importlib.util.find_spec("bokeh") else None
+                with dask.config.set(_OWN_CLUSTER):
+                    self._cluster = LocalCluster(
+                        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=dashboard,
+                        silence_logs=logging.CRITICAL,
+                    )  # fmt: skip
+            self._client = Client(self._cluster or scheduler, timeout=_PATIENCE)
+            self._address = self._client.scheduler_info()["address"]
+        except (OSError, TimeoutError, ValueError) as fault:
+            raise BadInputError(
+                f"--scheduler {scheduler}: no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(fault).split())[:120]}); "
+                "check the address and that `dask scheduler` runs"
+            ) from None
+
+    @property
+    def dashboard(self) -> str | None:
+        """Where to watch the cluster, if it shows itself."""
+        return str(self._client.dashboard_link) if importlib.util.find_spec("bokeh") else None
+
+    @property
+    def workers(self) -> int:
+        """Threads of the cluster, as it is now."""
+        return sum(self._look().values())
+
+    def share(self, folder: Path) -> None:
+        """Check that every worker runs this passband and sees this folder; one that comes later and does not is told to leave.
+
+        Raises:
+            BadInputError: naming the worker that does not.
+        """
+        self._folder = folder
+        self._known.clear()
+        self._look()
+        for reason in filter(None, self._known.values()):
+            raise BadInputError(reason)
+        self._working = True
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up; without workers, wait for some.
+
+        Raises:
+            BadInputError: if a task met what would stop the others too.
+        """
+        topic = f"passband-{uuid.uuid4().hex}"
+        shares: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
+        waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
+        lonely: deque[int] = deque()
+        asked = False
+        try:
+            while waiting or flying or lonely:
+                threads = sum(self._look().values())
+                if not threads and not asked and self._cluster is None:
+                    error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
+                    asked = True
+                room = _AHEAD * threads - len(flying)
+                while waiting and room > 0:
+                    index = waiting.popleft()
+                    flying[self._submit(work, tasks[index], topic)] = index
+                    room -= 1
+                if lonely and not flying and not waiting:
+                    index = lonely.popleft()
+                    flying[self._submit(work, tasks[index], topic)] = index
+                finished = self._finished(list(flying))
+                while not shares.empty():
+                    progress(shares.get())
+                for future in finished:
+                    index = flying.pop(future)
+                    fault = future.exception() if future.status == "error" else None
+                    if isinstance(fault, BadInputError):
+                        raise fault
+                    if future.status == "cancelled":
+                        waiting.append(index)
+                    elif isinstance(fault, distributed.KilledWorker):
+                        # Others may have been on that worker; alone on the cluster, it is proved guilty or innocent.
+                        if tries.failed(
+                            index, tasks[index], "it ended the workers that it ran on, perhaps for want of memory"
+                        ):
+                            lonely.append(index)
+                    elif fault is not None:
+                        if tries.failed(index, tasks[index], f"{type(fault).__name__}: {fault}"):
+                            waiting.append(index)
+                    elif (said := future.result()) is not None and tries.failed(
+                        index, tasks[index], said.reason, final=said.final
+                    ):
+                        waiting.append(index)
+        finally:
+            self._client.cancel(list(flying))
+            self._client.unsubscribe_topic(topic)
+        while not shares.empty():
+            progress(shares.get())
+        return tries.failures
+
+    def close(self) -> None:
+        """Let go of the scheduler; a cluster on this machine ends."""
+        self._client.close(timeout=_PATIENCE)
+        if self._cluster is not None:
+            self._cluster.close(timeout=_PATIENCE)
+
+    def _finished(self, flying: list[Future[Any]]) -> list[Future[Any]]:
+        if not flying:
+            time.sleep(_PAUSE)
+            return []
+        try:
+            return list(wait(flying, timeout=1.0, return_when="FIRST_COMPLETED").done)
+        except (TimeoutError, CancelledError):
+            return [future for future in flying if future.done()]
+
+    def _submit(self, work: Work, task: Any, topic: str) -> Future[Any]:
+        resources = {"GPU": 1} if self._gpus else None
+        return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
+
+    def _look(self) -> dict[str, int]:
+        """Return the threads of each worker that can be used; those not seen before are asked."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
+        self._known = {address: reason for address, reason in self._known.items() if address in workers}
+        if new := sorted(set(workers) - set(self._known)):
+            told = self._ask(new)
+            self._known |= told
+            if bad := {address: reason for address, reason in told.items() if reason and self._working}:
+                warn([f"{reason}; it was told to leave" for reason in bad.values()])
+                self._client.retire_workers(list(bad), close_workers=True)
+        return {a: int(w["nthreads"]) for a, w in workers.items() if a in self._known and not self._known[a]}
+
+    def _ask(self, workers: list[str]) -> dict[str, str | None]:
+        """Return for each worker why it cannot be used, or None; one that went away again is left out."""
+        token = None
+        if self._folder is not None:
+            token = self._folder / f".{socket.gethostname()}.{uuid.uuid4().hex}.tmp"
+            token.touch()
+        try:
+            answers = self._client.run(_question(token), workers=workers, on_error="return")
+        finally:
+            if token is not None:
+                token.unlink(missing_ok=True)
+        found: dict[str, str | None] = {}
+        for address, answer in answers.items():
+            if isinstance(answer, OSError):
+                continue
+            if isinstance(answer, BaseException):
+                found[address] = (
+                    f"worker {address}: cannot import passband ({answer}); install passband {__version__} there"
+                )
+            elif answer[0] != __version__:
+                found[address] = (
+                    f"worker {address}: runs passband {answer[0]}, and this is {__version__}; install the same version on both"
+                )
+            elif not answer[1]:
+                found[address] = (
+                    f"worker {address}: does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
+                )
+            else:
+                found[address] = None
+        return found
+
+
+def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
+    # A function within a function travels as code, so that a worker without this module can still answer.
+    place = None if token is None else str(token.absolute())
+
+    def answer() -> tuple[str, bool]:
+        import importlib
+        import os
+
+        return importlib.import_module("passband").__version__, place is None or os.path.exists(place)  # noqa: PTH110
+
+    return answer
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Undo what Dask tells the C library: to give freed memory back at once, which halves the speed of networks.
+
+    The values are those at which glibc's own, growing thresholds end.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mmap_threshold, trim_threshold = -3, -1
+        mallopt(mmap_threshold, 32 * 2**20)
+        mallopt(trim_threshold, 64 * 2**20)
+
+
+def _call(work: Work, task: Any, topic: str) -> Any:
+    worker = distributed.get_worker()
+    single_thread()
+    _keep_freed_memory()
+    return attempt(work, task, lambda share: worker.log_event(topic, share))

@@ -1,0 +1,179 @@
+"""Tasks over worker processes of one thread each. A worker that dies costs its task one try, and nothing else."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from passband.base.errors import BadInputError
+from passband.execution.base import TRIES, Failure, Progress, Tries, Work, attempt, single_thread
+
+# Seconds that workers have to finish the write in hand when they are stopped.
+_GRACE = 10.0
+_CONTEXT = multiprocessing.get_context("spawn")
+_stopping = threading.Event()
+
+
+class _Stopped(BaseException):
+    """The worker was asked to stop; raised between writes."""
+
+
+class _Worker:
+    """A process with a pipe, and the task that it has in hand."""
+
+    def __init__(self) -> None:
+        self.pipe, far = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_serve, args=(far, os.getpid()), daemon=True)
+        self.process.start()
+        far.close()
+        self.task: int | None = None
+        self.ready = False
+
+
+class Processes:
+    """Tasks spread over worker processes, so that results do not depend on their number."""
+
+    def __init__(self, workers: int):
+        """Processes start with the first tasks.
+
+        Args:
+            workers: number of processes.
+        """
+        self.workers = workers
+        self._workers: list[_Worker] = []
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that were given up.
+
+        Raises:
+            BadInputError: if a task met what would stop the others too, or workers cannot start.
+        """
+        waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
+        while done < len(tasks):
+            self._fill(min(self.workers, len(tasks) - done))
+            for worker in self._workers:
+                if worker.task is None and waiting:
+                    worker.task = waiting.popleft()
+                    _send(worker, (work, tasks[worker.task]))
+            for pipe in wait([w.pipe for w in self._workers], timeout=1.0):
+                worker = next(w for w in self._workers if w.pipe is pipe)
+                kind, content = _receive(worker)
+                if kind == "ready":
+                    worker.ready, stillborn = True, 0
+                    continue
+                if kind == "progress":
+                    progress(content)
+                    continue
+                index, worker.task = worker.task, None
+                if kind == "dead":
+                    self._workers.remove(worker)
+                    content = (f"its worker process ended with {_cause(worker)}", False)
+                    if not worker.ready:
+                        stillborn += 1
+                        if stillborn > TRIES:
+                            raise BadInputError(
+                                f"worker processes cannot start: the last one ended with {_cause(worker)}"
+                            )
+                        if index is not None:
+                            waiting.append(index)
+                        continue
+                if kind == "stop":
+                    raise BadInputError(content)
+                if index is None:
+                    continue
+                if kind == "done":
+                    done += 1
+                elif tries.failed(index, tasks[index], content[0], final=content[1]):
+                    waiting.append(index)
+                else:
+                    done += 1
+        return tries.failures
+
+    def share(self, folder: Path) -> None:
+        """Do nothing: all is on this machine."""
+
+    def close(self) -> None:
+        """Stop the workers: each finishes the write in hand, then drops its task."""
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + _GRACE
+        for worker in self._workers:
+            worker.process.join(max(deadline - time.monotonic(), 0))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+    def _fill(self, wanted: int) -> None:
+        while len(self._workers) < wanted:
+            self._workers.append(_Worker())
+
+
+def _cause(worker: _Worker) -> str:
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        return "signal 9 (SIGKILL), perhaps for want of memory: fewer --workers leave more to each"
+    return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+
+
+def _send(worker: _Worker, message: Any) -> None:
+    # If it died, `wait` says so next.
+    with suppress(OSError):
+        worker.pipe.send(message)
+
+
+def _receive(worker: _Worker) -> tuple[str, Any]:
+    try:
+        message: tuple[str, Any] = worker.pipe.recv()
+    except (EOFError, OSError):
+        return "dead", None
+    return message
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """Do tasks until the pipe closes; the life of a worker."""
+    # Ctrl-C reaches the whole group of processes; the parent says what is to be done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: _stop(pipe))
+    threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
+    single_thread()
+
+    def progress(share: float) -> None:
+        if _stopping.is_set():
+            raise _Stopped
+        pipe.send(("progress", share))
+
+    try:
+        pipe.send(("ready", None))
+        while not _stopping.is_set():
+            work, task = pipe.recv()
+            try:
+                fault = attempt(work, task, progress)
+            except BadInputError as error:
+                pipe.send(("stop", str(error)))
+            else:
+                pipe.send(("done", None) if fault is None else ("failed", (fault.reason, fault.final)))
+    except (EOFError, OSError, _Stopped):
+        pass
+    os._exit(0)
+
+
+def _stop(pipe: Connection) -> None:
+    # No task in hand: the worker waits for one, so closing the pipe ends it. A task in hand ends at its next progress.
+    _stopping.set()
+    pipe.close()
+
+
+def _follow_parent(parent: int) -> None:
+    """End this worker when the parent is gone, even if it was killed: nobody would collect the results."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

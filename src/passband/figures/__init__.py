@@ -1,0 +1,1 @@
+"""Figures: tables in, one matplotlib axes out; one figure a file."""

@@ -1,0 +1,1 @@
+"""Files that are whole or absent, strict YAML, Parquet tables, finished markers."""

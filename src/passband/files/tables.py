@@ -1,0 +1,27 @@
+"""Tables as Parquet, written atomically."""
+
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from passband.files.atomic import write_file
+
+
+def parquet(table: pl.DataFrame) -> bytes:
+    """Return a table as the bytes of a Parquet file.
+
+    Polars reports a full disk in a way that cannot be told from other faults; writing the bytes ourselves can.
+    """
+    buffer = BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write a Parquet file in one step.
+
+    Raises:
+        BadInputError: if the disk is full or the folder cannot be written.
+    """
+    write_file(path, lambda temporary: temporary.write_bytes(parquet(table)))

@@ -1,0 +1,227 @@
+"""Training of one network under one condition, or of many that know nothing of each other."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from passband.base.identity import seed_from
+from passband.learning.families import build
+from passband.learning.losses import segmentation_loss
+from passband.learning.network_config import NetworkConfig
+from passband.learning.unet import join_states, split_state
+from passband.simulation.image_source import ImageSource, MixedSource
+from passband.simulation.symmetry import ORIENTATIONS
+
+Epoch = dict[str, float]
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training specimens.
+        batch_size: images a step.
+        optimizer: sgd (Nesterov momentum 0.9, the optimiser of arXiv:2512.09067) or adam.
+        learning_rate: the highest; it rises over the first third of the steps and falls to zero along a cosine.
+        weight_decay: L2 penalty of the optimiser.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=20, ge=1, le=100_000, strict=True)
+    batch_size: int = Field(default=8, ge=1, le=4096, strict=True)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(default=0.008, gt=0, le=10, strict=True)
+    weight_decay: float = Field(default=0.0, ge=0, le=1, strict=True)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a fleet.
+
+    Attributes:
+        train_images: specimens to learn from.
+        validation_images: specimens to watch.
+        seed: of initial weights, order, turns and noise.
+    """
+
+    train_images: ImageSource | MixedSource
+    validation_images: ImageSource | MixedSource
+    seed: int
+
+
+def train(
+    network: NetworkConfig,
+    training: TrainingConfig,
+    train_images: ImageSource | MixedSource,
+    validation_images: ImageSource | MixedSource,
+    *,
+    seed: int,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> tuple[nn.Module, list[Epoch]]:
+    """Return the trained network, in evaluation mode on the CPU, and its loss per epoch.
+
+    Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
+    same noise in every epoch. The final weights are kept, so no choice is made on the validation set.
+
+    Args:
+        network: family and shape of the network.
+        training: how to train.
+        train_images: specimens to learn from; the training takes place on their device.
+        validation_images: specimens to watch.
+        seed: of initial weights, order, turns and noise.
+        on_epoch: called with each epoch's losses.
+
+    Raises:
+        FloatingPointError: if the loss is no longer finite; a lower learning rate helps.
+    """
+    [trained] = train_fleet(
+        network,
+        training,
+        [Member(train_images, validation_images, seed)],
+        on_epoch=lambda member, epoch: on_epoch(epoch),
+    )
+    if isinstance(trained, FloatingPointError):
+        raise trained
+    return trained
+
+
+def train_fleet(
+    network: NetworkConfig,
+    training: TrainingConfig,
+    members: Sequence[Member],
+    *,
+    on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+) -> list[tuple[nn.Module, list[Epoch]] | FloatingPointError]:
+    """Train independent networks together; return what `train` would of each, or the error that it would raise.
+
+    Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but what it does to a
+    weight depends on that weight alone. Networks of a family that does not join fleets are trained one after another.
+
+    Args:
+        network: family and shape of each network.
+        training: how to train all of them.
+        members: with as many specimens each, on one device.
+        on_epoch: called with the place of a member and its losses.
+    """
+    if len(members) > 1 and not network.joins_fleets:
+
+        def alone(place: int) -> tuple[nn.Module, list[Epoch]] | FloatingPointError:
+            own = members[place : place + 1]
+            [trained] = train_fleet(network, training, own, on_epoch=lambda _, epoch: on_epoch(place, epoch))
+            return trained
+
+        return [alone(place) for place in range(len(members))]
+    count, device = len(members), members[0].train_images.device
+    model = build(network, count)
+    model.load_state_dict(join_states([_initial(network, member.seed) for member in members]))
+    model.to(device)
+    specimens = len(members[0].train_images)
+    optimizer = _optimizer(training, model)
+    schedule = _schedule(training, optimizer, -(-specimens // training.batch_size) * training.epochs)
+    histories: list[list[Epoch]] = [[] for _ in members]
+    errors: dict[int, FloatingPointError] = {}
+    for epoch in range(training.epochs):
+        draws = [_Draws(member, "epoch", member.seed, epoch) for member in members]
+        orders = [torch.randperm(specimens, generator=d.generator).split(training.batch_size) for d in draws]
+        for member in members:
+            member.train_images.begin(epoch / training.epochs)
+        model.train()
+        losses: list[Tensor] = []
+        for chosen in zip(*orders, strict=True):
+            batches = []
+            for member, own, d in zip(members, chosen, draws, strict=True):
+                turns = torch.randint(ORIENTATIONS, (len(own),), generator=d.generator)
+                batches.append(member.train_images.batch(own, turns, generator=d.noise))
+            loss = _losses(model, batches)
+            optimizer.zero_grad()
+            # The mean over a batch for each member, and the sum of those.
+            loss.mean(0).sum().backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.detach())
+        train_losses = torch.cat(losses).mean(0).tolist()
+        validation_losses = _validation_losses(model, members, training.batch_size)
+        for i, (train_loss, validation_loss) in enumerate(zip(train_losses, validation_losses, strict=True)):
+            if i in errors:
+                continue
+            if not math.isfinite(train_loss + validation_loss):
+                errors[i] = FloatingPointError(
+                    f"the loss is {train_loss} in epoch {epoch + 1}; lower training.learning_rate from {training.learning_rate:g}"
+                )
+                continue
+            histories[i].append({"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": validation_loss})
+            on_epoch(i, histories[i][-1])
+        if len(errors) == count:
+            break
+    return [
+        errors.get(i) or (_member(network, state), history)
+        for i, (state, history) in enumerate(zip(split_state(model.cpu().state_dict(), count), histories, strict=True))
+    ]
+
+
+class _Draws:
+    """Random numbers of one member: a generator for order and turns, and one for the noise, on the images' device."""
+
+    def __init__(self, member: Member, *names: str | int):
+        device, seed = member.train_images.device, seed_from(*names)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noise = self.generator if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
+
+
+def _initial(network: NetworkConfig, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed_from("weights", seed))
+    return build(network).state_dict()
+
+
+def _member(network: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
+    model = build(network)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
+    if training.optimizer == "adam":
+        return torch.optim.Adam(
+            model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=training.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=training.weight_decay,
+    )
+
+
+def _schedule(
+    training: TrainingConfig, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    # The schedule divides by the length of its rise and fall, which therefore take two steps or more each.
+    planned = max(steps, 4)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=planned, pct_start=max(0.3, 2 / planned), cycle_momentum=False
+    )
+
+
+def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the loss of each image and member, shape [B, M]."""
+    images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    logits = model(images)
+    return segmentation_loss(logits.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(logits), -1)
+
+
+@torch.no_grad()
+def _validation_losses(model: nn.Module, members: Sequence[Member], batch_size: int) -> list[float]:
+    model.eval()
+    draws = [_Draws(member, "validation", member.seed) for member in members]
+    losses = []
+    for specimens in torch.arange(len(members[0].validation_images)).split(batch_size):
+        pairs = zip(members, draws, strict=True)
+        losses.append(_losses(model, [m.validation_images.batch(specimens, generator=d.noise) for m, d in pairs]))
+    return [float(loss) for loss in torch.cat(losses).mean(0)]

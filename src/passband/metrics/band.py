@@ -1,0 +1,150 @@
+"""The band of spatial frequencies over which conditions are compared, and what metrics need of conditions on it."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from passband.base.frequencies import polar_band
+from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.optics import (
+    Parameters,
+    aberration_gradient,
+    aberration_phase,
+    contrast_sign,
+    intensity_transfer,
+    stack,
+    wave_transfer,
+)
+
+#: Radius of the band B over which information is counted [1/Å].
+Q_MAX = 1.0
+#: A spectrum over |q| [1/Å].
+Spectrum = Callable[[Tensor], Tensor]
+# Doses above this make no more difference to anything measured here.
+_HIGHEST_DOSE = 1e9
+
+
+@dataclass(frozen=True)
+class Band:
+    """Nodes of a band with their weights.
+
+    Attributes:
+        qx: spatial frequency along x [1/Å], shape [N].
+        qy: spatial frequency along y [1/Å], shape [N].
+        weight: w(q) of each node with mean 1, shape [N]; nodes stand for equal areas.
+        object_power: power spectral density of the specimen's phase [Å²], shape [N].
+    """
+
+    qx: Tensor
+    qy: Tensor
+    weight: Tensor
+    object_power: Tensor
+
+    def split(self, nodes: int) -> "list[Band]":
+        """Return the band in pieces of at most that many nodes."""
+        pieces = zip(*(part.split(nodes) for part in (self.qx, self.qy, self.weight, self.object_power)), strict=True)
+        return [Band(*piece) for piece in pieces]
+
+
+def make_band(conditions: Sequence[ImagingCondition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
+    """Return a band sampled finely enough for the phases of all conditions.
+
+    Args:
+        conditions: whose transfer is to be resolved.
+        q_max: radius of the band [1/Å].
+        weight: w(|q|), any scale.
+        object_power: of the specimen's phase [Å²] over |q|.
+    """
+    rings, directions = _nodes(conditions, q_max)
+    qx, qy = (q.flatten() for q in polar_band(q_max, rings, directions))
+    radius = torch.hypot(qx, qy)
+    w = weight(radius)
+    return Band(qx, qy, w / w.mean(), object_power(radius))
+
+
+def _nodes(conditions: Sequence[ImagingCondition], q_max: float) -> tuple[int, int]:
+    """Return rings and directions: some 0.15 rad of phase from ring to ring, and four nodes a radian around."""
+    parameters = stack(conditions)
+    q = torch.linspace(0.05, 1, 20, dtype=torch.float64) * q_max
+    radial, around = torch.zeros(len(conditions), 20), torch.zeros(len(conditions), 20)
+    for symbol, magnitude in parameters.coefficients.items():
+        n, m = ABERRATIONS[symbol]
+        size = 2 * math.pi * (parameters.wavelength**n * magnitude.abs())[:, None] * q ** (n + 1)
+        radial, around = radial + size, around + size * m / (n + 1)
+    # What the envelopes have put out need not be resolved.
+    alive = wave_transfer(parameters, q, 0 * q).abs() > 1e-3
+    rings = int((radial * alive).max() * q_max**2 / (2 * q[-1] ** 2) / 0.15) + 1
+    is_round = not any(symbol in c.aberrations for c in conditions for symbol in ANGLES) and not any(
+        c.drift_angstrom for c in conditions
+    )
+    directions = 8 if is_round else 16 * math.ceil((4 * float((around * alive).max()) + 32) / 16)
+    return min(max(rings, 1024), 8192), min(directions, 512)
+
+
+class View:
+    """What B conditions do on a band (or a piece of it); each quantity is made when a metric first asks for it."""
+
+    def __init__(self, parameters: Parameters, band: Band, gauge: Tensor):
+        """Prepare the view.
+
+        Args:
+            parameters: of B conditions.
+            band: N nodes.
+            gauge: mean phase and image shift of each condition over the whole band, from `gauge`, shape [B, 3].
+        """
+        self.parameters, self.band, self._gauge = parameters, band, gauge
+
+    @cached_property
+    def wave(self) -> Tensor:
+        """t(q), shape [B, N]."""
+        return wave_transfer(self.parameters, self.band.qx, self.band.qy)
+
+    @cached_property
+    def transfer(self) -> Tensor:
+        """T(q), shape [B, N]."""
+        return intensity_transfer(self.parameters, self.band.qx, self.band.qy)
+
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """|T(q)|, shape [B, N]."""
+        return self.transfer.abs()
+
+    @cached_property
+    def signed(self) -> Tensor:
+        """|T(q)| with the sign of its even part's sin χ: negative χ gives dark atoms, shape [B, N]."""
+        return self.magnitude * contrast_sign(self.parameters, self.band.qx, self.band.qy)
+
+    @cached_property
+    def phase(self) -> Tensor:
+        """χ(q) [rad], shape [B, N]."""
+        return aberration_phase(self.parameters, self.band.qx, self.band.qy)
+
+    @cached_property
+    def gauge_free_phase(self) -> Tensor:
+        """χ(q) without its mean and without the tilt that only shifts the image [rad], shape [B, N]."""
+        return self.phase - self._gauge @ torch.stack([torch.ones_like(self.band.qx), self.band.qx, self.band.qy])
+
+    @cached_property
+    def delocalisation(self) -> Tensor:
+        """|∇χ|/2π [Å], shape [B, N]."""
+        return aberration_gradient(self.parameters, self.band.qx, self.band.qy).abs() / (2 * math.pi)
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """Spectral signal-to-noise ratio 4 P |T|² dose of a weak phase object under shot noise, shape [B, N]."""
+        dose = self.parameters.dose_per_angstrom2.clamp(max=_HIGHEST_DOSE)[:, None]
+        return 4 * self.band.object_power * self.magnitude**2 * dose
+
+
+def gauge(parameters: Parameters, band: Band, nodes: int) -> Tensor:
+    """Return the weighted least-squares fit of a + b·q to χ over the band, shape [B, 3]: a [rad], b [rad·Å]."""
+    normal, moments = torch.zeros(()), torch.zeros(())
+    for piece in band.split(nodes):
+        basis = torch.stack([torch.ones_like(piece.qx), piece.qx, piece.qy])
+        normal = normal + (basis * piece.weight) @ basis.T
+        moments = moments + aberration_phase(parameters, piece.qx, piece.qy) @ (basis * piece.weight).T
+    return torch.linalg.solve(normal, moments.T).T

@@ -1,0 +1,73 @@
+"""ε and σ between sets of conditions: training data are seldom taken under one condition."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from passband.conditions import ImagingCondition
+from passband.metrics.band import Q_MAX, make_band
+from passband.metrics.compare import compare, information
+from passband.metrics.overlap import shared
+from passband.metrics.weights import carbon_film, uniform
+from passband.optics import intensity_transfer, stack
+
+# Values of |T| in work at once.
+_BLOCK_VALUES = 2_000_000
+
+
+def dataset_information(conditions: Sequence[ImagingCondition], q_max: float = Q_MAX) -> float:
+    """Return the mean ε of a set of conditions, in [0, 1]."""
+    return float(information(conditions, q_max).mean())
+
+
+def dataset_overlap(
+    train: Sequence[ImagingCondition],
+    test: Sequence[ImagingCondition],
+    q_max: float = Q_MAX,
+    method: Literal["profile", "pairwise"] = "profile",
+) -> float:
+    """Return σ between two sets of conditions, in [0, 1]; NaN where the training set transfers nothing.
+
+    Args:
+        train: training conditions.
+        test: test conditions.
+        q_max: radius of the band [1/Å].
+        method: profile: of the mean |T| over each set; pairwise: the mean of σ over all pairs.
+    """
+    if method == "pairwise":
+        return float(compare(train, test, q_max).sigma.mean())
+    return float(profile_overlaps([train], [test], q_max)[0, 0])
+
+
+def profile_overlaps(
+    train: Sequence[Sequence[ImagingCondition]], test: Sequence[Sequence[ImagingCondition]], q_max: float = Q_MAX
+) -> Tensor:
+    """Return σ of the mean |T| of S training sets and S′ test sets, shape [S, S′]; NaN where a training set transfers nothing.
+
+    Args:
+        train: training sets.
+        test: test sets.
+        q_max: radius of the band [1/Å].
+    """
+    everything = list({c.id: c for conditions in (*train, *test) for c in conditions}.values())
+    place = {c.id: i for i, c in enumerate(everything)}
+    # A row a set: the share of each condition in its mean.
+    shares = [torch.zeros(len(sets), len(everything), dtype=torch.float64) for sets in (train, test)]
+    for share, sets in zip(shares, (train, test), strict=True):
+        for row, conditions in zip(share, sets, strict=True):
+            for c in conditions:
+                row[place[c.id]] += 1 / len(conditions)
+    band = make_band(everything, q_max, uniform, carbon_film(everything[0].energy_ev))
+    parameters = stack(everything)
+    common, total = (
+        torch.zeros(len(train), len(test), dtype=torch.float64),
+        torch.zeros(len(train), dtype=torch.float64),
+    )
+    for piece in band.split(max(_BLOCK_VALUES // len(everything), 64)):
+        transfer = intensity_transfer(parameters, piece.qx, piece.qy).abs()
+        a, b = (share @ transfer for share in shares)
+        total += a.sum(1)
+        common += shared(a, b)
+    return common / total[:, None]

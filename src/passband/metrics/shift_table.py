@@ -1,0 +1,107 @@
+"""The shift table: a row per ordered pair of conditions, a column per metric."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import torch
+
+from passband.conditions import ImagingCondition
+from passband.metrics import METRICS, information, measure, profile_overlaps
+from passband.metrics.band import Spectrum
+from passband.metrics.image_spectra import (
+    maximum_mean_discrepancy,
+    sliced_wasserstein,
+    spectrum_distance,
+    spectrum_divergence,
+)
+
+#: The generic measures between the conditions' images, by column.
+IMAGE_MEASURES = {
+    "spectrum_distance": spectrum_distance,
+    "mmd": maximum_mean_discrepancy,
+    "sliced_wasserstein": sliced_wasserstein,
+    "spectrum_divergence": spectrum_divergence,
+}
+
+
+def shift_table(
+    conditions: Sequence[ImagingCondition],
+    q_max: float,
+    spectra: np.ndarray,
+    exit_wave: Spectrum | None = None,
+    names: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
+
+    The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
+    `defocus_difference_angstrom`, and the generic measures between the images.
+
+    Args:
+        conditions: B conditions; one may come several times, under other names.
+        q_max: band of the metrics [1/Å].
+        spectra: radial power spectra of each condition's N images, shape [B, N, bins].
+        exit_wave: power spectral density of the exit waves [Å²] over |q|.
+        names: for the columns of conditions; their ids if left out.
+    """
+    n = len(conditions)
+    distinct = list({c.id: c for c in conditions}.values())
+    found = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
+    place = {c.id: i for i, c in enumerate(distinct)}
+    spread = torch.tensor([place[c.id] for c in conditions])
+    found = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in found.items()}
+    logs = torch.from_numpy(np.log(spectra.clip(1e-12))).double()
+    found |= {name: function(logs) for name, function in IMAGE_MEASURES.items()}
+    ids = np.array([c.id for c in conditions] if names is None else names)
+    train, test = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
+    columns = {"train_condition": ids[train], "test_condition": ids[test]}
+    for name in ("epsilon_train", "epsilon_test"):
+        columns[name] = found.pop(name).numpy()[train if name.endswith("train") else test]
+    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
+    columns["sigma"] = found.pop("sigma").numpy().ravel()
+    columns["sigma_reverse"] = columns["sigma"].reshape(n, n).T.ravel()
+    columns["defocus_difference_angstrom"] = found.pop("defocus_difference").numpy().ravel()
+    for name, values in found.items():
+        own = values.numpy()
+        columns[name] = own.ravel() if own.ndim == 2 else own[train if name.endswith("train") else test]
+    return pl.DataFrame(columns)
+
+
+def set_shift_table(
+    sets: Sequence[tuple[str, Sequence[ImagingCondition]]], tests: Sequence[tuple[str, ImagingCondition]], q_max: float
+) -> pl.DataFrame:
+    """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and sigma_best.
+
+    ε of a set is its mean, σ that of its mean |T| (`shift.dataset`); `sigma_best` and `phase_rms` are of the member with the highest
+    σ(member, test), and of the one with the smallest phase difference.
+
+    Args:
+        sets: names and conditions of training sets.
+        tests: names and conditions of tests.
+        q_max: band of the metrics [1/Å].
+    """
+    tested = [c for _, c in tests]
+    epsilon = information(tested, q_max).numpy()
+    own_sets, single = [members for _, members in sets], [[c] for c in tested]
+    sigma = profile_overlaps(own_sets, single, q_max).numpy()
+    reverse = profile_overlaps(single, own_sets, q_max).numpy()
+    rows = []
+    for s, (name, members) in enumerate(sets):
+        own = float(information(members, q_max).mean())
+        pairs = measure(["sigma", "phase_rms"], members, tested, q_max)
+        best, nearest = pairs["sigma"].nan_to_num(0).amax(0).numpy(), pairs["phase_rms"].amin(0).numpy()
+        for i, (test, _) in enumerate(tests):
+            rows.append(
+                {
+                    "train_condition": name,
+                    "test_condition": test,
+                    "epsilon_train": own,
+                    "epsilon_test": float(epsilon[i]),
+                    "delta_epsilon": float(epsilon[i]) - own,
+                    "sigma": float(sigma[s, i]),
+                    "sigma_reverse": float(reverse[i, s]),
+                    "sigma_best": float(best[i]),
+                    "phase_rms": float(nearest[i]),
+                }
+            )
+    return pl.DataFrame(rows)

@@ -1,0 +1,43 @@
+"""HyperSpy, .hspy."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import h5py
+from rsciio.hspy import file_reader
+
+from passband.base.errors import BadInputError
+from passband.micrographs.formats import hdf5, metadata
+from passband.micrographs.formats.dataset import Dataset, axis, claimed, dataset
+from passband.micrographs.formats.picks import MOST_BYTES
+
+NAME = "a HyperSpy file"
+SIGNATURES = hdf5.SIGNATURES
+
+
+def read(path: Path, closing: ExitStack) -> list[Dataset]:
+    """Return the signals of a file."""
+    file = hdf5.opened(path, closing)
+
+    def check(name: str, data: h5py.Dataset | h5py.Group) -> None:
+        # RosettaSciIO reads this format at once: it has no chunks where the data are in one piece.
+        if isinstance(data, h5py.Dataset) and claimed(data.shape or (), data.dtype) > MOST_BYTES:
+            raise BadInputError(
+                f"claims {claimed(data.shape, data.dtype) / 1e9:.1f} GB in {name[:80]}; at most {MOST_BYTES / 1e9:.1f} GB can be read: crop or sum it first"
+            )
+
+    file.visititems(check)
+    return [_signal(one) for one in file_reader(str(path)) if "data" in one]
+
+
+def _signal(found: dict[str, Any]) -> Dataset:
+    return dataset(
+        found["data"],
+        [axis(a) for a in found["axes"]],
+        fault=metadata.fault_of_signal(found["metadata"]),
+        energy_ev=metadata.beam_energy_ev(found),
+        dose_per_angstrom2=metadata.dose_per_angstrom2(
+            {"metadata": found["metadata"], "original": found["original_metadata"]}
+        ),
+    )

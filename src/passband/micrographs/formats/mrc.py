@@ -1,0 +1,92 @@
+"""MRC, .mrc and .mrcs: images, stacks and movies of electron cryo-microscopy.
+
+Source: Cheng et al., J. Struct. Biol. 192 (2015) 146, for MRC2014.
+"""
+
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rsciio.mrc import file_reader
+
+from passband.base.errors import BadInputError
+from passband.micrographs.formats.dataset import Axis, Dataset, axis, claimed, dataset
+
+NAME = "an MRC file"
+SIGNATURES: tuple[bytes, ...] = ()
+
+_TYPES = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
+_NOT_READ = {3: "complex 16-bit integers", 101: "4-bit integers"}
+
+
+def read(path: Path, closing: ExitStack) -> list[Dataset]:
+    """Return the one data set of a file.
+
+    RosettaSciIO takes a byte order for the header and not for the pixels, reads bytes as unsigned and takes pixels of no
+    size for 1 nm; all three are mended here.
+    """
+    with path.open("rb") as file:
+        header = file.read(1024)
+        order = _byte_order(header)
+        columns, rows, sections, mode = struct.unpack(order + "4i", header[:16])
+        intervals = struct.unpack(order + "3i", header[28:40])
+        cell = struct.unpack(order + "3f", header[40:52])
+        extra = struct.unpack(order + "i", header[92:96])[0]
+        extended = file.read(172) if extra >= 172 else b""
+    if mode in _NOT_READ:
+        raise BadInputError(
+            f"holds {_NOT_READ[mode]} (MRC mode {mode}), which cannot be read; save it as 16-bit integers or floats"
+        )
+    needed = 1024 + extra + claimed((columns, rows, sections), _TYPES[mode])
+    if needed > path.stat().st_size:
+        raise BadInputError(
+            f"claims {columns} x {rows} x {sections} pixels, which take {needed} bytes, and has {path.stat().st_size}; it is incomplete: copy it again"
+        )
+    # In one piece, because each piece would map the whole file anew.
+    found = file_reader(str(path), lazy=True, endianness=order, metadata_file=None, chunks=-1)[0]
+    axes = [axis(a) for a in found["axes"]]
+    if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
+        axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
+    energy, dose = _thermo_fisher(header[104:108], extended, order)
+    made = dataset(found["data"], axes, energy_ev=energy, dose_per_angstrom2=dose)
+    stored = np.dtype(_TYPES[mode]) if mode != 0 or _signed(header, order) else np.dtype("u1")
+
+    def frame(along: int | None, index: int) -> NDArray[Any]:
+        return np.ascontiguousarray(made.frame(along, index)).view(stored.newbyteorder(order))
+
+    return [Dataset(made.axes, stored, frame, energy_ev=energy, dose_per_angstrom2=dose)]
+
+
+def _byte_order(header: bytes) -> Literal["<", ">"]:
+    if len(header) < 1024:
+        raise BadInputError(f"has {len(header)} bytes, and an MRC header has 1024; it is incomplete: copy it again")
+    possible: list[tuple[int, Literal["<", ">"]]] = []
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for order in orders:
+        columns, rows, sections, mode = struct.unpack(order + "4i", header[:16])
+        extra = struct.unpack(order + "i", header[92:96])[0]
+        if min(columns, rows, sections) > 0 and extra >= 0 and (mode in _TYPES or mode in _NOT_READ):
+            possible.append((columns, order))
+    if not possible:
+        raise BadInputError("does not begin as an MRC file does; give its right ending, or export it again")
+    # Some programs write the machine's stamp of another machine; the wrong order makes any width huge.
+    return min(possible)[1]
+
+
+def _signed(header: bytes, order: str) -> bool:
+    """Return whether bytes have signs: MRC2014 says so, IMOD keeps a flag, and what is older has none."""
+    stamp, flags = struct.unpack(order + "2i", header[152:160])
+    if stamp == 1_146_047_817:
+        return bool(flags & 1)
+    return struct.unpack(order + "i", header[108:112])[0] in (20_140, 20_141)
+
+
+def _thermo_fisher(kind: bytes, extended: bytes, order: str) -> tuple[float | None, float | None]:
+    """Return energy [eV] and dose [e/Å²] of Thermo Fisher's extended header, which has volts and e/m²."""
+    if kind not in (b"FEI1", b"FEI2") or len(extended) < 100:
+        return None, None
+    tension, dose = struct.unpack(order + "2d", extended[84:100])
+    return (tension if 1e4 < tension < 1e7 else None), (dose / 1e20 if 0 < dose < 1e30 else None)

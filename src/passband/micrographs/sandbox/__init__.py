@@ -1,0 +1,1 @@
+"""Files from elsewhere are parsed in a limited process of its own."""

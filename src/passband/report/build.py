@@ -1,0 +1,85 @@
+"""Tables, analysis, figures and report of a study, from its finished work or from its tables alone."""
+
+import json
+from typing import Any
+
+import polars as pl
+import torch
+
+from passband import analysis
+from passband.base.errors import BadInputError
+from passband.files.atomic import write_json
+from passband.files.tables import write_table
+from passband.report.study_page import write_report
+from passband.studies import result_tables
+from passband.studies.folder import Plan
+
+# The tables that analysis and report are made from.
+_NEEDED = ("scores", "shift", "conditions", "training")
+
+
+def gather(plan: Plan) -> None:
+    """Write tables, analysis, figures and report from the finished cells of a study; only networks may be missing.
+
+    Raises:
+        BadInputError: if no network is tested.
+    """
+    # Sums are split between threads, so their number would change the last digits of the metrics.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tables = result_tables.make_tables(plan)
+    finally:
+        torch.set_num_threads(threads)
+    if "counts" not in tables:
+        plan.paths.table("counts").unlink(missing_ok=True)
+    for name, table in tables.items():
+        write_table(plan.paths.table(name), table)
+    _report(plan, tables, plan.failures(), result_tables.provenance(plan))
+
+
+def gather_again(plan: Plan) -> None:
+    """Write analysis, figures and report from the tables of a study whose cells are not there.
+
+    Raises:
+        BadInputError: if a table, or the analysis that says where the tables came from, is missing.
+    """
+    tables = {}
+    for name in _NEEDED if plan.study.is_square else (*_NEEDED, "training_sets"):
+        if not plan.paths.table(name).is_file():
+            raise BadInputError(
+                f"{plan.paths.table(name)}: is missing, and so are the cells that it was made from; run the study: passband study run {plan.paths.folder}"
+            )
+        tables[name] = pl.read_parquet(plan.paths.table(name))
+    try:
+        held = json.loads(plan.paths.analysis.read_text(encoding="utf-8"))
+        failed, provenance = held["failed"], held["provenance"]
+    except (OSError, ValueError, KeyError):
+        raise BadInputError(
+            f"{plan.paths.analysis}: is missing or damaged, and it alone says how the tables were made; get it from where the tables came from"
+        ) from None
+    _report(plan, tables, failed, provenance)
+
+
+def _report(
+    plan: Plan, tables: dict[str, pl.DataFrame], failed: list[dict[str, Any]], provenance: dict[str, Any]
+) -> None:
+    result, pairs = _analysis(plan, tables)
+    result |= {"study": plan.study.name, "study_id": plan.study.id, "failed": failed, "provenance": provenance}
+    write_json(plan.paths.analysis, result)
+    write_report(plan, tables, pairs, result)
+
+
+def _analysis(plan: Plan, tables: dict[str, pl.DataFrame]) -> tuple[dict[str, Any], pl.DataFrame]:
+    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], plan.study.labels())
+    fits = analysis.fit_all(pairs)
+    if plan.study.is_square:
+        epsilon = tables["shift"].group_by("train_condition", maintain_order=True).agg(pl.col("epsilon_train").first())
+        training = tables["training"].join(
+            epsilon.rename({"train_condition": "condition", "epsilon_train": "epsilon"}),
+            on="condition", how="left", maintain_order="left",
+        )  # fmt: skip
+        found = analysis.findings(pairs, training, fits)
+    else:
+        found = analysis.compare_sets(tables["scores"])
+    return {"findings": found, "fits": fits}, pairs

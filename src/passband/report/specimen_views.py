@@ -1,0 +1,243 @@
+"""Specimens to look at: previews, galleries."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
+from matplotlib.figure import Figure
+
+from passband.base.errors import BadInputError
+from passband.base.identity import content_id, seed_from
+from passband.conditions import ImagingCondition
+from passband.execution.base import Progress
+from passband.figures import specimen_sheet, style
+from passband.files import yaml_config
+from passband.files.atomic import write_file
+from passband.report import specimen_page
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import check_aperture, image_grid, normalize
+from passband.simulation.multislice.config import ExitWaveConfig
+from passband.specimens import Recipe, Specimen, draw_specimen, make_labels
+from passband.specimens.columns import atomic_columns, zone_axis
+from passband.specimens.radial_distribution import radial_distribution
+
+# Pixels of labels in a sheet, at about this size [Å].
+_PIXEL = 0.2
+_MOST_IN_3D = 60_000
+_EACH: dict[str, Any] = {"focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.4, "dose_per_angstrom2": 1000.0}
+#: Conditions to look at a specimen under, if none are named.
+DEFAULT_CONDITIONS = [
+    ("corrected, 50 Å under", ImagingCondition(energy_ev=3e5, aberrations={"C10": -50.0, "C30": -5e4}, **_EACH)),
+    ("corrected, 200 Å over", ImagingCondition(energy_ev=3e5, aberrations={"C10": 200.0, "C30": -5e4}, **_EACH)),
+    ("uncorrected, Scherzer", ImagingCondition(energy_ev=3e5, aberrations={"C10": -420.0, "C30": 6e6}, **_EACH)),
+]
+Named = list[tuple[str, ImagingCondition]]
+
+
+def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: str) -> dict[str, Any]:
+    """Write NAME.png and NAME.html of one specimen; return where they lie and what it holds.
+
+    Args:
+        recipe: the family.
+        index: of the specimen.
+        conditions: one to three, for the images.
+        folder: for the files.
+        name: of the files.
+
+    Raises:
+        BadInputError: if a condition does not fit the recipe.
+    """
+    check_conditions(recipe, conditions)
+    specimen = draw_specimen(recipe, index)
+    panels = _panels(recipe, specimen, index, conditions)
+    sheet = _png(12.5, 9.0, panels, specimen_sheet.draw_preview)
+    rows = describe(specimen)
+    write_file(folder / f"{name}.png", lambda path: path.write_bytes(sheet))
+    identity = content_id(recipe.model_dump(mode="json"))
+    specimen_page.write_preview(
+        folder / f"{name}.html",
+        f"{name}: recipe {identity}, scene {index}, seed {recipe.seed}",
+        sheet,
+        _atoms_3d(specimen),
+        rows,
+        yaml_config.dump(recipe)[:20_000],
+    )
+    return {
+        "recipe": identity,
+        "index": index,
+        "seed": recipe.seed,
+        "atoms": len(specimen.atoms),
+        "particles": rows,
+        "sheet": str(folder / f"{name}.png"),
+        "page": str(folder / f"{name}.html"),
+    }
+
+
+def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, path: Path, progress: Progress) -> int:
+    """Write a page with the first scenes of some recipes; return how many.
+
+    Args:
+        recipes: names and families.
+        count: scenes of each.
+        conditions: one to three, for the images.
+        path: of the page.
+        progress: told of each scene.
+    """
+    for _, recipe in recipes:
+        check_conditions(recipe, conditions)
+    scenes = []
+    for name, recipe in recipes:
+        for index in range(count):
+            specimen = draw_specimen(recipe, index)
+            panels = _panels(recipe, specimen, index, conditions)
+            text = "; ".join(
+                f"{r['crystal']} {r['shape']} {r['diameter [Å]']} Å" + (f", {r['zone axis']}" if r["zone axis"] else "")
+                for r in describe(specimen)
+            )
+            sheet = _png(15.0, 2.0, panels, specimen_sheet.draw_row, dpi=100)
+            scenes.append({"title": f"{name}, scene {index}", "text": text, "sheet": sheet})
+            progress(1.0)
+    specimen_page.write_gallery(path, "Specimens", [name for name, _ in conditions][:3], scenes)
+    return len(scenes)
+
+
+def check_conditions(recipe: Recipe, conditions: Named) -> None:
+    """Refuse conditions that a recipe cannot be imaged under, before any work.
+
+    Raises:
+        BadInputError: naming the fault.
+    """
+    if not 1 <= len(conditions) <= 3:
+        raise BadInputError(
+            f"{len(conditions)} conditions: a sheet has room for one to three; name fewer with --condition"
+        )
+    energies = sorted({c.energy_ev for _, c in conditions})
+    if len(energies) > 1:
+        raise BadInputError(
+            f"the conditions have energies of {', '.join(f'{e:g}' for e in energies)} eV; exit waves belong to one, name conditions of the same"
+        )
+    for _, condition in conditions:
+        band = ExitWaveConfig(energy_ev=condition.energy_ev).band_per_angstrom
+        grid = image_grid(recipe.field_angstrom, band, condition.pixel_size_angstrom, condition.detector.binning)
+        check_aperture(condition, grid)
+
+
+def describe(specimen: Specimen) -> list[dict[str, Any]]:
+    """Return what is known of each particle, for tables."""
+    rows = []
+    for number, truth in enumerate(specimen.particles, start=1):
+        own = specimen.particle == number
+        axis = None
+        if len(truth.lattices):
+            first = own & (specimen.grain == specimen.grain[own][0])
+            axis = zone_axis(
+                truth.lattices[specimen.grain[first][0]], float(np.ptp(specimen.atoms.positions[first, 2]))
+            )
+        rows.append(
+            {
+                "particle": number,
+                "crystal": truth.crystal,
+                "shape": truth.shape,
+                "atoms": int(own.sum()),
+                "diameter [Å]": round(truth.diameter, 1),
+                "x, y, z [Å]": ", ".join(f"{v:.1f}" for v in truth.centre),
+                "grains": len(truth.lattices) or None,
+                "twins": truth.twins,
+                "stacking faults": truth.stacking_faults,
+                "zone axis": f"[{' '.join(str(int(i)) for i in axis[0])}] tilted {1e3 * axis[1]:.0f} mrad"
+                if axis
+                else "",
+            }
+        )
+    return rows
+
+
+def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -> dict[str, Any]:
+    field, height = recipe.field_angstrom, float(specimen.atoms.cell[2, 2])
+    n = max(64, round(field / _PIXEL))
+    labels = make_labels(specimen, n)
+    columns = atomic_columns(specimen)
+    positions = specimen.atoms.positions
+    bins = (n // 2, max(8, round(height / field * n / 2)))
+    weights = specimen.atoms.numbers.astype(float) ** 1.5
+    side, _, _ = np.histogram2d(
+        positions[:, 0], positions[:, 2], bins=bins, range=((0, field), (0, height)), weights=weights
+    )
+    return {
+        "field": field,
+        "height": height,
+        "potential": labels.potential,
+        "mask": labels.mask,
+        "instances": labels.instances,
+        "classes": labels.classes,
+        "boundary_distance": labels.boundary_distance,
+        "thickness": labels.thickness,
+        "film_thickness": labels.film_thickness,
+        "names": labels.names,
+        "side": side,
+        "columns": (columns["x"], columns["y"]),
+        "rdf": _rdf(specimen),
+        "images": _images(recipe, specimen, index, conditions, labels.mask),
+    }
+
+
+def _rdf(specimen: Specimen) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return g(r) of the film, where it is thick enough, and the pair distances of the particles."""
+    found = {}
+    cell = np.diag(np.array(specimen.atoms.cell))
+    film = specimen.atoms.positions[specimen.particle == 0]
+    if specimen.film is not None and len(film):
+        reach = min(8.0, (specimen.film[1] - specimen.film[0]) / 2 - 2.0, cell[0] / 2)
+        if reach > 3:
+            found["film"] = radial_distribution(film, cell, reach, 120, periodic_z=False)
+    return found
+
+
+def _images(
+    recipe: Recipe, specimen: Specimen, index: int, conditions: Named, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+    from passband.simulation.multislice import specimen_exit_waves
+
+    config = ExitWaveConfig(energy_ev=conditions[0][1].energy_ev)
+    [exit_wave] = specimen_exit_waves(recipe, [specimen], [index], config)
+    wave = torch.from_numpy(exit_wave.coefficients)[None]
+    images = {}
+    for name, condition in conditions:
+        grid = image_grid(
+            recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
+        )
+        pixels = round(recipe.field_angstrom / condition.pixel_size_angstrom)
+        blank = torch.zeros((1, pixels, pixels), dtype=torch.bool)
+        source = ImageSource(wave, blank, condition, grid)
+        generator = torch.Generator().manual_seed(seed_from("preview", recipe.seed, index, condition.id))
+        images[name] = normalize(source.counts(torch.zeros(1, dtype=torch.long), generator=generator))[0].numpy()
+    return images
+
+
+def _atoms_3d(specimen: Specimen) -> dict[str, Any]:
+    keep = np.arange(len(specimen.atoms))
+    if len(keep) > _MOST_IN_3D:
+        # Particles whole, and every k-th atom of the film.
+        film = keep[specimen.particle == 0]
+        keep = np.concatenate([film[:: len(film) // _MOST_IN_3D + 1], keep[specimen.particle > 0]])
+    symbols = np.array(specimen.atoms.get_chemical_symbols())
+    kinds = {s: specimen.atoms.numbers[symbols == s][0] for s in dict.fromkeys(symbols.tolist())}
+    return {
+        "positions": specimen.atoms.positions[keep],
+        "symbols": symbols[keep],
+        "colours": {s: "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * jmol_colors[z])) for s, z in kinds.items()},
+        "sizes": {s: round(2.2 * float(covalent_radii[z]), 1) for s, z in kinds.items()},
+    }
+
+
+def _png(width: float, height: float, panels: dict[str, Any], draw: Any, dpi: int = 90) -> bytes:
+    buffer = BytesIO()
+    with style.figure(width, height) as made:
+        made_figure: Figure = made
+        draw(panels, made_figure)
+        made_figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Simulation: atoms → exit wave → image."""

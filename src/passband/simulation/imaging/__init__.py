@@ -1,0 +1,25 @@
+"""Imaging: exit wave × condition → expected intensity → dose → network input."""
+
+from passband.simulation.imaging.camera import camera_on_grid, curve_at, record
+from passband.simulation.imaging.form_image import (
+    ImageGrid,
+    band_warning,
+    check_aperture,
+    expected_intensity,
+    image_grid,
+    transfer_on_grid,
+)
+from passband.simulation.imaging.normalize import normalize
+
+__all__ = [
+    "ImageGrid",
+    "band_warning",
+    "camera_on_grid",
+    "check_aperture",
+    "curve_at",
+    "expected_intensity",
+    "image_grid",
+    "normalize",
+    "record",
+    "transfer_on_grid",
+]

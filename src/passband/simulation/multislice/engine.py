@@ -1,0 +1,197 @@
+"""Exit waves by multislice in torch, many specimens and frozen-phonon configurations at once.
+
+The conventional algorithm (Kirkland, Advanced Computing in Electron Microscopy (2020), section 6.4): independent atoms,
+each slice's potential projected along the beam, ψ ← F⁻¹[P · F[exp(i σ_e v) ψ]] slice by slice.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from passband.base.electron import interaction_parameter, wavelength
+from passband.base.errors import BadInputError
+from passband.base.frequencies import disc_indices
+from passband.simulation.multislice import deposit
+from passband.simulation.multislice.atom import exponent, soft_band
+from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice.exit_wave import ExitWave, keep_band
+from passband.simulation.multislice.slices import Slices, slice_atoms
+
+#: Memory [bytes] that the configurations in work may take unless told otherwise.
+MEMORY = 512 * 2**20
+# More than this at once [bytes] falls out of a core's share of the cache, which costs a tenth of the speed.
+_CACHE = 16 * 2**20
+# Share of the Nyquist frequency that waves keep, so that the product of wave and transmission does not fold into them.
+_BAND = 2 / 3
+# Width of the band's soft edge, in units of one over the sampling; abTEM's.
+_EDGE = 0.01
+# Planes of n² complex numbers that one configuration needs at the same time: wave, its transform, potentials, transmission.
+_PLANES = 7
+
+
+def exit_waves(
+    atoms: Sequence[Atoms],
+    config: ExitWaveConfig,
+    thermal_displacement_angstrom: dict[str, float],
+    seeds: Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.complex64,
+    memory: int = MEMORY,
+) -> list[ExitWave]:
+    """Return the wave at the far face of each specimen's cell, from which defocus is measured.
+
+    Args:
+        atoms: specimens in cells of field × field × height, all with the same field; the beam runs along +z.
+        config: multislice settings.
+        thermal_displacement_angstrom: standard deviation per axis, by element [Å].
+        seeds: of the thermal displacements, one a specimen.
+        device: where to compute.
+        dtype: complex64, or complex128 to check it.
+        memory: bytes that the configurations in work may take.
+
+    Raises:
+        BadInputError: if one configuration does not fit in `memory`, or more than 5 % of a beam is scattered beyond the
+            band limit.
+    """
+    field = float(atoms[0].cell[0, 0])
+    n = config.grid_points(field)
+    device = torch.device(device)
+    at_once = _configurations_at_once(n, dtype, memory, device)
+    optics = _optics(field, n, config.energy_ev, device, dtype)
+    todo = [
+        (i, slice_atoms(specimen, config, thermal_displacement_angstrom, seed, p))
+        for i, (specimen, seed) in enumerate(zip(atoms, seeds, strict=True))
+        for p in range(config.phonon_configurations)
+    ]
+    # The last digits depend on what is transformed together. On a CPU a specimen shares with none, so that its wave does
+    # not depend on the others; it fills the cache anyway.
+    groups = [todo] if device.type != "cpu" else [[t for t in todo if t[0] == i] for i in range(len(atoms))]
+    spectra: list[list[Tensor]] = [[] for _ in atoms]
+    for chunk in (group[j : j + at_once] for group in groups for j in range(0, len(group), at_once)):
+        for (i, _), spectrum in zip(chunk, _propagate([s for _, s in chunk], optics), strict=True):
+            spectra[i].append(spectrum)
+    k = disc_indices(config.band_per_angstrom * field)
+    return [keep_band(torch.stack(own).cpu(), k, config) for own in spectra]
+
+
+def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:
+    """Refuse a memory that one configuration does not fit in.
+
+    Args:
+        config: multislice settings.
+        field: side of the field [Å].
+        memory: bytes that the configurations in work may take.
+
+    Raises:
+        BadInputError: naming the memory that it takes.
+    """
+    if config.engine == "native":
+        _configurations_at_once(config.grid_points(field), torch.complex64, memory, torch.device("cpu"))
+
+
+def _configurations_at_once(n: int, dtype: torch.dtype, memory: int, device: torch.device) -> int:
+    """Return how many configurations to transform together; on a CPU whatever the memory, for the last digits follow it."""
+    one = _PLANES * n * n * (8 if dtype == torch.complex64 else 16)
+    count = max((_CACHE if device.type == "cpu" else memory) // one, 1)
+    if count * one > memory:
+        raise BadInputError(
+            f"--memory of {memory / 1e6:.0f} MB is less than the {count * one / 1e6:.0f} MB that exit waves of {n}² samples take; "
+            "allow more, or use a larger exit_waves.sampling_angstrom or a smaller field"
+        )
+    return count
+
+
+class _Optics:
+    """What all slices share: grids, what each element does to the wave, and the band limit."""
+
+    def __init__(self, field: float, n: int, energy_ev: float, device: torch.device, dtype: torch.dtype):
+        self.field, self.n, self.device, self.dtype = field, n, device, dtype
+        self.real = torch.float32 if dtype == torch.complex64 else torch.float64
+        self.wavelength = wavelength(energy_ev)
+        self.sigma = interaction_parameter(energy_ev)
+        self.limit, self.edge = _BAND * n / (2 * field), _EDGE * n / field
+        k = np.fft.fftfreq(n, 1 / n)
+        self.q2 = (k[:, None] ** 2 + k[None, :] ** 2) / field**2
+        self.columns = math.ceil(self.limit * field) + 1
+        self._factors: dict[int, Tensor] = {}
+
+    def factor(self, number: int) -> Tensor:
+        """Return the real and imaginary part of w(q) of one atom over what depositing it did to its spectrum.
+
+        Shape [2, n, m], float; m columns hold the band.
+        """
+        if number not in self._factors:
+            q = np.sqrt(self.q2[:, : self.columns])
+            spread = deposit.spectrum(self.n)
+            w = CubicSpline(*exponent(number, self.sigma, self.limit, self.edge))(q) * soft_band(
+                q, self.limit, self.edge
+            )
+            w = w / (spread[:, None] * spread[None, : self.columns] * self.field**2)
+            self._factors[number] = torch.from_numpy(np.stack([w.real, w.imag])).to(self.device, self.real)
+        return self._factors[number]
+
+    def propagators(self, thickness: Sequence[float]) -> Tensor:
+        """Return P(q) / n², band-limited, complex, shape [C or 1, n, n], for the slice thickness of each configuration [Å]."""
+        kinds = thickness[:1] if len(set(thickness)) == 1 else thickness
+        phase = -math.pi * self.wavelength * np.array(kinds)[:, None, None] * self.q2
+        band = soft_band(np.sqrt(self.q2), self.limit, self.edge)
+        return torch.from_numpy(band / self.n**2 * np.exp(1j * phase)).to(self.device, self.dtype)
+
+
+@functools.lru_cache(maxsize=4)
+def _optics(field: float, n: int, energy_ev: float, device: torch.device, dtype: torch.dtype) -> _Optics:
+    return _Optics(field, n, energy_ev, device, dtype)
+
+
+def _propagate(configurations: Sequence[Slices], optics: _Optics) -> Tensor:
+    """Return the spectra of the exit waves, vacuum = 1 at q = 0, shape [C, n, n]."""
+    n, count = optics.n, len(configurations)
+    propagators = optics.propagators([c.thickness for c in configurations])
+    spectrum = torch.zeros((count, n, n), dtype=optics.dtype, device=optics.device)
+    spectrum[:, 0, 0] = 1
+    for transmission in _transmissions(configurations, optics):
+        if transmission is None:
+            spectrum *= propagators * n**2
+        else:
+            # The factors of n² that transforms there and back leave lie in the propagator.
+            psi = torch.fft.ifft2(spectrum, norm="forward")
+            spectrum = torch.fft.fft2(psi.mul_(transmission)).mul_(propagators)
+    return spectrum
+
+
+def _transmissions(configurations: Sequence[Slices], optics: _Optics) -> Iterator[Tensor | None]:
+    """Yield t(r) of each slice in turn, complex, shape [C, n, n], or None where no configuration has an atom.
+
+    Specimens end in the same slice; the thinner ones begin later, for vacuum leaves a plane wave as it is.
+    """
+    n = optics.n
+    slices = max(c.count for c in configurations)
+    numbers = np.concatenate([c.numbers for c in configurations])
+    index = np.concatenate([c.index + slices - c.count for c in configurations])
+    owner = np.repeat(np.arange(len(configurations)), [len(c.numbers) for c in configurations])
+    places = np.concatenate([c.places for c in configurations]) / optics.field * n
+    order = np.argsort(index, kind="stable")
+    numbers, owner, places = numbers[order], owner[order], places[order]
+    ends = np.searchsorted(index[order], np.arange(slices), side="right")
+    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+        if begin == end:
+            yield None
+            continue
+        elements, element = np.unique(numbers[begin:end], return_inverse=True)
+        planes = owner[begin:end] * len(elements) + element
+        shape = (len(configurations), len(elements), n, n)
+        density = deposit.density(places[begin:end], planes, shape, optics.real, optics.device)
+        spectrum = torch.fft.rfft2(density)[..., None, :, : optics.columns]
+        spectrum = (spectrum * torch.stack([optics.factor(int(z)) for z in elements])).sum(1)
+        # One axis after the other, the first over the band alone.
+        rows = torch.fft.ifft(spectrum, dim=-2, norm="forward")
+        w = torch.fft.irfft(rows, n=n, dim=-1, norm="forward")
+        modulus, phase = torch.exp(w[:, 0]), w[:, 1]
+        yield torch.complex(torch.cos(phase).mul_(modulus), torch.sin(phase).mul_(modulus))

@@ -1,0 +1,43 @@
+"""Exit waves of a recipe's specimens, by the engine that the settings name."""
+
+from collections.abc import Sequence
+
+import torch
+
+from passband.base.identity import seed_from
+from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice.engine import MEMORY, exit_waves
+from passband.simulation.multislice.exit_wave import ExitWave
+from passband.specimens import Recipe, Specimen
+
+
+def specimen_exit_waves(
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    indices: Sequence[int],
+    config: ExitWaveConfig,
+    *,
+    device: torch.device | str = "cpu",
+    memory: int = MEMORY,
+) -> list[ExitWave]:
+    """Return the exit waves of some specimens of a recipe, with thermal displacements seeded by recipe and index.
+
+    Args:
+        recipe: the family of specimens.
+        specimens: drawn from it.
+        indices: their places in it.
+        config: multislice settings.
+        device: where the native engine computes.
+        memory: bytes that the native engine may take.
+
+    Raises:
+        BadInputError: if a wave does not fit in memory or loses too much of the beam.
+    """
+    seeds = [seed_from("phonons", recipe.seed, index) for index in indices]
+    atoms = [specimen.atoms for specimen in specimens]
+    if config.engine == "native":
+        return exit_waves(atoms, config, recipe.displacements(), seeds, device=device, memory=memory)
+    # abTEM takes seconds to import; only who asks for it pays.
+    from passband.simulation.multislice.abtem_engine import exit_wave
+
+    return [exit_wave(own, config, recipe.displacements(), seed) for own, seed in zip(atoms, seeds, strict=True)]

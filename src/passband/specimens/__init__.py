@@ -1,0 +1,23 @@
+"""Specimens: random nanoparticles of many kinds on amorphous films, drawn from a recipe, a seed and an index."""
+
+from passband.specimens.families import Recipe, draw_specimen
+from passband.specimens.given import GivenRecipe
+from passband.specimens.labels import Labels, make_labels, particle_mask
+from passband.specimens.particles import Particle
+from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
+from passband.specimens.scene import Specimen
+from passband.specimens.substrates import SubstrateRecipe
+
+__all__ = [
+    "GivenRecipe",
+    "Labels",
+    "Particle",
+    "ParticleRecipe",
+    "Recipe",
+    "Specimen",
+    "SpecimenRecipe",
+    "SubstrateRecipe",
+    "draw_specimen",
+    "make_labels",
+    "particle_mask",
+]

@@ -1,0 +1,277 @@
+"""Structures in other programs' files: scenes out, as xyz, CIF, Prismatic and abTEM input; scenes in, by ASE.
+
+Formats are named, never guessed, and only text formats are read: nothing in a file is run or unpickled.
+"""
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.io.formats import ioformats
+from pydantic import ValidationError
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from passband.base.errors import BadInputError
+from passband.base.identity import content_id
+from passband.files import yaml_config
+from passband.files.atomic import write_file, write_text
+from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
+from passband.specimens.columns import atomic_columns
+from passband.specimens.crystals import CLOSEST
+from passband.specimens.given import GivenScene, pack
+
+#: Formats of `export`, by the ending of the file that stands for them.
+EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem": ".py"}
+# Text formats that may hold several structures; the first is taken.
+_ALSO = ("cif", "extxyz", "proteindatabank", "xsf", "xyz")
+_MOST_ATOMS = 20_000_000
+# Fewer atoms than this that hang together are no particle.
+_LEAST_PARTICLE = 10
+_VACUUM = 2.0
+_ABTEM = '''\
+"""Exit wave of {name} with abTEM; written by passband (recipe {recipe}, scene {index}, seed {seed})."""
+
+import abtem
+import ase.io
+
+atoms = ase.io.read("{xyz}", format="extxyz")  # Å; the beam runs along +z, the exit plane is the far face of the cell
+displacements = {displacements}  # standard deviation per axis [Å]
+phonons = abtem.FrozenPhonons(atoms, num_configs=2, sigmas=displacements, seed={phonon_seed})
+potential = abtem.Potential(phonons, sampling=0.2, slice_thickness=2.0, parametrization="lobato", projection="infinite")
+wave = abtem.PlaneWave(energy=300e3).multislice(potential).compute()
+
+if __name__ == "__main__":
+    print(wave.shape, "mean intensity", float((abs(wave.array) ** 2).mean()))
+'''
+
+
+def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str) -> list[Path]:
+    """Write a scene; the same recipe, index and seed always give the same bytes.
+
+    Args:
+        specimen: the scene.
+        recipe: its family.
+        index: its number.
+        out: the file.
+        form: one of `EXPORTS`.
+
+    Returns:
+        The files written: `out`, and for abtem the structure beside it.
+
+    Raises:
+        BadInputError: if the disk is full or the folder cannot be written.
+    """
+    identity = {"recipe": content_id(recipe.model_dump(mode="json")), "index": index, "seed": recipe.seed}
+    atoms = specimen.atoms.copy()
+    if form == "abtem":
+        xyz = out.with_suffix(".xyz")
+        export(specimen, recipe, index, xyz, "xyz")
+        text = _ABTEM.format(
+            name=xyz.stem,
+            xyz=xyz.name,
+            displacements=recipe.displacements(),
+            phonon_seed=recipe.seed,
+            **identity,
+        )
+        write_text(out, text)
+        return [out, xyz]
+    if form == "prismatic":
+        factors = {element: 8 * math.pi**2 * u**2 for element, u in recipe.displacements().items()}
+        write_file(out, lambda path: ase.io.write(path, atoms, format="prismatic", debye_waller_factors=factors))
+    elif form == "cif":
+        write_file(out, lambda path: ase.io.write(path, atoms, format="cif"))
+        text = out.read_text(encoding="utf-8")
+        write_text(out, f"# passband {' '.join(f'{k} {v}' for k, v in identity.items())}\n{text}")
+    else:
+        atoms.arrays["particle"] = specimen.particle.astype(np.int32)
+        atoms.arrays["grain"] = specimen.grain.astype(np.int32)
+        atoms.info.update({f"passband_{key}": value for key, value in identity.items()})
+        write_file(out, lambda path: ase.io.write(path, atoms, format="extxyz"))
+    return [out]
+
+
+def export_labels(specimen: Specimen, n: int, out: Path) -> Path:
+    """Write every label of a scene as a NumPy archive (.npz), n pixels along each side, and the atomic columns.
+
+    Raises:
+        BadInputError: if the disk is full or the folder cannot be written.
+    """
+    found = make_labels(specimen, n)
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(found, field.name)) for field in dataclasses.fields(found)}
+    arrays |= {f"column_{name}": values for name, values in atomic_columns(specimen).items()}
+    arrays["pixel_angstrom"] = np.array(float(specimen.atoms.cell[0, 0]) / n)
+    # Lattice vectors of each particle's first grain, NaN where they are not known.
+    arrays["lattices_angstrom"] = np.array(
+        [p.lattices[0] if len(p.lattices) else np.full((3, 3), np.nan) for p in specimen.particles]
+    ).reshape(-1, 3, 3)
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_file(out, write)
+    return out
+
+
+def readable_formats() -> list[str]:
+    """Return the names of the text formats that `import_scenes` reads."""
+    return sorted(
+        name
+        for name, form in ioformats.items()
+        if (form.can_read and not form.isbinary and form.acceptsfd and form.single) or name in _ALSO
+    )
+
+
+def import_scenes(
+    files: list[Path], form: str, support: list[str], field: float | None, seed: int
+) -> tuple[GivenRecipe, list[dict[str, Any]]]:
+    """Return the recipe of given scenes, and what was found in each file.
+
+    Args:
+        files: a scene each; the beam runs along +z.
+        form: the format's name in ASE.
+        support: symbols of the elements of the film; other atoms are particles, one for each piece that hangs together.
+            A file with an array `particle`, as `export` writes it, says so itself.
+        field: side of the square field [Å]; the cell's if None.
+        seed: of thermal displacements and noise.
+
+    Raises:
+        BadInputError: naming file, fault and remedy.
+    """
+    if form not in readable_formats():
+        raise BadInputError(
+            f"--format {form!r}: is not a text format that ASE reads; use one of {', '.join(readable_formats())}"
+        )
+    scenes, facts = [], []
+    sides = set()
+    for path in files:
+        atoms = _read(path, form)
+        side = _field(atoms, field, path)
+        sides.add(round(side, 4))
+        scene, found = _given(atoms, side, support, path, centre=field is not None)
+        scenes.append(scene)
+        facts.append(found)
+    if len(sides) > 1:
+        raise BadInputError(
+            f"the files have fields of {', '.join(f'{s:g}' for s in sorted(sides))} Å; a recipe has one: give --field, or import them apart"
+        )
+    try:
+        recipe = GivenRecipe(seed=seed, field_angstrom=float(sides.pop()), scenes=scenes)
+    except ValidationError as error:
+        raise BadInputError(f"{files[0]}: {yaml_config.message(error)}") from None
+    return recipe, facts
+
+
+def _read(path: Path, form: str) -> Atoms:
+    try:
+        head = path.read_bytes()[:20_000]
+        size = path.stat().st_size
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}; give the path of a structure file") from None
+    # A declared number of atoms that the file cannot hold would fill the memory before it failed.
+    for word in re.findall(rb"(?<![\w.+-])\d{6,}(?![\w.])", head):
+        if int(word) > min(size, _MOST_ATOMS):
+            raise BadInputError(
+                f"{path}: declares {int(word)} atoms, and has {size} bytes; at most {_MOST_ATOMS} atoms can be worked with: correct the file"
+            )
+    try:
+        atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)
+    except Exception as error:  # Each of ASE's readers raises what it likes.
+        raise BadInputError(
+            f"{path}: is not readable as {form}: {' '.join(str(error).split())[:150] or type(error).__name__}; check the file and --format"
+        ) from None
+    if not isinstance(atoms, Atoms) or not len(atoms):
+        raise BadInputError(f"{path}: holds no atoms; give a structure")
+    if not np.isfinite(atoms.positions).all():
+        i = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
+        raise BadInputError(f"{path}: atom {i + 1} has no number for a position; correct it")
+    if (atoms.numbers < 1).any():
+        i = int(np.flatnonzero(atoms.numbers < 1)[0])
+        raise BadInputError(f"{path}: atom {i + 1} is of an unknown species; give chemical symbols")
+    partial = [o for site in (atoms.info.get("occupancy") or {}).values() for o in site.values() if abs(o - 1) > 1e-3]
+    if partial:
+        raise BadInputError(f"{path}: has a site of occupancy {partial[0]:g}; only full sites can be built: order it")
+    return atoms
+
+
+def _field(atoms: Atoms, field: float | None, path: Path) -> float:
+    if field is not None:
+        return field
+    cell = np.array(atoms.cell)
+    if not cell[:2, :2].any():
+        raise BadInputError(f"{path}: has no cell; give the side of the field with --field")
+    lengths = np.linalg.norm(cell, axis=1)
+    if not np.allclose(cell, np.diag(lengths), atol=1e-3) or abs(lengths[0] - lengths[1]) > 1e-3:
+        raise BadInputError(
+            f"{path}: its cell is not square across the beam (z): {', '.join(f'{x:.4g}' for x in lengths)} Å; give a square field with --field, or turn it"
+        )
+    return float(lengths[0])
+
+
+def _given(
+    atoms: Atoms, field: float, support: list[str], path: Path, centre: bool
+) -> tuple[GivenScene, dict[str, Any]]:
+    positions = np.array(atoms.positions)
+    extent = np.ptp(positions[:, :2], axis=0)
+    if centre:
+        if extent.max() > field:
+            raise BadInputError(
+                f"{path}: spans {extent.max():.4g} Å across the beam, more than the field of {field:g} Å; give a larger --field"
+            )
+        positions[:, :2] += field / 2 - (positions[:, :2].min(axis=0) + positions[:, :2].max(axis=0)) / 2
+    positions[:, :2] %= field
+    positions[:, 2] += _VACUUM - positions[:, 2].min()
+    height = float(positions[:, 2].max()) + _VACUUM
+    box = np.array([field, field, 2 * height + 10]) * (1 + 1e-9)
+    tree = cKDTree(positions, boxsize=box)
+    distance, other = tree.query(positions, k=min(2, len(positions)))
+    nearest = float(distance[:, 1].min()) if len(positions) > 1 else math.inf
+    if nearest < CLOSEST:
+        i = int(distance[:, 1].argmin())
+        j = int(other[i, 1])
+        raise BadInputError(
+            f"{path}: atoms {min(i, j) + 1} and {max(i, j) + 1} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; remove one, or correct the field"
+        )
+    owners = atoms.arrays.get("particle")
+    if owners is None:
+        owners = _owners(atoms, tree, support)
+    elif owners.ndim != 1 or owners.min() < 0 or owners.max() > 65_535 or (owners != np.floor(owners)).any():
+        raise BadInputError(f"{path}: its array `particle` holds other than whole numbers from 0 (film) up; correct it")
+    owners = np.unique(owners, return_inverse=True)[1] + (0 if (owners == 0).any() else 1)
+    found = {
+        "file": str(path),
+        "atoms": len(atoms),
+        "elements": {s: int((atoms.symbols == s).sum()) for s in sorted(set(atoms.get_chemical_symbols()))},
+        "particles": int(owners.max()),
+        "film_atoms": int((owners == 0).sum()),
+        "field_angstrom": round(field, 4),
+        "height_angstrom": round(height, 4),
+        "smallest_distance_angstrom": round(nearest, 3) if math.isfinite(nearest) else None,
+    }
+    return pack(path.name[:200], height, atoms.numbers, owners, positions), found
+
+
+def _owners(atoms: Atoms, tree: cKDTree, support: list[str]) -> np.ndarray:
+    """Return 0 for atoms of the support, and a number from 1 for each other piece that hangs together."""
+    free = ~np.isin(atoms.get_chemical_symbols(), support)
+    radii = covalent_radii[atoms.numbers]
+    pairs = tree.query_pairs(1.25 * 2 * radii.max(), output_type="ndarray")
+    near = tree.data[pairs[:, 0]] - tree.data[pairs[:, 1]]
+    near -= tree.boxsize * np.round(near / tree.boxsize)
+    bonded = np.linalg.norm(near, axis=1) < 1.25 * radii[pairs].sum(axis=1)
+    pairs = pairs[bonded & free[pairs].all(axis=1)]
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms),) * 2)
+    label = connected_components(graph, directed=False)[1]
+    size = np.bincount(label)
+    real = free & (size[label] >= _LEAST_PARTICLE)
+    owners = np.zeros(len(atoms), dtype=int)
+    owners[real] = np.unique(label[real], return_inverse=True)[1] + 1
+    return owners

@@ -1,0 +1,210 @@
+"""Ground truth from the atoms: masks, instances, distances, classes, thickness, potential.
+
+Pixel (i, j) of a label of n² pixels lies at (i, j) · field / n, as in images. Every label is a function of the place alone, so
+that it does not depend on the pixels at which it is asked for; the potential is that function up to the pixels' own
+Nyquist frequency.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from scipy.spatial import Delaunay, QhullError, cKDTree
+
+from passband.specimens.scene import Specimen
+
+#: A particle reaches this far beyond the centres of its outermost atoms [Å]: the covalent radius of most metals.
+ATOM_RADIUS = 1.4
+# Gaps between projected atoms up to this radius are inside a particle [Å]: the channels of wurtzite have 2.4 Å.
+_GAP = 3.0
+# Standard deviation of the Gaussian that turns atoms into a thickness [Å].
+_SMOOTHING = 1.0
+# Pixels times edges looked at together.
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is true of each pixel, arrays of shape [n, n].
+
+    Attributes:
+        mask: whether a particle covers it.
+        instances: number of the particle that covers it, 0 for none; where two overlap, that inside of which it lies deeper.
+        classes: number of the particle's crystal in `Labels.names`, from 1; 0 for none.
+        boundary_distance: to the nearest outline of a particle, positive inside [Å].
+        thickness: of the particles, as if their atoms' volume were spread over 1 Å [Å].
+        film_thickness: of the film, likewise [Å].
+        potential: projected electrostatic potential of the atoms at rest [V·Å].
+        names: of the crystals, class 1 first.
+    """
+
+    mask: np.ndarray
+    instances: np.ndarray
+    classes: np.ndarray
+    boundary_distance: np.ndarray
+    thickness: np.ndarray
+    film_thickness: np.ndarray
+    potential: np.ndarray
+    names: tuple[str, ...]
+
+
+def particle_mask(specimen: Specimen, n: int) -> np.ndarray:
+    """Return the mask of all particles, bool, shape [n, n].
+
+    A pixel is particle if it lies inside the outline of a particle's atoms in projection, or outside it by no more than
+    1.4 Å, `ATOM_RADIUS`. The outline is their alpha shape of radius 3 Å (Edelsbrunner, Kirkpatrick and
+    Seidel 1983), which follows re-entrant edges and closes the gaps between columns.
+
+    Args:
+        specimen: what to label.
+        n: pixels along each side.
+    """
+    mask = np.zeros((n, n), dtype=bool)
+    for number in range(1, len(specimen.particles) + 1):
+        rows, columns, distance = _signed_distance(specimen, number, n, margin=3.0)
+        mask[np.ix_(rows, columns)] |= distance >= 0
+    return mask
+
+
+def make_labels(specimen: Specimen, n: int) -> Labels:
+    """Return all labels.
+
+    Args:
+        specimen: what to label.
+        n: pixels along each side.
+    """
+    names = tuple(dict.fromkeys(p.crystal for p in specimen.particles))
+    distance, instances = np.full((n, n), -np.inf), np.zeros((n, n), dtype=np.uint16)
+    thickness = np.zeros((n, n))
+    field = float(specimen.atoms.cell[0, 0])
+    for number, truth in enumerate(specimen.particles, start=1):
+        _, _, own = _signed_distance(specimen, number, n, margin=np.inf)
+        instances[(own >= 0) & (own > distance)] = number
+        distance = np.maximum(distance, own)
+        atoms = specimen.particle == number
+        thickness += truth.volume_per_atom * _spread(specimen.atoms.positions[atoms, :2], field, n)
+    class_of = np.array([0] + [1 + names.index(p.crystal) for p in specimen.particles], dtype=np.uint8)
+    film = specimen.particle == 0
+    film_thickness = np.zeros((n, n))
+    if specimen.film is not None and film.any():
+        film_thickness = specimen.film_volume_per_atom * _spread(specimen.atoms.positions[film, :2], field, n)
+    return Labels(
+        distance >= 0,
+        instances,
+        class_of[instances],
+        distance.astype(np.float32),
+        thickness.astype(np.float32),
+        film_thickness.astype(np.float32),
+        projected_potential(specimen, n).astype(np.float32),
+        names,
+    )
+
+
+def projected_potential(specimen: Specimen, n: int) -> np.ndarray:
+    """Return the projected potential of the independent atoms at rest, shape [n, n] [V·Å].
+
+    The Fourier sum of Lobato and Van Dyck's (2014) projected potentials over the frequencies that n pixels hold, so without
+    the mean's constant being changed: it is the average over the field.
+
+    Args:
+        specimen: atoms.
+        n: pixels along each side.
+    """
+    from abtem.parametrizations import LobatoParametrization
+
+    field = float(specimen.atoms.cell[0, 0])
+    k = np.fft.fftfreq(n, field / n)
+    radius = np.hypot(k[:, None], k[None])
+    spectrum = np.zeros((n, n), dtype=complex)
+    lobato = LobatoParametrization()
+    for z in np.unique(specimen.atoms.numbers):
+        points = specimen.atoms.positions[specimen.atoms.numbers == z, :2]
+        factor = lobato.projected_scattering_factor(chemical_symbols[z])
+        spectrum += factor(radius**2) * _structure_factor(points, k)
+    return np.asarray(np.fft.ifft2(spectrum).real) * n**2 / field**2
+
+
+def _structure_factor(points: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return Σ_j exp(-2πi k·r_j) on the grid k × k, for points [N, 2] [Å]."""
+    total = np.zeros((len(k), len(k)), dtype=complex)
+    for chunk in np.array_split(points, max(1, len(points) * len(k) // _CHUNK)):
+        x, y = (np.exp(-2j * np.pi * chunk[:, [i]] * k) for i in (0, 1))
+        total += x.T @ y
+    return total
+
+
+def _spread(points: np.ndarray, field: float, n: int) -> np.ndarray:
+    """Return the density of points [N, 2] on the pixels, each a Gaussian of unit weight, shape [n, n] [1/Å²]."""
+    total = np.zeros((n, n))
+    grid = np.arange(n) * field / n
+    for chunk in np.array_split(points, max(1, len(points) * n // _CHUNK)):
+        weights = []
+        for i in (0, 1):
+            away = grid - chunk[:, [i]]
+            away -= field * np.round(away / field)
+            weights.append(np.exp(-0.5 * (away / _SMOOTHING) ** 2) / (np.sqrt(2 * np.pi) * _SMOOTHING))
+        total += weights[0].T @ weights[1]
+    return total
+
+
+def _signed_distance(
+    specimen: Specimen, number: int, n: int, margin: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows, columns and the distance to a particle's boundary, positive inside [Å], shape [rows, columns].
+
+    Args:
+        specimen: atoms.
+        number: of the particle, from 1.
+        n: pixels along each side of the field.
+        margin: around the particle's atoms, beyond which pixels are left out [Å].
+    """
+    field = float(specimen.atoms.cell[0, 0])
+    own = specimen.particle == number
+    points = specimen.atoms.positions[own, :2]
+    grids = []
+    for i in (0, 1):
+        low, high = points[:, i].min() - margin, points[:, i].max() + margin
+        if high - low >= field:
+            # All pixels, each where it lies nearest to the particle.
+            middle = (points[:, i].min() + points[:, i].max()) / 2
+            index = np.arange(n)
+            place = index * field / n
+            place = place - field * np.round((place - middle) / field)
+        else:
+            index = np.arange(int(np.ceil(low * n / field)), int(np.floor(high * n / field)) + 1)
+            place = index * field / n
+        grids.append((index % n, place))
+    (rows, x), (columns, y) = grids
+    pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    return rows, columns, (_depth(points, pixels) + ATOM_RADIUS).reshape(len(x), len(y))
+
+
+def _depth(points: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return the distance of pixels [P, 2] to the outline of points [N, 2], positive inside, shape [P]."""
+    try:
+        mesh = Delaunay(points)
+    except QhullError:
+        # Fewer than three columns of atoms.
+        return -cKDTree(points).query(pixels)[0]
+    corners = points[mesh.simplices]
+    a, b, c = (np.linalg.norm(corners[:, i] - corners[:, j], axis=1) for i, j in ((1, 2), (2, 0), (0, 1)))
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = 0.5 * np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+    kept = a * b * c <= 4 * _GAP * area
+    # An edge is outline where a kept triangle has no kept neighbour.
+    neighbours = np.where(mesh.neighbors >= 0, kept[mesh.neighbors], False)
+    ends = [corners[kept & ~neighbours[:, k]][:, [(k + 1) % 3, (k + 2) % 3]] for k in range(3)]
+    edges = np.concatenate(ends)
+    # Atoms outside every kept triangle are outline by themselves.
+    alone = np.setdiff1d(np.arange(len(points)), mesh.simplices[kept])
+    distance = cKDTree(points[alone]).query(pixels)[0] if len(alone) else np.full(len(pixels), np.inf)
+    inside = np.zeros(len(pixels), dtype=bool)
+    for start, end in edges:
+        along, away = end - start, pixels - start
+        share = np.clip((away @ along) / (along @ along), 0, 1)
+        distance = np.minimum(distance, np.hypot(away[:, 0] - share * along[0], away[:, 1] - share * along[1]))
+        # A ray to the right crosses the closed outline an odd number of times from inside.
+        if along[1]:
+            crosses = (away[:, 1] >= 0) != (away[:, 1] >= along[1])
+            inside ^= crosses & (away[:, 0] < along[0] * away[:, 1] / along[1])
+    return np.where(inside, distance, -distance)

@@ -1,0 +1,174 @@
+"""Convex outlines: what part of an infinite crystal a particle, or a grain of it, keeps."""
+
+import re
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.spatial import HalfspaceIntersection, QhullError
+
+from passband.base.errors import BadInputError
+from passband.specimens.crystals import Crystal
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The points within `radius` of a segment and behind every facet; each of the two may be absent.
+
+    Attributes:
+        normals: unit vectors of the facets, shape [F, 3]; F may be 0.
+        distances: of the facets from the centre, shape [F] [Å].
+        radius: of the rounded surface [Å]; infinite for a polyhedron.
+        segment: half of the segment around which it is round, shape [3] [Å]; zero for a sphere.
+    """
+
+    normals: np.ndarray
+    distances: np.ndarray
+    radius: float = np.inf
+    segment: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """Return how deep points [N, 3] lie below the surface, negative outside, shape [N] [Å]."""
+        depth = np.full(len(points), np.inf)
+        for normal, distance in zip(self.normals, self.distances, strict=True):
+            depth = np.minimum(depth, distance - _dot(points, normal))
+        if np.isfinite(self.radius):
+            length = float(self.segment @ self.segment)
+            along = np.clip(_dot(points, self.segment) / length, -1, 1) if length else np.zeros(len(points))
+            offset = points - along[:, None] * self.segment
+            depth = np.minimum(depth, self.radius - np.sqrt(_dot(offset, offset)))
+        return depth
+
+    def scaled(self, factor: float) -> "Outline":
+        """Return the outline, larger by a factor."""
+        return Outline(self.normals, self.distances * factor, self.radius * factor, self.segment * factor)
+
+    def mapped(self, matrix: np.ndarray) -> "Outline":
+        """Return the outline of the points matrix @ x; only a rotation keeps a rounded surface round.
+
+        Args:
+            matrix: shape [3, 3].
+        """
+        normals = self.normals @ np.linalg.inv(matrix)
+        lengths = np.linalg.norm(normals, axis=1)
+        return replace(
+            self, normals=normals / lengths[:, None], distances=self.distances / lengths, segment=matrix @ self.segment
+        )
+
+    def within(self, other: "Outline") -> "Outline":
+        """Return the part of this outline that lies in another, a polyhedron."""
+        return replace(
+            self,
+            normals=np.concatenate([self.normals, other.normals]),
+            distances=np.concatenate([self.distances, other.distances]),
+        )
+
+    def corners(self, inside: np.ndarray) -> np.ndarray:
+        """Return the corners of a polyhedron, shape [C, 3] [Å].
+
+        Args:
+            inside: a point well inside, shape [3].
+        """
+        return np.asarray(HalfspaceIntersection(np.column_stack([self.normals, -self.distances]), inside).intersections)
+
+    def reach(self) -> float:
+        """Return the radius of the circumscribed sphere around the centre [Å]."""
+        if np.isfinite(self.radius):
+            return float(self.radius + np.linalg.norm(self.segment))
+        return float(np.linalg.norm(self.corners(np.zeros(3)), axis=1).max())
+
+
+def planes(normals: np.ndarray, distances: np.ndarray) -> Outline:
+    """Return what lies behind planes, normals [F, 3] and distances [F] [Å]; F may be 0."""
+    return Outline(np.asarray(normals, dtype=float).reshape(-1, 3), np.asarray(distances, dtype=float).reshape(-1))
+
+
+def _dot(points: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Return Σ_i points_i vector_i: sums in a fixed order, which a matrix product does not promise."""
+    v = np.broadcast_to(vector, points.shape)
+    return points[:, 0] * v[:, 0] + points[:, 1] * v[:, 1] + points[:, 2] * v[:, 2]
+
+
+def miller(text: str) -> tuple[int, int, int]:
+    """Return Miller indices written as `111`, `1-10` or `10 0 -1`.
+
+    Raises:
+        ValueError: if they are not three whole numbers, not all zero.
+    """
+    parts = text.split() if " " in text.strip() else re.findall(r"-?\d", text)
+    if not re.fullmatch(r"\s*(-?\d){3}\s*|\s*-?\d+\s+-?\d+\s+-?\d+\s*", text) or not any(int(p) for p in parts):
+        raise ValueError(
+            f"{text!r} are no Miller indices; write three whole numbers, such as 111, '001' (in quotes) or 1-10"
+        )
+    h, k, m = (int(p) for p in parts)
+    return h, k, m
+
+
+@lru_cache(maxsize=64)
+def _wulff(
+    key: tuple[str, bytes, bytes, bytes], energies: tuple[tuple[str, float], ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    name, cell, fractions, numbers = key
+    crystal = Crystal(
+        name,
+        np.frombuffer(cell).reshape(3, 3),
+        np.frombuffer(fractions).reshape(-1, 3),
+        np.frombuffer(numbers, dtype=np.int64),
+    )
+    # A second of imports, which other shapes do not need.
+    from wulffpack import SingleCrystal
+
+    with warnings.catch_warnings():
+        # spglib warns WulffPack, not us, of its way to report errors.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        particle = SingleCrystal({miller(k): v for k, v in energies}, primitive_structure=crystal.atoms(), natoms=1000)
+    if not np.allclose(particle.standardized_structure.cell, crystal.cell, atol=1e-3 * np.abs(crystal.cell).max()):
+        raise BadInputError(
+            f"{name}: the cell is not the conventional one of its space group, in which Miller indices count; import its CIF, which brings it to that, or use the shape sphere, rod or random"
+        )
+    facets = [facet for form in particle.forms for facet in form.facets]
+    normals = np.array([facet.normal for facet in facets])
+    distances = np.array([facet.energy for facet in facets])
+    return normals / np.linalg.norm(normals, axis=1)[:, None], distances
+
+
+def wulff(crystal: Crystal, surface_energies: dict[str, float]) -> Outline:
+    """Return the Wulff construction of a crystal, by WulffPack (Rahm and Erhart, JOSS 5 (2020) 1944).
+
+    Args:
+        crystal: whose point group repeats the facets.
+        surface_energies: relative, by Miller indices of the conventional cell; the facets' distances in Å until scaled.
+
+    Raises:
+        BadInputError: if the energies leave the particle open, or the cell is not the conventional one.
+    """
+    key = (
+        crystal.name,
+        np.ascontiguousarray(crystal.cell, dtype=float).tobytes(),
+        np.ascontiguousarray(crystal.fractions, dtype=float).tobytes(),
+        np.ascontiguousarray(crystal.numbers, dtype=np.int64).tobytes(),
+    )
+    try:
+        normals, distances = _wulff(key, tuple(sorted(surface_energies.items())))
+    except BadInputError:
+        raise
+    except (ValueError, RuntimeError, IndexError, AssertionError, QhullError) as error:
+        raise BadInputError(
+            f"surface_energies {surface_energies} make no closed {crystal.name} particle ({' '.join(str(error).split())[:120]}); add facets"
+        ) from None
+    return Outline(normals, distances)
+
+
+def random_polyhedron(facets: int, rng: np.random.Generator) -> Outline:
+    """Return facets at the same distance, in directions spread over the sphere as by a random rotation of a regular lattice.
+
+    Args:
+        facets: how many, at least 6.
+        rng: source of randomness.
+    """
+    i = np.arange(facets) + 0.5
+    z, angle = 1 - 2 * i / facets, np.pi * (1 + 5**0.5) * i
+    radius = np.sqrt(1 - z * z)
+    normals = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), z]) + rng.normal(0, 0.25, (facets, 3))
+    return Outline(normals / np.linalg.norm(normals, axis=1)[:, None], np.ones(facets))

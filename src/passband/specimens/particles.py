@@ -1,0 +1,128 @@
+"""One particle: crystal, shape, orientation, defects and composition, each from its own stream of randomness."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from passband.specimens.crystals import Crystal
+from passband.specimens.defects import add_planar, random_strain, roughen, vacancies
+from passband.specimens.grains import Grain, fill, nearest_neighbour
+from passband.specimens.orientations import draw_orientation
+from passband.specimens.recipes import ParticleRecipe
+from passband.specimens.shapes import draw_grains
+
+Stream = Callable[[str], np.random.Generator]
+
+
+@dataclass(frozen=True)
+class Particle:
+    """What is known of one particle.
+
+    Attributes:
+        crystal: name.
+        shape: kind.
+        centre: of its circumscribed sphere, in the field [Å], shape [3].
+        diameter: of its circumscribed sphere [Å].
+        lattices: for each grain the conventional cell in the field, a vector a row, shape [G, 3, 3] [Å]; the rotation of
+            a grain is that of these vectors.
+        volume_per_atom: of the crystal [Å³].
+        twins: number of twin planes.
+        stacking_faults: number of stacking faults.
+    """
+
+    crystal: str
+    shape: str
+    centre: np.ndarray
+    diameter: float
+    lattices: np.ndarray
+    volume_per_atom: float
+    twins: int
+    stacking_faults: int
+
+
+@dataclass(frozen=True)
+class ParticleAtoms:
+    """A particle and its atoms.
+
+    Attributes:
+        truth: what is known of it.
+        positions: shape [N, 3] [Å].
+        numbers: atomic numbers, shape [N].
+        grain: of each atom, from 0, shape [N].
+    """
+
+    truth: Particle
+    positions: np.ndarray
+    numbers: np.ndarray
+    grain: np.ndarray
+
+    def moved(self, by: np.ndarray) -> "ParticleAtoms":
+        """Return the particle moved by a vector, shape [3] [Å]."""
+        return replace(self, positions=self.positions + by, truth=replace(self.truth, centre=self.truth.centre + by))
+
+
+def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
+    """Return one particle around the origin.
+
+    Size, shape, orientation, defects and composition come from streams of their own, so that two recipes that differ in one
+    of them draw the same others.
+
+    Args:
+        recipe: its population.
+        stream: gives the source of randomness of a name.
+    """
+    crystal = recipe.crystal_used()
+    crystal = replace(crystal, cell=crystal.cell * recipe.lattice_scale)
+    diameter = recipe.diameter_angstrom.draw(stream("size"))
+    grains = draw_grains(recipe.shape, crystal, diameter, stream("shape"))
+    planar = stream("planar")
+    twins, faults = (int(planar.integers(a, b, endpoint=True)) for a, b in (recipe.twins, recipe.stacking_faults))
+    if twins + faults:
+        grains = add_planar(crystal, grains[0], twins, faults, planar)
+    positions, numbers, grain = fill(crystal, grains)
+    numbers = _composed(recipe, crystal, grains, positions, numbers, grain, stream("composition"))
+    keep = roughen(positions, 1.2 * nearest_neighbour(crystal), recipe.roughness, stream("surface"))
+    keep &= vacancies(len(positions), recipe.vacancies, stream("vacancies"))
+    turn = draw_orientation(recipe.orientation, crystal, stream("orientation")).as_matrix()
+    turn = turn @ random_strain(recipe.strain, stream("strain"))
+    lattices = np.stack([crystal.cell @ (turn @ g.matrix).T for g in grains])
+    truth = Particle(
+        crystal.name, recipe.shape.kind, np.zeros(3), diameter, lattices, crystal.volume_per_atom, twins, faults
+    )
+    return ParticleAtoms(truth, positions[keep] @ turn.T, numbers[keep], grain[keep])
+
+
+def _composed(
+    recipe: ParticleRecipe,
+    crystal: Crystal,
+    grains: list[Grain],
+    positions: np.ndarray,
+    numbers: np.ndarray,
+    grain: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return atomic numbers after alloying and with a shell."""
+    result = numbers.copy()
+    lots = rng.uniform(size=len(numbers))
+    for source, targets in recipe.alloy.items():
+        of_source = numbers == atomic_numbers[source]
+        start = 0.0
+        for target, share in targets.items():
+            result[of_source & (lots >= start) & (lots < start + share)] = atomic_numbers[target]
+            start += share
+    if recipe.shell is not None:
+        in_shell = _depth(grains, positions, grain) < recipe.shell.thickness_angstrom.draw(rng)
+        for source, target in recipe.shell.replace.items():
+            result[in_shell & (numbers == atomic_numbers[source])] = atomic_numbers[target]
+    return result
+
+
+def _depth(grains: list[Grain], positions: np.ndarray, grain: np.ndarray) -> np.ndarray:
+    """Return the depth below the particle's surface [Å]; planes between grains are no surface."""
+    depth = np.empty(len(positions))
+    for i, one in enumerate(grains):
+        own = grain == i
+        depth[own] = one.outline.depth(positions[own])
+    return depth

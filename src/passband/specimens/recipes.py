@@ -1,0 +1,266 @@
+"""Recipes: what a family of random specimens is made of. A recipe, a seed and an index name one specimen."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from passband.base.distribution import Spread
+from passband.specimens.crystals import (
+    THERMAL_DISPLACEMENT,
+    CellRecipe,
+    Crystal,
+    Element,
+    crystal_names,
+    library_crystal,
+)
+from passband.specimens.defects import check_planar
+from passband.specimens.orientations import OrientationRecipe
+from passband.specimens.shapes import Decahedron, Icosahedron, ShapeRecipe, Wulff
+from passband.specimens.substrates import SubstrateRecipe, number_density
+
+# Least width of a particle's projection over its diameter; facetted ones have 0.6. Discs dropped at random jam when they cover
+# 0.547 of the area (Feder 1980), so that more than this never fits.
+_LEAST_WIDTH = {"sphere": 0.95, "rod": 0.02, "random": 0.3}
+_FULLEST = 0.75
+# More atoms than this do not fit the memory of a usual computer along with their exit wave.
+_MOST_ATOMS = 20_000_000
+
+
+def _ascending(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"range {list(pair)} runs downwards; write [fewest, most]")
+    return pair
+
+
+def _as_shape(given: Any) -> Any:
+    return {"kind": given} if isinstance(given, str) else given
+
+
+def _known_crystal(crystal: str) -> str:
+    if crystal not in crystal_names():
+        raise ValueError(
+            f"no crystal {crystal!r} in the library ({', '.join(crystal_names())}); give one of these, {{cif: FILE}}, or a cell with its sites"
+        )
+    return crystal
+
+
+CountRange = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=10_000, strict=True)], Annotated[int, Field(ge=0, le=10_000, strict=True)]],
+    AfterValidator(_ascending),
+]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fewest = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
+
+
+class ShellRecipe(BaseModel):
+    """A shell of the same lattice in which elements are replaced, such as CdS around CdSe.
+
+    Attributes:
+        thickness_angstrom: of the shell [Å].
+        replace: element by element.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thickness_angstrom: Spread
+    replace: dict[Element, Element] = Field(min_length=1)
+
+
+class ParticleRecipe(BaseModel):
+    """A population of particles.
+
+    Attributes:
+        crystal: a name of the library, or a cell with its sites; in a file also {cif: FILE}.
+        count: fewest and most in a field.
+        shape: kind, and what belongs to it; a kind alone will do.
+        diameter_angstrom: of the circumscribed sphere; a rod's is its length [Å].
+        lattice_scale: factor on the lattice constants.
+        orientation: uniform, or near zone axes.
+        twins: fewest and most parallel twin planes in a particle.
+        stacking_faults: fewest and most.
+        vacancies: share of the atoms that is missing.
+        roughness: share of the surface's atoms that is missing, the loosest first.
+        strain: standard deviation of each component of a homogeneous strain.
+        alloy: by element, the share of it that each other element replaces at random.
+        shell: elements replaced near the surface.
+        position: on the support, in it, or under it (the beam meets the lower side first).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crystal: Annotated[
+        Annotated[str, AfterValidator(_known_crystal), Tag("name")] | Annotated[CellRecipe, Tag("cell")],
+        Discriminator(lambda given: "cell" if isinstance(given, (dict, CellRecipe)) else "name"),
+    ] = "Au"
+    count: CountRange = (1, 1)
+    shape: Annotated[ShapeRecipe, BeforeValidator(_as_shape)] = Wulff()
+    diameter_angstrom: Spread = Spread(uniform=[14.0, 28.0])
+    lattice_scale: Annotated[float, Field(ge=0.8, le=1.25, allow_inf_nan=False)] = 1.0
+    orientation: OrientationRecipe = OrientationRecipe()
+    twins: CountRange = (0, 0)
+    stacking_faults: CountRange = (0, 0)
+    vacancies: Fewest = 0.0
+    roughness: Share = 0.0
+    strain: Annotated[float, Field(ge=0, le=0.1, allow_inf_nan=False)] = 0.0
+    alloy: dict[Element, dict[Element, Share]] = {}
+    shell: ShellRecipe | None = None
+    position: Literal["on", "in", "under"] = "on"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ParticleRecipe":
+        crystal = self.crystal_used()
+        check_planar(crystal, self.twins[1], self.stacking_faults[1])
+        if isinstance(self.shape, (Decahedron, Icosahedron)):
+            if crystal.prototype != "fcc":
+                raise ValueError(
+                    f"shape {self.shape.kind}: is made of twinned fcc grains, and {crystal.name} is not fcc; use an fcc metal or another shape"
+                )
+            if self.twins[1] or self.stacking_faults[1]:
+                raise ValueError(
+                    f"shape {self.shape.kind}: is twinned already; leave twins and stacking_faults away, or use another shape"
+                )
+        if isinstance(self.shape, Wulff) and not (self.shape.surface_energies or crystal.surface_energies):
+            raise ValueError(
+                f"shape wulff: {crystal.name} has no surface energies of its own; add shape.surface_energies, such as {{kind: wulff, surface_energies: {{'111': 1.0, '100': 1.1}}}}, or use another shape"
+            )
+        least = 2 * abs(float(crystal.volume_per_atom * len(crystal.numbers))) ** (1 / 3)
+        low, high = self.diameter_angstrom.bounds()
+        if low < least:
+            raise ValueError(
+                f"diameter_angstrom: a particle of {low:.4g} Å is less than two unit cells of {crystal.name}; use diameters of at least {least:.4g} Å"
+            )
+        if high > 2000:
+            raise ValueError(f"diameter_angstrom: reaches {high:.4g} Å; use diameters up to 2000 Å")
+        for source, targets in self.alloy.items():
+            self._must_occur("alloy", source, crystal)
+            if sum(targets.values()) > 1 + 1e-9:
+                raise ValueError(f"alloy: the shares that replace {source} add up to more than 1; lower them")
+        for source in self.shell.replace if self.shell else ():
+            self._must_occur("shell.replace", source, crystal)
+        return self
+
+    @staticmethod
+    def _must_occur(key: str, symbol: str, crystal: Crystal) -> None:
+        if symbol not in crystal.symbols:
+            raise ValueError(f"{key}: {crystal.name} holds no {symbol}; replace one of {', '.join(crystal.symbols)}")
+
+    def crystal_used(self) -> Crystal:
+        """Return the crystal, before any scaling."""
+        return library_crystal(self.crystal) if isinstance(self.crystal, str) else self.crystal.crystal()
+
+    def elements(self) -> set[str]:
+        """Return the symbols of all elements that may occur."""
+        found = set(self.crystal_used().symbols)
+        for targets in self.alloy.values():
+            found |= set(targets)
+        return found | (set(self.shell.replace.values()) if self.shell else set())
+
+
+class SpecimenRecipe(BaseModel):
+    """A family of specimens.
+
+    Attributes:
+        seed: the family's seed; specimen i of a recipe is always the same atoms.
+        field_angstrom: side of the square field, periodic [Å].
+        particles: populations of what is segmented.
+        substrate: what carries it; null for particles in vacuum.
+        overlap: apart keeps particles from overlapping in projection; projected lets them, one above the other.
+        gap_angstrom: clear distance of the particles in projection, and twice that to the field's edge [Å].
+        thermal_displacement_angstrom: standard deviation per axis of an element's thermal displacement [Å], where the
+            table's value at room temperature is not wanted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=1, ge=0, strict=True)
+    field_angstrom: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False, strict=True)] = 51.2
+    particles: list[ParticleRecipe] = Field(default=[ParticleRecipe(count=(1, 2))], min_length=1, max_length=50)
+    substrate: SubstrateRecipe | None = SubstrateRecipe()
+    overlap: Literal["apart", "projected"] = "apart"
+    gap_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 4.0
+    thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = {}
+
+    @field_validator("particles", mode="before")
+    @classmethod
+    def _one_population(cls, given: Any) -> Any:
+        return [given] if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SpecimenRecipe":
+        if self.particles and not any(p.count[1] for p in self.particles):
+            raise ValueError("particles: every count is [0, 0]; let at least one population have a particle")
+        if self.substrate is not None and self.substrate.hole is not None:
+            widest = self.substrate.hole.radius_angstrom.bounds()[1]
+            if 2 * widest > 0.9 * self.field_angstrom:
+                raise ValueError(
+                    f"hole: a radius of {widest:.4g} Å leaves little of a field of {self.field_angstrom:g} Å; use radii up to {0.45 * self.field_angstrom:.4g} Å or a larger field"
+                )
+        atoms = 0.0 if self.substrate is None else self._film_atoms(self.substrate)
+        area = 0.0
+        for population in self.particles:
+            low, high = population.diameter_angstrom.bounds()
+            if high + self.gap_angstrom > self.field_angstrom and population.count[1]:
+                raise ValueError(
+                    f"a particle of diameter {high:.4g} Å does not fit the field of {self.field_angstrom:g} Å with {self.gap_angstrom / 2:g} Å around it; "
+                    f"use diameters up to {self.field_angstrom - self.gap_angstrom:g} Å or a field of at least {high + self.gap_angstrom:.4g} Å"
+                )
+            atoms += population.count[1] * math.pi / 6 * high**3 / population.crystal_used().volume_per_atom
+            least = _LEAST_WIDTH.get(population.shape.kind, 0.6) * low + self.gap_angstrom
+            area += population.count[0] * math.pi / 4 * least**2
+            if population.position != "on" and self.substrate is None:
+                raise ValueError(f"position {population.position}: needs a substrate; add one, or use position on")
+        if self.overlap == "apart" and area > _FULLEST * self.field_angstrom**2:
+            raise ValueError(
+                f"count: {sum(p.count[0] for p in self.particles)} particles have no room in a field of {self.field_angstrom:g} Å; lower count or diameter_angstrom, or enlarge field_angstrom"
+            )
+        if atoms > _MOST_ATOMS:
+            raise ValueError(
+                f"the recipe makes up to {atoms:.2g} atoms in a field, more than {_MOST_ATOMS:.0e}; lower field_angstrom, thickness_angstrom, diameter_angstrom or count"
+            )
+        self.displacements()
+        return self
+
+    def _film_atoms(self, film: SubstrateRecipe) -> float:
+        return number_density(film) * self.field_angstrom**2 * film.thickness_angstrom.bounds()[1]
+
+    def displacements(self) -> dict[str, float]:
+        """Return the thermal displacement of every element that may occur [Å].
+
+        Raises:
+            ValueError: if there is none for an element.
+        """
+        elements = set() if self.substrate is None else set(self.substrate.elements())
+        for population in self.particles:
+            elements |= population.elements()
+        known = {**THERMAL_DISPLACEMENT, **self.thermal_displacement_angstrom}
+        for element in sorted(elements):
+            if element not in known:
+                raise ValueError(
+                    f"thermal_displacement_angstrom: has no entry for {element}, nor has the table; add one, such as {element}: 0.09"
+                )
+        return {element: known[element] for element in sorted(elements)}
+
+    def in_words(self) -> str:
+        """Return what the scenes hold, for a report."""
+        populations = [
+            f"{p.count[0]} to {p.count[1]} {p.crystal_used().name} particles ({p.shape.kind.replace('_', ' ')})"
+            for p in self.particles
+        ]
+        film = self.substrate
+        carrier = (
+            "in vacuum"
+            if film is None
+            else f"on amorphous {film.material.replace('_', ' ')} of {film.density_g_per_cm3:g} g/cm³"
+        )
+        return f"{' and '.join(populations)} {carrier}, in fields of {self.field_angstrom:g} Å"

@@ -1,0 +1,164 @@
+"""One specimen: a film, the particles on it, and which atom belongs to what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial import cKDTree
+
+from passband.base.errors import BadInputError
+from passband.base.identity import seed_from
+from passband.specimens.particles import Particle, ParticleAtoms, draw_particle
+from passband.specimens.placement import CONTACT, draw_places, drop_height
+from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
+from passband.specimens.substrates import Opening, draw_film, draw_opening, number_density
+
+# Vacuum before the first atom and behind the last [Å].
+_VACUUM = 2.0
+# Positions are rounded to this many decimals [Å], so that the last bits of a processor's sine do not show.
+_DECIMALS = 5
+# Film atoms this close to an embedded particle's atoms make room: wider than any void of a crystal of the library [Å].
+_ROOM = 2.6
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """Atoms in a periodic field; the beam runs along +z.
+
+    Attributes:
+        atoms: all atoms, in a cell of field × field × height [Å]; its far face, 2 Å behind the last atom, is the exit
+            plane, from which defocus is measured.
+        particle: for each atom 0 (film) or the number of its particle from 1, shape [N].
+        grain: for each atom the grain of its particle, from 0, shape [N].
+        particles: what is known of particle 1, 2, …
+        film: lower and upper face of the film [Å], or None.
+        film_volume_per_atom: of the film's material [Å³]; 0 without a film.
+    """
+
+    atoms: Atoms
+    particle: np.ndarray
+    grain: np.ndarray
+    particles: tuple[Particle, ...]
+    film: tuple[float, float] | None = None
+    film_volume_per_atom: float = 0.0
+
+
+def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
+    """Return specimen number `index` of the family; the same recipe and index always give the same atoms.
+
+    Film, places and each particle draw from streams named after them, so that changing one leaves the others.
+
+    Args:
+        recipe: the family.
+        index: from 0.
+
+    Raises:
+        BadInputError: if the particles do not fit the field.
+    """
+
+    def stream(*names: str | int) -> np.random.Generator:
+        return np.random.default_rng(seed_from("specimen", recipe.seed, index, *names))
+
+    field = recipe.field_angstrom
+    film, kinds, thickness = np.empty((0, 3)), np.empty(0, dtype=int), 0.0
+    opening = Opening(field)
+    if recipe.substrate is not None:
+        film, kinds, thickness = draw_film(recipe.substrate, field, stream("film"))
+        opening = draw_opening(recipe.substrate, field, stream("opening"))
+        stays = ~opening.holds(film[:, :2])
+        film, kinds = film[stays], kinds[stays]
+    placed = _placed(recipe, film, thickness, opening, stream)
+    if any(p.position == "in" for p in recipe.particles) and placed:
+        near, _ = cKDTree(np.concatenate([p.positions for p in placed])).query(film, distance_upper_bound=_ROOM)
+        film, kinds = film[np.isinf(near)], kinds[np.isinf(near)]
+    lowest = min([0.0 if recipe.substrate else np.inf] + [p.positions[:, 2].min() for p in placed])
+    lift = np.array([0.0, 0.0, _VACUUM - lowest])
+    placed = [p.moved(lift) for p in placed]
+    positions = np.round(np.concatenate([film + lift, *(p.positions for p in placed)]), _DECIMALS)
+    numbers = np.concatenate([kinds, *(p.numbers for p in placed)])
+    owner = np.repeat(np.arange(len(placed) + 1), [len(film), *(len(p.positions) for p in placed)])
+    grain = np.concatenate([np.zeros(len(film), dtype=int), *(p.grain for p in placed)])
+    height = round(float(positions[:, 2].max()) + _VACUUM, _DECIMALS)
+    atoms = Atoms(numbers=numbers, positions=positions, cell=[field, field, height], pbc=True)
+    faces = None if recipe.substrate is None else (float(lift[2]), float(lift[2] + thickness))
+    volume = 0.0 if recipe.substrate is None else 1 / number_density(recipe.substrate)
+    return Specimen(atoms, owner, grain, tuple(p.truth for p in placed), faces, volume)
+
+
+Streams = Callable[..., np.random.Generator]
+
+
+def _placed(
+    recipe: SpecimenRecipe, film: np.ndarray, thickness: float, opening: Opening, stream: Streams
+) -> list[ParticleAtoms]:
+    """Return the particles where they lie.
+
+    Raises:
+        BadInputError: if they do not fit.
+    """
+    count = 0
+    for attempt in range(6):
+        drawn = _draw_particles(recipe, stream, attempt)
+        count = len(drawn)
+        radii = np.array([np.hypot(p.positions[:, 0], p.positions[:, 1]).max() for _, p in drawn])
+        for again in range(20):
+            places = draw_places(
+                radii,
+                recipe.field_angstrom,
+                recipe.gap_angstrom,
+                recipe.overlap == "apart",
+                lambda points: ~opening.holds(points),
+                stream("places", attempt, again),
+            )
+            if places is not None:
+                flat = [(r, p.moved(np.array([*at, 0.0]))) for (r, p), at in zip(drawn, places, strict=True)]
+                return _lowered(flat, film, thickness, recipe, stream)
+    raise BadInputError(
+        f"no room for {count} particles in a field of {recipe.field_angstrom:g} Å after 120 tries; lower count or diameter_angstrom, enlarge field_angstrom, or use overlap: projected"
+    )
+
+
+def _draw_particles(
+    recipe: SpecimenRecipe, stream: Streams, attempt: int
+) -> list[tuple[ParticleRecipe, ParticleAtoms]]:
+    drawn = []
+    for which, population in enumerate(recipe.particles):
+        low, high = population.count
+        for i in range(int(stream("count", which, attempt).integers(low, high, endpoint=True))):
+            particle = draw_particle(population, lambda name, w=which, k=i: stream(name, w, k, attempt))  # type: ignore[misc]
+            if not len(particle.positions):
+                raise BadInputError(
+                    f"a {particle.truth.crystal} particle of {particle.truth.diameter:.3g} Å has no atoms left; enlarge diameter_angstrom, or lower vacancies or roughness"
+                )
+            drawn.append((population, particle))
+    return drawn
+
+
+def _lowered(
+    flat: list[tuple[ParticleRecipe, ParticleAtoms]],
+    film: np.ndarray,
+    thickness: float,
+    recipe: SpecimenRecipe,
+    stream: Streams,
+) -> list[ParticleAtoms]:
+    """Return the particles moved along z: in the film, or down on it (up to it) and on what is there already."""
+    field = recipe.field_angstrom
+    surface = {1.0: film[film[:, 2] > thickness - 3 * CONTACT], -1.0: film[film[:, 2] < 3 * CONTACT]}
+    placed: list[ParticleAtoms] = []
+    for number, (population, particle) in enumerate(flat):
+        if population.position == "in":
+            middle = float(np.ptp(particle.positions[:, 2])) / 2
+            room = max(thickness / 2 - middle, 0.0)
+            z = thickness / 2 + stream("depth", number).uniform(-room, room) - particle.positions[:, 2].min() - middle
+            placed.append(particle.moved(np.array([0.0, 0.0, z])))
+            continue
+        # Under the film everything is the same, upside down.
+        up = -1.0 if population.position == "under" else 1.0
+        flip = np.array([1.0, 1.0, up])
+        carriers = [surface[up]] + [p.positions for p in placed if recipe.overlap == "projected"]
+        z_or_none = drop_height(particle.positions * flip, np.concatenate(carriers) * flip, field)
+        level = (thickness if up > 0 else 0.0) * up
+        z = level + CONTACT - (particle.positions[:, 2] * up).min() if z_or_none is None else z_or_none
+        placed.append(particle.moved(np.array([0.0, 0.0, z * up])))
+    return placed

@@ -1,0 +1,265 @@
+"""Shapes of particles: from a recipe to the grains that fill it."""
+
+import itertools
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from scipy.spatial.transform import Rotation
+
+from passband.base.distribution import Spread
+from passband.base.errors import BadInputError
+from passband.specimens.crystals import Crystal
+from passband.specimens.grains import Grain
+from passband.specimens.outlines import Outline, miller, planes, random_polyhedron, wulff
+
+Energies = Annotated[
+    dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]],
+    BeforeValidator(lambda energies: _as_text(energies)),
+]
+Variation = Annotated[float, Field(ge=0, le=0.3, allow_inf_nan=False)]
+_FIVEFOLD = 2 * np.pi / 5
+
+
+def _as_text(energies: Any) -> Any:
+    # YAML reads 111 as a number; 001 would be 1, and is refused for want of three digits.
+    return {str(k): v for k, v in energies.items()} if isinstance(energies, dict) else energies
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Wulff(_Shape):
+    """The equilibrium shape, with every facet's distance varied on its own: deposited particles lack the crystal's symmetry.
+
+    Attributes:
+        surface_energies: relative, by Miller indices such as 111 or 1-10; the crystal's own if left out.
+        variation: relative standard deviation of each facet's distance from the centre.
+    """
+
+    kind: Literal["wulff"] = "wulff"
+    surface_energies: Energies | None = None
+    variation: Variation = 0.08
+
+    @field_validator("surface_energies")
+    @classmethod
+    def _indices(cls, energies: Energies | None) -> Energies | None:
+        for text in energies or ():
+            miller(text)
+        return energies
+
+    def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
+        """Return the outline at an arbitrary scale, in the crystal's axes."""
+        energies = crystal.surface_energies if self.surface_energies is None else self.surface_energies
+        if not energies:
+            raise BadInputError(
+                f"{crystal.name}: has no surface energies of its own; give shape.surface_energies, such as {{111: 1.0, 100: 1.1}}, or another shape"
+            )
+        return _varied(wulff(crystal, energies), self.variation, rng)
+
+
+class TruncatedOctahedron(_Shape):
+    """{111} and {100} facets of a cubic crystal.
+
+    Attributes:
+        ratio: distance of {100} over that of {111}: 0.866 is a cuboctahedron, 1.155 has regular hexagons, 1.732 is an
+            octahedron.
+        variation: relative standard deviation of each facet's distance from the centre.
+    """
+
+    kind: Literal["truncated_octahedron"] = "truncated_octahedron"
+    ratio: float = Field(default=1.155, ge=0.58, le=1.74)
+    variation: Variation = 0.0
+
+    def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
+        """Return the outline at an arbitrary scale, in the crystal's axes."""
+        _require_cubic(crystal, self.kind)
+        return _varied(wulff(crystal, {"111": 1.0, "-1-1-1": 1.0, "100": self.ratio}), self.variation, rng)
+
+
+class RandomFacets(_Shape):
+    """Facets in random directions, of no crystal's making: rough or dissolved particles.
+
+    Attributes:
+        facets: how many.
+        variation: relative standard deviation of each facet's distance from the centre.
+    """
+
+    kind: Literal["random"] = "random"
+    facets: int = Field(default=16, ge=8, le=60, strict=True)
+    variation: Variation = 0.1
+
+    def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
+        """Return the outline at an arbitrary scale, in the crystal's axes."""
+        return _varied(random_polyhedron(self.facets, rng), self.variation, rng)
+
+
+class Sphere(_Shape):
+    """A sphere."""
+
+    kind: Literal["sphere"] = "sphere"
+
+    def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
+        """Return the unit sphere."""
+        return Outline(np.empty((0, 3)), np.empty(0), radius=1.0)
+
+
+class Rod(_Shape):
+    """A cylinder with half spheres at its ends; the recipe's diameter is its length.
+
+    Attributes:
+        aspect_ratio: length over thickness.
+        axis: direction [uvw] of the crystal along the rod.
+    """
+
+    kind: Literal["rod"] = "rod"
+    aspect_ratio: Spread = Spread(uniform=[2.0, 4.0])
+    axis: tuple[int, int, int] = (0, 0, 1)
+
+    @field_validator("aspect_ratio")
+    @classmethod
+    def _at_least_one(cls, ratio: Spread) -> Spread:
+        low, high = ratio.bounds()
+        if low < 1 or high > 50:
+            raise ValueError(f"aspect_ratio reaches from {low:g} to {high:g}; keep it within 1 to 50")
+        return ratio
+
+    @field_validator("axis")
+    @classmethod
+    def _some_direction(cls, axis: tuple[int, int, int]) -> tuple[int, int, int]:
+        if not any(axis):
+            raise ValueError("axis [0, 0, 0] is no direction; give [u, v, w] such as [0, 0, 1]")
+        return axis
+
+    def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
+        """Return the outline at an arbitrary scale, in the crystal's axes."""
+        ratio = self.aspect_ratio.draw(rng)
+        direction = np.asarray(self.axis) @ crystal.cell
+        segment = direction / np.linalg.norm(direction) * (ratio - 1)
+        return Outline(np.empty((0, 3)), np.empty(0), radius=1.0, segment=segment)
+
+
+class Decahedron(_Shape):
+    """Five fcc grains around a common [110] axis (Marks 1983): the modified Wulff construction with twins of no energy.
+
+    Attributes:
+        variation: relative standard deviation of each facet's distance from the centre.
+    """
+
+    kind: Literal["decahedron"] = "decahedron"
+    variation: Variation = 0.04
+
+
+class Icosahedron(_Shape):
+    """Twenty fcc grains around a point (Mackay 1962; Marks 1983).
+
+    Attributes:
+        variation: relative standard deviation of each facet's distance from the centre.
+    """
+
+    kind: Literal["icosahedron"] = "icosahedron"
+    variation: Variation = 0.04
+
+
+ShapeRecipe = Annotated[
+    Wulff | TruncatedOctahedron | RandomFacets | Sphere | Rod | Decahedron | Icosahedron, Field(discriminator="kind")
+]
+
+
+def draw_grains(shape: ShapeRecipe, crystal: Crystal, diameter: float, rng: np.random.Generator) -> list[Grain]:
+    """Return the grains of a particle around the origin.
+
+    A single crystal is placed at random relative to its outline; grains of a multiply twinned particle share an atom in
+    the centre.
+
+    Args:
+        shape: what to draw.
+        crystal: what it is made of.
+        diameter: of the circumscribed sphere [Å].
+        rng: source of randomness.
+
+    Raises:
+        BadInputError: if the crystal cannot have this shape.
+    """
+    if isinstance(shape, (Decahedron, Icosahedron)):
+        if crystal.prototype != "fcc":
+            raise BadInputError(
+                f"shape {shape.kind}: is made of twinned fcc grains, and {crystal.name} is not fcc; use an fcc metal or another shape"
+            )
+        outline = wulff(crystal, crystal.surface_energies)
+        frames = _decahedron_frames() if isinstance(shape, Decahedron) else _icosahedron_frames()
+        pieces = [
+            (
+                matrix,
+                _varied(outline, shape.variation, rng).mapped(matrix),
+                planes(-inner, np.zeros(len(inner))).mapped(matrix),
+                inside,
+            )
+            for matrix, inner, inside in frames
+        ]
+        corners = [surface.within(walls).corners(matrix @ inside) for matrix, surface, walls, inside in pieces]
+        factor = diameter / 2 / max(float(np.linalg.norm(found, axis=1).max()) for found in corners)
+        return [
+            _piece(matrix, surface.scaled(factor), walls, found * factor)
+            for (matrix, surface, walls, _), found in zip(pieces, corners, strict=True)
+        ]
+    outline = shape.outline(crystal, rng)
+    shift = -rng.uniform(0, 1, 3) @ crystal.cell
+    outline = outline.scaled(diameter / 2 / outline.reach())
+    return [Grain(np.eye(3), shift, outline, planes(np.empty(0), np.empty(0)), np.zeros(3), diameter / 2)]
+
+
+def _piece(matrix: np.ndarray, surface: Outline, walls: Outline, corners: np.ndarray) -> Grain:
+    centre = corners.mean(axis=0)
+    reach = float(np.linalg.norm(corners - centre, axis=1).max())
+    return Grain(matrix, np.zeros(3), surface, walls, centre, reach)
+
+
+def _varied(outline: Outline, variation: float, rng: np.random.Generator) -> Outline:
+    # Beyond three standard deviations a facet would cut off half of a particle.
+    factors = 1 + variation * np.clip(rng.standard_normal(len(outline.distances)), -3, 3)
+    return Outline(outline.normals, outline.distances * factors, outline.radius, outline.segment)
+
+
+def _require_cubic(crystal: Crystal, kind: str) -> None:
+    lengths = np.linalg.norm(crystal.cell, axis=1)
+    if not np.allclose(crystal.cell, np.diag(lengths), atol=1e-6) or not np.allclose(lengths, lengths[0], rtol=1e-6):
+        raise BadInputError(f"shape {kind}: needs a cubic crystal, and {crystal.name} is not; use the shape wulff")
+
+
+Frames = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _decahedron_frames() -> Frames:
+    """Return for each of five grains: matrix, inner normals of its two twin planes, and a point inside (crystal axes)."""
+    axis, outward = np.array([1.0, 1.0, 0.0]) / np.sqrt(2), np.array([0.0, 0.0, 1.0])
+    turn = np.array([outward, np.cross(axis, outward), axis])
+    # Two {111} planes enclose 70.53°; the grain is stretched across to fill 72°.
+    stretch = np.diag([1.0, np.tan(_FIVEFOLD / 2) * np.sqrt(2), 1.0])
+    inner = np.array([[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]) / np.sqrt(3)
+    frames = []
+    for k in range(5):
+        around = Rotation.from_euler("z", k * _FIVEFOLD).as_matrix()
+        frames.append((around @ stretch @ turn, inner, 0.1 * outward))
+    return frames
+
+
+def _icosahedron_frames() -> Frames:
+    """Return for each of twenty grains: matrix, inner normals of its three twin planes, and a point inside (crystal axes)."""
+    edges = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) / np.sqrt(2)
+    inner = np.linalg.inv(edges).T
+    inner /= np.linalg.norm(inner, axis=1)[:, None]
+    golden = (1 + 5**0.5) / 2
+    corners = np.array(
+        [np.roll([0.0, s, t * golden], r) for r in range(3) for s, t in itertools.product((1, -1), repeat=2)]
+    ) / np.sqrt(1 + golden**2)
+    frames = []
+    for i, j, k in itertools.combinations(range(12), 3):
+        face = corners[[i, j, k]]
+        # Neighbouring corners lie 63.43° apart.
+        if np.allclose([face[0] @ face[1], face[1] @ face[2], face[2] @ face[0]], 1 / np.sqrt(5)):
+            if np.linalg.det(face) * np.linalg.det(edges) < 0:
+                face = face[[1, 0, 2]]
+            frames.append(((np.linalg.inv(edges) @ face).T, inner, 0.05 * edges.sum(axis=0)))
+    return frames

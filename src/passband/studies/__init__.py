@@ -1,0 +1,1 @@
+"""Studies: what is trained and tested, and running it."""

@@ -1,0 +1,175 @@
+"""What a study will take before it runs: cells, disk, memory and time, from a short calibration on this machine."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from passband.base.frequencies import disc_indices
+from passband.execution.base import Executor, Progress
+from passband.files.atomic import existing
+from passband.learning import build, count_pixels, predict, train
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
+from passband.simulation.multislice import specimen_exit_waves
+from passband.specimens import draw_specimen, particle_mask
+from passband.studies.folder import Plan
+from passband.studies.paths import StudyPaths
+from passband.studies.runner import disk_needed
+from passband.studies.study import Study
+from passband.studies.wall_time import clock, wall_seconds
+
+# Bytes of a worker before it holds anything: Python, PyTorch and the libraries.
+_WORKER = 450_000_000
+# Seconds that each part of the calibration is repeated for at least.
+_PATIENCE = 1.0
+# Specimens that the calibration makes; the training is timed on copies of them.
+_SPECIMENS = 3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where to write what one worker measured."""
+
+    study: Study
+    result: Path
+
+
+def calibrate(task: Calibration, progress: Progress) -> None:
+    """Measure the seconds of one exit wave, training step, test image and inference, and write them as JSON."""
+    study = task.study
+    first = study.trainings[0]
+    recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
+    grid = image_grid(
+        recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
+    )
+    n = config.grid_points(recipe.field_angstrom)
+    waves, masks, each = [], [], []
+    for index in range(_SPECIMENS):
+        began = time.perf_counter()
+        specimen = draw_specimen(recipe, index)
+        masks.append(torch.from_numpy(particle_mask(specimen, n)))
+        [wave] = specimen_exit_waves(recipe, [specimen], [index], config)
+        waves.append(torch.from_numpy(wave.coefficients))
+        each.append(time.perf_counter() - began)
+    training = study.training
+    count = min(max(2 * training.batch_size, 2), study.split.train)
+    chosen = torch.arange(count) % _SPECIMENS
+    alone = len(first.conditions) == 1
+    source = ImageSource(torch.stack(waves)[chosen], torch.stack(masks)[chosen], condition, grid, keep=alone)
+    epochs = training.model_copy(update={"epochs": 2})
+    validation = ImageSource(torch.stack(waves)[:1], torch.stack(masks)[:1], condition, grid)
+    model, images = build(study.network).eval(), torch.zeros(16, 1, grid.pixels, grid.pixels)
+    transfer = transfer_on_grid(condition, grid)
+    truth = torch.zeros_like(images)
+    result = {
+        # The first specimen also pays for tables that are made once.
+        "wave": min(each[1:], default=each[0]),
+        "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
+        "image": _seconds(lambda: normalize(expected_intensity(waves[0][None], transfer, grid))),
+        "inference": _seconds(lambda: count_pixels(predict(model, images), truth)) / len(images),
+    }
+    task.result.write_text(json.dumps(result), encoding="utf-8")
+    progress(1.0)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    do()
+    times: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < _PATIENCE or len(times) < 2:
+        start = time.perf_counter()
+        do()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure(study: Study, executor: Executor) -> dict[str, float]:
+    """Return the mean seconds of each part, measured by all workers at once, for they share caches and memory.
+
+    Args:
+        study: what to time.
+        executor: whose workers to time; a cluster's must share this machine's folder for temporary files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [Calibration(study, Path(folder) / f"{i}.json") for i in range(min(executor.workers, 16))]
+        failures = executor.map(calibrate, tasks, lambda share: None)
+        if failures:
+            raise RuntimeError(failures[0].reason)
+        found = [json.loads(task.result.read_text(encoding="utf-8")) for task in tasks]
+    return {name: sum(f[name] for f in found) / len(found) for name in found[0]}
+
+
+def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers: int) -> dict[str, Any]:
+    """Return what is done and to do, core-seconds of each stage, wall time, disk and memory.
+
+    Args:
+        study: the study.
+        paths: its folder, which need not exist.
+        seconds: from `measure`.
+        workers: that will work at the same time.
+    """
+    plan = Plan(study, paths)
+    counts = plan.counts()
+    todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
+    split, training = study.split, study.training
+    # A network images its specimens once where its one condition is round, and anew for every batch elsewhere.
+    once = [len(t.conditions) == 1 and t.conditions[0].is_round for t in study.trainings]
+    round_share = sum(once) / len(once)
+    imaging = (split.train + split.validation) * seconds["image"] * (round_share + 8 * (1 - round_share))
+    validation = training.epochs * split.validation * seconds["inference"]
+    core = {
+        "waves": todo["waves"] * seconds["wave"],
+        "train": todo["train"] * (training.epochs * split.train * seconds["train_image"] + imaging + validation),
+        "images": todo["images"] * split.test * seconds["image"],
+        "tests": todo["tests"] * split.test * (seconds["inference"] + seconds["image"] / min(32, max(study.seeds, 1))),
+    }
+    wall = wall_seconds(core, todo, study, workers)
+    disk = disk_needed(study, todo["waves"])
+    return {
+        "study": study.name,
+        "id": study.id,
+        "cells": counts,
+        "workers": workers,
+        "seconds": seconds,
+        "core_seconds": core,
+        "wall_seconds": wall,
+        "disk_bytes": disk,
+        "disk_free_bytes": shutil.disk_usage(existing(paths.folder)).free,
+        "memory_bytes_per_worker": _memory(study),
+    }
+
+
+def _memory(study: Study) -> int:
+    """Return the bytes that one worker takes at most: waves and kept images of training and test specimens."""
+    field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
+    wave = 8 * study.exit_waves.phonon_configurations * len(disc_indices(study.exit_waves.band_per_angstrom * field))
+    mask = study.exit_waves.grid_points(field) ** 2
+    pixels = max(round(field / c.pixel_size_angstrom) for c in study.all_conditions())
+    step = 1500 * study.training.batch_size * pixels**2
+    return int(_WORKER + split.total * (wave + mask + 5 * pixels**2) + step)
+
+
+def in_words(found: dict[str, Any]) -> list[str]:
+    """Return an estimate as lines."""
+    names = {"waves": "exit waves", "train": "networks", "images": "images", "tests": "tests"}
+    lines = [f"{'':<12}{'to do':>10}{'done':>10}{'core time':>12}"]
+    for stage, n in found["cells"].items():
+        core = clock(found["core_seconds"][stage])
+        lines.append(f"{names[stage]:<12}{n['total'] - n['done']:>10}{n['done']:>10}{core:>12}")
+    lines += [
+        f"time        about {clock(found['wall_seconds'])} with {found['workers']} workers, within a factor of two",
+        f"disk        {found['disk_bytes'] / 1e9:.2f} GB at most; {found['disk_free_bytes'] / 1e9:.1f} GB are free",
+        f"memory      {found['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
+    ]
+    if "cost" in found:
+        lines.append(
+            f"cost        {found['core_hours']:.1f} core-hours at {found['price_per_core_hour']:g}: {found['cost']:.2f}"
+        )
+    return lines

@@ -1,0 +1,72 @@
+"""Which conditions to train on, chosen by their transfer: spread over ε, with the largest worst-case σ."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from passband.conditions import ImagingCondition
+from passband.metrics.band import Q_MAX
+from passband.metrics.registry import measure
+
+# Sweeps of exchanges after the greedy choice; most choices settle in three.
+_SWEEPS = 10
+
+
+class Pool:
+    """Conditions to choose from, with ε of each and σ between them."""
+
+    def __init__(self, candidates: Sequence[ImagingCondition], q_max: float = Q_MAX):
+        """Measure the candidates.
+
+        Args:
+            candidates: conditions that may be met.
+            q_max: radius of the band [1/Å].
+        """
+        found = measure(["epsilon", "sigma"], candidates, candidates, q_max)
+        self.candidates = list(candidates)
+        self.epsilon = found["epsilon_train"].numpy()
+        # A condition that transfers nothing serves none.
+        self.sigma = np.nan_to_num(found["sigma"].numpy())
+
+    def choose(self, count: int) -> list[ImagingCondition]:
+        """Return `count` candidates, by falling ε.
+
+        The candidates are ordered by ε and cut into `count` equal parts, and one comes from each: that spreads them over ε. Within
+        the parts those are taken that make σ to the worst served candidate largest, then the mean of σ over candidates, where
+        a candidate is served by the chosen condition of highest σ(chosen, candidate). First greedily, then by exchanges
+        until none helps.
+
+        Raises:
+            ValueError: if there are fewer candidates than are to be chosen.
+        """
+        if not 1 <= count <= len(self.candidates):
+            raise ValueError(f"cannot choose {count} of {len(self.candidates)} conditions; give at least as many")
+        return [self.candidates[i] for i in choose(self.epsilon, self.sigma, count)]
+
+
+def choose(epsilon: np.ndarray, sigma: np.ndarray, count: int) -> list[int]:
+    """Return the places of the choice of `Pool.choose`.
+
+    Args:
+        epsilon: ε of each candidate, shape [B].
+        sigma: σ(train, test) between candidates, shape [B, B].
+        count: how many to choose.
+    """
+    parts = np.array_split(np.argsort(-epsilon, kind="stable"), count)
+    chosen: list[int] = []
+    for part in parts:
+        chosen.append(_best(part, sigma, chosen))
+    for _ in range(_SWEEPS):
+        before = list(chosen)
+        for i, part in enumerate(parts):
+            chosen[i] = _best(part, sigma, chosen[:i] + chosen[i + 1 :])
+        if chosen == before:
+            break
+    return sorted(chosen, key=lambda i: -epsilon[i])
+
+
+def _best(part: np.ndarray, sigma: np.ndarray, others: list[int]) -> int:
+    served = sigma[others].max(0) if others else np.zeros(len(sigma))
+    would = np.maximum(sigma[part], served)
+    # The worst first, rounded so that a hair's breadth of it does not outweigh the mean.
+    return int(part[np.lexsort((-would.mean(1), -would.min(1).round(3)))[0]])

@@ -1,0 +1,182 @@
+"""Simulate on its own: exit waves of a recipe, and images of them under one condition as TIFF stacks."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from passband.base.errors import BadInputError
+from passband.base.identity import content_id, seed_from
+from passband.conditions import ImagingCondition
+from passband.execution.base import Executor, StageProgress
+from passband.figures import style
+from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import ImageGrid, band_warning, check_aperture, image_grid, normalize
+from passband.simulation.multislice.config import ExitWaveConfig
+from passband.specimens import Recipe, draw_specimen
+from passband.specimens.exchange import export_labels
+from passband.studies import jobs
+from passband.studies.runner import make_waves
+
+_CARD = "simulation.json"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What to simulate.
+
+    Attributes:
+        recipe: the specimens.
+        condition: how to image them; None makes exit waves only, at 300 kV.
+        count: number of specimens.
+        labels: whether to write every label of each specimen too.
+        folder: for the images; exit waves lie beside it, shared with studies.
+    """
+
+    recipe: Recipe
+    condition: ImagingCondition | None
+    count: int
+    folder: Path
+    labels: bool = False
+
+    @property
+    def exit_waves(self) -> ExitWaveConfig:
+        """Multislice settings: the defaults, at the condition's energy."""
+        return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
+
+    def grid(self, condition: ImagingCondition) -> ImageGrid:
+        """Return the grids of the images under a condition.
+
+        Raises:
+            BadInputError: if the field is not a whole number of pixels.
+        """
+        return image_grid(
+            self.recipe.field_angstrom,
+            self.exit_waves.band_per_angstrom,
+            condition.pixel_size_angstrom,
+            condition.detector.binning,
+        )
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but may surprise, a line each."""
+        if self.condition is None:
+            return []
+        line = band_warning(self.condition, self.grid(self.condition))
+        return self.condition.doubts() + ([] if line is None else [line])
+
+    def check(self) -> None:
+        """Refuse what cannot work, before any work.
+
+        Raises:
+            BadInputError: if the condition does not fit the recipe, or the folder holds something else.
+        """
+        if self.condition is not None:
+            check_aperture(self.condition, self.grid(self.condition))
+        draw_specimen(self.recipe, self.count - 1)
+        if not self.folder.exists():
+            return
+        try:
+            card = json.loads((self.folder / _CARD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            card = None
+        if card is None and (
+            not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir())
+        ):
+            raise BadInputError(
+                f"{self.folder}: exists and holds something other than a simulation; choose another folder with --out"
+            )
+        if card is not None and card.get("id") != self.id:
+            raise BadInputError(
+                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another folder with --out, or delete this one"
+            )
+
+    @property
+    def id(self) -> str:
+        """The hash of recipe and condition; the count does not matter, for more specimens only add."""
+        condition = None if self.condition is None else self.condition.to_dict()
+        return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
+
+
+def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
+    """Make exit waves and images; return what was made.
+
+    Args:
+        plan: checked.
+        executor: where to work.
+        progress: where to show it.
+        memory: bytes that the exit waves in work may take in a worker.
+    """
+    waves = jobs.open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
+    missing = waves.missing(plan.count)
+    require_space(plan.folder, len(missing) * jobs.bytes_per_specimen(waves) + 10_000_000)
+    # The card comes first, so that a killed simulation is known as one and may go on.
+    write_json(plan.folder / _CARD, {"id": plan.id})
+    remove_leftovers(plan.folder)
+    make_waves(waves, plan.count, missing, executor, progress, memory=memory)
+    facts: dict[str, Any] = {
+        "id": plan.id,
+        "specimens": plan.count,
+        "exit_waves": str(waves.folder),
+        "bytes_per_specimen": jobs.bytes_per_specimen(waves),
+        "manifest": waves.facts(plan.count),
+        "images": None,
+        "condition": None,
+    }
+    if plan.condition is not None:
+        coefficients, masks = waves.read(0, plan.count)
+        facts |= _write_images(plan, plan.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
+        if plan.labels:
+            facts["labels"] = _write_labels(plan, facts["pixels"], progress)
+    write_json(plan.folder / _CARD, facts)
+    return facts
+
+
+def _write_labels(plan: Simulation, pixels: int, progress: StageProgress) -> str:
+    folder = plan.folder / "labels"
+    advance = progress.stage("labels", plan.count, 0)
+    for i in range(plan.count):
+        export_labels(draw_specimen(plan.recipe, i), pixels, folder / f"{i:06d}.npz")
+        advance(1.0)
+    return str(folder)
+
+
+def _write_images(
+    plan: Simulation, condition: ImagingCondition, coefficients: torch.Tensor, masks: torch.Tensor
+) -> dict[str, Any]:
+    source = ImageSource(coefficients, masks, condition, plan.grid(condition))
+    generator = torch.Generator().manual_seed(seed_from("simulate", plan.recipe.seed, condition.id))
+    images = source.counts(torch.arange(plan.count), generator=generator)
+    _write_stack(plan.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
+    _write_stack(plan.folder / "masks.tif", source.masks.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
+    shown = min(plan.count, 8)
+    with style.figure(1.6 * shown, 3.3) as made:
+        upper, lower = made.subplots(2, shown, squeeze=False)
+        for i in range(shown):
+            upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
+            lower[i].imshow(source.masks[i].numpy(), cmap="gray", vmin=0, vmax=1)
+        for ax in (*upper, *lower):
+            ax.set_axis_off()
+        style.save(made, plan.folder, "sheet", ("png",))
+    names = {name: str(plan.folder / f"{name}.tif") for name in ("images", "masks")} | {
+        "sheet": str(plan.folder / "sheet.png")
+    }
+    return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
+
+
+def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:
+    """Write [N, n, n] as a multi-page TIFF, 32-bit floats or 8-bit integers, with its scale as ImageJ notes it."""
+    pages = [Image.fromarray(page) for page in stack]
+    scale: dict[str, Any] = {
+        "description": f"ImageJ=1.54f\nimages={len(pages)}\nslices={len(pages)}\nunit=Angstrom\n",
+        "x_resolution": 1 / pixel,
+        "y_resolution": 1 / pixel,
+        "resolution_unit": 1,
+    }
+    write_file(
+        path, lambda temporary: pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:], **scale)
+    )

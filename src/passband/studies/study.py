@@ -1,0 +1,391 @@
+"""A study: which specimens, conditions, networks and seeds, and what is trained and tested."""
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from passband.base.errors import BadInputError
+from passband.base.identity import content_id
+from passband.conditions import ImagingCondition
+from passband.conditions.condition_files import load_condition, preset_names
+from passband.conditions.sets import ConditionGrid, ConditionSet
+from passband.files import yaml_config
+from passband.files.atomic import write_text
+from passband.learning import NetworkConfig, TrainingConfig
+from passband.metrics import Q_MAX
+from passband.simulation.imaging import band_warning, check_aperture, image_grid
+from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.wave_store import wave_id
+from passband.specimens import GivenRecipe, Recipe
+from passband.specimens.recipe_files import load_recipe, with_crystals
+from passband.studies.paths import StudyPaths
+from passband.studies.training_sets import TrainingSets, choose_sets
+
+Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+
+
+class Split(BaseModel):
+    """How many specimens each part gets; a specimen is in the same part for every network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: Count = 176
+    validation: Count = 24
+    test: Count = 40
+
+    @property
+    def total(self) -> int:
+        """Number of specimens."""
+        return self.train + self.validation + self.test
+
+
+@dataclass(frozen=True)
+class Training:
+    """What networks are trained on.
+
+    Attributes:
+        id: in the column train_condition of tables.
+        label: to read.
+        recipe: of the specimens.
+        conditions: one, or those of a set.
+        one_by_one: whether the conditions join in their order, or all are met from the start.
+    """
+
+    id: str
+    label: str
+    recipe: Recipe
+    conditions: tuple[ImagingCondition, ...]
+    one_by_one: bool = False
+
+
+@dataclass(frozen=True)
+class Test:
+    """What networks are tested on; id is in the column test_condition of tables."""
+
+    id: str
+    label: str
+    recipe: Recipe
+    condition: ImagingCondition
+
+
+class Study(BaseModel):
+    """One out-of-distribution study: networks trained on something known, each tested on everything.
+
+    Networks are trained under each condition, or with `structures` on each family of specimens under each condition, or with
+    `training_sets` on sets of conditions. They are tested under every condition, on every family of specimens.
+
+    Attributes:
+        name: names the folder under runs/.
+        specimens: the family of specimens.
+        structures: several families by name, in the place of `specimens`.
+        exit_waves: the multislice.
+        conditions: tested on, and trained on unless there are training sets.
+        training_sets: ways to choose sets of training conditions, by name.
+        split: specimens for training, validation and test.
+        network: shape of the networks.
+        training: how they are trained.
+        seeds: networks per condition.
+        q_max_per_angstrom: band over which ε and σ count information [1/Å].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    specimens: Recipe | None = None
+    structures: dict[str, Recipe] | None = None
+    exit_waves: ExitWaveConfig = ExitWaveConfig()
+    conditions: ConditionSet
+    training_sets: dict[str, TrainingSets] | None = None
+    split: Split = Split()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    seeds: int = Field(default=1, ge=1, le=1000, strict=True)
+    q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
+    _conditions: list[ImagingCondition] = PrivateAttr(default=[])
+    _tests: list[Test] = PrivateAttr(default=[])
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or name == "exit_waves":
+            raise ValueError(f"{name!r} cannot name a folder; use up to 64 letters, digits, - _ . (and not exit_waves)")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        self._conditions = self.conditions.conditions()
+        if (self.specimens is None) == (self.structures is None):
+            raise ValueError("give either specimens (one family) or structures (several families by name)")
+        if self.structures is not None:
+            if len(self.structures) < 2:
+                raise ValueError("structures holds fewer than two families; add one, or give it as specimens")
+            for name in self.structures:
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+                    raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
+        if self.training_sets is not None:
+            if isinstance(self.conditions, ConditionGrid):
+                raise ValueError("training_sets are drawn from a distribution; give conditions by draw or mixture")
+            if self.structures is not None:
+                raise ValueError("training_sets and structures do not go together; leave one of them out")
+            for name in self.training_sets:
+                if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
+                    raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
+            kinds = [
+                (plan.method, plan.order if size > 1 else "", size)
+                for plan in self.training_sets.values()
+                for size in plan.sizes
+            ]
+            if len(set(kinds)) < len(kinds):
+                raise ValueError("training_sets holds the same method, order and size twice; keep one of them")
+            if len({(c.pixel_size_angstrom, c.detector.binning) for c in self._conditions}) > 1:
+                raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
+        for recipe in self.recipes.values():
+            self._check_family(recipe)
+        self._tests = list(self._make_tests())
+        return self
+
+    def _check_family(self, recipe: Recipe) -> None:
+        if isinstance(recipe, GivenRecipe) and len(recipe.scenes) < self.split.total:
+            raise ValueError(
+                f"split: asks for {self.split.total} specimens, and {len(recipe.scenes)} scenes are given; lower train, validation or test, or import more"
+            )
+        for condition in self._conditions:
+            if condition.energy_ev != self.exit_waves.energy_ev:
+                raise ValueError(
+                    f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {self.exit_waves.energy_ev:g}; exit waves belong to one energy, make them equal"
+                )
+            finest = 1 / (2 * condition.pixel_size_angstrom)
+            if finest < self.q_max_per_angstrom:
+                raise ValueError(
+                    f"pixel_size_angstrom {condition.pixel_size_angstrom:g} is too coarse for the band: it records up to {finest:.4g} 1/Å and q_max_per_angstrom is "
+                    f"{self.q_max_per_angstrom:g}; use pixels of at most {1 / (2 * self.q_max_per_angstrom):.4g} Å or a smaller q_max_per_angstrom"
+                )
+            grid = image_grid(recipe.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom)
+            check_aperture(condition, grid)
+            if grid.pixels % self.network.divisor or grid.pixels == self.network.divisor:
+                raise ValueError(
+                    f"an image of {grid.pixels} pixels does not suit the network, which makes it {self.network.divisor} times as coarse at its deepest; "
+                    f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
+                )
+
+    def all_conditions(self) -> list[ImagingCondition]:
+        """Return the test conditions in the order of the tables."""
+        return self._conditions
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The families of specimens by name; a single one has none."""
+        return self.structures or ({} if self.specimens is None else {"": self.specimens})
+
+    def tests(self) -> list[Test]:
+        """Return what is tested on, in the order of the tables: every condition, for every family of specimens."""
+        return self._tests
+
+    def _make_tests(self) -> Iterator[Test]:
+        for name, recipe in self.recipes.items():
+            for condition, label in zip(self._conditions, self.conditions.labels(), strict=True):
+                if name:
+                    yield Test(f"{name}/{condition.id}", f"{name}, {label}", recipe, condition)
+                else:
+                    yield Test(condition.id, label, recipe, condition)
+
+    @functools.cached_property
+    def trainings(self) -> list[Training]:
+        """What is trained on, in the order of the tables: every test, or every training set."""
+        if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
+            return [Training(t.id, t.label, t.recipe, (t.condition,)) for t in self._tests]
+        sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
+        return [
+            Training(name, name, self.recipes[""], tuple(found), plan.order == "high_epsilon_first")
+            for name, (plan, found) in sets.items()
+        ]
+
+    @property
+    def is_square(self) -> bool:
+        """Whether what is trained on is what is tested on."""
+        return self.training_sets is None
+
+    def labels(self) -> dict[str, str]:
+        """Return what sets each training and test apart, by its id."""
+        return {t.id: t.label for t in self.trainings} | {t.id: t.label for t in self._tests}
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but may surprise, a line each."""
+        band, field = self.exit_waves.band_per_angstrom, next(iter(self.recipes.values())).field_angstrom
+        grids = {c.pixel_size_angstrom: image_grid(field, band, c.pixel_size_angstrom) for c in self._conditions}
+        lines = [band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions]
+        said = _by_kind([line for line in lines if line is not None])
+        doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
+        if not isinstance(self.conditions, ConditionGrid):
+            # A mistaken unit shows in most of a draw; a value near zero is bound to be drawn now and then.
+            doubts = [kind for kind in doubts if 2 * len(kind) > len(self._conditions)]
+        return [
+            kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
+            for kind in sorted(said + doubts)
+        ]
+
+    def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what decides the images of a family of specimens under a condition, and their parts."""
+        return {"waves": wave_id(recipe, self.exit_waves), "split": self.split.model_dump()}
+
+    @functools.cached_property
+    def network_content(self) -> dict[str, Any]:
+        """What decides a network beside condition, seed and specimens."""
+        return {"network": self.network.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
+
+    def extends(self, other: "Study") -> bool:
+        """Tell whether this study is another with more conditions, sets or seeds, so that all the other's work still counts."""
+        grows = {"name", "conditions", "training_sets", "seeds"}
+        own, theirs = (s.model_dump(mode="json", exclude=grows) for s in (self, other))
+        if own != theirs or self.seeds < other.seeds or self.is_square != other.is_square:
+            return False
+        held = {t.id: t for t in self._tests}, {t.id: t for t in self.trainings}
+        return all(held[0].get(t.id) == t for t in other.tests()) and all(
+            held[1].get(t.id) == t for t in other.trainings
+        )
+
+    @property
+    def id(self) -> str:
+        """The hash of what decides the result; the name does not."""
+        return content_id(self.model_dump(mode="json", exclude={"name"}))
+
+
+def load_study(path: Path, *, budget: str | None = None, variant: str | None = None) -> Study:
+    """Read a study; `specimens` may be a mapping or the path of a recipe file beside the study.
+
+    `budgets` and `variants` of the file are changes by name, merged into the rest key by key: first those of the variant, then
+    those of the budget.
+
+    Args:
+        path: of the YAML file.
+        budget: which of `budgets` to apply; a name that the file lacks changes nothing.
+        variant: which of `variants` to apply.
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+    """
+    content, lines = yaml_config.read_yaml(path)
+    if isinstance(content, dict):
+        content = dict(content)
+        content.setdefault("name", path.stem if variant is None else f"{path.stem}-{variant}")
+        for group, chosen in (("variants", variant), ("budgets", budget)):
+            changes = content.pop(group, None) or {}
+            if not isinstance(changes, dict) or not all(isinstance(c, dict) for c in changes.values()):
+                raise BadInputError(
+                    f"{path}:{lines.get((group,), 1)}: {group} names changes to the study; write a mapping such as quick: {{seeds: 1}}"
+                )
+            if chosen in changes:
+                content = yaml_config.merged(content, changes[chosen])
+                lines |= {place[2:]: n for place, n in lines.items() if place[:2] == (group, chosen) and place[2:]}
+            elif group == "variants" and chosen is not None:
+                raise BadInputError(f"{path}: has no variant {chosen!r}; it has {', '.join(changes) or 'none'}")
+        if content.get("specimens") is not None:
+            content["specimens"] = _recipe(content["specimens"], path, lines, ("specimens",))
+        if isinstance(content.get("structures"), dict):
+            content["structures"] = {
+                name: _recipe(given, path, lines, ("structures", name)) for name, given in content["structures"].items()
+            }
+        content["conditions"] = _with_presets(content.get("conditions"), path, lines)
+    return yaml_config.validate(Study, content, path, lines)
+
+
+def _by_kind(lines: list[str]) -> list[list[str]]:
+    """Return lines in groups that differ in numbers only, each sorted."""
+    kinds: dict[str, list[str]] = {}
+    for line in sorted(lines):
+        kinds.setdefault(re.sub(r"[-+]?\d[\d.e+-]*", "#", line), []).append(line)
+    return list(kinds.values())
+
+
+def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str | int, ...]) -> Any:
+    """Return the content of a recipe, given as a mapping or as the path of a file beside the study."""
+    if not isinstance(given, str):
+        return with_crystals(given, path, lines, place)
+    recipe = path.parent / given
+    if not recipe.is_file():
+        raise BadInputError(
+            f"{path}:{lines.get(place, 1)}: recipe {given!r} not found beside the study; correct the path"
+        )
+    return load_recipe(recipe).model_dump(mode="json")
+
+
+def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
+    """Put a preset's condition where a base names it."""
+    if not isinstance(conditions, dict):
+        return conditions
+    conditions = dict(conditions)
+    if isinstance(conditions.get("mixture"), list):
+        conditions["mixture"] = [_with_presets(part, path, lines) for part in conditions["mixture"]]
+    if isinstance(conditions.get("base"), str):
+        if conditions["base"] not in preset_names():
+            raise BadInputError(
+                f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(preset_names())}"
+            )
+        conditions["base"] = load_condition(Path(conditions["base"])).to_dict()
+    return conditions
+
+
+def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
+    """Return a study and its folder, given either its YAML file or its folder.
+
+    Args:
+        target: a YAML file, or a study folder.
+        out: the folder to use with a YAML file; runs/<name> if None.
+
+    Raises:
+        BadInputError: if the target is neither, or the folder holds another study.
+    """
+    if target.is_dir():
+        if out is not None:
+            raise BadInputError(
+                f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
+            )
+        held = StudyPaths(target).study
+        if not held.is_file():
+            raise BadInputError(
+                f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
+            )
+        return load_study(held), target
+    if not target.exists():
+        raise BadInputError(
+            f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
+        )
+    study = load_study(target)
+    folder = Path("runs") / study.name if out is None else out
+    check_folder(study, folder)
+    return study, folder
+
+
+def adopt(study: Study, folder: Path) -> None:
+    """Make a folder this study's by its study.yaml.
+
+    Raises:
+        BadInputError: if the folder holds something else.
+    """
+    check_folder(study, folder)
+    write_text(StudyPaths(folder).study, yaml_config.dump(study))
+
+
+def check_folder(study: Study, folder: Path) -> None:
+    """Refuse a folder that holds something else than this study, or less of it.
+
+    Raises:
+        BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
+    held = StudyPaths(folder).study
+    if held.is_file():
+        other = load_study(held)
+        if other.id != study.id and not study.extends(other):
+            raise BadInputError(
+                f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
+                "choose another folder with --out, or delete this one"
+            )
+    elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")

@@ -1,0 +1,96 @@
+"""Sets of conditions that networks are trained on together, chosen from what a study's conditions are drawn from."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from passband.base.identity import seed_from
+from passband.conditions import ImagingCondition
+from passband.conditions.sets import ConditionDraw, ConditionMixture
+from passband.metrics import information
+from passband.studies.guided import Pool
+
+Size = Annotated[int, Field(ge=1, le=1000, strict=True)]
+# Candidates that a guided choice is made from.
+_POOL = 128
+
+
+class TrainingSets(BaseModel):
+    """How training conditions are chosen from the distribution that the study's test conditions are drawn from.
+
+    Attributes:
+        conditions: of the one set, chosen elsewhere, instead of sizes.
+        sizes: conditions of a set; there is a set for each size and draw.
+        draws: independent sets of each size.
+        method: random (independent draws), sobol (covering evenly) or guided (spread over ε with the largest worst-case σ).
+        order: mixed (every image under any condition of the set, from the first epoch on) or high_epsilon_first (a curriculum:
+            training begins with the condition of highest ε, and those of lower ε join one by one over the first half).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conditions: tuple[ImagingCondition, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    draws: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
+    method: Literal["random", "sobol", "guided"] = "random"
+    order: Literal["mixed", "high_epsilon_first"] = "mixed"
+
+    @model_validator(mode="after")
+    def _given_or_chosen(self) -> "TrainingSets":
+        if bool(self.conditions) == bool(self.sizes):
+            raise ValueError("give either sizes, to choose sets of, or the conditions of one set")
+        if self.conditions and (self.draws > 1 or self.method != "random"):
+            raise ValueError("a set whose conditions are given is not drawn; leave draws and method out")
+        if len({c.id for c in self.conditions}) < len(self.conditions):
+            raise ValueError("conditions lists one twice; keep one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _either(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not given, so that ids of studies stay and what is written reads back."""
+        content: dict[str, Any] = write(self)
+        dropped = ("sizes", "draws", "method") if self.conditions else ("conditions",)
+        return {name: value for name, value in content.items() if name not in dropped}
+
+
+def choose_sets(
+    plans: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
+) -> dict[str, tuple[TrainingSets, list[ImagingCondition]]]:
+    """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε.
+
+    Sets of one method, size and draw hold the same conditions whatever their order. The draws have seeds of their own, so
+    that a set does not begin as the test conditions do.
+
+    Args:
+        plans: by name.
+        source: what may be met.
+        q_max: band of ε and σ [1/Å].
+    """
+    pools: dict[int, Pool] = {}
+    chosen = {}
+    for name, plan in plans.items():
+        if plan.conditions:
+            chosen[f"{name}-{len(plan.conditions)}-0"] = plan, _by_epsilon(list(plan.conditions), q_max)
+        for size in plan.sizes:
+            for draw in range(plan.draws):
+                if plan.method == "guided":
+                    if draw not in pools or len(pools[draw].candidates) < size:
+                        pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
+                    found = pools[draw].choose(size)
+                else:
+                    found = _by_epsilon(_drawn(source, plan.method, size, draw), q_max)
+                chosen[f"{name}-{size}-{draw}"] = plan, found
+    return chosen
+
+
+def _by_epsilon(conditions: list[ImagingCondition], q_max: float) -> list[ImagingCondition]:
+    epsilon = information(conditions, q_max).numpy()
+    return [conditions[i] for i in np.argsort(-epsilon, kind="stable")]
+
+
+def _drawn(
+    source: ConditionDraw | ConditionMixture, method: Literal["random", "sobol"], count: int, draw: int
+) -> list[ImagingCondition]:
+    seed = seed_from("training set", source.seed, method, count, draw)
+    return source.model_copy(update={"method": method, "count": count, "seed": seed}).conditions()

@@ -1,0 +1,229 @@
+"""Make a model of a network that a study has trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from passband.base.errors import BadInputError
+from passband.base.identity import seed_from
+from passband.base.version import __version__
+from passband.conditions import ImagingCondition
+from passband.execution.base import Executor, StageProgress
+from passband.models.card import ModelCard, Specimens
+from passband.models.store import WEIGHTS, Model, write_model
+from passband.specimens import Recipe, SpecimenRecipe
+from passband.studies import jobs
+from passband.studies.folder import Plan
+from passband.studies.study import Training
+from passband.verdicts.calibration import Named, score_model
+
+# Finer images lose nothing by resampling, down to where a camera samples no more; coarser ones lack what the network has seen.
+_FINEST, _COARSEST = 0.05, 1.1
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network of a study.
+
+    Attributes:
+        cell: that trained it.
+        training: what it was trained on.
+        loss: its mean loss over the study's test conditions.
+    """
+
+    cell: jobs.Cell
+    training: Training
+    loss: float
+
+
+def choose(plan: Plan, training: str | None, seed: int | None) -> Chosen:
+    """Return the network of a finished study that a user means, or the one of the lowest mean loss over the study's tests.
+
+    Args:
+        plan: of the study.
+        training: name of a training set, its beginning (`uniform-32`), or id of a condition; None leaves the choice open.
+        seed: number of the network; None leaves the choice open.
+
+    Raises:
+        BadInputError: if the study is not finished, or has no such network.
+    """
+    if not plan.paths.table("scores").is_file() or not plan.paths.cells.is_dir():
+        raise BadInputError(
+            f"{plan.paths.folder}: has no networks; run the study first: passband study run {plan.paths.folder}"
+        )
+    scores = pl.read_parquet(plan.paths.table("scores"))
+    found = []
+    for cell in plan.cells("train"):
+        subject = cell.subject
+        assert isinstance(subject, Training)
+        if training is not None and subject.id != training and not subject.id.startswith(f"{training}-"):
+            continue
+        if (seed is None or cell.seed == seed) and jobs.weights_digest(cell) is not None:
+            own = scores.filter((pl.col("train_condition") == subject.id) & (pl.col("seed") == cell.seed))[
+                "loss"
+            ].mean()
+            if isinstance(own, float):
+                found.append(Chosen(cell, subject, own))
+    if not found:
+        names = sorted({t.id for t in plan.study.trainings})
+        raise BadInputError(
+            f"--training {training}, --seed {seed}: {plan.paths.folder} has no such network; it was trained on {', '.join(names[:8])}{' …' if len(names) > 8 else ''}, "
+            f"with seeds 0 to {plan.study.seeds - 1}"
+        )
+    return min(found, key=lambda chosen: chosen.loss)
+
+
+def divide(
+    conditions: Sequence[ImagingCondition], share: float
+) -> tuple[list[ImagingCondition], list[ImagingCondition]]:
+    """Return conditions to calibrate on, and a share of them to judge verdicts on, drawn at random by a fixed seed."""
+    order = np.random.default_rng(seed_from("held out")).permutation(len(conditions))
+    judged = {int(i) for i in order[: round(share * len(conditions))]}
+    parts: tuple[list[ImagingCondition], list[ImagingCondition]] = ([], [])
+    for i, condition in enumerate(conditions):
+        parts[i in judged].append(condition)
+    return parts
+
+
+def use_of(chosen: Chosen) -> str:
+    """Return what a network is for, in a sentence, from what it was trained on."""
+    known = specimens_of(chosen.training.recipe)
+    size = (
+        ""
+        if known.diameter_angstrom is None
+        else " of {:.3g} to {:.3g} nm".format(*(d / 10 for d in known.diameter_angstrom))
+    )
+    defoci = [c.defocus_angstrom for c in chosen.training.conditions]
+    doses = [c.dose_per_angstrom2 for c in chosen.training.conditions if c.dose_per_angstrom2 is not None]
+    dose = f" and doses of {min(doses):.0f} to {max(doses):.0f} e/Å²" if doses else ""
+    energy = chosen.training.conditions[0].energy_ev / 1000
+    return (
+        f"Particles of {', '.join(known.elements)}{size} on {known.support or 'nothing'} in HRTEM images at {energy:g} kV, "
+        f"defocus {min(defoci):+.0f} to {max(defoci):+.0f} Å{dose}."
+    )
+
+
+def pack(
+    plan: Plan,
+    chosen: Chosen,
+    folder: Path,
+    calibration: Sequence[ImagingCondition],
+    held_out: Sequence[ImagingCondition],
+    executor: Executor,
+    progress: StageProgress,
+    *,
+    name: str,
+    intended_use: str,
+    memory: int,
+) -> Model:
+    """Write a model of a network of a study, scored under conditions, and return it.
+
+    Args:
+        plan: of the study.
+        chosen: which of its networks.
+        folder: for the model; it is replaced if it holds one of the same name that was not finished.
+        calibration: conditions that verdicts are calibrated on.
+        held_out: conditions that they are judged on.
+        executor: where to score.
+        progress: where to show it.
+        name: of the model.
+        intended_use: in a sentence or two.
+        memory: bytes that the exit waves in work may take in a worker.
+
+    Raises:
+        BadInputError: if the folder holds something else, or the study's specimens cannot be read.
+    """
+    study, cell = plan.study, chosen.cell
+    recipe = chosen.training.recipe
+    first = chosen.training.conditions[0]
+    pixel = first.pixel_size_angstrom
+    side = round(recipe.field_angstrom / pixel)
+    card = ModelCard(
+        name=name,
+        intended_use=intended_use,
+        limits=_limits(recipe, first),
+        licence="GPL-3.0-or-later",
+        made_by={
+            "study": study.name,
+            "study_id": study.id,
+            "trained_on": chosen.training.id,
+            "seed": cell.seed,
+            "mean_loss_over_tests": round(chosen.loss, 4),
+            "versions": {"passband": __version__, "torch": torch.__version__},
+        },
+        network=study.network,
+        pixel_size_angstrom=pixel,
+        pixel_band_angstrom=(_FINEST, round(pixel * _COARSEST, 4)),
+        field_pixels=side,
+        divisor=study.network.divisor,
+        q_max_per_angstrom=study.q_max_per_angstrom,
+        specimens=specimens_of(recipe),
+        conditions=chosen.training.conditions,
+    )
+    bare = write_model(folder, card, {WEIGHTS: (cell.folder / WEIGHTS).read_bytes()}, replace=_is_bare(folder, name))
+    split = study.split
+    conditions: list[Named] = [("trained", c) for c in chosen.training.conditions]
+    conditions += [("calibration", c) for c in calibration] + [("held_out", c) for c in held_out]
+    return score_model(
+        bare,
+        jobs.open_wave_set(recipe, study.exit_waves, plan.paths.root),
+        (split.total - split.test, split.total),
+        conditions,
+        plan.paths.folder,
+        executor,
+        progress,
+        memory=memory,
+    )
+
+
+def check_free(folder: Path, name: str) -> None:
+    """Refuse a folder that a finished model, or something else, lies in, before any work.
+
+    Raises:
+        BadInputError: if it does.
+    """
+    if folder.exists() and not _is_bare(folder, name):
+        raise BadInputError(f"{folder}: exists; choose another name with --name, or delete it first")
+
+
+def _is_bare(folder: Path, name: str) -> bool:
+    """Tell whether a folder holds a model of this name whose scoring was stopped."""
+    from passband.models.store import read_model
+
+    try:
+        card = read_model(folder).card
+    except BadInputError:
+        return False
+    return card.name == name and card.own_loss is None
+
+
+def specimens_of(recipe: Recipe) -> Specimens:
+    """Return what a verdict has to know of a recipe's specimens."""
+    if not isinstance(recipe, SpecimenRecipe):
+        raise BadInputError("a model's specimens have to come from a recipe, not from given scenes; train on a recipe")
+    from ase.data import chemical_symbols
+
+    elements = {chemical_symbols[z] for p in recipe.particles for z in p.crystal_used().numbers}
+    elements |= {e for p in recipe.particles for spread in p.alloy.values() for e in spread}
+    bounds = [p.diameter_angstrom.bounds() for p in recipe.particles]
+    film = recipe.substrate
+    return Specimens(
+        elements=tuple(sorted(elements)),
+        support=None if film is None else film.material,
+        thickness_angstrom=None if film is None else film.thickness_angstrom.bounds(),
+        diameter_angstrom=(min(b[0] for b in bounds), max(b[1] for b in bounds)),
+        recipe=recipe.model_dump(mode="json"),
+    )
+
+
+def _limits(recipe: Recipe, condition: ImagingCondition) -> tuple[str, ...]:
+    return (
+        "Trained and scored on simulated images alone; what experiments add beyond their optics and dose (contamination, damage, drift in steps, "
+        "a camera's own pattern) it has not seen.",
+        f"One energy, {condition.energy_ev / 1000:g} keV, and one kind of specimen; for another element, support or thickness its verdict is: cannot say.",
+        "It marks particles against their support, and does not tell one kind of particle from another.",
+    )

@@ -1,0 +1,159 @@
+"""Predict a network's loss from features, with an interval that holds as often as it says.
+
+A Gaussian process on the conditions that the network was scored under (Rasmussen and Williams, 2006), whose length scales are found
+once and kept with the model. The interval is a quantile of scaled residuals (conformal prediction; Lei et al., J. Am. Stat. Assoc. 113
+(2018) 1094), each of a condition that a process fitted anew to other conditions predicts (cross-conformal; Vovk, Ann. Math. Artif. Intell. 74
+(2015) 9): length scales found on all of them would flatter. A residual a condition: images of one condition are not independent.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.spatial.distance import cdist
+
+from passband.base.identity import seed_from
+
+#: Parts that the conditions are cut into for the residuals.
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted Gaussian process with a Matérn 5/2 kernel.
+
+    Attributes:
+        names: of the features.
+        centre, scale: that bring them to zero mean and unit deviation, shape [D].
+        x: features of the conditions scored, so brought, shape [n, D].
+        y: what is predicted, shape [n].
+        lengths: length scale of each feature, shape [D].
+        amplitude, noise: variances of the process and of what no feature explains.
+        residuals: how far each condition lies from what processes that have not seen it predict, in predicted deviations, shape [n].
+    """
+
+    names: tuple[str, ...]
+    centre: np.ndarray
+    scale: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    lengths: np.ndarray
+    amplitude: float
+    noise: float
+    residuals: np.ndarray
+
+    @cached_property
+    def _factor(self) -> Any:
+        covariance = self._kernel(self.x, self.x) + self.noise * np.eye(len(self.x))
+        return cho_factor(covariance, lower=True)
+
+    @cached_property
+    def _alpha(self) -> np.ndarray:
+        return cho_solve(self._factor, self.y - self.y.mean())
+
+    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        r = math.sqrt(5) * cdist(a / self.lengths, b / self.lengths)
+        return self.amplitude * (1 + r + r**2 / 3) * np.exp(-r)
+
+    def _scaled(self, features: np.ndarray) -> np.ndarray:
+        return (np.atleast_2d(features) - self.centre) / self.scale
+
+    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the prediction and its deviation, both [B], of features [B, D]."""
+        across = self._kernel(self._scaled(features), self.x)
+        mean = self.y.mean() + across @ self._alpha
+        explained = (across * cho_solve(self._factor, across.T).T).sum(1)
+        return mean, np.sqrt(np.maximum(self.amplitude - explained, 0) + self.noise)
+
+    def quantile(self, level: float) -> float:
+        """Return how many predicted deviations hold a share `level` of new conditions, infinite if there are too few to tell."""
+        n = len(self.residuals)
+        rank = math.ceil((n + 1) * level)
+        return float("inf") if rank > n else float(np.sort(np.abs(self.residuals))[rank - 1])
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Return how far features [B, D] lie from the nearest scored condition, over how far those lie from each other at most (99 %)."""
+        x = self.x / self.lengths
+        own = cdist(x, x)
+        np.fill_diagonal(own, np.inf)
+        return cdist(self._scaled(features) / self.lengths, x).min(1) / np.quantile(own.min(1), 0.99)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is not in the table of scores."""
+        return {
+            "names": list(self.names),
+            "lengths": self.lengths.tolist(),
+            "amplitude": self.amplitude,
+            "noise": self.noise,
+            "residuals": self.residuals.tolist(),
+        }
+
+
+def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predictor:
+    """Return a Gaussian process whose length scales make the data most likely, and its residuals on conditions left out.
+
+    Args:
+        names: of the features.
+        features: shape [n, D].
+        y: shape [n].
+    """
+    from threadpoolctl import threadpool_limits
+
+    # Matrices this small lose more to waiting threads than they gain.
+    with threadpool_limits(1):
+        kept = _most_likely(features, y)
+        part = np.random.default_rng(seed_from("folds")).permutation(len(y)) % FOLDS
+        residuals = np.zeros(len(y))
+        for k in range(FOLDS):
+            seen = part != k
+            process = restore(_most_likely(features[seen], y[seen]) | {"names": names}, features[seen], y[seen])
+            mean, deviation = process.predict(features[~seen])
+            residuals[~seen] = (y[~seen] - mean) / deviation
+    return restore(kept | {"names": names, "residuals": residuals}, features, y)
+
+
+def restore(kept: dict[str, Any], features: np.ndarray, y: np.ndarray) -> Predictor:
+    """Return the predictor that `to_json` kept, on the table that it was fitted to."""
+    centre, scale = _centre_and_scale(features)
+    return Predictor(
+        tuple(kept["names"]),
+        centre,
+        scale,
+        (features - centre) / scale,
+        y,
+        np.array(kept["lengths"], dtype=float),
+        float(kept["amplitude"]),
+        float(kept["noise"]),
+        np.array(kept.get("residuals", []), dtype=float),
+    )
+
+
+def _centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    centre, scale = features.mean(0), features.std(0)
+    return centre, np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-12), scale, 1.0)
+
+
+def _most_likely(features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Return lengths, amplitude and noise."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    centre, scale = _centre_and_scale(features)
+    x, spread = (features - centre) / scale, max(float(y.var()), 1e-6)
+    kernel = ConstantKernel(spread, (spread * 1e-3, spread * 1e2)) * Matern(
+        np.full(x.shape[1], 3.0), (0.3, 1e3), nu=2.5
+    ) + WhiteKernel(spread * 0.1, (spread * 1e-4, spread * 2))
+    with warnings.catch_warnings():
+        # A feature that does not matter ends at the longest length.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = GaussianProcessRegressor(kernel, random_state=0).fit(x, y - y.mean()).kernel_
+    return {
+        "lengths": np.broadcast_to(fitted.k1.k2.length_scale, x.shape[1]).tolist(),
+        "amplitude": float(fitted.k1.k1.constant_value),
+        "noise": float(fitted.k2.noise_level),
+    }

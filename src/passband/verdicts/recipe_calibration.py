@@ -1,0 +1,168 @@
+"""Score a model on specimens of a recipe, so that verdicts can be given on a network whose training passband has not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from passband.base.errors import BadInputError
+from passband.base.identity import content_id
+from passband.conditions import ImagingCondition
+from passband.execution.base import Executor, StageProgress
+from passband.models.card import ModelCard
+from passband.models.store import Model
+from passband.simulation.imaging import band_warning, check_aperture, image_grid
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens import Recipe, draw_specimen
+from passband.studies import jobs
+from passband.verdicts.calibration import FEWEST, Named, score_model
+from passband.verdicts.features import as_seen
+from passband.verdicts.from_study import divide, specimens_of
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A model, and what it is to be scored under.
+
+    Attributes:
+        model: to be scored.
+        recipe: of the specimens.
+        conditions: that it may meet; all of one energy.
+        count: number of specimens.
+        held_out: share of the conditions that verdicts are judged on.
+        folder: for exit waves and work in progress.
+    """
+
+    model: Model
+    recipe: Recipe
+    conditions: Sequence[ImagingCondition]
+    count: int
+    held_out: float
+    folder: Path
+
+    @property
+    def exit_waves(self) -> ExitWaveConfig:
+        """Multislice settings: the defaults, at the conditions' energy."""
+        return ExitWaveConfig(energy_ev=self.conditions[0].energy_ev)
+
+    @property
+    def side(self) -> int:
+        """Side of the images that the network is shown: the recipe's field in its pixels.
+
+        Raises:
+            BadInputError: if that is no whole number.
+        """
+        card = self.model.card
+        try:
+            grid = image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, card.pixel_size_angstrom)
+        except BadInputError:
+            raise BadInputError(
+                f"the recipe's field of {self.recipe.field_angstrom:g} Å is no whole number of {card.name}'s pixels of {card.pixel_size_angstrom:g} Å; {_wider(card)}"
+            ) from None
+        return grid.pixels
+
+    def named(self) -> list[Named]:
+        """Return role and condition of all: those it was trained on, if the card says, those to calibrate on, those held out."""
+        calibration, judged = divide(self.conditions, self.held_out)
+        return [
+            *(("trained", c) for c in self.model.card.conditions),
+            *(("calibration", c) for c in calibration),
+            *(("held_out", c) for c in judged),
+        ]
+
+    def check(self) -> None:
+        """Refuse what cannot work, before any work.
+
+        Raises:
+            BadInputError: if field, energies, apertures or the number of conditions do not fit, or the network was trained on these specimens.
+        """
+        card, side = self.model.card, self.side
+        if side % card.divisor:
+            raise BadInputError(
+                f"the recipe's field of {self.recipe.field_angstrom:g} Å is {side} of {card.name}'s pixels, and it takes multiples of {card.divisor}; {_wider(card)}"
+            )
+        named = self.named()
+        energies = sorted({c.energy_ev for _, c in named})
+        if len(energies) > 1:
+            raise BadInputError(
+                f"the conditions, with those {card.name} was trained on, have energies of {', '.join(f'{e:g}' for e in energies)} eV; give those of one energy"
+            )
+        fitted = sum(role != "held_out" for role, _ in named)
+        if fitted < FEWEST:
+            raise BadInputError(
+                f"{len(self.conditions)} conditions leave {fitted} to calibrate verdicts on, and at least {FEWEST} are needed; give more, or a smaller --held-out"
+            )
+        recipe = card.specimens.recipe
+        if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
+            raise BadInputError(
+                f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
+            )
+        for _, condition in named:
+            seen = as_seen(condition, card)
+            check_aperture(
+                seen,
+                image_grid(
+                    self.recipe.field_angstrom,
+                    self.exit_waves.band_per_angstrom,
+                    seen.pixel_size_angstrom,
+                    seen.detector.binning,
+                ),
+            )
+        draw_specimen(self.recipe, self.count - 1)
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but may surprise, a line each."""
+        card, side, found = self.model.card, self.side, []
+        if side != card.field_pixels:
+            found.append(
+                f"the recipe's field is {side} of {card.name}'s pixels a side, and it was trained on {card.field_pixels} ({card.field_pixels * card.pixel_size_angstrom:g} Å); "
+                "a micrograph is shown to it in tiles of the latter, so that scores at another size may differ: better give the recipe that field"
+            )
+        ours = specimens_of(self.recipe)
+        if set(ours.elements) != set(card.specimens.elements):
+            found.append(
+                f"the recipe's particles are {', '.join(ours.elements)}, and the card says {', '.join(card.specimens.elements)}; verdicts will rest on the former"
+            )
+        lines = (
+            band_warning(
+                c, image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, c.pixel_size_angstrom)
+            )
+            for c in (as_seen(c, card) for c in self.conditions)
+        )
+        return found + [line for line in lines if line is not None][:1]
+
+    def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> Model:
+        """Score the model, and return it with its scores; what is finished of an earlier run is not done again.
+
+        Args:
+            executor: where to do it.
+            progress: where to show it.
+            memory: bytes that the exit waves in work may take in a worker.
+
+        Raises:
+            BadInputError: as `check`, or if the work fails.
+        """
+        self.check()
+        card = self.model.card
+        # The same file, asked in another way, is another network.
+        asked = {
+            "foreign": card.foreign and card.foreign.model_dump(),
+            "pixel": card.pixel_size_angstrom,
+            "q": card.q_max_per_angstrom,
+            "conditions": [c.to_dict() for c in card.conditions],
+        }
+        scored_on = specimens_of(self.recipe)
+        return score_model(
+            replace(self.model, card=card.model_copy(update={"scored_on": scored_on})),
+            jobs.open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
+            (0, self.count),
+            self.named(),
+            self.folder / f"score-{card.name}-{content_id(asked, 8)}",
+            executor,
+            progress,
+            memory=memory,
+        )
+
+
+def _wider(card: ModelCard) -> str:
+    field = card.field_pixels * card.pixel_size_angstrom
+    return f"set field_angstrom: {field:g} in the recipe ({card.field_pixels} pixels, as it was trained)"

@@ -1,0 +1,137 @@
+"""Predict the loss of a network that is yet to be trained on a set of conditions, from what such networks did in the standard results."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from passband.conditions import ImagingCondition
+from passband.metrics import measure
+from passband.metrics.band import Q_MAX
+
+#: What the loss of a set's network under a condition is predicted from.
+FEATURES = (
+    "ln_size",
+    "epsilon_test",
+    "image_snr",
+    "bits",
+    "ln_dose",
+    "phase_rms",
+    "sigma",
+    "sigma_best",
+    "epsilon_train",
+)
+_TREES, _LEAF, _FOLDS = 150, 5, 8
+
+
+def set_features(
+    shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[tuple[str, ImagingCondition]]
+) -> pl.DataFrame:
+    """Return train_condition, test_condition and FEATURES, a row per set and test.
+
+    Args:
+        shift: of the sets and tests, from `metrics.shift_table.set_shift_table` over the whole band.
+        sizes: conditions of each set by its name.
+        tests: names and conditions that their networks may meet.
+    """
+    conditions = [c for _, c in tests]
+    own = measure(["image_snr", "channel_information"], conditions, conditions[:1], Q_MAX)
+    alone = pl.DataFrame(
+        {
+            "test_condition": [name for name, _ in tests],
+            "image_snr": own["image_snr_train"].numpy(),
+            "bits": own["channel_information_train"].numpy(),
+            # No noise is more than any dose that is used.
+            "ln_dose": np.log([c.dose_per_angstrom2 or 1e6 for c in conditions]),
+        }
+    )
+    ln_size = pl.col("train_condition").replace_strict({n: float(np.log(size)) for n, size in sizes.items()})
+    return (
+        shift.join(alone, on="test_condition", maintain_order="left")
+        .with_columns(ln_size=ln_size)
+        .select("train_condition", "test_condition", *FEATURES)
+    )
+
+
+@functools.cache
+def learnt() -> pl.DataFrame:
+    """Return the table that this version of passband carries: set_features of the standard study of training sets, with its losses."""
+    return pl.read_parquet(BytesIO(files("passband.verdicts").joinpath("data", "set_losses.parquet").read_bytes()))
+
+
+@functools.cache
+def learnt_spread() -> dict[str, list[float]]:
+    """Return what `spread` says of that table, as this version of passband carries it."""
+    found: dict[str, list[float]] = json.loads(
+        files("passband.verdicts").joinpath("data", "set_losses.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
+    """Return the factors that 90 % of sets lie within of their prediction, mean and worst share, where the trees have not seen the set.
+
+    The conditions that they are tested under have been seen with other sets.
+
+    Args:
+        table: train_condition, FEATURES and loss.
+        worst: share of the conditions that counts as the worst.
+    """
+    names = table["train_condition"].unique(maintain_order=True).to_list()
+    part = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
+    of = table["train_condition"].replace_strict(part, return_dtype=pl.Int64).to_numpy()
+    x, y = _matrix(table), np.log(table["loss"].to_numpy())
+    predicted = np.zeros(len(y))
+    for k in range(_FOLDS):
+        predicted[of == k] = _trees().fit(x[of != k], y[of != k]).predict(x[of == k])
+    found = table.select("train_condition", "loss").with_columns(predicted=np.exp(predicted))
+    sets = found.group_by("train_condition", maintain_order=True).agg(
+        mean=pl.col("loss").mean() / pl.col("predicted").mean(),
+        worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
+        / pl.col("predicted").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean(),
+    )
+    return {name: np.quantile(sets[name].to_numpy(), [0.05, 0.95]).tolist() for name in ("mean", "worst")}
+
+
+def predict(features: pl.DataFrame, worst: float = 0.1) -> pl.DataFrame:
+    """Return train_condition, mean and worst: predicted mean loss over the tests, and mean over the worst share of them."""
+    table = learnt()
+    trees = _trees().fit(_matrix(table), np.log(table["loss"].to_numpy()))
+    found = features.with_columns(loss=np.exp(trees.predict(_matrix(features))))
+    return found.group_by("train_condition", maintain_order=True).agg(
+        mean=pl.col("loss").mean(), worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
+    )
+
+
+def beyond(conditions: Sequence[ImagingCondition]) -> list[str]:
+    """Return what of some conditions the standard study of training sets has not met, in sentences."""
+    table, said = learnt(), []
+    found = measure(["epsilon", "image_snr"], conditions, conditions[:1], Q_MAX)
+    own = {
+        "epsilon_test": found["epsilon_train"].numpy(),
+        "image_snr": found["image_snr_train"].numpy(),
+        "ln_dose": np.log([c.dose_per_angstrom2 or 1e6 for c in conditions]),
+    }
+    for name, words in (("image_snr", "signal over noise"), ("ln_dose", "dose"), ("epsilon_test", "ε")):
+        low, high = table[name].min(), table[name].max()
+        assert isinstance(low, float) and isinstance(high, float)
+        slack = 0.05 * (high - low)
+        outside = float(((own[name] < low - slack) | (own[name] > high + slack)).mean())
+        if outside > 0.1:
+            said.append(f"{words} of {outside:.0%} of the conditions is beyond what was studied")
+    return said
+
+
+def _matrix(table: pl.DataFrame) -> np.ndarray:
+    return table.select(FEATURES).fill_nan(0.0).fill_null(0.0).to_numpy()
+
+
+def _trees() -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    return ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, random_state=0, n_jobs=1)

@@ -1,0 +1,103 @@
+import os
+import signal
+import time
+
+import pytest
+
+from passband.base.errors import BadInputError, CellFailedError
+from passband.execution.base import TRIES, Serial
+from passband.execution.choose import make_executor
+from passband.execution.dask_cluster import Dask
+from passband.execution.processes import Processes
+
+
+def double(task, progress):
+    folder, number = task
+    (folder / str(number)).write_text(str(2 * number))
+    progress(0.5)
+    progress(0.5)
+
+
+def full_disk(task, progress):
+    raise BadInputError(f"task {task} is bad")
+
+
+def mixed(task, progress):
+    """Do what the task's name says, and leave a line for each time that it is tried."""
+    folder, name = task
+    with (folder / name).open("a") as log:
+        log.write("x")
+    tries = len((folder / name).read_text())
+    if name.startswith("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("segfault"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name.startswith("flaky") and tries < 3:
+        raise RuntimeError("not yet")
+    if name.startswith("hopeless"):
+        raise ValueError("no\nway")
+    if name.startswith("diverges"):
+        raise CellFailedError("the loss is nan")
+    progress(1.0)
+
+
+@pytest.fixture(params=["serial", "processes", "dask"])
+def executor(request):
+    made = make_executor(request.param, 2)
+    yield made
+    made.close()
+
+
+def test_every_task_is_done_and_reported(executor, tmp_path):
+    seen = []
+    assert executor.map(double, [(tmp_path, i) for i in range(7)], seen.append) == []
+    deadline = time.monotonic() + 5
+    while sum(seen) < 7 and time.monotonic() < deadline:
+        executor.map(double, [], seen.append)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {str(i): str(2 * i) for i in range(7)}
+    assert sum(seen) <= 7
+
+
+def test_what_would_stop_every_task_stops_all(executor):
+    with pytest.raises(BadInputError, match="task 3 is bad"):
+        executor.map(full_disk, [3], lambda share: None)
+
+
+def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
+    names = [*(f"good{i}" for i in range(8)), "flaky", "hopeless", "diverges"]
+    deadly = [] if isinstance(executor, Serial) else ["kill", "segfault"]
+    failures = executor.map(mixed, [(tmp_path, name) for name in names + deadly], lambda share: None)
+    found = {f.task[1]: (f.reason, f.tries) for f in failures}
+    assert found["hopeless"] == ("ValueError: no way", TRIES)
+    assert found["diverges"] == ("the loss is nan", 1)
+    assert set(found) == {"hopeless", "diverges", *deadly}
+    tried = {p.name: len(p.read_text()) for p in tmp_path.iterdir()}
+    # Dask does a finished task again if the worker that holds its answer dies; cells then find themselves finished.
+    assert tried["flaky"] >= 3 and tried["diverges"] >= 1
+    if not isinstance(executor, Dask):
+        assert tried["flaky"] == 3 and tried["diverges"] == 1
+    if isinstance(executor, Processes):
+        assert tried["kill"] == tried["segfault"] == TRIES
+        assert "signal 9 (SIGKILL)" in found["kill"][0] and "SIGSEGV" in found["segfault"][0]
+        # Another's death costs an innocent task nothing.
+        assert all(tried[f"good{i}"] == 1 for i in range(8))
+    if isinstance(executor, Dask):
+        assert "ended the workers" in found["kill"][0]
+
+
+def test_one_worker_is_this_process():
+    assert isinstance(make_executor("processes", 1), Serial)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler", "message"),
+    [
+        ("slurm", None, "--executor slurm: is not one of serial, processes, dask"),
+        ("processes", "tcp://127.0.0.1:1", "goes with --executor dask, not processes"),
+        ("dask", "tcp://127.0.0.1:1", "no Dask scheduler answers there within"),
+        ("dask", "nonsense", "no Dask scheduler answers there within"),
+    ],
+)
+def test_bad_choices_are_one_clear_line(kind, scheduler, message):
+    with pytest.raises(BadInputError, match=message):
+        make_executor(kind, 2, scheduler)

@@ -1,0 +1,99 @@
+import pytest
+
+from passband.base.errors import BadInputError
+from passband.conditions import ImagingCondition
+from passband.files import yaml_config
+
+
+def write(tmp_path, text):
+    path = tmp_path / "condition.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def error(tmp_path, text):
+    with pytest.raises(BadInputError) as caught:
+        yaml_config.load(ImagingCondition, write(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(tmp_path), "")
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    condition = yaml_config.load(
+        ImagingCondition, write(tmp_path, "energy_ev: 3e5\naberrations: {C10: -5e1, Cs: 1.2E+7}\n")
+    )
+    assert condition.energy_ev == 300_000
+    assert condition.aberrations == {"C10": -50, "C30": 1.2e7}
+
+
+def test_no_octal_and_no_base_sixty(tmp_path):
+    condition = yaml_config.load(ImagingCondition, write(tmp_path, "energy_ev: 0300000\naberrations: {C10: -050}\n"))
+    assert condition.energy_ev == 300_000
+    assert condition.aberrations == {"C10": -50}
+    assert "no spaces, got '1:30'" in error(tmp_path, "energy_ev: 1:30\n")
+
+
+def test_round_trip(tmp_path):
+    condition = ImagingCondition(
+        energy_ev=80e3, aberrations={"C10": -12.5, "C12": 3.0, "phi12": 0.1}, dose_per_angstrom2=1e-3
+    )
+    assert yaml_config.load(ImagingCondition, write(tmp_path, yaml_config.dump(condition))) == condition
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (
+            "energy_ev: 300000\nfocal_spred_angstrom: 20\n",
+            "/condition.yaml:2:",
+            "did you mean 'focal_spread_angstrom'?",
+        ),
+        ("energy_kv: 300\n", "/condition.yaml:1:", "unknown key 'energy_kv'; did you mean 'energy_ev'?"),
+        ("aberrations:\n\tC10: 5\n", "/condition.yaml:2:", "indent with spaces"),
+        ("energy_ev: 300000\nenergy_ev: 200000\n", "/condition.yaml:2:", "twice, first on line 1"),
+        ("energy_ev: 300\n", "/condition.yaml:1:", "did you mean 300000 eV"),
+        (
+            "energy_ev: '300000'\n",
+            "/condition.yaml:1:",
+            "number without quotes, with a decimal point and no spaces, got '300000'",
+        ),
+        ("energy_ev: 300000\naberrations:\n  C10: 5\n  C99: 1\n", "/condition.yaml:2:", "unknown coefficient 'C99'"),
+        (
+            "energy_ev: 300000\n\nfocal_spread_angstrom: -20\n",
+            "/condition.yaml:3:",
+            "greater than or equal to 0, got -20",
+        ),
+        ("focal_spread_angstrom: 20\n", "/condition.yaml:1:", "key 'energy_ev' is missing"),
+        ("energy_ev: [1\n", "/condition.yaml:2:", "not valid YAML"),
+        ("- 1\n", "/condition.yaml:1:", "holds no keys; write a mapping"),
+        ("", "/condition.yaml:1:", "is empty; write a mapping"),
+        ("energy_ev: 300000\naberrations: 5\n", "/condition.yaml:2:", "a mapping such as {C10: -50}, got 5"),
+        (
+            "energy_ev: true\n",
+            "/condition.yaml:1:",
+            "number without quotes, with a decimal point and no spaces, got True",
+        ),
+        ("energy_ev: .nan\n", "/condition.yaml:1:", "finite"),
+        ("? [1]\n: 2\n", "/condition.yaml:1:", "not a plain word"),
+        ("energy_ev: !!python/object:os.system 1\n", "/condition.yaml:1:", "not valid YAML"),
+        ("energy_ev: \x00\n", "/condition.yaml:", "not valid YAML"),
+        ("energy_ev: &a [*a]\n", "/condition.yaml:", "refers to itself"),
+        ("energy_ev: " + "[" * 3000 + "\n", "/condition.yaml:", "nested too deeply"),
+        ("energy_ev: 300000\naberrations: {C10: 1" + "0" * 400 + "}\n", "/condition.yaml:2:", "beyond 1e10"),
+        ("energy_ev: 3" + "0" * 400 + "\n", "/condition.yaml:", "energy_ev"),
+    ],
+)
+def test_every_fault_is_one_line_with_its_place(tmp_path, text, place, words):
+    message = error(tmp_path, text)
+    assert message.startswith(place)
+    assert words in message
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(BadInputError, match="cannot be read"):
+            yaml_config.load(ImagingCondition, path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(BadInputError, match="saved as UTF-8"):
+        yaml_config.load(ImagingCondition, tmp_path / "binary.yaml")

@@ -1,0 +1,169 @@
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from passband.base.frequencies import disc_indices
+from passband.conditions import ImagingCondition
+from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import image_grid
+
+BAND, PIXEL = 1.0, 0.4
+NETWORK = NetworkConfig(widths=(8, 16), stem=1)
+RESNET = NetworkConfig(family="resnet_unet", backbone="resnet10")
+
+
+def bright_squares(specimens, seed, pixels=32):
+    """Amplitude objects: a square absorbs; anyone can segment them."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros(specimens, pixels, pixels, dtype=torch.bool)
+    side = 3 * pixels // 8
+    for mask in masks:
+        x, y = torch.randint(2, pixels - side - 2, (2,), generator=generator)
+        mask[x : x + side, y : y + side] = True
+    k = disc_indices(BAND * PIXEL * pixels)
+    spectrum = torch.fft.fft2(1 - 0.3 * masks.float(), norm="forward")
+    coefficients = spectrum[:, k[:, 0] % pixels, k[:, 1] % pixels].to(torch.complex64)[:, None]
+    condition = ImagingCondition(energy_ev=300e3, dose_per_angstrom2=500.0)
+    return ImageSource(coefficients, masks, condition, image_grid(PIXEL * pixels, BAND, PIXEL))
+
+
+def weights(model):
+    return torch.cat([value.flatten().float() for value in model.state_dict().values()])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_learns_what_can_be_learnt(optimizer):
+    seen = []
+    config = TrainingConfig(
+        epochs=12, batch_size=4, optimizer=optimizer, learning_rate=0.01 if optimizer == "adam" else 0.1
+    )
+    _, history = train(NETWORK, config, bright_squares(24, 1), bright_squares(8, 2), seed=5, on_epoch=seen.append)
+    assert seen == history
+    assert [h["epoch"] for h in history] == list(range(1, 13))
+    assert history[-1]["validation_loss"] < 0.35 * history[0]["validation_loss"]
+
+
+@pytest.mark.parametrize(("network", "pixels"), [(NETWORK, 32), (RESNET, 64)])
+def test_same_seed_same_weights(network, pixels):
+    config = TrainingConfig(epochs=2, batch_size=4)
+    images = bright_squares(8, 1, pixels), bright_squares(4, 2, pixels)
+    (first, history), (again, repeated), (other, _) = (train(network, config, *images, seed=s) for s in (5, 5, 6))
+    assert torch.equal(weights(first), weights(again))
+    assert history == repeated
+    assert not torch.equal(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_few_steps_are_enough_for_the_schedule(epochs):
+    # 2 steps an epoch: 2, 4 and 10 in all.
+    _, history = train(
+        NETWORK, TrainingConfig(epochs=epochs, batch_size=4), bright_squares(8, 1), bright_squares(4, 2), seed=1
+    )
+    assert len(history) == epochs
+
+
+def test_training_that_diverges_says_so(monkeypatch):
+    # Batch normalisation survives absurd learning rates, so the loss itself is made to overflow.
+    monkeypatch.setattr(
+        sys.modules["passband.learning.train"],
+        "segmentation_loss",
+        lambda logits, masks: segmentation_loss(logits, masks) * math.inf,
+    )
+    config = TrainingConfig(epochs=3, batch_size=4, optimizer="sgd", learning_rate=10.0)
+    with pytest.raises(FloatingPointError, match="lower training.learning_rate from 10"):
+        train(NETWORK, config, bright_squares(8, 1), bright_squares(4, 2), seed=1)
+
+
+def with_defocus(images, defocus):
+    changed = images.condition.model_copy(update={"aberrations": {"C10": -defocus}})
+    return ImageSource(images._waves, images.masks, changed, images._grid)
+
+
+def fleet():
+    """Four networks: two seeds under one condition, and two other conditions with other specimens in other order."""
+    first, watched = bright_squares(10, 1), bright_squares(4, 2)
+    return [
+        Member(first, watched, 1),
+        Member(first, watched, 2),
+        Member(with_defocus(first, 80.0), with_defocus(watched, 80.0), 1),
+        Member(with_defocus(first, 200.0), with_defocus(watched, 200.0), 7),
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
+def test_a_member_of_a_fleet_is_the_network_trained_alone(network, optimizer):
+    # The rate is low, for training magnifies differences in the last digit.
+    config = TrainingConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=1e-3, weight_decay=0.01)
+    members, seen = fleet(), []
+    together = train_fleet(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
+    assert seen == [0, 1, 2, 3] * 4
+    curves = []
+    for member, (model, history) in zip(members, together, strict=True):
+        alone, expected = train(network, config, member.train_images, member.validation_images, seed=member.seed)
+        for ours, theirs in zip(history, expected, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4)
+        for name, value in alone.state_dict().items():
+            assert torch.allclose(model.state_dict()[name].float(), value.float(), atol=1e-3), name
+        curves.append([epoch["train_loss"] for epoch in history])
+    differences = [max(abs(x - y) for x, y in zip(a, b, strict=True)) for a in curves for b in curves if a is not b]
+    assert min(differences) > 1e-3
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Initial weights of seed 5 are not numbers."""
+    module = sys.modules["passband.learning.train"]
+    real = module._initial
+
+    def initial(network, seed):
+        state = real(network, seed)
+        if seed == 5:
+            *_, head_bias = state.values()
+            head_bias[:] = math.nan
+        return state
+
+    monkeypatch.setattr(module, "_initial", initial)
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are(spoilt):
+    members = fleet()
+    sick = [*members[:2], replace(members[0], seed=5), members[3]]
+    config = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3)
+    well = train_fleet(NETWORK, config, [members[i] for i in (0, 1, 3)])
+    results = train_fleet(NETWORK, config, sick)
+    assert isinstance(results[2], FloatingPointError) and "in epoch 1" in str(results[2])
+    for (_, ours), (_, theirs) in zip([results[i] for i in (0, 1, 3)], well, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_a_fleet_without_hope_stops(spoilt):
+    seen, hopeless = [], [replace(fleet()[0], seed=5)] * 2
+    results = train_fleet(NETWORK, TrainingConfig(epochs=3, batch_size=4), hopeless, on_epoch=lambda *a: seen.append(a))
+    assert all(isinstance(result, FloatingPointError) for result in results) and seen == []
+
+
+def test_a_resnet_unet_learns_what_can_be_learnt():
+    config = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.003)
+    _, history = train(RESNET, config, bright_squares(24, 1, 64), bright_squares(4, 2, 64), seed=5)
+    assert history[-1]["train_loss"] < 0.35 * history[0]["train_loss"]
+    assert history[-1]["validation_loss"] < 0.35 * history[0]["train_loss"]
+
+
+def test_resnet_unets_of_a_fleet_are_trained_one_after_another(spoilt):
+    first, second = ((bright_squares(4, s, 64), bright_squares(2, s + 1, 64)) for s in (1, 3))
+    members = [Member(*first, 1), Member(*first, 5), Member(*second, 2)]
+    config, seen = TrainingConfig(epochs=2, batch_size=2), []
+    well, sick, other = train_fleet(RESNET, config, members, on_epoch=lambda place, epoch: seen.append((place, epoch)))
+    assert isinstance(sick, FloatingPointError) and "in epoch 1" in str(sick)
+    for place, (model, history) in ((0, well), (2, other)):
+        assert history == [epoch for at, epoch in seen if at == place]
+        member = members[place]
+        alone, expected = train(RESNET, config, member.train_images, member.validation_images, seed=member.seed)
+        assert history == expected and not model.training
+        assert torch.equal(weights(model), weights(alone))

@@ -1,0 +1,94 @@
+"""The results from the command line: planned, run, gone on with, and made again from tables."""
+
+import json
+
+import pytest
+
+from passband.studies.study import load_study
+from replication.pages import EXPERIMENTS, study_names
+from support.studies import SETS, replication
+
+_PLANS = SETS[SETS.index("training_sets:") : SETS.index("split:")]
+_OURS = """training_sets:
+  uniform: {sizes: [1, 2], draws: 2}
+  even: {sizes: [2], draws: 2, method: sobol}
+  guided: {sizes: [2], draws: 2, method: guided}
+  curriculum: {sizes: [2], draws: 2, method: guided, order: high_epsilon_first}
+"""
+STUDY = SETS.replace(_PLANS, _OURS).replace("name: small\n", "") + "budgets: {quick: {training: {epochs: 1}}}\n"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    (folder / "studies").mkdir()
+    (folder / "studies/training_sets.yaml").write_text(STUDY)
+    words = ("run", "--studies", "studies", "--only", "training_sets", "--workers", 2, "--json")
+    done = replication(*words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, words, json.loads(done.stdout), done.stderr
+
+
+def test_says_what_it_takes_and_then_what_it_found(ran):
+    folder, _, answer, said = ran
+    assert "10 networks in all; about 0:0" in said
+    assert {c["experiment"] for c in answer["claims"]} == {"training_sets"}
+    assert set(answer["missing"]) == {e.name for e in EXPERIMENTS} - {"training_sets"}
+    page = (folder / "runs/results-quick/pages/training_sets.md").read_text()
+    assert "Quick budget" in page and "| training_sets | 10 | 10 | 60 |" in page
+    assert load_study(folder / "runs/results-quick/pages/tables/training_sets/study.yaml").training.epochs == 1
+
+
+def test_a_second_run_makes_nothing_new(ran):
+    folder, words, answer, _ = ran
+    done = replication(*words, cwd=folder)
+    assert done.returncode == 0
+    assert "networks: 10 of 10 were finished before" in done.stderr
+    assert json.loads(done.stdout)["claims"] == answer["claims"]
+
+
+def test_pages_from_the_tables_alone(ran, tmp_path):
+    import shutil
+
+    folder, _, answer, _ = ran
+    shutil.copytree(folder / "runs/results-quick/pages", tmp_path / "pages")
+    page = tmp_path / "pages/training_sets.md"
+    before = page.read_bytes()
+    page.unlink()
+    done = replication("page", "pages", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert page.read_bytes() == before
+    assert json.loads(done.stdout)["claims"] == answer["claims"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("run", "--budget", "huge"), "--budget huge: is none of quick, standard, full"),
+        (("plan", "--only", "nothing"), "--only nothing: is no study of the results; they are defocus_sweep"),
+        (("run", "--studies", "nowhere"), "nowhere/defocus_sweep.yaml: cannot be read"),
+        (("page", "."), ".: holds no tables of studies; make them with: python -m replication run"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, words, message):
+    done = replication(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("budget", ["quick", "standard", "full"])
+def test_every_committed_study_is_valid_under_every_budget(budget, pytestconfig):
+    networks = 0
+    for name in study_names():
+        stem, _, variant = name.partition("-")
+        path = pytestconfig.rootpath / "replication/studies" / f"{stem}.yaml"
+        study = load_study(path, budget=budget, variant=variant or None)
+        assert study.name == name
+        # Guided choices take a second a draw, and are tested elsewhere.
+        sets = study.training_sets or {}
+        trained = sum(len(s.sizes) * s.draws for s in sets.values()) or len(study.tests())
+        networks += trained * study.seeds
+    assert (
+        networks < 200 if budget == "quick" else networks < 800 if budget == "standard" else 9_000 < networks < 15_000
+    )

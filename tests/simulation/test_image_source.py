@@ -1,0 +1,125 @@
+import pytest
+import torch
+
+from passband.base.frequencies import disc_indices
+from passband.conditions import ImagingCondition
+from passband.simulation.image_source import ImageSource, MixedSource, camera_masks
+from passband.simulation.imaging import image_grid
+from passband.simulation.symmetry import ORIENTATIONS, matrix
+
+FIELD, BAND, N = 12.8, 1.0, 32
+ROUND = ImagingCondition(energy_ev=300e3, defocus_angstrom=60.0, dose_per_angstrom2=1e4)
+ASTIGMATIC = ROUND.model_copy(
+    update={"aberrations": {"C10": -60.0, "C12": 50.0, "phi12": 0.4, "C21": 900.0, "phi21": 1.0}}
+)
+K = disc_indices(BAND * FIELD)
+
+
+def waves(specimens=3):
+    generator = torch.Generator().manual_seed(3)
+    result = torch.randn(specimens, 2, len(K), generator=generator, dtype=torch.complex64) * 0.03
+    result[..., (K == 0).all(1)] = 1.0
+    return result
+
+
+def source(condition, coefficients):
+    masks = torch.zeros(len(coefficients), 64, 64, dtype=torch.bool)
+    masks[:, 10:30, 20:50] = True
+    return ImageSource(coefficients, masks, condition, image_grid(FIELD, BAND, 0.4))
+
+
+@pytest.mark.parametrize("condition", [ROUND, ASTIGMATIC])
+@pytest.mark.parametrize("orientation", range(ORIENTATIONS))
+def test_a_turned_specimen_is_imaged_under_the_same_condition(condition, orientation):
+    """The source's turned image is the image of the turned wave, ψ̂(R⁻¹ k), shifted by whole pixels where it was flipped."""
+    coefficients = waves(1)
+    images = source(condition, coefficients)
+    ours = images.intensity(torch.tensor([0]), torch.tensor([orientation]))[0]
+    index = {tuple(k): i for i, k in enumerate(K.tolist())}
+    back = (K.double() @ torch.linalg.inv(matrix(orientation)).double().T).round().long()
+    turned = coefficients[..., [index[tuple(k)] for k in back.tolist()]]
+    theirs = source(condition, turned).intensity(torch.tensor([0]), torch.tensor([0]))[0]
+    # torch.flip sends pixel i to n − 1 − i, the turned wave sends it to −i.
+    shift = (matrix(orientation).sum(1) < 0).int() * -1
+    assert torch.allclose(ours, torch.roll(theirs, shift.tolist(), (0, 1)), atol=1e-5)
+
+
+def test_turning_the_image_alone_would_turn_the_aberrations():
+    images = source(ASTIGMATIC, waves(1))
+    upright, turned = (images.intensity(torch.tensor([0]), torch.tensor([o]))[0] for o in (0, 4))
+    assert (turned - upright.T).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("condition", [ROUND, ASTIGMATIC])
+def test_batch_is_normalised_and_noise_is_fresh_but_seeded(condition):
+    images = source(condition, waves())
+    chosen = torch.tensor([2, 0])
+    a, masks = images.batch(chosen, generator=torch.Generator().manual_seed(1))
+    b, _ = images.batch(chosen, generator=torch.Generator().manual_seed(1))
+    c, _ = images.batch(chosen, generator=torch.Generator().manual_seed(2))
+    assert a.shape == masks.shape == (2, 1, N, N)
+    assert torch.equal(a, b)
+    assert not torch.allclose(a, c, atol=1e-2)
+    assert a.mean((1, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-5)
+    assert torch.equal(masks[0, 0] > 0, images.masks[2])
+
+
+def test_masks_turn_with_the_images():
+    images = source(ROUND, waves())
+    _, masks = images.batch(torch.tensor([0, 0]), torch.tensor([0, 5]), generator=torch.Generator())
+    assert torch.equal(masks[1, 0], torch.flip(masks[0, 0], [0]).T)
+
+
+def test_camera_masks_sample_at_pixel_positions():
+    masks = torch.rand(2, 60, 60) > 0.5
+    assert torch.equal(camera_masks(masks, 30), masks[:, ::2, ::2])
+    assert torch.equal(camera_masks(masks, 60), masks)
+    assert camera_masks(masks, 40).shape == (2, 40, 40)
+
+
+CLEAN = [c.model_copy(update={"dose_per_angstrom2": None}) for c in (ROUND, ASTIGMATIC)] + [
+    ROUND.model_copy(update={"aberrations": {"C10": 90.0}, "dose_per_angstrom2": None})
+]
+
+
+def mixed(**options):
+    coefficients = waves()
+    sources = [source(c, coefficients) for c in CLEAN]
+    return sources, MixedSource(sources, **options)
+
+
+def test_each_image_of_a_mixture_is_that_of_one_of_its_conditions():
+    sources, mixture = mixed()
+    chosen, turns = torch.arange(3).repeat(8), torch.arange(24) % ORIENTATIONS
+    images, masks = mixture.batch(chosen, turns, generator=torch.Generator().manual_seed(1))
+    pure = [s.batch(chosen, turns, generator=torch.Generator()) for s in sources]
+    alike = torch.stack([(images - own).abs().amax((1, 2, 3)) < 1e-5 for own, _ in pure])
+    assert torch.equal(alike.sum(0), torch.ones(24))
+    # 24 images over three conditions: none is left out, and none has all.
+    assert alike.sum(1).min() > 1
+    assert torch.equal(masks, pure[0][1])
+
+
+def test_a_mixture_repeats_itself_with_its_generator():
+    _, mixture = mixed()
+    first, again, other = (
+        mixture.batch(torch.arange(3), generator=torch.Generator().manual_seed(s))[0] for s in (1, 1, 5)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_conditions_join_one_by_one_over_the_first_half():
+    sources, mixture = mixed(one_by_one=True)
+    chosen = torch.zeros(60, dtype=torch.int64)
+    pure = [s.batch(chosen[:1], generator=torch.Generator())[0] for s in sources]
+
+    def met():
+        images, _ = mixture.batch(chosen, generator=torch.Generator().manual_seed(2))
+        return {i for i, own in enumerate(pure) if ((images - own).abs().amax((1, 2, 3)) < 1e-5).any()}
+
+    seen = []
+    for share in (0.0, 0.2, 0.4, 0.5, 0.9):
+        mixture.begin(share)
+        seen.append(met())
+    assert seen == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}]

@@ -1,0 +1,194 @@
+"""Runs of a very small study in this process: growth, failures, damage, clocks, disks."""
+
+import json
+import math
+import shutil
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from passband.base.errors import BadInputError
+from passband.base.identity import seed_from
+from passband.execution.base import Serial
+from passband.report.build import gather
+from passband.studies import cross_tests, jobs, runner
+from passband.studies.folder import Plan
+from passband.studies.paths import StudyPaths
+from passband.studies.study import check_folder
+from support.studies import TABLES, Quiet, run, study
+
+
+def chunk(folder):
+    return next(p for p in (folder.parent / "exit_waves").rglob("coefficients/c/*/0/0") if p.is_file())
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def tables(folder):
+    return {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    config = study(folder)
+    run(config, folder / "runs/small")
+    return config, folder / "runs/small"
+
+
+def copy(finished, tmp_path):
+    shutil.copytree(finished[1].parent, tmp_path / "runs")
+    return tmp_path / "runs/small"
+
+
+WIDER = (("[-100, 0, 100]", "[-100, -50, 0, 100]"), ("seeds: 1", "seeds: 2"))
+
+
+def test_a_study_grows_by_what_is_new(finished, tmp_path):
+    folder = copy(finished, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("done.json")}
+    larger = study(tmp_path, *WIDER)
+    check_folder(larger, folder)
+    _, progress = run(larger, folder)
+    assert progress.new == {"exit waves": 0, "networks": 5, "images": 1, "tests": 8 * 4 - 9}
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    run(larger, tmp_path / "fresh/runs/small")
+    grown, fresh = tables(folder), tables(tmp_path / "fresh/runs/small")
+    assert all(grown[name].equals(fresh[name]) for name in TABLES)
+    with pytest.raises(BadInputError, match="nor is this one the same with more conditions or seeds"):
+        check_folder(finished[0], folder)
+
+
+def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(cross_tests, "_NETWORKS", 2)
+    monkeypatch.setattr(cross_tests, "_BLOCKS", 1)
+    monkeypatch.setattr(cross_tests, "_TESTS", 1)
+    folder = copy(finished, tmp_path)
+    for cell in (folder / "cells").glob("evaluate-*"):
+        shutil.rmtree(cell)
+    _, progress = run(finished[0], folder)
+    assert progress.new["tests"] == 9 and len(list((folder / "cells").glob("evaluate-*"))) == 6
+    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    # Too many counts for one table stay where they are.
+    monkeypatch.setattr(cross_tests, "_COUNTS_GATHERED", 26)
+    gather(Plan(finished[0], StudyPaths(folder)))
+    assert not (folder / "counts.parquet").exists()
+    assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
+
+
+def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path):
+    folder = copy(finished, tmp_path)
+    plan = Plan(finished[0], StudyPaths(folder))
+    flip(plan.cells("train")[1].folder / "weights.safetensors")
+    assert plan.counts()["tests"] == {"done": 6, "total": 9}
+    _, progress = run(finished[0], folder)
+    # Trained again it is the same to the last bit, so its old tests count again.
+    assert progress.new["networks"] == 1 and progress.new["tests"] == 0
+    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+
+
+def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path, monkeypatch):
+    config = study(tmp_path)
+    bad = config.all_conditions()[2]
+    real = jobs.train
+
+    def train(network, training, train_images, *rest, **options):
+        if train_images.condition.id == bad.id:
+            raise FloatingPointError("the loss is nan in epoch 1")
+        return real(network, training, train_images, *rest, **options)
+
+    monkeypatch.setattr(jobs, "train", train)
+    folder = tmp_path / "runs/small"
+    failed, progress = run(config, folder)
+    assert [(f["stage"], f["reason"], f["tries"]) for f in failed] == [("train", "the loss is nan in epoch 1", 1)]
+    assert "defocus" in failed[0]["what"] and any("given up" in line for line in progress.said)
+    assert json.loads((folder / "failed.json").read_text()) == failed
+    assert set(tables(folder)["scores"]["train_condition"]) == {c.id for c in config.all_conditions()[:2]}
+    assert "Given up, and missing below" in (folder / "report.html").read_text()
+    plan = Plan(config, StudyPaths(folder))
+    plan.require_finished()
+    monkeypatch.setattr(jobs, "train", real)
+    assert run(config, folder)[0] == []
+    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+
+
+def test_a_fleet_makes_the_same_study(finished, tmp_path, monkeypatch):
+    """Three networks in fleets of two; the second one's weights are spoilt at first, and alone it says why."""
+    module = sys.modules["passband.learning.train"]
+    real, config, folder = module._initial, study(tmp_path), tmp_path / "runs/small"
+    spoilt = seed_from("train", config.all_conditions()[1].id, 0)
+
+    def initial(network, seed):
+        return {k: v * math.nan if seed == spoilt else v for k, v in real(network, seed).items()}
+
+    monkeypatch.setattr(module, "_initial", initial)
+    failed = runner.run(config, folder, Serial(), Quiet(), finish=gather, fleet=2)
+    assert [f["stage"] for f in failed] == ["train"] and "the loss is nan in epoch 1" in failed[0]["reason"]
+    monkeypatch.setattr(module, "_initial", real)
+    assert runner.run(config, folder, Serial(), Quiet(), finish=gather, fleet=2) == []
+    cards = [json.loads((c.folder / "card.json").read_text()) for c in Plan(config, StudyPaths(folder)).cells("train")]
+    assert [card["trained"]["fleet"] for card in cards] == [2, 1, 1]
+    for name, table in tables(finished[1]).items():
+        ours = tables(folder)[name]
+        assert ours.columns == table.columns and len(ours) == len(table)
+        if name in ("scores", "training"):
+            column = "loss" if name == "scores" else "train_loss"
+            assert ours[column].to_list() == pytest.approx(table[column].to_list(), rel=1e-3)
+    # To a run without fleets it is finished.
+    assert run(config, folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
+
+
+def test_if_every_network_fails_it_says_why(tmp_path, monkeypatch):
+    config = study(tmp_path)
+
+    def train(*_, **__):
+        raise FloatingPointError("the loss is nan in epoch 1")
+
+    monkeypatch.setattr(jobs, "train", train)
+    with pytest.raises(BadInputError, match=r"no network was trained and tested \(the loss is nan in epoch 1\)"):
+        run(config, tmp_path / "runs/small")
+
+
+@pytest.mark.parametrize("hurt", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-9]), flip])
+def test_missing_truncated_and_flipped_files_are_made_again(finished, tmp_path, hurt):
+    folder = copy(finished, tmp_path)
+    hurt(chunk(folder))
+    hurt(next((folder / "cells").glob("evaluate-*")) / "table.parquet")
+    hurt(next((folder / "cells").glob("images-*")) / "spectra.npy")
+    _, progress = run(finished[0], folder)
+    assert progress.new["exit waves"] == 1 and progress.new["images"] == 1 and progress.new["tests"] == 3
+    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+
+
+def test_clock_jumps_change_nothing(finished, tmp_path, monkeypatch):
+    config, jumps = study(tmp_path), iter(range(10**9, 0, -997))
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
+    run(config, tmp_path / "runs/small")
+    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(finished[1]).items())
+
+
+def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(finished, tmp_path, monkeypatch):
+    import errno
+
+    from passband.files import atomic
+
+    config, real, calls = study(tmp_path), atomic.sync, iter(range(1000))
+
+    def sync(path):
+        if next(calls) > 60:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path)
+
+    monkeypatch.setattr(atomic, "sync", sync)
+    with pytest.raises(BadInputError, match=r"the disk is full .* finished work is kept"):
+        run(config, tmp_path / "runs/small")
+    monkeypatch.setattr(atomic, "sync", real)
+    _, progress = run(config, tmp_path / "runs/small")
+    assert progress.new["exit waves"] < 11
+    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(finished[1]).items())

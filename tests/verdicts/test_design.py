@@ -1,0 +1,138 @@
+"""From what a session may meet to training conditions, and from those to a model."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from passband.base.errors import BadInputError
+from passband.cli.main import app
+from passband.models.store import load_model
+from passband.studies.study import load_study
+from passband.verdicts import set_loss
+from passband.verdicts.design import band_of, design, load_session
+
+SESSION = """
+base: {energy_ev: 300000, pixel_size_angstrom: 0.4, focal_spread_angstrom: 25.0}
+draw:
+  defocus_angstrom: {uniform: [-150, 150]}
+  C12: {uniform: [0, 40]}
+  dose_per_angstrom2: {log_uniform: [300, 800]}
+"""
+RECIPE = """
+seed: 5
+field_angstrom: 25.6
+particles: {crystal: Au, count: [1, 1], diameter_angstrom: [12.0, 16.0]}
+substrate: {material: carbon, thickness_angstrom: [8.0, 12.0]}
+"""
+
+
+@pytest.fixture
+def session(tmp_path):
+    path = tmp_path / "session.yaml"
+    path.write_text(SESSION)
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_what_is_expected_of_sets(session):
+    source = load_session(session)
+    chosen, answer = design(source, 4, band_of(source))
+    assert len({c.id for c in chosen}) == 4
+    assert answer["epsilon"] == sorted(answer["epsilon"], reverse=True)
+    expected = answer["expected"]
+    assert set(expected) == {"guided", "uniform", "single"}
+    # What the standard results found: several conditions are better than one, in the mean and for the worst.
+    for score in ("mean", "worst"):
+        assert expected["uniform"][score]["loss"] < expected["single"][score]["loss"]
+        assert expected["uniform"][score]["over_uniform"] == 1
+    for scores in expected.values():
+        assert scores["mean"]["loss"] < scores["worst"]["loss"]
+        assert all(v["low"] < v["loss"] < v["high"] for v in scores.values())
+
+
+def test_nothing_is_expected_where_nothing_was_studied(session):
+    session.write_text(SESSION.replace("[300, 800]", "[3, 8]"))
+    source = load_session(session)
+    _, answer = design(source, 2, 1.0)
+    assert answer["expected"] is None
+    assert any(why.startswith("dose of 100%") for why in answer["cannot_say"])
+
+
+def test_the_trees_predict_sets_that_they_have_not_seen():
+    table = set_loss.learnt()
+    names = sorted(table["train_condition"].unique())
+    held = set(names[::5])
+    x = set_loss._matrix
+    seen, kept = (table.filter(pl.col("train_condition").is_in(held) ^ flag) for flag in (True, False))
+    trees = set_loss._trees().fit(x(seen), np.log(seen["loss"].to_numpy()))
+    found = (
+        kept.with_columns(predicted=np.exp(trees.predict(x(kept))))
+        .group_by("train_condition")
+        .agg(pl.col("loss").mean(), pl.col("predicted").mean())
+    )
+    low, high = set_loss.learnt_spread()["mean"]
+    factor = (found["loss"] / found["predicted"]).to_numpy()
+    assert ((factor >= low) & (factor <= high)).mean() >= 0.7
+    assert np.corrcoef(found["loss"], found["predicted"])[0, 1] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: {energy_ev: 300000}\nvary: {C10: [0, 10]}", "lists its conditions by `vary`"),
+        ("energy_ev: 300000", "is no distribution of conditions"),
+        (SESSION + "  pixel_size_angstrom: {uniform: [0.2, 0.4]}", "has pixels of several sizes"),
+        (SESSION.replace("uniform: [-150", "unifrom: [-150"), "unifrom"),
+    ],
+)
+def test_what_is_no_session(session, content, message):
+    session.write_text(content)
+    with pytest.raises(BadInputError, match=message):
+        load_session(session)
+
+
+def test_from_a_session_to_a_model(session, recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "small.yaml"
+    order = ["design", str(session), "--recipe", str(recipe), "--count", "2", "--method", "uniform", "--out", str(file)]
+    app([*order, "--json"], standalone_mode=False)
+    answer = json.loads(capsys.readouterr().out)
+    study = load_study(file)
+    assert [t.id for t in study.trainings] == ["designed-2-0"]
+    assert [c.to_dict() for c in study.trainings[0].conditions] == answer["conditions"]
+    with pytest.raises(BadInputError, match="exists; choose another name with --out"):
+        app(order, standalone_mode=False)
+    # As small as it goes.
+    content = yaml.safe_load(file.read_text())
+    content["conditions"]["count"] = 2
+    content |= {"split": {"train": 8, "validation": 2, "test": 3}, "exit_waves": {"phonon_configurations": 1}}
+    content |= {"network": {"widths": [4, 8]}, "training": {"epochs": 1}}
+    file.write_text(yaml.safe_dump(content))
+    train = [
+        "train",
+        "--conditions",
+        str(file),
+        "--out",
+        str(tmp_path / "runs" / "small"),
+        "--score-on",
+        "64",
+        "--workers",
+        "1",
+    ]
+    app([*train, "--json"], standalone_mode=False)
+    trained = json.loads(capsys.readouterr().out)
+    assert trained["scores"]["held_out"]["conditions"] == 16
+    assert trained["scores"]["trained"]["conditions"] == 2
+    assert trained["specimens"]["elements"] == ["Au"]
+    assert load_model("small").card.name == "small"
+    with pytest.raises(BadInputError, match="exists; choose another name with --name"):
+        app(train, standalone_mode=False)
