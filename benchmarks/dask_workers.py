@@ -23,7 +23,7 @@ from rows import CORES, Row, write
 from passband.execution.base import Executor, Progress, Serial
 from passband.execution.dask_cluster import Dask
 from passband.studies import runner
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 from passband.studies.study import load_study
 
 WORKERS = 4
@@ -56,7 +56,7 @@ def timed(executor: Executor, folder: Path) -> float:
     study = load_study(folder / "scaling.yaml")
     began = ended = 0.0
 
-    def finish(plan: Plan) -> None:
+    def finish(plan: StudyFolder) -> None:
         nonlocal ended
         ended = time.perf_counter()
 

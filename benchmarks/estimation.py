@@ -17,7 +17,7 @@ import polars as pl
 import torch
 
 from passband.base.identity import seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
 from passband.figures import style
 from passband.files.atomic import write_text
@@ -84,7 +84,7 @@ def one(task: tuple[str, float, int]) -> dict[str, Any]:
     waves, depth, covered = wave(
         given["thickness"], round(given["particles"] * (field / BASE["field"]) ** 2), field, index
     )
-    condition = ImagingCondition(
+    condition = Condition(
         energy_ev=300e3,
         aberrations={"C10": -given["defocus"], "C12": given["C12"], "phi12": 0.5, "C30": C30},
         focal_spread_angstrom=30.0,

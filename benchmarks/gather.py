@@ -11,7 +11,7 @@ import polars as pl
 from rows import Row, write
 
 from passband import analysis
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.shift_table import shift_table
 from passband.studies.result_tables import condition_row
 
@@ -21,7 +21,7 @@ CONDITIONS, SEEDS = 200, 60
 def main() -> None:
     rng = np.random.default_rng(0)
     given = [
-        ImagingCondition(energy_ev=300e3, aberrations={"C10": float(c), "C30": -5e4}, focal_spread_angstrom=20.0,
+        Condition(energy_ev=300e3, aberrations={"C10": float(c), "C30": -5e4}, focal_spread_angstrom=20.0,
                          dose_per_angstrom2=500.0)
         for c in np.linspace(-300, 300, CONDITIONS)
     ]  # fmt: skip

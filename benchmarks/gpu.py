@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from rows import Row, write
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, train_fleet
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
@@ -89,7 +89,7 @@ def images(speed: float) -> Row:
     grid = image_grid(102.4, 1.5, 0.2)
     generator = torch.Generator("cuda").manual_seed(0)
     wave = torch.randn(1, 1, len(grid.frequencies), dtype=torch.complex64, device="cuda", generator=generator)
-    given = ImagingCondition(energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.2)
+    given = Condition(energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.2)
     transfer = transfer_on_grid(given, grid).to("cuda").expand(256, 1, -1)
     got = rate(lambda: expected_intensity(wave, transfer, grid), 256)
     bound = speed / (28 * 512**2)
@@ -105,9 +105,7 @@ def training_fleet(members: int, specimens: int, field: float, dose: float | Non
     waves = torch.randn(specimens, 1, len(grid.frequencies), dtype=torch.complex64, generator=generator).to(device)
     masks, side = torch.zeros(specimens, grid.pixels, grid.pixels, dtype=torch.bool), grid.pixels
     masks[:, side // 4 : 3 * side // 4, side // 4 : 3 * side // 4] = True
-    given = ImagingCondition(
-        energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.4, dose_per_angstrom2=dose
-    )
+    given = Condition(energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.4, dose_per_angstrom2=dose)
     fleet = []
     for i in range(members):
         condition = given.model_copy(update={"aberrations": {"C10": 10.0 * i}})

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rows import CORES, alternate, compared, write
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import ImageGrid, expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import SpecimenRecipe, draw_specimen
@@ -21,8 +21,8 @@ from passband.specimens import SpecimenRecipe, draw_specimen
 SPREAD = 20.0
 
 
-def condition(defocus: float, pixel: float) -> ImagingCondition:
-    return ImagingCondition(
+def condition(defocus: float, pixel: float) -> Condition:
+    return Condition(
         energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}, focal_spread_angstrom=SPREAD, pixel_size_angstrom=pixel
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ def theirs_of(coefficients: torch.Tensor, grid: ImageGrid, n: int) -> abtem.Wave
     return abtem.Waves(psi, energy=300e3, extent=grid.field_angstrom, ensemble_axes_metadata=axes)
 
 
-def abtem_image(wave: abtem.Waves, given: ImagingCondition) -> np.ndarray:
+def abtem_image(wave: abtem.Waves, given: Condition) -> np.ndarray:
     # NumPy arrays in, so abTEM computes at once, without a task graph: its faster way for a few images.
     ctf = abtem.CTF(**given.aberrations, energy=300e3, focal_spread=math.sqrt(2) * SPREAD)
     return (np.abs(wave.apply_ctf(ctf).array) ** 2).mean(0)

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from other_specimens import FIELD, WAVES, studied
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.files.tables import write_table
 from passband.learning import count_pixels, predict
 from passband.models.network import Network
@@ -45,7 +45,7 @@ def main() -> None:
     truth = torch.from_numpy(np.stack([particle_mask(s, grid.pixels) for s in specimens]))[:, None].float()
     network, rows = Network(model), []
     for row in model.scores.filter(pl.col("role") == "held_out").iter_rows(named=True):
-        condition = as_seen(ImagingCondition(**json.loads(row["condition"])), model.card)
+        condition = as_seen(Condition(**json.loads(row["condition"])), model.card)
         transfer, camera = transfer_on_grid(condition, grid), camera_on_grid(condition, grid)
         random, found = torch.Generator().manual_seed(SEED), []
         for part, masks in zip(waves.split(_AT_ONCE), truth.split(_AT_ONCE), strict=True):

@@ -12,8 +12,8 @@ import torch
 from rows import Row, compared, write
 from scipy.spatial.distance import cdist
 
-from passband.base.distribution import Spread
-from passband.conditions import ImagingCondition
+from passband.base.distribution import Distribution
+from passband.conditions import Condition
 from passband.conditions.notations import abtem as notation
 from passband.conditions.sets import ConditionDraw
 from passband.metrics.band import Band, View
@@ -24,20 +24,20 @@ N, EXTENT = 512, 200.0
 _CHUNK = 8
 
 
-def conditions(count: int) -> list[ImagingCondition]:
+def conditions(count: int) -> list[Condition]:
     """Return conditions with every aberration to third order and both envelopes."""
     draw = {
-        "defocus_angstrom": Spread(uniform=[-300.0, 300.0]),
-        "C12": Spread(uniform=[0.0, 50.0]),
-        "phi12": Spread(uniform=[-1.5, 1.5]),
-        "C21": Spread(uniform=[0.0, 1000.0]),
-        "phi21": Spread(uniform=[-3.0, 3.0]),
-        "C23": Spread(uniform=[0.0, 1000.0]),
-        "C30": Spread(uniform=[-1e5, 1e5]),
-        "focal_spread_angstrom": Spread(uniform=[10.0, 40.0]),
-        "convergence_mrad": Spread(uniform=[0.05, 0.3]),
+        "defocus_angstrom": Distribution(uniform=[-300.0, 300.0]),
+        "C12": Distribution(uniform=[0.0, 50.0]),
+        "phi12": Distribution(uniform=[-1.5, 1.5]),
+        "C21": Distribution(uniform=[0.0, 1000.0]),
+        "phi21": Distribution(uniform=[-3.0, 3.0]),
+        "C23": Distribution(uniform=[0.0, 1000.0]),
+        "C30": Distribution(uniform=[-1e5, 1e5]),
+        "focal_spread_angstrom": Distribution(uniform=[10.0, 40.0]),
+        "convergence_mrad": Distribution(uniform=[0.05, 0.3]),
     }
-    return ConditionDraw(base=ImagingCondition(energy_ev=300e3), draw=draw, count=count, method="random").conditions()
+    return ConditionDraw(base=Condition(energy_ev=300e3), draw=draw, count=count, method="random").conditions()
 
 
 def ctf(count: int = 1000, rounds: int = 3) -> Row:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.conditions import Detector, ImagingCondition
+from passband.conditions import Condition, Detector
 from passband.files.tables import write_table
 from passband.micrographs.micrograph import Micrograph
 from passband.models.segment import segment
@@ -85,7 +85,7 @@ def mosaic(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.block([list(images[i * side : (i + 1) * side]) for i in range(side)])
 
 
-def recorded(waves: torch.Tensor, condition: ImagingCondition, name: str) -> Micrograph:
+def recorded(waves: torch.Tensor, condition: Condition, name: str) -> Micrograph:
     """Return a micrograph of fields side by side under a condition."""
     grid = image_grid(FIELD, 1.2, condition.pixel_size_angstrom, 1)
     expected = expected_intensity(waves, transfer_on_grid(condition, grid), grid, camera_on_grid(condition, grid))
@@ -103,9 +103,9 @@ def true_dice(model: Model, micrograph: Micrograph, specimens: Sequence[Specimen
     return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 
-def condition_at(defocus: float, dose: float, pixel: float = PIXEL, detector: Detector = IDEAL) -> ImagingCondition:
+def condition_at(defocus: float, dose: float, pixel: float = PIXEL, detector: Detector = IDEAL) -> Condition:
     """Return a condition well inside what au-300kv is trained on but for these: defocus [Å], dose [e/Å²], pixel [Å], camera."""
-    return ImagingCondition(
+    return Condition(
         energy_ev=300e3,
         aberrations={"C10": -defocus, "C12": 15.0, "C30": -5e4},
         focal_spread_angstrom=25.0,

@@ -25,7 +25,7 @@ from monai.networks.nets import BasicUNet
 from rows import Row, write
 from torch.utils.data import DataLoader, Dataset
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.learning import count_pixels, predict, segmentation_loss, train
 from passband.simulation.image_source import ImageSource, camera_masks
 from passband.simulation.imaging import image_grid, normalize
@@ -91,7 +91,7 @@ def plain_wave(study: Study, index: int) -> abtem.Waves:
     return abtem.PlaneWave(energy=config.energy_ev).multislice(potential).compute()
 
 
-def plain_image(study: Study, wave: abtem.Waves, condition: ImagingCondition, rng: np.random.Generator) -> np.ndarray:
+def plain_image(study: Study, wave: abtem.Waves, condition: Condition, rng: np.random.Generator) -> np.ndarray:
     ctf = abtem.CTF(**condition.aberrations, energy=300e3, focal_spread=math.sqrt(2) * condition.focal_spread_angstrom)
     intensity = (np.abs(wave.apply_ctf(ctf).array) ** 2).mean(0)
     pixels = round(study.recipes[""].field_angstrom / condition.pixel_size_angstrom)
@@ -119,7 +119,7 @@ def plain_training(folder: Path, study: Study, epochs: int, rate: float) -> Basi
     return model.eval()
 
 
-def passband_side(study: Study, condition: ImagingCondition) -> tuple[float, float]:
+def passband_side(study: Study, condition: Condition) -> tuple[float, float]:
     """Return core-seconds of the whole study and the Dice of one network."""
     recipe, config, split = study.recipes[""], study.exit_waves, study.split
     n = config.grid_points(recipe.field_angstrom)

@@ -52,13 +52,13 @@ def score(folder: Path) -> pl.DataFrame:
     from passband.models.card import ModelCard
     from passband.models.segment import segment
     from passband.models.store import WEIGHTS, write_model
-    from passband.studies.folder import Plan
+    from passband.studies.folder import StudyFolder
     from passband.studies.paths import StudyPaths
     from passband.studies.study import load_study
     from passband.verdicts.from_study import specimens_of
 
     study = load_study(folder / "study.yaml")
-    plan = Plan(study, StudyPaths(folder))
+    plan = StudyFolder(study, StudyPaths(folder))
     simulated = pl.read_parquet(plan.paths.table("scores"))
     recipe = study.recipes[""]
     pixel = study.all_conditions()[0].pixel_size_angstrom

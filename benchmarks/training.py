@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from rows import alternate, compared, write
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.learning import NetworkConfig, build, segmentation_loss
 from passband.simulation import symmetry
 from passband.simulation.image_source import ImageSource
@@ -19,7 +19,7 @@ from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import SpecimenRecipe, draw_specimen, particle_mask
 
 RECIPE, CONFIG = SpecimenRecipe(), ExitWaveConfig()
-CONDITION = ImagingCondition(
+CONDITION = Condition(
     energy_ev=300e3,
     aberrations={"C10": -50.0, "C30": -5e4},
     focal_spread_angstrom=20.0,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.files.atomic import write_text
 from passband.models.store import Model, load_model
 from passband.verdicts import predictor
@@ -60,7 +60,7 @@ def r2(fitted: pl.DataFrame, held: pl.DataFrame, names: tuple[str, ...]) -> floa
 def new_specimens(model: Model) -> list[str]:
     """Return the section on specimens that nothing has met."""
     judge, table = Judge(model), pl.read_parquet(NEW)
-    conditions = [ImagingCondition(**json.loads(c)) for c in table["condition"]]
+    conditions = [Condition(**json.loads(c)) for c in table["condition"]]
     judge.prepare(conditions)
     asked = [
         (judge.numbers(judge.features(c), "condition"), r)
@@ -159,7 +159,7 @@ def page(model: Model) -> str:
     scores = model.scores
     assert scores is not None and model.card.own_loss is not None
     held, fitted = (scores.filter(pl.col("role").is_in(roles)) for roles in (["held_out"], ["trained", "calibration"]))
-    conditions = [ImagingCondition(**json.loads(c)) for c in held["condition"]]
+    conditions = [Condition(**json.loads(c)) for c in held["condition"]]
     ranges = {
         "defocus": [c.defocus_angstrom for c in conditions],
         "C12": [c.aberrations.get("C12", 0.0) for c in conditions],

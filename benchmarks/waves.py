@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from rows import CORES, alternate, compared, write
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWave, ExitWaveConfig, abtem_engine
 from passband.simulation.multislice.engine import exit_waves
@@ -20,7 +20,7 @@ from passband.specimens import SpecimenRecipe, draw_specimen
 CONFIG = ExitWaveConfig(phonon_configurations=8)
 # 44 Å high: 22 slices of 2 Å, 256² samples of 0.2 Å.
 RECIPE = SpecimenRecipe()
-CONDITION = ImagingCondition(energy_ev=300e3, aberrations={"C10": -50.0, "C30": -5e4}, focal_spread_angstrom=20.0)
+CONDITION = Condition(energy_ev=300e3, aberrations={"C10": -50.0, "C30": -5e4}, focal_spread_angstrom=20.0)
 
 
 def specimens(count: int) -> list[tuple[int, Atoms]]:

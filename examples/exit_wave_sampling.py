@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import draw_specimen, particle_mask
@@ -32,7 +32,7 @@ def main() -> None:
         )
         [wave] = specimen_exit_waves(recipe, [specimen], [0], config)
         for defocus in (0.0, 100.0):
-            condition = ImagingCondition(
+            condition = Condition(
                 energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}, focal_spread_angstrom=20.0
             )
             coefficients = torch.from_numpy(wave.coefficients)[None]

@@ -10,7 +10,7 @@ It writes its figures into runs/tutorial/.
 import tempfile
 from pathlib import Path
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import export, load_condition
 from passband.metrics import dataset_information, dataset_overlap, information, measure
 from passband.metrics.optimize import fit_condition
@@ -75,7 +75,7 @@ def main() -> None:
     several = [trained.varied({"defocus_angstrom": float(d)}) for d in range(-100, 101, 20)]
     print(f"5. A training set of {len(several)} defoci from −100 to +100 Å: mean ε {dataset_information(several):.3f},")
     print(f"   σ(training set, today) {dataset_overlap(several, [today]):.3f} instead of {overlap[0]:.3f}\n")
-    assert isinstance(goal, ImagingCondition)
+    assert isinstance(goal, Condition)
     print(f"Figures: {OUT}/today.svg and {OUT}/trained_and_today.svg")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.figures import style
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
@@ -29,7 +29,7 @@ def main() -> None:
     wave = torch.from_numpy(exit_wave.coefficients)[None]
     grid = image_grid(recipe.field_angstrom, config.band_per_angstrom, 0.4)
 
-    def contrast(condition: ImagingCondition) -> torch.Tensor:
+    def contrast(condition: Condition) -> torch.Tensor:
         return expected_intensity(wave, transfer_on_grid(condition, grid), grid)[0] - 1
 
     rows: dict[str, list[tuple[float, float]]] = {}
@@ -38,9 +38,7 @@ def main() -> None:
         for defocus in (60.0, 250.0):
             points = []
             for width in widths:
-                base = ImagingCondition(energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}).varied(
-                    {field: width}
-                )
+                base = Condition(energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}).varied({field: width})
                 exact = contrast(base.model_copy(update={"coherence": "quadrature", "quadrature_nodes": nodes}))
                 points.append((width, float((contrast(base) - exact).norm() / exact.norm())))
                 print(f"{field} {width:g}, defocus {defocus:g} Å: {points[-1][1]:.2%} of the contrast")

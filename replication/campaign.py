@@ -7,7 +7,7 @@ from passband.base.errors import BadInputError
 from passband.execution.base import Executor, StageProgress
 from passband.report.build import gather
 from passband.studies import cost, runner
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, check_folder, load_study
 from replication.pages import keep, study_names, write_pages
@@ -55,7 +55,7 @@ def estimate(studies: dict[str, Study], paths: ResultsPaths, executor: Executor,
     found = []
     for name, study in studies.items():
         run = StudyPaths(paths.run(name))
-        unfinished = any(Plan(study, run).todo().values())
+        unfinished = any(StudyFolder(study, run).todo().values())
         first = study.trainings[0]
         alike = (study.network, len(first.conditions) == 1 and first.conditions[0].is_round, study.training.optimizer)
         if unfinished and alike not in timed:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -10,9 +10,9 @@ def _one_thread():
 
 
 @pytest.fixture
-def twisted() -> ImagingCondition:
+def twisted() -> Condition:
     """A condition with every aberration, both envelopes and no symmetry."""
-    return ImagingCondition(
+    return Condition(
         energy_ev=200e3,
         aberrations={
             "C10": -70.0, "C12": 40.0, "phi12": 0.4, "C21": 700.0, "phi21": -1.1, "C23": 500.0, "phi23": 2.0,

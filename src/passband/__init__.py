@@ -1,6 +1,6 @@
 """passband: will a segmentation network still work under these imaging conditions?
 
-`passband.segment`, `check`, `estimate`, `to_signal`, `read_micrographs`, `load_model` and `ImagingCondition` are what the command line's verbs do, for Python
+`passband.segment`, `check`, `estimate`, `to_signal`, `read_micrographs`, `load_model` and `Condition` are what the command line's verbs do, for Python
 (`passband.api`).
 """
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from passband.api import estimate as estimate
     from passband.api import segment as segment
     from passband.api import to_signal as to_signal
-    from passband.conditions import ImagingCondition as ImagingCondition
+    from passband.conditions import Condition as Condition
     from passband.micrographs.reading import read_micrographs as read_micrographs
     from passband.models.store import load_model as load_model
-    from passband.verdicts.domain import Claim as Claim
+    from passband.verdicts.domain import SpecimenInfo as SpecimenInfo
 
 _FOUND_IN = {
-    "ImagingCondition": "passband.conditions",
-    "Claim": "passband.verdicts.domain",
+    "Condition": "passband.conditions",
+    "SpecimenInfo": "passband.verdicts.domain",
     "check": "passband.api",
     "estimate": "passband.api",
     "load_model": "passband.models.store",

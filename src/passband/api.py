@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.estimate import Estimate
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import Segmentation
 from passband.models.store import Model, load_model
-from passband.verdicts.domain import Claim
+from passband.verdicts.domain import SpecimenInfo
 from passband.verdicts.judge import Verdict, check_condition
 
 
@@ -73,10 +73,10 @@ def segment(model: str | Path | Model, image: Any, **calibration: float | None) 
 
 def check(
     model: str | Path | Model,
-    condition: ImagingCondition | str | Path | None = None,
+    condition: Condition | str | Path | None = None,
     *,
     image: Any = None,
-    claim: Claim | None = None,
+    claim: SpecimenInfo | None = None,
     **calibration: float | None,
 ) -> Verdict:
     """Return the verdict on a model under a condition, or on an image.
@@ -93,16 +93,16 @@ def check(
     """
     if (condition is None) == (image is None):
         raise BadInputError("give either a condition or an image, and not both")
-    claim = Claim() if claim is None else claim
+    claim = SpecimenInfo() if claim is None else claim
     if image is not None:
         from passband.verdicts.image_verdict import check_image
 
         return check_image(_model(model), micrograph(image, **calibration), claim)
-    if not isinstance(condition, ImagingCondition | str | Path):
+    if not isinstance(condition, Condition | str | Path):
         raise BadInputError(
             f"a {type(condition).__name__} is no condition; give a condition, its file or a preset, or an image as image=…"
         )
-    if not isinstance(condition, ImagingCondition):
+    if not isinstance(condition, Condition):
         from passband.conditions.condition_files import load_condition
 
         assert condition is not None

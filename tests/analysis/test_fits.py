@@ -5,7 +5,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from passband import analysis
 from passband.analysis.fits import DEFAULT_PREDICTOR, PREDICTORS, _features, _held_out, model
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.shift_table import shift_table
 from passband.metrics.transfer_curves import epsilon_over_defocus, first_zero, transfer_curves
 
@@ -194,7 +194,7 @@ def test_join_marks_zero_defocus_and_own_loss():
 
 def test_shift_table_rows_are_ordered_pairs():
     conditions = [
-        ImagingCondition(energy_ev=300e3, defocus_angstrom=d, focal_spread_angstrom=20.0) for d in (-50.0, 0.0, 100.0)
+        Condition(energy_ev=300e3, defocus_angstrom=d, focal_spread_angstrom=20.0) for d in (-50.0, 0.0, 100.0)
     ]
     table = shift_table(conditions, 1.0, np.exp(np.array([[[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 0.0]]])))
     assert len(table) == 9
@@ -211,7 +211,7 @@ def test_shift_table_rows_are_ordered_pairs():
 
 
 def test_epsilon_over_defocus_agrees_with_compare():
-    base = ImagingCondition(energy_ev=300e3, aberrations={"C30": -5e4}, focal_spread_angstrom=20.0)
+    base = Condition(energy_ev=300e3, aberrations={"C30": -5e4}, focal_spread_angstrom=20.0)
     sweep = epsilon_over_defocus(base, -100.0, 100.0, 1.0, points=3)
     from passband.metrics import compare
 
@@ -225,27 +225,25 @@ def test_epsilon_over_defocus_agrees_with_compare():
 def test_first_zero_is_the_lowest_in_any_direction_however_the_frame_is_turned():
     zeros = []
     for angle in (0.0, 0.4, 1.2, -2.0):
-        condition = ImagingCondition(energy_ev=300e3, aberrations={"C10": -100.0, "C12": 40.0, "phi12": angle})
+        condition = Condition(energy_ev=300e3, aberrations={"C10": -100.0, "C12": 40.0, "phi12": angle})
         zeros.append(first_zero(condition, 1.0))
     from passband.base.electron import wavelength
 
     # Along the strongest direction C10 − C12 = −140 Å: π λ 140 q² = π.
     assert zeros == pytest.approx([(wavelength(300e3) * 140) ** -0.5] * 4, rel=2e-3)
-    assert first_zero(ImagingCondition(energy_ev=300e3, defocus_angstrom=10.0), 1.0) is None
+    assert first_zero(Condition(energy_ev=300e3, defocus_angstrom=10.0), 1.0) is None
 
 
 def test_coma_turns_phases_but_moves_no_zero():
     base = {"C10": -50.0, "C30": -5e4}
-    plain, coma = (
-        ImagingCondition(energy_ev=300e3, aberrations=base | more) for more in ({}, {"C21": 8000.0, "phi21": 0.3})
-    )
+    plain, coma = (Condition(energy_ev=300e3, aberrations=base | more) for more in ({}, {"C21": 8000.0, "phi21": 0.3}))
     curves = transfer_curves([plain, coma], 1.0, points=101)
     a, b = (curves.filter(pl.col("condition") == c.id)["transfer"].to_numpy() for c in (plain, coma))
     assert np.allclose(a, b, atol=1e-9)
 
 
 def test_transfer_curve_of_pure_defocus():
-    condition = ImagingCondition(energy_ev=300e3, defocus_angstrom=100.0)
+    condition = Condition(energy_ev=300e3, defocus_angstrom=100.0)
     curve = transfer_curves([condition], 1.0, points=11)
     from passband.base.electron import wavelength
 

@@ -7,7 +7,7 @@ from passband.app import controls, looking, views, words
 from passband.app.judging import LiveJudge
 from passband.app.scene import PIXELS, Scene
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import image_grid
 from passband.specimens import SpecimenRecipe
 from passband.studies.paths import StudyPaths
@@ -16,7 +16,7 @@ from support import made
 from support.samples import BAND, FIELD, random_waves
 from support.study_tables import study
 
-CONDITION = ImagingCondition(
+CONDITION = Condition(
     energy_ev=300e3,
     aberrations={"C10": -80.0, "C12": 30.0, "phi12": 0.4, "C21": 900.0, "phi21": 1.0, "C30": 5e4, "C32": 1e4},
     focal_spread_angstrom=25.0,
@@ -52,7 +52,7 @@ def test_dice():
 
 
 def test_the_curve_lies_within_its_envelopes_and_its_training_band():
-    round_ = ImagingCondition(energy_ev=300e3, aberrations={"C10": -80.0}, focal_spread_angstrom=25.0)
+    round_ = Condition(energy_ev=300e3, aberrations={"C10": -80.0}, focal_spread_angstrom=25.0)
     curve = views.curve(round_)
     assert (np.abs(curve["transfer"]) <= curve["envelope"] + 1e-9).all()
     assert np.array_equal(curve["below"], -curve["envelope"])
@@ -87,7 +87,7 @@ def test_the_live_verdict_agrees_with_that_of_check(judge):
         assert live.reasons == full.reasons
         if full.loss:
             assert live.loss == pytest.approx(full.loss, rel=0.02)
-    far = ImagingCondition(energy_ev=200e3, dose_per_angstrom2=300.0)
+    far = Condition(energy_ev=200e3, dose_per_angstrom2=300.0)
     assert judge.quick(far).answer == "cannot say"
 
 

@@ -3,11 +3,11 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 
 
 def make(**content):
-    return ImagingCondition(**({"energy_ev": 300e3} | content))
+    return Condition(**({"energy_ev": 300e3} | content))
 
 
 def test_defocus_is_minus_c10():
@@ -33,7 +33,7 @@ def test_round_trip():
     condition = make(
         aberrations={"C10": -50.0, "C12": 3.0, "phi12": -0.2}, aperture_mrad=20.0, dose_per_angstrom2=400.0
     )
-    assert ImagingCondition(**condition.to_dict()) == condition
+    assert Condition(**condition.to_dict()) == condition
 
 
 def test_is_round():

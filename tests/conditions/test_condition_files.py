@@ -6,7 +6,7 @@ import yaml
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import export, load_condition, load_conditions, preset_names, preset_sources
 from passband.conditions.notations import NOTATIONS
 from support.samples import STAR
@@ -38,7 +38,7 @@ def test_information_limit_of_a_preset():
     )
 
 
-CONDITION = ImagingCondition(
+CONDITION = Condition(
     energy_ev=300e3,
     aberrations={"C10": -50.0, "C12": 20.0, "phi12": 0.3, "C30": -5e4},
     focal_spread_angstrom=20.0, aperture_mrad=20.0, dose_per_angstrom2=500.0,
@@ -62,10 +62,10 @@ def test_csv(tmp_path):
     )
     (first, a), (second, b) = load_conditions(path)
     assert (first, second) == ("first", "row 2")
-    assert a == ImagingCondition(
+    assert a == Condition(
         energy_ev=300e3, defocus_angstrom=50.0, aberrations={"C12": 20.0, "phi12": 0.3}, dose_per_angstrom2=500.0
     )
-    assert b == ImagingCondition(energy_ev=300e3, defocus_angstrom=-40.0)
+    assert b == Condition(energy_ev=300e3, defocus_angstrom=-40.0)
     with pytest.raises(BadInputError, match="holds 2 conditions where one is needed"):
         load_condition(path)
 

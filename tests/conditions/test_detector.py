@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 
 
 @pytest.mark.parametrize(
@@ -17,18 +17,18 @@ from passband.conditions import ImagingCondition
 )
 def test_bad_cameras(detector, message):
     with pytest.raises(ValidationError, match=message):
-        ImagingCondition(energy_ev=300e3, detector=detector)
+        Condition(energy_ev=300e3, detector=detector)
 
 
 def test_rare_fields_leave_the_id_alone():
-    plain = ImagingCondition(energy_ev=300e3)
+    plain = Condition(energy_ev=300e3)
     assert "detector" not in plain.to_dict() and "coherence" not in plain.to_dict()
     assert (
         plain.id
-        == ImagingCondition(energy_ev=300e3, detector={}, coherence="quasi", quadrature_nodes=9, drift_angle_rad=1.0).id
+        == Condition(energy_ev=300e3, detector={}, coherence="quasi", quadrature_nodes=9, drift_angle_rad=1.0).id
     )
-    other = ImagingCondition(
+    other = Condition(
         energy_ev=300e3, detector={"mtf": [[0.0, 1.0], [1.0, 0.2]]}, drift_angstrom=2.0, coherence="quadrature"
     )
     assert other.id != plain.id
-    assert ImagingCondition(**other.to_dict()) == other and hash(other.detector) != hash(plain.detector)
+    assert Condition(**other.to_dict()) == other and hash(other.detector) != hash(plain.detector)

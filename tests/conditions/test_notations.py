@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.conditions.notations import NOTATIONS, abtem, ceos, ctffind, krivanek, nexus, prismatic, relion
 from passband.optics import aberration_phase, amplitude_transfer, intensity_transfer, stack
 from support import reference
@@ -20,7 +20,7 @@ Q = [(0.1, 0.05), (-0.3, 0.2), (0.25, -0.6), (-0.5, -0.4), (0.8, 0.1)]
 
 
 def surface(fields):
-    condition = ImagingCondition(**({"energy_ev": ENERGY} | fields))
+    condition = Condition(**({"energy_ev": ENERGY} | fields))
     qx, qy = torch.tensor(Q, dtype=torch.float64).T
     return aberration_phase(stack([condition]), qx, qy)[0].tolist()
 
@@ -105,7 +105,7 @@ def test_ctffind_and_its_amplitude_contrast():
         phase = math.pi * LAM * s2 * (df - 0.5 * LAM**2 * s2 * 1.4e7)
         return -math.sin(phase + math.atan(0.1 / math.sqrt(1 - 0.01)))
 
-    condition = ImagingCondition(**fields)
+    condition = Condition(**fields)
     qx, qy = torch.tensor(Q, dtype=torch.float64).T
     parameters = stack([condition])
     ours = math.sqrt(1 - 0.01) * intensity_transfer(parameters, qx, qy) - 0.1 * amplitude_transfer(parameters, qx, qy)
@@ -113,7 +113,7 @@ def test_ctffind_and_its_amplitude_contrast():
     with pytest.raises(ValueError, match="no phase plate"):
         ctffind.read(content | {"phase_shift_deg": 90})
     with pytest.raises(ValueError, match="no place for C21"):
-        ctffind.write(ImagingCondition(energy_ev=ENERGY, aberrations={"C21": 5.0}))
+        ctffind.write(Condition(energy_ev=ENERGY, aberrations={"C21": 5.0}))
 
 
 @pytest.mark.parametrize("angle", [0.0, 25.0, -70.0])
@@ -124,7 +124,7 @@ def test_torch_ctf_draws_the_same_ctf(angle):
     n, pixel = 64, 1.0
     theirs = calculate_ctf_2d(1.2, 0.08, angle, 300.0, 2.7, 0.1, 0.0, pixel, (n, n), rfft=False, fftshift=False).T
     content = {"defocus_u": 12800.0, "defocus_v": 11200.0, "defocus_angle": angle, "voltage_kv": 300, "cs_mm": 2.7}
-    parameters = stack([ImagingCondition(**ctffind.read(content))])
+    parameters = stack([Condition(**ctffind.read(content))])
     qx, qy = reference.fft_frequencies(n, pixel)
     ours = math.sqrt(1 - 0.01) * intensity_transfer(parameters, qx, qy) - 0.1 * amplitude_transfer(parameters, qx, qy)
     assert (theirs + ours[0].real).norm() <= 1e-4 * theirs.norm()
@@ -152,7 +152,7 @@ def test_abtem_makes_the_same_transfer():
 
     from passband.optics import wave_transfer
 
-    condition = ImagingCondition(
+    condition = Condition(
         energy_ev=ENERGY,
         aberrations={"C10": -120.0, "C12": 30.0, "phi12": 0.3, "C30": 1e5},
         focal_spread_angstrom=25.0, convergence_mrad=0.4, aperture_mrad=15.0,
@@ -163,7 +163,7 @@ def test_abtem_makes_the_same_transfer():
     qx, qy = reference.fft_frequencies(64, 20 / 64)
     ours = wave_transfer(stack([condition]), qx, qy, edge=1 / 20)[0].numpy()
     assert np.linalg.norm(ours - theirs) < 1e-4 * np.linalg.norm(theirs)
-    back = ImagingCondition(**abtem.read(abtem.write(condition)))
+    back = Condition(**abtem.read(abtem.write(condition)))
     assert back.aberrations == condition.aberrations
     assert back.focal_spread_angstrom == pytest.approx(25) and back.convergence_mrad == pytest.approx(0.4)
 
@@ -176,7 +176,7 @@ def test_quantem_parts_and_abtem_aliases():
 
 
 conditions = st.builds(
-    lambda magnitudes, angles: ImagingCondition(
+    lambda magnitudes, angles: Condition(
         energy_ev=ENERGY,
         aberrations=dict(magnitudes.items()) | {ANGLES[s]: angles[s] for s in magnitudes if s in ANGLES},
     ),

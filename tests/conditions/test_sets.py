@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from passband.conditions import ImagingCondition
-from passband.conditions.sets import ConditionDraw, ConditionMixture, ConditionSet, Spread
+from passband.conditions import Condition
+from passband.conditions.sets import ConditionDraw, ConditionMixture, ConditionSet, Distribution
 
 BASE = {"energy_ev": 300e3, "focal_spread_angstrom": 20.0}
 
@@ -72,7 +72,7 @@ def test_read_back_and_told_apart():
     ):
         found = adapter.validate_python(content)
         assert adapter.validate_python(found.model_dump(mode="json")) == found
-        assert all(isinstance(c, ImagingCondition) for c in found.conditions())
+        assert all(isinstance(c, Condition) for c in found.conditions())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_read_back_and_told_apart():
 )
 def test_bad_spreads(spread, message):
     with pytest.raises(ValidationError, match=message):
-        Spread(**spread)
+        Distribution(**spread)
 
 
 def test_bad_draws():

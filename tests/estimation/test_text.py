@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from passband.cli.main import app
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.estimate import estimate
 from passband.estimation.text import in_words, to_dict
 from passband.micrographs.micrograph import Micrograph
 from passband.optics import intensity_transfer, stack
 
-TRUTH = ImagingCondition(energy_ev=300e3, aberrations={"C10": -400.0}, focal_spread_angstrom=20.0)
+TRUTH = Condition(energy_ev=300e3, aberrations={"C10": -400.0}, focal_spread_angstrom=20.0)
 
 
 def micrograph(contrast=0.15, n=512, pixel=0.4):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from passband.base.errors import BadInputError, CellFailedError
+from passband.base.errors import BadInputError, JobFailedError
 from passband.execution.base import TRIES, Serial
 from passband.execution.choose import make_executor
 from passband.execution.dask_cluster import Dask
@@ -37,7 +37,7 @@ def mixed(task, progress):
     if name.startswith("hopeless"):
         raise ValueError("no\nway")
     if name.startswith("diverges"):
-        raise CellFailedError("the loss is nan")
+        raise JobFailedError("the loss is nan")
     progress(1.0)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.files import yaml_config
 
 
@@ -13,32 +13,28 @@ def write(tmp_path, text):
 
 def error(tmp_path, text):
     with pytest.raises(BadInputError) as caught:
-        yaml_config.load(ImagingCondition, write(tmp_path, text))
+        yaml_config.load(Condition, write(tmp_path, text))
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(str(tmp_path), "")
 
 
 def test_numbers_as_people_write_them(tmp_path):
-    condition = yaml_config.load(
-        ImagingCondition, write(tmp_path, "energy_ev: 3e5\naberrations: {C10: -5e1, Cs: 1.2E+7}\n")
-    )
+    condition = yaml_config.load(Condition, write(tmp_path, "energy_ev: 3e5\naberrations: {C10: -5e1, Cs: 1.2E+7}\n"))
     assert condition.energy_ev == 300_000
     assert condition.aberrations == {"C10": -50, "C30": 1.2e7}
 
 
 def test_no_octal_and_no_base_sixty(tmp_path):
-    condition = yaml_config.load(ImagingCondition, write(tmp_path, "energy_ev: 0300000\naberrations: {C10: -050}\n"))
+    condition = yaml_config.load(Condition, write(tmp_path, "energy_ev: 0300000\naberrations: {C10: -050}\n"))
     assert condition.energy_ev == 300_000
     assert condition.aberrations == {"C10": -50}
     assert "no spaces, got '1:30'" in error(tmp_path, "energy_ev: 1:30\n")
 
 
 def test_round_trip(tmp_path):
-    condition = ImagingCondition(
-        energy_ev=80e3, aberrations={"C10": -12.5, "C12": 3.0, "phi12": 0.1}, dose_per_angstrom2=1e-3
-    )
-    assert yaml_config.load(ImagingCondition, write(tmp_path, yaml_config.dump(condition))) == condition
+    condition = Condition(energy_ev=80e3, aberrations={"C10": -12.5, "C12": 3.0, "phi12": 0.1}, dose_per_angstrom2=1e-3)
+    assert yaml_config.load(Condition, write(tmp_path, yaml_config.dump(condition))) == condition
 
 
 @pytest.mark.parametrize(
@@ -93,7 +89,7 @@ def test_every_fault_is_one_line_with_its_place(tmp_path, text, place, words):
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(BadInputError, match="cannot be read"):
-            yaml_config.load(ImagingCondition, path)
+            yaml_config.load(Condition, path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(BadInputError, match="saved as UTF-8"):
-        yaml_config.load(ImagingCondition, tmp_path / "binary.yaml")
+        yaml_config.load(Condition, tmp_path / "binary.yaml")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import image_grid
@@ -27,7 +27,7 @@ def bright_squares(specimens, seed, pixels=32):
     k = disc_indices(BAND * PIXEL * pixels)
     spectrum = torch.fft.fft2(1 - 0.3 * masks.float(), norm="forward")
     coefficients = spectrum[:, k[:, 0] % pixels, k[:, 1] % pixels].to(torch.complex64)[:, None]
-    condition = ImagingCondition(energy_ev=300e3, dose_per_angstrom2=500.0)
+    condition = Condition(energy_ev=300e3, dose_per_angstrom2=500.0)
     return ImageSource(coefficients, masks, condition, image_grid(PIXEL * pixels, BAND, PIXEL))
 
 

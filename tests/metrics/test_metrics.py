@@ -3,16 +3,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import compare, measure
 from support import reference
 
 
 def condition(defocus=0.0, **content):
     aberrations = {"C10": -defocus, "C30": -5e4} | content.pop("aberrations", {})
-    return ImagingCondition(
-        **({"energy_ev": 300e3, "aberrations": aberrations, "focal_spread_angstrom": 20.0} | content)
-    )
+    return Condition(**({"energy_ev": 300e3, "aberrations": aberrations, "focal_spread_angstrom": 20.0} | content))
 
 
 def test_against_the_slow_reference():
@@ -27,7 +25,7 @@ def test_against_the_slow_reference():
 def test_epsilon_closed_form_of_pure_defocus():
     # Without envelopes ε over |q| ≤ Q is the mean of |sin(a u)| over u in (0, 1): full half-periods give 2/π.
     lam = reference.wavelength(300e3)
-    bare = ImagingCondition(energy_ev=300e3, defocus_angstrom=7 / lam)
+    bare = Condition(energy_ev=300e3, defocus_angstrom=7 / lam)
     assert compare([bare], [bare]).epsilon_train.item() == pytest.approx(2 / torch.pi, rel=1e-4)
 
 
@@ -43,7 +41,7 @@ def test_shapes_order_and_asymmetry():
 
 
 def test_nothing_transferred_gives_no_sigma():
-    nothing = ImagingCondition(energy_ev=300e3)
+    nothing = Condition(energy_ev=300e3)
     shift = compare([nothing], [condition(50.0)])
     assert shift.epsilon_train.item() == 0
     assert shift.sigma.isnan().all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import METRICS, dataset_information, dataset_overlap, measure
 from passband.metrics.band import Band, make_band
 from passband.metrics.image_spectra import (
@@ -24,7 +24,7 @@ from support import reference
 
 def condition(**content):
     base = {"energy_ev": 300e3, "focal_spread_angstrom": 25.0, "dose_per_angstrom2": 400.0}
-    return ImagingCondition(**(base | content))
+    return Condition(**(base | content))
 
 
 A = condition(aberrations={"C10": -80.0, "C12": 20.0, "phi12": 0.4, "C21": 1500.0, "phi21": 1.0, "C30": -5e4})

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.optics import aberration_gradient, aberration_phase, stack
 from support import reference
 
@@ -16,7 +16,7 @@ def phase(condition, q=Q):
 
 
 def test_defocus_and_cs_closed_form():
-    condition = ImagingCondition(energy_ev=300e3, aberrations={"C10": -100.0, "C30": 1.2e7})
+    condition = Condition(energy_ev=300e3, aberrations={"C10": -100.0, "C30": 1.2e7})
     lam, q2 = reference.wavelength(300e3), (Q**2).sum(1)
     expected = np.pi * lam * -100.0 * q2 + 0.5 * np.pi * lam**3 * 1.2e7 * q2**2
     assert torch.allclose(phase(condition), expected, rtol=1e-7)
@@ -31,7 +31,7 @@ def test_all_aberrations_against_the_slow_sum(twisted):
 @settings(max_examples=100, deadline=None)
 def test_each_aberration_alone(symbol, magnitude, angle, qx, qy):
     content = {symbol: magnitude} | ({ANGLES[symbol]: angle} if symbol in ANGLES else {})
-    condition = ImagingCondition(energy_ev=300e3, aberrations=content)
+    condition = Condition(energy_ev=300e3, aberrations=content)
     q = torch.tensor([[qx, qy]], dtype=torch.float64)
     assert phase(condition, q).item() == pytest.approx(reference.chi(condition, qx, qy), rel=1e-7, abs=1e-12)
 
@@ -45,7 +45,7 @@ def test_gradient_is_the_derivative(twisted):
 
 
 def test_batches_equal_single_conditions(twisted):
-    other = ImagingCondition(energy_ev=80e3, aberrations={"C10": 50.0, "C23": 10.0, "phi23": 1.0})
+    other = Condition(energy_ev=80e3, aberrations={"C10": 50.0, "C23": 10.0, "phi23": 1.0})
     both = aberration_phase(stack([twisted, other]), Q[:, 0], Q[:, 1])
     assert torch.allclose(both[0], phase(twisted))
     assert torch.allclose(both[1], phase(other))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.metrics.transfer_curves import first_zero, information_limit
 from passband.optics import aperture, intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
 from support import reference
@@ -13,9 +13,7 @@ Q = torch.tensor([[0.05, 0.0], [0.0, -0.5], [0.4, 0.7], [-0.9, 0.2]], dtype=torc
 
 
 def test_envelopes_closed_form():
-    condition = ImagingCondition(
-        energy_ev=300e3, defocus_angstrom=80.0, focal_spread_angstrom=30.0, convergence_mrad=0.5
-    )
+    condition = Condition(energy_ev=300e3, defocus_angstrom=80.0, focal_spread_angstrom=30.0, convergence_mrad=0.5)
     lam, q2 = reference.wavelength(300e3), (Q**2).sum(1)
     q = (stack([condition]), Q[:, 0], Q[:, 1])
     assert torch.allclose(temporal_envelope(*q)[0], torch.exp(-0.5 * (math.pi * lam * 30.0 * q2) ** 2), rtol=1e-7)
@@ -26,13 +24,13 @@ def test_envelopes_closed_form():
 
 def test_aperture_edges():
     lam = reference.wavelength(300e3)
-    condition = stack([ImagingCondition(energy_ev=300e3, aperture_mrad=0.5 * lam * 1e3)])
+    condition = stack([Condition(energy_ev=300e3, aperture_mrad=0.5 * lam * 1e3)])
     q = torch.tensor([0.0, 0.49, 0.495, 0.5, 0.505, 0.51, 0.6], dtype=torch.float64)
     assert aperture(condition, q, 0 * q).tolist()[0] == [1, 1, 1, 1, 0, 0, 0]
     assert aperture(condition, q, 0 * q, edge=0.02).tolist()[0] == pytest.approx(
         [1, 1, 0.75, 0.5, 0.25, 0, 0], abs=1e-6
     )
-    assert aperture(stack([ImagingCondition(energy_ev=300e3)]), q, 0 * q, edge=0.02).min() == 1
+    assert aperture(stack([Condition(energy_ev=300e3)]), q, 0 * q, edge=0.02).min() == 1
 
 
 def test_everything_against_the_slow_reference(twisted):
@@ -43,14 +41,14 @@ def test_everything_against_the_slow_reference(twisted):
 
 
 def test_even_aberrations_give_sin_chi():
-    condition = ImagingCondition(energy_ev=300e3, aberrations={"C10": -60.0, "C12": 20.0, "C30": 1e5})
+    condition = Condition(energy_ev=300e3, aberrations={"C10": -60.0, "C12": 20.0, "C30": 1e5})
     expected = [math.sin(reference.chi(condition, *q)) for q in Q.tolist()]
     assert np.allclose(intensity_transfer(stack([condition]), Q[:, 0], Q[:, 1])[0], expected, atol=1e-9)
 
 
 def test_odd_aberrations_only_turn_the_phase():
-    even = ImagingCondition(energy_ev=300e3, aberrations={"C10": -60.0})
-    odd = ImagingCondition(energy_ev=300e3, aberrations={"C10": -60.0, "C21": 900.0, "phi21": 0.6, "C23": 400.0})
+    even = Condition(energy_ev=300e3, aberrations={"C10": -60.0})
+    odd = Condition(energy_ev=300e3, aberrations={"C10": -60.0, "C21": 900.0, "phi21": 0.6, "C23": 400.0})
     t = intensity_transfer(stack([even, odd]), Q[:, 0], Q[:, 1])
     assert torch.allclose(t[0].abs(), t[1].abs(), atol=1e-12)
     assert not torch.allclose(t[0], t[1], atol=1e-3)
@@ -80,7 +78,7 @@ def random_condition(rng):
     reach = {1: 200.0, 2: 1500.0, 3: 1e5, 4: 5e5, 5: 5e6}
     aberrations = {s: float(rng.uniform(-reach[n], reach[n])) for s, (n, _) in ABERRATIONS.items()}
     aberrations |= {angle: float(rng.uniform(-3, 3)) for angle in ANGLES.values()}
-    return ImagingCondition(
+    return Condition(
         energy_ev=float(rng.uniform(60e3, 300e3)),
         aberrations=aberrations,
         focal_spread_angstrom=float(rng.uniform(5, 40)),
@@ -126,7 +124,7 @@ def test_transfer_and_image_equal_abtems_over_200_random_conditions():
 def test_scherzer_in_closed_form():
     """At 1.2 √(Cs λ) the first zero lies at 0.645 Cs^¼ λ^¾, and the Thon zeros where χ is a multiple of π."""
     lam, cs = reference.wavelength(200e3), 1.2e7
-    condition = ImagingCondition(energy_ev=200e3, aberrations={"C10": -1.2 * math.sqrt(cs * lam), "C30": cs})
+    condition = Condition(energy_ev=200e3, aberrations={"C10": -1.2 * math.sqrt(cs * lam), "C30": cs})
     assert 1 / first_zero(condition, 1.0) == pytest.approx((1 / 2.4) ** 0.5 * cs**0.25 * lam**0.75, rel=1e-4)
     zeros = []
     for k in range(1, 6):
@@ -140,17 +138,17 @@ def test_scherzer_in_closed_form():
 def test_information_limit_in_closed_form():
     """E_t falls to exp(−2) at √(2 / (π λ Δ))."""
     lam = reference.wavelength(300e3)
-    condition = ImagingCondition(energy_ev=300e3, focal_spread_angstrom=20.0)
+    condition = Condition(energy_ev=300e3, focal_spread_angstrom=20.0)
     assert information_limit(condition) == pytest.approx(math.sqrt(2 / (math.pi * lam * 20.0)), abs=2e-3)
-    assert information_limit(ImagingCondition(energy_ev=300e3)) is None
+    assert information_limit(Condition(energy_ev=300e3)) is None
 
 
 def test_batch_is_each_alone(twisted):
     """Conditions with and without each part of the optics do not disturb one another."""
     others = [
-        ImagingCondition(energy_ev=80e3),
+        Condition(energy_ev=80e3),
         twisted,
-        ImagingCondition(energy_ev=300e3, defocus_angstrom=50.0, drift_angstrom=2.0, aperture_mrad=15.0),
+        Condition(energy_ev=300e3, defocus_angstrom=50.0, drift_angstrom=2.0, aperture_mrad=15.0),
     ]
     together = intensity_transfer(stack(others), Q[:, 0], Q[:, 1])
     for i, condition in enumerate(others):

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.shift_table import shift_table
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import condition_row
@@ -31,9 +31,7 @@ NEAR = [-200.0, -100.0, -40.0, -30.0, -25.0, -20.0, -10.0, 0.0, 10.0, 20.0, 25.0
 
 def condition(defocus, c30=-5e4, dose=500.0, **more):
     aberrations = {"C10": -defocus, "C30": c30} | more
-    return ImagingCondition(
-        energy_ev=300e3, aberrations=aberrations, focal_spread_angstrom=20.0, dose_per_angstrom2=dose
-    )
+    return Condition(energy_ev=300e3, aberrations=aberrations, focal_spread_angstrom=20.0, dose_per_angstrom2=dose)
 
 
 def several(name):

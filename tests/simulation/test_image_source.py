@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.image_source import ImageSource, MixedSource, camera_masks
 from passband.simulation.imaging import image_grid
 from passband.simulation.symmetry import ORIENTATIONS, matrix
 
 FIELD, BAND, N = 12.8, 1.0, 32
-ROUND = ImagingCondition(energy_ev=300e3, defocus_angstrom=60.0, dose_per_angstrom2=1e4)
+ROUND = Condition(energy_ev=300e3, defocus_angstrom=60.0, dose_per_angstrom2=1e4)
 ASTIGMATIC = ROUND.model_copy(
     update={"aberrations": {"C10": -60.0, "C12": 50.0, "phi12": 0.4, "C21": 900.0, "phi21": 1.0}}
 )

@@ -8,7 +8,7 @@ from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.distance import pdist
 from scipy.stats import kstest
 
-from passband.base.distribution import Spread
+from passband.base.distribution import Distribution
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.specimens import ParticleRecipe
@@ -101,7 +101,7 @@ def test_spheres_have_the_volume_of_their_atoms(name):
 
 def test_rod_is_a_capsule_along_its_axis():
     crystal = library_crystal("CdSe-wurtzite")
-    positions, numbers, _ = atoms_of(Rod(aspect_ratio=Spread(values=[4.0]), axis=(0, 0, 1)), crystal, 80.0)
+    positions, numbers, _ = atoms_of(Rod(aspect_ratio=Distribution(values=[4.0]), axis=(0, 0, 1)), crystal, 80.0)
     assert np.ptp(positions[:, 2]) == pytest.approx(80, abs=4)
     assert np.hypot(positions[:, 0], positions[:, 1]).max() == pytest.approx(10, abs=0.5)
     volume = np.pi * 10**2 * 60 + 4 / 3 * np.pi * 10**3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import dataset_overlap, profile_overlaps
 from passband.optics import intensity_transfer, stack
 from passband.studies.guided import Pool, choose
@@ -12,7 +12,7 @@ from passband.studies.guided import Pool, choose
 
 def conditions(*defoci, **content):
     return [
-        ImagingCondition(energy_ev=300e3, aberrations={"C10": -d, "C30": -5e4}, focal_spread_angstrom=20.0, **content)
+        Condition(energy_ev=300e3, aberrations={"C10": -d, "C30": -5e4}, focal_spread_angstrom=20.0, **content)
         for d in defoci
     ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study
 
@@ -15,10 +15,17 @@ TABLES = ROOT / "docs" / "results" / "tables"
 
 def test_ids_of_the_demo_are_those_of_version_0_1():
     study = load_study(ROOT / "studies" / "defocus.yaml")
-    plan = Plan(study, StudyPaths(Path("runs/defocus").absolute()))
+    plan = StudyFolder(study, StudyPaths(Path("runs/defocus").absolute()))
     assert study.id == "7d899dbaa695"
-    assert [plan.cells("train")[i].folder.name for i in (0, 1, -1)] == ["train-77178548c53ecf13", "train-8b90de68652883dc", "train-524a0b0b524ce864"]
-    assert [plan.cells("images")[i].folder.name for i in (0, -1)] == ["images-e2ea30a3d291ee2a", "images-c737de934e9cd0f9"]
+    assert [plan.cells("train")[i].folder.name for i in (0, 1, -1)] == [
+        "train-77178548c53ecf13",
+        "train-8b90de68652883dc",
+        "train-524a0b0b524ce864",
+    ]
+    assert [plan.cells("images")[i].folder.name for i in (0, -1)] == [
+        "images-e2ea30a3d291ee2a",
+        "images-c737de934e9cd0f9",
+    ]
     assert {name.folder.name for name in (cell.waves for cell in plan.cells("train"))} == {"bdf2c8a017f1"}
 
 
@@ -27,5 +34,5 @@ def test_ids_of_the_committed_studies_are_those_that_they_ran_with(name, tmp_pat
     study = load_study(TABLES / name / "study.yaml")
     said = json.loads((TABLES / name / "analysis.json").read_text(encoding="utf-8"))
     assert study.id == said["study_id"]
-    plan = Plan(study, StudyPaths(tmp_path / "runs" / name))
+    plan = StudyFolder(study, StudyPaths(tmp_path / "runs" / name))
     assert {cell.waves.folder.name for cell in plan.cells("images")} == set(said["provenance"]["waves"]["ids"])

@@ -14,7 +14,7 @@ from passband.base.identity import seed_from
 from passband.execution.base import Serial
 from passband.report.build import gather
 from passband.studies import cross_tests, jobs, runner
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import check_folder
 from support.studies import TABLES, Quiet, run, study
@@ -77,14 +77,14 @@ def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
     # Too many counts for one table stay where they are.
     monkeypatch.setattr(cross_tests, "_COUNTS_GATHERED", 26)
-    gather(Plan(finished[0], StudyPaths(folder)))
+    gather(StudyFolder(finished[0], StudyPaths(folder)))
     assert not (folder / "counts.parquet").exists()
     assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
 
 
 def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path):
     folder = copy(finished, tmp_path)
-    plan = Plan(finished[0], StudyPaths(folder))
+    plan = StudyFolder(finished[0], StudyPaths(folder))
     flip(plan.cells("train")[1].folder / "weights.safetensors")
     assert plan.counts()["tests"] == {"done": 6, "total": 9}
     _, progress = run(finished[0], folder)
@@ -111,7 +111,7 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
     assert json.loads((folder / "failed.json").read_text()) == failed
     assert set(tables(folder)["scores"]["train_condition"]) == {c.id for c in config.all_conditions()[:2]}
     assert "Given up, and missing below" in (folder / "report.html").read_text()
-    plan = Plan(config, StudyPaths(folder))
+    plan = StudyFolder(config, StudyPaths(folder))
     plan.require_finished()
     monkeypatch.setattr(jobs, "train", real)
     assert run(config, folder)[0] == []
@@ -132,7 +132,9 @@ def test_a_fleet_makes_the_same_study(finished, tmp_path, monkeypatch):
     assert [f["stage"] for f in failed] == ["train"] and "the loss is nan in epoch 1" in failed[0]["reason"]
     monkeypatch.setattr(module, "_initial", real)
     assert runner.run(config, folder, Serial(), Quiet(), finish=gather, fleet=2) == []
-    cards = [json.loads((c.folder / "card.json").read_text()) for c in Plan(config, StudyPaths(folder)).cells("train")]
+    cards = [
+        json.loads((c.folder / "card.json").read_text()) for c in StudyFolder(config, StudyPaths(folder)).cells("train")
+    ]
     assert [card["trained"]["fleet"] for card in cards] == [2, 1, 1]
     for name, table in tables(finished[1]).items():
         ours = tables(folder)[name]

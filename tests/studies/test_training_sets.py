@@ -1,12 +1,12 @@
 import pytest
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw
 from passband.metrics import information
 from passband.studies.training_sets import TrainingSets, choose_sets
 
 SOURCE = ConditionDraw(
-    base=ImagingCondition(energy_ev=300e3, focal_spread_angstrom=20.0),
+    base=Condition(energy_ev=300e3, focal_spread_angstrom=20.0),
     draw={"defocus_angstrom": {"uniform": [-200.0, 200.0]}, "C30": {"uniform": [-2e5, 2e5]}},
     count=8,
     seed=3,

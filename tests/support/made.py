@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from safetensors.torch import save
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw
 from passband.learning import NetworkConfig, build
 from passband.models.card import ModelCard, Specimens
@@ -15,7 +15,7 @@ from passband.models.store import WEIGHTS, write_model
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import IMAGE_FEATURES, SOURCES, condition_features
 
-BASE = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.8, focal_spread_angstrom=25.0)
+BASE = Condition(energy_ev=300e3, pixel_size_angstrom=0.8, focal_spread_angstrom=25.0)
 NETWORK = NetworkConfig(widths=(4, 8))
 OWN = 0.1
 

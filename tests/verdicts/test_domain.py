@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from passband.verdicts.domain import Claim, condition_objections, spherical, typical
+from passband.verdicts.domain import SpecimenInfo, condition_objections, spherical, typical
 from passband.verdicts.judge import check_condition
 from support import made
 
@@ -121,13 +121,13 @@ def test_a_camera_that_counts_half_is_half_the_dose(model):
 @pytest.mark.parametrize(
     "claim",
     [
-        Claim(elements=("Cd", "Se")),
-        Claim(support="silica"),
-        Claim(thickness_angstrom=200.0),
-        Claim(diameter_angstrom=100.0),
+        SpecimenInfo(elements=("Cd", "Se")),
+        SpecimenInfo(support="silica"),
+        SpecimenInfo(thickness_angstrom=200.0),
+        SpecimenInfo(diameter_angstrom=100.0),
     ],
 )
 def test_another_specimen_is_another_matter(model, claim):
     verdict = check_condition(model, at(), claim)
     assert verdict.answer == "cannot say" and verdict.loss is None
-    assert check_condition(model, at(), Claim(("Au",), "carbon", 25.0, 20.0)).answer == "yes"
+    assert check_condition(model, at(), SpecimenInfo(("Au",), "carbon", 25.0, 20.0)).answer == "yes"

@@ -10,7 +10,7 @@ import torch
 
 from passband.base.errors import BadInputError
 from passband.cli import main
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.choose import make_executor
 from passband.micrographs.micrograph import Micrograph
 from passband.models.external import import_onnx
@@ -82,7 +82,7 @@ def test_their_own_network_through_the_command_line(call, files):
     # Verdicts rest on what it was scored on, whatever its card says that it was trained on.
     assert model.card.scored_on.elements == ("Au",) and model.card.scored_on.support is None
     assert model.card.scored_on.diameter_angstrom != model.card.specimens.diameter_angstrom
-    seen = ImagingCondition(**json.loads(model.scores["condition"][0]))
+    seen = Condition(**json.loads(model.scores["condition"][0]))
     assert check_condition(model, seen).answer in ("yes", "no")
     beyond = seen.model_copy(update={"aberrations": {"C10": 3000.0}})
     assert check_condition(model, beyond).answer == "cannot say"
@@ -114,15 +114,13 @@ def test_what_does_not_fit_is_said_before_any_work(call, files):
     def scoring(field, **changes):
         (files / "recipe.yaml").write_text(RECIPE.format(field))
         card = model.card.model_copy(update=changes)
-        conditions = [
-            ImagingCondition(energy_ev=300e3, aberrations={"C10": float(i)}, aperture_mrad=20) for i in range(60)
-        ]
+        conditions = [Condition(energy_ev=300e3, aberrations={"C10": float(i)}, aperture_mrad=20) for i in range(60)]
         recipe = load_recipe(files / "recipe.yaml")
         return recipe_calibration.Scoring(type(model)(model.folder, card), recipe, conditions, 2, 0.25, files)
 
     with pytest.raises(BadInputError, match="is 28 of theirs's pixels, and it takes multiples of 8"):
         calibration(22.4, divisor=8).check()
-    other = ImagingCondition(energy_ev=200e3)
+    other = Condition(energy_ev=200e3)
     with pytest.raises(BadInputError, match="energies of 200000, 300000 eV; give those of one energy"):
         calibration(25.6, conditions=(other,)).check()
     same = load_recipe(files / "recipe.yaml").model_dump(mode="json")
@@ -146,7 +144,7 @@ def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeyp
     for line in ("", "", "normalisation: min_max\n"):
         (files / "theirs.yaml").write_text(networks.DESCRIPTION + line)
         model = import_onnx(files / "theirs.onnx", files / "theirs.yaml")
-        conditions = [ImagingCondition(energy_ev=300e3, aperture_mrad=20)] * 40
+        conditions = [Condition(energy_ev=300e3, aperture_mrad=20)] * 40
         calibration = recipe_calibration.Scoring(
             model, load_recipe(files / "recipe.yaml"), conditions, 1, 0.0, files / "runs"
         )

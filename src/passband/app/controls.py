@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition
 from passband.files import yaml_config
 
@@ -53,7 +53,7 @@ CONTROLS = (
 _ABERRATIONS = ("C12", "phi12", "C21", "C23", "C30")
 
 
-def positions(condition: ImagingCondition) -> dict[str, float]:
+def positions(condition: Condition) -> dict[str, float]:
     """Return where each slider stands under a condition, in its own unit."""
     found = {}
     for control in CONTROLS:
@@ -69,14 +69,14 @@ def positions(condition: ImagingCondition) -> dict[str, float]:
     return found
 
 
-def present(condition: ImagingCondition) -> dict[str, bool]:
+def present(condition: Condition) -> dict[str, bool]:
     """Return whether a condition has what may be absent."""
     return {c.key: getattr(condition, c.key) is not None for c in CONTROLS if c.absent is not None}
 
 
 def condition_at(
-    base: ImagingCondition, values: dict[str, float], has: dict[str, bool], pixel_size_angstrom: float
-) -> ImagingCondition:
+    base: Condition, values: dict[str, float], has: dict[str, bool], pixel_size_angstrom: float
+) -> Condition:
     """Return the condition that sliders say; what has no slider (other aberrations, drift, camera, energy) is the base's.
 
     Args:
@@ -99,18 +99,18 @@ def condition_at(
         else:
             content[control.key] = value if has.get(control.key, True) else None
     try:
-        return ImagingCondition(**(content | {"aberrations": aberrations}))
+        return Condition(**(content | {"aberrations": aberrations}))
     except ValidationError as error:
         raise BadInputError(yaml_config.message(error)) from None
 
 
-def in_yaml(condition: ImagingCondition) -> str:
+def in_yaml(condition: Condition) -> str:
     """Return a condition as the text of a condition file."""
     kept = {name: value for name, value in condition.to_dict().items() if value not in (None, {}, 0.0)}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
-def from_yaml(text: str) -> ImagingCondition:
+def from_yaml(text: str) -> Condition:
     """Return the condition of a condition file's text, in any notation that files may have.
 
     Raises:
@@ -125,7 +125,7 @@ def from_yaml(text: str) -> ImagingCondition:
             raise BadInputError(str(error).replace(str(path), "condition file")) from None
 
 
-def without_slider(base: ImagingCondition) -> list[str]:
+def without_slider(base: Condition) -> list[str]:
     """Return what a condition has that no slider shows, to be named beside them."""
     content = base.to_dict()
     shown = {c.key for c in CONTROLS} | {"energy_ev", "pixel_size_angstrom", "aberrations"}

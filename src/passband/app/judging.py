@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from passband.app.words import short
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.verdicts import reasons
-from passband.verdicts.domain import Claim, assumptions
+from passband.verdicts.domain import SpecimenInfo, assumptions
 from passband.verdicts.features import condition_features
 from passband.verdicts.judge import Judge, Verdict, advise
 from passband.verdicts.zones import NAMES, zone_of
@@ -18,12 +18,12 @@ from passband.verdicts.zones import NAMES, zone_of
 class LiveJudge(Judge):
     """A judge that answers in some tens of milliseconds."""
 
-    def place(self, condition: ImagingCondition) -> tuple[float | None, float]:
+    def place(self, condition: Condition) -> tuple[float | None, float]:
         """Return where a condition lies in the plane: σ of the training condition that it shares most with (if known), and its ε."""
         found = condition_features(self.card, [condition])
         return (float(found["sigma"][0]) if "sigma" in found else None), float(found["epsilon"][0])
 
-    def quick(self, condition: ImagingCondition) -> Verdict:
+    def quick(self, condition: Condition) -> Verdict:
         """Return the verdict without its reasons."""
         name, objections = self.card.name, self.objections(condition)
         if objections:
@@ -31,7 +31,7 @@ class LiveJudge(Judge):
         numbers = self.numbers(self.features(condition), "condition")
         return replace(self.verdict(numbers, [], str), advice=None)
 
-    def explained(self, condition: ImagingCondition, *, advised: bool = False) -> Verdict:
+    def explained(self, condition: Condition, *, advised: bool = False) -> Verdict:
         """Return the verdict with its reasons and the nearest training condition, and with what to do if that is asked for."""
         if self.objections(condition):
             return self.quick(condition)
@@ -40,15 +40,15 @@ class LiveJudge(Judge):
             numbers,
             reasons.of_condition(self.card, condition, holds=numbers["zone"] == NAMES[0]),
             lambda: advise(self, condition) if advised else "",
-            assumed=assumptions(self.card, Claim()),
+            assumed=assumptions(self.card, SpecimenInfo()),
             nearest=self.nearest(condition),
         )
         return verdict if advised else replace(verdict, advice=None)
 
-    def typical(self) -> ImagingCondition:
+    def typical(self) -> Condition:
         """Return the training condition of median loss."""
         trained = self.fitted.filter(pl.col("role") == "trained").sort("loss")
-        return ImagingCondition(**json.loads(trained["condition"][len(trained) // 2]))
+        return Condition(**json.loads(trained["condition"][len(trained) // 2]))
 
     def studied(self) -> pl.DataFrame:
         """Return the conditions that the model was scored under: sigma, epsilon, ratio (loss over its own), zone, dice, role, label."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from passband.app.views import outlines
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
 from passband.estimation.text import in_words
 from passband.micrographs.micrograph import Micrograph
@@ -68,7 +68,7 @@ class Looked:
     verdict: dict[str, Any] | None = None
     estimate: Estimate | None = None
     estimated: tuple[str, ...] = ()
-    condition: ImagingCondition | None = None
+    condition: Condition | None = None
     faults: tuple[str, ...] = ()
 
 

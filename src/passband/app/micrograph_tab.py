@@ -11,7 +11,7 @@ from passband.app.looking import Given, Looked
 from passband.app.parts import DropField, text
 from passband.app.uploads import Upload, Uploads
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.models.store import Model
 
 _LEFT, _PICTURE, _RIGHT = 310, 640, 430
@@ -23,9 +23,7 @@ _HINT = "Drop a micrograph here, or click to choose: dm3, dm4, emd, hspy, mrc, t
 class MicrographTab:
     """The tab of one page."""
 
-    def __init__(
-        self, model: Model | None, absent: str, uploads: Uploads, show_condition: Callable[[ImagingCondition], None]
-    ):
+    def __init__(self, model: Model | None, absent: str, uploads: Uploads, show_condition: Callable[[Condition], None]):
         """Build it, empty.
 
         Args:

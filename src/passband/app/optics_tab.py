@@ -16,7 +16,7 @@ from passband.app.latest import Latest, Step
 from passband.app.parts import text
 from passband.app.scene import PIXELS, Scenes, Viewer
 from passband.app.sliders import Sliders
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.simulation.imaging import band_warning
 from passband.verdicts.judge import Verdict
@@ -48,7 +48,7 @@ class Subject:
 class Picture:
     """The picture under a condition."""
 
-    condition: ImagingCondition
+    condition: Condition
     image: NDArray[np.float32]
     doubts: list[str]
 
@@ -108,14 +108,12 @@ class OpticsTab:
         )
         return pn.Row(self._sliders.layout(), middle, right)
 
-    def show_condition(self, condition: ImagingCondition) -> None:
+    def show_condition(self, condition: Condition) -> None:
         """Put the sliders to a condition from elsewhere."""
         self._sliders.start_from(lambda: condition)
 
-    def _presets(self) -> dict[str, Callable[[], ImagingCondition]]:
-        presets: dict[str, Callable[[], ImagingCondition]] = {
-            n: partial(load_condition, Path(n)) for n in preset_names()
-        }
+    def _presets(self) -> dict[str, Callable[[], Condition]]:
+        presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
         judge = self._subject.judge
         if judge is not None and judge.card.conditions:
             return {"a condition it was trained on": judge.typical} | presets
@@ -136,7 +134,7 @@ class OpticsTab:
             axis.update(start=0, end=field)
         self._sources["bar"].data = figures.scale_bar(field, field, 0.1)
 
-    def _changed(self, condition: ImagingCondition) -> None:
+    def _changed(self, condition: Condition) -> None:
         if not self._subject.scenes.ready(condition.energy_ev):
             line = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being made, once; it takes some ten seconds"
             self._message.object = words.note(line)
@@ -144,7 +142,7 @@ class OpticsTab:
         self._drawer.ask(condition)
         self._explainer.ask(condition)
 
-    def _draw(self, condition: ImagingCondition) -> Picture:
+    def _draw(self, condition: Condition) -> Picture:
         scene = self._subject.scenes.at(condition.energy_ev)
         warning = band_warning(condition, scene.grid)
         doubts = condition.doubts() + ([] if warning is None else [warning])
@@ -191,7 +189,7 @@ class OpticsTab:
         self._sources["found"].data = self._outlines if "prediction" in shown else _NOTHING
         self._sources["truth"].data = self._truth if "truth" in shown else _NOTHING
 
-    def _explain(self, condition: ImagingCondition, *, advised: bool = False) -> tuple[ImagingCondition, str]:
+    def _explain(self, condition: Condition, *, advised: bool = False) -> tuple[Condition, str]:
         judge = self._subject.judge
         if judge is None:
             return condition, ""
@@ -200,7 +198,7 @@ class OpticsTab:
         nothing = words.section("What to do", "<p>Nothing: it holds here.</p>") if holds else ""
         return condition, nothing + words.why(verdict.to_dict())
 
-    def _show_why(self, found: tuple[ImagingCondition, str]) -> None:
+    def _show_why(self, found: tuple[Condition, str]) -> None:
         if found[0] == self._sliders.condition:
             self._why.object = found[1]
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.micrographs.resample import resample
 from passband.models.network import Network
 from passband.models.store import Model
@@ -71,7 +71,7 @@ class Scene:
         """Of the picture [Å]."""
         return self.recipe.field_angstrom / PIXELS
 
-    def image(self, condition: ImagingCondition) -> NDArray[np.float32]:
+    def image(self, condition: Condition) -> NDArray[np.float32]:
         """Return the picture under a condition: counts, or the expected intensity if it has no dose; float32 [PIXELS, PIXELS].
 
         The shot noise is drawn from one seed, so that a picture changes only where its condition does.

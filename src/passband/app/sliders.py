@@ -9,7 +9,7 @@ from passband.app import controls, words
 from passband.app.controls import CONTROLS
 from passband.app.parts import Dial, text
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 
 #: Width of the column [pixels].
 WIDTH = 310
@@ -26,9 +26,9 @@ class Sliders:
 
     def __init__(
         self,
-        presets: dict[str, Callable[[], ImagingCondition]],
+        presets: dict[str, Callable[[], Condition]],
         pixel_size_angstrom: float,
-        changed: Callable[[ImagingCondition], None],
+        changed: Callable[[Condition], None],
         refuse: Callable[[str], None],
     ):
         """Build the widgets, standing at the first preset.
@@ -73,7 +73,7 @@ class Sliders:
         )
         return pn.Column(*rows, file, width=WIDTH, css_classes=["sidebar"])
 
-    def start_from(self, make: Callable[[], ImagingCondition]) -> None:
+    def start_from(self, make: Callable[[], Condition]) -> None:
         """Put the sliders to a condition, and keep what they cannot say of it."""
         try:
             self.condition = self._load(make())
@@ -82,7 +82,7 @@ class Sliders:
         else:
             self._changed(self.condition)
 
-    def _load(self, condition: ImagingCondition) -> ImagingCondition:
+    def _load(self, condition: Condition) -> Condition:
         self._base, self._loading = condition, True
         try:
             places = controls.positions(condition)
@@ -97,7 +97,7 @@ class Sliders:
         self._kept.object = words.note(said)
         return self._read()
 
-    def _read(self) -> ImagingCondition:
+    def _read(self) -> Condition:
         values = {}
         for control in CONTROLS:
             value = self._dials[control.key].value

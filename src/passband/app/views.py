@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from passband.analysis import join_pairs
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.transfer_curves import transfer_curves
 from passband.studies.paths import StudyPaths
 
@@ -53,14 +53,14 @@ def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
     return 2 * int((found & truth).sum()) / both if both else None
 
 
-def curve(condition: ImagingCondition) -> dict[str, NDArray[np.float64]]:
+def curve(condition: Condition) -> dict[str, NDArray[np.float64]]:
     """Return q, transfer (signed, along +x), magnitude (mean |T| over azimuth), envelope and its negative."""
     table = transfer_curves([condition], Q_SHOWN, _POINTS)
     found = {name: table[name].to_numpy() for name in ("transfer", "magnitude", "envelope")}
     return {"q": table["q_per_angstrom"].to_numpy(), "below": -found["envelope"], **found}
 
 
-def training_band(conditions: list[ImagingCondition]) -> dict[str, NDArray[np.float64]]:
+def training_band(conditions: list[Condition]) -> dict[str, NDArray[np.float64]]:
     """Return q, low, middle and high: the tenth, half and nine tenths of mean |T| among training conditions; empty without any."""
     if not conditions:
         return {name: np.empty(0) for name in ("q", "low", "middle", "high")}

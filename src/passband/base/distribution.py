@@ -14,7 +14,7 @@ Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 _TAIL = 1e-3
 
 
-class Spread(BaseModel):
+class Distribution(BaseModel):
     """How one value is distributed; exactly one of these is given. A plain number is that value, a pair is uniform.
 
     Attributes:
@@ -41,17 +41,17 @@ class Spread(BaseModel):
             return {"values": [given]}
         if isinstance(given, (list, tuple)):
             return {"uniform": given}
-        if not isinstance(given, (dict, Spread)):
+        if not isinstance(given, (dict, Distribution)):
             raise ValueError(
                 f"{given!r} is no distribution; write a number, [lowest, highest], or one such as {{normal: [20, 2]}}"
             )
         return given
 
     @model_validator(mode="after")
-    def _one(self) -> "Spread":
-        given = [name for name in Spread.model_fields if getattr(self, name) is not None]
+    def _one(self) -> "Distribution":
+        given = [name for name in Distribution.model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of {', '.join(Spread.model_fields)}; found {', '.join(given) or 'none'}")
+            raise ValueError(f"give one of {', '.join(Distribution.model_fields)}; found {', '.join(given) or 'none'}")
         for name in ("uniform", "log_uniform"):
             pair = getattr(self, name)
             if pair is not None and not pair[0] < pair[1]:

@@ -1,9 +1,62 @@
-"""The one exception for what a user can mend."""
+"""The exceptions for what a user can mend."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+_MARKED = re.compile("\ue000(.*?)\ue001")
+
+
+def parameter(name: str) -> str:
+    """Return a parameter's name, marked so that each interface can write it in its own way (see `BadInputError.text`)."""
+    return f"\ue000{name}\ue001"
+
+
+def named(text: str, name: Callable[[str], str] = str) -> str:
+    """Return a text with each marked parameter written as `name` writes it; as the Python argument if left out."""
+    return _MARKED.sub(lambda found: name(found[1]), text)
 
 
 class BadInputError(ValueError):
-    """Input that cannot be worked with: the message gives value, limit, remedy and place in one line."""
+    """Input that cannot be worked with.
+
+    The message is one line: `place: what; remedy`. Where it speaks of a parameter, mark its name by `parameter("pixel_size_angstrom")`:
+    Python reads `pixel_size_angstrom`, the command line `--pixel-size`, the app the label of the field.
+
+    Attributes:
+        what: the fact, with value and limit.
+        value: what was given, if it is one value.
+        limit: what it may be.
+        parameters: the parameters that the message speaks of, the first one at fault.
+        remedy: what to do.
+        place: file, line, or name of what was given.
+    """
+
+    def __init__(
+        self, what: str, *, value: Any = None, limit: Any = None, remedy: str | None = None, place: object = None
+    ):
+        """Take the parts of the message; `what` alone may be the whole message."""
+        super().__init__(what)
+        self.what, self.value, self.limit, self.remedy = what, value, limit, remedy
+        self.place = None if place is None else str(place)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters in the message, in order."""
+        return tuple(dict.fromkeys(_MARKED.findall(self._whole)))
+
+    @property
+    def _whole(self) -> str:
+        text = self.what if self.place is None else f"{self.place}: {self.what}"
+        return text if self.remedy is None else f"{text}; {self.remedy}"
+
+    def text(self, name: Callable[[str], str] = str) -> str:
+        """Return the message with each parameter written as `name` writes it."""
+        return named(self._whole, name)
+
+    def __str__(self) -> str:
+        return self.text()
 
 
-class CellFailedError(RuntimeError):
-    """One cell cannot be made, and to try again would be in vain; the message says why. The others go on."""
+class JobFailedError(RuntimeError):
+    """One job cannot be made, and to try again would be in vain; the message says why. The others go on."""

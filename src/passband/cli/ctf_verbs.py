@@ -14,11 +14,11 @@ ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, an
 _SOURCE = "A condition file (YAML, STAR or CSV with one row), or a preset by name."
 QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band that counts [1/Å].")]
 Figure = Annotated[Path | None, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")]
-Condition = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]
+Source = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]
 
 
 @ctf_app.command("show")
-def show(condition: Condition, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
+def show(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
     """Show what a condition transfers: ε, first zero, resolution; with --figure curves, map and Thon rings.
 
     Example:  passband ctf show studies/conditions/team_300kv.yaml --figure ctf.svg
@@ -101,7 +101,7 @@ def compare(
 
 @ctf_app.command("map")
 def map_(
-    condition: Condition,
+    condition: Source,
     x: Annotated[str, typer.Option("--x", help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
     y: Annotated[str, typer.Option("--y", help="NAME=LOW:HIGH, such as C12=0:100.")],
     figure: Annotated[Path, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")],
@@ -135,7 +135,7 @@ def map_(
 
 @ctf_app.command("fit")
 def fit(
-    condition: Condition,
+    condition: Source,
     vary: Annotated[
         list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")
     ],
@@ -179,7 +179,7 @@ def fit(
 
 @ctf_app.command("convert")
 def convert(
-    condition: Condition,
+    condition: Source,
     to: Annotated[
         str, typer.Option("--to", help="krivanek, ceos, prismatic, ctffind, abtem, nexus or passband.")
     ] = "passband",

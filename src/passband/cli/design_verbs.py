@@ -87,7 +87,7 @@ def train(
     from passband.models.store import user_folder
     from passband.report.build import gather
     from passband.studies import runner, study
-    from passband.studies.folder import Plan
+    from passband.studies.folder import StudyFolder
     from passband.studies.paths import StudyPaths
     from passband.verdicts import from_study
     from passband.verdicts.design import session_conditions
@@ -104,7 +104,7 @@ def train(
             failed = runner.run(config, folder, executor, progress, finish=gather, memory=int(1e9 * memory))
             if failed:
                 raise BadInputError(f"{folder}: a network could not be trained: {failed[0]['reason']}")
-            plan = Plan(config, StudyPaths(folder))
+            plan = StudyFolder(config, StudyPaths(folder))
             chosen = from_study.choose(plan, None, None)
             model = from_study.pack(
                 plan,

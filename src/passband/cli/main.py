@@ -168,12 +168,12 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
     Example:  passband study status runs/defocus
     """
     from passband.studies import study
-    from passband.studies.folder import Plan
+    from passband.studies.folder import StudyFolder
     from passband.studies.paths import StudyPaths
 
     config, folder = study.locate(target, out)
     paths = StudyPaths(folder)
-    plan = Plan(config, paths)
+    plan = StudyFolder(config, paths)
     counts, failed = plan.counts(), plan.failures()
     finished = all(n["done"] == n["total"] for n in counts.values())
     if as_json:
@@ -203,15 +203,15 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
 
     Example:  passband study report runs/defocus
     """
-    from passband.report.build import gather, gather_again
+    from passband.report.build import gather, rebuild_report
     from passband.studies import study
-    from passband.studies.folder import Plan, locked
+    from passband.studies.folder import StudyFolder, locked
     from passband.studies.paths import StudyPaths
 
     config, folder = study.locate(target, out)
-    plan = Plan(config, StudyPaths(folder))
+    plan = StudyFolder(config, StudyPaths(folder))
     if plan.paths.table("scores").is_file() and not plan.paths.cells.is_dir():
-        gather_again(plan)
+        rebuild_report(plan)
     else:
         plan.require_finished()
         with locked(plan.paths):

@@ -169,7 +169,7 @@ def check(
     Example:  passband check au-300kv --condition microscope.yaml
     """
     from passband.models.store import load_model
-    from passband.verdicts.domain import Claim
+    from passband.verdicts.domain import SpecimenInfo
     from passband.verdicts.judge import check_condition
 
     if (condition is None) == (image is None):
@@ -179,7 +179,7 @@ def check(
         given = next(name for name, value in of_image.items() if value is not None)
         raise BadInputError(f"{given} is of an image; with --condition put it into {condition}")
     chosen = load_model(model)
-    claim = Claim(tuple(element) if element else None, support, thickness, diameter)
+    claim = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
         from passband.conditions.condition_files import load_condition
 

@@ -97,13 +97,13 @@ def model_pack(
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
-    from passband.studies.folder import Plan
+    from passband.studies.folder import StudyFolder
     from passband.studies.paths import StudyPaths
     from passband.studies.study import locate
     from passband.verdicts import from_study
 
     config, folder = locate(study)
-    plan = Plan(config, StudyPaths(folder))
+    plan = StudyFolder(config, StudyPaths(folder))
     chosen = from_study.choose(plan, training, seed)
     calibration, judged = from_study.divide([c for _, c in load_conditions(conditions)], held_out)
     executor = make_executor("processes", workers)

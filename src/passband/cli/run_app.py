@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from passband.base.errors import BadInputError
+from passband.cli.options import option
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -40,7 +41,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except BadInputError as fault:
-        _fail(str(fault))
+        _fail(fault.text(option))
     except _ClickException as fault:
         _fail(f"{fault.format_message()} Try --help.")
     except (KeyboardInterrupt, typer.Abort):

@@ -59,7 +59,7 @@ def canonical(name: str, value: float) -> tuple[str, float]:
     return ALIASES.get(name, name), value
 
 
-class ImagingCondition(BaseModel):
+class Condition(BaseModel):
     """One imaging condition; invalid ones cannot be made.
 
     Attributes:
@@ -219,7 +219,7 @@ class ImagingCondition(BaseModel):
         """Stable id: the hash of the values, never of names or places."""
         return content_id(self.to_dict())
 
-    def varied(self, values: dict[str, float]) -> "ImagingCondition":
+    def varied(self, values: dict[str, float]) -> "Condition":
         """Return this condition with some values put in.
 
         Args:
@@ -235,14 +235,14 @@ class ImagingCondition(BaseModel):
                 content["aberrations"] = {**content["aberrations"], symbol: value}
             else:
                 content[symbol] = value
-        return ImagingCondition(**content)
+        return Condition(**content)
 
     def __hash__(self) -> int:
         """Hash by identity of content."""
         return hash(self.id)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of a condition file; `ImagingCondition(**d)` reads it back."""
+        """Return the content of a condition file; `Condition(**d)` reads it back."""
         return self.model_dump(mode="json")
 
     @model_serializer(mode="wrap")
@@ -257,6 +257,6 @@ class ImagingCondition(BaseModel):
 
 _RARE = {
     name: field.default
-    for name, field in ImagingCondition.model_fields.items()
+    for name, field in Condition.model_fields.items()
     if name.startswith(("vibration", "drift", "coherence", "quadrature", "detector"))
 }

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from passband.base.errors import BadInputError
-from passband.conditions.condition import ImagingCondition
+from passband.conditions.condition import Condition
 from passband.conditions.notations import NOTATIONS, ctffind, relion
 from passband.conditions.sets import ConditionDraw, ConditionSet
 from passband.files import yaml_config
 
-Named = list[tuple[str, ImagingCondition]]
+Named = list[tuple[str, Condition]]
 _PRESETS = files("passband.conditions").joinpath("presets")
 
 
@@ -22,7 +22,7 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_condition(source: Path) -> ImagingCondition:
+def load_condition(source: Path) -> Condition:
     """Return the one condition of a file, or of a preset by name.
 
     Raises:
@@ -59,7 +59,7 @@ def load_conditions(source: Path) -> Named:
         return list(zip(drawn.labels(), drawn.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
         return [(source.stem, _translated(content, source, lines))]
-    return [(source.stem, yaml_config.validate(ImagingCondition, content, source, lines))]
+    return [(source.stem, yaml_config.validate(Condition, content, source, lines))]
 
 
 def load_distribution(source: Path) -> ConditionSet:
@@ -90,7 +90,7 @@ def _distribution(content: dict[str, Any], path: Path, lines: yaml_config.Lines)
 def _residuals(name: str) -> ConditionDraw:
     path = Path(str(_PRESETS.joinpath(f"{name}.yaml")))
     content, lines = yaml_config.read_yaml(path)
-    condition = yaml_config.validate(ImagingCondition, content["condition"], path, lines)
+    condition = yaml_config.validate(Condition, content["condition"], path, lines)
     return ConditionDraw.model_validate({"base": condition, "draw": content["residuals"], "count": 64})
 
 
@@ -107,13 +107,13 @@ def preset_sources(name: str) -> dict[str, Any]:
     return {"about": content["about"], "sources": content["sources"]}
 
 
-def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> ImagingCondition:
+def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> Condition:
     content = dict(content)
     notation = content.pop("notation")
     where = f"{path}:{lines.get(('notation',), 1)}"
     if notation not in NOTATIONS:
         raise BadInputError(f"{where}: notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
-    own = {n: content.pop(n) for n in list(content) if n in ImagingCondition.model_fields and n not in ("aberrations",)}
+    own = {n: content.pop(n) for n in list(content) if n in Condition.model_fields and n not in ("aberrations",)}
     if "energy_ev" in own and notation == "prismatic":
         content["energy_ev"] = own["energy_ev"]
     try:
@@ -121,7 +121,7 @@ def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -
     except ValueError as error:
         key = next((k for k in content if k in str(error)), "notation")
         raise BadInputError(f"{path}:{lines.get((key,), 1)}: {error}") from None
-    return yaml_config.validate(ImagingCondition, fields | own, path, lines)
+    return yaml_config.validate(Condition, fields | own, path, lines)
 
 
 def _star(path: Path) -> Named:
@@ -131,8 +131,7 @@ def _star(path: Path) -> Named:
     except ValueError as error:
         raise BadInputError(f"{path}: {error}") from None
     return [
-        (f"{i + 1}: {name}", yaml_config.validate(ImagingCondition, fields, path, {}))
-        for i, (name, fields) in enumerate(made)
+        (f"{i + 1}: {name}", yaml_config.validate(Condition, fields, path, {})) for i, (name, fields) in enumerate(made)
     ]
 
 
@@ -158,10 +157,10 @@ def _csv(path: Path) -> Named:
                 except ValueError:
                     raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
         fields: dict[str, Any] = {
-            n: values.pop(n) for n in list(values) if n in ImagingCondition.model_fields or n == "defocus_angstrom"
+            n: values.pop(n) for n in list(values) if n in Condition.model_fields or n == "defocus_angstrom"
         }
         try:
-            found.append((label, ImagingCondition(**fields, aberrations=values)))
+            found.append((label, Condition(**fields, aberrations=values)))
         except ValidationError as error:
             raise BadInputError(f"{where}: {yaml_config.message(error)}") from None
     if not found:
@@ -177,7 +176,7 @@ def _text(path: Path) -> str:
         raise BadInputError(f"{path}: cannot be read: {reason}; correct the path") from None
 
 
-def export(condition: ImagingCondition, notation: str) -> dict[str, Any]:
+def export(condition: Condition, notation: str) -> dict[str, Any]:
     """Return a condition in another notation, as content of a file that `load_condition` reads back.
 
     Raises:

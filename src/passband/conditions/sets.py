@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from passband.base.distribution import Spread, Values
+from passband.base.distribution import Distribution, Values
 from passband.base.identity import seed_from
-from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, Condition, canonical
 from passband.files.yaml_config import message
 
 _MOST_CONDITIONS = 2000
@@ -47,9 +47,9 @@ def check_names(names: list[str]) -> None:
             raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")
 
 
-def _checked(make: Any) -> list[ImagingCondition]:
+def _checked(make: Any) -> list[Condition]:
     try:
-        conditions: list[ImagingCondition] = make()
+        conditions: list[Condition] = make()
     except ValidationError as error:
         raise ValueError(f"a varied condition is not valid: {message(error)}") from None
     return conditions
@@ -63,7 +63,7 @@ class ConditionGrid(_Strict):
         vary: values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
     """
 
-    base: ImagingCondition
+    base: Condition
     vary: dict[str, Values] = Field(min_length=1)
 
     @field_validator("vary")
@@ -89,7 +89,7 @@ class ConditionGrid(_Strict):
             )
         return self
 
-    def conditions(self) -> list[ImagingCondition]:
+    def conditions(self) -> list[Condition]:
         """Return all combinations, the last name varying fastest."""
         return [
             self.base.varied(dict(zip(self.vary, values, strict=True)))
@@ -112,15 +112,15 @@ class ConditionDraw(_Strict):
         seed: of the draw; conditions do not change when `count` grows.
     """
 
-    base: ImagingCondition
-    draw: dict[str, Spread] = Field(min_length=1)
+    base: Condition
+    draw: dict[str, Distribution] = Field(min_length=1)
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
     seed: int = Field(default=0, ge=0, strict=True)
 
     @field_validator("draw")
     @classmethod
-    def _known_names(cls, draw: dict[str, Spread]) -> dict[str, Spread]:
+    def _known_names(cls, draw: dict[str, Distribution]) -> dict[str, Distribution]:
         check_names(list(draw))
         return draw
 
@@ -132,7 +132,7 @@ class ConditionDraw(_Strict):
             )
         return self
 
-    def conditions(self) -> list[ImagingCondition]:
+    def conditions(self) -> list[Condition]:
         """Return `count` conditions, values rounded to six digits."""
         dimensions = len(self.draw)
         if self.method == "sobol":
@@ -161,8 +161,8 @@ class Part(_Strict):
     """A component of a mixture: its share, and how its conditions are drawn."""
 
     weight: float = Field(gt=0, strict=True)
-    base: ImagingCondition
-    draw: dict[str, Spread] = Field(min_length=1)
+    base: Condition
+    draw: dict[str, Distribution] = Field(min_length=1)
 
 
 class ConditionMixture(_Strict):
@@ -188,7 +188,7 @@ class ConditionMixture(_Strict):
             raise ValueError("two components draw the same condition; change one of them")
         return self
 
-    def conditions(self) -> list[ImagingCondition]:
+    def conditions(self) -> list[Condition]:
         """Return the conditions, component by component."""
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
         counts = np.floor(exact).astype(int)
@@ -228,12 +228,12 @@ ConditionSet = Annotated[
 ]
 
 
-def _numbered(conditions: list[ImagingCondition], name: str) -> list[str]:
+def _numbered(conditions: list[Condition], name: str) -> list[str]:
     width = len(str(len(conditions)))
     return [f"{i + 1:0{width}d}: {_described(c, name)}" for i, c in enumerate(conditions)]
 
 
-def _described(condition: ImagingCondition, name: str) -> str:
+def _described(condition: Condition, name: str) -> str:
     flat = condition.to_dict() | condition.aberrations
     flat |= {"defocus": condition.defocus_angstrom, "defocus_angstrom": condition.defocus_angstrom}
     symbol = ALIASES.get(name, name)

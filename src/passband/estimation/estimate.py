@@ -11,7 +11,7 @@ import torch
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.limits import information_limit, known_dose, no_rings, signal_limit, turns
 from passband.estimation.rings import Candidate, Optics, agreement, candidate_at, defocus_step, search
 from passband.estimation.rings_fit import fit, held_out_gain
@@ -136,7 +136,7 @@ class Estimate:
             self if self.sign is None else replace(self, sign=None, notes=(*_on_sign(None, self.C30), *self.notes[1:]))
         )
 
-    def condition(self, sign: str | None = None) -> ImagingCondition:
+    def condition(self, sign: str | None = None) -> Condition:
         """Return the imaging condition under one sign of the defocus.
 
         Args:
@@ -153,7 +153,7 @@ class Estimate:
                 f"{self.name}: the image does not tell underfocus from overfocus ({sign!r} is neither); say which"
             )
         reading = self.underfocus if sign == "underfocus" else self.overfocus
-        return ImagingCondition(
+        return Condition(
             energy_ev=self.energy_ev,
             aberrations={
                 "C10": -reading.defocus_angstrom,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from passband.base.errors import BadInputError, CellFailedError
+from passband.base.errors import BadInputError, JobFailedError
 
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
 Progress = Callable[[float], None]
@@ -141,7 +141,7 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
         work(task, progress)
     except BadInputError:
         raise
-    except CellFailedError as error:
+    except JobFailedError as error:
         return Fault(str(error), final=True)
     except Exception as error:
         return Fault(f"{type(error).__name__}: {error}", final=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from passband.base.frequencies import polar_band
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.optics import (
     Parameters,
     aberration_gradient,
@@ -50,7 +50,7 @@ class Band:
         return [Band(*piece) for piece in pieces]
 
 
-def make_band(conditions: Sequence[ImagingCondition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
+def make_band(conditions: Sequence[Condition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
     """Return a band sampled finely enough for the phases of all conditions.
 
     Args:
@@ -66,7 +66,7 @@ def make_band(conditions: Sequence[ImagingCondition], q_max: float, weight: Spec
     return Band(qx, qy, w / w.mean(), object_power(radius))
 
 
-def _nodes(conditions: Sequence[ImagingCondition], q_max: float) -> tuple[int, int]:
+def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
     """Return rings and directions: some 0.15 rad of phase from ring to ring, and four nodes a radian around."""
     parameters = stack(conditions)
     q = torch.linspace(0.05, 1, 20, dtype=torch.float64) * q_max

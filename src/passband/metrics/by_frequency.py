@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.optics import contrast_sign, intensity_transfer, stack
 
 _RINGS, _DIRECTIONS = 200, 64
@@ -13,7 +13,7 @@ _RINGS, _DIRECTIONS = 200, 64
 _WORTH = 0.1
 
 
-def compare_by_frequency(train: ImagingCondition, test: ImagingCondition, q_max: float) -> pl.DataFrame:
+def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.DataFrame:
     """Return a row per |q|: q_per_angstrom, train and test (mean |T| over azimuth), kept, reversed_share, lost, reversed.
 
     kept is the share of the training |T| that the test keeps; reversed_share the share of it whose contrast is reversed;

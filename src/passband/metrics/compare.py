@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.band import Q_MAX
 from passband.metrics.registry import measure
 
@@ -27,7 +27,7 @@ class Shift:
     sigma_reverse: Tensor
 
 
-def compare(train: Sequence[ImagingCondition], test: Sequence[ImagingCondition], q_max: float = Q_MAX) -> Shift:
+def compare(train: Sequence[Condition], test: Sequence[Condition], q_max: float = Q_MAX) -> Shift:
     """Return ε and σ over the band 0 < |q| ≤ q_max.
 
     Args:
@@ -40,6 +40,6 @@ def compare(train: Sequence[ImagingCondition], test: Sequence[ImagingCondition],
     return Shift(found["epsilon_train"], found["epsilon_test"], found["sigma"], reverse)
 
 
-def information(conditions: Sequence[ImagingCondition], q_max: float = Q_MAX) -> Tensor:
+def information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> Tensor:
     """Return ε of B conditions, shape [B]."""
     return measure(["epsilon"], conditions, conditions[:1], q_max)["epsilon_train"]

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.band import Q_MAX, make_band
 from passband.metrics.compare import compare, information
 from passband.metrics.overlap import shared
@@ -17,14 +17,14 @@ from passband.optics import intensity_transfer, stack
 _BLOCK_VALUES = 2_000_000
 
 
-def dataset_information(conditions: Sequence[ImagingCondition], q_max: float = Q_MAX) -> float:
+def dataset_information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> float:
     """Return the mean ε of a set of conditions, in [0, 1]."""
     return float(information(conditions, q_max).mean())
 
 
 def dataset_overlap(
-    train: Sequence[ImagingCondition],
-    test: Sequence[ImagingCondition],
+    train: Sequence[Condition],
+    test: Sequence[Condition],
     q_max: float = Q_MAX,
     method: Literal["profile", "pairwise"] = "profile",
 ) -> float:
@@ -42,7 +42,7 @@ def dataset_overlap(
 
 
 def profile_overlaps(
-    train: Sequence[Sequence[ImagingCondition]], test: Sequence[Sequence[ImagingCondition]], q_max: float = Q_MAX
+    train: Sequence[Sequence[Condition]], test: Sequence[Sequence[Condition]], q_max: float = Q_MAX
 ) -> Tensor:
     """Return σ of the mean |T| of S training sets and S′ test sets, shape [S, S′]; NaN where a training set transfers nothing.
 

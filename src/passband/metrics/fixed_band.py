@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from passband.base.frequencies import polar_band
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import METRICS
 from passband.metrics import measure as measure_on
 from passband.metrics.band import Band
@@ -22,7 +22,7 @@ _RINGS, _DIRECTIONS = 256, 64
 
 
 def measure(
-    names: Sequence[str], train: Sequence[ImagingCondition], test: Sequence[ImagingCondition], q_max: float
+    names: Sequence[str], train: Sequence[Condition], test: Sequence[Condition], q_max: float
 ) -> dict[str, Tensor]:
     """Return metrics by name, as `shift.measure` does.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from passband.base.frequencies import polar_band
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.conditions.condition import canonical
 from passband.metrics.band import Q_MAX
 from passband.metrics.compare import information
@@ -18,14 +18,14 @@ _WIDTHS = ("focal_spread_angstrom", "convergence_mrad")
 
 
 def fit_condition(
-    base: ImagingCondition,
+    base: Condition,
     names: Sequence[str],
     q_max: float = Q_MAX,
     *,
-    target: ImagingCondition | None = None,
+    target: Condition | None = None,
     starts: int = 16,
     seed: int = 0,
-) -> ImagingCondition:
+) -> Condition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
     Adam from the best of many random candidates at once, which spread over phases of tens of radians at the middle of the band. Which of several equal maxima comes out is decided by the seed.
@@ -93,11 +93,11 @@ def fit_condition(
     return found
 
 
-def _value(condition: ImagingCondition, symbol: str) -> float:
+def _value(condition: Condition, symbol: str) -> float:
     return float(getattr(condition, symbol) if symbol in _WIDTHS else condition.aberrations.get(symbol, 0.0))
 
 
-def _scale(symbol: str, base: ImagingCondition, parameters: Parameters, q_max: float) -> float:
+def _scale(symbol: str, base: Condition, parameters: Parameters, q_max: float) -> float:
     """Return the change of a value that turns the phase by a radian at 0.6 q_max, or is a natural unit of its width."""
     if symbol in _WIDTHS:
         return max(0.1 * _value(base, symbol), 5.0 if symbol == "focal_spread_angstrom" else 0.05)

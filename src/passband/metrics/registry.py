@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import (
     channel_information,
     contrast_correlation,
@@ -146,8 +146,8 @@ METRICS: dict[str, Metric] = {
 
 def measure(
     names: Sequence[str],
-    train: Sequence[ImagingCondition] | Parameters,
-    test: Sequence[ImagingCondition] | Parameters,
+    train: Sequence[Condition] | Parameters,
+    test: Sequence[Condition] | Parameters,
     q_max: float = Q_MAX,
     *,
     exit_wave: Spectrum | None = None,

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import METRICS, information, measure, profile_overlaps
 from passband.metrics.band import Spectrum
 from passband.metrics.image_spectra import (
@@ -26,7 +26,7 @@ IMAGE_MEASURES = {
 
 
 def shift_table(
-    conditions: Sequence[ImagingCondition],
+    conditions: Sequence[Condition],
     q_max: float,
     spectra: np.ndarray,
     exit_wave: Spectrum | None = None,
@@ -68,7 +68,7 @@ def shift_table(
 
 
 def set_shift_table(
-    sets: Sequence[tuple[str, Sequence[ImagingCondition]]], tests: Sequence[tuple[str, ImagingCondition]], q_max: float
+    sets: Sequence[tuple[str, Sequence[Condition]]], tests: Sequence[tuple[str, Condition]], q_max: float
 ) -> pl.DataFrame:
     """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and sigma_best.
 

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import information
 from passband.optics import intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
 
 
-def transfer_curves(conditions: Sequence[ImagingCondition], q_max: float, points: int = 400) -> pl.DataFrame:
+def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int = 400) -> pl.DataFrame:
     """Return condition, q_per_angstrom, transfer and envelope E_t E_s (along +x), magnitude (|T|, mean over azimuth).
 
     The transfer is |T| with the sign of sin χ for the even part of χ, which is what reverses contrast; coma and trefoil
@@ -45,7 +45,7 @@ def transfer_curves(conditions: Sequence[ImagingCondition], q_max: float, points
     )
 
 
-def first_zero(condition: ImagingCondition, q_max: float, points: int = 2000) -> float | None:
+def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float | None:
     """Return the lowest |q| [1/Å] at which contrast reverses in any direction, interpolated; None if none up to q_max.
 
     Args:
@@ -66,13 +66,13 @@ def first_zero(condition: ImagingCondition, q_max: float, points: int = 2000) ->
     return float((q[i + 1] + (q[1] - q[0]) * before[i, j] / (before[i, j] - after[i, j])).min())
 
 
-def _without_odd(condition: ImagingCondition) -> ImagingCondition:
+def _without_odd(condition: Condition) -> Condition:
     even = {s: v for s, v in condition.aberrations.items() if int(s.removeprefix("phi").removeprefix("C")[0]) % 2}
     return condition.model_copy(update={"aberrations": even})
 
 
 def epsilon_over_defocus(
-    base: ImagingCondition, lowest: float, highest: float, q_max: float, points: int = 201
+    base: Condition, lowest: float, highest: float, q_max: float, points: int = 201
 ) -> pl.DataFrame:
     """Return defocus_angstrom and epsilon for a condition whose defocus is swept.
 
@@ -88,7 +88,7 @@ def epsilon_over_defocus(
     return pl.DataFrame({"defocus_angstrom": defocus.numpy(), "epsilon": information(swept, q_max).numpy()})
 
 
-def information_limit(condition: ImagingCondition, points: int = 4000) -> float | None:
+def information_limit(condition: Condition, points: int = 4000) -> float | None:
     """Return the |q| [1/Å] beyond which envelopes or aperture leave less than exp(−2) of a beam in some direction.
 
     None if nothing damps up to 5 1/Å. Source: O'Keefe, Ultramicroscopy 47 (1992) 282, for the limit exp(−2).
@@ -100,7 +100,7 @@ def information_limit(condition: ImagingCondition, points: int = 4000) -> float 
     return float(q[below[0, 0]]) if len(below) else None
 
 
-def transfer_map(condition: ImagingCondition, q_max: float, points: int = 257) -> np.ndarray:
+def transfer_map(condition: Condition, q_max: float, points: int = 257) -> np.ndarray:
     """Return T with the sign of its even part over a square of side 2 q_max, qx along the first axis, shape [points, points]."""
     q = torch.linspace(-q_max, q_max, points, dtype=torch.float64)
     qx, qy = torch.meshgrid(q, q, indexing="ij")

@@ -13,7 +13,7 @@ from pydantic import (
     model_serializer,
 )
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.learning import NetworkConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -102,7 +102,7 @@ class ModelCard(BaseModel):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     q_max_per_angstrom: Positive
     specimens: Specimens
-    conditions: tuple[ImagingCondition, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     scored_on: Specimens | None = None
     own_loss: float | None = None
     files: dict[str, Digest] = {}

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.files import yaml_config
 from passband.learning import NetworkConfig, build
 from passband.micrographs.sandbox.parsing import Limits
@@ -56,7 +56,7 @@ class Description(BaseModel):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     q_max_per_angstrom: Positive | None = None
     specimens: Specimens
-    conditions: tuple[ImagingCondition, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     normalisation: Literal["zero_mean_unit_variance", "min_max"] = "zero_mean_unit_variance"
     output: Literal["logits", "probability", "softmax"] = "logits"
     channel: Annotated[int, Field(ge=0, le=1023)] | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from passband.base.electron import wavelength
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _part(values: Tensor, start: int, size: int) -> Tensor:
     return values[start : start + size]
 
 
-def stack(conditions: Sequence[ImagingCondition], dtype: torch.dtype = torch.float64) -> Parameters:
+def stack(conditions: Sequence[Condition], dtype: torch.dtype = torch.float64) -> Parameters:
     """Return the parameters of a sequence of B conditions as tensors of shape [B].
 
     Args:

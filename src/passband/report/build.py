@@ -12,13 +12,13 @@ from passband.files.atomic import write_json
 from passband.files.tables import write_table
 from passband.report.study_page import write_report
 from passband.studies import result_tables
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 
 # The tables that analysis and report are made from.
 _NEEDED = ("scores", "shift", "conditions", "training")
 
 
-def gather(plan: Plan) -> None:
+def gather(plan: StudyFolder) -> None:
     """Write tables, analysis, figures and report from the finished cells of a study; only networks may be missing.
 
     Raises:
@@ -38,7 +38,7 @@ def gather(plan: Plan) -> None:
     _report(plan, tables, plan.failures(), result_tables.provenance(plan))
 
 
-def gather_again(plan: Plan) -> None:
+def rebuild_report(plan: StudyFolder) -> None:
     """Write analysis, figures and report from the tables of a study whose cells are not there.
 
     Raises:
@@ -62,7 +62,7 @@ def gather_again(plan: Plan) -> None:
 
 
 def _report(
-    plan: Plan, tables: dict[str, pl.DataFrame], failed: list[dict[str, Any]], provenance: dict[str, Any]
+    plan: StudyFolder, tables: dict[str, pl.DataFrame], failed: list[dict[str, Any]], provenance: dict[str, Any]
 ) -> None:
     result, pairs = _analysis(plan, tables)
     result |= {"study": plan.study.name, "study_id": plan.study.id, "failed": failed, "provenance": provenance}
@@ -70,7 +70,7 @@ def _report(
     write_report(plan, tables, pairs, result)
 
 
-def _analysis(plan: Plan, tables: dict[str, pl.DataFrame]) -> tuple[dict[str, Any], pl.DataFrame]:
+def _analysis(plan: StudyFolder, tables: dict[str, pl.DataFrame]) -> tuple[dict[str, Any], pl.DataFrame]:
     pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], plan.study.labels())
     fits = analysis.fit_all(pairs)
     if plan.study.is_square:

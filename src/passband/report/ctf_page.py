@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.sets import check_names
 from passband.figures import comparison, ctf_sheet, metric_map, style
 from passband.files import yaml_config
@@ -25,7 +25,7 @@ from passband.metrics.transfer_curves import first_zero, information_limit, tran
 _SUFFIXES = (".png", ".svg", ".html")
 
 
-def show(condition: ImagingCondition, q_max: float) -> dict[str, Any]:
+def show(condition: Condition, q_max: float) -> dict[str, Any]:
     """Return id, wavelength, ε, point resolution, information limit, and the curve along +x.
 
     Args:
@@ -50,7 +50,7 @@ def show(condition: ImagingCondition, q_max: float) -> dict[str, Any]:
     }
 
 
-def compare(train: ImagingCondition, test: ImagingCondition, q_max: float) -> dict[str, Any]:
+def compare(train: Condition, test: Condition, q_max: float) -> dict[str, Any]:
     """Return every metric of the registry between two conditions, a verdict, and where information is lost or reversed.
 
     Undefined metrics are None.
@@ -79,11 +79,11 @@ def compare(train: ImagingCondition, test: ImagingCondition, q_max: float) -> di
 
 
 def map_plane(
-    base: ImagingCondition,
+    base: Condition,
     metric: str,
     axes: tuple[tuple[str, float, float], tuple[str, float, float]],
     points: int,
-    train: ImagingCondition | None,
+    train: Condition | None,
     q_max: float,
 ) -> pl.DataFrame:
     """Return a metric over a plane of two parameters: columns x, y and value, a row per point.
@@ -130,7 +130,7 @@ def check_figure(path: Path) -> None:
         )
 
 
-def draw_show(condition: ImagingCondition, answer: dict[str, Any], path: Path) -> None:
+def draw_show(condition: Condition, answer: dict[str, Any], path: Path) -> None:
     """Draw curves with envelopes, the map of T and Thon rings into a .png, .svg or .html file."""
     q_max = answer["q_max_per_angstrom"]
     curves = transfer_curves([condition], q_max)
@@ -145,7 +145,7 @@ def draw_show(condition: ImagingCondition, answer: dict[str, Any], path: Path) -
     _write(path, draw, (9.6, 6.4), title, rows | condition.to_dict())
 
 
-def draw_compare(train: ImagingCondition, test: ImagingCondition, answer: dict[str, Any], path: Path) -> None:
+def draw_compare(train: Condition, test: Condition, answer: dict[str, Any], path: Path) -> None:
     """Draw both transfers over |q|, with what is lost and what is reversed shaded, into a .png, .svg or .html file."""
     table = compare_by_frequency(train, test, answer["q_max_per_angstrom"])
     rows = {"verdict": answer["verdict"]} | {

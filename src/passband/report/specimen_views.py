@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.figures import specimen_sheet, style
 from passband.files import yaml_config
@@ -31,11 +31,11 @@ _MOST_IN_3D = 60_000
 _EACH: dict[str, Any] = {"focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.4, "dose_per_angstrom2": 1000.0}
 #: Conditions to look at a specimen under, if none are named.
 DEFAULT_CONDITIONS = [
-    ("corrected, 50 Å under", ImagingCondition(energy_ev=3e5, aberrations={"C10": -50.0, "C30": -5e4}, **_EACH)),
-    ("corrected, 200 Å over", ImagingCondition(energy_ev=3e5, aberrations={"C10": 200.0, "C30": -5e4}, **_EACH)),
-    ("uncorrected, Scherzer", ImagingCondition(energy_ev=3e5, aberrations={"C10": -420.0, "C30": 6e6}, **_EACH)),
+    ("corrected, 50 Å under", Condition(energy_ev=3e5, aberrations={"C10": -50.0, "C30": -5e4}, **_EACH)),
+    ("corrected, 200 Å over", Condition(energy_ev=3e5, aberrations={"C10": 200.0, "C30": -5e4}, **_EACH)),
+    ("uncorrected, Scherzer", Condition(energy_ev=3e5, aberrations={"C10": -420.0, "C30": 6e6}, **_EACH)),
 ]
-Named = list[tuple[str, ImagingCondition]]
+Named = list[tuple[str, Condition]]
 
 
 def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: str) -> dict[str, Any]:

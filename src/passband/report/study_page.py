@@ -35,13 +35,15 @@ from passband.metrics import transfer_curves
 from passband.studies.jobs import load_network
 
 if TYPE_CHECKING:
-    from passband.studies.folder import Plan
+    from passband.studies.folder import StudyFolder
 
 # Conditions shown in the sheet of images; more would not fit a page.
 _SHEET_COLUMNS = 11
 
 
-def write_report(plan: Plan, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]) -> None:
+def write_report(
+    plan: StudyFolder, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]
+) -> None:
     """Draw the figures and write the page.
 
     Args:
@@ -114,7 +116,7 @@ def _predictions(pairs: pl.DataFrame, fitted: set[str], folder: Path) -> None:
         style.save(made, folder, "predicted_loss")
 
 
-def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
+def _optics(plan: StudyFolder, conditions: pl.DataFrame, folder: Path) -> str:
     study = plan.study
     q_max = study.q_max_per_angstrom
     curves = transfer_curves.transfer_curves(study.all_conditions(), q_max)
@@ -140,7 +142,7 @@ def _optics(plan: Plan, conditions: pl.DataFrame, folder: Path) -> str:
     return name
 
 
-def _sheet(plan: Plan, pairs: pl.DataFrame, folder: Path) -> None:
+def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
     """Draw the first test specimen under some conditions, with what the own and the worst network of seed 0 make of it."""
     study = plan.study
     labels = study.labels()

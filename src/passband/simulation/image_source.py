@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation import symmetry
 from passband.simulation.imaging import (
     ImageGrid,
@@ -32,9 +32,7 @@ class ImageSource:
         device: where the images are made.
     """
 
-    def __init__(
-        self, waves: Tensor, masks: Tensor, condition: ImagingCondition, grid: ImageGrid, *, keep: bool = True
-    ):
+    def __init__(self, waves: Tensor, masks: Tensor, condition: Condition, grid: ImageGrid, *, keep: bool = True):
         """Prepare the source.
 
         Args:

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from passband.base.distribution import Spread
+from passband.base.distribution import Distribution
 from passband.specimens.crystals import (
     THERMAL_DISPLACEMENT,
     CellRecipe,
@@ -73,7 +73,7 @@ class ShellRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    thickness_angstrom: Spread
+    thickness_angstrom: Distribution
     replace: dict[Element, Element] = Field(min_length=1)
 
 
@@ -105,7 +105,7 @@ class ParticleRecipe(BaseModel):
     ] = "Au"
     count: CountRange = (1, 1)
     shape: Annotated[ShapeRecipe, BeforeValidator(_as_shape)] = Wulff()
-    diameter_angstrom: Spread = Spread(uniform=[14.0, 28.0])
+    diameter_angstrom: Distribution = Distribution(uniform=[14.0, 28.0])
     lattice_scale: Annotated[float, Field(ge=0.8, le=1.25, allow_inf_nan=False)] = 1.0
     orientation: OrientationRecipe = OrientationRecipe()
     twins: CountRange = (0, 0)

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from scipy.spatial.transform import Rotation
 
-from passband.base.distribution import Spread
+from passband.base.distribution import Distribution
 from passband.base.errors import BadInputError
 from passband.specimens.crystals import Crystal
 from passband.specimens.grains import Grain
@@ -114,12 +114,12 @@ class Rod(_Shape):
     """
 
     kind: Literal["rod"] = "rod"
-    aspect_ratio: Spread = Spread(uniform=[2.0, 4.0])
+    aspect_ratio: Distribution = Distribution(uniform=[2.0, 4.0])
     axis: tuple[int, int, int] = (0, 0, 1)
 
     @field_validator("aspect_ratio")
     @classmethod
-    def _at_least_one(cls, ratio: Spread) -> Spread:
+    def _at_least_one(cls, ratio: Distribution) -> Distribution:
         low, high = ratio.bounds()
         if low < 1 or high > 50:
             raise ValueError(f"aspect_ratio reaches from {low:g} to {high:g}; keep it within 1 to 50")

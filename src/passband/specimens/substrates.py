@@ -14,7 +14,7 @@ from scipy.constants import atomic_mass
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from passband.base.distribution import Spread
+from passband.base.distribution import Distribution
 
 # Mass densities of the blocks [g/cm³], the usual one first, and their formula.
 _MATERIALS: dict[str, tuple[list[float], str]] = {
@@ -46,11 +46,11 @@ class Hole(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
-    radius_angstrom: Spread = Spread(uniform=[10.0, 20.0])
+    radius_angstrom: Distribution = Distribution(uniform=[10.0, 20.0])
 
     @field_validator("radius_angstrom")
     @classmethod
-    def _above_zero(cls, radius: Spread) -> Spread:
+    def _above_zero(cls, radius: Distribution) -> Distribution:
         if radius.bounds()[0] <= 0:
             raise ValueError(f"radius_angstrom: reaches down to {radius.bounds()[0]:g}; use radii above 0 Å")
         return radius
@@ -85,7 +85,7 @@ class SubstrateRecipe(BaseModel):
 
     material: Literal["carbon", "silica", "silicon_nitride"] = "carbon"
     density_g_per_cm3: float = Field(default=0.0, ge=0, le=25)
-    thickness_angstrom: Spread = Spread(uniform=[20.0, 30.0])
+    thickness_angstrom: Distribution = Distribution(uniform=[20.0, 30.0])
     hole: Hole | None = None
     edge: Edge | None = None
 

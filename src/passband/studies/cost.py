@@ -19,7 +19,7 @@ from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
 from passband.simulation.multislice import specimen_exit_waves
 from passband.specimens import draw_specimen, particle_mask
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.runner import disk_needed
 from passband.studies.study import Study
@@ -115,7 +115,7 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         seconds: from `measure`.
         workers: that will work at the same time.
     """
-    plan = Plan(study, paths)
+    plan = StudyFolder(study, paths)
     counts = plan.counts()
     todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
     split, training = study.split, study.training

@@ -18,7 +18,7 @@ STAGES = {"train": "networks", "images": "images"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyFolder:
     """All cells of a study."""
 
     study: Study

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.band import Q_MAX
 from passband.metrics.registry import measure
 
@@ -15,7 +15,7 @@ _SWEEPS = 10
 class Pool:
     """Conditions to choose from, with ε of each and σ between them."""
 
-    def __init__(self, candidates: Sequence[ImagingCondition], q_max: float = Q_MAX):
+    def __init__(self, candidates: Sequence[Condition], q_max: float = Q_MAX):
         """Measure the candidates.
 
         Args:
@@ -28,7 +28,7 @@ class Pool:
         # A condition that transfers nothing serves none.
         self.sigma = np.nan_to_num(found["sigma"].numpy())
 
-    def choose(self, count: int) -> list[ImagingCondition]:
+    def choose(self, count: int) -> list[Condition]:
         """Return `count` candidates, by falling ε.
 
         The candidates are ordered by ε and cut into `count` equal parts, and one comes from each: that spreads them over ε. Within

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from passband.base.errors import CellFailedError
+from passband.base.errors import JobFailedError
 from passband.base.frequencies import disc_indices
 from passband.base.identity import content_id, seed_from
 from passband.base.version import __version__
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.files.finished import is_finished, marker, writing
 from passband.files.tables import parquet
@@ -31,7 +31,7 @@ from passband.simulation.multislice.engine import check_memory
 from passband.simulation.wave_store import WaveSet, wave_id
 from passband.specimens import Recipe, draw_specimen, particle_mask
 from passband.studies.paths import StudyPaths, exit_waves
-from passband.studies.study import Study, Test, Training
+from passband.studies.study import Study, TestDomain, TrainDomain
 
 #: Networks that a GPU trains together unless told otherwise.
 FLEET = 32
@@ -80,7 +80,7 @@ class Cell:
     seed: int = 0
 
     @property
-    def subject(self) -> Training | Test:
+    def subject(self) -> TrainDomain | TestDomain:
         """What is trained on (train) or tested on (images)."""
         return self.study.tests()[self.index] if self.stage == "images" else self.study.trainings[self.index]
 
@@ -94,7 +94,7 @@ class Cell:
         """All that decides the cell's result."""
         study, subject = self.study, self.subject
         common = {"stage": [self.stage, _REVISION[self.stage]], **study.specimen_content(subject.recipe)}
-        if isinstance(subject, Test):
+        if isinstance(subject, TestDomain):
             return common | {"condition": subject.condition.to_dict()}
         if len(subject.conditions) == 1:
             common["condition"] = subject.conditions[0].to_dict()
@@ -208,7 +208,7 @@ def run_cell(cell: Cell, progress: Progress) -> None:
     """Do the work of a cell and mark it finished; a finished one is left alone.
 
     Raises:
-        CellFailedError: if the training diverges.
+        JobFailedError: if the training diverges.
     """
     if is_finished(cell.folder):
         progress(1.0)
@@ -232,7 +232,7 @@ def _train(cell: Cell, folder: Path, progress: Progress) -> None:
             on_epoch=lambda epoch: progress(1 / study.training.epochs),
         )
     except FloatingPointError as error:
-        raise CellFailedError(str(error)) from None
+        raise JobFailedError(str(error)) from None
     _write_network(cell, folder, model, history, fleet=1)
 
 
@@ -264,7 +264,7 @@ def run_fleet(fleet: Fleet, progress: Progress) -> None:
 
 def _training_seed(cell: Cell) -> int:
     training = cell.subject
-    assert isinstance(training, Training)
+    assert isinstance(training, TrainDomain)
     ids = [c.id for c in training.conditions]
     # Sets that hold the same conditions are the same training, whatever they are called.
     return seed_from("train", *ids, *(["one by one"] if training.one_by_one and len(ids) > 1 else []), cell.seed)
@@ -272,7 +272,7 @@ def _training_seed(cell: Cell) -> int:
 
 def _member(cell: Cell) -> Member:
     split, waves, training = cell.study.split, cell.waves, cell.subject
-    assert isinstance(training, Training)
+    assert isinstance(training, TrainDomain)
 
     def source(start: int, stop: int, *, one_by_one: bool = False) -> ImageSource | MixedSource:
         if len(training.conditions) == 1:
@@ -299,7 +299,7 @@ def _write_network(cell: Cell, folder: Path, model: nn.Module, history: list[Epo
 
 
 def _images(cell: Cell, folder: Path, progress: Progress) -> None:
-    assert isinstance(cell.subject, Test)
+    assert isinstance(cell.subject, TestDomain)
     counts, masks = test_images(cell.study, cell.paths, cell.subject)
     means, deviations = counts.mean((1, 2)), counts.std((1, 2))
     statistics = {
@@ -329,7 +329,7 @@ def weights_digest(cell: Cell) -> str | None:
     return None if facts is None else str(facts["files"][_WEIGHTS])
 
 
-def test_images(study: Study, paths: StudyPaths, test: Test) -> tuple[Tensor, Tensor]:
+def test_images(study: Study, paths: StudyPaths, test: TestDomain) -> tuple[Tensor, Tensor]:
     """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
     split = study.split
     pixels = round(test.recipe.field_angstrom / test.condition.pixel_size_angstrom)
@@ -341,7 +341,7 @@ def test_images(study: Study, paths: StudyPaths, test: Test) -> tuple[Tensor, Te
 
 
 @functools.cache
-def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingCondition) -> tuple[Tensor, Tensor]:
+def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: Condition) -> tuple[Tensor, Tensor]:
     source = _source(waves, condition, start, stop)
     everything = torch.arange(len(source))
     # The noise is the CPU's, so that it does not depend on where the networks are tested.
@@ -350,7 +350,7 @@ def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: ImagingC
     return record(intensity, condition, generator=generator), source.masks.cpu()
 
 
-def _source(waves: WaveSet, condition: ImagingCondition, start: int, stop: int, *, keep: bool = True) -> ImageSource:
+def _source(waves: WaveSet, condition: Condition, start: int, stop: int, *, keep: bool = True) -> ImageSource:
     coefficients, masks = read_waves(waves, start, stop)
     grid = image_grid(
         waves.recipe.field_angstrom,

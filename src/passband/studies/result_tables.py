@@ -11,15 +11,15 @@ import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
-from passband.conditions import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.files.finished import marker
 from passband.metrics.shift_table import set_shift_table, shift_table
 from passband.metrics.weights import tabulated
 from passband.studies import cross_tests, jobs
-from passband.studies.folder import Plan
+from passband.studies.folder import StudyFolder
 
 
-def make_tables(plan: Plan) -> dict[str, pl.DataFrame]:
+def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
     """Return the tables of a study by name; only networks may be missing.
 
     Raises:
@@ -71,7 +71,7 @@ def make_tables(plan: Plan) -> dict[str, pl.DataFrame]:
     return result
 
 
-def provenance(plan: Plan) -> dict[str, Any]:
+def provenance(plan: StudyFolder) -> dict[str, Any]:
     """Return versions, seeds and the time that the work took, summed over all runs of it."""
     sets = jobs.wave_sets(plan.study, plan.paths)
     facts = [fact for waves in sets for fact in waves.facts(plan.study.split.total)]
@@ -102,7 +102,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     }
 
 
-def condition_row(condition: ImagingCondition, label: str, name: str | None = None) -> dict[str, Any]:
+def condition_row(condition: Condition, label: str, name: str | None = None) -> dict[str, Any]:
     """Return a condition as a flat row of a table, under a name, or its id."""
     content = condition.to_dict()
     aberrations = content.pop("aberrations")

@@ -13,7 +13,7 @@ from passband.files.atomic import disk_errors, remove_leftovers, require_space, 
 from passband.simulation.multislice.engine import MEMORY
 from passband.simulation.wave_store import WaveSet
 from passband.studies import cross_tests, jobs
-from passband.studies.folder import STAGES, Plan, locked
+from passband.studies.folder import STAGES, StudyFolder, locked
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, adopt, check_folder
 from passband.studies.wall_time import verdict
@@ -28,7 +28,7 @@ def run(
     executor: Executor,
     progress: StageProgress,
     *,
-    finish: Callable[[Plan], object],
+    finish: Callable[[StudyFolder], object],
     fleet: int = 1,
     memory: int = MEMORY,
 ) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def run(
             make tables of.
     """
     # Workers may have another working directory.
-    plan = Plan(study, StudyPaths(folder.absolute()))
+    plan = StudyFolder(study, StudyPaths(folder.absolute()))
     check_folder(study, folder)
     absent = [(waves, waves.missing(study.split.total)) for waves in jobs.wave_sets(study, plan.paths)]
     require_space(folder, disk_needed(study, sum(len(missing) for _, missing in absent)))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import style
 from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
@@ -39,7 +39,7 @@ class Simulation:
     """
 
     recipe: Recipe
-    condition: ImagingCondition | None
+    condition: Condition | None
     count: int
     folder: Path
     labels: bool = False
@@ -49,7 +49,7 @@ class Simulation:
         """Multislice settings: the defaults, at the condition's energy."""
         return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
 
-    def grid(self, condition: ImagingCondition) -> ImageGrid:
+    def grid(self, condition: Condition) -> ImageGrid:
         """Return the grids of the images under a condition.
 
         Raises:
@@ -146,7 +146,7 @@ def _write_labels(plan: Simulation, pixels: int, progress: StageProgress) -> str
 
 
 def _write_images(
-    plan: Simulation, condition: ImagingCondition, coefficients: torch.Tensor, masks: torch.Tensor
+    plan: Simulation, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor
 ) -> dict[str, Any]:
     source = ImageSource(coefficients, masks, condition, plan.grid(condition))
     generator = torch.Generator().manual_seed(seed_from("simulate", plan.recipe.seed, condition.id))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import yaml_config
@@ -45,7 +45,7 @@ class Split(BaseModel):
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainDomain:
     """What networks are trained on.
 
     Attributes:
@@ -59,18 +59,18 @@ class Training:
     id: str
     label: str
     recipe: Recipe
-    conditions: tuple[ImagingCondition, ...]
+    conditions: tuple[Condition, ...]
     one_by_one: bool = False
 
 
 @dataclass(frozen=True)
-class Test:
+class TestDomain:
     """What networks are tested on; id is in the column test_condition of tables."""
 
     id: str
     label: str
     recipe: Recipe
-    condition: ImagingCondition
+    condition: Condition
 
 
 class Study(BaseModel):
@@ -106,8 +106,8 @@ class Study(BaseModel):
     training: TrainingConfig = TrainingConfig()
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
-    _conditions: list[ImagingCondition] = PrivateAttr(default=[])
-    _tests: list[Test] = PrivateAttr(default=[])
+    _conditions: list[Condition] = PrivateAttr(default=[])
+    _tests: list[TestDomain] = PrivateAttr(default=[])
 
     @field_validator("name")
     @classmethod
@@ -173,7 +173,7 @@ class Study(BaseModel):
                     f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
                 )
 
-    def all_conditions(self) -> list[ImagingCondition]:
+    def all_conditions(self) -> list[Condition]:
         """Return the test conditions in the order of the tables."""
         return self._conditions
 
@@ -182,26 +182,26 @@ class Study(BaseModel):
         """The families of specimens by name; a single one has none."""
         return self.structures or ({} if self.specimens is None else {"": self.specimens})
 
-    def tests(self) -> list[Test]:
+    def tests(self) -> list[TestDomain]:
         """Return what is tested on, in the order of the tables: every condition, for every family of specimens."""
         return self._tests
 
-    def _make_tests(self) -> Iterator[Test]:
+    def _make_tests(self) -> Iterator[TestDomain]:
         for name, recipe in self.recipes.items():
             for condition, label in zip(self._conditions, self.conditions.labels(), strict=True):
                 if name:
-                    yield Test(f"{name}/{condition.id}", f"{name}, {label}", recipe, condition)
+                    yield TestDomain(f"{name}/{condition.id}", f"{name}, {label}", recipe, condition)
                 else:
-                    yield Test(condition.id, label, recipe, condition)
+                    yield TestDomain(condition.id, label, recipe, condition)
 
     @functools.cached_property
-    def trainings(self) -> list[Training]:
+    def trainings(self) -> list[TrainDomain]:
         """What is trained on, in the order of the tables: every test, or every training set."""
         if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
-            return [Training(t.id, t.label, t.recipe, (t.condition,)) for t in self._tests]
+            return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self._tests]
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            Training(name, name, self.recipes[""], tuple(found), plan.order == "high_epsilon_first")
+            TrainDomain(name, name, self.recipes[""], tuple(found), plan.order == "high_epsilon_first")
             for name, (plan, found) in sets.items()
         ]
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from passband.base.identity import seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionMixture
 from passband.metrics import information
 from passband.studies.guided import Pool
@@ -30,7 +30,7 @@ class TrainingSets(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    conditions: tuple[ImagingCondition, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     sizes: tuple[Size, ...] = ()
     draws: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
     method: Literal["random", "sobol", "guided"] = "random"
@@ -56,7 +56,7 @@ class TrainingSets(BaseModel):
 
 def choose_sets(
     plans: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
-) -> dict[str, tuple[TrainingSets, list[ImagingCondition]]]:
+) -> dict[str, tuple[TrainingSets, list[Condition]]]:
     """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε.
 
     Sets of one method, size and draw hold the same conditions whatever their order. The draws have seeds of their own, so
@@ -84,13 +84,13 @@ def choose_sets(
     return chosen
 
 
-def _by_epsilon(conditions: list[ImagingCondition], q_max: float) -> list[ImagingCondition]:
+def _by_epsilon(conditions: list[Condition], q_max: float) -> list[Condition]:
     epsilon = information(conditions, q_max).numpy()
     return [conditions[i] for i in np.argsort(-epsilon, kind="stable")]
 
 
 def _drawn(
     source: ConditionDraw | ConditionMixture, method: Literal["random", "sobol"], count: int, draw: int
-) -> list[ImagingCondition]:
+) -> list[Condition]:
     seed = seed_from("training set", source.seed, method, count, draw)
     return source.model_copy(update={"method": method, "count": count, "seed": seed}).conditions()

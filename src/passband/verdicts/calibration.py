@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.finished import is_finished, writing
 from passband.files.tables import parquet
@@ -45,7 +45,7 @@ from passband.verdicts.features import (
     training_data,
 )
 
-Named = tuple[str, ImagingCondition]
+Named = tuple[str, Condition]
 #: What a verdict needs at least to be calibrated on.
 FEWEST = 40
 # Conditions of one piece of the work.
@@ -180,7 +180,7 @@ def score_piece(piece: Piece, progress: Progress) -> None:
 
 
 def _row(
-    network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet, condition: ImagingCondition
+    network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet, condition: Condition
 ) -> dict[str, object]:
     seen, (coefficients, masks) = as_seen(condition, card), data
     grid = image_grid(

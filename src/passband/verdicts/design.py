@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.condition_files import load_distribution
 from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture
 from passband.files.atomic import write_text
@@ -54,7 +54,7 @@ def band_of(source: ConditionDraw | ConditionMixture) -> float:
     return min(Q_MAX, float(f"{1 / (2 * pixel):.4g}"))
 
 
-def session_conditions(study: Study, count: int) -> list[ImagingCondition]:
+def session_conditions(study: Study, count: int) -> list[Condition]:
     """Return conditions that a study's session may meet, other than those that it tests on.
 
     Raises:
@@ -71,7 +71,7 @@ def session_conditions(study: Study, count: int) -> list[ImagingCondition]:
 
 def design(
     source: ConditionDraw | ConditionMixture, count: int, q_max: float, method: str = "guided"
-) -> tuple[list[ImagingCondition], dict[str, Any]]:
+) -> tuple[list[Condition], dict[str, Any]]:
     """Return training conditions, and what is expected of them and of other choices.
 
     Expected are mean loss and mean loss of the worst tenth of the conditions that may be met, each with the factors within which 90 % of the
@@ -134,7 +134,7 @@ def design(
 
 def write_design(
     path: Path,
-    chosen: list[ImagingCondition],
+    chosen: list[Condition],
     source: ConditionDraw | ConditionMixture,
     recipe: Recipe,
     q_max: float,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from passband.base.electron import wavelength
-from passband.conditions import ABERRATIONS, ImagingCondition
+from passband.conditions import ABERRATIONS, Condition
 from passband.models.card import ModelCard
 from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
 from passband.verdicts.features import as_measured
@@ -32,7 +32,7 @@ _ENVELOPES: dict[str, Envelope] = {
 
 
 @dataclass(frozen=True)
-class Claim:
+class SpecimenInfo:
     """What a user says of the specimen; None is not said, and then taken to be as in training.
 
     Attributes:
@@ -48,7 +48,7 @@ class Claim:
     diameter_angstrom: float | None = None
 
 
-def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
+def specimen_objections(card: ModelCard, claim: SpecimenInfo) -> list[str]:
     """Return what a user says of the specimen that a network was not studied on, in sentences."""
     known, found = card.scored_on or card.specimens, []
     if claim.elements is not None and set(claim.elements) != set(known.elements):
@@ -68,7 +68,7 @@ def specimen_objections(card: ModelCard, claim: Claim) -> list[str]:
     return found
 
 
-def assumptions(card: ModelCard, claim: Claim) -> list[str]:
+def assumptions(card: ModelCard, claim: SpecimenInfo) -> list[str]:
     """Return what a verdict takes for granted of the specimen because the user has not said it, in sentences."""
     known, found = card.scored_on or card.specimens, []
     if claim.elements is None:
@@ -82,7 +82,7 @@ def assumptions(card: ModelCard, claim: Claim) -> list[str]:
     return found
 
 
-def condition_objections(card: ModelCard, scored: Sequence[ImagingCondition], condition: ImagingCondition) -> list[str]:
+def condition_objections(card: ModelCard, scored: Sequence[Condition], condition: Condition) -> list[str]:
     """Return what of a condition lies outside what a network was studied under, in sentences.
 
     Args:
@@ -109,7 +109,7 @@ def condition_objections(card: ModelCard, scored: Sequence[ImagingCondition], co
     ]
 
 
-def typical(scored: Sequence[ImagingCondition]) -> ImagingCondition:
+def typical(scored: Sequence[Condition]) -> Condition:
     """Return a condition with what a network was mostly studied under: aberrations that never varied, and medians of all else."""
     first = scored[0]
     constant = {name: v for name, v in first.aberrations.items() if all(c.aberrations.get(name) == v for c in scored)}
@@ -123,7 +123,7 @@ def typical(scored: Sequence[ImagingCondition]) -> ImagingCondition:
     )
 
 
-def spherical(scored: Sequence[ImagingCondition], q_max: float) -> tuple[float, bool]:
+def spherical(scored: Sequence[Condition], q_max: float) -> tuple[float, bool]:
     """Return the C30 [Å] that a network was studied under, and whether that is known well enough to tell signs of the defocus."""
     values = [c.aberrations.get("C30", 0.0) for c in scored]
     middle = 0.0 if min(values) < 0 < max(values) else float(np.median(values))
@@ -135,7 +135,7 @@ def _phase(energy_ev: float, n: int, q: float, value: float) -> float:
     return 2 * math.pi / (n + 1) * float(wavelength(energy_ev)) ** n * q ** (n + 1) * value
 
 
-def _aberrations(studied: list[ImagingCondition], seen: ImagingCondition, q_max: float) -> list[str]:
+def _aberrations(studied: list[Condition], seen: Condition, q_max: float) -> list[str]:
     found = []
     for symbol, (n, m) in ABERRATIONS.items():
         # The sign of what has an axis is a turn of that axis.
@@ -150,7 +150,7 @@ def _aberrations(studied: list[ImagingCondition], seen: ImagingCondition, q_max:
     return found
 
 
-def _aperture(studied: list[ImagingCondition], seen: ImagingCondition, q_max: float) -> list[str]:
+def _aperture(studied: list[Condition], seen: Condition, q_max: float) -> list[str]:
     """An aperture within the band, or none where there always was one, is another microscope unless one like it was studied."""
     edge = 1e3 * float(wavelength(seen.energy_ev)) * q_max
     value, *values = (edge if c.aperture_mrad is None else min(c.aperture_mrad, edge) for c in (seen, *studied))
@@ -162,9 +162,7 @@ def _aperture(studied: list[ImagingCondition], seen: ImagingCondition, q_max: fl
     return [f"{what} is beyond {ends}, which was studied"]
 
 
-def _coherence(
-    studied: list[ImagingCondition], seen: ImagingCondition, condition: ImagingCondition, q_max: float
-) -> list[str]:
+def _coherence(studied: list[Condition], seen: Condition, condition: Condition, q_max: float) -> list[str]:
     found = []
     for name, envelope in _ENVELOPES.items():
         value, values = getattr(seen, name), [getattr(c, name) for c in studied]
@@ -184,7 +182,7 @@ def _coherence(
     return found
 
 
-def _hardly_differ(seen: ImagingCondition, name: str, other: float, envelope: Envelope, q_max: float) -> bool:
+def _hardly_differ(seen: Condition, name: str, other: float, envelope: Envelope, q_max: float) -> bool:
     """Whether another value leaves nearly the same transfer up to the band's edge, in every direction."""
     angle = torch.linspace(0, math.pi, 37, dtype=torch.float64)
     q = q_max * torch.linspace(0.1, 1.0, 10, dtype=torch.float64)[:, None]
@@ -193,7 +191,7 @@ def _hardly_differ(seen: ImagingCondition, name: str, other: float, envelope: En
     return bool((ours - theirs).abs().max() < _UNSTUDIED_LOSS)
 
 
-def _noise(studied: list[ImagingCondition], seen: ImagingCondition, condition: ImagingCondition) -> list[str]:
+def _noise(studied: list[Condition], seen: Condition, condition: Condition) -> list[str]:
     doses = [c.dose_per_angstrom2 for c in studied if c.dose_per_angstrom2 is not None]
     dose, always = seen.dose_per_angstrom2, len(doses) == len(studied)
     if dose is None and not always:

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from passband.conditions import ABERRATIONS, Detector, ImagingCondition
+from passband.conditions import ABERRATIONS, Condition, Detector
 from passband.metrics.fixed_band import measure
 from passband.models.card import ModelCard
 from passband.simulation.imaging import curve_at, normalize
@@ -36,7 +36,7 @@ _PAIR = {"sigma": "largest", "signed_overlap": "largest", "phase_rms": "smallest
 _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
-def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
+def as_seen(condition: Condition, card: ModelCard) -> Condition:
     """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along.
 
     Summing b pixels blurs as a box of their width, for which a vibration of the same variance stands.
@@ -55,7 +55,7 @@ def as_seen(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
     )
 
 
-def as_measured(condition: ImagingCondition, card: ModelCard) -> ImagingCondition:
+def as_measured(condition: Condition, card: ModelCard) -> Condition:
     """Return a condition on the network's pixels, with an ideal camera that gives the same images, white noise supposed.
 
     A Gaussian MTF blurs the expected intensity as a vibration of the specimen does, and a share that is counted is a lower dose: both
@@ -79,7 +79,7 @@ def as_measured(condition: ImagingCondition, card: ModelCard) -> ImagingConditio
     )
 
 
-def pairs_measured(card: ModelCard, conditions: tuple[ImagingCondition, ...]) -> dict[str, Tensor]:
+def pairs_measured(card: ModelCard, conditions: tuple[Condition, ...]) -> dict[str, Tensor]:
     """Return the metrics between each training condition of a network and each condition, as `shift.measure` does.
 
     Features and reasons both want them; the last ones are kept.
@@ -89,13 +89,11 @@ def pairs_measured(card: ModelCard, conditions: tuple[ImagingCondition, ...]) ->
 
 
 @functools.lru_cache(maxsize=4)
-def _measured(
-    trained: tuple[ImagingCondition, ...], seen: tuple[ImagingCondition, ...], q_max: float
-) -> dict[str, Tensor]:
+def _measured(trained: tuple[Condition, ...], seen: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
     return measure([*_ALONE, *_PAIR], trained, seen, q_max)
 
 
-def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) -> dict[str, np.ndarray]:
+def condition_features(card: ModelCard, conditions: Sequence[Condition]) -> dict[str, np.ndarray]:
     """Return numbers of each condition by name, shape [B] each.
 
     ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
@@ -120,7 +118,7 @@ def condition_features(card: ModelCard, conditions: Sequence[ImagingCondition]) 
     return features | {name: np.array([own[name] for own in plain]) for name in plain[0]}
 
 
-def plain_features(condition: ImagingCondition) -> dict[str, float]:
+def plain_features(condition: Condition) -> dict[str, float]:
     """Return the features of a condition that are its own values, by name."""
     return {
         **{

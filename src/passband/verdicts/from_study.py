@@ -11,14 +11,14 @@ import torch
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.base.version import __version__
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard, Specimens
 from passband.models.store import WEIGHTS, Model, write_model
 from passband.specimens import Recipe, SpecimenRecipe
 from passband.studies import jobs
-from passband.studies.folder import Plan
-from passband.studies.study import Training
+from passband.studies.folder import StudyFolder
+from passband.studies.study import TrainDomain
 from passband.verdicts.calibration import Named, score_model
 
 # Finer images lose nothing by resampling, down to where a camera samples no more; coarser ones lack what the network has seen.
@@ -36,11 +36,11 @@ class Chosen:
     """
 
     cell: jobs.Cell
-    training: Training
+    training: TrainDomain
     loss: float
 
 
-def choose(plan: Plan, training: str | None, seed: int | None) -> Chosen:
+def choose(plan: StudyFolder, training: str | None, seed: int | None) -> Chosen:
     """Return the network of a finished study that a user means, or the one of the lowest mean loss over the study's tests.
 
     Args:
@@ -59,7 +59,7 @@ def choose(plan: Plan, training: str | None, seed: int | None) -> Chosen:
     found = []
     for cell in plan.cells("train"):
         subject = cell.subject
-        assert isinstance(subject, Training)
+        assert isinstance(subject, TrainDomain)
         if training is not None and subject.id != training and not subject.id.startswith(f"{training}-"):
             continue
         if (seed is None or cell.seed == seed) and jobs.weights_digest(cell) is not None:
@@ -77,13 +77,11 @@ def choose(plan: Plan, training: str | None, seed: int | None) -> Chosen:
     return min(found, key=lambda chosen: chosen.loss)
 
 
-def divide(
-    conditions: Sequence[ImagingCondition], share: float
-) -> tuple[list[ImagingCondition], list[ImagingCondition]]:
+def divide(conditions: Sequence[Condition], share: float) -> tuple[list[Condition], list[Condition]]:
     """Return conditions to calibrate on, and a share of them to judge verdicts on, drawn at random by a fixed seed."""
     order = np.random.default_rng(seed_from("held out")).permutation(len(conditions))
     judged = {int(i) for i in order[: round(share * len(conditions))]}
-    parts: tuple[list[ImagingCondition], list[ImagingCondition]] = ([], [])
+    parts: tuple[list[Condition], list[Condition]] = ([], [])
     for i, condition in enumerate(conditions):
         parts[i in judged].append(condition)
     return parts
@@ -108,11 +106,11 @@ def use_of(chosen: Chosen) -> str:
 
 
 def pack(
-    plan: Plan,
+    plan: StudyFolder,
     chosen: Chosen,
     folder: Path,
-    calibration: Sequence[ImagingCondition],
-    held_out: Sequence[ImagingCondition],
+    calibration: Sequence[Condition],
+    held_out: Sequence[Condition],
     executor: Executor,
     progress: StageProgress,
     *,
@@ -220,7 +218,7 @@ def specimens_of(recipe: Recipe) -> Specimens:
     )
 
 
-def _limits(recipe: Recipe, condition: ImagingCondition) -> tuple[str, ...]:
+def _limits(recipe: Recipe, condition: Condition) -> tuple[str, ...]:
     return (
         "Trained and scored on simulated images alone; what experiments add beyond their optics and dose (contamination, damage, drift in steps, "
         "a camera's own pattern) it has not seen.",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
 from passband.micrographs.micrograph import Micrograph
 from passband.verdicts import reasons
@@ -83,7 +83,7 @@ def optics_of(judge: Judge, found: Estimate | None) -> Optics:
     return Optics(reasons=why, nearest=judge.nearest(first), advice=advice, estimated=said)
 
 
-def _why(judge: Judge, found: Estimate, conditions: dict[str, ImagingCondition]) -> tuple[list[str], list[bool]]:
+def _why(judge: Judge, found: Estimate, conditions: dict[str, Condition]) -> tuple[list[str], list[bool]]:
     """Return reasons, and under which of the conditions, if anything can be said of them, the network would hold on specimens studied."""
     lines = {sign: reasons.of_condition(judge.card, c) for sign, c in conditions.items()}
     common = functools.reduce(lambda a, b: [line for line in a if line in b], lines.values())
@@ -105,7 +105,7 @@ def _behind(judge: Judge) -> float:
     return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
 
 
-def _condition(judge: Judge, found: Estimate, sign: str) -> ImagingCondition:
+def _condition(judge: Judge, found: Estimate, sign: str) -> Condition:
     """Return the estimated condition under a sign; the rings fade for more reasons than a focal spread, so that it stays as studied."""
     own, usual = found.condition(sign), typical(judge.scored)
     spreads = [c.focal_spread_angstrom for c in judge.scored]
@@ -120,7 +120,7 @@ def _condition(judge: Judge, found: Estimate, sign: str) -> ImagingCondition:
     ).model_copy(update={"dose_per_angstrom2": found.dose_per_angstrom2 or usual.dose_per_angstrom2})
 
 
-def _least(judge: Judge, found: Estimate, sign: str, condition: ImagingCondition) -> ImagingCondition:
+def _least(judge: Judge, found: Estimate, sign: str, condition: Condition) -> Condition:
     """Return the condition within the intervals of defocus and C12 that is nearest to what was studied."""
     reading = found.underfocus if sign == "underfocus" else found.overfocus
     assert reading is not None
@@ -143,7 +143,7 @@ def _words(found: Estimate) -> str:
     return f"its rings give {sign} of {found.defocus_angstrom:.0f} Å ({low:.0f} to {high:.0f}) at the film's middle, and C12 {reading.C12:.0f} Å{dose}"
 
 
-def _as_data(found: Estimate, condition: ImagingCondition) -> dict[str, Any]:
+def _as_data(found: Estimate, condition: Condition) -> dict[str, Any]:
     return {
         "defocus_angstrom": found.defocus_angstrom,
         "interval_angstrom": list(found.interval_angstrom or ()),

@@ -15,7 +15,7 @@ from passband.models.segment import check_pixel_size
 from passband.models.store import Model
 from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
-from passband.verdicts.domain import Claim, assumptions, specimen_objections
+from passband.verdicts.domain import SpecimenInfo, assumptions, specimen_objections
 from passband.verdicts.features import SOURCES, TILES, image_features
 from passband.verdicts.image_optics import Optics, estimated, optics_of
 from passband.verdicts.judge import LEAST_SHARE, Judge, Verdict
@@ -27,7 +27,7 @@ _TILES = 64
 def check_image(
     model: Model,
     micrograph: Micrograph,
-    claim: Claim = Claim(),  # noqa: B008
+    claim: SpecimenInfo = SpecimenInfo(),  # noqa: B008
     estimate: Estimate | None = None,
 ) -> Verdict:
     """Return the verdict on a network on a micrograph.

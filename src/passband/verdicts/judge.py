@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from passband.base.errors import BadInputError
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.models.store import PREDICTOR, Model
 from passband.verdicts import reasons
-from passband.verdicts.domain import Claim, assumptions, condition_objections, specimen_objections
+from passband.verdicts.domain import SpecimenInfo, assumptions, condition_objections, specimen_objections
 from passband.verdicts.features import IMAGE_FEATURES, as_measured, as_seen, condition_features, training_data
 from passband.verdicts.predictor import Predictor, restore
 from passband.verdicts.zones import NAMES, pairs_like, zone_of, zones
@@ -99,13 +99,13 @@ class Judge:
             target, _, source = name.split("_")
             _, x, y = training_data(self.fitted, source, target)
             self._predictors[name] = restore(parameters, x, y)
-        self.scored = [ImagingCondition(**json.loads(c)) for c in self.fitted["condition"]]
+        self.scored = [Condition(**json.loads(c)) for c in self.fitted["condition"]]
 
     def predictor(self, target: str, source: str) -> Predictor:
         """Return what predicts loss or dice from a condition or an image."""
         return self._predictors[f"{target}_from_{source}"]
 
-    def features(self, condition: ImagingCondition) -> np.ndarray:
+    def features(self, condition: Condition) -> np.ndarray:
         """Return the features of a condition, in the predictors' order, shape [1, D]."""
         features = self._features.get(condition.id)
         if features is None:
@@ -172,7 +172,7 @@ class Judge:
             why = [f"{poor}, and it is no better under its own conditions" if near_own else poor, *why]
         return Verdict(self.card.name, "no", **numbers, reasons=why, advice=_USELESS if near_own else advice(), **more)
 
-    def prepare(self, conditions: list[ImagingCondition]) -> None:
+    def prepare(self, conditions: list[Condition]) -> None:
         """Compute the features of several conditions at once, which takes less time than one by one."""
         if not conditions:
             return
@@ -180,7 +180,7 @@ class Judge:
         for i, condition in enumerate(conditions):
             self._features[condition.id] = np.array([[found[name][i] for name in names]])
 
-    def nearest(self, condition: ImagingCondition) -> dict[str, Any] | None:
+    def nearest(self, condition: Condition) -> dict[str, Any] | None:
         """Return the training condition that serves a condition best and what the studies say of such pairs; None if unknown."""
         if not self.card.conditions:
             return None
@@ -202,7 +202,7 @@ class Judge:
             f"its power spectrum, and what the network makes of it, are {distance:.1f} times as far from those of every image studied as these are from each other at most"
         ]
 
-    def objections(self, condition: ImagingCondition) -> list[str]:
+    def objections(self, condition: Condition) -> list[str]:
         """Return why nothing can be said of a condition, in sentences."""
         found = condition_objections(self.card, self.scored, condition)
         if not found:
@@ -214,7 +214,7 @@ class Judge:
         return found
 
 
-def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Claim()) -> Verdict:  # noqa: B008
+def check_condition(model: Model, condition: Condition, claim: SpecimenInfo = SpecimenInfo()) -> Verdict:  # noqa: B008
     """Return the verdict on a network under a condition.
 
     Args:
@@ -240,7 +240,7 @@ def check_condition(model: Model, condition: ImagingCondition, claim: Claim = Cl
     )
 
 
-def advise(judge: Judge, condition: ImagingCondition) -> str:
+def advise(judge: Judge, condition: Condition) -> str:
     """Return what to do about a condition under which a network does not hold: the nearest defocus that does, more dose, or other training."""
     held, best = zones()["stable_up_to"], None
     assert judge.card.own_loss is not None

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.by_frequency import compare_by_frequency, intervals
 from passband.metrics.fixed_band import measure
 from passband.models.card import ModelCard
@@ -14,7 +14,7 @@ from passband.verdicts.features import RINGS, as_measured, pairs_measured
 _LEAST_BAND = 0.04
 
 
-def of_condition(card: ModelCard, condition: ImagingCondition, *, holds: bool = True) -> list[str]:
+def of_condition(card: ModelCard, condition: Condition, *, holds: bool = True) -> list[str]:
     """Return what sets a condition apart from all training conditions of a network; what lies within their range is not said.
 
     Args:

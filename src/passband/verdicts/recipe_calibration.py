@@ -6,7 +6,7 @@ from pathlib import Path
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard
 from passband.models.store import Model
@@ -34,7 +34,7 @@ class Scoring:
 
     model: Model
     recipe: Recipe
-    conditions: Sequence[ImagingCondition]
+    conditions: Sequence[Condition]
     count: int
     held_out: float
     folder: Path

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import measure
 from passband.metrics.band import Q_MAX
 
@@ -29,9 +29,7 @@ FEATURES = (
 _TREES, _LEAF, _FOLDS = 150, 5, 8
 
 
-def set_features(
-    shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[tuple[str, ImagingCondition]]
-) -> pl.DataFrame:
+def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[tuple[str, Condition]]) -> pl.DataFrame:
     """Return train_condition, test_condition and FEATURES, a row per set and test.
 
     Args:
@@ -108,7 +106,7 @@ def predict(features: pl.DataFrame, worst: float = 0.1) -> pl.DataFrame:
     )
 
 
-def beyond(conditions: Sequence[ImagingCondition]) -> list[str]:
+def beyond(conditions: Sequence[Condition]) -> list[str]:
     """Return what of some conditions the standard study of training sets has not met, in sentences."""
     table, said = learnt(), []
     found = measure(["epsilon", "image_snr"], conditions, conditions[:1], Q_MAX)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics import information, measure
 from passband.models.store import Model
 from passband.verdicts.features import SOURCES, as_measured, training_data
@@ -75,7 +75,7 @@ def judged(model: Model, source: str) -> dict[str, Any]:
     confusion = {said: dict.fromkeys(NAMES, 0) for said in (*NAMES, "cannot say")}
     inside: dict[str, list[bool]] = {"loss": [], "dice": []}
     means, widths, truths = [], [], []
-    conditions = [ImagingCondition(**json.loads(c)) for c in kept["condition"]]
+    conditions = [Condition(**json.loads(c)) for c in kept["condition"]]
     if source == "condition":
         judge.prepare(conditions)
     zones = zone_of(np.array(true["loss"]) / model.card.own_loss)

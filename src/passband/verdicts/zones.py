@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.metrics.band import Q_MAX
 from passband.metrics.fixed_band import measure
 
@@ -46,7 +46,7 @@ def holds(verdict: dict[str, Any]) -> str:
     return ("" if sure else "probably ") + ("holds" if verdict["answer"] == "yes" else "does not hold")
 
 
-def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
+def pairs_like(train: Sequence[Condition], test: Condition) -> tuple[int, dict[str, Any]]:
     """Return the training condition that serves a test condition best, by its place, and what the studies say of such pairs.
 
     Args:
@@ -64,7 +64,7 @@ def pairs_like(train: Sequence[ImagingCondition], test: ImagingCondition) -> tup
     return nearest[place], said
 
 
-def _best(train: Sequence[ImagingCondition], test: ImagingCondition) -> tuple[int, dict[str, Any]]:
+def _best(train: Sequence[Condition], test: Condition) -> tuple[int, dict[str, Any]]:
     found = measure(
         ["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test], Q_MAX
     )

@@ -3,14 +3,14 @@ import math
 import pytest
 import torch
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
 from support.samples import BAND, FIELD, random_waves
 
 
 def condition(**content):
-    return ImagingCondition(
+    return Condition(
         **(
             {"energy_ev": 300e3, "defocus_angstrom": 60.0, "focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.5}
             | content

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from support import reference
 
@@ -19,7 +19,7 @@ def image_of(beams, **content):
     waves = torch.zeros(1, 1, len(INDEX), dtype=torch.complex64)
     for k, amplitude in beams.items():
         waves[0, 0, INDEX[k]] = amplitude
-    condition = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.25, **content)
+    condition = Condition(energy_ev=300e3, pixel_size_angstrom=0.25, **content)
     image = expected_intensity(waves, transfer_on_grid(condition, GRID), GRID)[0]
     return torch.fft.fft2(image.double(), norm="forward")
 
@@ -74,7 +74,7 @@ def test_more_nodes_converge():
 def test_too_few_nodes_are_doubted_and_enough_are_not():
     """And the number that the doubt names is one that has converged."""
     optics = {"defocus_angstrom": 100.0, "focal_spread_angstrom": 40.0, "coherence": "quadrature"}
-    condition = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.4, **optics)
+    condition = Condition(energy_ev=300e3, pixel_size_angstrom=0.4, **optics)
     (doubt,) = condition.doubts()
     assert "quadrature_nodes 7 are too few" in doubt
     enough = int(doubt.split()[-1])

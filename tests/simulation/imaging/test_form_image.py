@@ -7,7 +7,7 @@ import torch
 
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, normalize, record, transfer_on_grid
 from support.samples import BAND, FIELD, random_waves
 
@@ -23,7 +23,7 @@ def on_grid(coefficients, n):
 @pytest.mark.parametrize("pixels", [160, 96])
 def test_against_abtems_own_imaging(pixels):
     """The same wave through abTEM's CTF, at its grid; relative L2 ≤ 1e-4 in the issue's terms."""
-    condition = ImagingCondition(
+    condition = Condition(
         energy_ev=300e3,
         aberrations={"C10": -80.0, "C12": 20.0, "phi12": 0.3, "C21": 300.0, "phi21": 1.0, "C30": -5e4},
         focal_spread_angstrom=20.0,
@@ -44,9 +44,7 @@ def test_against_abtems_own_imaging(pixels):
 
 def test_camera_keeps_its_band_exactly():
     """A coarser camera sees the fine image with everything beyond its own Nyquist frequency cut off."""
-    condition = ImagingCondition(
-        energy_ev=300e3, defocus_angstrom=100.0, focal_spread_angstrom=10.0, pixel_size_angstrom=0.5
-    )
+    condition = Condition(energy_ev=300e3, defocus_angstrom=100.0, focal_spread_angstrom=10.0, pixel_size_angstrom=0.5)
     waves = random_waves()
     grid = image_grid(FIELD, BAND, 0.5)
     ours = expected_intensity(waves, transfer_on_grid(condition, grid), grid)
@@ -69,8 +67,8 @@ def test_no_aberrations_no_contrast_from_a_phase_object_to_first_order():
     c = 0.01 * waves[0, 0]
     psi = 0.5j * (c + c[opposite].conj())
     psi[(k == 0).all(1)] = 1.0
-    flat = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.5)
-    defocused = ImagingCondition(energy_ev=300e3, pixel_size_angstrom=0.5, defocus_angstrom=60.0)
+    flat = Condition(energy_ev=300e3, pixel_size_angstrom=0.5)
+    defocused = Condition(energy_ev=300e3, pixel_size_angstrom=0.5, defocus_angstrom=60.0)
     grid = image_grid(FIELD, BAND, 0.5)
     contrast = [
         expected_intensity(psi[None, None], transfer_on_grid(c, grid), grid).std().item() for c in (flat, defocused)
@@ -79,7 +77,7 @@ def test_no_aberrations_no_contrast_from_a_phase_object_to_first_order():
 
 
 def test_dose_is_poisson():
-    condition = ImagingCondition(energy_ev=300e3, dose_per_angstrom2=100.0, pixel_size_angstrom=0.4)
+    condition = Condition(energy_ev=300e3, dose_per_angstrom2=100.0, pixel_size_angstrom=0.4)
     counts = record(torch.full((1, 200, 200), 1.25), condition, generator=torch.Generator().manual_seed(0))
     assert counts.mean().item() == pytest.approx(20, abs=4 * math.sqrt(20 / 40000))
     assert counts.var().item() == pytest.approx(20, rel=0.04)
@@ -111,5 +109,5 @@ def test_pixels_that_cannot_be(pixel, message):
 def test_aperture_beyond_the_band():
     with pytest.raises(BadInputError, match="leave it out for no aperture"):
         transfer_on_grid(
-            ImagingCondition(energy_ev=300e3, aperture_mrad=60.0, pixel_size_angstrom=0.5), image_grid(FIELD, BAND, 0.5)
+            Condition(energy_ev=300e3, aperture_mrad=60.0, pixel_size_angstrom=0.5), image_grid(FIELD, BAND, 0.5)
         )

@@ -12,7 +12,7 @@ from scipy.special import j0
 from passband.base.electron import interaction_parameter
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, abtem_engine, atom, deposit, engine
 from passband.simulation.multislice.engine import exit_waves
@@ -25,9 +25,7 @@ SMALL = {
     "particles": {"count": [1, 1], "diameter_angstrom": [9.0, 14.0]},
     "substrate": {"thickness_angstrom": [6.0, 10.0]},
 }
-CONDITION = ImagingCondition(
-    energy_ev=300e3, defocus_angstrom=60.0, aberrations={"C30": -5e4}, focal_spread_angstrom=20.0
-)
+CONDITION = Condition(energy_ev=300e3, defocus_angstrom=60.0, aberrations={"C30": -5e4}, focal_spread_angstrom=20.0)
 
 
 def image(wave, field=25.6, band=1.5):

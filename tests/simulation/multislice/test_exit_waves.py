@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, abtem_engine
 from passband.simulation.multislice.engine import exit_waves
@@ -35,7 +35,7 @@ def test_kirklands_single_atoms(exit_wave):
     """C, Si, Cu, Au, U at 200 kV, 700 Å underfocus, Cs 1.3 mm, 10.37 mrad: 0.72 to 1.03 (Kirkland 2020, section 5.6)."""
     config = ExitWaveConfig(energy_ev=200e3, sampling_angstrom=50 / 512, phonon_configurations=1, band_per_angstrom=1.0)
     wave = exit_wave(single_atoms(["C", "Si", "Cu", "Au", "U"]), config, STILL, seed=0)
-    condition = ImagingCondition(
+    condition = Condition(
         energy_ev=200e3,
         defocus_angstrom=700.0,
         aberrations={"Cs": 1.3e7},
@@ -82,7 +82,7 @@ def test_finer_slices_and_pixels_change_little(exit_wave):
         config = ExitWaveConfig(sampling_angstrom=sampling, slice_thickness_angstrom=thickness, phonon_configurations=1)
         coefficients = torch.from_numpy(exit_wave(specimen, config, STILL, seed=0).coefficients)[None]
         grid = image_grid(12.8, 1.5, 0.4)
-        condition = ImagingCondition(energy_ev=300e3, defocus_angstrom=60.0, focal_spread_angstrom=20.0)
+        condition = Condition(energy_ev=300e3, defocus_angstrom=60.0, focal_spread_angstrom=20.0)
         images.append(expected_intensity(coefficients, transfer_on_grid(condition, grid), grid))
     assert (images[0] - images[1]).norm() / (images[1] - 1).norm() < 0.05
     assert (images[0] - images[1]).norm() / images[1].norm() < 0.01

@@ -8,7 +8,7 @@ Sources: abtem/transfer.py (1.0.11), quantem's diffractive_imaging/complex_probe
 import math
 from typing import Any
 
-from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, ImagingCondition, canonical
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, Condition, canonical
 from passband.conditions.notations.krivanek import polar
 from passband.conditions.notations.quantities import number, unknown
 
@@ -45,7 +45,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return keywords for abTEM's CTF; without the widths it is quantem's dictionary."""
     found: dict[str, Any] = {"energy": condition.energy_ev, **condition.aberrations}
     if condition.aperture_mrad is not None:

@@ -10,7 +10,7 @@ argument of the complex coefficient, `angles: azimuth` the direction in which th
 import cmath
 from typing import Any
 
-from passband.conditions.condition import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.notations.quantities import angle, length, unknown
 
 # Symbol, factor of its prefactor, direction in which its argument counts.
@@ -45,7 +45,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return {"aberrations": aberrations}
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return the coefficients that are not zero, in nm and degrees of the argument."""
     found = {}
     for name, (symbol, factor, sense) in _TERMS.items():

@@ -8,7 +8,7 @@ metadata_label.h and ctf.cpp, CTFFIND's ctf.cpp; angles count from x towards y.
 import math
 from typing import Any
 
-from passband.conditions.condition import ImagingCondition
+from passband.conditions.condition import Condition
 from passband.conditions.notations.quantities import number, unknown
 
 _KEYS = {
@@ -52,7 +52,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return defocus U ≥ V, angle, kV, Cs and pixel size.
 
     Raises:

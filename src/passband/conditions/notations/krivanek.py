@@ -6,7 +6,7 @@ Source: Krivanek, Dellby and Lupini, Ultramicroscopy 78 (1999) 1; Nion Swift wri
 import math
 from typing import Any
 
-from passband.conditions.condition import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.notations.quantities import length, unknown
 
 _NAMES = {s: [s] if s not in ANGLES else [s + "a", s + "b"] for s in ABERRATIONS}
@@ -27,7 +27,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return {"aberrations": aberrations}
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return the coefficients that are not zero, as text in nm."""
     return {name: f"{value / 10:.10g} nm" for name, value in cartesian(condition).items()}
 
@@ -40,7 +40,7 @@ def polar(symbol: str, parts: list[float]) -> dict[str, float]:
     return {symbol: math.hypot(*parts), ANGLES[symbol]: math.atan2(parts[1], parts[0]) / m}
 
 
-def cartesian(condition: ImagingCondition) -> dict[str, float]:
+def cartesian(condition: Condition) -> dict[str, float]:
     """Return the Cartesian coefficients [Å] of a condition that are not zero."""
     found: dict[str, float] = {}
     for symbol, magnitude in condition.aberrations.items():

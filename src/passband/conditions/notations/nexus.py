@@ -8,7 +8,7 @@ taken here are those of `krivanek` and `ceos`.
 import re
 from typing import Any
 
-from passband.conditions.condition import ImagingCondition
+from passband.conditions.condition import Condition
 from passband.conditions.notations import ceos, krivanek
 
 
@@ -26,7 +26,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return (krivanek if model == "nion" else ceos).read({rewrite(name): value for name, value in content.items()})
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return the coefficients that are not zero, in the model nion."""
     return {"model": "nion"} | {
         re.sub(r"C(\d)(\d)([ab]?)", lambda m: f"c_{m[1]}_{m[2]}" + (f"_{m[3]}" if m[3] else ""), name): value

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from passband.base.electron import wavelength
-from passband.conditions.condition import ABERRATIONS, ANGLES, ImagingCondition
+from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.notations.krivanek import cartesian, polar
 from passband.conditions.notations.quantities import number, unknown
 
@@ -45,7 +45,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     return {"aberrations": found}
 
 
-def write(condition: ImagingCondition) -> dict[str, Any]:
+def write(condition: Condition) -> dict[str, Any]:
     """Return C1, C3, C5 [Å] and the rows of all others."""
     found: dict[str, Any] = {n: condition.aberrations[s] for n, s in _ROUND.items() if s in condition.aberrations}
     rows = []

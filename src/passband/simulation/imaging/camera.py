@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.conditions.detector import Curve
 from passband.optics import motion_envelope, stack
 from passband.simulation.imaging.form_image import ImageGrid
 
 
-def camera_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor | None:
+def camera_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor | None:
     """Return what multiplies the half spectrum of the intensity: MTF · motion, float32, shape [n, n // 2 + 1].
 
     Args:
@@ -35,7 +35,7 @@ def camera_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Te
     return factor.float()
 
 
-def record(intensity: Tensor, condition: ImagingCondition, *, generator: torch.Generator) -> Tensor:
+def record(intensity: Tensor, condition: Condition, *, generator: torch.Generator) -> Tensor:
     """Return electron counts of camera pixels, shape [B, n / binning, n / binning]; without a dose, the mean intensity.
 
     Physical pixels count Poisson numbers with mean intensity · dose · pixel area · DQE(0). A measured DQE shapes their

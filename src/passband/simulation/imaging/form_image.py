@@ -13,7 +13,7 @@ from torch import Tensor
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
-from passband.conditions import ImagingCondition
+from passband.conditions import Condition
 from passband.optics import stack, wave_transfer
 
 # Share of a beam at the rim of the kept band from which the missing rest is worth a warning.
@@ -91,7 +91,7 @@ def image_grid(
     return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
 
 
-def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
+def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
     """Return t(q) of a condition at the wave's coefficients, complex64, shape [M, K].
 
     M is 1 for `coherence: quasi`. For `quadrature` each row is the transfer without envelopes at one focus and tilt, times
@@ -129,7 +129,7 @@ def transfer_on_grid(condition: ImagingCondition, grid: ImageGrid, orientation: 
     return torch.stack(rows).to(torch.complex64)
 
 
-def _coherent_parts(condition: ImagingCondition) -> list[tuple[float, tuple[float, float], float]]:
+def _coherent_parts(condition: Condition) -> list[tuple[float, tuple[float, float], float]]:
     """Return focus change [Å], tilt [1/Å] and weight of each Gauss–Hermite node; a width of zero needs one."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(condition.quadrature_nodes)
     weights = weights / weights.sum()
@@ -142,7 +142,7 @@ def _coherent_parts(condition: ImagingCondition) -> list[tuple[float, tuple[floa
     return [(f, (x, y), wf * wx * wy) for (f, wf), (x, wx), (y, wy) in itertools.product(focus, tilt, tilt)]
 
 
-def check_aperture(condition: ImagingCondition, grid: ImageGrid) -> None:
+def check_aperture(condition: Condition, grid: ImageGrid) -> None:
     """Refuse an aperture that opens beyond the kept band: the image would be cut where the condition says it is not.
 
     Raises:
@@ -160,7 +160,7 @@ def check_aperture(condition: ImagingCondition, grid: ImageGrid) -> None:
         )
 
 
-def band_warning(condition: ImagingCondition, grid: ImageGrid) -> str | None:
+def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
     """Return a warning if the kept band cuts off beams that the condition would still transfer, else None.
 
     The band then acts as an aperture that the condition does not have: without envelopes, 1.5 1/Å changes the images of

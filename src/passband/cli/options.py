@@ -1,0 +1,16 @@
+"""How the command line writes the parameters that the library's messages speak of."""
+
+#: Where the option is not the parameter without its unit.
+_OPTIONS = {
+    "folder": "--out",
+}
+_UNITS = ("_angstrom", "_ev", "_per_angstrom2", "_mrad", "_rad")
+
+
+def option(parameter: str) -> str:
+    """Return the option of a parameter, such as --pixel-size of pixel_size_angstrom."""
+    if parameter in _OPTIONS:
+        return _OPTIONS[parameter]
+    for unit in _UNITS:
+        parameter = parameter.removesuffix(unit)
+    return f"--{parameter.replace('_', '-')}"
