@@ -2,7 +2,8 @@ import polars as pl
 import pytest
 import torch
 
-from passband.learning import count_pixels, cross_table
+from passband.learning import count_pixels
+from passband.studies.score_table import cross_table
 
 
 def test_counts_of_known_images():

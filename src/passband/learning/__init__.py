@@ -4,7 +4,7 @@ from passband.learning.families import build
 from passband.learning.losses import segmentation_loss
 from passband.learning.network_config import NetworkConfig
 from passband.learning.predict import predict
-from passband.learning.scores import count_pixels, cross_table, dice
+from passband.learning.scores import count_pixels
 from passband.learning.train import Epoch, Member, TrainingConfig, train, train_fleet
 from passband.learning.unet import UNet
 
@@ -16,8 +16,6 @@ __all__ = [
     "UNet",
     "build",
     "count_pixels",
-    "cross_table",
-    "dice",
     "predict",
     "segmentation_loss",
     "train",

@@ -17,10 +17,11 @@ from passband.base.identity import content_id
 from passband.execution.base import Progress
 from passband.files.finished import is_finished, marker, peek, writing
 from passband.files.tables import parquet
-from passband.learning import count_pixels, cross_table, predict
+from passband.learning import count_pixels, predict
 from passband.simulation.imaging import normalize
 from passband.studies import jobs
 from passband.studies.paths import StudyPaths
+from passband.studies.score_table import cross_table
 from passband.studies.study import Study
 
 # Networks and tests of a block at most; a thousand networks on 200 conditions are then 128 blocks.
