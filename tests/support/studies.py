@@ -60,7 +60,7 @@ def passband(*words, cwd, **options):
 def replication(*words, cwd):
     return subprocess.run(
         [sys.executable, "-m", "replication", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
 
 
