@@ -235,7 +235,7 @@ def test_a_model_from_elsewhere_is_tried_before_it_is_loaded(monkeypatch, said, 
     """Its card and checksums are right, and its network is not what an import would have let in."""
     monkeypatch.setattr(external_trial, "tried", lambda *_, **__: external_trial.Agreed("", 1, 18, 1))
     path = write_onnx(tmp_path / "a.onnx", [endless_loop()], tensors={"true": np.array(True)})
-    digest = external.models.digest(path)
+    digest = external.store.digest(path)
     monkeypatch.setattr(external_trial, "tried", lambda *_, **__: external_trial.Agreed(digest, 1, 18, 1))
     model = import_onnx(path, said())
     monkeypatch.undo()

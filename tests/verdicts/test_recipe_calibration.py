@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_said_before_any_work(call, files):
         (files / name).write_text(before)
     assert not (files / "runs").exists()
 
-    def scoring(field, **changes):
+    def scoring_of(field, **changes):
         (files / "recipe.yaml").write_text(RECIPE.format(field))
         card = model.card.model_copy(update=changes)
         conditions = [Condition(energy_ev=300e3, aberrations={"C10": float(i)}, aperture_mrad=20) for i in range(60)]
@@ -119,20 +119,20 @@ def test_what_does_not_fit_is_said_before_any_work(call, files):
         return recipe_calibration.Scoring(type(model)(model.folder, card), recipe, conditions, 2, 0.25, files)
 
     with pytest.raises(BadInputError, match="is 28 of theirs's pixels, and it takes multiples of 8"):
-        calibration(22.4, divisor=8).check()
+        scoring_of(22.4, divisor=8).check()
     other = Condition(energy_ev=200e3)
     with pytest.raises(BadInputError, match="energies of 200000, 300000 eV; give those of one energy"):
-        calibration(25.6, conditions=(other,)).check()
+        scoring_of(25.6, conditions=(other,)).check()
     same = load_recipe(files / "recipe.yaml").model_dump(mode="json")
     known = model.card.specimens.model_copy(update={"recipe": same})
     with pytest.raises(BadInputError, match="trained on specimens of this very recipe"):
-        calibration(25.6, specimens=known).check()
-    larger = calibration(32.0, specimens=known.model_copy(update={"elements": ("Pt",)}))
+        scoring_of(25.6, specimens=known).check()
+    larger = scoring_of(32.0, specimens=known.model_copy(update={"elements": ("Pt",)}))
     larger.check()
     first, second = larger.warnings()
     assert "is 40 of theirs's pixels a side, and it was trained on 32 (25.6 Å)" in first
     assert "particles are Au, and the card says Pt" in second
-    assert calibration(25.6).warnings() == []
+    assert scoring_of(25.6).warnings() == []
 
 
 def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeypatch):
@@ -145,10 +145,10 @@ def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeyp
         (files / "theirs.yaml").write_text(networks.DESCRIPTION + line)
         model = import_onnx(files / "theirs.onnx", files / "theirs.yaml")
         conditions = [Condition(energy_ev=300e3, aperture_mrad=20)] * 40
-        calibration = recipe_calibration.Scoring(
+        scoring = recipe_calibration.Scoring(
             model, load_recipe(files / "recipe.yaml"), conditions, 1, 0.0, files / "runs"
         )
-        calibration.run(make_executor("serial", 1), _Silent(), memory=10**8)
+        scoring.run(make_executor("serial", 1), _Silent(), memory=10**8)
         shutil.rmtree(model.folder)
     assert used[0] == used[1] != used[2]
 
