@@ -13,6 +13,7 @@ from rows import Row, write
 
 from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, train_fleet
+from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig
@@ -109,7 +110,8 @@ def training_fleet(members: int, specimens: int, field: float, dose: float | Non
     fleet = []
     for i in range(members):
         condition = given.model_copy(update={"aberrations": {"C10": 10.0 * i}})
-        parts = [ImageSource(waves[part], masks[part], condition, grid) for part in (slice(8, None), slice(0, 8))]
+        imager = Imager(condition, field, ExitWaveConfig(band_per_angstrom=1.0))
+        parts = [ImageSource(waves[part], masks[part], imager) for part in (slice(8, None), slice(0, 8))]
         fleet.append(Member(parts[0], parts[1], seed=i))
     return fleet
 

@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from passband.conditions import Condition
 from passband.learning import count_pixels, predict, segmentation_loss, train
-from passband.simulation.image_source import ImageSource, camera_masks
-from passband.simulation.imaging import image_grid, normalize
-from passband.simulation.multislice import specimen_exit_waves
+from passband.simulation.hrtem import Imager, scatter
+from passband.simulation.image_source import ImageSource
+from passband.simulation.imaging import normalize
+from passband.simulation.modality import camera_masks
 from passband.specimens import draw_specimen, particle_mask
 from passband.studies.study import Study, load_study
 
@@ -122,32 +123,26 @@ def plain_training(folder: Path, study: Study, epochs: int, rate: float) -> Basi
 def passband_side(study: Study, condition: Condition) -> tuple[float, float]:
     """Return core-seconds of the whole study and the Dice of one network."""
     recipe, config, split = study.recipes[""], study.exit_waves, study.split
-    n = config.grid_points(recipe.field_angstrom)
 
     def make() -> tuple[torch.Tensor, torch.Tensor]:
-        waves, masks = [], []
-        for i in range(split.total):
-            specimen = draw_specimen(recipe, i)
-            masks.append(particle_mask(specimen, n))
-            waves += specimen_exit_waves(recipe, [specimen], [i], config)
-        return torch.from_numpy(np.stack([w.coefficients for w in waves])), torch.from_numpy(np.stack(masks))
+        parts = [scatter(recipe, [i], config) for i in range(split.total)]
+        waves, masks = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return waves, masks
 
     (waves, masks), wave_seconds = timed(make)
-    grid = image_grid(recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom)
+    imager = Imager(condition, recipe.field_angstrom, config)
     a, b = split.train, split.train + split.validation
 
     def network() -> torch.nn.Module:
-        sources = [ImageSource(waves[s], masks[s], condition, grid) for s in (slice(0, a), slice(a, b))]
+        sources = [ImageSource(waves[s], masks[s], imager) for s in (slice(0, a), slice(a, b))]
         return train(study.network, study.training, *sources, seed=1)[0]
 
     model, train_seconds = timed(network)
-    source = ImageSource(waves[b:], masks[b:], condition, grid)
-    counts = source.counts(torch.arange(len(source)), generator=torch.Generator().manual_seed(1))
-    truth = source.masks[:, None].float()
+    counts, truth = imager.images(waves[b:], masks[b:], seed=1)
     logits, test_seconds = timed(predict, model, normalize(counts)[:, None])
     networks, conditions = len(study.all_conditions()) * study.seeds, len(study.all_conditions())
     total = wave_seconds + networks * (train_seconds + conditions * test_seconds)
-    return total, dice(logits, truth)
+    return total, dice(logits, truth[:, None].float())
 
 
 def main() -> None:

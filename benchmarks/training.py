@@ -13,6 +13,7 @@ from rows import alternate, compared, write
 from passband.conditions import Condition
 from passband.learning import NetworkConfig, build, segmentation_loss
 from passband.simulation import symmetry
+from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import image_grid, normalize
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
@@ -31,7 +32,8 @@ GRID = image_grid(RECIPE.field_angstrom, CONFIG.band_per_angstrom, CONDITION.pix
 
 def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[float], list[float]]:
     """Training images per second, imaged on the fly, beside the same network fed noisy images from .npy files."""
-    source = ImageSource(coefficients, masks, CONDITION, GRID)
+    imager = Imager(CONDITION, RECIPE.field_angstrom, CONFIG)
+    source = ImageSource(coefficients, masks, imager)
     generator = torch.Generator().manual_seed(0)
 
     def step(
@@ -57,8 +59,7 @@ def training(coefficients: torch.Tensor, masks: torch.Tensor) -> tuple[list[floa
         return len(source)
 
     with tempfile.TemporaryDirectory() as folder:
-        counts = source.counts(torch.arange(len(source)), generator=generator)
-        for i, (image, mask) in enumerate(zip(counts, source.masks, strict=True)):
+        for i, (image, mask) in enumerate(zip(*imager.images(coefficients, masks, seed=0), strict=True)):
             np.save(f"{folder}/image{i}.npy", image.numpy())
             np.save(f"{folder}/mask{i}.npy", mask.numpy())
 

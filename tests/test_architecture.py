@@ -112,6 +112,15 @@ def test_physics_opens_no_files(folder):
         assert "pathlib" not in imports(path), path
 
 
+def test_images_are_made_in_one_place():
+    """Transfer, camera, intensity and counts are put together by an imager of `simulation/`, and by nobody else."""
+    chain = re.compile(r"\b(image_grid|transfer_on_grid|camera_on_grid|expected_intensity|record)\(")
+    assert chain.search((SOURCE / "simulation" / "hrtem.py").read_text(encoding="utf-8"))
+    for name, path in MODULES.items():
+        if room(name) != "simulation":
+            assert not chain.search(path.read_text(encoding="utf-8")), path
+
+
 def test_networks_know_no_optics():
     for name in MODULES:
         if room(name) == "learning":

@@ -8,7 +8,7 @@ from passband.app.judging import LiveJudge
 from passband.app.scene import PIXELS, Scene
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.simulation.imaging import image_grid
+from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import SpecimenRecipe
 from passband.studies.paths import StudyPaths
 from passband.verdicts.judge import Judge, check_condition
@@ -101,9 +101,8 @@ def test_every_scored_condition_has_its_place_in_the_plane(judge):
 
 
 def test_a_picture_is_the_same_twice_and_changes_with_its_condition():
-    grid = image_grid(FIELD, BAND, FIELD / PIXELS)
     mask = np.zeros((PIXELS, PIXELS), dtype=bool)
-    scene = Scene(SpecimenRecipe(field_angstrom=FIELD, particles=[{"crystal": "Au", "count": [0, 1], "diameter_angstrom": 9.0}]), 300e3, random_waves(1), mask, grid)  # fmt: skip
+    scene = Scene(SpecimenRecipe(field_angstrom=FIELD, particles=[{"crystal": "Au", "count": [0, 1], "diameter_angstrom": 9.0}]), 300e3, random_waves(1), mask, ExitWaveConfig(band_per_angstrom=BAND))  # fmt: skip
     condition = CONDITION.model_copy(update={"pixel_size_angstrom": FIELD / PIXELS})
     first = scene.image(condition)
     assert first.shape == (PIXELS, PIXELS)

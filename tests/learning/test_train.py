@@ -8,10 +8,12 @@ import torch
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
+from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
-from passband.simulation.imaging import image_grid
+from passband.simulation.multislice import ExitWaveConfig
 
 BAND, PIXEL = 1.0, 0.4
+CONFIG = ExitWaveConfig(band_per_angstrom=BAND)
 NETWORK = NetworkConfig(widths=(8, 16), stem=1)
 RESNET = NetworkConfig(family="resnet_unet", backbone="resnet10")
 
@@ -28,7 +30,7 @@ def bright_squares(specimens, seed, pixels=32):
     spectrum = torch.fft.fft2(1 - 0.3 * masks.float(), norm="forward")
     coefficients = spectrum[:, k[:, 0] % pixels, k[:, 1] % pixels].to(torch.complex64)[:, None]
     condition = Condition(energy_ev=300e3, dose_per_angstrom2=500.0)
-    return ImageSource(coefficients, masks, condition, image_grid(PIXEL * pixels, BAND, PIXEL))
+    return ImageSource(coefficients, masks, Imager(condition, PIXEL * pixels, CONFIG))
 
 
 def weights(model):
@@ -80,7 +82,7 @@ def test_training_that_diverges_says_so(monkeypatch):
 
 def with_defocus(images, defocus):
     changed = images.condition.model_copy(update={"aberrations": {"C10": -defocus}})
-    return ImageSource(images._waves, images.masks, changed, images._grid)
+    return ImageSource(images._stored, images.masks, Imager(changed, PIXEL * len(images.masks[0]), CONFIG))
 
 
 def fleet():

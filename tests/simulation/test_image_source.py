@@ -3,8 +3,10 @@ import torch
 
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.simulation.image_source import ImageSource, MixedSource, camera_masks
-from passband.simulation.imaging import image_grid
+from passband.simulation.hrtem import Imager
+from passband.simulation.image_source import ImageSource, MixedSource
+from passband.simulation.modality import camera_masks
+from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.symmetry import ORIENTATIONS, matrix
 
 FIELD, BAND, N = 12.8, 1.0, 32
@@ -25,7 +27,7 @@ def waves(specimens=3):
 def source(condition, coefficients):
     masks = torch.zeros(len(coefficients), 64, 64, dtype=torch.bool)
     masks[:, 10:30, 20:50] = True
-    return ImageSource(coefficients, masks, condition, image_grid(FIELD, BAND, 0.4))
+    return ImageSource(coefficients, masks, Imager(condition, FIELD, ExitWaveConfig(band_per_angstrom=BAND)))
 
 
 @pytest.mark.parametrize("condition", [ROUND, ASTIGMATIC])
@@ -110,7 +112,7 @@ def test_a_mixture_repeats_itself_with_its_generator():
 
 
 def test_conditions_join_one_by_one_over_the_first_half():
-    sources, mixture = mixed(one_by_one=True)
+    sources, mixture = mixed(curriculum=True)
     chosen = torch.zeros(60, dtype=torch.int64)
     pure = [s.batch(chosen[:1], generator=torch.Generator())[0] for s in sources]
 

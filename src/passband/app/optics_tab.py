@@ -18,7 +18,6 @@ from passband.app.scene import PIXELS, Scenes, Viewer
 from passband.app.sliders import Sliders
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
-from passband.simulation.imaging import band_warning
 from passband.verdicts.judge import Verdict
 
 _PICTURE, _RIGHT = 450, 620
@@ -144,7 +143,7 @@ class OpticsTab:
 
     def _draw(self, condition: Condition) -> Picture:
         scene = self._subject.scenes.at(condition.energy_ev)
-        warning = band_warning(condition, scene.grid)
+        warning = scene.imager(condition).warning()
         doubts = condition.doubts() + ([] if warning is None else [warning])
         return Picture(condition, scene.image(condition), doubts)
 

@@ -19,16 +19,9 @@ from passband.conditions import Condition
 from passband.micrographs.resample import resample
 from passband.models.network import Network
 from passband.models.store import Model
-from passband.simulation.image_source import camera_masks
-from passband.simulation.imaging import (
-    ImageGrid,
-    camera_on_grid,
-    expected_intensity,
-    image_grid,
-    normalize,
-    record,
-    transfer_on_grid,
-)
+from passband.simulation.hrtem import Imager
+from passband.simulation.imaging import normalize
+from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
 from passband.studies import jobs
@@ -57,19 +50,23 @@ class Scene:
         energy_ev: of the electrons [eV].
         waves: coefficients of its exit wave, complex64, shape [1, P, K].
         mask: where it is particle, bool, shape [PIXELS, PIXELS].
-        grid: grids of its picture.
+        config: multislice settings of the wave.
     """
 
     recipe: Recipe
     energy_ev: float
     waves: Tensor
     mask: NDArray[np.bool_]
-    grid: ImageGrid
+    config: ExitWaveConfig
 
     @property
     def pixel_size_angstrom(self) -> float:
         """Of the picture [Å]."""
         return self.recipe.field_angstrom / PIXELS
+
+    def imager(self, condition: Condition) -> Imager:
+        """Return what makes the picture under a condition."""
+        return Imager(condition, self.recipe.field_angstrom, self.config)
 
     def image(self, condition: Condition) -> NDArray[np.float32]:
         """Return the picture under a condition: counts, or the expected intensity if it has no dose; float32 [PIXELS, PIXELS].
@@ -82,10 +79,8 @@ class Scene:
         Raises:
             BadInputError: if the condition opens beyond what is kept of the exit wave.
         """
-        transfer = transfer_on_grid(condition, self.grid)
-        intensity = expected_intensity(self.waves, transfer, self.grid, camera_on_grid(condition, self.grid))
-        generator = torch.Generator().manual_seed(seed_from("app", "noise"))
-        return record(intensity, condition, generator=generator)[0].numpy()
+        mask = torch.from_numpy(self.mask)[None]
+        return self.imager(condition).images(self.waves, mask, seed=seed_from("app", "noise")).counts[0].numpy()
 
 
 class Viewer:
@@ -166,13 +161,12 @@ class Scenes:
             [*_, task] = jobs.prepare_waves(kept, index + 1, [index], _MEMORY)
             jobs.make_waves(task, lambda done: None)
             coefficients, masks = kept.read(index, index + 1)
-        field = self.recipe.field_angstrom
         return Scene(
             self.recipe,
             energy_ev,
             torch.from_numpy(coefficients),
             camera_masks(torch.from_numpy(masks), PIXELS)[0].numpy(),
-            image_grid(field, config.band_per_angstrom, field / PIXELS),
+            config,
         )
 
 

@@ -14,7 +14,7 @@ from passband.learning.families import build
 from passband.learning.losses import segmentation_loss
 from passband.learning.network_config import NetworkConfig
 from passband.learning.unet import join_states, split_state
-from passband.simulation.image_source import ImageSource, MixedSource
+from passband.simulation.image_source import Source
 from passband.simulation.symmetry import ORIENTATIONS
 
 Epoch = dict[str, float]
@@ -50,16 +50,16 @@ class Member:
         seed: of initial weights, order, turns and noise.
     """
 
-    train_images: ImageSource | MixedSource
-    validation_images: ImageSource | MixedSource
+    train_images: Source
+    validation_images: Source
     seed: int
 
 
 def train(
     network: NetworkConfig,
     training: TrainingConfig,
-    train_images: ImageSource | MixedSource,
-    validation_images: ImageSource | MixedSource,
+    train_images: Source,
+    validation_images: Source,
     *,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from matplotlib.figure import Figure
@@ -18,8 +17,8 @@ from passband.figures import specimen_sheet, style
 from passband.files import yaml_config
 from passband.files.atomic import write_file
 from passband.report import specimen_page
-from passband.simulation.image_source import ImageSource
-from passband.simulation.imaging import check_aperture, image_grid, normalize
+from passband.simulation.hrtem import Imager, scatter
+from passband.simulation.imaging import normalize
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe, Specimen, draw_specimen, make_labels
 from passband.specimens.columns import atomic_columns, zone_axis
@@ -121,9 +120,7 @@ def check_conditions(recipe: Recipe, conditions: Named) -> None:
             f"the conditions have energies of {', '.join(f'{e:g}' for e in energies)} eV; exit waves belong to one, name conditions of the same"
         )
     for _, condition in conditions:
-        band = ExitWaveConfig(energy_ev=condition.energy_ev).band_per_angstrom
-        grid = image_grid(recipe.field_angstrom, band, condition.pixel_size_angstrom, condition.detector.binning)
-        check_aperture(condition, grid)
+        Imager(condition, recipe.field_angstrom, ExitWaveConfig(energy_ev=condition.energy_ev)).check()
 
 
 def describe(specimen: Specimen) -> list[dict[str, Any]]:
@@ -181,7 +178,7 @@ def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -
         "side": side,
         "columns": (columns["x"], columns["y"]),
         "rdf": _rdf(specimen),
-        "images": _images(recipe, specimen, index, conditions, labels.mask),
+        "images": _images(recipe, index, conditions),
     }
 
 
@@ -197,24 +194,14 @@ def _rdf(specimen: Specimen) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def _images(
-    recipe: Recipe, specimen: Specimen, index: int, conditions: Named, mask: np.ndarray
-) -> dict[str, np.ndarray]:
-    from passband.simulation.multislice import specimen_exit_waves
-
+def _images(recipe: Recipe, index: int, conditions: Named) -> dict[str, np.ndarray]:
     config = ExitWaveConfig(energy_ev=conditions[0][1].energy_ev)
-    [exit_wave] = specimen_exit_waves(recipe, [specimen], [index], config)
-    wave = torch.from_numpy(exit_wave.coefficients)[None]
+    wave, mask = scatter(recipe, [index], config)
     images = {}
     for name, condition in conditions:
-        grid = image_grid(
-            recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
-        )
-        pixels = round(recipe.field_angstrom / condition.pixel_size_angstrom)
-        blank = torch.zeros((1, pixels, pixels), dtype=torch.bool)
-        source = ImageSource(wave, blank, condition, grid)
-        generator = torch.Generator().manual_seed(seed_from("preview", recipe.seed, index, condition.id))
-        images[name] = normalize(source.counts(torch.zeros(1, dtype=torch.long), generator=generator))[0].numpy()
+        imager = Imager(condition, recipe.field_angstrom, config)
+        seed = seed_from("preview", recipe.seed, index, condition.id)
+        images[name] = normalize(imager.images(wave, mask, seed=seed).counts)[0].numpy()
     return images
 
 

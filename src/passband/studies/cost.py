@@ -15,10 +15,9 @@ from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress
 from passband.files.atomic import existing
 from passband.learning import build, count_pixels, predict, train
+from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.image_source import ImageSource
-from passband.simulation.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
-from passband.simulation.multislice import specimen_exit_waves
-from passband.specimens import draw_specimen, particle_mask
+from passband.simulation.imaging import normalize
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.runner import disk_needed
@@ -46,33 +45,27 @@ def calibrate(task: Calibration, progress: Progress) -> None:
     study = task.study
     first = study.trainings[0]
     recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
-    grid = image_grid(
-        recipe.field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
-    )
-    n = config.grid_points(recipe.field_angstrom)
-    waves, masks, each = [], [], []
+    imager = Imager(condition, recipe.field_angstrom, config)
+    parts, each = [], []
     for index in range(_SPECIMENS):
         began = time.perf_counter()
-        specimen = draw_specimen(recipe, index)
-        masks.append(torch.from_numpy(particle_mask(specimen, n)))
-        [wave] = specimen_exit_waves(recipe, [specimen], [index], config)
-        waves.append(torch.from_numpy(wave.coefficients))
+        parts.append(scatter(recipe, [index], config))
         each.append(time.perf_counter() - began)
+    waves, masks = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     training = study.training
     count = min(max(2 * training.batch_size, 2), study.split.train)
     chosen = torch.arange(count) % _SPECIMENS
     alone = len(first.conditions) == 1
-    source = ImageSource(torch.stack(waves)[chosen], torch.stack(masks)[chosen], condition, grid, keep=alone)
+    source = ImageSource(waves[chosen], masks[chosen], imager, cache=alone)
     epochs = training.model_copy(update={"epochs": 2})
-    validation = ImageSource(torch.stack(waves)[:1], torch.stack(masks)[:1], condition, grid)
-    model, images = build(study.network).eval(), torch.zeros(16, 1, grid.pixels, grid.pixels)
-    transfer = transfer_on_grid(condition, grid)
+    validation = ImageSource(waves[:1], masks[:1], imager)
+    model, images = build(study.network).eval(), torch.zeros(16, 1, imager.pixels, imager.pixels)
     truth = torch.zeros_like(images)
     result = {
         # The first specimen also pays for tables that are made once.
         "wave": min(each[1:], default=each[0]),
         "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
-        "image": _seconds(lambda: normalize(expected_intensity(waves[0][None], transfer, grid))),
+        "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
         "inference": _seconds(lambda: count_pixels(predict(model, images), truth)) / len(images),
     }
     task.result.write_text(json.dumps(result), encoding="utf-8")

@@ -23,9 +23,11 @@ from passband.execution.base import Progress
 from passband.files.finished import is_finished, marker, writing
 from passband.files.tables import parquet
 from passband.learning import Epoch, Member, build, train, train_fleet
-from passband.simulation.image_source import ImageSource, MixedSource
-from passband.simulation.imaging import image_grid, normalize, record
+from passband.simulation.hrtem import Imager
+from passband.simulation.image_source import ImageSource, MixedSource, Source
+from passband.simulation.imaging import normalize
 from passband.simulation.imaging.statistics import radial_power, wave_power
+from passband.simulation.modality import Images
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.multislice.engine import check_memory
 from passband.simulation.wave_store import WaveSet, wave_id
@@ -274,15 +276,15 @@ def _member(cell: Cell) -> Member:
     split, waves, training = cell.study.split, cell.waves, cell.subject
     assert isinstance(training, TrainDomain)
 
-    def source(start: int, stop: int, *, one_by_one: bool = False) -> ImageSource | MixedSource:
-        if len(training.conditions) == 1:
-            return _source(waves, training.conditions[0], start, stop)
-        # Intensities of many conditions would fill the memory.
-        mixed = [_source(waves, c, start, stop, keep=False) for c in training.conditions]
-        return MixedSource(mixed, one_by_one=one_by_one)
+    def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
+        coefficients, masks = read_waves(waves, start, stop)
+        # Cached intensities of many conditions would fill the memory.
+        alone = len(training.conditions) == 1
+        sources = [ImageSource(coefficients, masks, _imager(waves, c), cache=alone) for c in training.conditions]
+        return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
     validation = source(split.train, split.train + split.validation)
-    return Member(source(0, split.train, one_by_one=training.one_by_one), validation, _training_seed(cell))
+    return Member(source(0, split.train, curriculum=training.one_by_one), validation, _training_seed(cell))
 
 
 def _write_network(cell: Cell, folder: Path, model: nn.Module, history: list[Epoch], fleet: int) -> None:
@@ -341,24 +343,13 @@ def test_images(study: Study, paths: StudyPaths, test: TestDomain) -> tuple[Tens
 
 
 @functools.cache
-def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: Condition) -> tuple[Tensor, Tensor]:
-    source = _source(waves, condition, start, stop)
-    everything = torch.arange(len(source))
-    # The noise is the CPU's, so that it does not depend on where the networks are tested.
-    intensity = source.intensity(everything, torch.zeros_like(everything)).cpu()
-    generator = torch.Generator().manual_seed(seed_from("test", condition.id))
-    return record(intensity, condition, generator=generator), source.masks.cpu()
-
-
-def _source(waves: WaveSet, condition: Condition, start: int, stop: int, *, keep: bool = True) -> ImageSource:
+def _test_images_kept(waves: WaveSet, start: int, stop: int, condition: Condition) -> Images:
     coefficients, masks = read_waves(waves, start, stop)
-    grid = image_grid(
-        waves.recipe.field_angstrom,
-        waves.config.band_per_angstrom,
-        condition.pixel_size_angstrom,
-        condition.detector.binning,
-    )
-    return ImageSource(coefficients, masks, condition, grid, keep=keep)
+    return _imager(waves, condition).images(coefficients, masks, seed=seed_from("test", condition.id))
+
+
+def _imager(waves: WaveSet, condition: Condition) -> Imager:
+    return Imager(condition, waves.recipe.field_angstrom, waves.config)
 
 
 # Training and validation; a worker that goes on to test lets go of the larger part.

@@ -15,8 +15,8 @@ from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import style
 from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
-from passband.simulation.image_source import ImageSource
-from passband.simulation.imaging import ImageGrid, band_warning, check_aperture, image_grid, normalize
+from passband.simulation.hrtem import Imager
+from passband.simulation.imaging import normalize
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
@@ -49,24 +49,19 @@ class Simulation:
         """Multislice settings: the defaults, at the condition's energy."""
         return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
 
-    def grid(self, condition: Condition) -> ImageGrid:
-        """Return the grids of the images under a condition.
+    def imager(self, condition: Condition) -> Imager:
+        """Return what makes the images under a condition.
 
         Raises:
             BadInputError: if the field is not a whole number of pixels.
         """
-        return image_grid(
-            self.recipe.field_angstrom,
-            self.exit_waves.band_per_angstrom,
-            condition.pixel_size_angstrom,
-            condition.detector.binning,
-        )
+        return Imager(condition, self.recipe.field_angstrom, self.exit_waves)
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""
         if self.condition is None:
             return []
-        line = band_warning(self.condition, self.grid(self.condition))
+        line = self.imager(self.condition).warning()
         return self.condition.doubts() + ([] if line is None else [line])
 
     def check(self) -> None:
@@ -76,7 +71,7 @@ class Simulation:
             BadInputError: if the condition does not fit the recipe, or the folder holds something else.
         """
         if self.condition is not None:
-            check_aperture(self.condition, self.grid(self.condition))
+            self.imager(self.condition).check()
         draw_specimen(self.recipe, self.count - 1)
         if not self.folder.exists():
             return
@@ -148,17 +143,16 @@ def _write_labels(plan: Simulation, pixels: int, progress: StageProgress) -> str
 def _write_images(
     plan: Simulation, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor
 ) -> dict[str, Any]:
-    source = ImageSource(coefficients, masks, condition, plan.grid(condition))
-    generator = torch.Generator().manual_seed(seed_from("simulate", plan.recipe.seed, condition.id))
-    images = source.counts(torch.arange(plan.count), generator=generator)
+    seed = seed_from("simulate", plan.recipe.seed, condition.id)
+    images, truth = plan.imager(condition).images(coefficients, masks, seed=seed)
     _write_stack(plan.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
-    _write_stack(plan.folder / "masks.tif", source.masks.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
+    _write_stack(plan.folder / "masks.tif", truth.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
     shown = min(plan.count, 8)
     with style.figure(1.6 * shown, 3.3) as made:
         upper, lower = made.subplots(2, shown, squeeze=False)
         for i in range(shown):
             upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
-            lower[i].imshow(source.masks[i].numpy(), cmap="gray", vmin=0, vmax=1)
+            lower[i].imshow(truth[i].numpy(), cmap="gray", vmin=0, vmax=1)
         for ax in (*upper, *lower):
             ax.set_axis_off()
         style.save(made, plan.folder, "sheet", ("png",))

@@ -18,7 +18,7 @@ from passband.files import yaml_config
 from passband.files.atomic import write_text
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
-from passband.simulation.imaging import band_warning, check_aperture, image_grid
+from passband.simulation.hrtem import Imager
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.wave_store import wave_id
 from passband.specimens import GivenRecipe, Recipe
@@ -165,11 +165,11 @@ class Study(BaseModel):
                     f"pixel_size_angstrom {condition.pixel_size_angstrom:g} is too coarse for the band: it records up to {finest:.4g} 1/Å and q_max_per_angstrom is "
                     f"{self.q_max_per_angstrom:g}; use pixels of at most {1 / (2 * self.q_max_per_angstrom):.4g} Å or a smaller q_max_per_angstrom"
                 )
-            grid = image_grid(recipe.field_angstrom, self.exit_waves.band_per_angstrom, condition.pixel_size_angstrom)
-            check_aperture(condition, grid)
-            if grid.pixels % self.network.divisor or grid.pixels == self.network.divisor:
+            imager = Imager(condition, recipe.field_angstrom, self.exit_waves)
+            imager.check()
+            if imager.pixels % self.network.divisor or imager.pixels == self.network.divisor:
                 raise ValueError(
-                    f"an image of {grid.pixels} pixels does not suit the network, which makes it {self.network.divisor} times as coarse at its deepest; "
+                    f"an image of {imager.pixels} pixels does not suit the network, which makes it {self.network.divisor} times as coarse at its deepest; "
                     f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
                 )
 
@@ -216,9 +216,8 @@ class Study(BaseModel):
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""
-        band, field = self.exit_waves.band_per_angstrom, next(iter(self.recipes.values())).field_angstrom
-        grids = {c.pixel_size_angstrom: image_grid(field, band, c.pixel_size_angstrom) for c in self._conditions}
-        lines = [band_warning(c, grids[c.pixel_size_angstrom]) for c in self._conditions]
+        field = next(iter(self.recipes.values())).field_angstrom
+        lines = [Imager(c, field, self.exit_waves).warning() for c in self._conditions]
         said = _by_kind([line for line in lines if line is not None])
         doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
         if not isinstance(self.conditions, ConditionGrid):

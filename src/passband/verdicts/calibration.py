@@ -21,15 +21,8 @@ from passband.learning import count_pixels, predict
 from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_model
-from passband.simulation.image_source import camera_masks
-from passband.simulation.imaging import (
-    camera_on_grid,
-    expected_intensity,
-    image_grid,
-    normalize,
-    record,
-    transfer_on_grid,
-)
+from passband.simulation.hrtem import Imager
+from passband.simulation.imaging import normalize
 from passband.simulation.wave_store import WaveSet
 from passband.studies import jobs
 from passband.studies.paths import StudyPaths
@@ -55,8 +48,6 @@ _TABLE = "table.parquet"
 _REVISION = 4
 # Share of particles that an image has at least to be one of those that stand for a micrograph.
 _LEAST_SHARE = 0.02
-# Images formed at a time.
-_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -183,14 +174,9 @@ def _row(
     network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet, condition: Condition
 ) -> dict[str, object]:
     seen, (coefficients, masks) = as_seen(condition, card), data
-    grid = image_grid(
-        waves.recipe.field_angstrom, waves.config.band_per_angstrom, seen.pixel_size_angstrom, seen.detector.binning
-    )
-    transfer, camera = transfer_on_grid(seen, grid), camera_on_grid(seen, grid)
-    intensity = torch.cat([expected_intensity(part, transfer, grid, camera) for part in coefficients.split(_IMAGES)])
-    counts = record(intensity, seen, generator=torch.Generator().manual_seed(seed_from("score", seen.id)))
+    imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
+    counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     logits = predict(network, normalize(counts)[:, None])
-    truth = camera_masks(masks, grid.pixels)
     found = _counted(logits, truth[:, None].float(), card.threshold)
     tp, fp, fn, tn = (int(sum(found[name])) for name in ("tp", "fp", "fn", "tn"))
     return {

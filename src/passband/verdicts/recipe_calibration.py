@@ -10,7 +10,8 @@ from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard
 from passband.models.store import Model
-from passband.simulation.imaging import band_warning, check_aperture, image_grid
+from passband.simulation.hrtem import Imager
+from passband.simulation.imaging import pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.studies import jobs
@@ -53,12 +54,11 @@ class Scoring:
         """
         card = self.model.card
         try:
-            grid = image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, card.pixel_size_angstrom)
+            return pixels_across(self.recipe.field_angstrom, card.pixel_size_angstrom)
         except BadInputError:
             raise BadInputError(
                 f"the recipe's field of {self.recipe.field_angstrom:g} Å is no whole number of {card.name}'s pixels of {card.pixel_size_angstrom:g} Å; {_wider(card)}"
             ) from None
-        return grid.pixels
 
     def named(self) -> list[Named]:
         """Return role and condition of all: those it was trained on, if the card says, those to calibrate on, those held out."""
@@ -97,16 +97,7 @@ class Scoring:
                 f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
             )
         for _, condition in named:
-            seen = as_seen(condition, card)
-            check_aperture(
-                seen,
-                image_grid(
-                    self.recipe.field_angstrom,
-                    self.exit_waves.band_per_angstrom,
-                    seen.pixel_size_angstrom,
-                    seen.detector.binning,
-                ),
-            )
+            Imager(as_seen(condition, card), self.recipe.field_angstrom, self.exit_waves).check()
         draw_specimen(self.recipe, self.count - 1)
 
     def warnings(self) -> list[str]:
@@ -123,10 +114,7 @@ class Scoring:
                 f"the recipe's particles are {', '.join(ours.elements)}, and the card says {', '.join(card.specimens.elements)}; verdicts will rest on the former"
             )
         lines = (
-            band_warning(
-                c, image_grid(self.recipe.field_angstrom, self.exit_waves.band_per_angstrom, c.pixel_size_angstrom)
-            )
-            for c in (as_seen(c, card) for c in self.conditions)
+            Imager(as_seen(c, card), self.recipe.field_angstrom, self.exit_waves).warning() for c in self.conditions
         )
         return found + [line for line in lines if line is not None][:1]
 

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from passband.conditions import Condition
+from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
+from passband.simulation.multislice import ExitWaveConfig
 from support.samples import BAND, FIELD, random_waves
+
+CONFIG = ExitWaveConfig(band_per_angstrom=BAND)
 
 
 def condition(**content):
@@ -71,9 +75,9 @@ def test_a_turned_specimen_drifts_the_same_way():
     waves = random_waves(1, 1)
     c = condition(drift_angstrom=4.0, drift_angle_rad=0.3)
     masks = torch.zeros(1, 64, 64, dtype=torch.bool)
-    source = ImageSource(waves, masks, c, image_grid(FIELD, BAND, 0.5))
+    source = ImageSource(waves, masks, Imager(c, FIELD, CONFIG))
     turned = source.intensity(torch.tensor([0]), torch.tensor([1]))[0]
-    still = ImageSource(waves, masks, condition(), image_grid(FIELD, BAND, 0.5)).intensity(
+    still = ImageSource(waves, masks, Imager(condition(), FIELD, CONFIG)).intensity(
         torch.tensor([0]), torch.tensor([1])
     )
     from passband.optics import motion_envelope, stack
@@ -121,7 +125,6 @@ def test_binning_sums_and_stays_in_place():
 def test_binned_images_and_masks_turn_together():
     """The mean image of a spot lies in its mask in every orientation."""
     c = condition(detector={"binning": 2}, pixel_size_angstrom=1.0, defocus_angstrom=0.0)
-    grid = image_grid(FIELD, BAND, 1.0, 2)
     x = torch.tensor([5.0, 11.0]) / 16
     from passband.base.frequencies import disc_indices
 
@@ -129,7 +132,7 @@ def test_binned_images_and_masks_turn_together():
     spot = torch.exp(-2j * math.pi * (k @ x)) * torch.exp(-4 * (k / FIELD).square().sum(1))
     masks = torch.zeros(1, 16, 16, dtype=torch.bool)
     masks[0, 5, 11] = True
-    source = ImageSource(spot[None, None].to(torch.complex64), masks, c, grid)
+    source = ImageSource(spot[None, None].to(torch.complex64), masks, Imager(c, FIELD, CONFIG))
     for orientation in range(8):
         images, truth = source.batch(torch.tensor([0]), torch.tensor([orientation]), generator=torch.Generator())
         assert images.argmax().item() == truth.argmax().item()

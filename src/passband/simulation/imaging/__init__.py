@@ -7,6 +7,7 @@ from passband.simulation.imaging.form_image import (
     check_aperture,
     expected_intensity,
     image_grid,
+    pixels_across,
     transfer_on_grid,
 )
 from passband.simulation.imaging.normalize import normalize
@@ -20,6 +21,7 @@ __all__ = [
     "expected_intensity",
     "image_grid",
     "normalize",
+    "pixels_across",
     "record",
     "transfer_on_grid",
 ]

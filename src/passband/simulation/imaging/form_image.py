@@ -61,6 +61,7 @@ class ImageGrid:
         return squares.to(torch.float64).sqrt() / self.field_angstrom, place
 
 
+@functools.lru_cache(maxsize=16)
 def image_grid(
     field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float, binning: int = 1
 ) -> ImageGrid:
@@ -75,13 +76,7 @@ def image_grid(
     Raises:
         BadInputError: if the field is not a whole number of pixels.
     """
-    exact = field_angstrom / pixel_size_angstrom
-    pixels = round(exact)
-    if pixels < 8 or abs(exact - pixels) > 1e-6 * exact:
-        nearest = field_angstrom / max(pixels, 8)
-        raise BadInputError(
-            f"pixel_size_angstrom {pixel_size_angstrom:g} does not divide the field of {field_angstrom:g} Å into whole pixels (8 or more); use {nearest:.6g}"
-        )
+    pixels = pixels_across(field_angstrom, pixel_size_angstrom)
     frequencies = disc_indices(band_per_angstrom * field_angstrom)
     reach = int(frequencies.abs().max())
     physical = pixels * binning
@@ -89,6 +84,22 @@ def image_grid(
     # Multiples of 16 are transformed fastest.
     fine = 16 * next_fast_len(-(-max(2 * reach + physical // 2 + 1, physical) // 16), real=True)
     return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
+
+
+def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
+    """Return the pixels along a side of a field.
+
+    Raises:
+        BadInputError: if the field is not a whole number of pixels, or fewer than 8.
+    """
+    exact = field_angstrom / pixel_size_angstrom
+    pixels = round(exact)
+    if pixels < 8 or abs(exact - pixels) > 1e-6 * exact:
+        nearest = field_angstrom / max(pixels, 8)
+        raise BadInputError(
+            f"pixel_size_angstrom {pixel_size_angstrom:g} does not divide the field of {field_angstrom:g} Å into whole pixels (8 or more); use {nearest:.6g}"
+        )
+    return pixels
 
 
 def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
