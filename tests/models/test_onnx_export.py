@@ -75,7 +75,9 @@ def test_a_result_that_differs_is_not_left_behind(monkeypatch, model, content, t
 
 def test_a_missing_library_is_one_line(monkeypatch, model, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(BadInputError, match=r"onnxscript is not installed.* pip install 'passband\[exchange\]'"):
+    with pytest.raises(
+        BadInputError, match=r"needs onnxscript, which is not installed; pip install 'passband\[exchange\]'"
+    ):
         onnx_export.export(model, tmp_path / "a.onnx")
 
 

@@ -66,7 +66,7 @@ def abtem_transmissions(configurations, optics):
     """The transmission of each slice with abTEM 1.0.11's sampling of atoms: between the four next grid points, the potential
     itself on the grid, the transmission cut off at the band; to replace `engine._transmissions`.
     """
-    from passband.simulation.multislice.scattering import scattering_factor
+    from passband.specimens.scattering import scattering_factor
 
     n, step = optics.n, optics.field / optics.n
     q = torch.fft.fftfreq(n, step, dtype=torch.float64)

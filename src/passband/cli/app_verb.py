@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 from passband.base.terminal import error
 
 
@@ -29,6 +30,7 @@ def app(
     """
     from passband.models.store import installed, load_model
 
+    require("app", "passband app", "panel", "bokeh", "tornado", "param")
     if study is not None and not study.is_dir():
         raise BadInputError(f"--study {study}: is no folder; give the folder of a study that has been run")
     name = model or next(iter(installed()), None)

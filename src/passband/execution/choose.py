@@ -1,6 +1,7 @@
 """Choose where work is done: in this process, over processes, or over a Dask cluster."""
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 from passband.execution.base import Executor, Serial
 
 KINDS = ("serial", "processes", "dask")
@@ -22,6 +23,7 @@ def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Exec
     if scheduler is not None and kind != "dask":
         raise BadInputError(f"--scheduler {scheduler}: goes with --executor dask, not {kind}")
     if kind == "dask":
+        require("cluster", "the executor dask", "distributed")
         from passband.execution.dask_cluster import Dask
 
         return Dask(workers, scheduler)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 from passband.micrographs.sandbox.limited import run_limited
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import external_worker
-from passband.models.onnx_files import require
 
 #: Largest ONNX file [bytes].
 MOST_BYTES = 500_000_000
@@ -71,8 +71,7 @@ def tried(
     Raises:
         BadInputError: naming file, fault and remedy.
     """
-    for name in ("onnx", "onnxruntime"):
-        require(name)
+    require("exchange", "an ONNX network", "onnx", "onnxruntime")
     limits = limits or Limits()
     request = {"path": str(path.resolve()), "shape": shape, "find_divisor": find_divisor, "foreign": asdict(way)}
     try:

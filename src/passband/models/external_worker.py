@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 from passband.micrographs.sandbox.parse_worker import guard, limit
 from passband.models import onnx_files
 
@@ -187,8 +188,7 @@ def main() -> int:
     folder, request = Path(sys.argv[1]), json.loads(sys.argv[2])
     limit(request["memory_bytes"], request["seconds"])
     # Before the guard, for what their own start reads is no file of the user's.
-    for name in ("onnx", "onnxruntime"):
-        onnx_files.require(name)
+    require("exchange", "an ONNX network", "onnx", "onnxruntime")
     sys.addaudithook(guard(Path(request["path"]), folder))
     (folder / "answer.json").write_text(json.dumps(answer(request)), encoding="utf-8")
     return 0

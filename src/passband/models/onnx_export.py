@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 from passband.base.version import __version__
 from passband.files.atomic import write_file
 from passband.models import onnx_files
@@ -46,9 +47,9 @@ def export(model: Model, out: Path) -> dict[str, Any]:
             f"{model.card.name}: runs a network from elsewhere, {model.weights}; give that away as it is, or the whole model as {model.card.name}.zip"
         )
     package = out.name.endswith(".bioimageio.zip")
-    for name in ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if package else [])):
-        with quiet():
-            onnx_files.require(name)
+    with quiet():
+        needed = ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if package else []))
+        require("exchange", "exporting a model", *needed)
     network = Network(model)
     content = onnx_bytes(network.get_submodule("_module"), model.card)
     largest, images = compare(network, content, model.card)

@@ -1,13 +1,12 @@
 """ONNX networks: how one is started, what goes into it, and what comes out. Imports no torch, so that a small process can use it."""
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError
+from passband.base.extras import require
 
 #: Version of ONNX's operations, which programs of 2023 and later know.
 OPSET = 18
@@ -16,18 +15,6 @@ Images = NDArray[np.float32]
 _SURE = 1e-7
 # What rounding may do to a probability.
 _SLACK = 1e-4
-
-
-def require(name: str) -> ModuleType:
-    """Return a module of the extra `exchange`.
-
-    Raises:
-        BadInputError: if it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise BadInputError(f"{name} is not installed, which this needs; pip install 'passband[exchange]'") from None
 
 
 def start(content: bytes, threads: int) -> Any:
@@ -40,7 +27,7 @@ def start(content: bytes, threads: int) -> Any:
     Raises:
         BadInputError: if onnxruntime is not installed.
     """
-    runtime = require("onnxruntime")
+    runtime = require("exchange", "an ONNX network", "onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = max(threads, 1), 1
     options.log_severity_level = 4

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
+from passband.base.extras import require
 from passband.specimens.scene import Specimen
 
 # Cells of equal area on the sphere: bands of equal height, each divided alike.
 _BANDS, _SECTORS = 6, 12
 _BINS = _BANDS * _SECTORS
+
+
+def _dscribe_soap() -> Any:
+    """Return dscribe's class of SOAP descriptors.
+
+    Raises:
+        BadInputError: if dscribe is not installed.
+    """
+    with warnings.catch_warnings():
+        # Its imports raise deprecation warnings.
+        warnings.simplefilter("ignore")
+        return require("diversity", "comparing structures", "dscribe.descriptors").SOAP
 
 
 def coverage(specimens: list[Specimen]) -> dict[str, Any]:
@@ -105,15 +118,11 @@ def soap_descriptors(
         species: symbols that the descriptors tell apart, those of the set if None. Descriptors of two sets can be compared only
             if both were made with the same; gold and silver alone have equal ones otherwise.
     """
-    with warnings.catch_warnings():
-        # Its imports warn of their own past.
-        warnings.simplefilter("ignore")
-        from dscribe.descriptors import SOAP
-
+    soap = _dscribe_soap()
     known = sorted({int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]}) or [1]
     if species is not None:
         known = sorted(atomic_numbers[s] for s in species)
-    return _soap(SOAP, specimens, per_specimen, [1] if species_blind else known, rng)
+    return _soap(soap, specimens, per_specimen, [1] if species_blind else known, rng)
 
 
 def _soap(
@@ -158,17 +167,14 @@ def soap_comparison(
         species_blind: compare geometry alone.
         permutations: random divisions.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from dscribe.descriptors import SOAP
-
+    soap = _dscribe_soap()
     both = [s for s in [*a, *b] if (s.particle > 0).any()]
     n = sum((s.particle > 0).any() for s in a)
     if n < 2 or len(both) - n < 2:
         return None
     known = sorted({int(z) for s in both for z in s.atoms.numbers[s.particle > 0]})
     species = [1] if species_blind else known
-    means = np.array([_soap(SOAP, [s], per_specimen, species, rng).mean(axis=0) for s in both])
+    means = np.array([_soap(soap, [s], per_specimen, species, rng).mean(axis=0) for s in both])
     apart = np.linalg.norm(means[:, None] - means, axis=2)
     measured = _energy(apart, np.arange(n), np.arange(n, len(both)))
     as_far = 0

@@ -8,7 +8,6 @@ Nyquist frequency.
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from passband.specimens.scene import Specimen
@@ -110,17 +109,19 @@ def projected_potential(specimen: Specimen, n: int) -> np.ndarray:
         specimen: atoms.
         n: pixels along each side.
     """
-    from abtem.parametrizations import LobatoParametrization
+    # PyTorch takes a second to import.
+    import torch
+
+    from passband.specimens.scattering import scattering_factor
 
     field = float(specimen.atoms.cell[0, 0])
     k = np.fft.fftfreq(n, field / n)
     radius = np.hypot(k[:, None], k[None])
     spectrum = np.zeros((n, n), dtype=complex)
-    lobato = LobatoParametrization()
+    q2 = torch.from_numpy(radius**2)
     for z in np.unique(specimen.atoms.numbers):
         points = specimen.atoms.positions[specimen.atoms.numbers == z, :2]
-        factor = lobato.projected_scattering_factor(chemical_symbols[z])
-        spectrum += factor(radius**2) * _structure_factor(points, k)
+        spectrum += scattering_factor(int(z), q2).numpy() * _structure_factor(points, k)
     return np.asarray(np.fft.ifft2(spectrum).real) * n**2 / field**2
 
 

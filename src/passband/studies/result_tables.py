@@ -84,6 +84,7 @@ def provenance(plan: StudyFolder) -> dict[str, Any]:
         | {
             name: version(name)
             for name in ("torch", "abtem", "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars")
+            if name != "abtem" or plan.study.exit_waves.engine == "abtem"
         },
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version_info.major}.{sys.version_info.minor}",
         "seeds": {

@@ -16,8 +16,8 @@ from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, abtem_engine, atom, deposit, engine
 from passband.simulation.multislice.engine import exit_waves
-from passband.simulation.multislice.scattering import parameters, scattering_factor
 from passband.specimens import SpecimenRecipe, draw_specimen
+from passband.specimens.scattering import parameters, scattering_factor
 from support import reference
 
 SMALL = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from scipy.special import j0, kn
 
-from passband.simulation.multislice.scattering import POTENTIAL, parameters
+from passband.specimens.scattering import POTENTIAL, parameters
 
 # Radii of the quadrature [Å]: panels that grow inside the cusp, then equal ones out to where w, cut off in q, has died away.
 _INNER, _FLAT, _OUTER = 1e-7, 0.2, 60.0

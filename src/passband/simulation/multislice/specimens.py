@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from passband.base.extras import require
 from passband.base.identity import seed_from
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.multislice.engine import MEMORY, exit_waves
@@ -37,7 +38,8 @@ def specimen_exit_waves(
     atoms = [specimen.atoms for specimen in specimens]
     if config.engine == "native":
         return exit_waves(atoms, config, recipe.displacements(), seeds, device=device, memory=memory)
-    # abTEM takes seconds to import; only who asks for it pays.
+    # abTEM takes seconds to import and is in an extra.
+    require("abtem", "exit_waves.engine: abtem", "abtem")
     from passband.simulation.multislice.abtem_engine import exit_wave
 
     return [exit_wave(own, config, recipe.displacements(), seed) for own, seed in zip(atoms, seeds, strict=True)]

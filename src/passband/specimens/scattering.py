@@ -51,8 +51,6 @@ def parameters(number: int) -> tuple[list[float], list[float]]:
 
 @functools.cache
 def _table() -> dict[str, list[list[float]]]:
-    text = (
-        resources.files("passband.simulation.multislice").joinpath("lobato_van_dyck.json").read_text(encoding="utf-8")
-    )
+    text = resources.files("passband.specimens").joinpath("lobato_van_dyck.json").read_text(encoding="utf-8")
     table: dict[str, list[list[float]]] = json.loads(text)["elements"]
     return table
