@@ -12,7 +12,7 @@ from ase import Atoms
 from rows import Row, write
 
 from passband.conditions import Condition
-from passband.learning import Member, NetworkConfig, TrainingConfig, train_fleet
+from passband.learning import Member, NetworkConfig, TrainingConfig, train_group
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
@@ -67,7 +67,7 @@ def fleet_apart(members: int = 4) -> tuple[float, float]:
         for device in ("cuda", "cpu"):
             network, training = NetworkConfig(widths=(8, 16, 32)), TrainingConfig(epochs=4)
             fleet = training_fleet(members, 40, 25.6, dose, device)
-            trained = train_fleet(network, training, fleet)
+            trained = train_group(network, training, fleet)
             assert not any(isinstance(t, FloatingPointError) for t in trained)
             losses.append(torch.tensor([t[1][-1]["validation_loss"] for t in trained]))  # type: ignore[index]
         results.append(float(((losses[0] - losses[1]).abs() / losses[1]).max()))
@@ -120,7 +120,7 @@ def fleets(members: int = 32, specimens: int = 256) -> Row:
     """Training images a second of a fleet, each member under a condition of its own, imaging and validation included."""
     fleet = training_fleet(members, specimens, 102.4, 500.0, "cuda")
     network, training = NetworkConfig(widths=(16, 32, 64, 128), stem=1), TrainingConfig(epochs=1)
-    got = rate(lambda: train_fleet(network, training, fleet), members * (specimens - 8))
+    got = rate(lambda: train_group(network, training, fleet), members * (specimens - 8))
     hours = 12_000 * 32_000 / got / 3600
     quiet, noisy = fleet_apart()
     note = (

@@ -140,7 +140,7 @@ def passband_side(study: Study, condition: Condition) -> tuple[float, float]:
     model, train_seconds = timed(network)
     counts, truth = imager.images(waves[b:], masks[b:], seed=1)
     logits, test_seconds = timed(predict, model, normalize(counts)[:, None])
-    networks, conditions = len(study.all_conditions()) * study.seeds, len(study.all_conditions())
+    networks, conditions = len(study.test_conditions) * study.seeds, len(study.test_conditions)
     total = wave_seconds + networks * (train_seconds + conditions * test_seconds)
     return total, dice(logits, truth[:, None].float())
 
@@ -150,8 +150,8 @@ def main() -> None:
     parser.add_argument("--condition", type=int, default=2, help="index of the condition that is trained on")
     torch.set_num_threads(1)
     study = load_study(STUDY)
-    condition = study.all_conditions()[parser.parse_args().condition]
-    split, conditions = study.split, len(study.all_conditions())
+    condition = study.test_conditions[parser.parse_args().condition]
+    split, conditions = study.split, len(study.test_conditions)
     ours, our_dice = passband_side(study, condition)
     n = study.exit_waves.grid_points(study.recipes[""].field_angstrom)
     pixels = round(study.recipes[""].field_angstrom / condition.pixel_size_angstrom)

@@ -61,9 +61,9 @@ def score(folder: Path) -> pl.DataFrame:
     plan = StudyFolder(study, StudyPaths(folder))
     simulated = pl.read_parquet(plan.paths.table("scores"))
     recipe = study.recipes[""]
-    pixel = study.all_conditions()[0].pixel_size_angstrom
+    pixel = study.test_conditions[0].pixel_size_angstrom
     rows = []
-    for cell in plan.cells("train"):
+    for job in plan.training_jobs:
         card = ModelCard(
             name="network",
             intended_use="",
@@ -76,9 +76,9 @@ def score(folder: Path) -> pl.DataFrame:
             q_max_per_angstrom=study.q_max_per_angstrom,
             specimens=specimens_of(recipe),
         )
-        own = simulated.filter((pl.col("train_condition") == cell.subject.id) & (pl.col("seed") == cell.seed))
+        own = simulated.filter((pl.col("train_condition") == job.domain.id) & (pl.col("seed") == job.seed))
         with tempfile.TemporaryDirectory() as place:
-            model = write_model(Path(place) / "model", card, {WEIGHTS: (cell.folder / WEIGHTS).read_bytes()})
+            model = write_model(Path(place) / "model", card, {WEIGHTS: (job.folder / WEIGHTS).read_bytes()})
             for name in names():
                 image, truth = load(name)
                 mask = segment(model, Micrograph(image, PIXEL, name=name)).mask
@@ -89,8 +89,8 @@ def score(folder: Path) -> pl.DataFrame:
                         "dice_label_moved": moved,
                         "moved_down_pixels": dy,
                         "moved_right_pixels": dx,
-                        "trained_on": cell.subject.id,
-                        "seed": cell.seed,
+                        "trained_on": job.domain.id,
+                        "seed": job.seed,
                         "patch": name,
                         "dice": 2 * tp / max(2 * tp + fp + fn, 1),
                         "false_positive_area": fp / mask.size,

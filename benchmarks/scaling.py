@@ -65,7 +65,7 @@ def peaks() -> tuple[float, float]:
 
 def measure() -> list[Work]:
     study = load_study(ROOT / "studies/defocus.yaml")
-    recipe, config, condition = study.recipes[""], study.exit_waves, study.all_conditions()[0]
+    recipe, config, condition = study.recipes[""], study.exit_waves, study.test_conditions[0]
     atoms = draw_specimen(recipe, 0).atoms
     n, slices = config.grid_points(recipe.field_angstrom), math.ceil(atoms.cell[2, 2] / 2)
     one = config.model_copy(update={"phonon_configurations": 1})

@@ -87,7 +87,8 @@ def run(
     """
     from passband.base.progress import TerminalProgress
     from passband.execution.choose import make_executor
-    from passband.studies import jobs
+    from passband.studies.jobs import GROUP
+    from passband.studies.wave_jobs import device
     from replication import campaign
 
     loaded = campaign.load_studies(studies, budget, only or [])
@@ -98,8 +99,8 @@ def run(
             if scheduler is None:
                 for line in _lines(campaign.estimate(loaded, paths, chosen, workers), workers):
                     progress.note(line)
-            fleet = jobs.FLEET if jobs.device().type == "cuda" else 1
-            answer = campaign.run(loaded, paths, budget, chosen, progress, fleet)
+            group = GROUP if device().type == "cuda" else 1
+            answer = campaign.run(loaded, paths, budget, chosen, progress, group)
     finally:
         chosen.close()
     _tell(answer, paths.index, as_json)
@@ -133,7 +134,7 @@ def _paths(budget: str, out: Path | None, pages: Path | None) -> Any:
 
 
 def _lines(found: list[dict[str, Any]], workers: int) -> list[str]:
-    from passband.studies.wall_time import clock
+    from passband.studies.cost import clock
 
     lines = [f"{'study':<24}{'networks to do':>15}{'tests to do':>14}{'time':>10}"]
     for f in found:

@@ -9,7 +9,7 @@ from passband.report.build import gather
 from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
-from passband.studies.study import Study, check_folder, load_study
+from passband.studies.study import Study, load_study
 from replication.pages import keep, study_names, write_pages
 from replication.paths import ResultsPaths
 
@@ -66,7 +66,7 @@ def estimate(studies: dict[str, Study], paths: ResultsPaths, executor: Executor,
 
 
 def run(
-    studies: dict[str, Study], paths: ResultsPaths, budget: str, executor: Executor, progress: StageProgress, fleet: int
+    studies: dict[str, Study], paths: ResultsPaths, budget: str, executor: Executor, progress: StageProgress, group: int
 ) -> dict[str, Any]:
     """Run the studies that are not finished, keep the tables of each, and write the pages.
 
@@ -74,11 +74,11 @@ def run(
         BadInputError: as `runner.run` does, before any work if a folder holds another study.
     """
     for name, study in studies.items():
-        check_folder(study, paths.run(name))
+        StudyFolder(study, StudyPaths(paths.run(name))).check()
     given_up: dict[str, list[dict[str, Any]]] = {}
     for i, (name, study) in enumerate(studies.items()):
         progress.note(f"study {i + 1} of {len(studies)}: {name}")
-        failed = runner.run(study, paths.run(name), executor, progress, finish=gather, fleet=fleet)
+        failed = runner.run(study, paths.run(name), executor, progress, finish=gather, group=group)
         if failed:
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)

@@ -141,7 +141,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
 
 def _set_losses(tables: StudyTables) -> pl.DataFrame:
     """Return what the expected loss of a new set is learnt from."""
-    tests = [(t.id, t.condition) for t in load_study(tables.paths.study).tests()]
+    tests = [(t.id, t.condition) for t in load_study(tables.paths.study).tests]
     sizes = {name: int(name.split("-")[1]) for name in tables.shift["train_condition"].unique()}
     features = set_features(tables.shift, sizes, tests)
     losses = tables.scores.group_by("train_condition", "test_condition").agg(pl.col("loss").mean())

@@ -61,7 +61,7 @@ def test_tables_have_the_promised_columns_and_rows(finished):
     assert (
         set(scores["train_condition"])
         == set(result["conditions"]["condition"])
-        == {c.id for c in load_study(folder / "small.yaml").all_conditions()}
+        == {c.id for c in load_study(folder / "small.yaml").test_conditions}
     )
     # The truth of a test image does not depend on who is asked.
     truth = result["counts"].select("test_condition", "specimen", p=pl.col("tp") + pl.col("fn")).unique()

@@ -29,10 +29,10 @@ def test_weights_follow_from_the_seed():
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
 
-def test_only_unets_are_built_as_fleets():
+def test_only_unets_are_built_in_groups():
     unets = build(NetworkConfig(widths=(4, 8)), 3)
     assert unets(torch.zeros(1, 3, 8, 8)).shape == (1, 3, 8, 8)
-    with pytest.raises(ValueError, match="a fleet of 3 networks of family resnet_unet"):
+    with pytest.raises(ValueError, match="networks of family resnet_unet do not train in groups"):
         build(RESNET, 3)
 
 

@@ -7,7 +7,8 @@ import torch
 
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_fleet
+from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_group
+from passband.learning.task import Segmentation
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.multislice import ExitWaveConfig
@@ -68,16 +69,31 @@ def test_few_steps_are_enough_for_the_schedule(epochs):
     assert len(history) == epochs
 
 
-def test_training_that_diverges_says_so(monkeypatch):
+def test_training_that_diverges_says_so():
     # Batch normalisation survives absurd learning rates, so the loss itself is made to overflow.
-    monkeypatch.setattr(
-        sys.modules["passband.learning.train"],
-        "segmentation_loss",
-        lambda logits, masks: segmentation_loss(logits, masks) * math.inf,
-    )
+    class Overflowing(Segmentation):
+        def loss(self, outputs, targets):
+            return segmentation_loss(outputs, targets) * math.inf
+
     config = TrainingConfig(epochs=3, batch_size=4, optimizer="sgd", learning_rate=10.0)
     with pytest.raises(FloatingPointError, match="lower training.learning_rate from 10"):
-        train(NETWORK, config, bright_squares(8, 1), bright_squares(4, 2), seed=1)
+        train(NETWORK, config, bright_squares(8, 1), bright_squares(4, 2), seed=1, task=Overflowing())
+
+
+def test_another_task_brings_its_own_loss():
+    """Regression of the mask as a number: outputs are not logits, and the loss is the mean square."""
+
+    class Regression(Segmentation):
+        def loss(self, outputs, targets):
+            return (outputs - targets).square().mean((1, 2, 3))
+
+    config = TrainingConfig(epochs=8, batch_size=4, learning_rate=0.01)
+    images = bright_squares(16, 1), bright_squares(4, 2)
+    model, history = train(NETWORK, config, *images, seed=5, task=Regression())
+    shown, truth = images[1].batch(torch.arange(4), generator=torch.Generator().manual_seed(1))
+    assert history[-1]["validation_loss"] < 0.5 * history[0]["validation_loss"]
+    with torch.no_grad():
+        assert (model(shown) - truth).square().mean() < 0.5 * truth.var()
 
 
 def with_defocus(images, defocus):
@@ -85,7 +101,7 @@ def with_defocus(images, defocus):
     return ImageSource(images._stored, images.masks, Imager(changed, PIXEL * len(images.masks[0]), CONFIG))
 
 
-def fleet():
+def group():
     """Four networks: two seeds under one condition, and two other conditions with other specimens in other order."""
     first, watched = bright_squares(10, 1), bright_squares(4, 2)
     return [
@@ -98,11 +114,11 @@ def fleet():
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
-def test_a_member_of_a_fleet_is_the_network_trained_alone(network, optimizer):
+def test_a_member_of_a_group_is_the_network_trained_alone(network, optimizer):
     # The rate is low, for training magnifies differences in the last digit.
     config = TrainingConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=1e-3, weight_decay=0.01)
-    members, seen = fleet(), []
-    together = train_fleet(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
+    members, seen = group(), []
+    together = train_group(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
     assert seen == [0, 1, 2, 3] * 4
     curves = []
     for member, (model, history) in zip(members, together, strict=True):
@@ -133,20 +149,20 @@ def spoilt(monkeypatch):
 
 
 def test_a_member_that_diverges_leaves_the_others_as_they_are(spoilt):
-    members = fleet()
+    members = group()
     sick = [*members[:2], replace(members[0], seed=5), members[3]]
     config = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3)
-    well = train_fleet(NETWORK, config, [members[i] for i in (0, 1, 3)])
-    results = train_fleet(NETWORK, config, sick)
+    well = train_group(NETWORK, config, [members[i] for i in (0, 1, 3)])
+    results = train_group(NETWORK, config, sick)
     assert isinstance(results[2], FloatingPointError) and "in epoch 1" in str(results[2])
     for (_, ours), (_, theirs) in zip([results[i] for i in (0, 1, 3)], well, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert a == pytest.approx(b, rel=1e-4)
 
 
-def test_a_fleet_without_hope_stops(spoilt):
-    seen, hopeless = [], [replace(fleet()[0], seed=5)] * 2
-    results = train_fleet(NETWORK, TrainingConfig(epochs=3, batch_size=4), hopeless, on_epoch=lambda *a: seen.append(a))
+def test_a_group_without_hope_stops(spoilt):
+    seen, hopeless = [], [replace(group()[0], seed=5)] * 2
+    results = train_group(NETWORK, TrainingConfig(epochs=3, batch_size=4), hopeless, on_epoch=lambda *a: seen.append(a))
     assert all(isinstance(result, FloatingPointError) for result in results) and seen == []
 
 
@@ -157,11 +173,11 @@ def test_a_resnet_unet_learns_what_can_be_learnt():
     assert history[-1]["validation_loss"] < 0.35 * history[0]["train_loss"]
 
 
-def test_resnet_unets_of_a_fleet_are_trained_one_after_another(spoilt):
+def test_resnet_unets_of_a_group_are_trained_one_after_another(spoilt):
     first, second = ((bright_squares(4, s, 64), bright_squares(2, s + 1, 64)) for s in (1, 3))
     members = [Member(*first, 1), Member(*first, 5), Member(*second, 2)]
     config, seen = TrainingConfig(epochs=2, batch_size=2), []
-    well, sick, other = train_fleet(RESNET, config, members, on_epoch=lambda place, epoch: seen.append((place, epoch)))
+    well, sick, other = train_group(RESNET, config, members, on_epoch=lambda place, epoch: seen.append((place, epoch)))
     assert isinstance(sick, FloatingPointError) and "in epoch 1" in str(sick)
     for place, (model, history) in ((0, well), (2, other)):
         assert history == [epoch for at, epoch in seen if at == place]

@@ -13,7 +13,7 @@ CONFIG = ExitWaveConfig(sampling_angstrom=0.5, band_per_angstrom=0.5)
 @pytest.fixture
 def waves(tmp_path):
     result = WaveSet(tmp_path / "set", RECIPE, CONFIG)
-    result.create(3, 50)
+    result.create(3, (2, 50))
     for i in range(3):
         result.write(i, *content(i), {"atoms": i})
     return result
@@ -35,9 +35,9 @@ def test_round_trip_and_manifest(waves):
 
 def test_more_specimens_only_add(waves):
     before = waves.read(0, 3)[0]
-    waves.create(5, 50)
+    waves.create(5, (2, 50))
     assert waves.missing(5) == [3, 4]
-    waves.create(2, 50)
+    waves.create(2, (2, 50))
     assert waves.missing(5) == [3, 4]
     assert np.array_equal(waves.read(0, 3)[0], before)
 
@@ -74,7 +74,7 @@ def test_manifest_beyond_the_array(waves):
 def test_damage_that_cannot_be_mended_is_one_clear_line(waves):
     (waves.folder / "waves.zarr" / "zarr.json").write_text("")
     with pytest.raises(BadInputError, match="delete this folder"):
-        waves.create(3, 50)
+        waves.create(3, (2, 50))
 
 
 def test_id_follows_the_physics():

@@ -53,7 +53,7 @@ def sets(tmp_path_factory):
 
 def test_every_family_meets_every_other(families):
     config, folder = families
-    names = [t.id for t in config.tests()]
+    names = [t.id for t in config.tests]
     assert [n.split("/")[0] for n in names] == ["gold", "gold", "silver", "silver"]
     scores = pl.read_parquet(folder / "scores.parquet")
     assert scores["train_condition"].unique(maintain_order=True).to_list() == names
@@ -66,7 +66,7 @@ def test_every_family_meets_every_other(families):
 def test_a_family_is_tested_on_its_own_specimens(families):
     config, folder = families
     paths = StudyPaths(folder)
-    gold, silver = (config.tests()[i] for i in (0, 2))
+    gold, silver = (config.tests[i] for i in (0, 2))
     (images, masks), (others, other_masks) = (jobs.test_images(config, paths, t) for t in (gold, silver))
     assert not np.array_equal(masks, other_masks)
     # Pixels that are particle, by the counts, are those of the family tested on, whichever was trained on.
@@ -108,12 +108,12 @@ def test_sets_are_trained_and_conditions_tested(sets):
     assert [t.id for t in config.trainings] == names
     scores, shift = (pl.read_parquet(folder / f"{n}.parquet") for n in ("scores", "shift"))
     assert scores["train_condition"].unique(maintain_order=True).to_list() == names
-    assert scores["test_condition"].unique(maintain_order=True).to_list() == [c.id for c in config.all_conditions()]
+    assert scores["test_condition"].unique(maintain_order=True).to_list() == [c.id for c in config.test_conditions]
     assert len(shift) == 30
     assert (shift["sigma_best"] >= shift["sigma"] - 0.35).all()
     members = pl.read_parquet(folder / "training_sets.parquet")
     assert members.group_by("condition").len().sort("condition")["len"].to_list() == [3, 1, 1, 3, 3]
-    assert not set(members["defocus_angstrom"]) & {c.defocus_angstrom for c in config.all_conditions()}
+    assert not set(members["defocus_angstrom"]) & {c.defocus_angstrom for c in config.test_conditions}
 
 
 def test_the_report_of_sets_compares_them(sets):

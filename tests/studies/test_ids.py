@@ -17,16 +17,16 @@ def test_ids_of_the_demo_are_those_of_version_0_1():
     study = load_study(ROOT / "studies" / "defocus.yaml")
     plan = StudyFolder(study, StudyPaths(Path("runs/defocus").absolute()))
     assert study.id == "7d899dbaa695"
-    assert [plan.cells("train")[i].folder.name for i in (0, 1, -1)] == [
+    assert [plan.training_jobs[i].folder.name for i in (0, 1, -1)] == [
         "train-77178548c53ecf13",
         "train-8b90de68652883dc",
         "train-524a0b0b524ce864",
     ]
-    assert [plan.cells("images")[i].folder.name for i in (0, -1)] == [
+    assert [plan.image_jobs[i].folder.name for i in (0, -1)] == [
         "images-e2ea30a3d291ee2a",
         "images-c737de934e9cd0f9",
     ]
-    assert {name.folder.name for name in (cell.waves for cell in plan.cells("train"))} == {"bdf2c8a017f1"}
+    assert {waves.folder.name for waves in (job.waves for job in plan.training_jobs)} == {"bdf2c8a017f1"}
 
 
 @pytest.mark.parametrize("name", sorted(p.parent.name for p in TABLES.glob("*/study.yaml")))
@@ -35,4 +35,4 @@ def test_ids_of_the_committed_studies_are_those_that_they_ran_with(name, tmp_pat
     said = json.loads((TABLES / name / "analysis.json").read_text(encoding="utf-8"))
     assert study.id == said["study_id"]
     plan = StudyFolder(study, StudyPaths(tmp_path / "runs" / name))
-    assert {cell.waves.folder.name for cell in plan.cells("images")} == set(said["provenance"]["waves"]["ids"])
+    assert {job.waves.folder.name for job in plan.image_jobs} == set(said["provenance"]["waves"]["ids"])

@@ -16,7 +16,6 @@ from passband.report.build import gather
 from passband.studies import cross_tests, jobs, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
-from passband.studies.study import check_folder
 from support.studies import TABLES, Quiet, run, study
 
 
@@ -54,7 +53,7 @@ def test_a_study_grows_by_what_is_new(finished, tmp_path):
     folder = copy(finished, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("done.json")}
     larger = study(tmp_path, *WIDER)
-    check_folder(larger, folder)
+    StudyFolder(larger, StudyPaths(folder)).check()
     _, progress = run(larger, folder)
     assert progress.new == {"exit waves": 0, "networks": 5, "images": 1, "tests": 8 * 4 - 9}
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
@@ -62,16 +61,16 @@ def test_a_study_grows_by_what_is_new(finished, tmp_path):
     grown, fresh = tables(folder), tables(tmp_path / "fresh/runs/small")
     assert all(grown[name].equals(fresh[name]) for name in TABLES)
     with pytest.raises(BadInputError, match="nor is this one the same with more conditions or seeds"):
-        check_folder(finished[0], folder)
+        StudyFolder(finished[0], StudyPaths(folder)).check()
 
 
-def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
+def test_any_division_into_jobs_gives_the_same_tables(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_tests, "_NETWORKS", 2)
-    monkeypatch.setattr(cross_tests, "_BLOCKS", 1)
+    monkeypatch.setattr(cross_tests, "_JOBS", 1)
     monkeypatch.setattr(cross_tests, "_TESTS", 1)
     folder = copy(finished, tmp_path)
-    for cell in (folder / "cells").glob("evaluate-*"):
-        shutil.rmtree(cell)
+    for job in (folder / "cells").glob("evaluate-*"):
+        shutil.rmtree(job)
     _, progress = run(finished[0], folder)
     assert progress.new["tests"] == 9 and len(list((folder / "cells").glob("evaluate-*"))) == 6
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
@@ -85,7 +84,7 @@ def test_any_blocks_give_the_same_tables(finished, tmp_path, monkeypatch):
 def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path):
     folder = copy(finished, tmp_path)
     plan = StudyFolder(finished[0], StudyPaths(folder))
-    flip(plan.cells("train")[1].folder / "weights.safetensors")
+    flip(plan.training_jobs[1].folder / "weights.safetensors")
     assert plan.counts()["tests"] == {"done": 6, "total": 9}
     _, progress = run(finished[0], folder)
     # Trained again it is the same to the last bit, so its old tests count again.
@@ -95,7 +94,7 @@ def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path
 
 def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path, monkeypatch):
     config = study(tmp_path)
-    bad = config.all_conditions()[2]
+    bad = config.test_conditions[2]
     real = jobs.train
 
     def train(network, training, train_images, *rest, **options):
@@ -107,9 +106,9 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
     folder = tmp_path / "runs/small"
     failed, progress = run(config, folder)
     assert [(f["stage"], f["reason"], f["tries"]) for f in failed] == [("train", "the loss is nan in epoch 1", 1)]
-    assert "defocus" in failed[0]["what"] and any("given up" in line for line in progress.said)
+    assert "defocus" in failed[0]["what"] and any("failed: network" in line for line in progress.said)
     assert json.loads((folder / "failed.json").read_text()) == failed
-    assert set(tables(folder)["scores"]["train_condition"]) == {c.id for c in config.all_conditions()[:2]}
+    assert set(tables(folder)["scores"]["train_condition"]) == {c.id for c in config.test_conditions[:2]}
     assert "Given up, and missing below" in (folder / "report.html").read_text()
     plan = StudyFolder(config, StudyPaths(folder))
     plan.require_finished()
@@ -118,22 +117,22 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
 
 
-def test_a_fleet_makes_the_same_study(finished, tmp_path, monkeypatch):
-    """Three networks in fleets of two; the second one's weights are spoilt at first, and alone it says why."""
+def test_a_group_makes_the_same_study(finished, tmp_path, monkeypatch):
+    """Three networks in groups of two; the second one's weights are spoilt at first, and trained alone it gives the reason."""
     module = sys.modules["passband.learning.train"]
     real, config, folder = module._initial, study(tmp_path), tmp_path / "runs/small"
-    spoilt = seed_from("train", config.all_conditions()[1].id, 0)
+    spoilt = seed_from("train", config.test_conditions[1].id, 0)
 
     def initial(network, seed):
         return {k: v * math.nan if seed == spoilt else v for k, v in real(network, seed).items()}
 
     monkeypatch.setattr(module, "_initial", initial)
-    failed = runner.run(config, folder, Serial(), Quiet(), finish=gather, fleet=2)
+    failed = runner.run(config, folder, Serial(), Quiet(), finish=gather, group=2)
     assert [f["stage"] for f in failed] == ["train"] and "the loss is nan in epoch 1" in failed[0]["reason"]
     monkeypatch.setattr(module, "_initial", real)
-    assert runner.run(config, folder, Serial(), Quiet(), finish=gather, fleet=2) == []
+    assert runner.run(config, folder, Serial(), Quiet(), finish=gather, group=2) == []
     cards = [
-        json.loads((c.folder / "card.json").read_text()) for c in StudyFolder(config, StudyPaths(folder)).cells("train")
+        json.loads((c.folder / "card.json").read_text()) for c in StudyFolder(config, StudyPaths(folder)).training_jobs
     ]
     assert [card["trained"]["fleet"] for card in cards] == [2, 1, 1]
     for name, table in tables(finished[1]).items():
@@ -142,7 +141,7 @@ def test_a_fleet_makes_the_same_study(finished, tmp_path, monkeypatch):
         if name in ("scores", "training"):
             column = "loss" if name == "scores" else "train_loss"
             assert ours[column].to_list() == pytest.approx(table[column].to_list(), rel=1e-3)
-    # To a run without fleets it is finished.
+    # To a run without groups it is finished.
     assert run(config, folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
 
 

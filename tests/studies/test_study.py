@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from passband.base.errors import BadInputError
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
-from passband.studies.study import load_study, locate
+from passband.studies.study import load_study
 
 BASE = {
     "specimens": {"field_angstrom": 38.4, "particles": {"diameter_angstrom": [12.0, 18.0]}},
@@ -31,8 +32,8 @@ def changed(**changes):
 def test_name_and_conditions(tmp_path):
     study = load_study(write(tmp_path, BASE))
     assert study.name == "small"
-    assert [c.defocus_angstrom for c in study.all_conditions()] == [-100, 0, 100]
-    assert list(study.labels().values()) == [
+    assert [c.defocus_angstrom for c in study.test_conditions] == [-100, 0, 100]
+    assert list(study.labels.values()) == [
         "defocus -100 Å",
         "defocus 0 Å",
         "defocus +100 Å",
@@ -45,15 +46,13 @@ def test_the_grid_is_all_combinations(tmp_path):
     with pytest.raises(BadInputError, match="at least 1 item"):
         load_study(write(tmp_path, changed(conditions={"base": {"energy_ev": 300000}, "vary": {"C12": []}})))
     study = load_study(write(tmp_path, content))
-    assert [
-        (c.aberrations.get("C12", 0), c.dose_per_angstrom2, c.defocus_angstrom) for c in study.all_conditions()
-    ] == [
+    assert [(c.aberrations.get("C12", 0), c.dose_per_angstrom2, c.defocus_angstrom) for c in study.test_conditions] == [
         (0, 50, 50),
         (0, 500, 50),
         (30, 50, 50),
         (30, 500, 50),
     ]
-    assert list(study.labels().values())[3] == "C12 30 Å, phi12 0.5 rad, dose 500 e/Å²"
+    assert list(study.labels.values())[3] == "C12 30 Å, phi12 0.5 rad, dose 500 e/Å²"
 
 
 def test_id_is_the_science_not_the_name(tmp_path):
@@ -113,19 +112,20 @@ def test_bad_studies_are_one_line(tmp_path, changes, message):
 def test_locate(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, BASE)
-    study, folder = locate(path)
+    held = StudyFolder.open(path)
+    study, folder = held.study, held.paths.folder
     assert str(folder) == "runs/small"
     write(folder, BASE, "study.yaml")
-    again, same = locate(folder)
-    assert (again.id, same) == (study.id, folder)
+    again = StudyFolder.open(folder)
+    assert (again.study.id, again.paths.folder) == (study.id, folder)
     write(tmp_path, changed(seeds=2))
-    assert locate(path)[0].seeds == 2
+    assert StudyFolder.open(path).study.seeds == 2
     write(tmp_path, changed(q_max_per_angstrom=0.9))
     with pytest.raises(BadInputError, match="holds study 'study'.*not this one"):
-        locate(path)
-    assert locate(path, tmp_path / "elsewhere")[1] == tmp_path / "elsewhere"
+        StudyFolder.open(path)
+    assert StudyFolder.open(path, tmp_path / "elsewhere").paths.folder == tmp_path / "elsewhere"
     with pytest.raises(BadInputError, match="--out there: goes with a study's YAML file"):
-        locate(folder, Path("there"))
+        StudyFolder.open(folder, Path("there"))
 
 
 def test_a_run_killed_at_its_very_start_can_go_on(tmp_path):
@@ -133,7 +133,7 @@ def test_a_run_killed_at_its_very_start_can_go_on(tmp_path):
     (tmp_path / "out").mkdir()
     for name in (".lock", ".study.yaml.123.tmp.yaml"):
         (tmp_path / "out" / name).write_text("half")
-    assert locate(path, tmp_path / "out")[1] == tmp_path / "out"
+    assert StudyFolder.open(path, tmp_path / "out").paths.folder == tmp_path / "out"
 
 
 def test_exit_waves_lie_beside_the_study_wherever_one_stands(tmp_path, monkeypatch):
@@ -174,13 +174,13 @@ def test_many_conditions_warn_once_of_a_kind(tmp_path):
 def test_locate_refuses_what_is_no_study(tmp_path):
     path = write(tmp_path, BASE)
     with pytest.raises(BadInputError, match="no such file"):
-        locate(tmp_path / "none.yaml")
+        StudyFolder.open(tmp_path / "none.yaml")
     with pytest.raises(BadInputError, match="not a study folder"):
-        locate(tmp_path)
+        StudyFolder.open(tmp_path)
     with pytest.raises(BadInputError, match="not empty and holds no study"):
-        locate(path, tmp_path)
+        StudyFolder.open(path, tmp_path)
     with pytest.raises(BadInputError, match="is a file"):
-        locate(path, path)
+        StudyFolder.open(path, path)
 
 
 def test_a_preset_is_a_base(tmp_path):
@@ -196,8 +196,8 @@ conditions:
 """
     path.write_text(text)
     study = load_study(path)
-    assert {c.focal_spread_angstrom for c in study.all_conditions()} == {20.7}
-    assert len(study.all_conditions()) == 4 == len(set(study.labels().values()))
+    assert {c.focal_spread_angstrom for c in study.test_conditions} == {20.7}
+    assert len(study.test_conditions) == 4 == len(set(study.labels.values()))
     path.write_text(text.replace("titan_corrected_300kv", "titan"))
     with pytest.raises(BadInputError, match=r"s.yaml:4: base 'titan' is no preset; presets are etem"):
         load_study(path)

@@ -24,7 +24,7 @@ from passband.simulation.imaging import normalize
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
-from passband.studies import jobs
+from passband.studies.wave_jobs import open_wave_set, prepare_waves
 
 #: Pixels along a side of the picture.
 PIXELS = 256
@@ -154,12 +154,12 @@ class Scenes:
 
     def _make(self, energy_ev: float) -> Scene:
         config, index = ExitWaveConfig(energy_ev=energy_ev), self._index
-        kept = jobs.open_wave_set(self.recipe, config, self._cache)
+        kept = open_wave_set(self.recipe, config, self._cache)
         try:
             coefficients, masks = kept.read(index, index + 1)
         except BadInputError:
-            [*_, task] = jobs.prepare_waves(kept, index + 1, [index], _MEMORY)
-            jobs.make_waves(task, lambda done: None)
+            [job] = prepare_waves(kept, index + 1, [index], _MEMORY)
+            job.run(lambda done: None)
             coefficients, masks = kept.read(index, index + 1)
         return Scene(
             self.recipe,

@@ -86,13 +86,13 @@ def train(
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.report.build import gather
-    from passband.studies import runner, study
+    from passband.studies import runner
     from passband.studies.folder import StudyFolder
-    from passband.studies.paths import StudyPaths
     from passband.verdicts import from_study
     from passband.verdicts.design import session_conditions
 
-    config, folder = study.locate(conditions, out)
+    plan = StudyFolder.open(conditions, out)
+    config, folder = plan.study, plan.paths.folder
     chosen_name = name or config.name
     target = user_folder() / chosen_name
     from_study.check_free(target, chosen_name)
@@ -104,7 +104,6 @@ def train(
             failed = runner.run(config, folder, executor, progress, finish=gather, memory=int(1e9 * memory))
             if failed:
                 raise BadInputError(f"{folder}: a network could not be trained: {failed[0]['reason']}")
-            plan = StudyFolder(config, StudyPaths(folder))
             chosen = from_study.choose(plan, None, None)
             model = from_study.pack(
                 plan,

@@ -98,16 +98,19 @@ def study_run(
     from passband.base.progress import TerminalProgress
     from passband.execution.choose import make_executor
     from passband.report.build import gather
-    from passband.studies import jobs, runner, study
+    from passband.studies import jobs, runner
+    from passband.studies.folder import StudyFolder
+    from passband.studies.wave_jobs import device
 
-    config, folder = study.locate(target, out)
+    held = StudyFolder.open(target, out)
+    config, folder = held.study, held.paths.folder
     warn(config.warnings())
     chosen = make_executor(executor, workers, scheduler)
     try:
         with TerminalProgress(error) as progress:
-            together = fleet or (jobs.FLEET if jobs.device().type == "cuda" else 1)
+            together = fleet or (jobs.GROUP if device().type == "cuda" else 1)
             failed = runner.run(
-                config, folder, chosen, progress, finish=gather, fleet=together, memory=int(1e9 * memory)
+                config, folder, chosen, progress, finish=gather, group=together, memory=int(1e9 * memory)
             )
     finally:
         chosen.close()
@@ -137,27 +140,27 @@ def study_plan(
     """
     from passband.execution.choose import make_executor
     from passband.files.atomic import write_json
-    from passband.studies import cost, study
-    from passband.studies.paths import StudyPaths
+    from passband.studies import cost
+    from passband.studies.folder import StudyFolder
 
-    config, folder = study.locate(target, out)
+    held = StudyFolder.open(target, out)
+    config, paths = held.study, held.paths
     warn(config.warnings())
     executor = make_executor("processes", workers)
     try:
         seconds = cost.measure(config, executor)
     finally:
         executor.close()
-    paths = StudyPaths(folder)
     answer = cost.estimate(config, paths, seconds, cores or workers)
     if price is not None:
         hours = sum(answer["core_seconds"].values()) / 3600
         answer |= {"core_hours": hours, "price_per_core_hour": price, "cost": hours * price}
-    study.adopt(config, folder)
+    held.adopt()
     write_json(paths.plan, answer)
     if as_json:
         print_json(answer)
     else:
-        print("\n".join(cost.in_words(answer)))
+        print("\n".join(cost.describe(answer)))
     raise typer.Exit(1 if answer["disk_free_bytes"] < answer["disk_bytes"] else 0)
 
 
@@ -167,13 +170,10 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
 
     Example:  passband study status runs/defocus
     """
-    from passband.studies import study
     from passband.studies.folder import StudyFolder
-    from passband.studies.paths import StudyPaths
 
-    config, folder = study.locate(target, out)
-    paths = StudyPaths(folder)
-    plan = StudyFolder(config, paths)
+    plan = StudyFolder.open(target, out)
+    config, paths = plan.study, plan.paths
     counts, failed = plan.counts(), plan.failures()
     finished = all(n["done"] == n["total"] for n in counts.values())
     if as_json:
@@ -181,7 +181,7 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
             {
                 "study": config.name,
                 "id": config.id,
-                "folder": str(folder),
+                "folder": str(paths.folder),
                 "finished": finished,
                 "cells": counts,
                 "failed": failed,
@@ -204,19 +204,16 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
     Example:  passband study report runs/defocus
     """
     from passband.report.build import gather, rebuild_report
-    from passband.studies import study
-    from passband.studies.folder import StudyFolder, locked
-    from passband.studies.paths import StudyPaths
+    from passband.studies.folder import StudyFolder
 
-    config, folder = study.locate(target, out)
-    plan = StudyFolder(config, StudyPaths(folder))
-    if plan.paths.table("scores").is_file() and not plan.paths.cells.is_dir():
+    plan = StudyFolder.open(target, out)
+    if plan.paths.table("scores").is_file() and not plan.paths.jobs.is_dir():
         rebuild_report(plan)
     else:
         plan.require_finished()
-        with locked(plan.paths):
+        with plan.locked():
             gather(plan)
-    _print_study(folder, as_json)
+    _print_study(plan.paths.folder, as_json)
 
 
 @study_app.command("rank")
@@ -228,10 +225,10 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     Example:  passband study rank docs/results/tables/metrics
     """
     from passband.report.ranking_page import rank_folder
-    from passband.studies import study
+    from passband.studies.folder import StudyFolder
 
     # Tables are enough: a folder need not hold a study that could be run again.
-    folder = target if target.is_dir() and out is None else study.locate(target, out)[1]
+    folder = target if target.is_dir() and out is None else StudyFolder.open(target, out).paths.folder
     answer = rank_folder(folder)
     if as_json:
         print_json(answer)
@@ -319,7 +316,7 @@ def _print_study(folder: Path, as_json: bool) -> None:
             {
                 "study": result["study"],
                 "id": result["study_id"],
-                "folder": str(folder),
+                "folder": str(paths.folder),
                 "report": str(paths.report.absolute()),
                 "findings": result["findings"],
                 "failed": result["failed"],

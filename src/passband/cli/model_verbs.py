@@ -98,12 +98,9 @@ def model_pack(
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
-    from passband.studies.paths import StudyPaths
-    from passband.studies.study import locate
     from passband.verdicts import from_study
 
-    config, folder = locate(study)
-    plan = StudyFolder(config, StudyPaths(folder))
+    plan = StudyFolder.open(study)
     chosen = from_study.choose(plan, training, seed)
     calibration, judged = from_study.divide([c for _, c in load_conditions(conditions)], held_out)
     executor = make_executor("processes", workers)

@@ -1,17 +1,18 @@
 """Learning: networks and their families, losses, training, and scores."""
 
 from passband.learning.families import build
-from passband.learning.losses import segmentation_loss
 from passband.learning.network_config import NetworkConfig
 from passband.learning.predict import predict
-from passband.learning.scores import count_pixels
-from passband.learning.train import Epoch, Member, TrainingConfig, train, train_fleet
+from passband.learning.task import SEGMENTATION, Task, count_pixels, segmentation_loss
+from passband.learning.train import Epoch, Member, TrainingConfig, train, train_group
 from passband.learning.unet import UNet
 
 __all__ = [
+    "SEGMENTATION",
     "Epoch",
     "Member",
     "NetworkConfig",
+    "Task",
     "TrainingConfig",
     "UNet",
     "build",
@@ -19,5 +20,5 @@ __all__ = [
     "predict",
     "segmentation_loss",
     "train",
-    "train_fleet",
+    "train_group",
 ]

@@ -7,18 +7,18 @@ from passband.learning.resnet_unet import resnet_unet
 from passband.learning.unet import UNet
 
 
-def build(config: NetworkConfig, fleet: int = 1) -> nn.Module:
+def build(config: NetworkConfig, group: int = 1) -> nn.Module:
     """Return a network with random initial weights, drawn from PyTorch's global generator.
 
     Args:
         config: family and shape; a network maps images [B, 1, n, n] to logits [B, 1, n, n], n a multiple of its divisor.
-        fleet: independent networks side by side in the channels, for families that `joins_fleets`.
+        group: independent networks side by side in the channels, for families that train in groups.
 
     Raises:
-        ValueError: if the family cannot be a fleet.
+        ValueError: if the family does not train in groups.
     """
-    if fleet > 1 and not config.joins_fleets:
+    if group > 1 and not config.trains_in_groups:
         raise ValueError(
-            f"a fleet of {fleet} networks of family {config.family} cannot be built; build them one by one"
+            f"networks of family {config.family} do not train in groups (of {group}); build them one by one"
         )
-    return UNet(config, fleet) if config.family == "unet" else resnet_unet(config.backbone)
+    return UNet(config, group) if config.family == "unet" else resnet_unet(config.backbone)

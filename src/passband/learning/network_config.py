@@ -13,14 +13,14 @@ class NetworkConfig(BaseModel):
     """Family and shape of the network.
 
     Attributes:
-        family: unet, a small one of our own; or resnet_unet, whose encoder is a ResNet, some hundred times as many weights.
+        family: unet, a small one; or resnet_unet, whose encoder is a ResNet, some hundred times as many weights.
         widths: of a unet, channels at each level; every further level halves the resolution.
         stem: of a unet, side of the pixel blocks folded into channels before the first level and unfolded after the last;
             2 makes training about three times as fast at the same number of weights.
         backbone: of a resnet_unet, its encoder.
 
     Raises:
-        pydantic.ValidationError: on unknown names, values out of range, or what shapes another family than this.
+        pydantic.ValidationError: on unknown names, values out of range, or fields of another family.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,12 +32,12 @@ class NetworkConfig(BaseModel):
 
     @model_validator(mode="after")
     def _of_one_family(self) -> "NetworkConfig":
-        own = _SHAPES[self.family]
-        alien = [name for names in _SHAPES.values() for name in names if name not in own]
-        given = " and ".join(name for name in alien if name in self.model_fields_set)
+        shape = _SHAPES[self.family]
+        others = [name for names in _SHAPES.values() for name in names if name not in shape]
+        given = " and ".join(name for name in others if name in self.model_fields_set)
         if given:
             raise ValueError(
-                f"{given} cannot shape a network of family {self.family}, which takes {' and '.join(own)}; remove {given} or change family"
+                f"{given} cannot shape a network of family {self.family}, which takes {' and '.join(shape)}; remove {given} or change family"
             )
         return self
 
@@ -50,13 +50,13 @@ class NetworkConfig(BaseModel):
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
     @property
-    def joins_fleets(self) -> bool:
-        """True if many such networks can be trained as one."""
+    def trains_in_groups(self) -> bool:
+        """Whether many such networks can be trained as one grouped network."""
         return self.family == "unet"
 
     @model_serializer(mode="wrap")
     def _without_other_families(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what shapes other families, and the first family's name, so that the ids of its networks stay."""
         content: dict[str, Any] = write(self)
-        kept = {*_SHAPES[self.family]} | ({"family"} if self.family != "unet" else set())
-        return {name: value for name, value in content.items() if name in kept}
+        names = {*_SHAPES[self.family]} | ({"family"} if self.family != "unet" else set())
+        return {name: value for name, value in content.items() if name in names}

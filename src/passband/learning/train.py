@@ -1,4 +1,4 @@
-"""Training of one network under one condition, or of many that know nothing of each other."""
+"""Training of one network, or of many independent ones together."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from passband.base.identity import seed_from
 from passband.learning.families import build
-from passband.learning.losses import segmentation_loss
 from passband.learning.network_config import NetworkConfig
+from passband.learning.task import SEGMENTATION, Task
 from passband.learning.unet import join_states, split_state
 from passband.simulation.image_source import Source
 from passband.simulation.symmetry import ORIENTATIONS
@@ -42,7 +42,7 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a fleet.
+    """One network of a group.
 
     Attributes:
         train_images: specimens to learn from.
@@ -63,11 +63,12 @@ def train(
     *,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    task: Task = SEGMENTATION,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Return the trained network, in evaluation mode on the CPU, and its loss per epoch.
 
     Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
-    same noise in every epoch. The final weights are kept, so no choice is made on the validation set.
+    same noise in every epoch. The final weights are returned; none are chosen on the validation set.
 
     Args:
         network: family and shape of the network.
@@ -76,44 +77,53 @@ def train(
         validation_images: specimens to watch.
         seed: of initial weights, order, turns and noise.
         on_epoch: called with each epoch's losses.
+        task: gives the loss.
 
     Raises:
         FloatingPointError: if the loss is no longer finite; a lower learning rate helps.
     """
-    [trained] = train_fleet(
+    [trained] = train_group(
         network,
         training,
         [Member(train_images, validation_images, seed)],
         on_epoch=lambda member, epoch: on_epoch(epoch),
+        task=task,
     )
     if isinstance(trained, FloatingPointError):
         raise trained
     return trained
 
 
-def train_fleet(
+def train_group(
     network: NetworkConfig,
     training: TrainingConfig,
     members: Sequence[Member],
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
+    task: Task = SEGMENTATION,
 ) -> list[tuple[nn.Module, list[Epoch]] | FloatingPointError]:
     """Train independent networks together; return what `train` would of each, or the error that it would raise.
 
     Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but what it does to a
-    weight depends on that weight alone. Networks of a family that does not join fleets are trained one after another.
+    weight depends on that weight alone. Networks of a family that does not train in groups are trained one after another.
 
     Args:
         network: family and shape of each network.
         training: how to train all of them.
         members: with as many specimens each, on one device.
         on_epoch: called with the place of a member and its losses.
+        task: gives the loss.
     """
-    if len(members) > 1 and not network.joins_fleets:
+    if len(members) > 1 and not network.trains_in_groups:
 
         def alone(place: int) -> tuple[nn.Module, list[Epoch]] | FloatingPointError:
-            own = members[place : place + 1]
-            [trained] = train_fleet(network, training, own, on_epoch=lambda _, epoch: on_epoch(place, epoch))
+            [trained] = train_group(
+                network,
+                training,
+                members[place : place + 1],
+                on_epoch=lambda _, epoch: on_epoch(place, epoch),
+                task=task,
+            )
             return trained
 
         return [alone(place) for place in range(len(members))]
@@ -135,10 +145,10 @@ def train_fleet(
         losses: list[Tensor] = []
         for chosen in zip(*orders, strict=True):
             batches = []
-            for member, own, d in zip(members, chosen, draws, strict=True):
-                turns = torch.randint(ORIENTATIONS, (len(own),), generator=d.generator)
-                batches.append(member.train_images.batch(own, turns, generator=d.noise))
-            loss = _losses(model, batches)
+            for member, specimens_of_batch, d in zip(members, chosen, draws, strict=True):
+                turns = torch.randint(ORIENTATIONS, (len(specimens_of_batch),), generator=d.generator)
+                batches.append(member.train_images.batch(specimens_of_batch, turns, generator=d.noise))
+            loss = _losses(model, batches, task)
             optimizer.zero_grad()
             # The mean over a batch for each member, and the sum of those.
             loss.mean(0).sum().backward()
@@ -146,7 +156,7 @@ def train_fleet(
             schedule.step()
             losses.append(loss.detach())
         train_losses = torch.cat(losses).mean(0).tolist()
-        validation_losses = _validation_losses(model, members, training.batch_size)
+        validation_losses = _validation_losses(model, members, training.batch_size, task)
         for i, (train_loss, validation_loss) in enumerate(zip(train_losses, validation_losses, strict=True)):
             if i in errors:
                 continue
@@ -209,19 +219,20 @@ def _schedule(
     )
 
 
-def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> Tensor:
     """Return the loss of each image and member, shape [B, M]."""
     images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
-    logits = model(images)
-    return segmentation_loss(logits.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(logits), -1)
+    outputs = model(images)
+    return task.loss(outputs.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(outputs), -1)
 
 
 @torch.no_grad()
-def _validation_losses(model: nn.Module, members: Sequence[Member], batch_size: int) -> list[float]:
+def _validation_losses(model: nn.Module, members: Sequence[Member], batch_size: int, task: Task) -> list[float]:
     model.eval()
     draws = [_Draws(member, "validation", member.seed) for member in members]
     losses = []
     for specimens in torch.arange(len(members[0].validation_images)).split(batch_size):
         pairs = zip(members, draws, strict=True)
-        losses.append(_losses(model, [m.validation_images.batch(specimens, generator=d.noise) for m, d in pairs]))
+        batches = [m.validation_images.batch(specimens, generator=d.noise) for m, d in pairs]
+        losses.append(_losses(model, batches, task))
     return [float(loss) for loss in torch.cat(losses).mean(0)]

@@ -19,7 +19,7 @@ _NEEDED = ("scores", "shift", "conditions", "training")
 
 
 def gather(plan: StudyFolder) -> None:
-    """Write tables, analysis, figures and report from the finished cells of a study; only networks may be missing.
+    """Write tables, analysis, figures and report from the finished jobs of a study; only networks may be missing.
 
     Raises:
         BadInputError: if no network is tested.
@@ -39,16 +39,16 @@ def gather(plan: StudyFolder) -> None:
 
 
 def rebuild_report(plan: StudyFolder) -> None:
-    """Write analysis, figures and report from the tables of a study whose cells are not there.
+    """Write analysis, figures and report from the tables of a study whose jobs are not there.
 
     Raises:
         BadInputError: if a table, or the analysis that says where the tables came from, is missing.
     """
     tables = {}
-    for name in _NEEDED if plan.study.is_square else (*_NEEDED, "training_sets"):
+    for name in _NEEDED if plan.study.trains_on_tests else (*_NEEDED, "training_sets"):
         if not plan.paths.table(name).is_file():
             raise BadInputError(
-                f"{plan.paths.table(name)}: is missing, and so are the cells that it was made from; run the study: passband study run {plan.paths.folder}"
+                f"{plan.paths.table(name)}: is missing, and so are the jobs that it was made from; run the study: passband study run {plan.paths.folder}"
             )
         tables[name] = pl.read_parquet(plan.paths.table(name))
     try:
@@ -71,9 +71,9 @@ def _report(
 
 
 def _analysis(plan: StudyFolder, tables: dict[str, pl.DataFrame]) -> tuple[dict[str, Any], pl.DataFrame]:
-    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], plan.study.labels())
+    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], plan.study.labels)
     fits = analysis.fit_all(pairs)
-    if plan.study.is_square:
+    if plan.study.trains_on_tests:
         epsilon = tables["shift"].group_by("train_condition", maintain_order=True).agg(pl.col("epsilon_train").first())
         training = tables["training"].join(
             epsilon.rename({"train_condition": "condition", "epsilon_train": "epsilon"}),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -30,15 +29,11 @@ from passband.figures import (
 )
 from passband.files import yaml_config
 from passband.files.atomic import write_text
-from passband.learning import predict
 from passband.metrics import transfer_curves
-from passband.studies.jobs import load_network
+from passband.studies.cross_tests import SHOWN
 
 if TYPE_CHECKING:
     from passband.studies.folder import StudyFolder
-
-# Conditions shown in the sheet of images; more would not fit a page.
-_SHEET_COLUMNS = 11
 
 
 def write_report(
@@ -57,13 +52,13 @@ def write_report(
     _shift(pairs, folder)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, folder)
     epsilon_figure = _optics(plan, tables["conditions"], folder)
-    labels = plan.study.labels()
+    labels = plan.study.labels
     labelled = tables["training"].with_columns(label=pl.col("condition").replace_strict(labels))
     with style.figure(6.4, 4.2) as made:
         training_curves.draw(labelled, made.subplots())
         style.save(made, folder, "training")
-    # Predictions need the networks, which a folder of tables alone lacks.
-    sheet = plan.study.is_square and plan.paths.cells.is_dir()
+    # Predictions are not in the tables, and a folder of tables alone has no sheet.
+    sheet = plan.study.trains_on_tests and plan.paths.jobs.is_dir()
     if sheet:
         _sheet(plan, pairs, folder)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -119,8 +114,8 @@ def _predictions(pairs: pl.DataFrame, fitted: set[str], folder: Path) -> None:
 def _optics(plan: StudyFolder, conditions: pl.DataFrame, folder: Path) -> str:
     study = plan.study
     q_max = study.q_max_per_angstrom
-    curves = transfer_curves.transfer_curves(study.all_conditions(), q_max)
-    names = dict(zip((c.id for c in study.all_conditions()), study.conditions.labels(), strict=True))
+    curves = transfer_curves.transfer_curves(study.test_conditions, q_max)
+    names = dict(zip((c.id for c in study.test_conditions), study.conditions.labels(), strict=True))
     labelled = curves.with_columns(label=pl.col("condition").replace_strict(names))
     with style.figure(9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
@@ -143,30 +138,24 @@ def _optics(plan: StudyFolder, conditions: pl.DataFrame, folder: Path) -> str:
 
 
 def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
-    """Draw the first test specimen under some conditions, with what the own and the worst network of seed 0 make of it."""
-    study = plan.study
-    labels = study.labels()
+    """Draw the first test specimen under some conditions, with the predictions of the in-domain and the worst network of seed 0."""
+    labels, covered = plan.study.labels, plan.coverage()
     first = pairs.filter(pl.col("seed") == 0)
     trained = first["train_condition"].unique(maintain_order=True).to_list()
-    shown = np.unique(np.linspace(0, len(trained) - 1, min(_SHEET_COLUMNS, len(trained))).round().astype(int))
-    networks = {cell.subject.id: cell for cell in plan.cells("train") if cell.seed == 0}
-    images = {cell.subject.id: cell for cell in plan.cells("images")}
-
-    def predicted(train: str, image: np.ndarray) -> np.ndarray:
-        logits = predict(load_network(study, networks[train].folder), torch.from_numpy(image)[None, None])
-        return (logits[0, 0] > 0).numpy()
-
+    shown = np.unique(np.linspace(0, len(trained) - 1, min(SHOWN, len(trained))).round().astype(int))
+    networks = {job.domain.id: i for i, job in enumerate(covered.networks) if job.seed == 0}
+    images = {job.domain.id: job for job in plan.image_jobs}
     samples = []
     for tested in (trained[i] for i in shown):
-        picture = images[tested].samples()
+        test, picture = images[tested].domain, images[tested].sample()
         worst = first.filter(pl.col("test_condition") == tested).sort("loss")["train_condition"][-1]
         samples.append(
             image_sheet.Sample(
                 label=labels[tested],
                 image=picture["image"],
                 truth=picture["truth"],
-                own=predicted(tested, picture["image"]),
-                worst=predicted(worst, picture["image"]),
+                own=covered.prediction(networks[tested], test, picture["image"]),
+                worst=covered.prediction(networks[worst], test, picture["image"]),
                 worst_label=labels[worst],
             )
         )

@@ -16,11 +16,9 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.files.atomic import disk_errors, locked, remove_leftovers, write_json
+from passband.files.jobs import REVISIONS
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe
-
-# Raised when specimens, masks or multislice change what they compute, so that old waves are not taken for new ones.
-_REVISION = 3
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,17 @@ class WaveSet:
         """Side of the stored masks: the multislice grid."""
         return self.config.grid_points(self.recipe.field_angstrom)
 
-    def create(self, specimens: int, n_coefficients: int) -> None:
+    def create(self, specimens: int, shape: tuple[int, int]) -> None:
         """Make room for at least this many specimens; those already there stay.
+
+        Args:
+            specimens: how many.
+            shape: of one specimen's coefficients, [P, K].
 
         Raises:
             BadInputError: if the disk is full, or what is there is damaged.
         """
-        shapes = {
-            "coefficients": (self.config.phonon_configurations, n_coefficients),
-            "masks": (self.mask_pixels, self.mask_pixels),
-        }
+        shapes = {"coefficients": shape, "masks": (self.mask_pixels, self.mask_pixels)}
         # Studies share wave sets; two that grow one at once must take turns.
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
             remove_leftovers(self.folder, self.folder / "manifest")
@@ -96,7 +95,7 @@ class WaveSet:
 
     def missing(self, specimens: int) -> list[int]:
         """Return the specimens that are absent, half-written or damaged."""
-        return [i for i in range(specimens) if not self._is_whole(i)]
+        return [i for i in range(specimens) if not self.holds(i)]
 
     def facts(self, specimens: int) -> list[dict[str, Any]]:
         """Return the manifest entries of the first specimens."""
@@ -122,7 +121,8 @@ class WaveSet:
                 raise self._damaged(f"specimen {start + i} is not as it was written")
         return coefficients, masks
 
-    def _is_whole(self, index: int) -> bool:
+    def holds(self, index: int) -> bool:
+        """Tell whether a specimen is there and undamaged."""
         if not self._entry(index).exists():
             return False
         try:
@@ -146,7 +146,7 @@ class WaveSet:
 def wave_content(recipe: Recipe, config: ExitWaveConfig) -> dict[str, Any]:
     """Return all that decides the waves, JSON-like."""
     return {
-        "revision": _REVISION,
+        "revision": REVISIONS["waves"],
         "specimens": recipe.model_dump(mode="json"),
         "thermal_displacement_angstrom": recipe.displacements(),
         "exit_waves": config.model_dump(mode="json"),

@@ -1,6 +1,7 @@
-"""What a study will take before it runs: cells, disk, memory and time, from a short calibration on this machine."""
+"""What a study takes: work, disk, memory and time, estimated from a short calibration on this machine, and the run beside it."""
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -11,23 +12,23 @@ from typing import Any
 
 import torch
 
-from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress
 from passband.files.atomic import existing
-from passband.learning import build, count_pixels, predict, train
-from passband.simulation.hrtem import Imager, scatter
+from passband.learning import SEGMENTATION, build, predict, train
+from passband.simulation.hrtem import Imager, scatter, stored_shape
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
-from passband.studies.runner import disk_needed
 from passband.studies.study import Study
-from passband.studies.wall_time import clock, wall_seconds
+from passband.studies.wave_jobs import BLOCK
 
 # Bytes of a worker before it holds anything: Python, PyTorch and the libraries.
 _WORKER = 450_000_000
 # Seconds that each part of the calibration is repeated for at least.
 _PATIENCE = 1.0
+# Seconds that a worker needs to start, and that tables, fits and report take beside a share for each pair of conditions.
+_START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 2e-3
 # Specimens that the calibration makes; the training is timed on copies of them.
 _SPECIMENS = 3
 
@@ -66,7 +67,7 @@ def calibrate(task: Calibration, progress: Progress) -> None:
         "wave": min(each[1:], default=each[0]),
         "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
         "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
-        "inference": _seconds(lambda: count_pixels(predict(model, images), truth)) / len(images),
+        "inference": _seconds(lambda: SEGMENTATION.score(predict(model, images), truth)) / len(images),
     }
     task.result.write_text(json.dumps(result), encoding="utf-8")
     progress(1.0)
@@ -95,8 +96,8 @@ def measure(study: Study, executor: Executor) -> dict[str, float]:
         failures = executor.map(calibrate, tasks, lambda share: None)
         if failures:
             raise RuntimeError(failures[0].reason)
-        found = [json.loads(task.result.read_text(encoding="utf-8")) for task in tasks]
-    return {name: sum(f[name] for f in found) / len(found) for name in found[0]}
+        measured = [json.loads(task.result.read_text(encoding="utf-8")) for task in tasks]
+    return {name: sum(m[name] for m in measured) / len(measured) for name in measured[0]}
 
 
 def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers: int) -> dict[str, Any]:
@@ -108,8 +109,7 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         seconds: from `measure`.
         workers: that will work at the same time.
     """
-    plan = StudyFolder(study, paths)
-    counts = plan.counts()
+    counts = StudyFolder(study, paths).counts()
     todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
     split, training = study.split, study.training
     # A network images its specimens once where its one condition is round, and anew for every batch elsewhere.
@@ -142,27 +142,86 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 def _memory(study: Study) -> int:
     """Return the bytes that one worker takes at most: waves and kept images of training and test specimens."""
     field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
-    wave = 8 * study.exit_waves.phonon_configurations * len(disc_indices(study.exit_waves.band_per_angstrom * field))
+    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.recipes.values())
+    wave = 8 * phonons * coefficients
     mask = study.exit_waves.grid_points(field) ** 2
-    pixels = max(round(field / c.pixel_size_angstrom) for c in study.all_conditions())
+    pixels = max(round(field / c.pixel_size_angstrom) for c in study.test_conditions)
     step = 1500 * study.training.batch_size * pixels**2
     return int(_WORKER + split.total * (wave + mask + 5 * pixels**2) + step)
 
 
-def in_words(found: dict[str, Any]) -> list[str]:
+def disk_needed(study: Study, absent: int) -> int:
+    """Return the bytes that a study takes at most on disk, given how many exit waves are missing."""
+    field = max(recipe.field_angstrom for recipe in study.recipes.values())
+    waves = 8 * absent * study.exit_waves.phonon_configurations
+    band = math.pi * (study.exit_waves.band_per_angstrom * field) ** 2
+    masks = absent * study.exit_waves.grid_points(field) ** 2
+    # Weights of a network, and the rest.
+    network = 1e6 if study.network.family == "unet" else 1e8
+    return int(waves * band + masks + 5e6 + network * len(study.trainings) * study.seeds)
+
+
+def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, workers: int) -> float:
+    """Return the wall time [s]: each stage waits for the last of its tasks, and none is shared between workers."""
+    total = _REPORT + _REPORT_PAIR * len(study.trainings) * len(study.tests)
+    if any(todo.values()):
+        total += _START
+    tasks = {
+        "waves": -(-todo["waves"] // BLOCK),
+        "train": todo["train"],
+        "images": todo["images"],
+        "tests": todo["tests"],
+    }
+    for stage, work in core.items():
+        if tasks[stage]:
+            rounds = -(-tasks[stage] // max(workers, 1))
+            total += work / tasks[stage] * rounds
+    return total
+
+
+def clock(seconds: float) -> str:
+    """Return h:mm:ss."""
+    return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02}:{int(seconds) % 60:02}"
+
+
+def compare_with_plan(
+    planned: dict[str, Any] | None, study: Study, todo: dict[str, int], workers: int, took: float
+) -> str | None:
+    """Return a line that compares a run with its plan, or None if the plan was of something else.
+
+    Args:
+        planned: from `estimate`, as `study plan` left it.
+        study: what ran.
+        todo: what there was to do when the run began.
+        workers: that it had.
+        took: wall time [s].
+    """
+    if planned is None or planned.get("id") != study.id:
+        return None
+    if todo != {stage: n["total"] - n["done"] for stage, n in planned["cells"].items()}:
+        return None
+    expected = wall_seconds(planned["core_seconds"], todo, study, workers)
+    ratio = took / expected
+    line = f"took {clock(took)}, and {clock(expected)} were planned"
+    if 0.5 <= ratio <= 2:
+        return line
+    return f"warning: {line}, {'more' if ratio > 2 else 'less'} by a factor of {max(ratio, 1 / ratio):.1f}; plan again on a machine that is as busy as this one"
+
+
+def describe(cost: dict[str, Any]) -> list[str]:
     """Return an estimate as lines."""
     names = {"waves": "exit waves", "train": "networks", "images": "images", "tests": "tests"}
     lines = [f"{'':<12}{'to do':>10}{'done':>10}{'core time':>12}"]
-    for stage, n in found["cells"].items():
-        core = clock(found["core_seconds"][stage])
+    for stage, n in cost["cells"].items():
+        core = clock(cost["core_seconds"][stage])
         lines.append(f"{names[stage]:<12}{n['total'] - n['done']:>10}{n['done']:>10}{core:>12}")
     lines += [
-        f"time        about {clock(found['wall_seconds'])} with {found['workers']} workers, within a factor of two",
-        f"disk        {found['disk_bytes'] / 1e9:.2f} GB at most; {found['disk_free_bytes'] / 1e9:.1f} GB are free",
-        f"memory      {found['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
+        f"time        about {clock(cost['wall_seconds'])} with {cost['workers']} workers, within a factor of two",
+        f"disk        {cost['disk_bytes'] / 1e9:.2f} GB at most; {cost['disk_free_bytes'] / 1e9:.1f} GB are free",
+        f"memory      {cost['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
     ]
-    if "cost" in found:
+    if "cost" in cost:
         lines.append(
-            f"cost        {found['core_hours']:.1f} core-hours at {found['price_per_core_hour']:g}: {found['cost']:.2f}"
+            f"cost        {cost['core_hours']:.1f} core-hours at {cost['price_per_core_hour']:g}: {cost['cost']:.2f}"
         )
     return lines

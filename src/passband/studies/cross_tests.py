@@ -1,10 +1,9 @@
-"""The table of all networks on all conditions, in blocks: what is covered, what is missing, and the work of one block.
+"""The table of all networks on all test domains: what is covered, what is missing, and the job of testing some of it.
 
-A block is some networks on some tests. Its images are made once for all its networks. Finished blocks say which
-weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
+A job tests some networks on some domains, and makes the images of each domain once for all its networks. Finished jobs record
+which weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,187 +11,219 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
-from passband.base.identity import content_id
 from passband.execution.base import Progress
-from passband.files.finished import is_finished, marker, peek, writing
+from passband.files.jobs import REVISIONS, FolderJob, marker, peek
 from passband.files.tables import parquet
-from passband.learning import count_pixels, predict
+from passband.learning import SEGMENTATION, predict
 from passband.simulation.imaging import normalize
-from passband.studies import jobs
+from passband.studies.jobs import TrainingJob, test_images
 from passband.studies.paths import StudyPaths
 from passband.studies.score_table import cross_table
-from passband.studies.study import Study
+from passband.studies.study import Study, TestDomain
+from passband.studies.wave_jobs import device
 
-# Networks and tests of a block at most; a thousand networks on 200 conditions are then 128 blocks.
+# Networks and domains of a job at most; a thousand networks on 200 conditions are then 128 jobs.
 _NETWORKS, _TESTS = 32, 50
-# Blocks that a small study is cut into at least, if it has as many networks, so that all workers have some.
-_BLOCKS = 8
-_TABLE = "table.parquet"
+# Jobs that a small study is divided into at least, if it has as many networks, so that all workers have some.
+_JOBS = 8
+_TABLE, _PREDICTIONS = "table.parquet", "predictions.npz"
 # Rows of counts that are gathered into one table, some 2 GB of memory.
 _COUNTS_GATHERED = 20_000_000
-# Raised when the test of a network changes its result, so that old blocks are not taken for new ones.
-_REVISION = 2
+#: Domains whose first image a report shows at most, with predictions of it.
+SHOWN = 11
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some networks on some tests.
+class TestJob(FolderJob):
+    """Test some networks on some domains.
 
     Attributes:
         study: the whole study.
         paths: its folder.
-        networks: finished training cells.
+        networks: finished training jobs.
         weights: digest of each network's weights.
         tests: indices of what to test on.
     """
 
+    kind = "evaluate"
     study: Study
     paths: StudyPaths
-    networks: tuple[jobs.Cell, ...]
+    networks: tuple[TrainingJob, ...]
     weights: tuple[str, ...]
     tests: tuple[int, ...]
 
     @property
-    def covers(self) -> dict[str, Any]:
-        """What the block's marker says of it."""
-        tests = self.study.tests()
-        return {
-            "revision": _REVISION,
-            "networks": [[n.folder.name, w] for n, w in zip(self.networks, self.weights, strict=True)],
-            "tested": [tests[i].id for i in self.tests],
-        }
+    def home(self) -> Path:
+        """The folder of the study's jobs."""
+        return self.paths.jobs
 
     @property
-    def folder(self) -> Path:
-        """Where the block lies."""
-        return self.paths.cell("evaluate", content_id(self.covers, 16))
+    def label(self) -> str:
+        """What is made, in words."""
+        return f"tests of {len(self.networks)} networks on {len(self.tests)} conditions"
 
+    @property
+    def units(self) -> float:
+        """Units of progress: pairs of network and domain."""
+        return float(len(self.networks) * len(self.tests))
 
-def run_block(block: Block, progress: Progress) -> None:
-    """Test the networks of a block; progress counts pairs."""
-    study, tests = block.study, block.study.tests()
-    if is_finished(block.folder):
-        progress(len(block.networks) * len(block.tests))
-        return
-    models = [jobs.load_network(study, cell.folder) for cell in block.networks]
-    facts: dict[str, Any] = {"content": block.covers}
-    with writing(block.folder, facts) as folder:
-        began = time.perf_counter()
-        parts = []
-        for index in block.tests:
-            counts, masks = jobs.test_images(study, block.paths, tests[index])
-            images = normalize(counts)[:, None].to(jobs.device())
+    @property
+    def content(self) -> dict[str, Any]:
+        """Which networks with which weights are tested on what."""
+        return {
+            "revision": REVISIONS[self.kind],
+            "networks": [[n.folder.name, w] for n, w in zip(self.networks, self.weights, strict=True)],
+            "tested": [self.study.tests[i].id for i in self.tests],
+        }
+
+    def make(self, folder: Path, progress: Progress) -> None:
+        """Test the networks and write a row of scores for each image, and predictions that a report shows."""
+        study, models = self.study, [job.network() for job in self.networks]
+        shown, parts = set(shown_tests(study)), []
+        predictions: dict[str, Any] = {}
+        for index in self.tests:
+            test = study.tests[index]
+            counts, masks = test_images(study, self.paths, test)
+            images = normalize(counts)[:, None].to(device())
             masks = masks.to(images.device)
-            for cell, model in zip(block.networks, models, strict=True):
+            for job, model in zip(self.networks, models, strict=True):
+                logits = predict(model, images)
+                if index in shown and job.seed == 0:
+                    predictions[_prediction_name(job, test)] = np.packbits(_particle(logits))
                 parts.append(
                     pl.DataFrame(
                         {
-                            "train_condition": cell.subject.id,
-                            "test_condition": tests[index].id,
-                            "seed": cell.seed,
-                            "specimen": range(study.split.total - study.split.test, study.split.total),
-                            **count_pixels(predict(model, images), masks),
+                            "train_condition": job.domain.id,
+                            "test_condition": test.id,
+                            "seed": job.seed,
+                            "specimen": range(*study.split.test_range),
+                            **SEGMENTATION.score(logits, masks),
                         }
                     )
                 )
                 progress(1.0)
         table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
         (folder / _TABLE).write_bytes(parquet(table))
-        facts["seconds"] = time.perf_counter() - began
+        if predictions:
+            np.savez_compressed(folder / _PREDICTIONS, **predictions)
+
+
+def shown_tests(study: Study) -> list[int]:
+    """Return the indices of the domains whose first image the report shows: evenly spaced, none where sets are trained on."""
+    if not study.trains_on_tests:
+        return []
+    count = len(study.tests)
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(SHOWN, count)).tolist()})
 
 
 @dataclass
 class Coverage:
-    """Which pairs of network and condition are tested, and by which finished block.
+    """Which pairs of network and domain are tested, and by which finished job.
 
     Attributes:
-        networks: the study's training cells, in the order of the tables.
+        networks: the study's training jobs, in the order of the tables.
         weights: digest of each one's weights, None where it is not trained.
         done: bool, shape [networks, tests].
-        blocks: each finished block's table with the pairs to take from it, indices of networks and of tests.
-        seconds: that the finished blocks took.
+        finished: each finished job's folder with the pairs to take from it: indices of networks and of tests, shape [M, 2].
+        seconds: that the finished jobs took.
     """
 
-    networks: list[jobs.Cell]
+    networks: list[TrainingJob]
     weights: list[str | None]
     done: np.ndarray
-    blocks: list[tuple[Path, np.ndarray]] = field(default_factory=list)
+    finished: list[tuple[Path, np.ndarray]] = field(default_factory=list)
     seconds: float = 0.0
 
+    def prediction(self, network: int, test: TestDomain, image: np.ndarray) -> np.ndarray:
+        """Return where a network sees particles in the first test image of a domain, bool, shape [n, n].
 
-def coverage(study: Study, paths: StudyPaths, networks: list[jobs.Cell]) -> Coverage:
-    """Return what is tested already; blocks that are damaged, or tested other weights, do not count."""
-    weights = [jobs.weights_digest(cell) for cell in networks]
-    tests = {t.id: i for i, t in enumerate(study.tests())}
-    index = {(cell.folder.name, w): i for i, (cell, w) in enumerate(zip(networks, weights, strict=True)) if w}
-    found = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
-    # By name, so that of two blocks with the same pair always the same one counts.
-    for folder in sorted(paths.cells.glob("evaluate-*")) if paths.cells.is_dir() else []:
-        covers = (peek(folder) or {}).get("content", {})
-        if covers.get("revision") != _REVISION or (facts := marker(folder)) is None:
+        Predictions that a report shows are stored when networks are tested; any other is made now.
+
+        Args:
+            network: index of the network.
+            test: a domain of the study.
+            image: the first specimen's, normalised, float32, shape [n, n] (see `ImagesJob.sample`).
+        """
+        job = self.networks[network]
+        place = [network, [t.id for t in job.study.tests].index(test.id)]
+        for folder, pairs in self.finished:
+            if (pairs == place).all(1).any() and (folder / _PREDICTIONS).is_file():
+                with np.load(folder / _PREDICTIONS) as stored:
+                    if (name := _prediction_name(job, test)) in stored:
+                        return np.unpackbits(stored[name], count=image.size).reshape(image.shape).astype(bool)
+        logits = predict(job.network(), torch.from_numpy(image)[None, None].to(device()))
+        return _particle(logits)
+
+
+def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob]) -> Coverage:
+    """Return what is tested; jobs that are damaged, or tested other weights, do not count."""
+    weights = [job.weights_digest() for job in networks]
+    tests = {t.id: i for i, t in enumerate(study.tests)}
+    index = {(job.folder.name, w): i for i, (job, w) in enumerate(zip(networks, weights, strict=True)) if w}
+    result = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
+    # By name, so that of two jobs with the same pair always the same one counts.
+    for folder in sorted(paths.jobs.glob(f"{TestJob.kind}-*")) if paths.jobs.is_dir() else []:
+        content = (peek(folder) or {}).get("content", {})
+        if content.get("revision") != REVISIONS[TestJob.kind] or (facts := marker(folder)) is None:
             continue
-        rows = [index[key] for n, w in covers["networks"] if (key := (n, w)) in index]
-        columns = [tests[t] for t in covers["tested"] if t in tests]
-        new = np.zeros_like(found.done)
+        rows = [index[key] for n, w in content["networks"] if (key := (n, w)) in index]
+        columns = [tests[t] for t in content["tested"] if t in tests]
+        new = np.zeros_like(result.done)
         new[np.ix_(rows, columns)] = True
-        new &= ~found.done
+        new &= ~result.done
         if new.any():
-            found.done |= new
-            found.blocks.append((folder / _TABLE, np.argwhere(new)))
-            found.seconds += facts.get("seconds", 0.0)
-    return found
+            result.done |= new
+            result.finished.append((folder, np.argwhere(new)))
+            result.seconds += facts.get("seconds", 0.0)
+    return result
 
 
-def missing_blocks(study: Study, paths: StudyPaths, found: Coverage) -> list[Block]:
-    """Return the blocks that test what is trained and not tested yet."""
+def missing_tests(study: Study, paths: StudyPaths, covered: Coverage) -> list[TestJob]:
+    """Return the jobs that test what is trained and not tested yet."""
     patterns: dict[bytes, list[int]] = {}
-    for i, weights in enumerate(found.weights):
-        if weights is not None and not found.done[i].all():
-            patterns.setdefault(found.done[i].tobytes(), []).append(i)
-    at_once = max(min(_NETWORKS, len(found.networks) // _BLOCKS), 1)
-    blocks = []
+    for i, weights in enumerate(covered.weights):
+        if weights is not None and not covered.done[i].all():
+            patterns.setdefault(covered.done[i].tobytes(), []).append(i)
+    at_once = max(min(_NETWORKS, len(covered.networks) // _JOBS), 1)
+    jobs = []
     for members in patterns.values():
-        tests = np.flatnonzero(~found.done[members[0]]).tolist()
+        tests = np.flatnonzero(~covered.done[members[0]]).tolist()
         for chunk in (members[i : i + at_once] for i in range(0, len(members), at_once)):
+            networks = tuple(covered.networks[i] for i in chunk)
+            digests = tuple(str(covered.weights[i]) for i in chunk)
             for start in range(0, len(tests), _TESTS):
-                blocks.append(
-                    Block(
-                        study,
-                        paths,
-                        tuple(found.networks[i] for i in chunk),
-                        tuple(str(found.weights[i]) for i in chunk),
-                        tuple(tests[start : start + _TESTS]),
-                    )
-                )
-    return blocks
+                jobs.append(TestJob(study, paths, networks, digests, tuple(tests[start : start + _TESTS])))
+    return jobs
 
 
-def count_tables(study: Study, found: Coverage) -> Iterator[pl.DataFrame]:
-    """Yield the counts of each finished block: a row per image, only pairs of this study, none twice."""
-    tests = study.tests()
-    for path, pairs in found.blocks:
+def count_tables(study: Study, covered: Coverage) -> Iterator[pl.DataFrame]:
+    """Yield the counts of each finished job: a row per image, only pairs of this study, none twice."""
+    for folder, pairs in covered.finished:
         wanted = pl.DataFrame(
             {
-                "train_condition": [found.networks[n].subject.id for n, _ in pairs],
-                "seed": [found.networks[n].seed for n, _ in pairs],
-                "test_condition": [tests[c].id for _, c in pairs],
+                "train_condition": [covered.networks[n].domain.id for n, _ in pairs],
+                "seed": [covered.networks[n].seed for n, _ in pairs],
+                "test_condition": [study.tests[t].id for _, t in pairs],
             },
             schema_overrides={"seed": pl.Int64},
         )
-        yield pl.read_parquet(path).join(wanted, on=wanted.columns, how="semi", maintain_order="left")
+        table = pl.read_parquet(folder / _TABLE)
+        yield table.join(wanted, on=wanted.columns, how="semi", maintain_order="left")
 
 
-def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and tests.
 
-    Counts of more than 20 million rows are left in the blocks' own tables: None.
+    Counts of more than 20 million rows stay in the jobs' tables: None.
     """
-    few = int(found.done.sum()) * study.split.test <= _COUNTS_GATHERED
+    few = int(covered.done.sum()) * study.split.test <= _COUNTS_GATHERED
     trained = {t.id: i for i, t in enumerate(study.trainings)}
-    tested = {t.id: i for i, t in enumerate(study.tests())}
+    tested = {t.id: i for i, t in enumerate(study.tests)}
     scores, counts = [], []
-    for table in count_tables(study, found):
+    for table in count_tables(study, covered):
         scores.append(cross_table(table))
         if few:
             counts.append(table)
@@ -203,3 +234,12 @@ def tables(study: Study, found: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | 
         return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
 
     return ordered(scores), ordered(counts, "specimen") if few else None
+
+
+def _particle(logits: Tensor) -> np.ndarray:
+    """Return where the first image is called particle, bool, shape [n, n]."""
+    return (logits[0, 0] > 0).cpu().numpy()
+
+
+def _prediction_name(network: TrainingJob, test: TestDomain) -> str:
+    return f"{network.domain.id} on {test.id}"

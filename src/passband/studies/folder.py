@@ -1,56 +1,123 @@
-"""The folder of a study: what is finished and what is missing, and the lock of a run."""
+"""The folder of a study: which study it holds, what is finished and what is missing, and the lock of a run."""
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError
-from passband.files import atomic
-from passband.files.finished import is_finished
-from passband.studies import cross_tests, jobs
+from passband.files import atomic, yaml_config
+from passband.files.jobs import FolderJob
+from passband.studies import cross_tests
+from passband.studies.jobs import ImagesJob, TrainingJob
 from passband.studies.paths import StudyPaths
-from passband.studies.study import Study
-
-#: The stages made of cells, in their order, and what their progress is called; tests of the networks follow.
-STAGES = {"train": "networks", "images": "images"}
+from passband.studies.study import Study, load_study
+from passband.studies.wave_jobs import wave_sets
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """All cells of a study."""
+    """A study, its folder, and all jobs that it takes.
+
+    Attributes:
+        study: what is done.
+        paths: the folder and its files.
+    """
 
     study: Study
     paths: StudyPaths
 
-    def cells(self, stage: str) -> list[jobs.Cell]:
-        """Return the cells of a stage in the order of the tables."""
-        seeds = range(1 if stage == "images" else self.study.seeds)
-        return [
-            jobs.Cell(self.study, self.paths, stage, i, s)
-            for i in range(len(self.study.tests() if stage == "images" else self.study.trainings))
-            for s in seeds
-        ]
+    @classmethod
+    def open(cls, target: Path, out: Path | None = None) -> "StudyFolder":
+        """Return a study and its folder, given its YAML file or its folder.
 
-    def missing(self, stage: str) -> list[jobs.Cell]:
-        """Return the cells of a stage that are not finished."""
-        return [cell for cell in self.cells(stage) if not is_finished(cell.folder)]
+        Args:
+            target: a YAML file, or a study folder.
+            out: the folder to use with a YAML file; runs/<name> if None.
+
+        Raises:
+            BadInputError: if the target is neither, or the folder holds another study.
+        """
+        if target.is_dir():
+            if out is not None:
+                raise BadInputError(
+                    f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
+                )
+            paths = StudyPaths(target)
+            if not paths.study.is_file():
+                raise BadInputError(
+                    f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
+                )
+            return cls(load_study(paths.study), paths)
+        if not target.exists():
+            raise BadInputError(
+                f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
+            )
+        study = load_study(target)
+        result = cls(study, StudyPaths(Path("runs") / study.name if out is None else out))
+        result.check()
+        return result
+
+    def check(self) -> None:
+        """Refuse a folder that holds something else than this study, or less of it.
+
+        Raises:
+            BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
+        """
+        folder, study = self.paths.folder, self.study
+        if folder.exists() and not folder.is_dir():
+            raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
+        if self.paths.study.is_file():
+            # What this study wrote needs no second reading.
+            if self.paths.study.read_text(encoding="utf-8") == self._yaml:
+                return
+            other = load_study(self.paths.study)
+            if other.id != study.id and not study.extends(other):
+                raise BadInputError(
+                    f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
+                    "choose another folder with --out, or delete this one"
+                )
+        elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+            raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
+
+    def adopt(self) -> None:
+        """Write study.yaml, which makes the folder this study's.
+
+        Raises:
+            BadInputError: if the folder holds something else.
+        """
+        self.check()
+        atomic.write_text(self.paths.study, self._yaml)
+
+    @functools.cached_property
+    def _yaml(self) -> str:
+        return yaml_config.dump(self.study)
+
+    @functools.cached_property
+    def training_jobs(self) -> list[TrainingJob]:
+        """The jobs that train networks, in the order of the tables."""
+        seeds = range(self.study.seeds)
+        return [TrainingJob(self.study, self.paths, domain, seed) for domain in self.study.trainings for seed in seeds]
+
+    @functools.cached_property
+    def image_jobs(self) -> list[ImagesJob]:
+        """The jobs that make test images, in the order of the tables."""
+        return [ImagesJob(self.study, self.paths, domain) for domain in self.study.tests]
 
     def coverage(self) -> cross_tests.Coverage:
-        """Return which networks are tested on which conditions."""
-        return cross_tests.coverage(self.study, self.paths, self.cells("train"))
+        """Return which networks are tested on which domains."""
+        return cross_tests.coverage(self.study, self.paths, self.training_jobs)
 
     def failures(self) -> list[dict[str, Any]]:
-        """Return what the last run gave up: stage, what, reason and tries of each."""
-        try:
-            content = json.loads(self.paths.failed.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return []
+        """Return the failed jobs of the last run: stage, what, reason and tries of each."""
+        content = _json(self.paths.failed)
         return content if isinstance(content, list) else []
 
     def require_finished(self) -> None:
-        """Raise if anything is missing that the last run did not give up.
+        """Raise if anything is missing that did not fail in the last run.
 
         Raises:
             BadInputError: saying what is missing and how to go on.
@@ -63,40 +130,49 @@ class StudyFolder:
             )
 
     def planned(self) -> dict[str, Any] | None:
-        """Return what `study plan` expected, if it was asked."""
-        try:
-            content = json.loads(self.paths.plan.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+        """Return what `study plan` expected, or None without a plan."""
+        content = _json(self.paths.plan)
         return content if isinstance(content, dict) else None
 
     def todo(self) -> dict[str, int]:
-        """Return the units of each stage that are missing."""
+        """Return the missing units of each stage."""
         return {stage: n["total"] - n["done"] for stage, n in self.counts().items()}
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return finished and total units of each stage; tests are pairs of network and condition."""
-        sets, each = jobs.wave_sets(self.study, self.paths), self.study.split.total
+        """Return finished and total units of each stage; tests are pairs of network and domain."""
+        sets, each = wave_sets(self.study, self.paths), self.study.split.total
         total = each * len(sets)
         result = {"waves": {"done": total - sum(len(waves.missing(each)) for waves in sets), "total": total}}
-        for stage in STAGES:
-            cells = self.cells(stage)
-            result[stage] = {"done": len(cells) - len(self.missing(stage)), "total": len(cells)}
+        stages: dict[str, Sequence[FolderJob]] = {"train": self.training_jobs, "images": self.image_jobs}
+        for stage, jobs in stages.items():
+            result[stage] = {"done": len(jobs) - len(missing(jobs)), "total": len(jobs)}
         done = self.coverage().done
         return result | {"tests": {"done": int(done.sum()), "total": done.size}}
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, so that two runs do not work in it at once; a killed run lets go of it.
 
-@contextmanager
-def locked(paths: StudyPaths) -> Iterator[None]:
-    """Hold the study folder, so that two runs do not work in it at once; a killed run lets go of it.
+        Raises:
+            BadInputError: if another run holds it.
+        """
+        try:
+            with atomic.locked(self.paths.lock, wait=False):
+                yield
+        except BlockingIOError:
+            raise BadInputError(
+                f"{self.paths.folder}: another run is working in this folder; wait for it, or choose another folder with --out"
+            ) from None
 
-    Raises:
-        BadInputError: if another run holds it.
-    """
+
+def missing(jobs: Sequence[FolderJob]) -> list[Any]:
+    """Return the jobs that are not finished."""
+    return [job for job in jobs if not job.is_finished()]
+
+
+def _json(path: Path) -> Any:
+    """Return the content of a JSON file, or None if it is absent or damaged."""
     try:
-        with atomic.locked(paths.lock, wait=False):
-            yield
-    except BlockingIOError:
-        raise BadInputError(
-            f"{paths.folder}: another run is working in this folder; wait for it, or choose another folder with --out"
-        ) from None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,8 +1,8 @@
 """The folders of runs and the files that a user finds there.
 
 The root, such as runs/, is shared by studies: exit_waves/<id>/ holds waves.zarr, recipe.json and a manifest entry per
-specimen. Beside it <study>/ holds study.yaml, the tables, analysis.json, report.html, figures/, and one finished unit of
-work in each cells/<stage>-<id>/.
+specimen. Beside it <study>/ holds study.yaml, the tables, analysis.json, report.html, figures/, and one finished job in each
+cells/<kind>-<id>/.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class StudyPaths:
 
     @property
     def failed(self) -> Path:
-        """What the last run gave up, and why."""
+        """Which jobs of the last run failed, and why."""
         return self.folder / "failed.json"
 
     @property
@@ -60,13 +60,9 @@ class StudyPaths:
         return self.folder / f"{name}.parquet"
 
     @property
-    def cells(self) -> Path:
-        """The folder of all finished units of work."""
+    def jobs(self) -> Path:
+        """The folder of all finished jobs."""
         return self.folder / "cells"
-
-    def cell(self, stage: str, identity: str) -> Path:
-        """The folder of one finished unit of work."""
-        return self.cells / f"{stage}-{identity}"
 
     @property
     def root(self) -> Path:

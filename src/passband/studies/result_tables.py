@@ -1,8 +1,9 @@
-"""From the finished cells of a study, or from its tables, to analysis and report."""
+"""The tables of a study from its finished jobs."""
 
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,11 +13,12 @@ import polars as pl
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
-from passband.files.finished import marker
+from passband.files.jobs import FolderJob, marker
 from passband.metrics.shift_table import set_shift_table, shift_table
 from passband.metrics.weights import tabulated
-from passband.studies import cross_tests, jobs
+from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder
+from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, wave_sets
 
 
 def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
@@ -26,15 +28,15 @@ def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
         BadInputError: if no network is tested.
     """
     study = plan.study
-    found = plan.coverage()
-    if not found.blocks:
+    covered = plan.coverage()
+    if not covered.finished:
         reasons = "; ".join(sorted({f["reason"] for f in plan.failures()}))
         raise BadInputError(f"{plan.paths.folder}: no network was trained and tested ({reasons}); change the study")
-    tests, images, q_max = study.tests(), plan.cells("images"), study.q_max_per_angstrom
-    statistics = [cell.statistics() for cell in images]
-    q, power = jobs.specimen_power(study, plan.paths)
-    if study.is_square:
-        spectra = np.array([cell.spectra() for cell in images])
+    tests, images, q_max = study.tests, plan.image_jobs, study.q_max_per_angstrom
+    statistics = [job.statistics() for job in images]
+    q, power = specimen_power(study, plan.paths)
+    if study.trains_on_tests:
+        spectra = np.array([job.spectra() for job in images])
         shift = shift_table(
             [t.condition for t in tests], q_max, spectra, exit_wave=tabulated(q, power), names=[t.id for t in tests]
         )
@@ -48,12 +50,12 @@ def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
         | {"epsilon": epsilon[t.id], "image_mean": s["image_mean"], "image_contrast": s["image_contrast"]}
         for t, s in zip(tests, statistics, strict=True)
     ]
-    scores, counts = cross_tests.tables(study, found)
+    scores, counts = cross_tests.tables(study, covered)
     training = [
-        cell.table()
-        .with_columns(condition=pl.lit(cell.subject.id), seed=pl.lit(cell.seed, pl.Int64))
+        job.history()
+        .with_columns(condition=pl.lit(job.domain.id), seed=pl.lit(job.seed, pl.Int64))
         .select("condition", "seed", pl.all().exclude("condition", "seed"))
-        for cell, weights in zip(found.networks, found.weights, strict=True)
+        for job, weights in zip(covered.networks, covered.weights, strict=True)
         if weights is not None
     ]
     result = {
@@ -63,7 +65,7 @@ def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
         "training": pl.concat(training),
         "specimen_power": pl.DataFrame({"q_per_angstrom": q, "power_angstrom2": power}),
     }
-    if not study.is_square:
+    if not study.trains_on_tests:
         members = [condition_row(c, t.label, t.id) for t in study.trainings for c in t.conditions]
         result["training_sets"] = pl.DataFrame(members, infer_schema_length=None)
     if counts is not None:
@@ -73,11 +75,12 @@ def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
 
 def provenance(plan: StudyFolder) -> dict[str, Any]:
     """Return versions, seeds and the time that the work took, summed over all runs of it."""
-    sets = jobs.wave_sets(plan.study, plan.paths)
+    sets = wave_sets(plan.study, plan.paths)
     facts = [fact for waves in sets for fact in waves.facts(plan.study.split.total)]
     seconds = {"waves": sum(f["seconds"] for f in facts)}
-    for stage in ("train", "images"):
-        seconds[stage] = sum((marker(cell.folder) or {}).get("seconds", 0.0) for cell in plan.cells(stage))
+    stages: dict[str, Sequence[FolderJob]] = {"train": plan.training_jobs, "images": plan.image_jobs}
+    for stage, jobs in stages.items():
+        seconds[stage] = sum((marker(job.folder) or {}).get("seconds", 0.0) for job in jobs)
     seconds["tests"] = plan.coverage().seconds
     return {
         "versions": {"passband": __version__, "python": platform.python_version()}
@@ -95,7 +98,7 @@ def provenance(plan: StudyFolder) -> dict[str, Any]:
         "waves": {
             "ids": [waves.folder.name for waves in sets],
             "specimens": len(facts),
-            "bytes_per_specimen": max(jobs.bytes_per_specimen(waves) for waves in sets),
+            "bytes_per_specimen": max(bytes_per_specimen(waves) for waves in sets),
             "atoms_mean": float(np.mean([f["atoms"] for f in facts])),
             "lost_intensity_max": max(f["lost_intensity"] for f in facts),
             "dropped_intensity_max": max(f["dropped_intensity"] for f in facts),

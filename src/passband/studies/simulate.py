@@ -20,8 +20,7 @@ from passband.simulation.imaging import normalize
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
-from passband.studies import jobs
-from passband.studies.runner import make_waves
+from passband.studies.wave_jobs import bytes_per_specimen, make_waves, open_wave_set
 
 _CARD = "simulation.json"
 
@@ -106,9 +105,9 @@ def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory
         progress: where to show it.
         memory: bytes that the exit waves in work may take in a worker.
     """
-    waves = jobs.open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
+    waves = open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
     missing = waves.missing(plan.count)
-    require_space(plan.folder, len(missing) * jobs.bytes_per_specimen(waves) + 10_000_000)
+    require_space(plan.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
     # The card comes first, so that a killed simulation is known as one and may go on.
     write_json(plan.folder / _CARD, {"id": plan.id})
     remove_leftovers(plan.folder)
@@ -117,7 +116,7 @@ def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory
         "id": plan.id,
         "specimens": plan.count,
         "exit_waves": str(waves.folder),
-        "bytes_per_specimen": jobs.bytes_per_specimen(waves),
+        "bytes_per_specimen": bytes_per_specimen(waves),
         "manifest": waves.facts(plan.count),
         "images": None,
         "condition": None,

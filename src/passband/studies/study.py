@@ -2,7 +2,6 @@
 
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,6 @@ from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import yaml_config
-from passband.files.atomic import write_text
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
@@ -23,7 +21,6 @@ from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.wave_store import wave_id
 from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals
-from passband.studies.paths import StudyPaths
 from passband.studies.training_sets import TrainingSets, choose_sets
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -43,6 +40,11 @@ class Split(BaseModel):
         """Number of specimens."""
         return self.train + self.validation + self.test
 
+    @property
+    def test_range(self) -> tuple[int, int]:
+        """The first test specimen, and one past the last."""
+        return self.total - self.test, self.total
+
 
 @dataclass(frozen=True)
 class TrainDomain:
@@ -53,14 +55,14 @@ class TrainDomain:
         label: to read.
         recipe: of the specimens.
         conditions: one, or those of a set.
-        one_by_one: whether the conditions join in their order, or all are met from the start.
+        curriculum: whether the conditions join in their order, or all are met from the start.
     """
 
     id: str
     label: str
     recipe: Recipe
     conditions: tuple[Condition, ...]
-    one_by_one: bool = False
+    curriculum: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,6 @@ class Study(BaseModel):
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
     _conditions: list[Condition] = PrivateAttr(default=[])
-    _tests: list[TestDomain] = PrivateAttr(default=[])
 
     @field_validator("name")
     @classmethod
@@ -146,7 +147,6 @@ class Study(BaseModel):
                 raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
         for recipe in self.recipes.values():
             self._check_family(recipe)
-        self._tests = list(self._make_tests())
         return self
 
     def _check_family(self, recipe: Recipe) -> None:
@@ -173,8 +173,9 @@ class Study(BaseModel):
                     f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
                 )
 
-    def all_conditions(self) -> list[Condition]:
-        """Return the test conditions in the order of the tables."""
+    @property
+    def test_conditions(self) -> list[Condition]:
+        """The conditions that are tested, in the order of the tables."""
         return self._conditions
 
     @property
@@ -182,50 +183,49 @@ class Study(BaseModel):
         """The families of specimens by name; a single one has none."""
         return self.structures or ({} if self.specimens is None else {"": self.specimens})
 
+    @functools.cached_property
     def tests(self) -> list[TestDomain]:
-        """Return what is tested on, in the order of the tables: every condition, for every family of specimens."""
-        return self._tests
-
-    def _make_tests(self) -> Iterator[TestDomain]:
-        for name, recipe in self.recipes.items():
-            for condition, label in zip(self._conditions, self.conditions.labels(), strict=True):
-                if name:
-                    yield TestDomain(f"{name}/{condition.id}", f"{name}, {label}", recipe, condition)
-                else:
-                    yield TestDomain(condition.id, label, recipe, condition)
+        """What is tested on, in the order of the tables: every condition, for every family of specimens."""
+        labels = self.conditions.labels()
+        return [
+            TestDomain(f"{name}/{c.id}", f"{name}, {label}", recipe, c) if name else TestDomain(c.id, label, recipe, c)
+            for name, recipe in self.recipes.items()
+            for c, label in zip(self._conditions, labels, strict=True)
+        ]
 
     @functools.cached_property
     def trainings(self) -> list[TrainDomain]:
-        """What is trained on, in the order of the tables: every test, or every training set."""
+        """What is trained on, in the order of the tables: every test domain, or every training set."""
         if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
-            return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self._tests]
+            return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self.tests]
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            TrainDomain(name, name, self.recipes[""], tuple(found), plan.order == "high_epsilon_first")
-            for name, (plan, found) in sets.items()
+            TrainDomain(name, name, self.recipes[""], tuple(chosen), plan.order == "high_epsilon_first")
+            for name, (plan, chosen) in sets.items()
         ]
 
     @property
-    def is_square(self) -> bool:
+    def trains_on_tests(self) -> bool:
         """Whether what is trained on is what is tested on."""
         return self.training_sets is None
 
+    @functools.cached_property
     def labels(self) -> dict[str, str]:
-        """Return what sets each training and test apart, by its id."""
-        return {t.id: t.label for t in self.trainings} | {t.id: t.label for t in self._tests}
+        """What sets each domain apart, by its id."""
+        return {t.id: t.label for t in self.trainings} | {t.id: t.label for t in self.tests}
 
     def warnings(self) -> list[str]:
         """Return what is allowed but may surprise, a line each."""
         field = next(iter(self.recipes.values())).field_angstrom
         lines = [Imager(c, field, self.exit_waves).warning() for c in self._conditions]
-        said = _by_kind([line for line in lines if line is not None])
+        limits = _by_kind([line for line in lines if line is not None])
         doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
         if not isinstance(self.conditions, ConditionGrid):
             # A mistaken unit shows in most of a draw; a value near zero is bound to be drawn now and then.
             doubts = [kind for kind in doubts if 2 * len(kind) > len(self._conditions)]
         return [
             kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
-            for kind in sorted(said + doubts)
+            for kind in sorted(limits + doubts)
         ]
 
     def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
@@ -240,13 +240,11 @@ class Study(BaseModel):
     def extends(self, other: "Study") -> bool:
         """Tell whether this study is another with more conditions, sets or seeds, so that all the other's work still counts."""
         grows = {"name", "conditions", "training_sets", "seeds"}
-        own, theirs = (s.model_dump(mode="json", exclude=grows) for s in (self, other))
-        if own != theirs or self.seeds < other.seeds or self.is_square != other.is_square:
+        ours, theirs = (s.model_dump(mode="json", exclude=grows) for s in (self, other))
+        if ours != theirs or self.seeds < other.seeds or self.trains_on_tests != other.trains_on_tests:
             return False
-        held = {t.id: t for t in self._tests}, {t.id: t for t in self.trainings}
-        return all(held[0].get(t.id) == t for t in other.tests()) and all(
-            held[1].get(t.id) == t for t in other.trainings
-        )
+        tests, trainings = {t.id: t for t in self.tests}, {t.id: t for t in self.trainings}
+        return all(tests.get(t.id) == t for t in other.tests) and all(trainings.get(t.id) == t for t in other.trainings)
 
     @property
     def id(self) -> str:
@@ -310,7 +308,7 @@ def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str |
         raise BadInputError(
             f"{path}:{lines.get(place, 1)}: recipe {given!r} not found beside the study; correct the path"
         )
-    return load_recipe(recipe).model_dump(mode="json")
+    return load_recipe(recipe)
 
 
 def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
@@ -325,66 +323,5 @@ def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
             raise BadInputError(
                 f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(preset_names())}"
             )
-        conditions["base"] = load_condition(Path(conditions["base"])).to_dict()
+        conditions["base"] = load_condition(Path(conditions["base"]))
     return conditions
-
-
-def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
-    """Return a study and its folder, given either its YAML file or its folder.
-
-    Args:
-        target: a YAML file, or a study folder.
-        out: the folder to use with a YAML file; runs/<name> if None.
-
-    Raises:
-        BadInputError: if the target is neither, or the folder holds another study.
-    """
-    if target.is_dir():
-        if out is not None:
-            raise BadInputError(
-                f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
-            )
-        held = StudyPaths(target).study
-        if not held.is_file():
-            raise BadInputError(
-                f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
-            )
-        return load_study(held), target
-    if not target.exists():
-        raise BadInputError(
-            f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
-        )
-    study = load_study(target)
-    folder = Path("runs") / study.name if out is None else out
-    check_folder(study, folder)
-    return study, folder
-
-
-def adopt(study: Study, folder: Path) -> None:
-    """Make a folder this study's by its study.yaml.
-
-    Raises:
-        BadInputError: if the folder holds something else.
-    """
-    check_folder(study, folder)
-    write_text(StudyPaths(folder).study, yaml_config.dump(study))
-
-
-def check_folder(study: Study, folder: Path) -> None:
-    """Refuse a folder that holds something else than this study, or less of it.
-
-    Raises:
-        BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
-    held = StudyPaths(folder).study
-    if held.is_file():
-        other = load_study(held)
-        if other.id != study.id and not study.extends(other):
-            raise BadInputError(
-                f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
-                "choose another folder with --out, or delete this one"
-            )
-    elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")

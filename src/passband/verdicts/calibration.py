@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from passband.base.errors import BadInputError
-from passband.base.identity import content_id, seed_from
+from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, Progress, StageProgress
-from passband.files.finished import is_finished, writing
+from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
 from passband.models.card import ModelCard
@@ -24,9 +25,8 @@ from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_mo
 from passband.simulation.hrtem import Imager
 from passband.simulation.imaging import normalize
 from passband.simulation.wave_store import WaveSet
-from passband.studies import jobs
 from passband.studies.paths import StudyPaths
-from passband.studies.runner import make_waves
+from passband.studies.wave_jobs import make_waves, read_waves
 from passband.verdicts import predictor
 from passband.verdicts.features import (
     SOURCES,
@@ -41,28 +41,27 @@ from passband.verdicts.features import (
 Named = tuple[str, Condition]
 #: What a verdict needs at least to be calibrated on.
 FEWEST = 40
-# Conditions of one piece of the work.
-_PIECE = 8
+# Conditions of one job.
+_BLOCK = 8
 _TABLE = "table.parquet"
-# Raised when scores or features change, so that old pieces are not taken for new ones.
-_REVISION = 4
 # Share of particles that an image has at least to be one of those that stand for a micrograph.
 _LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some conditions to score a model under.
+class CalibrationJob(FolderJob):
+    """Score a model under some conditions.
 
     Attributes:
         model: its folder.
         weights: checksum of its network.
         waves: exit waves of specimens.
-        specimens: first and last but one of those that the network has not been trained on.
+        specimens: first of those that the network has not been trained on, and one past the last.
         conditions: role (trained, calibration or held_out) and condition of each.
-        paths: where finished pieces lie.
+        paths: where finished jobs lie.
     """
 
+    kind = "score"
     model: Path
     weights: str
     waves: WaveSet
@@ -71,16 +70,48 @@ class Piece:
     paths: StudyPaths
 
     @property
-    def folder(self) -> Path:
-        """Where the piece lies when it is finished."""
-        content = {
-            "revision": _REVISION,
+    def home(self) -> Path:
+        """The folder of finished jobs."""
+        return self.paths.jobs
+
+    @property
+    def label(self) -> str:
+        """What is made, in words."""
+        return f"scores under {len(self.conditions)} conditions"
+
+    @property
+    def units(self) -> float:
+        """Units of progress: conditions."""
+        return float(len(self.conditions))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides the scores."""
+        return {
+            "revision": REVISIONS[self.kind],
             "weights": self.weights,
             "waves": self.waves.folder.name,
             "specimens": list(self.specimens),
             "conditions": [[role, c.to_dict()] for role, c in self.conditions],
         }
-        return self.paths.cell("score", content_id(content, 16))
+
+    def make(self, folder: Path, progress: Progress) -> None:
+        """Score the model under each condition and write a row for it."""
+        model = read_model(self.model)
+        network, card = Network(model), model.card
+        images = read_waves(self.waves, *self.specimens)
+        numbers = condition_features(card, [c for _, c in self.conditions])
+        rows = []
+        for i, (role, condition) in enumerate(self.conditions):
+            row = _row(network, card, images, self.waves, condition)
+            row |= {f"feature_{name}": float(values[i]) for name, values in numbers.items()}
+            rows.append({"role": role, "condition": json.dumps(condition.to_dict()), **row})
+            progress(1.0)
+        (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows)))
+
+    def table(self) -> pl.DataFrame:
+        """Return the finished job's scores, a row per condition."""
+        return pl.read_parquet(self.folder / _TABLE)
 
 
 def score_model(
@@ -112,18 +143,18 @@ def score_model(
     if sum(role != "held_out" for role, _ in conditions) < FEWEST:
         raise BadInputError(f"a verdict is calibrated on at least {FEWEST} conditions; give more")
     paths = StudyPaths(folder.absolute())
-    paths.cells.mkdir(parents=True, exist_ok=True)
+    paths.jobs.mkdir(parents=True, exist_ok=True)
     make_waves(waves, specimens[1], waves.missing(specimens[1]), executor, progress, memory=memory)
     weights = model.card.files[model.weights.name]
-    pieces = [
-        Piece(model.folder.absolute(), weights, waves, specimens, tuple(conditions[i : i + _PIECE]), paths)
-        for i in range(0, len(conditions), _PIECE)
+    jobs = [
+        CalibrationJob(model.folder.absolute(), weights, waves, specimens, tuple(conditions[i : i + _BLOCK]), paths)
+        for i in range(0, len(conditions), _BLOCK)
     ]
-    left = [piece for piece in pieces if not is_finished(piece.folder)]
-    advance = progress.stage("conditions", len(conditions), len(conditions) - sum(len(p.conditions) for p in left))
-    for failure in executor.map(score_piece, left, advance):
+    left = [job for job in jobs if not job.is_finished()]
+    advance = progress.stage("conditions", len(conditions), len(conditions) - sum(len(j.conditions) for j in left))
+    for failure in executor.map(run_job, left, advance):
         raise BadInputError(f"{model.folder}: could not be scored: {failure.reason}")
-    scores = pl.concat([pl.read_parquet(piece.folder / _TABLE) for piece in pieces])
+    scores = pl.concat([job.table() for job in jobs])
     return with_scores(model, scores, progress.stage("predictors", len(SOURCES) * len(TARGETS), 0))
 
 
@@ -132,7 +163,7 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
 
     Args:
         model: that was scored.
-        scores: a row per condition, as `score_piece` writes them.
+        scores: a row per condition, as `CalibrationJob` writes them.
         advance: called as predictors are fitted, one at a time.
     """
     fitted, kept = scores.filter(pl.col("role") != "held_out"), {}
@@ -149,25 +180,6 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
     contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(kept).encode()}
     assert isinstance(own, float)
     return write_model(model.folder, model.card.model_copy(update={"own_loss": own}), contents, replace=True)
-
-
-def score_piece(piece: Piece, progress: Progress) -> None:
-    """Score the conditions of a piece and mark it finished; a finished one is left alone."""
-    if is_finished(piece.folder):
-        progress(len(piece.conditions))
-        return
-    model = read_model(piece.model)
-    network, card = Network(model), model.card
-    coefficients, masks = jobs.read_waves(piece.waves, *piece.specimens)
-    numbers = condition_features(card, [c for _, c in piece.conditions])
-    rows = []
-    with writing(piece.folder, {}) as folder:
-        for i, (role, condition) in enumerate(piece.conditions):
-            row = _row(network, card, (coefficients, masks), piece.waves, condition)
-            row |= {f"feature_{name}": float(values[i]) for name, values in numbers.items()}
-            rows.append({"role": role, "condition": json.dumps(condition.to_dict()), **row})
-            progress(1.0)
-        (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows)))
 
 
 def _row(

@@ -16,9 +16,10 @@ from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard, Specimens
 from passband.models.store import WEIGHTS, Model, write_model
 from passband.specimens import Recipe, SpecimenRecipe
-from passband.studies import jobs
 from passband.studies.folder import StudyFolder
+from passband.studies.jobs import TrainingJob
 from passband.studies.study import TrainDomain
+from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import Named, score_model
 
 # Finer images lose nothing by resampling, down to where a camera samples no more; coarser ones lack what the network has seen.
@@ -30,14 +31,17 @@ class Chosen:
     """A network of a study.
 
     Attributes:
-        cell: that trained it.
-        training: what it was trained on.
+        job: that trained it.
         loss: its mean loss over the study's test conditions.
     """
 
-    cell: jobs.Cell
-    training: TrainDomain
+    job: TrainingJob
     loss: float
+
+    @property
+    def training(self) -> TrainDomain:
+        """What it was trained on."""
+        return self.job.domain
 
 
 def choose(plan: StudyFolder, training: str | None, seed: int | None) -> Chosen:
@@ -51,23 +55,20 @@ def choose(plan: StudyFolder, training: str | None, seed: int | None) -> Chosen:
     Raises:
         BadInputError: if the study is not finished, or has no such network.
     """
-    if not plan.paths.table("scores").is_file() or not plan.paths.cells.is_dir():
+    if not plan.paths.table("scores").is_file() or not plan.paths.jobs.is_dir():
         raise BadInputError(
             f"{plan.paths.folder}: has no networks; run the study first: passband study run {plan.paths.folder}"
         )
     scores = pl.read_parquet(plan.paths.table("scores"))
     found = []
-    for cell in plan.cells("train"):
-        subject = cell.subject
-        assert isinstance(subject, TrainDomain)
+    for job in plan.training_jobs:
+        subject = job.domain
         if training is not None and subject.id != training and not subject.id.startswith(f"{training}-"):
             continue
-        if (seed is None or cell.seed == seed) and jobs.weights_digest(cell) is not None:
-            own = scores.filter((pl.col("train_condition") == subject.id) & (pl.col("seed") == cell.seed))[
-                "loss"
-            ].mean()
+        if (seed is None or job.seed == seed) and job.weights_digest() is not None:
+            own = scores.filter((pl.col("train_condition") == subject.id) & (pl.col("seed") == job.seed))["loss"].mean()
             if isinstance(own, float):
-                found.append(Chosen(cell, subject, own))
+                found.append(Chosen(job, own))
     if not found:
         names = sorted({t.id for t in plan.study.trainings})
         raise BadInputError(
@@ -135,7 +136,7 @@ def pack(
     Raises:
         BadInputError: if the folder holds something else, or the study's specimens cannot be read.
     """
-    study, cell = plan.study, chosen.cell
+    study = plan.study
     recipe = chosen.training.recipe
     first = chosen.training.conditions[0]
     pixel = first.pixel_size_angstrom
@@ -149,7 +150,7 @@ def pack(
             "study": study.name,
             "study_id": study.id,
             "trained_on": chosen.training.id,
-            "seed": cell.seed,
+            "seed": chosen.job.seed,
             "mean_loss_over_tests": round(chosen.loss, 4),
             "versions": {"passband": __version__, "torch": torch.__version__},
         },
@@ -162,14 +163,13 @@ def pack(
         specimens=specimens_of(recipe),
         conditions=chosen.training.conditions,
     )
-    bare = write_model(folder, card, {WEIGHTS: (cell.folder / WEIGHTS).read_bytes()}, replace=_is_bare(folder, name))
-    split = study.split
+    bare = write_model(folder, card, {WEIGHTS: chosen.job.weights()}, replace=_is_bare(folder, name))
     conditions: list[Named] = [("trained", c) for c in chosen.training.conditions]
     conditions += [("calibration", c) for c in calibration] + [("held_out", c) for c in held_out]
     return score_model(
         bare,
-        jobs.open_wave_set(recipe, study.exit_waves, plan.paths.root),
-        (split.total - split.test, split.total),
+        open_wave_set(recipe, study.exit_waves, plan.paths.root),
+        study.split.test_range,
         conditions,
         plan.paths.folder,
         executor,

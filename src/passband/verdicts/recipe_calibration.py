@@ -14,7 +14,7 @@ from passband.simulation.hrtem import Imager
 from passband.simulation.imaging import pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
-from passband.studies import jobs
+from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import FEWEST, Named, score_model
 from passband.verdicts.features import as_seen
 from passband.verdicts.from_study import divide, specimens_of
@@ -141,7 +141,7 @@ class Scoring:
         scored_on = specimens_of(self.recipe)
         return score_model(
             replace(self.model, card=card.model_copy(update={"scored_on": scored_on})),
-            jobs.open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
+            open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
             (0, self.count),
             self.named(),
             self.folder / f"score-{card.name}-{content_id(asked, 8)}",

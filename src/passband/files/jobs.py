@@ -1,0 +1,167 @@
+"""Jobs: units of work that are whole or absent; a finished one is skipped.
+
+A job's result lies in a folder named after its kind and the hash of all that decides the result, with a marker written last.
+Exit waves are the exception: a wave set grows specimen by specimen in one Zarr group (`simulation/wave_store.py`).
+"""
+
+import functools
+import hashlib
+import json
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from passband.base.identity import content_id
+from passband.files.atomic import disk_errors, sync, temporary_beside, write_json
+
+_MARKER = "done.json"
+#: Raise a kind's number when its code changes its results, so that old work is not taken for new.
+REVISIONS = {"waves": 3, "train": 2, "images": 3, "evaluate": 2, "score": 4}
+
+
+class Job(Protocol):
+    """What an executor is given through `run_job`."""
+
+    @property
+    def label(self) -> str:
+        """What is made, in words, for a message."""
+
+    @property
+    def units(self) -> float:
+        """Units of progress of the whole job."""
+
+    def is_finished(self) -> bool:
+        """Tell whether the result is there and undamaged."""
+
+    def run(self, progress: Callable[[float], None]) -> None:
+        """Make the result; does nothing if the job is finished.
+
+        Args:
+            progress: called with the units that are done.
+
+        Raises:
+            JobFailedError: if to try again would be in vain.
+        """
+
+
+class FolderJob(ABC):
+    """A job whose result is one folder."""
+
+    #: First part of the folder's name, and the key of `REVISIONS`.
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def home(self) -> Path:
+        """The folder that holds the jobs' folders."""
+
+    @property
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """All that decides the result, JSON-like."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What is made, in words, for a message."""
+
+    @property
+    def units(self) -> float:
+        """Units of progress of the whole job."""
+        return 1.0
+
+    @abstractmethod
+    def make(self, folder: Path, progress: Callable[[float], None]) -> None:
+        """Write the result's files into a temporary folder."""
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where the result lies."""
+        return self.home / f"{self.kind}-{content_id(self.content, 16)}"
+
+    def is_finished(self) -> bool:
+        """Tell whether the result is there and undamaged."""
+        return is_finished(self.folder)
+
+    def run(self, progress: Callable[[float], None]) -> None:
+        """Make the result and mark it finished; does nothing if it is (see `Job`)."""
+        if self.is_finished():
+            progress(self.units)
+            return
+        facts: dict[str, Any] = {"content": self.content}
+        with writing(self.folder, facts) as folder:
+            began = time.perf_counter()
+            self.make(folder, progress)
+            facts["seconds"] = time.perf_counter() - began
+
+
+def run_job(job: Job, progress: Callable[[float], None]) -> None:
+    """Run a job; a function that an executor can pickle."""
+    job.run(progress)
+
+
+@contextmanager
+def writing(folder: Path, facts: dict[str, Any]) -> Iterator[Path]:
+    """Yield a temporary folder; when the block ends well it becomes the folder, marked as finished.
+
+    Args:
+        folder: of the result.
+        facts: what to note in the marker, such as the seconds it took; may be filled inside the block.
+
+    Raises:
+        BadInputError: if the disk is full or the folder cannot be written.
+    """
+    temporary = temporary_beside(folder)
+    with disk_errors(folder):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            files = sorted(p for p in temporary.iterdir() if p.is_file())
+            for path in files:
+                sync(path)
+            write_json(temporary / _MARKER, {"files": {p.name: _digest(p) for p in files}, **facts})
+            if not is_finished(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                try:
+                    temporary.replace(folder)
+                except OSError:
+                    # A worker that outlived its driver may have been faster.
+                    if not is_finished(folder):
+                        raise
+            sync(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def marker(folder: Path) -> dict[str, Any] | None:
+    """Return the marker of a folder whose every file is as it was written, else None."""
+    content = peek(folder)
+    if content is None:
+        return None
+    try:
+        whole = all(_digest(folder / name) == digest for name, digest in content["files"].items())
+    except (OSError, KeyError, AttributeError):
+        return None
+    return content if whole else None
+
+
+def peek(folder: Path) -> dict[str, Any] | None:
+    """Return the marker of a folder without checking its files, or None."""
+    try:
+        content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a folder is finished and undamaged."""
+    return marker(folder) is not None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()

@@ -1,0 +1,77 @@
+"""What networks learn to predict: the target of a specimen, the loss, and what is counted on each image."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from passband.specimens import Specimen, particle_mask
+
+
+class Task(Protocol):
+    """A kind of prediction, pixel by pixel; `Segmentation` is the first."""
+
+    def target(self, specimen: Specimen, n: int) -> np.ndarray:
+        """Return the truth of a specimen on a grid of its field, shape [n, n]."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each image, shape [B].
+
+        Args:
+            outputs: of the network, shape [B, 1, n, n].
+            targets: floating, the same shape.
+        """
+
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
+        """Return `loss` and the task's counts of each image, a list of length B each: columns of the table of counts."""
+
+
+class Segmentation:
+    """Tell particles from their support; outputs are logits, and a pixel is called particle above 0."""
+
+    def target(self, specimen: Specimen, n: int) -> np.ndarray:
+        """Return the mask of all particles, bool, shape [n, n]."""
+        return particle_mask(specimen, n)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return cross-entropy + soft Dice loss of each image (see `segmentation_loss`)."""
+        return segmentation_loss(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
+        """Return loss, tp, fp, fn and tn of each image (see `count_pixels`)."""
+        return count_pixels(outputs, targets)
+
+
+#: The task of every study.
+SEGMENTATION: Task = Segmentation()
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return cross-entropy + soft Dice loss of each image, shape [B].
+
+    The Dice term is 1 − (2 Σ p y + 1) / (Σ p + Σ y + 1), of Milletari, Navab and Ahmadi, 3DV 2016, smoothed so that an
+    empty mask predicted empty has no loss.
+
+    Args:
+        logits: shape [B, 1, n, n].
+        masks: 0 or 1, floating, the same shape.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
+    p = torch.sigmoid(logits)
+    dice = (2 * (p * masks).sum((1, 2, 3)) + 1) / (p.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
+    return entropy + 1 - dice
+
+
+def count_pixels(logits: Tensor, masks: Tensor) -> dict[str, list[float]]:
+    """Return loss, tp, fp, fn and tn of each image, a list of length B each.
+
+    Args:
+        logits: shape [B, 1, n, n]; a pixel is called particle above 0.
+        masks: 0 or 1, floating, the same shape.
+    """
+    called, true = logits > 0, masks > 0.5
+    counts = {"tp": called & true, "fp": called & ~true, "fn": ~called & true, "tn": ~called & ~true}
+    columns: dict[str, list[float]] = {"loss": segmentation_loss(logits, masks).to(torch.float64).tolist()}
+    return columns | {name: pixels.sum((1, 2, 3)).tolist() for name, pixels in counts.items()}

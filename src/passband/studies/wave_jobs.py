@@ -1,0 +1,168 @@
+"""Exit waves of specimens: which are missing, making them, and reading them on the device that computes."""
+
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from passband.base.errors import BadInputError
+from passband.base.frequencies import disc_indices
+from passband.execution.base import Executor, Progress, StageProgress
+from passband.files.jobs import run_job
+from passband.learning import SEGMENTATION
+from passband.simulation import hrtem
+from passband.simulation.imaging.statistics import wave_power
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.simulation.multislice.engine import MEMORY, check_memory
+from passband.simulation.wave_store import WaveSet, wave_id
+from passband.specimens import Recipe, draw_specimen
+from passband.studies.paths import StudyPaths, exit_waves
+from passband.studies.study import Study
+
+#: Specimens of one job.
+BLOCK = 4
+# Share of the beam lost beyond the band limit from which the user is warned; from 5 % the multislice refuses.
+_LOST_INTENSITY = 0.01
+
+
+@dataclass(frozen=True)
+class WavesJob:
+    """Exit waves of some specimens of a wave set; a `files.jobs.Job`.
+
+    Attributes:
+        waves: the wave set.
+        specimens: their indices.
+        memory: bytes that the multislice may take.
+    """
+
+    waves: WaveSet
+    specimens: tuple[int, ...]
+    memory: int
+
+    @property
+    def label(self) -> str:
+        """What is made, in words."""
+        return f"exit waves of specimens {self.specimens[0]} to {self.specimens[-1]}"
+
+    @property
+    def units(self) -> float:
+        """Units of progress: specimens."""
+        return float(len(self.specimens))
+
+    def is_finished(self) -> bool:
+        """Tell whether all waves are there and undamaged."""
+        return all(self.waves.holds(index) for index in self.specimens)
+
+    def run(self, progress: Progress) -> None:
+        """Draw each specimen, run the multislice, and store wave, target and manifest entry."""
+        waves = self.waves
+        for index in self.specimens:
+            began = time.perf_counter()
+            specimen = draw_specimen(waves.recipe, index)
+            mask = SEGMENTATION.target(specimen, waves.mask_pixels)
+            [wave] = specimen_exit_waves(
+                waves.recipe, [specimen], [index], waves.config, device=device(), memory=self.memory
+            )
+            facts = {
+                "atoms": len(specimen.atoms),
+                "particles": len(specimen.particles),
+                "mask_share": float(mask.mean()),
+                "lost_intensity": wave.lost_intensity,
+                "dropped_intensity": wave.dropped_intensity,
+                "seconds": time.perf_counter() - began,
+            }
+            waves.write(index, wave.coefficients, mask, facts)
+            progress(1.0)
+
+
+def device() -> torch.device:
+    """Return where this process computes: the GPU that PyTorch sees, else the CPU. CUDA_VISIBLE_DEVICES= hides it."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
+    """Return the wave sets of a study, one for each family of specimens; they lie beside its folder."""
+    return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.recipes.values()]
+
+
+def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet:
+    """Return the wave set of a recipe and multislice settings under a root folder."""
+    return WaveSet(exit_waves(root, wave_id(recipe, config)), recipe, config)
+
+
+def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: int = MEMORY) -> list[WavesJob]:
+    """Make room for a wave set and return the jobs that make its missing specimens.
+
+    Args:
+        waves: the wave set.
+        specimens: how many it is to hold.
+        missing: which of them are not there.
+        memory: bytes that the multislice may take in a worker.
+
+    Raises:
+        BadInputError: if the recipe cannot be drawn, a wave does not fit in memory, or the wave set is damaged beyond repair.
+    """
+    if missing:
+        check_memory(waves.config, waves.recipe.field_angstrom, memory)
+        draw_specimen(waves.recipe, missing[-1])
+    waves.create(specimens, hrtem.stored_shape(waves.recipe, waves.config))
+    return [WavesJob(waves, tuple(missing[i : i + BLOCK]), memory) for i in range(0, len(missing), BLOCK)]
+
+
+def make_waves(
+    waves: WaveSet,
+    total: int,
+    missing: list[int],
+    executor: Executor,
+    progress: StageProgress,
+    *,
+    memory: int = MEMORY,
+) -> None:
+    """Make the missing ones of `total` exit waves, and warn if much of the beam was lost.
+
+    Raises:
+        BadInputError: if one cannot be made: whatever uses them needs them all.
+    """
+    jobs = prepare_waves(waves, total, missing, memory)
+    advance = progress.stage("exit waves", total, total - len(missing))
+    for failure in executor.map(run_job, jobs, advance):
+        raise BadInputError(
+            f"{waves.folder}: {failure.task.label} could not be made in {failure.tries} tries ({failure.reason}); "
+            "correct it and run the same command again, finished work is kept"
+        )
+    lost = max(facts["lost_intensity"] for facts in waves.facts(total))
+    if lost > _LOST_INTENSITY:
+        progress.note(
+            f"warning: up to {lost:.1%} of the beam is scattered beyond the multislice's band limit; "
+            f"lower exit_waves.sampling_angstrom from {waves.config.sampling_angstrom:g} to keep it"
+        )
+
+
+# Training and validation; a worker that goes on to test lets go of the larger part.
+@functools.lru_cache(maxsize=2)
+def read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Return coefficients [N, P, K] and masks [N, m, m] of specimens start to stop − 1; each worker reads them once."""
+    coefficients, masks = waves.read(start, stop)
+    return torch.from_numpy(coefficients).to(device()), torch.from_numpy(masks)
+
+
+def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
+    """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves, averaged over families."""
+    spectra = []
+    for waves in wave_sets(study, paths):
+        coefficients, _ = waves.read(*study.split.test_range)
+        frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
+        q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
+        spectra.append((q.numpy(), power.numpy()))
+    q_first = spectra[0][0]
+    return q_first, np.mean([np.interp(q_first, q, power) for q, power in spectra], axis=0)
+
+
+def bytes_per_specimen(waves: WaveSet) -> int:
+    """Return what one specimen takes on disk at most: its complex64 band and one byte a mask pixel."""
+    phonons, coefficients = hrtem.stored_shape(waves.recipe, waves.config)
+    return 8 * phonons * coefficients + waves.mask_pixels**2
