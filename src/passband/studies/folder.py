@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.files import atomic
 from passband.files.finished import is_finished
 from passband.studies import cross_tests, jobs
@@ -98,5 +98,5 @@ def locked(paths: StudyPaths) -> Iterator[None]:
             yield
     except BlockingIOError:
         raise BadInputError(
-            f"{paths.folder}: another run is working in this folder; wait for it, or choose another folder with --out"
+            f"{paths.folder}: another run is working in this folder; wait for it, or choose another {parameter('folder')}"
         ) from None

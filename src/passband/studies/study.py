@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.conditions.sets import ConditionGrid, ConditionSet
-from passband.files import yaml_config
+from passband.files import bundled, yaml_config
 from passband.files.atomic import write_text
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
@@ -254,20 +254,21 @@ class Study(BaseModel):
         return content_id(self.model_dump(mode="json", exclude={"name"}))
 
 
-def load_study(path: Path, *, budget: str | None = None, variant: str | None = None) -> Study:
-    """Read a study; `specimens` may be a mapping or the path of a recipe file beside the study.
+def load_study(path: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
+    """Read a study; `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name.
 
     `budgets` and `variants` of the file are changes by name, merged into the rest key by key: first those of the variant, then
     those of the budget.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or the name of a bundled study, such as quick.
         budget: which of `budgets` to apply; a name that the file lacks changes nothing.
         variant: which of `variants` to apply.
 
     Raises:
         BadInputError: with file, line, value and remedy.
     """
+    path = bundled.find(path, bundled.studies())
     content, lines = yaml_config.read_yaml(path)
     if isinstance(content, dict):
         content = dict(content)
@@ -307,8 +308,10 @@ def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str |
         return with_crystals(given, path, lines, place)
     recipe = path.parent / given
     if not recipe.is_file():
+        recipe = bundled.recipes().get(given, recipe)
+    if not recipe.is_file():
         raise BadInputError(
-            f"{path}:{lines.get(place, 1)}: recipe {given!r} not found beside the study; correct the path"
+            f"{path}:{lines.get(place, 1)}: recipe {given!r} is neither beside the study nor bundled; correct the path"
         )
     return load_recipe(recipe).model_dump(mode="json")
 
@@ -333,7 +336,7 @@ def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
     """Return a study and its folder, given either its YAML file or its folder.
 
     Args:
-        target: a YAML file, or a study folder.
+        target: a YAML file, a study folder, or the name of a bundled study.
         out: the folder to use with a YAML file; runs/<name> if None.
 
     Raises:
@@ -342,7 +345,7 @@ def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
     if target.is_dir():
         if out is not None:
             raise BadInputError(
-                f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
+                f"{parameter('folder')} {out}: goes with a study's YAML file, and {target} is a folder; leave it out"
             )
         held = StudyPaths(target).study
         if not held.is_file():
@@ -350,9 +353,10 @@ def locate(target: Path, out: Path | None = None) -> tuple[Study, Path]:
                 f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
             )
         return load_study(held), target
+    target = bundled.find(target, bundled.studies())
     if not target.exists():
         raise BadInputError(
-            f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
+            f"{target}: no such file or folder; give a study's YAML file, its folder, or a bundled study: {', '.join(bundled.studies())}"
         )
     study = load_study(target)
     folder = Path("runs") / study.name if out is None else out
@@ -377,14 +381,14 @@ def check_folder(study: Study, folder: Path) -> None:
         BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
     """
     if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
+        raise BadInputError(f"{folder}: is a file, not a folder; choose another {parameter('folder')}")
     held = StudyPaths(folder).study
     if held.is_file():
         other = load_study(held)
         if other.id != study.id and not study.extends(other):
             raise BadInputError(
                 f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
-                "choose another folder with --out, or delete this one"
+                f"choose another {parameter('folder')}, or delete this one"
             )
     elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
+        raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another {parameter('folder')}")
