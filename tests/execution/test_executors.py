@@ -92,8 +92,8 @@ def test_one_worker_is_this_process():
 @pytest.mark.parametrize(
     ("kind", "scheduler", "message"),
     [
-        ("slurm", None, "--executor slurm: is not one of serial, processes, dask"),
-        ("processes", "tcp://127.0.0.1:1", "goes with --executor dask, not processes"),
+        ("slurm", None, "executor slurm: is not one of serial, processes, dask"),
+        ("processes", "tcp://127.0.0.1:1", "goes with executor dask, not processes"),
         ("dask", "tcp://127.0.0.1:1", "no Dask scheduler answers there within"),
         ("dask", "nonsense", "no Dask scheduler answers there within"),
     ],

@@ -127,7 +127,7 @@ def test_particles_are_the_pieces_that_hang_together(tmp_path):
         ("3\n\nAu 0 0 0\n", "xyz", "is not readable as xyz"),
         ("", "xyz", "is not readable as xyz|holds no atoms"),
         ("1\n\nIr 0 0 0\n", "xyz", "no entry for Ir"),
-        ("1\n\nAu 0 0 0\n", "traj", "'traj': is not a text format"),
+        ("1\n\nAu 0 0 0\n", "traj", "'traj' is not a text format"),
         ("1\n\nAu 0 0 0\n", "bundletrajectory", "is not a text format"),
         ("1\n\nAu 0 0 0\n", "", "is not a text format"),
     ],
@@ -145,7 +145,7 @@ def test_bad_structures_are_one_line_at_once(tmp_path, text, form, message):
 
 def test_fields_that_do_not_fit(tmp_path):
     path = scene(tmp_path)
-    with pytest.raises(BadInputError, match="has no cell; give the side of the field with --field"):
+    with pytest.raises(BadInputError, match="has no cell; give the side of the field with field"):
         import_scenes([path], "xyz", ["C"], None, 1)
     with pytest.raises(BadInputError, match="spans 38 Å across the beam, more than the field of 20"):
         import_scenes([path], "xyz", ["C"], 20.0, 1)

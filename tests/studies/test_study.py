@@ -68,7 +68,9 @@ def test_recipe_file_is_the_same_as_the_recipe(tmp_path):
     write(tmp_path, {"particles": {"diameter_angstrom": [12.0, 80.0]}}, "recipe.yaml")
     with pytest.raises(BadInputError, match=r"recipe.yaml:1.*diameter 80 Å does not fit the field of 51.2 Å"):
         load_study(write(tmp_path, changed(specimens="recipe.yaml")))
-    with pytest.raises(BadInputError, match=r"small.yaml:1: recipe 'none.yaml' not found"):
+    with pytest.raises(
+        BadInputError, match=r"small.yaml:1: recipe 'none.yaml' is neither beside the study nor bundled"
+    ):
         load_study(write(tmp_path, changed(specimens="none.yaml")))
 
 
@@ -124,7 +126,7 @@ def test_locate(tmp_path, monkeypatch):
     with pytest.raises(BadInputError, match="holds study 'study'.*not this one"):
         StudyFolder.open(path)
     assert StudyFolder.open(path, tmp_path / "elsewhere").paths.folder == tmp_path / "elsewhere"
-    with pytest.raises(BadInputError, match="--out there: goes with a study's YAML file"):
+    with pytest.raises(BadInputError, match="folder there: goes with a study's YAML file"):
         StudyFolder.open(folder, Path("there"))
 
 

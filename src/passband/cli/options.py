@@ -3,6 +3,7 @@
 #: Where the option is not the parameter without its unit.
 _OPTIONS = {
     "folder": "--out",
+    "form": "--format",
 }
 _UNITS = ("_angstrom", "_ev", "_per_angstrom2", "_mrad", "_rad")
 

@@ -4,6 +4,9 @@ Units are Å, rad, mrad, eV and e/Å²; defocus = −C10, positive = underfocus.
 """
 
 import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -17,8 +20,15 @@ from pydantic import (
 )
 
 from passband.base.electron import wavelength
+from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.conditions.detector import Detector
+from passband.files import yaml_config
+
+#: The YAML files of the presets, by name.
+PRESETS: dict[str, Path] = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
+#: Methods that rooms above this one give to a condition, by name: `passband.api` gives it `ctf`, which needs the optics.
+METHODS: dict[str, Callable[..., Any]] = {}
 
 #: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
 ABERRATIONS: dict[str, tuple[int, int]] = {
@@ -57,6 +67,11 @@ def canonical(name: str, value: float) -> tuple[str, float]:
     if name in ("defocus", "defocus_angstrom"):
         return "C10", -value
     return ALIASES.get(name, name), value
+
+
+def field_name(name: str) -> str:
+    """Return the field of a condition that a short name stands for, such as dose_per_angstrom2 of dose; others stay."""
+    return next((field for field, short in SHORT_NAMES.items() if short == name), name)
 
 
 class Condition(BaseModel):
@@ -209,6 +224,31 @@ class Condition(BaseModel):
             f"quadrature_nodes {self.quadrature_nodes} are too few for phases that spread by {spread:.2g} rad at the camera's finest detail; {remedy}"
         ]
 
+    @classmethod
+    def preset(cls, name: str) -> "Condition":
+        """Return the nominal condition of an instrument.
+
+        Args:
+            name: of a file in `presets/`, such as "titan_corrected_300kv".
+
+        Raises:
+            BadInputError: listing the presets, if there is none of this name.
+        """
+        if name not in PRESETS:
+            raise BadInputError(f"no preset is called {name!r}; presets are {', '.join(PRESETS)}", value=name)
+        content, lines = yaml_config.read_yaml(PRESETS[name])
+        return yaml_config.validate(cls, content["condition"], PRESETS[name], lines)
+
+    def ctf(self, q_max_per_angstrom: float = 1.0) -> Any:
+        """Return what this condition transfers, an object with `epsilon`, `point_resolution_angstrom`, … and `plot()`.
+
+        Args:
+            q_max_per_angstrom: radius of the band of spatial frequencies [1/Å].
+        """
+        if "ctf" not in METHODS:
+            raise RuntimeError("Condition.ctf needs the optics; import passband.api first")
+        return METHODS["ctf"](self, q_max_per_angstrom)
+
     @property
     def is_round(self) -> bool:
         """True if the transfer does not depend on direction, so images commute with turns and flips."""
@@ -219,23 +259,35 @@ class Condition(BaseModel):
         """Stable id: the hash of the values, never of names or places."""
         return content_id(self.to_dict())
 
-    def varied(self, values: dict[str, float]) -> "Condition":
-        """Return this condition with some values put in.
+    def varied(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> "Condition":
+        """Return this condition with some values replaced, such as `condition.varied(defocus=80, C12=30)`.
 
         Args:
-            values: by field of a condition file, symbol, angle or alias; several defocus or aberration values combine.
+            values: by name, as a mapping.
+            **named: by name: defocus, an aberration, an angle or an alias; a field of a condition file, with or without its
+                unit (dose or dose_per_angstrom2). Several aberrations combine with those that are there.
 
         Raises:
+            BadInputError: listing the names, if one is unknown.
             pydantic.ValidationError: if the result is not valid.
         """
         content = self.to_dict()
-        for name, value in values.items():
-            symbol, value = canonical(name, value)
+        for given, value in {**(values or {}), **named}.items():
+            symbol, value = canonical(field_name(given), value)
+            if symbol not in (*ABERRATIONS, *ANGLES.values(), *Condition.model_fields):
+                names = ["defocus", *(SHORT_NAMES.values()), *ABERRATIONS, *ANGLES.values(), *ALIASES]
+                raise BadInputError(
+                    f"a condition has no {given!r}; known are {', '.join(names)}", value=given, limit=names
+                )
             if symbol in ABERRATIONS or symbol in ANGLES.values():
                 content["aberrations"] = {**content["aberrations"], symbol: value}
             else:
                 content[symbol] = value
         return Condition(**content)
+
+    def __str__(self) -> str:
+        """Return the condition as its YAML file."""
+        return yaml_config.dump(self).rstrip()
 
     def __hash__(self) -> int:
         """Hash by identity of content."""
@@ -255,6 +307,12 @@ class Condition(BaseModel):
         return {name: value for name, value in content.items() if name not in rare}
 
 
+#: Short name of each field that has a unit, without it.
+SHORT_NAMES: dict[str, str] = {
+    name: short
+    for name in Condition.model_fields
+    if (short := re.sub("_(angstrom|mrad|rad|ev|per_angstrom2)$", "", name)) != name
+}
 _RARE = {
     name: field.default
     for name, field in Condition.model_fields.items()

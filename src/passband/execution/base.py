@@ -1,6 +1,7 @@
 """Map a function over tasks: in this process, over processes, or over a Dask cluster. Science files know of none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,12 +109,12 @@ class Serial:
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that were given up."""
-        single_thread()
         tries = Tries()
-        for index, task in enumerate(tasks):
-            while (fault := attempt(work, task, progress)) is not None:
-                if not tries.failed(index, task, fault.reason, final=fault.final):
-                    break
+        with one_thread():
+            for index, task in enumerate(tasks):
+                while (fault := attempt(work, task, progress)) is not None:
+                    if not tries.failed(index, task, fault.reason, final=fault.final):
+                        break
         return tries.failures
 
     def share(self, folder: Path) -> None:
@@ -148,6 +149,12 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
     return None
 
 
-def single_thread() -> None:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """Let torch use one thread: sums are split between threads, so their number would change the last digits."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,6 +1,6 @@
 """Choose where work is done: in this process, over processes, or over a Dask cluster."""
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.extras import require
 from passband.execution.base import Executor, Serial
 
@@ -19,9 +19,15 @@ def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Exec
         BadInputError: if the scheduler cannot be reached, or is given to another kind.
     """
     if kind not in KINDS:
-        raise BadInputError(f"--executor {kind}: is not one of {', '.join(KINDS)}")
+        raise BadInputError(
+            f"is not one of {', '.join(KINDS)}", value=kind, limit=KINDS, place=f"{parameter('executor')} {kind}"
+        )
     if scheduler is not None and kind != "dask":
-        raise BadInputError(f"--scheduler {scheduler}: goes with --executor dask, not {kind}")
+        raise BadInputError(
+            f"goes with {parameter('executor')} dask, not {kind}",
+            value=scheduler,
+            place=f"{parameter('scheduler')} {scheduler}",
+        )
     if kind == "dask":
         require("cluster", "the executor dask", "distributed")
         from passband.execution.dask_cluster import Dask

@@ -18,10 +18,10 @@ import dask.config
 import distributed
 from distributed import Client, Future, LocalCluster, wait
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.terminal import error, warn
 from passband.base.version import __version__
-from passband.execution.base import Failure, Progress, Tries, Work, attempt, single_thread
+from passband.execution.base import Failure, Progress, Tries, Work, attempt, one_thread
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
@@ -68,8 +68,10 @@ class Dask:
             self._address = self._client.scheduler_info()["address"]
         except (OSError, TimeoutError, ValueError) as fault:
             raise BadInputError(
-                f"--scheduler {scheduler}: no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(fault).split())[:120]}); "
-                "check the address and that `dask scheduler` runs"
+                f"no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(fault).split())[:120]})",
+                value=scheduler,
+                remedy="check the address and that `dask scheduler` runs",
+                place=f"{parameter('scheduler')} {scheduler}",
             ) from None
 
     @property
@@ -134,7 +136,7 @@ class Dask:
                     elif isinstance(fault, distributed.KilledWorker):
                         # Others may have been on that worker; alone on the cluster, it is proved guilty or innocent.
                         if tries.failed(
-                            index, tasks[index], "it ended the workers that it ran on, perhaps for want of memory"
+                            index, tasks[index], "it ended the workers that it ran on, perhaps out of memory"
                         ):
                             lonely.append(index)
                     elif fault is not None:
@@ -243,6 +245,6 @@ def _keep_freed_memory() -> None:
 
 def _call(work: Work, task: Any, topic: str) -> Any:
     worker = distributed.get_worker()
-    single_thread()
     _keep_freed_memory()
-    return attempt(work, task, lambda share: worker.log_event(topic, share))
+    with one_thread():
+        return attempt(work, task, lambda share: worker.log_event(topic, share))

@@ -3,17 +3,19 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from passband.base.errors import BadInputError
-from passband.execution.base import TRIES, Failure, Progress, Tries, Work, attempt, single_thread
+from passband.execution.base import TRIES, Failure, Progress, Tries, Work, attempt, one_thread
 
 # Seconds that workers have to finish the write in hand when they are stopped.
 _GRACE = 10.0
@@ -31,7 +33,8 @@ class _Worker:
     def __init__(self) -> None:
         self.pipe, far = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_serve, args=(far, os.getpid()), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         far.close()
         self.task: int | None = None
         self.ready = False
@@ -85,7 +88,7 @@ class Processes:
                             waiting.append(index)
                         continue
                 if kind == "stop":
-                    raise BadInputError(content)
+                    raise content
                 if index is None:
                     continue
                 if kind == "done":
@@ -116,11 +119,22 @@ class Processes:
             self._workers.append(_Worker())
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script: a new process would run it again, and no task needs it."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def _cause(worker: _Worker) -> str:
     worker.process.join()
     code = worker.process.exitcode or 0
     if code == -signal.SIGKILL:
-        return "signal 9 (SIGKILL), perhaps for want of memory: fewer --workers leave more to each"
+        return "signal 9 (SIGKILL), perhaps out of memory: with fewer workers each has more"
     return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
 
 
@@ -144,7 +158,6 @@ def _serve(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _stop(pipe))
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
-    single_thread()
 
     def progress(share: float) -> None:
         if _stopping.is_set():
@@ -152,15 +165,16 @@ def _serve(pipe: Connection, parent: int) -> None:
         pipe.send(("progress", share))
 
     try:
-        pipe.send(("ready", None))
-        while not _stopping.is_set():
-            work, task = pipe.recv()
-            try:
-                fault = attempt(work, task, progress)
-            except BadInputError as error:
-                pipe.send(("stop", str(error)))
-            else:
-                pipe.send(("done", None) if fault is None else ("failed", (fault.reason, fault.final)))
+        with one_thread():
+            pipe.send(("ready", None))
+            while not _stopping.is_set():
+                work, task = pipe.recv()
+                try:
+                    fault = attempt(work, task, progress)
+                except BadInputError as error:
+                    pipe.send(("stop", error))
+                else:
+                    pipe.send(("done", None) if fault is None else ("failed", (fault.reason, fault.final)))
     except (EOFError, OSError, _Stopped):
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, colours, and how they are saved."""
+"""One look for all figures: sizes, colours, and how they are saved. No backend is chosen here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -32,13 +29,19 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield a figure [inches] in the house style and close it after use."""
-    with plt.rc_context(_STYLE):
-        made = plt.figure(figsize=(width, height), layout="constrained")
-        try:
-            yield made
-        finally:
-            plt.close(made)
+    """Yield a figure [inches] in the house style, for a file; no window or notebook shows it."""
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def shown(width: float, height: float) -> Iterator[Figure]:
+    """Yield a pyplot figure [inches] in the house style: a notebook displays it, a script by `plt.show()`."""
+    # pyplot chooses the caller's backend when it makes its first figure.
+    from matplotlib import pyplot as plt
+
+    with matplotlib.rc_context(_STYLE):
+        yield plt.figure(figsize=(width, height), layout="constrained")
 
 
 def log_scale(ax: Axes) -> None:

@@ -118,7 +118,7 @@ def require_space(place: Path, needed: int) -> None:
     free = shutil.disk_usage(existing(place)).free
     if free < needed:
         raise BadInputError(
-            f"{place}: {needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some space or choose another disk with --out"
+            f"{place}: {needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some space or choose a folder on another disk"
         )
 
 

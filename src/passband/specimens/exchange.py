@@ -19,7 +19,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
 from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
@@ -148,7 +148,9 @@ def import_scenes(
     """
     if form not in readable_formats():
         raise BadInputError(
-            f"--format {form!r}: is not a text format that ASE reads; use one of {', '.join(readable_formats())}"
+            f"{form!r} is not a text format that ASE reads; {parameter('form')} is one of {', '.join(readable_formats())}",
+            value=form,
+            limit=readable_formats(),
         )
     scenes, facts = [], []
     sides = set()
@@ -161,7 +163,7 @@ def import_scenes(
         facts.append(found)
     if len(sides) > 1:
         raise BadInputError(
-            f"the files have fields of {', '.join(f'{s:g}' for s in sorted(sides))} Å; a recipe has one: give --field, or import them apart"
+            f"the files have fields of {', '.join(f'{s:g}' for s in sorted(sides))} Å; a recipe has one: give {parameter('field')}, or import them apart"
         )
     try:
         recipe = GivenRecipe(seed=seed, field_angstrom=float(sides.pop()), scenes=scenes)
@@ -186,7 +188,7 @@ def _read(path: Path, form: str) -> Atoms:
         atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)
     except Exception as error:  # Each of ASE's readers raises what it likes.
         raise BadInputError(
-            f"{path}: is not readable as {form}: {' '.join(str(error).split())[:150] or type(error).__name__}; check the file and --format"
+            f"{path}: is not readable as {form}: {' '.join(str(error).split())[:150] or type(error).__name__}; check the file and {parameter('form')}"
         ) from None
     if not isinstance(atoms, Atoms) or not len(atoms):
         raise BadInputError(f"{path}: holds no atoms; give a structure")
@@ -207,11 +209,11 @@ def _field(atoms: Atoms, field: float | None, path: Path) -> float:
         return field
     cell = np.array(atoms.cell)
     if not cell[:2, :2].any():
-        raise BadInputError(f"{path}: has no cell; give the side of the field with --field")
+        raise BadInputError(f"{path}: has no cell; give the side of the field with {parameter('field')}")
     lengths = np.linalg.norm(cell, axis=1)
     if not np.allclose(cell, np.diag(lengths), atol=1e-3) or abs(lengths[0] - lengths[1]) > 1e-3:
         raise BadInputError(
-            f"{path}: its cell is not square across the beam (z): {', '.join(f'{x:.4g}' for x in lengths)} Å; give a square field with --field, or turn it"
+            f"{path}: its cell is not square across the beam (z): {', '.join(f'{x:.4g}' for x in lengths)} Å; give a square field with {parameter('field')}, or turn it"
         )
     return float(lengths[0])
 
@@ -224,7 +226,7 @@ def _given(
     if centre:
         if extent.max() > field:
             raise BadInputError(
-                f"{path}: spans {extent.max():.4g} Å across the beam, more than the field of {field:g} Å; give a larger --field"
+                f"{path}: spans {extent.max():.4g} Å across the beam, more than the field of {field:g} Å; give a larger {parameter('field')}"
             )
         positions[:, :2] += field / 2 - (positions[:, :2].min(axis=0) + positions[:, :2].max(axis=0)) / 2
     positions[:, :2] %= field

@@ -12,7 +12,7 @@ from ase.geometry import cell_to_cellpar
 from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
-from passband.files import yaml_config
+from passband.files import bundled, yaml_config
 from passband.specimens import GivenRecipe, SpecimenRecipe
 from passband.specimens.crystals import CellRecipe, check_apart
 from passband.specimens.families import recipe_model
@@ -21,12 +21,21 @@ from passband.specimens.families import recipe_model
 _LARGEST_CIF = 20_000_000
 
 
-def load_recipe(path: Path) -> SpecimenRecipe | GivenRecipe:
+def load_recipe(source: str | Path) -> SpecimenRecipe | GivenRecipe:
     """Read a recipe; `crystal: {cif: FILE}` names a CIF beside it.
 
+    Args:
+        source: a YAML file, or the name of a bundled recipe, such as gold_on_carbon.
+
     Raises:
-        BadInputError: with file, line, value and remedy.
+        BadInputError: with file, line, value and remedy; listing the bundled recipes, if a name is unknown.
     """
+    path = bundled.find(source, bundled.recipes())
+    if not path.exists() and not path.suffix:
+        names = [name for name in bundled.recipes() if "/" not in name]
+        raise BadInputError(
+            f"neither a file nor a bundled recipe; bundled are {', '.join(names)} and those in structure/", place=source
+        )
     content, lines = yaml_config.read_yaml(path)
     model = recipe_model(content)
     return yaml_config.validate(model, with_crystals(content, path, lines, ()), path, lines)

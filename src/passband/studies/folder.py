@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from passband.base.errors import BadInputError
-from passband.files import atomic, yaml_config
+from passband.base.errors import BadInputError, parameter
+from passband.files import atomic, bundled, yaml_config
 from passband.files.jobs import FolderJob
 from passband.studies import cross_tests
 from passband.studies.jobs import ImagesJob, TrainingJob
@@ -35,7 +35,7 @@ class StudyFolder:
         """Return a study and its folder, given its YAML file or its folder.
 
         Args:
-            target: a YAML file, or a study folder.
+            target: a YAML file, a study folder, or the name of a bundled study.
             out: the folder to use with a YAML file; runs/<name> if None.
 
         Raises:
@@ -44,7 +44,7 @@ class StudyFolder:
         if target.is_dir():
             if out is not None:
                 raise BadInputError(
-                    f"--out {out}: goes with a study's YAML file, and {target} is a folder; leave --out away"
+                    f"{parameter('folder')} {out}: goes with a study's YAML file, and {target} is a folder; leave it out"
                 )
             paths = StudyPaths(target)
             if not paths.study.is_file():
@@ -52,9 +52,10 @@ class StudyFolder:
                     f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
                 )
             return cls(load_study(paths.study), paths)
+        target = bundled.find(target, bundled.studies())
         if not target.exists():
             raise BadInputError(
-                f"{target}: no such file or folder; give a study's YAML file, such as studies/defocus.yaml, or its folder"
+                f"{target}: no such file or folder; give a study's YAML file, its folder, or a bundled study: {', '.join(bundled.studies())}"
             )
         study = load_study(target)
         result = cls(study, StudyPaths(Path("runs") / study.name if out is None else out))
@@ -69,7 +70,7 @@ class StudyFolder:
         """
         folder, study = self.paths.folder, self.study
         if folder.exists() and not folder.is_dir():
-            raise BadInputError(f"{folder}: is a file, not a folder; choose another with --out")
+            raise BadInputError(f"{folder}: is a file, not a folder; choose another {parameter('folder')}")
         if self.paths.study.is_file():
             # What this study wrote needs no second reading.
             if self.paths.study.read_text(encoding="utf-8") == self._yaml:
@@ -78,10 +79,10 @@ class StudyFolder:
             if other.id != study.id and not study.extends(other):
                 raise BadInputError(
                     f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
-                    "choose another folder with --out, or delete this one"
+                    f"choose another {parameter('folder')}, or delete this one"
                 )
         elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
-            raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another folder with --out")
+            raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another {parameter('folder')}")
 
     def adopt(self) -> None:
         """Write study.yaml, which makes the folder this study's.
@@ -161,7 +162,7 @@ class StudyFolder:
                 yield
         except BlockingIOError:
             raise BadInputError(
-                f"{self.paths.folder}: another run is working in this folder; wait for it, or choose another folder with --out"
+                f"{self.paths.folder}: another run is working in this folder; wait for it, or choose another {parameter('folder')}"
             ) from None
 
 

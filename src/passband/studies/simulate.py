@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
@@ -82,11 +82,11 @@ class Simulation:
             not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir())
         ):
             raise BadInputError(
-                f"{self.folder}: exists and holds something other than a simulation; choose another folder with --out"
+                f"{self.folder}: exists and holds something other than a simulation; choose another {parameter('folder')}"
             )
         if card is not None and card.get("id") != self.id:
             raise BadInputError(
-                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another folder with --out, or delete this one"
+                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another {parameter('folder')}, or delete this one"
             )
 
     @property

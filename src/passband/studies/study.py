@@ -13,7 +13,7 @@ from passband.base.identity import content_id
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.conditions.sets import ConditionGrid, ConditionSet
-from passband.files import yaml_config
+from passband.files import bundled, yaml_config
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
@@ -252,20 +252,21 @@ class Study(BaseModel):
         return content_id(self.model_dump(mode="json", exclude={"name"}))
 
 
-def load_study(path: Path, *, budget: str | None = None, variant: str | None = None) -> Study:
-    """Read a study; `specimens` may be a mapping or the path of a recipe file beside the study.
+def load_study(path: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
+    """Read a study; `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name.
 
     `budgets` and `variants` of the file are changes by name, merged into the rest key by key: first those of the variant, then
     those of the budget.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or the name of a bundled study, such as quick.
         budget: which of `budgets` to apply; a name that the file lacks changes nothing.
         variant: which of `variants` to apply.
 
     Raises:
         BadInputError: with file, line, value and remedy.
     """
+    path = bundled.find(path, bundled.studies())
     content, lines = yaml_config.read_yaml(path)
     if isinstance(content, dict):
         content = dict(content)
@@ -305,8 +306,10 @@ def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str |
         return with_crystals(given, path, lines, place)
     recipe = path.parent / given
     if not recipe.is_file():
+        recipe = bundled.recipes().get(given, recipe)
+    if not recipe.is_file():
         raise BadInputError(
-            f"{path}:{lines.get(place, 1)}: recipe {given!r} not found beside the study; correct the path"
+            f"{path}:{lines.get(place, 1)}: recipe {given!r} is neither beside the study nor bundled; correct the path"
         )
     return load_recipe(recipe)
 

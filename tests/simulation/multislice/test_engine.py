@@ -210,5 +210,5 @@ def test_batches_of_unlike_specimens_agree_with_single_ones(monkeypatch):
 
 
 def test_a_budget_below_one_wave_is_refused():
-    with pytest.raises(BadInputError, match=r"--memory of 1 MB is less than the .* MB that exit waves of 256² samples"):
+    with pytest.raises(BadInputError, match=r"memory of 1 MB is less than the .* MB that exit waves of 256² samples"):
         exit_waves([random_gold(field=51.2)], ExitWaveConfig(), {"Au": 0.1}, [0], memory=10**6)

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from passband.base.electron import interaction_parameter, wavelength
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.frequencies import disc_indices
 from passband.simulation.multislice import deposit
 from passband.simulation.multislice.atom import exponent, soft_band
@@ -102,7 +102,7 @@ def _configurations_at_once(n: int, dtype: torch.dtype, memory: int, device: tor
     count = max((_CACHE if device.type == "cpu" else memory) // one, 1)
     if count * one > memory:
         raise BadInputError(
-            f"--memory of {memory / 1e6:.0f} MB is less than the {count * one / 1e6:.0f} MB that exit waves of {n}² samples take; "
+            f"{parameter('memory')} of {memory / 1e6:.0f} MB is less than the {count * one / 1e6:.0f} MB that exit waves of {n}² samples take; "
             "allow more, or use a larger exit_waves.sampling_angstrom or a smaller field"
         )
     return count
