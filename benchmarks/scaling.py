@@ -156,7 +156,7 @@ def draw(work: list[Work], core: tuple[float, float]) -> None:
         ax.set_xlabel("operations a byte")
         ax.set_ylabel("GFLOP/s")
         ax.legend(fontsize=7)
-        style.save(made, ROOT / "docs/images", "scaling")
+        style.save(made, ROOT / "docs/images", "scaling", formats=("png",))
 
 
 def main() -> None:
