@@ -120,7 +120,7 @@ def page(table: pl.DataFrame) -> str:
     lines = [
         "# Four experimental patches",
         "",
-        "*Networks that have seen nothing but simulation, on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; [where they come from](../../examples/real_hrtem/README.md)).*",
+        "*Networks that have seen nothing but simulation, on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; source: `examples/real_hrtem/README.md`).*",
         "",
         "| trained on | networks | Dice, three patches with particles | lowest and highest network | false-positive area | missed area | false-positive area, empty patch | Dice on simulated conditions not met |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,7 +1,6 @@
 """Configuration of the documentation site; `make docs` builds it into docs/_build/html."""
 
 import sys
-import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -10,12 +9,9 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from passband.base.version import __version__  # noqa: E402
 
-# Sphinx pickles its state and cannot pickle the gallery's functions; the next build starts afresh, which is correct.
-warnings.filterwarnings("ignore", message="cannot cache unpickable configuration value")
-
 project = "passband"
 author = "The passband developers"
-copyright = "2026, the passband developers"  # noqa: A001
+copyright = "2026, the passband developers"
 version = release = __version__
 
 extensions = [
@@ -26,24 +22,24 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "results/tables/*/figures"]
+exclude_patterns = ["_build", "results/tables/*/figures", "gallery/real_hrtem"]
 # Links to headings such as studies.md#training-sets; pages of several levels repeat titles.
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]
-nitpicky = False
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     # Executed while the site is built; the others are listed with their code and run in the tests or by hand.
     "filename_pattern": r"/(from_the_alignment_screen|amorphous_rdf|partial_coherence)\.py$",
-    "ignore_pattern": r"/real_hrtem/",
+    "nested_sections": False,
     "download_all_examples": False,
     "min_reported_time": 3600,
     "show_memory": False,
@@ -53,7 +49,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "passband"
+html_title = f"passband {release}"
 html_show_sourcelink = False
 html_static_path: list[str] = []
 html_theme_options = {
@@ -63,3 +59,13 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+
+def escape_magnitudes(app, what, name, obj, options, lines: list[str]) -> None:
+    """Escape |q| in docstrings, which reStructuredText takes for a substitution."""
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
+def setup(app) -> None:
+    """Connect the hook; before napoleon, which has priority 500."""
+    app.connect("autodoc-process-docstring", escape_magnitudes, priority=400)

@@ -4,7 +4,7 @@ Radial distribution of the amorphous films
 
 Support films are cut from five blocks that come with passband. This example compares their radial distribution functions g(r) with interatomic
 distances from diffraction (shaded).
-"""  # noqa: D205, D212, D400, D415
+"""
 
 from importlib import resources
 

@@ -6,7 +6,7 @@ How the grid of the multislice changes images, for passband's engine and for abT
 on exit waves for the first specimen of the demo: the difference from abTEM at 0.05 Å relative to the contrast, and the mean intensity over the particle.
 
 It takes about ten minutes, so it does not run when this site is built.
-"""  # noqa: D205, D212, D400, D415
+"""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from passband.specimens.recipe_files import load_recipe
 CHOICES = [("native", 0.2), ("native", 0.1), ("abtem", 0.2), ("abtem", 0.1), ("abtem", 0.05)]
 DEFOCI = (0.0, 100.0)
 
-recipe = load_recipe(Path(__file__).parent.parent / "studies" / "recipes" / "au_on_carbon.yaml")
+recipe = load_recipe(Path("studies") / "recipes" / "au_on_carbon.yaml")
 specimen = draw_specimen(recipe, 0)
 grid = image_grid(recipe.field_angstrom, 1.5, 0.4)
 mask = torch.from_numpy(particle_mask(specimen, grid.pixels))
@@ -35,9 +35,7 @@ for engine, sampling in CHOICES:
     )
     [wave] = specimen_exit_waves(recipe, [specimen], [0], config)
     for defocus in DEFOCI:
-        condition = Condition(
-            energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}, focal_spread_angstrom=20.0
-        )
+        condition = Condition(energy_ev=300e3, aberrations={"C10": -defocus, "C30": -5e4}, focal_spread_angstrom=20.0)
         coefficients = torch.from_numpy(wave.coefficients)[None]
         images[engine, sampling, defocus] = expected_intensity(coefficients, transfer_on_grid(condition, grid), grid)[0]
 

@@ -5,7 +5,7 @@ Envelopes and exact partial coherence
 Envelopes are an approximation: they damp the transfer as if focus and tilt averaged amplitudes. ``coherence: quadrature`` averages images instead,
 which is exact. This example images one gold particle on carbon under growing focal spread and convergence in both ways, and shows the difference relative
 to the contrast.
-"""  # noqa: D205, D212, D400, D415
+"""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import draw_specimen
 from passband.specimens.recipe_files import load_recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path.cwd().parent if Path.cwd().name == "examples" else Path.cwd()
 
 # %%
 # The exit wave of one specimen. An image of it takes milliseconds.

@@ -8,7 +8,7 @@ Workers are batch jobs that come and go; the driver is this script (``pip instal
 
 Start it on a login node or in a small job of its own. The study's folder must lie on a disk that all nodes share. Jobs that reach their
 time limit are replaced, and what they had finished stays.
-"""  # noqa: D205, D212, D400, D415
+"""
 
 import argparse
 import subprocess

@@ -1,6 +1,6 @@
-"""Make the figures of README and documentation with the code as it is: `make figures`, or
+"""Make the figures of README and documentation with the code as it is (`make figures`).
 
-python tools/make_figures.py [--study FOLDER] [--committed]
+    python tools/make_figures.py [--study FOLDER] [--committed]
 
 The matrix of losses comes from the demo's study, which is run if FOLDER does not hold it (5 minutes on 2 cores). With --committed a missing
 study is not run, and the committed figure stays. Screenshots of the app need a browser: tools/app_screenshots.py.
