@@ -1,4 +1,4 @@
-"""Draw every machine's rows into docs/benchmarks.md and docs/images/benchmarks.png.
+"""Draw the results of every machine into docs/benchmarks.md and docs/images/benchmarks.png.
 
 python benchmarks/draw.py
 """

@@ -1,7 +1,7 @@
-"""Networks trained on simulation alone, on four labelled experimental patches: Dice and false-positive area by training set.
+"""Score networks trained on simulated images on four labelled experimental patches: Dice and false-positive area by training set.
 
 python benchmarks/real_patches.py runs/au_300kv     # scores the study's networks, and writes table, page and picture
-python benchmarks/real_patches.py                   # page and picture again, from the committed table
+python benchmarks/real_patches.py                   # writes page and picture again from the committed table
 """
 
 import sys
