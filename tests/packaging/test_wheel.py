@@ -63,7 +63,8 @@ def elsewhere(installed, tmp_path_factory):
     (folder / "condition.yaml").write_text(CONDITION, encoding="utf-8")
     passband = installed / "passband"
     run(
-        [passband, "simulate", "gold_on_carbon", "--condition", "condition.yaml", "--count", 2, "--out", "made"], folder
+        [passband, "simulate", "gold_on_carbon_wide", "--condition", "condition.yaml", "--count", 1, "--out", "made"],
+        folder,
     )
     return folder
 
