@@ -1,13 +1,16 @@
-# The two commands of a user: `make demo` and `make test`. The rest is for developers.
+# For users: `make demo` and `make test`. The rest is for developers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# quick takes half an hour on 2 cores, standard up to 8 hours, full is for a cluster or a GPU.
+# Of `make results`: quick takes half an hour on 2 cores, standard up to 8 hours; full is for a cluster or a GPU.
 BUDGET ?= quick
 
-.PHONY: demo test lint bench results clean
+# Of `make docs` and `make figures`: --committed keeps the committed picture of the demo where runs/defocus is missing, instead of running the demo.
+FIGURES ?=
+
+.PHONY: demo test lint figures docs bench results clean
 
 demo: $(READY)
 	$(BIN)/passband study run studies/defocus.yaml
@@ -19,6 +22,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+figures: $(READY)
+	$(BIN)/python tools/make_figures.py $(FIGURES)
+
+docs: figures
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py
@@ -32,4 +42,4 @@ results: $(READY)
 	$(BIN)/python -m replication run --budget $(BUDGET)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs docs/_build docs/gallery

@@ -1,9 +1,9 @@
-"""Run every benchmark, one after the other, and draw the table.
+"""Run all benchmarks one after the other and draw the table.
 
     python benchmarks/all.py [--construction-zone PYTHON]
 
-About 40 minutes on 2 cores. Rows go to benchmarks/results/<machine>.json as they are measured; docs/benchmarks.md and
-docs/images/benchmarks.* are made from them.
+Takes about 40 minutes on 2 cores. Each script writes its rows to benchmarks/results/<machine>.json when they are measured;
+docs/benchmarks.md and docs/images/benchmarks.png are made from these files.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""A carbon film by Construction Zone, in an environment of its own: construction_zone_film.py X Y Z REPEATS [Å]; prints JSON."""
+"""Make a carbon film with Construction Zone, in its own environment: construction_zone_film.py X Y Z REPEATS [Å]; prints JSON."""
 
 import contextlib
 import importlib.metadata

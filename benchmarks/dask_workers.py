@@ -1,10 +1,10 @@
-"""Four Dask workers beside one process, on one host and across network namespaces as two.
+"""Compare four Dask workers with one process, on one host and across network namespaces that act as two hosts.
 
     python benchmarks/dask_workers.py
 
-The ratio is speed-up over the ideal, which is the number of cores, four at most. What as many independent processes as cores
-reach at once, each with the whole study, is noted beside it: cores share caches and memory. Timed are the cells of a study, from the first to the last:
-exit waves, networks, images and tests; workers are up before.
+The ratio is the speed-up over the ideal, which is the number of cores (four at most). Cores share caches and memory, so the note
+also gives the speed-up of as many independent processes as cores, each with the whole study. Timed are the jobs of a study, from
+the first to the last (exit waves, networks, images, tests), after the workers have started.
 """
 
 import multiprocessing

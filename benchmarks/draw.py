@@ -1,4 +1,4 @@
-"""Draw every machine's rows into docs/benchmarks.md and docs/images/benchmarks.{png,svg}.
+"""Draw the results of every machine into docs/benchmarks.md and docs/images/benchmarks.png.
 
 python benchmarks/draw.py
 """
@@ -59,8 +59,8 @@ def draw(contents: list[dict[str, Any]]) -> None:
         ax.set_yticks(range(len(rows)), [r["name"] for _, r in reversed(rows)], fontsize=8)
         ax.axvline(1, color="black", lw=0.8)
         ax.set_xscale("log")
-        ax.set_xlabel("how many times better than what stands beside it; black: the aim")
-        style.save(made, DOCS / "images", "benchmarks")
+        ax.set_xlabel("ratio to the comparison (above 1: passband is better); black: aim")
+        style.save(made, DOCS / "images", "benchmarks", formats=("png",))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""How well `deploy.estimate` finds the defocus of simulated micrographs, and where it stops working.
+"""Measure how accurately the estimation finds the defocus of simulated micrographs, and where it stops working.
 
-python benchmarks/estimation.py           # simulates, estimates, writes table, figure and page (some minutes on 2 cores)
+python benchmarks/estimation.py           # simulates, estimates, writes table, figure and page (minutes on 2 cores)
 python benchmarks/estimation.py --page    # writes figure and page again from the table
 """
 

@@ -1,9 +1,9 @@
-"""The demo from an empty folder, by the first version of this repository and by this one.
+"""Run the demo from an empty folder, with the first version of this repository and with the current one.
 
     python benchmarks/first_version.py
 
-The first version is the commit that brought studies/defocus.yaml, in a git worktree of its own, run by the same Python with
-the same number of workers. Recipes, engine, network and schedule have changed since; the scores of both are in the note.
+The first version is the commit that introduced studies/defocus.yaml, checked out in a git worktree and run by the same Python with the
+same number of workers. Recipes, engine, network and schedule have changed since; the note gives the scores of both.
 """
 
 import os

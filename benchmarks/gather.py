@@ -1,4 +1,4 @@
-"""Seconds and memory that the table of 12,000 networks on 200 conditions takes to analyse, with made-up scores.
+"""Measure time and memory of analysing the scores of 12,000 networks under 200 conditions (synthetic scores).
 
 python benchmarks/gather.py
 """

@@ -1,4 +1,4 @@
-"""What a GPU does beside the bounds that its memory's bandwidth sets; not measured where there is none.
+"""Compare a GPU with the bounds that its memory bandwidth sets; not measured without a GPU.
 
 python benchmarks/gpu.py
 """

@@ -1,4 +1,4 @@
-"""One wave under many conditions, and stored waves under one, beside abTEM's apply_ctf.
+"""Compare imaging with abTEM's apply_ctf: one wave under many conditions, and many stored waves under one condition.
 
 python benchmarks/images.py
 """

@@ -1,4 +1,4 @@
-"""What a user waits for at the microscope: a micrograph of 4096² segmented, a verdict, an estimate; each as a whole process.
+"""Measure the waiting time at the microscope: segmenting a 4096² micrograph, a verdict, an estimate; each as a whole process.
 
 python benchmarks/microscope.py
 """

@@ -1,6 +1,6 @@
-"""The losses of au-300kv under the conditions kept back, on specimens that neither the network nor its scores have met.
+"""Score au-300kv under the held-out conditions on specimens that neither its training nor its calibration used.
 
-python benchmarks/new_specimens.py     # some 8 minutes; writes docs/results/tables/new_specimens.parquet; verdicts.py shows it
+python benchmarks/new_specimens.py     # 8 minutes; writes docs/results/tables/new_specimens.parquet, which verdicts.py shows
 """
 
 import json

@@ -1,6 +1,6 @@
-"""CTFs for many conditions beside abTEM's, and a large matrix of σ within its memory: both measured here, in one run.
+"""Compare CTFs of many conditions with abTEM's, and measure a large matrix of σ within bounded memory.
 
-Run with `make bench`. The CTF rows compare complex t(q) at 512 × 512 frequencies in the precision that each uses by default.
+Run with `make bench`. The CTF rows compare complex t(q) at 512 × 512 frequencies in the default precision of each program.
 """
 
 import resource

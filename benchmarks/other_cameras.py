@@ -1,6 +1,6 @@
-"""Verdicts of a model that was studied with an ideal camera, on images of cameras that are not.
+"""Evaluate verdicts of a model that was calibrated with an ideal camera on images of other cameras.
 
-python benchmarks/other_cameras.py     # writes docs/results/tables/other_cameras.parquet; verdicts.py shows it
+python benchmarks/other_cameras.py     # writes docs/results/tables/other_cameras.parquet, which verdicts.py shows
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What `check --image` says of images of specimens that the model was not studied on, when nothing is said of the specimen.
+"""Evaluate `check --image` on images of specimens outside the model's calibration, without information about the specimen.
 
-python benchmarks/other_specimens.py     # writes docs/results/tables/other_specimens.parquet; verdicts.py shows it
+python benchmarks/other_specimens.py     # writes docs/results/tables/other_specimens.parquet, which verdicts.py shows
 """
 
 import json

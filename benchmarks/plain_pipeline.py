@@ -1,12 +1,12 @@
-"""A demo-sized study beside the pipeline that one would write without passband, in core-seconds.
+"""Compare a demo-sized study with the pipeline that one would write without passband, in core-seconds.
 
     python benchmarks/plain_pipeline.py [--condition INDEX]
 
 The plain pipeline: abTEM exit waves and images of every specimen under every condition on disk as .npy, a PyTorch Dataset and
-DataLoader with flips and turns, MONAI's BasicUNet with its default features, the same loss, Adam with a one-cycle schedule.
-Both sides run on one core. One condition is trained on in full, the plain side for the fewest epochs of a few tried that
-reach passband's Dice on the same test specimens; the rest of the study is the same work many times and is scaled: 240
-specimens, 240 images under each of 11 conditions, 22 networks, 242 tests.
+DataLoader with flips and rotations, MONAI's BasicUNet with its default features, the same loss, Adam with a one-cycle schedule.
+Both run on one core. One training condition is run in full; the plain pipeline trains for the fewest epochs (of a few tried) that
+reach passband's Dice on the same test specimens. The rest of the study repeats this work and is extrapolated: 240 specimens, 240
+images under each of 11 conditions, 22 networks, 242 tests.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What reading a micrograph costs, and what the removal of spikes and dead pixels takes and leaves.
+"""Measure the time to read a micrograph, and the accuracy of removing spikes and dead pixels.
 
 python benchmarks/reading.py            # measures, and writes tables and page (about 6 minutes on 2 cores)
-python benchmarks/reading.py --page     # the page again, from the committed tables
+python benchmarks/reading.py --page     # writes the page again from the committed tables
 """
 
 import importlib

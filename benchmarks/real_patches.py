@@ -1,7 +1,7 @@
-"""Networks trained on simulation alone, on four labelled experimental patches: Dice and false-positive area by training set.
+"""Score networks trained on simulated images on four labelled experimental patches: Dice and false-positive area by training set.
 
 python benchmarks/real_patches.py runs/au_300kv     # scores the study's networks, and writes table, page and picture
-python benchmarks/real_patches.py                   # page and picture again, from the committed table
+python benchmarks/real_patches.py                   # writes page and picture again from the committed table
 """
 
 import sys
@@ -120,7 +120,7 @@ def page(table: pl.DataFrame) -> str:
     lines = [
         "# Four experimental patches",
         "",
-        "*Networks that have seen nothing but simulation, on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; [where they come from](../../examples/real_hrtem/README.md)).*",
+        "*Networks that have seen nothing but simulation, on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; source: `examples/real_hrtem/README.md`).*",
         "",
         "| trained on | networks | Dice, three patches with particles | lowest and highest network | false-positive area | missed area | false-positive area, empty patch | Dice on simulated conditions not met |",
         "|---|---|---|---|---|---|---|---|",

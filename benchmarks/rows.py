@@ -1,7 +1,7 @@
-"""Rows of the benchmark table: measured in turns, kept in one file a machine.
+"""Rows of the benchmark table: alternating measurements, stored in one file per machine.
 
-benchmarks/results/<machine>.json holds {"machine", "date", "versions", "rows"}; each row has name, ours, yardstick, unit, ratio
-(how many times better ours is, null where not measured) and aim. A script replaces its own rows and leaves the others.
+benchmarks/results/<machine>.json contains {"machine", "date", "versions", "rows"}; a row has name, ours, yardstick (the comparison),
+unit, ratio (above 1: passband is better; null if not measured) and aim. A script replaces its own rows and leaves the others.
 """
 
 import dataclasses

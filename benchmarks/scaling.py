@@ -1,9 +1,9 @@
-"""Cost on paper: FLOPs, bytes and seconds of a wave, an image and a training step, on three machines, and of whole studies.
+"""Estimate FLOPs, bytes and seconds of a wave, an image and a training step on three machines, and of whole studies.
 
     python benchmarks/scaling.py
 
-Counts operations by formula (waves, images) and with PyTorch's counter (networks), measures the same work and the peaks of one core here,
-and writes docs/scaling.md and docs/images/scaling.*. An H100's peaks are its data sheet's: 67 TFLOP/s in float32 and 3.35 TB/s.
+Counts operations by formula (waves, images) and with PyTorch's counter (networks), measures the same work and the peak rates of one core,
+and writes docs/scaling.md and docs/images/scaling.png. The peak rates of an H100 are from its data sheet: 67 TFLOP/s in float32, 3.35 TB/s.
 """
 
 import math
@@ -156,7 +156,7 @@ def draw(work: list[Work], core: tuple[float, float]) -> None:
         ax.set_xlabel("operations a byte")
         ax.set_ylabel("GFLOP/s")
         ax.legend(fontsize=7)
-        style.save(made, ROOT / "docs/images", "scaling")
+        style.save(made, ROOT / "docs/images", "scaling", formats=("png",))
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
-"""Scenes per second on one core, their memory, and films beside Construction Zone's amorphous generator.
+"""Measure scenes per second on one core and their memory, and compare films with Construction Zone's amorphous generator.
 
     python benchmarks/specimens.py [--construction-zone PYTHON]
 
-The other side runs in its own environment, for its pins do not go
-with ours:
+Construction Zone needs its own environment, because its pinned dependencies conflict with passband's:
 
     python3.11 -m venv cz && cz/bin/pip install "pip<24.1" && cz/bin/pip install --no-deps czone==2022.9.20
     cz/bin/pip install numpy scipy ase wulffpack pymatgen
 
-and is left out without --construction-zone cz/bin/python.
+Without --construction-zone cz/bin/python the comparison is left out.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Training imaged on the fly, beside the same network fed noisy images from disk; and ways to train that were not taken.
+"""Compare training on images made on the fly with training on noisy images from disk, and with options that passband does not use.
 
 python benchmarks/training.py
 """

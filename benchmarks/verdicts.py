@@ -1,6 +1,6 @@
-"""How verdicts on a model do under conditions that they were not calibrated on.
+"""Evaluate verdicts on a model under conditions outside its calibration set.
 
-python benchmarks/verdicts.py     # writes docs/results/verdicts.md from the scores that ship with au-300kv
+python benchmarks/verdicts.py     # writes docs/results/verdicts.md from the scores bundled with au-300kv
 """
 
 import json

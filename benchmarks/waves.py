@@ -1,4 +1,4 @@
-"""Exit waves beside abTEM called plainly, as its manual shows it.
+"""Compare exit waves with abTEM, used as in its manual.
 
 python benchmarks/waves.py
 """

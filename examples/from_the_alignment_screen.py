@@ -1,10 +1,9 @@
-"""From the numbers on the alignment screen to ε and σ: a tutorial that runs.
+"""
+From the alignment screen to ε and σ
+====================================
 
-    .venv/bin/python examples/from_the_alignment_screen.py
-
-You trained a network on images taken (or simulated) near 50 Å under focus on a corrected 300 kV microscope. Today the
-corrector's software shows the table below, and you want to know what of the network's training is left in today's images.
-It writes its figures into runs/tutorial/.
+You trained a network on images taken (or simulated) at about 50 Å underfocus on a corrected 300 kV microscope. Today the corrector's software shows the table
+below. How much of the information that the network learned from is in today's images? The figures go to ``runs/tutorial/``.
 """
 
 import tempfile

@@ -1,10 +1,13 @@
-"""Run a study on a Slurm cluster: workers are batch jobs that come and go, the driver is this script.
+"""
+A study on a Slurm cluster
+==========================
 
-    .venv/bin/pip install -c constraints.txt -e '.[cluster]'
-    .venv/bin/python examples/slurm.py replication/studies/metrics.yaml --jobs 32
+Workers are batch jobs that come and go; the driver is this script (``pip install 'passband[cluster]'``)::
 
-Start it on a login node or in a small job of its own. The study's folder must lie on a disk that all nodes share. Jobs that end
-with their time limit are replaced; what they had finished stays.
+    python examples/slurm.py replication/studies/metrics.yaml --jobs 32
+
+Start it on a login node or in a small job of its own. The study's folder must lie on a disk that all nodes share. Jobs that reach their
+time limit are replaced, and what they had finished stays.
 """
 
 import argparse
@@ -14,24 +17,24 @@ import sys
 from dask_jobqueue import SLURMCluster
 
 
-def cluster(jobs: int, cores: int, memory: str, walltime: str, queue: str | None) -> SLURMCluster:
-    """Return a cluster of batch jobs, each with one worker process a core, up to `jobs` of them as there is work.
+def make_cluster(jobs: int, cores: int, memory: str, walltime: str, queue: str | None) -> SLURMCluster:
+    """Return a cluster of at most `jobs` batch jobs, each with one worker process per core.
 
     Args:
-        jobs: batch jobs at most.
+        jobs: batch jobs at most; fewer while there is less work.
         cores: of a job.
-        memory: of a job, such as "64GB"; about 1 GB a core is enough for the demo's sizes, `passband study plan` says more.
+        memory: of a job, such as "64GB"; about 1 GB per core suffices for the demo's sizes, `passband study plan` says more.
         walltime: of a job.
         queue: partition, or None for the default.
     """
-    made = SLURMCluster(
+    cluster = SLURMCluster(
         queue=queue, cores=cores, processes=cores, memory=memory, walltime=walltime,
-        # Workers end themselves before Slurm does, so that none is lost in the middle of a network.
+        # Workers end before Slurm ends them, so that none is lost in the middle of a network.
         worker_extra_args=["--lifetime", "55m", "--lifetime-stagger", "4m"],
         job_extra_directives=["--requeue"],
     )  # fmt: skip
-    made.adapt(minimum_jobs=1, maximum_jobs=jobs)
-    return made
+    cluster.adapt(minimum_jobs=1, maximum_jobs=jobs)
+    return cluster
 
 
 def main() -> None:
@@ -44,9 +47,9 @@ def main() -> None:
     parser.add_argument("--walltime", default="01:00:00")
     parser.add_argument("--queue")
     options = parser.parse_args()
-    with cluster(options.jobs, options.cores, options.memory, options.walltime, options.queue) as made:
+    with make_cluster(options.jobs, options.cores, options.memory, options.walltime, options.queue) as cluster:
         command = ["-m", "passband.cli", "study", "run", options.study, "--executor", "dask"]
-        done = subprocess.run([sys.executable, *command, "--scheduler", made.scheduler_address], check=False)  # noqa: S603
+        done = subprocess.run([sys.executable, *command, "--scheduler", cluster.scheduler_address], check=False)  # noqa: S603
     sys.exit(done.returncode)
 
 

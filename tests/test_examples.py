@@ -24,7 +24,7 @@ def test_the_tutorial_page_says_what_the_script_prints(monkeypatch, tmp_path, ca
 
 def test_the_slurm_example_asks_for_what_it_is_told():
     slurm = runpy.run_path(str(ROOT / "examples" / "slurm.py"))
-    with slurm["cluster"](4, 16, "32GB", "02:00:00", "long") as made:
+    with slurm["make_cluster"](4, 16, "32GB", "02:00:00", "long") as made:
         script = made.job_script()
     for wanted in (
         "#SBATCH -p long",

@@ -1,8 +1,8 @@
-"""Pictures of `passband app` for docs/app.md, and how long a picture takes from its slider to the screen.
+"""Take the screenshots of `passband app` for docs/app.md, and measure the time from a slider to the image on screen.
 
     python tools/app_screenshots.py --model MODEL --study docs/results/tables/defocus_sweep
 
-Needs playwright (of the extra dev) and an installed Chromium; nothing is downloaded.
+Needs playwright (extra dev) and an installed Chromium; nothing is downloaded.
 """
 
 import argparse

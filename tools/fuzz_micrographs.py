@@ -1,13 +1,12 @@
-"""Read damaged micrographs until the time is up, and report whatever is neither a micrograph nor one line.
+"""Read damaged micrographs for a given time, and report every outcome that is neither a micrograph nor a one-line error.
 
     nice .venv/bin/python tools/fuzz_micrographs.py --minutes 10 --seed 1 [--corpus FOLDER] [--reasons]
 
-Each case is a small file of one format (those of tests/deploy/files.py, and of a folder, if one is given) with some bytes
-flipped, cut, doubled, swapped with another's, or overwritten by numbers that lengths should not have. It is read as the
-worker of passband.micrographs.sandbox.parsing reads it, in a child forked from a process that has imported the readers, so that hundreds
-are read in a minute. A case is a finding if the child raises, or takes more time or memory than it may, or if what comes of
-it warns, or is not a Micrograph or one BadInputError of one line. A child that crashes is a line for the user, and is counted apart.
-The status is 1 if there are findings; the files that caused them are kept.
+Each case is a small file of one format (from tests/support/files.py, and from a folder if one is given) with some bytes flipped, cut,
+doubled, swapped with another's, or overwritten by implausible lengths. It is read as the worker of passband.micrographs.sandbox.parsing
+reads it, in a child forked from a process that has imported the readers, so hundreds are read per minute. A case is a finding if
+the child raises, exceeds its time or memory, warns, or returns anything but a Micrograph or one BadInputError of one line. A child
+that crashes gives the user one line, and is counted separately. The exit code is 1 if there are findings; the files that caused them are kept.
 """
 
 import argparse

@@ -4,16 +4,16 @@
     OMP_NUM_THREADS=1 python tools/make_amorphous_blocks.py [NAME ...]
 
 A jittered lattice with atoms of random species is melted, cooled under a Langevin thermostat at fixed volume, and relaxed;
-the edge follows from the number of atoms, so the density is exact. Everything is seeded; as ever with molecular dynamics, a
-different processor or version of LAMMPS ends at a different, equally good block. All five take about an hour
+the edge follows from the number of atoms, so the density is exact. Everything is seeded; as always in molecular dynamics, a
+different processor or version of LAMMPS gives a different, equally good block. All five take about an hour
 on one core; the files in the package were made with LAMMPS of 22 July 2025.
 
 Carbon: melted with Erhart & Albe (Phys. Rev. B 71 (2005) 035211), which is three times as fast, and cooled with REBO (Brenner
-et al., J. Phys.: Condens. Matter 14 (2002) 783), of the potentials tried the one whose peaks lie where diffraction has them
+et al., J. Phys.: Condens. Matter 14 (2002) 783), the potential whose peaks agree best with diffraction, of those tried
 (Tersoff 1989, Erhart & Albe and EDIP for SiC: first peak at 1.49 to 1.51 Å); relaxed with LCBOP (Los & Fasolino, Phys. Rev. B
 68 (2003) 024107). Silica: quenched with Vashishta's form (Nakano, Kalia & Vashishta, J. Non-Cryst. Solids 171 (1994) 157),
 annealed with BKS (van Beest, Kramer & van Santen, Phys. Rev. Lett. 64 (1990) 1955), and relaxed with the former again.
-Silicon nitride: a network potential of our own, see there.
+Silicon nitride: a network potential defined in this file.
 """
 
 import sys

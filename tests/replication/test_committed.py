@@ -37,22 +37,26 @@ def test_every_claim_has_its_page_and_every_page_its_pictures():
             assert (page.parent / link).exists(), (page.name, link)
 
 
-def test_the_readme_quotes_them_to_the_letter():
+#: A figure with its interval, such as 0.24 [0.10, 0.31].
+QUOTED = re.compile(r"[−-]?\d+\.\d+ \[[−-]?\d+\.\d+, [−-]?\d+\.\d+\]")
+
+
+def test_readme_and_pages_quote_them_to_the_letter():
+    known = {figure for claim in ANSWER["claims"] for figure in QUOTED.findall(claim["figure"])}
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    quoted = {page.name: QUOTED.findall(page.read_text(encoding="utf-8")) for page in pages}
+    assert len(quoted["README.md"]) >= 4
+    for name, figures in quoted.items():
+        assert not set(figures) - known, name
+
+
+def test_the_readme_says_that_the_verdict_on_real_images_is_too_kind():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## What the source's claims come to") : text.index("## Use it")]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in section.splitlines()
-        if line.startswith("| ")
-    ]
-    verdicts = {"agrees", "differs", "cannot tell"}
-    quoted = [(figure, verdict.strip("* |")) for _, figure, verdict in rows[1:]]
-    assert len(quoted) >= 8
-    known = [(c["figure"], c["verdict"]) for c in ANSWER["claims"]]
-    for figure, verdict in quoted:
-        assert verdict in verdicts
-        # A row may quote a part of a figure.
-        assert any(figure in whole and verdict == so for whole, so in known), figure
+    page = (PATHS.pages / "real_patches.md").read_text(encoding="utf-8")
+    assert "predicts 0.90 for 0.74" in text
+    assert "**The verdict is too kind here**" in page
+    assert re.search(r"^\| 32 drawn uniformly \| 3 \| 0\.74 ", page, re.MULTILINE)
+    assert re.search(r"\| 0\.90 \[0\.84, 0\.94\] \| 0\.74 \|$", page, re.MULTILINE)
 
 
 def test_the_zones_that_are_shipped_are_those_of_the_page():
