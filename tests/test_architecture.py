@@ -121,6 +121,12 @@ def test_images_are_made_in_one_place():
             assert not chain.search(path.read_text(encoding="utf-8")), path
 
 
+def test_reports_load_no_network():
+    for name in MODULES:
+        if room(name) == "report":
+            assert not {i for i in IMPORTS[name] if room(i) == "learning"}, name
+
+
 def test_networks_know_no_optics():
     for name in MODULES:
         if room(name) == "learning":

@@ -10,8 +10,11 @@ import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.base.identity import seed_from
+from passband.base.identity import content_id, seed_from
+from passband.conditions.sets import ConditionGrid
 from passband.execution.base import Serial
+from passband.files import yaml_config
+from passband.files.jobs import REVISIONS, marker
 from passband.report.build import gather
 from passband.studies import cross_tests, jobs, runner
 from passband.studies.folder import StudyFolder
@@ -193,3 +196,59 @@ def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(finished, tmp_path, mon
     _, progress = run(config, tmp_path / "runs/small")
     assert progress.new["exit waves"] < 11
     assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(finished[1]).items())
+
+
+def counted(monkeypatch, owner, name):
+    """Calls of a function from now on, by their first argument."""
+    real, calls = getattr(owner, name), []
+
+    def count(first, *rest, **options):
+        calls.append(first)
+        return real(first, *rest, **options)
+
+    monkeypatch.setattr(owner, name, count)
+    return calls
+
+
+def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(finished, tmp_path, monkeypatch):
+    folder = copy(finished, tmp_path)
+    study(tmp_path)
+    read = counted(monkeypatch, yaml_config, "read_yaml")
+    built = counted(monkeypatch, ConditionGrid, "_build")
+    held = StudyFolder.open(tmp_path / "small.yaml", folder)
+    _, progress = run(held.study, folder)
+    assert progress.new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
+    assert read == [tmp_path / "small.yaml"] and len(built) == 1
+
+
+def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_not(finished, tmp_path, monkeypatch):
+    config, folder = finished
+    held = StudyFolder(config, StudyPaths(folder))
+    image = held.image_jobs[2].sample()["image"]
+    loaded = counted(monkeypatch, jobs.TrainingJob, "network")
+    stored = [held.coverage().prediction(i, config.tests[2], image) for i in range(3)]
+    assert loaded == [] and stored[0].shape == image.shape and stored[0].dtype == bool
+    # As tests were stored before there were predictions.
+    monkeypatch.setattr(cross_tests, "shown_tests", lambda study: [])
+    former = copy(finished, tmp_path)
+    for job in (former / "cells").glob("evaluate-*"):
+        shutil.rmtree(job)
+    run(config, former)
+    assert not list(former.rglob("predictions.npz"))
+    del loaded[:]
+    without = StudyFolder(config, StudyPaths(former)).coverage()
+    made = [without.prediction(i, config.tests[2], image) for i in range(3)]
+    assert len(loaded) == 3 and all((a == b).all() for a, b in zip(stored, made, strict=True))
+    assert any(mask.any() for mask in made)
+    sheets = [place / "figures" / "image_sheet.png" for place in (folder, former)]
+    assert sheets[0].read_bytes() == sheets[1].read_bytes()
+
+
+def test_a_job_is_named_by_its_kind_and_content(finished):
+    config, folder = finished
+    held = StudyFolder(config, StudyPaths(folder))
+    for job in (*held.training_jobs, *held.image_jobs):
+        assert job.folder == folder / "cells" / f"{job.kind}-{content_id(job.content, 16)}" and job.is_finished()
+        assert marker(job.folder)["content"] == json.loads(json.dumps(job.content))
+    assert {path.name.split("-")[0] for path in (folder / "cells").iterdir()} == {"train", "images", "evaluate"}
+    assert {"waves", "train", "images", "evaluate", "score"} == set(REVISIONS)

@@ -5,7 +5,17 @@ import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from passband.base.distribution import Distribution, Values
 from passband.base.identity import seed_from
@@ -32,6 +42,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class _Set(_Strict):
+    """Conditions that are built from the fields once; a copy with other fields builds its own."""
+
+    _built: tuple[list[Any], list[Condition]] | None = PrivateAttr(default=None)
+
+    def _build(self) -> list[Condition]:
+        raise NotImplementedError
+
+    def conditions(self) -> list[Condition]:
+        """Return the conditions in their order."""
+        fields = list(self.__dict__.values())
+        if self._built is None or any(a is not b for a, b in zip(self._built[0], fields, strict=True)):
+            self._built = fields, self._build()
+        return list(self._built[1])
+
+
 def check_names(names: list[str]) -> None:
     """Refuse names that cannot be varied, or that are the same value twice.
 
@@ -55,7 +81,7 @@ def _checked(make: Any) -> list[Condition]:
     return conditions
 
 
-class ConditionGrid(_Strict):
+class ConditionGrid(_Set):
     """All combinations of some values, on top of a base condition.
 
     Attributes:
@@ -89,7 +115,7 @@ class ConditionGrid(_Strict):
             )
         return self
 
-    def conditions(self) -> list[Condition]:
+    def _build(self) -> list[Condition]:
         """Return all combinations, the last name varying fastest."""
         return [
             self.base.varied(dict(zip(self.vary, values, strict=True)))
@@ -101,7 +127,7 @@ class ConditionGrid(_Strict):
         return [", ".join(_described(c, name) for name in self.vary) for c in self.conditions()]
 
 
-class ConditionDraw(_Strict):
+class ConditionDraw(_Set):
     """Conditions drawn independently in each value, or by a scrambled Sobol sequence that covers them evenly.
 
     Attributes:
@@ -132,7 +158,7 @@ class ConditionDraw(_Strict):
             )
         return self
 
-    def conditions(self) -> list[Condition]:
+    def _build(self) -> list[Condition]:
         """Return `count` conditions, values rounded to six digits."""
         dimensions = len(self.draw)
         if self.method == "sobol":
@@ -165,7 +191,7 @@ class Part(_Strict):
     draw: dict[str, Distribution] = Field(min_length=1)
 
 
-class ConditionMixture(_Strict):
+class ConditionMixture(_Set):
     """Conditions from several distributions, in exact proportion to their weights (largest remainder).
 
     Attributes:
@@ -188,7 +214,7 @@ class ConditionMixture(_Strict):
             raise ValueError("two components draw the same condition; change one of them")
         return self
 
-    def conditions(self) -> list[Condition]:
+    def _build(self) -> list[Condition]:
         """Return the conditions, component by component."""
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
         counts = np.floor(exact).astype(int)
