@@ -1,13 +1,12 @@
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from passband.cli import main
 from passband.metrics import METRICS
+from support.shell import caller
 
 CONDITION = (
     "energy_ev: 300000\naberrations: {C10: -50, C30: -50000}\nfocal_spread_angstrom: 20\ndose_per_angstrom2: 500\n"
@@ -18,16 +17,7 @@ RECIPE = "field_angstrom: 25.6\nparticles: {count: [1, 1], diameter_angstrom: [1
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Run the command line in this process; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["passband", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main.main()
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    return run
+    return caller(monkeypatch, capsys, tmp_path)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.execution.base import Serial
 from passband.report.build import gather
-from passband.studies import jobs, runner
+from passband.studies import jobs
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study
-from support.studies import SETS, TINY, Quiet, passband, run
+from support.shell import caller
+from support.studies import SETS, TINY, run
 
 _FAMILY = """
     seed: {seed}
@@ -39,7 +39,7 @@ def study(folder, text, *changes, **options):
 def families(tmp_path_factory):
     folder = tmp_path_factory.mktemp("families")
     config = study(folder, FAMILIES)
-    run(config, folder / "runs/small")
+    run(config, folder / "runs/small", finish=gather)
     return config, folder / "runs/small"
 
 
@@ -47,7 +47,7 @@ def families(tmp_path_factory):
 def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     config = study(folder, SETS)
-    run(config, folder / "runs/small")
+    run(config, folder / "runs/small", finish=gather)
     return config, folder / "runs/small"
 
 
@@ -131,14 +131,14 @@ def test_a_study_grows_by_sets(sets, tmp_path):
     shutil.copytree(sets[1].parent, tmp_path / "runs")
     before = pl.read_parquet(tmp_path / "runs/small/scores.parquet")
     more = study(tmp_path, SETS, ("draws: 2", "draws: 3"))
-    progress = Quiet()
-    runner.run(more, tmp_path / "runs/small", Serial(), progress, finish=gather)
+    _, progress = run(more, tmp_path / "runs/small")
     assert progress.new["networks"] == 2
     after = pl.read_parquet(tmp_path / "runs/small/scores.parquet")
     assert after.filter(pl.col("train_condition").is_in(before["train_condition"].unique().to_list())).equals(before)
 
 
-def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path):
+def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path, monkeypatch, capsys):
+    call = caller(monkeypatch, capsys, tmp_path)
     for name, (_, folder) in {"families": families, "sets": sets}.items():
         kept = tmp_path / name
         kept.mkdir()
@@ -146,14 +146,14 @@ def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path):
             if path.stem not in ("counts", "specimen_power"):
                 (kept / path.name).write_bytes(path.read_bytes())
         before = json.loads((kept / "analysis.json").read_text())
-        done = passband("study", "report", kept, "--json", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        code, _, error = call("study", "report", kept, "--json")
+        assert code == 0, error
         assert json.loads((kept / "analysis.json").read_text()) == before
         assert "image_sheet" not in (kept / "report.html").read_text()
         (kept / "shift.parquet").unlink()
-        done = passband("study", "report", kept, cwd=tmp_path)
-        assert done.returncode == 2
-        assert "shift.parquet: is missing" in done.stderr
+        code, _, error = call("study", "report", kept)
+        assert code == 2
+        assert "shift.parquet: is missing" in error
 
 
 @pytest.mark.parametrize(

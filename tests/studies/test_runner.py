@@ -12,14 +12,14 @@ import pytest
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
 from passband.conditions.sets import ConditionGrid
-from passband.execution.base import Serial
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
 from passband.report.build import gather
-from passband.studies import cross_tests, jobs, runner
+from passband.studies import cross_tests, jobs
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
-from support.studies import TABLES, Quiet, run, study
+from passband.studies.result_tables import write_tables
+from support.studies import TABLES, run, study
 
 
 def chunk(folder):
@@ -79,7 +79,7 @@ def test_any_division_into_jobs_gives_the_same_tables(finished, tmp_path, monkey
     assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
     # Too many counts for one table stay where they are.
     monkeypatch.setattr(cross_tests, "_COUNTS_GATHERED", 26)
-    gather(StudyFolder(finished[0], StudyPaths(folder)))
+    write_tables(StudyFolder(finished[0], StudyPaths(folder)))
     assert not (folder / "counts.parquet").exists()
     assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
 
@@ -107,7 +107,7 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
 
     monkeypatch.setattr(jobs, "train", train)
     folder = tmp_path / "runs/small"
-    failed, progress = run(config, folder)
+    failed, progress = run(config, folder, finish=gather)
     assert [(f["stage"], f["reason"], f["tries"]) for f in failed] == [("train", "the loss is nan in epoch 1", 1)]
     assert "defocus" in failed[0]["what"] and any("failed: network" in line for line in progress.said)
     assert json.loads((folder / "failed.json").read_text()) == failed
@@ -130,10 +130,10 @@ def test_a_group_makes_the_same_study(finished, tmp_path, monkeypatch):
         return {k: v * math.nan if seed == spoilt else v for k, v in real(network, seed).items()}
 
     monkeypatch.setattr(module, "_initial", initial)
-    failed = runner.run(config, folder, Serial(), Quiet(), finish=gather, group=2)
+    failed, _ = run(config, folder, group=2)
     assert [f["stage"] for f in failed] == ["train"] and "the loss is nan in epoch 1" in failed[0]["reason"]
     monkeypatch.setattr(module, "_initial", real)
-    assert runner.run(config, folder, Serial(), Quiet(), finish=gather, group=2) == []
+    assert run(config, folder, group=2)[0] == []
     cards = [
         json.loads((c.folder / "card.json").read_text()) for c in StudyFolder(config, StudyPaths(folder)).training_jobs
     ]
@@ -185,7 +185,7 @@ def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(finished, tmp_path, mon
     config, real, calls = study(tmp_path), atomic.sync, iter(range(1000))
 
     def sync(path):
-        if next(calls) > 60:
+        if next(calls) > 30:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path)
 
@@ -233,7 +233,8 @@ def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_
     former = copy(finished, tmp_path)
     for job in (former / "cells").glob("evaluate-*"):
         shutil.rmtree(job)
-    run(config, former)
+    run(config, former, finish=gather)
+    gather(held)
     assert not list(former.rglob("predictions.npz"))
     del loaded[:]
     without = StudyFolder(config, StudyPaths(former)).coverage()

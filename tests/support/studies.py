@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from passband.execution import Serial
-from passband.report.build import gather
 from passband.studies import runner
+from passband.studies.result_tables import write_tables
 from passband.studies.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -101,9 +101,10 @@ def study(folder, *changes):
     return load_study(folder / "small.yaml")
 
 
-def run(config, folder, executor=None):
+def run(config, folder, executor=None, *, finish=write_tables, **options):
+    """Run a study in this process, without analysis and report unless `finish` makes them; return failures and progress."""
     progress = Quiet()
-    failed = runner.run(config, folder, executor or Serial(), progress, finish=gather)
+    failed = runner.run(config, folder, executor or Serial(), progress, finish=finish, **options)
     return failed, progress
 
 

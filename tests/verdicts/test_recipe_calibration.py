@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from passband.base.errors import BadInputError
-from passband.cli import main
 from passband.conditions import Condition
 from passband.execution.choose import make_executor
 from passband.micrographs.micrograph import Micrograph
@@ -21,6 +19,7 @@ from passband.verdicts.image_verdict import check_image
 from passband.verdicts.judge import check_condition
 from support import networks
 from support.networks import convolution
+from support.shell import caller
 
 RECIPE = "field_angstrom: {}\nparticles: {{count: [1, 1], diameter_angstrom: [9.0, 10.0]}}\nsubstrate: null\n"
 CONDITIONS = """
@@ -45,17 +44,8 @@ class _Silent:
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Run the command line in this process; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path / "mine"))
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["passband", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main.main()
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    return run
+    return caller(monkeypatch, capsys, tmp_path)
 
 
 @pytest.fixture

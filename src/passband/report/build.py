@@ -4,12 +4,10 @@ import json
 from typing import Any
 
 import polars as pl
-import torch
 
 from passband import analysis
 from passband.base.errors import BadInputError
 from passband.files.atomic import write_json
-from passband.files.tables import write_table
 from passband.report.study_page import write_report
 from passband.studies import result_tables
 from passband.studies.folder import StudyFolder
@@ -24,17 +22,7 @@ def gather(plan: StudyFolder) -> None:
     Raises:
         BadInputError: if no network is tested.
     """
-    # Sums are split between threads, so their number would change the last digits of the metrics.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        tables = result_tables.make_tables(plan)
-    finally:
-        torch.set_num_threads(threads)
-    if "counts" not in tables:
-        plan.paths.table("counts").unlink(missing_ok=True)
-    for name, table in tables.items():
-        write_table(plan.paths.table(name), table)
+    tables = result_tables.write_tables(plan)
     _report(plan, tables, plan.failures(), result_tables.provenance(plan))
 
 

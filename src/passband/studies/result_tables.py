@@ -9,16 +9,38 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.files.jobs import FolderJob, marker
+from passband.files.tables import write_table
 from passband.metrics.shift_table import set_shift_table, shift_table
 from passband.metrics.weights import tabulated
 from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder
 from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, wave_sets
+
+
+def write_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
+    """Write the tables of a study into its folder and return them by name; only networks may be missing.
+
+    Raises:
+        BadInputError: if no network is tested.
+    """
+    # Sums are split between threads, so their number would change the last digits of the metrics.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tables = make_tables(plan)
+    finally:
+        torch.set_num_threads(threads)
+    if "counts" not in tables:
+        plan.paths.table("counts").unlink(missing_ok=True)
+    for name, table in tables.items():
+        write_table(plan.paths.table(name), table)
+    return tables
 
 
 def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
