@@ -52,7 +52,7 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
 
 
 class Imager:
-    """Makes images of exit waves under one condition; a `modality.Imager`.
+    """Makes images of exit waves under one condition.
 
     Attributes:
         condition: how the specimens are imaged.
