@@ -67,7 +67,7 @@ def coverage(specimens: list[Specimen]) -> dict[str, Any]:
 
 
 def _cartesian(lattice: np.ndarray) -> np.ndarray:
-    """Return the cell in the crystal's own axes, a along x and b in the xy plane, shape [3, 3] [Å]."""
+    """Return the cell in the crystal's axes, a along x and b in the xy plane, shape [3, 3] [Å]."""
     # The lower triangle of lattice · latticeᵀ = L Lᵀ is that cell.
     return np.linalg.cholesky(lattice @ lattice.T)
 

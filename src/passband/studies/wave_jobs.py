@@ -50,7 +50,7 @@ class WavesJob(Job):
 
     def is_finished(self) -> bool:
         """Tell whether all waves are there and undamaged."""
-        return all(self.waves.holds(index) for index in self.specimens)
+        return all(self.waves.has(index) for index in self.specimens)
 
     def run(self, progress: Progress) -> None:
         """Draw each specimen, run the multislice, and store wave, target and manifest entry."""
