@@ -84,7 +84,7 @@ def test_our_own_export_comes_back(tmp_path, specimen):
     assert np.array_equal(back.atoms.numbers, specimen.atoms.numbers)
     assert np.array_equal(back.particle, specimen.particle)
     assert facts[0]["particles"] == 1 and back.film is not None
-    with pytest.raises(BadInputError, match=r"holds 1 scenes, and number 1 \(from 0\)"):
+    with pytest.raises(BadInputError, match=r"has 1 scenes, and there is no number 1 \(from 0\)"):
         draw_specimen(recipe, 1)
 
 
@@ -190,7 +190,7 @@ def test_the_verbs(tmp_path, capsys, monkeypatch):
     assert code == 0 and json.loads(said.out)["scenes"] == 2
     assert (tmp_path / "all.html").read_text().count("<img") == 2
     code, said = call(capsys, "simulate", "given.yaml", "--count", 2, "--condition", "team05_300kv")
-    assert code == 2 and "holds 1 scenes" in said.err
+    assert code == 2 and "has 1 scenes" in said.err
     (tmp_path / "study.yaml").write_text(
         "specimens: given.yaml\nconditions: {base: {energy_ev: 3e5}, vary: {defocus_angstrom: [0, 50]}}\n"
     )

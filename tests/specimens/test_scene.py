@@ -172,7 +172,7 @@ def test_sizes_follow_their_distribution():
         ({"particles": {"shape": {"kind": "wulff", "surface_energies": {1: 1.0}}}}, "'1' are no Miller indices"),
         ({"substrate": {"hole": {"radius_angstrom": 60}}}, "leaves little of a field of 51.2"),
         ({"particles": {"shape": "cube"}}, "does not match any of the expected tags"),
-        ({"particles": {"alloy": {"Ag": {"Au": 0.5}}}}, "Au holds no Ag"),
+        ({"particles": {"alloy": {"Ag": {"Au": 0.5}}}}, "Au has no Ag"),
         ({"particles": {"alloy": {"Au": {"Ag": 0.7, "Pd": 0.7}}}}, "add up to more than 1"),
         ({"particles": {"alloy": {"Au": {"Ir": 0.5}}}}, "has no entry for Ir"),
         ({"substrate": None, "particles": {"position": "in"}}, "needs a substrate"),

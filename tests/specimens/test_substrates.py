@@ -74,13 +74,13 @@ def test_openings():
     recipe = SubstrateRecipe(hole={"share": 1.0, "radius_angstrom": 15.0})
     opening = draw_opening(recipe, 60.0, np.random.default_rng(0))
     points = np.random.default_rng(1).uniform(0, 60, (40_000, 2))
-    assert opening.holds(points).mean() == pytest.approx(np.pi * 15**2 / 60**2, rel=0.05)
-    assert (opening.holds(points) == opening.holds(points + np.array([60, -120]))).all()
+    assert opening.contains(points).mean() == pytest.approx(np.pi * 15**2 / 60**2, rel=0.05)
+    assert (opening.contains(points) == opening.contains(points + np.array([60, -120]))).all()
     edge = draw_opening(SubstrateRecipe(edge={}), 60.0, np.random.default_rng(3))
-    assert 0.1 < edge.holds(points).mean() < 0.9
+    assert 0.1 < edge.contains(points).mean() < 0.9
     some = [draw_opening(SubstrateRecipe(hole={"share": 0.3}), 60.0, np.random.default_rng(i)).hole for i in range(300)]
     assert abs(np.mean([h is not None for h in some]) - 0.3) < 0.1
-    assert not Opening(60.0).holds(points).any()
+    assert not Opening(60.0).contains(points).any()
 
 
 @pytest.mark.parametrize(

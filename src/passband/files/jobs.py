@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from passband.base.identity import content_id
 from passband.files.atomic import disk_errors, sync, temporary_beside, write_json
@@ -23,20 +23,19 @@ _MARKER = "done.json"
 REVISIONS = {"waves": 3, "train": 2, "images": 3, "evaluate": 2, "score": 4}
 
 
-class Job(Protocol):
-    """What an executor is given through `run_job`."""
+class Job(ABC):
+    """One unit of work, which an executor gets through `run_job`."""
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What is made, in words, for a message."""
 
-    @property
-    def units(self) -> float:
-        """Units of progress of the whole job."""
-
+    @abstractmethod
     def is_finished(self) -> bool:
         """Tell whether the result is there and undamaged."""
 
+    @abstractmethod
     def run(self, progress: Callable[[float], None]) -> None:
         """Make the result; does nothing if the job is finished.
 
@@ -48,7 +47,7 @@ class Job(Protocol):
         """
 
 
-class FolderJob(ABC):
+class FolderJob(Job):
     """A job whose result is one folder."""
 
     #: First part of the folder's name, and the key of `REVISIONS`.
@@ -63,11 +62,6 @@ class FolderJob(ABC):
     @abstractmethod
     def content(self) -> dict[str, Any]:
         """All that decides the result, JSON-like."""
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """What is made, in words, for a message."""
 
     @property
     def units(self) -> float:
@@ -88,7 +82,7 @@ class FolderJob(ABC):
         return is_finished(self.folder)
 
     def run(self, progress: Callable[[float], None]) -> None:
-        """Make the result and mark it finished; does nothing if it is (see `Job`)."""
+        """Make the result and mark it finished; does nothing if it is."""
         if self.is_finished():
             progress(self.units)
             return

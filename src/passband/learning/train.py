@@ -104,8 +104,8 @@ def train_group(
 ) -> list[tuple[nn.Module, list[Epoch]] | FloatingPointError]:
     """Train independent networks together; return what `train` would of each, or the error that it would raise.
 
-    Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but what it does to a
-    weight depends on that weight alone. Networks of a family that does not train in groups are trained one after another.
+    Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but each update
+    depends on one weight alone. Networks of a family that does not train in groups are trained one after another.
 
     Args:
         network: family and shape of each network.

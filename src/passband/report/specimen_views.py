@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
-from matplotlib.figure import Figure
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
@@ -38,7 +37,7 @@ Named = list[tuple[str, Condition]]
 
 
 def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: str) -> dict[str, Any]:
-    """Write NAME.png and NAME.html of one specimen; return where they lie and what it holds.
+    """Write NAME.png and NAME.html of one specimen; return their paths and a table of its particles.
 
     Args:
         recipe: the family.
@@ -84,7 +83,7 @@ def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, pa
         count: scenes of each.
         conditions: one to three, for the images.
         path: of the page.
-        progress: told of each scene.
+        progress: called after each scene.
     """
     for _, recipe in recipes:
         check_conditions(recipe, conditions)
@@ -127,10 +126,10 @@ def describe(specimen: Specimen) -> list[dict[str, Any]]:
     """Return what is known of each particle, for tables."""
     rows = []
     for number, truth in enumerate(specimen.particles, start=1):
-        own = specimen.particle == number
+        atoms = specimen.particle == number
         axis = None
         if len(truth.lattices):
-            first = own & (specimen.grain == specimen.grain[own][0])
+            first = atoms & (specimen.grain == specimen.grain[atoms][0])
             axis = zone_axis(
                 truth.lattices[specimen.grain[first][0]], float(np.ptp(specimen.atoms.positions[first, 2]))
             )
@@ -139,7 +138,7 @@ def describe(specimen: Specimen) -> list[dict[str, Any]]:
                 "particle": number,
                 "crystal": truth.crystal,
                 "shape": truth.shape,
-                "atoms": int(own.sum()),
+                "atoms": int(atoms.sum()),
                 "diameter [Å]": round(truth.diameter, 1),
                 "x, y, z [Å]": ", ".join(f"{v:.1f}" for v in truth.centre),
                 "grains": len(truth.lattices) or None,
@@ -184,14 +183,14 @@ def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -
 
 def _rdf(specimen: Specimen) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return g(r) of the film, where it is thick enough, and the pair distances of the particles."""
-    found = {}
+    curves = {}
     cell = np.diag(np.array(specimen.atoms.cell))
     film = specimen.atoms.positions[specimen.particle == 0]
     if specimen.film is not None and len(film):
         reach = min(8.0, (specimen.film[1] - specimen.film[0]) / 2 - 2.0, cell[0] / 2)
         if reach > 3:
-            found["film"] = radial_distribution(film, cell, reach, 120, periodic_z=False)
-    return found
+            curves["film"] = radial_distribution(film, cell, reach, 120, periodic_z=False)
+    return curves
 
 
 def _images(recipe: Recipe, index: int, conditions: Named) -> dict[str, np.ndarray]:
@@ -223,8 +222,7 @@ def _atoms_3d(specimen: Specimen) -> dict[str, Any]:
 
 def _png(width: float, height: float, panels: dict[str, Any], draw: Any, dpi: int = 90) -> bytes:
     buffer = BytesIO()
-    with style.figure(width, height) as made:
-        made_figure: Figure = made
-        draw(panels, made_figure)
-        made_figure.savefig(buffer, format="png", dpi=dpi)
+    with style.figure(width, height) as figure:
+        draw(panels, figure)
+        figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -26,7 +26,7 @@ from passband.specimens import Recipe, draw_specimen, particle_mask
 
 
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:
-    """Return the shape [P, K] of one specimen's exit wave: frozen-phonon configurations and coefficients of the kept band."""
+    """Return the shape [P, K] of one specimen's exit wave: frozen-phonon configurations and coefficients of the stored band."""
     return config.phonon_configurations, len(disc_indices(config.band_per_angstrom * recipe.field_angstrom))
 
 
@@ -52,7 +52,7 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
 
 
 class Imager:
-    """Makes images of exit waves under one condition; a `modality.Imager`.
+    """Makes images of exit waves under one condition.
 
     Attributes:
         condition: how the specimens are imaged.
@@ -82,7 +82,7 @@ class Imager:
         return self.grid.pixels
 
     def check(self) -> None:
-        """Refuse an aperture that opens beyond the kept band.
+        """Refuse an aperture that opens beyond the stored band.
 
         Raises:
             BadInputError: naming aperture, limit and remedy.
@@ -90,7 +90,7 @@ class Imager:
         check_aperture(self.condition, self.grid)
 
     def warning(self) -> str | None:
-        """Return a warning if the kept band cuts off beams that the condition would transfer, else None."""
+        """Return a warning if the stored band cuts off beams that the condition would transfer, else None."""
         return band_warning(self.condition, self.grid)
 
     def intensity(self, stored: Tensor, orientations: Tensor | None = None) -> Tensor:
@@ -101,7 +101,7 @@ class Imager:
             orientations: 0 to 7, shape [B], each specimen turned by its own; None leaves all as they are.
 
         Raises:
-            BadInputError: if the aperture opens beyond the kept band.
+            BadInputError: if the aperture opens beyond the stored band.
         """
         if orientations is None:
             transfer, camera = self._optics_of(1, stored.device)

@@ -13,11 +13,7 @@ from passband.simulation.modality import Imager, camera_masks
 
 
 class Source(Protocol):
-    """Network input drawn from a set of specimens.
-
-    Attributes:
-        device: where the images are made.
-    """
+    """Network input drawn from a set of specimens: an `ImageSource`, or several mixed."""
 
     device: torch.device
 
@@ -30,17 +26,11 @@ class Source(Protocol):
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return network input and truth, both float32, shape [B, 1, n, n].
-
-        Args:
-            specimens: indices, shape [B].
-            orientations: 0 to 7, shape [B]; None leaves the specimens as they are.
-            generator: source of the shot noise, on the waves' device.
-        """
+        """Return network input and truth."""
 
 
 class ImageSource:
-    """Images of N specimens under one condition, with fresh shot noise at every call; a `Source`.
+    """Images of N specimens under one condition, with fresh shot noise at every call.
 
     A round condition images a turned specimen as the turned image, so the expected intensities are computed once and
     cached, at 4 bytes a pixel. Under any other condition they are formed at every call. All is done on the waves' device.
@@ -87,7 +77,13 @@ class ImageSource:
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return network input and truth (see `Source`)."""
+        """Return network input and truth, both float32, shape [B, 1, n, n].
+
+        Args:
+            specimens: indices, shape [B].
+            orientations: 0 to 7, shape [B]; None leaves the specimens as they are.
+            generator: source of the shot noise, on the device of what is stored.
+        """
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
         masks = symmetry.turn_each(self.masks[specimens.to(self.device)], turns.to(self.device))
@@ -98,7 +94,7 @@ class ImageSource:
 
 
 class MixedSource:
-    """Images of N specimens under several conditions, one drawn anew for every image; a `Source`.
+    """Images of N specimens under several conditions, one drawn anew for every image.
 
     Attributes:
         device: where the images are made.
@@ -126,7 +122,7 @@ class MixedSource:
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return network input and truth (see `Source`)."""
+        """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         drawn = torch.randint(self._open, (len(specimens),), generator=generator, device=self.device).to(
             specimens.device

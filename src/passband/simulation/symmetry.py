@@ -27,7 +27,7 @@ def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
 
 
 def turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
-    """Return images [B, n, n], each turned by its own orientation, without asking the device what they are.
+    """Return images [B, n, n], each turned by its own orientation, without a synchronisation with the device.
 
     Args:
         images: shape [B, n, n].

@@ -1,6 +1,6 @@
 """Exit waves in Zarr: one chunk per specimen with a checksum, and a manifest entry written after it.
 
-A wave set is named by its recipe and multislice settings, not by how many specimens it holds: asking for more only adds.
+A wave set is named by its recipe and multislice settings, not by its number of specimens: more specimens only add.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ class WaveSet:
 
     def missing(self, specimens: int) -> list[int]:
         """Return the specimens that are absent, half-written or damaged."""
-        return [i for i in range(specimens) if not self.holds(i)]
+        return [i for i in range(specimens) if not self.has(i)]
 
     def facts(self, specimens: int) -> list[dict[str, Any]]:
         """Return the manifest entries of the first specimens."""
@@ -121,7 +121,7 @@ class WaveSet:
                 raise self._damaged(f"specimen {start + i} is not as it was written")
         return coefficients, masks
 
-    def holds(self, index: int) -> bool:
+    def has(self, index: int) -> bool:
         """Tell whether a specimen is there and undamaged."""
         if not self._entry(index).exists():
             return False

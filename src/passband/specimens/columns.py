@@ -49,11 +49,11 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
         specimen: what to label.
     """
     names = ("x", "y", "particle", "grain", "atoms", "mean_number", "tilt_rad")
-    found: list[tuple[float, ...]] = []
+    rows: list[tuple[float, ...]] = []
     for number, truth in enumerate(specimen.particles, start=1):
         for grain, lattice in enumerate(truth.lattices):
-            own = (specimen.particle == number) & (specimen.grain == grain)
-            positions = specimen.atoms.positions[own]
+            in_grain = (specimen.particle == number) & (specimen.grain == grain)
+            positions = specimen.atoms.positions[in_grain]
             if not len(positions):
                 continue
             axis = zone_axis(lattice, float(np.ptp(positions[:, 2])))
@@ -70,9 +70,9 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
                 and cKDTree(np.column_stack([x, y])).query(np.column_stack([x, y]), k=2)[0][:, 1].min() < _APART
             ):
                 continue
-            z = np.bincount(label, specimen.atoms.numbers[own]) / count
-            found += [(*row, axis[1]) for row in zip(x, y, [number] * len(x), [grain] * len(x), count, z, strict=True)]
-    table = np.array(found, dtype=float).reshape(-1, len(names))
+            z = np.bincount(label, specimen.atoms.numbers[in_grain]) / count
+            rows += [(*row, axis[1]) for row in zip(x, y, [number] * len(x), [grain] * len(x), count, z, strict=True)]
+    table = np.array(rows, dtype=float).reshape(-1, len(names))
     whole = {"particle", "grain", "atoms"}
     return {name: table[:, i].astype(int) if name in whole else table[:, i] for i, name in enumerate(names)}
 

@@ -87,8 +87,8 @@ class CellRecipe(BaseModel):
             raise ValueError(
                 f"cell_angstrom: no cell has the angles {', '.join(f'{x:g}' for x in self.cell_angstrom[3:])}; correct them"
             )
-        made = self.crystal()
-        check_apart(made.cell, made.fractions, made.numbers, self.name)
+        crystal = self.crystal()
+        check_apart(crystal.cell, crystal.fractions, crystal.numbers, self.name)
         return self
 
     def crystal(self) -> Crystal:
@@ -102,7 +102,7 @@ class CellRecipe(BaseModel):
 
 
 def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, name: str) -> None:
-    """Refuse a crystal in which two atoms, or an atom and its own image, lie closer than any bond.
+    """Refuse a crystal in which two atoms, or an atom and its periodic image, lie closer than any bond.
 
     Args:
         cell: a vector a row, shape [3, 3] [Å].
@@ -227,21 +227,21 @@ def library_crystal(name: str) -> Crystal:
     Args:
         name: one of `crystal_names()`.
     """
-    symbols, sites, group, cell, prototype, energies = _LIBRARY[name]
-    made = gemmi.SmallStructure()
-    made.cell = gemmi.UnitCell(*cell)
-    made.spacegroup = gemmi.SpaceGroup(group)
-    for symbol, place in zip(symbols, sites, strict=True):
+    symbols, places, group, cell, prototype, energies = _LIBRARY[name]
+    structure = gemmi.SmallStructure()
+    structure.cell = gemmi.UnitCell(*cell)
+    structure.spacegroup = gemmi.SpaceGroup(group)
+    for symbol, place in zip(symbols, places, strict=True):
         site = gemmi.SmallStructure.Site()
         site.element, site.fract = gemmi.Element(symbol), gemmi.Fractional(*place)
-        made.add_site(site)
-    made.setup_cell_images()
-    found = made.get_all_unit_cell_sites()
+        structure.add_site(site)
+    structure.setup_cell_images()
+    sites = structure.get_all_unit_cell_sites()
     return Crystal(
         name,
         np.array(cellpar_to_cell(cell)),
-        np.round([[s.fract.x, s.fract.y, s.fract.z] for s in found], 10) % 1.0,
-        np.array([s.element.atomic_number for s in found]),
+        np.round([[s.fract.x, s.fract.y, s.fract.z] for s in sites], 10) % 1.0,
+        np.array([s.element.atomic_number for s in sites]),
         prototype,
         energies,
     )

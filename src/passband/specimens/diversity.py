@@ -67,7 +67,7 @@ def coverage(specimens: list[Specimen]) -> dict[str, Any]:
 
 
 def _cartesian(lattice: np.ndarray) -> np.ndarray:
-    """Return the cell in the crystal's own axes, a along x and b in the xy plane, shape [3, 3] [Å]."""
+    """Return the cell in the crystal's axes, a along x and b in the xy plane, shape [3, 3] [Å]."""
     # The lower triangle of lattice · latticeᵀ = L Lᵀ is that cell.
     return np.linalg.cholesky(lattice @ lattice.T)
 
@@ -118,28 +118,24 @@ def soap_descriptors(
         species: symbols that the descriptors tell apart, those of the set if None. Descriptors of two sets can be compared only
             if both were made with the same; gold and silver alone have equal ones otherwise.
     """
-    soap = _dscribe_soap()
-    known = sorted({int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]}) or [1]
+    method = _dscribe_soap()
+    numbers = {int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]} or {1}
     if species is not None:
-        known = sorted(atomic_numbers[s] for s in species)
-    return _soap(soap, specimens, per_specimen, [1] if species_blind else known, rng)
-
-
-def _soap(
-    method: Any, specimens: list[Specimen], per_specimen: int, species: list[int], rng: np.random.Generator
-) -> np.ndarray:
-    made = method(species=species, r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=True, average="off")
-    found = []
+        numbers = {int(atomic_numbers[s]) for s in species}
+    soap = method(
+        species=[1] if species_blind else sorted(numbers), r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=True, average="off"
+    )  # fmt: skip
+    parts = []
     for specimen in specimens:
         atoms = specimen.atoms[specimen.particle > 0]
         # The field repeats: imported particles may lie across its edge.
         atoms.pbc = (True, True, False)
-        if species == [1]:
+        if species_blind:
             atoms.numbers[:] = 1
         if len(atoms):
             centres = rng.choice(len(atoms), size=min(per_specimen, len(atoms)), replace=False)
-            found.append(made.create(atoms, centers=np.sort(centres).tolist()))
-    vectors = np.concatenate(found) if found else np.empty((0, made.get_number_of_features()))
+            parts.append(soap.create(atoms, centers=np.sort(centres).tolist()))
+    vectors = np.concatenate(parts) if parts else np.empty((0, soap.get_number_of_features()))
     lengths = np.linalg.norm(vectors, axis=1)
     return vectors / np.where(lengths > 0, lengths, 1)[:, None]
 
@@ -167,14 +163,14 @@ def soap_comparison(
         species_blind: compare geometry alone.
         permutations: random divisions.
     """
-    soap = _dscribe_soap()
+    _dscribe_soap()
     both = [s for s in [*a, *b] if (s.particle > 0).any()]
     n = sum((s.particle > 0).any() for s in a)
     if n < 2 or len(both) - n < 2:
         return None
-    known = sorted({int(z) for s in both for z in s.atoms.numbers[s.particle > 0]})
-    species = [1] if species_blind else known
-    means = np.array([_soap(soap, [s], per_specimen, species, rng).mean(axis=0) for s in both])
+    species = sorted({e for s in both for e in s.atoms[s.particle > 0].get_chemical_symbols()})
+    options: dict[str, Any] = {"rng": rng, "species": species, "species_blind": species_blind}
+    means = np.array([soap_descriptors([s], per_specimen, **options).mean(axis=0) for s in both])
     apart = np.linalg.norm(means[:, None] - means, axis=2)
     measured = _energy(apart, np.arange(n), np.arange(n, len(both)))
     as_far = 0

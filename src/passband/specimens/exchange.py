@@ -33,7 +33,7 @@ EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem":
 # Text formats that may hold several structures; the first is taken.
 _ALSO = ("cif", "extxyz", "proteindatabank", "xsf", "xyz")
 _MOST_ATOMS = 20_000_000
-# Fewer atoms than this that hang together are no particle.
+# A connected piece of fewer atoms is no particle.
 _LEAST_PARTICLE = 10
 _VACUUM = 2.0
 _ABTEM = '''\
@@ -104,8 +104,8 @@ def export_labels(specimen: Specimen, n: int, out: Path) -> Path:
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    found = make_labels(specimen, n)
-    arrays: dict[str, Any] = {field.name: np.asarray(getattr(found, field.name)) for field in dataclasses.fields(found)}
+    labels = make_labels(specimen, n)
+    arrays: dict[str, Any] = {f.name: np.asarray(getattr(labels, f.name)) for f in dataclasses.fields(labels)}
     arrays |= {f"column_{name}": values for name, values in atomic_columns(specimen).items()}
     arrays["pixel_angstrom"] = np.array(float(specimen.atoms.cell[0, 0]) / n)
     # Lattice vectors of each particle's first grain, NaN where they are not known.
@@ -133,13 +133,13 @@ def readable_formats() -> list[str]:
 def import_scenes(
     files: list[Path], form: str, support: list[str], field: float | None, seed: int
 ) -> tuple[GivenRecipe, list[dict[str, Any]]]:
-    """Return the recipe of given scenes, and what was found in each file.
+    """Return the recipe of given scenes, and the facts of each file for a table.
 
     Args:
         files: a scene each; the beam runs along +z.
         form: the format's name in ASE.
-        support: symbols of the elements of the film; other atoms are particles, one for each piece that hangs together.
-            A file with an array `particle`, as `export` writes it, says so itself.
+        support: symbols of the elements of the film; other atoms are particles, one for each connected piece.
+            A file with an array `particle`, as `export` writes it, needs none.
         field: side of the square field [Å]; the cell's if None.
         seed: of thermal displacements and noise.
 
@@ -158,9 +158,9 @@ def import_scenes(
         atoms = _read(path, form)
         side = _field(atoms, field, path)
         sides.add(round(side, 4))
-        scene, found = _given(atoms, side, support, path, centre=field is not None)
+        scene, content = _given(atoms, side, support, path, centre=field is not None)
         scenes.append(scene)
-        facts.append(found)
+        facts.append(content)
     if len(sides) > 1:
         raise BadInputError(
             f"the files have fields of {', '.join(f'{s:g}' for s in sorted(sides))} Å; a recipe has one: give {parameter('field')}, or import them apart"
@@ -186,7 +186,7 @@ def _read(path: Path, form: str) -> Atoms:
             )
     try:
         atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)
-    except Exception as error:  # Each of ASE's readers raises what it likes.
+    except Exception as error:  # ASE's readers raise many kinds.
         raise BadInputError(
             f"{path}: is not readable as {form}: {' '.join(str(error).split())[:150] or type(error).__name__}; check the file and {parameter('form')}"
         ) from None
@@ -248,7 +248,7 @@ def _given(
     elif owners.ndim != 1 or owners.min() < 0 or owners.max() > 65_535 or (owners != np.floor(owners)).any():
         raise BadInputError(f"{path}: its array `particle` holds other than whole numbers from 0 (film) up; correct it")
     owners = np.unique(owners, return_inverse=True)[1] + (0 if (owners == 0).any() else 1)
-    found = {
+    facts = {
         "file": str(path),
         "atoms": len(atoms),
         "elements": {s: int((atoms.symbols == s).sum()) for s in sorted(set(atoms.get_chemical_symbols()))},
@@ -258,11 +258,11 @@ def _given(
         "height_angstrom": round(height, 4),
         "smallest_distance_angstrom": round(nearest, 3) if math.isfinite(nearest) else None,
     }
-    return pack(path.name[:200], height, atoms.numbers, owners, positions), found
+    return pack(path.name[:200], height, atoms.numbers, owners, positions), facts
 
 
 def _owners(atoms: Atoms, tree: cKDTree, support: list[str]) -> np.ndarray:
-    """Return 0 for atoms of the support, and a number from 1 for each other piece that hangs together."""
+    """Return 0 for atoms of the support, and a number from 1 for each other connected piece."""
     free = ~np.isin(atoms.get_chemical_symbols(), support)
     radii = covalent_radii[atoms.numbers]
     pairs = tree.query_pairs(1.25 * 2 * radii.max(), output_type="ndarray")

@@ -1,4 +1,4 @@
-"""Given scenes: atoms that came from elsewhere, kept whole in a recipe."""
+"""Given scenes: atoms from other programs, stored in a recipe."""
 
 import base64
 import zlib
@@ -14,7 +14,7 @@ from passband.specimens.crystals import THERMAL_DISPLACEMENT, Element
 from passband.specimens.particles import Particle
 from passband.specimens.scene import Specimen
 
-# Positions are kept in this unit [Å].
+# Positions are stored in this unit [Å].
 _UNIT = 1e-4
 _HEADER = 4
 
@@ -115,7 +115,7 @@ def given_specimen(recipe: GivenRecipe, index: int) -> Specimen:
     """
     if index >= len(recipe.scenes):
         raise BadInputError(
-            f"the recipe holds {len(recipe.scenes)} scenes, and number {index} (from 0) is asked for; import more, or ask for fewer"
+            f"the recipe has {len(recipe.scenes)} scenes, and there is no number {index} (from 0); import more, or use fewer"
         )
     scene = recipe.scenes[index]
     numbers, owners, positions = scene.unpack()
@@ -136,7 +136,7 @@ def _described(numbers: np.ndarray, positions: np.ndarray) -> Particle:
 
 
 def _volume(numbers: np.ndarray) -> float:
-    """Return the mean volume per atom as in the elements' own crystals, 15 Å³ where these are not cubic [Å³]."""
+    """Return the mean volume per atom as in the elements' crystals, 15 Å³ where these are not cubic [Å³]."""
     kinds, counts = np.unique(numbers, return_counts=True)
     volumes = []
     for z in kinds:

@@ -67,7 +67,7 @@ def nearest_neighbour(crystal: Crystal) -> float:
 
 
 def _fill_one(crystal: Crystal, grain: Grain) -> tuple[np.ndarray, np.ndarray]:
-    # The sphere around the grain, in the crystal's own axes: a little larger, for a grain may be strained.
+    # The sphere around the grain, in the crystal's axes: a little larger because a grain may be strained.
     inverse = np.linalg.inv(grain.matrix)
     centre = inverse @ (grain.centre - grain.shift)
     radius = grain.reach * np.linalg.norm(inverse, 2) + 1e-6

@@ -1,8 +1,7 @@
 """Ground truth from the atoms: masks, instances, distances, classes, thickness, potential.
 
-Pixel (i, j) of a label of n² pixels lies at (i, j) · field / n, as in images. Every label is a function of the place alone, so
-that it does not depend on the pixels at which it is asked for; the potential is that function up to the pixels' own
-Nyquist frequency.
+Pixel (i, j) of a label of n² pixels lies at (i, j) · field / n, as in images. A label is a function of the place alone and
+does not depend on the number of pixels; the potential is that function up to the pixels' Nyquist frequency.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class Labels:
 
     Attributes:
         mask: whether a particle covers it.
-        instances: number of the particle that covers it, 0 for none; where two overlap, that inside of which it lies deeper.
+        instances: number of the particle that covers it, 0 for none; where two overlap, the one whose outline is farther away.
         classes: number of the particle's crystal in `Labels.names`, from 1; 0 for none.
         boundary_distance: to the nearest outline of a particle, positive inside [Å].
         thickness: of the particles, as if their atoms' volume were spread over 1 Å [Å].
@@ -77,9 +76,9 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
     thickness = np.zeros((n, n))
     field = float(specimen.atoms.cell[0, 0])
     for number, truth in enumerate(specimen.particles, start=1):
-        _, _, own = _signed_distance(specimen, number, n, margin=np.inf)
-        instances[(own >= 0) & (own > distance)] = number
-        distance = np.maximum(distance, own)
+        _, _, depth = _signed_distance(specimen, number, n, margin=np.inf)
+        instances[(depth >= 0) & (depth > distance)] = number
+        distance = np.maximum(distance, depth)
         atoms = specimen.particle == number
         thickness += truth.volume_per_atom * _spread(specimen.atoms.positions[atoms, :2], field, n)
     class_of = np.array([0] + [1 + names.index(p.crystal) for p in specimen.particles], dtype=np.uint8)
@@ -102,8 +101,7 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
 def projected_potential(specimen: Specimen, n: int) -> np.ndarray:
     """Return the projected potential of the independent atoms at rest, shape [n, n] [V·Å].
 
-    The Fourier sum of Lobato and Van Dyck's (2014) projected potentials over the frequencies that n pixels hold, so without
-    the mean's constant being changed: it is the average over the field.
+    The Fourier sum of Lobato and Van Dyck's (2014) projected potentials over the frequencies that n pixels hold, including the mean over the field.
 
     Args:
         specimen: atoms.
@@ -160,8 +158,7 @@ def _signed_distance(
         margin: around the particle's atoms, beyond which pixels are left out [Å].
     """
     field = float(specimen.atoms.cell[0, 0])
-    own = specimen.particle == number
-    points = specimen.atoms.positions[own, :2]
+    points = specimen.atoms.positions[specimen.particle == number, :2]
     grids = []
     for i in (0, 1):
         low, high = points[:, i].min() - margin, points[:, i].max() + margin
@@ -191,13 +188,13 @@ def _depth(points: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     a, b, c = (np.linalg.norm(corners[:, i] - corners[:, j], axis=1) for i, j in ((1, 2), (2, 0), (0, 1)))
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = 0.5 * np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
-    kept = a * b * c <= 4 * _GAP * area
-    # An edge is outline where a kept triangle has no kept neighbour.
-    neighbours = np.where(mesh.neighbors >= 0, kept[mesh.neighbors], False)
-    ends = [corners[kept & ~neighbours[:, k]][:, [(k + 1) % 3, (k + 2) % 3]] for k in range(3)]
+    filled = a * b * c <= 4 * _GAP * area
+    # An edge is outline where a filled triangle has no filled neighbour.
+    neighbours = np.where(mesh.neighbors >= 0, filled[mesh.neighbors], False)
+    ends = [corners[filled & ~neighbours[:, k]][:, [(k + 1) % 3, (k + 2) % 3]] for k in range(3)]
     edges = np.concatenate(ends)
-    # Atoms outside every kept triangle are outline by themselves.
-    alone = np.setdiff1d(np.arange(len(points)), mesh.simplices[kept])
+    # Atoms outside every filled triangle are outline by themselves.
+    alone = np.setdiff1d(np.arange(len(points)), mesh.simplices[filled])
     distance = cKDTree(points[alone]).query(pixels)[0] if len(alone) else np.full(len(pixels), np.inf)
     inside = np.zeros(len(pixels), dtype=bool)
     for start, end in edges:

@@ -66,7 +66,7 @@ class ParticleAtoms:
 def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
     """Return one particle around the origin.
 
-    Size, shape, orientation, defects and composition come from streams of their own, so that two recipes that differ in one
+    Size, shape, orientation, defects and composition come from separate streams, so that two recipes that differ in one
     of them draw the same others.
 
     Args:
@@ -123,6 +123,6 @@ def _depth(grains: list[Grain], positions: np.ndarray, grain: np.ndarray) -> np.
     """Return the depth below the particle's surface [Å]; planes between grains are no surface."""
     depth = np.empty(len(positions))
     for i, one in enumerate(grains):
-        own = grain == i
-        depth[own] = one.outline.depth(positions[own])
+        inside = grain == i
+        depth[inside] = one.outline.depth(positions[inside])
     return depth

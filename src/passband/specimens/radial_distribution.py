@@ -57,7 +57,7 @@ def radial_distribution(
 
     edges = np.linspace(0, r_max, bins + 1)
     tree = cKDTree(atoms, boxsize=box)
-    # The first count, of distances up to zero, holds the pairs of an atom with itself.
+    # The first count, of distances up to zero, is of atoms with themselves.
     counts = cKDTree(atoms[centres], boxsize=box).count_neighbors(tree, edges, cumulative=False)[1:]
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     return (edges[1:] + edges[:-1]) / 2, counts / (centres.sum() * density * shells)

@@ -132,7 +132,7 @@ class ParticleRecipe(BaseModel):
                 )
         if isinstance(self.shape, Wulff) and not (self.shape.surface_energies or crystal.surface_energies):
             raise ValueError(
-                f"shape wulff: {crystal.name} has no surface energies of its own; add shape.surface_energies, such as {{kind: wulff, surface_energies: {{'111': 1.0, '100': 1.1}}}}, or use another shape"
+                f"shape wulff: {crystal.name} has no surface energies in the library; add shape.surface_energies, such as {{kind: wulff, surface_energies: {{'111': 1.0, '100': 1.1}}}}, or use another shape"
             )
         least = 2 * abs(float(crystal.volume_per_atom * len(crystal.numbers))) ** (1 / 3)
         low, high = self.diameter_angstrom.bounds()
@@ -153,7 +153,7 @@ class ParticleRecipe(BaseModel):
     @staticmethod
     def _must_occur(key: str, symbol: str, crystal: Crystal) -> None:
         if symbol not in crystal.symbols:
-            raise ValueError(f"{key}: {crystal.name} holds no {symbol}; replace one of {', '.join(crystal.symbols)}")
+            raise ValueError(f"{key}: {crystal.name} has no {symbol}; replace one of {', '.join(crystal.symbols)}")
 
     def crystal_used(self) -> Crystal:
         """Return the crystal, before any scaling."""
@@ -161,10 +161,8 @@ class ParticleRecipe(BaseModel):
 
     def elements(self) -> set[str]:
         """Return the symbols of all elements that may occur."""
-        found = set(self.crystal_used().symbols)
-        for targets in self.alloy.values():
-            found |= set(targets)
-        return found | (set(self.shell.replace.values()) if self.shell else set())
+        alloyed = {target for targets in self.alloy.values() for target in targets}
+        return {*self.crystal_used().symbols, *alloyed, *(self.shell.replace.values() if self.shell else ())}
 
 
 class SpecimenRecipe(BaseModel):

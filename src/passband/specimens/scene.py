@@ -66,7 +66,7 @@ def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
     if recipe.substrate is not None:
         film, kinds, thickness = draw_film(recipe.substrate, field, stream("film"))
         opening = draw_opening(recipe.substrate, field, stream("opening"))
-        stays = ~opening.holds(film[:, :2])
+        stays = ~opening.contains(film[:, :2])
         film, kinds = film[stays], kinds[stays]
     placed = _placed(recipe, film, thickness, opening, stream)
     if any(p.position == "in" for p in recipe.particles) and placed:
@@ -108,7 +108,7 @@ def _placed(
                 recipe.field_angstrom,
                 recipe.gap_angstrom,
                 recipe.overlap == "apart",
-                lambda points: ~opening.holds(points),
+                lambda points: ~opening.contains(points),
                 stream("places", attempt, again),
             )
             if places is not None:

@@ -31,10 +31,10 @@ class _Shape(BaseModel):
 
 
 class Wulff(_Shape):
-    """The equilibrium shape, with every facet's distance varied on its own: deposited particles lack the crystal's symmetry.
+    """The equilibrium shape, with every facet's distance varied independently: deposited particles lack the crystal's symmetry.
 
     Attributes:
-        surface_energies: relative, by Miller indices such as 111 or 1-10; the crystal's own if left out.
+        surface_energies: relative, by Miller indices such as 111 or 1-10; the library's if left out.
         variation: relative standard deviation of each facet's distance from the centre.
     """
 
@@ -54,7 +54,7 @@ class Wulff(_Shape):
         energies = crystal.surface_energies if self.surface_energies is None else self.surface_energies
         if not energies:
             raise BadInputError(
-                f"{crystal.name}: has no surface energies of its own; give shape.surface_energies, such as {{111: 1.0, 100: 1.1}}, or another shape"
+                f"{crystal.name}: has no surface energies in the library; give shape.surface_energies, such as {{111: 1.0, 100: 1.1}}, or another shape"
             )
         return _varied(wulff(crystal, energies), self.variation, rng)
 
@@ -199,10 +199,10 @@ def draw_grains(shape: ShapeRecipe, crystal: Crystal, diameter: float, rng: np.r
             for matrix, inner, inside in frames
         ]
         corners = [surface.within(walls).corners(matrix @ inside) for matrix, surface, walls, inside in pieces]
-        factor = diameter / 2 / max(float(np.linalg.norm(found, axis=1).max()) for found in corners)
+        factor = diameter / 2 / max(float(np.linalg.norm(c, axis=1).max()) for c in corners)
         return [
-            _piece(matrix, surface.scaled(factor), walls, found * factor)
-            for (matrix, surface, walls, _), found in zip(pieces, corners, strict=True)
+            _piece(matrix, surface.scaled(factor), walls, c * factor)
+            for (matrix, surface, walls, _), c in zip(pieces, corners, strict=True)
         ]
     outline = shape.outline(crystal, rng)
     shift = -rng.uniform(0, 1, 3) @ crystal.cell

@@ -27,7 +27,7 @@ _FORMULA_MASS = {
     "SiO2": (atomic_masses[14] + 2 * atomic_masses[8]) / 3,
     "Si3N4": (3 * atomic_masses[14] + 4 * atomic_masses[7]) / 7,
 }
-# No two atoms of these elements come closer where a cut film meets its own periodic image [Å].
+# No two atoms of these elements come closer where a cut film meets its periodic image [Å].
 _APART = {("C", "C"): 1.26, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.33, ("N", "Si"): 1.6, ("N", "N"): 2.05}
 # Blocks are looked through in pieces of about this size [Å].
 _PIECE = 12.0
@@ -140,7 +140,7 @@ class Block:
 
 @lru_cache(maxsize=8)
 def block(material: str, density: float) -> Block:
-    """Return a block as shipped with the package; `tools/make_amorphous_blocks.py` made it.
+    """Return a block of the package's data, which `tools/make_amorphous_blocks.py` made.
 
     Args:
         material: carbon, silica or silicon_nitride.
@@ -174,7 +174,7 @@ def draw_film(recipe: SubstrateRecipe, field: float, rng: np.random.Generator) -
     origin = rng.uniform(0, source.edge, 3)
     size = np.array([field, field, thickness])
     positions, numbers = _cut(source, turn, origin, size)
-    positions = _mend_seams(positions, numbers, field)
+    positions = _separate_across_seams(positions, numbers, field)
     return positions, numbers, thickness
 
 
@@ -195,12 +195,12 @@ def _cut(source: Block, turn: np.ndarray, origin: np.ndarray, size: np.ndarray) 
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     atom = np.repeat(source.starts[piece], counts) + within
     shift = np.repeat(whole * source.edge - origin, counts, axis=0)
-    found = (source.positions[atom] + shift) @ turn.T
-    inside = ((found >= 0) & (found < size)).all(axis=1)
-    return found[inside], source.numbers[atom[inside]]
+    positions = (source.positions[atom] + shift) @ turn.T
+    inside = ((positions >= 0) & (positions < size)).all(axis=1)
+    return positions[inside], source.numbers[atom[inside]]
 
 
-def _mend_seams(positions: np.ndarray, numbers: np.ndarray, field: float) -> np.ndarray:
+def _separate_across_seams(positions: np.ndarray, numbers: np.ndarray, field: float) -> np.ndarray:
     """Return positions with atoms moved apart that are too close across the periodic boundary."""
     symbols = np.unique(numbers)
     least = np.zeros((symbols.max(initial=0) + 1,) * 2)
@@ -269,8 +269,8 @@ class Opening:
     hole: tuple[np.ndarray, float] | None = None
     edge: tuple[float, float, np.ndarray, np.ndarray] | None = None
 
-    def holds(self, points: np.ndarray) -> np.ndarray:
-        """Return whether points [N, 2] lie in it, bool, shape [N]."""
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Return whether points [N, 2] lie in the opening, bool, shape [N]."""
         result = np.zeros(len(points), dtype=bool)
         if self.hole is not None:
             away = points - self.hole[0]

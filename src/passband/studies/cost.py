@@ -23,7 +23,7 @@ from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
 from passband.studies.wave_jobs import BLOCK
 
-# Bytes of a worker before it holds anything: Python, PyTorch and the libraries.
+# Bytes of an idle worker: Python, PyTorch and the libraries.
 _WORKER = 450_000_000
 # Seconds that each part of the calibration is repeated for at least.
 _PATIENCE = 1.0
@@ -140,7 +140,7 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 
 
 def _memory(study: Study) -> int:
-    """Return the bytes that one worker takes at most: waves and kept images of training and test specimens."""
+    """Return the bytes that one worker takes at most: waves and cached images of training and test specimens."""
     field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
     phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.recipes.values())
     wave = 8 * phonons * coefficients

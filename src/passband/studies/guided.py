@@ -22,19 +22,18 @@ class Pool:
             candidates: conditions that may be met.
             q_max: radius of the band [1/Å].
         """
-        found = measure(["epsilon", "sigma"], candidates, candidates, q_max)
+        measured = measure(["epsilon", "sigma"], candidates, candidates, q_max)
         self.candidates = list(candidates)
-        self.epsilon = found["epsilon_train"].numpy()
-        # A condition that transfers nothing serves none.
-        self.sigma = np.nan_to_num(found["sigma"].numpy())
+        self.epsilon = measured["epsilon_train"].numpy()
+        # σ is not defined for a condition that transfers nothing.
+        self.sigma = np.nan_to_num(measured["sigma"].numpy())
 
     def choose(self, count: int) -> list[Condition]:
         """Return `count` candidates, by falling ε.
 
-        The candidates are ordered by ε and cut into `count` equal parts, and one comes from each: that spreads them over ε. Within
-        the parts those are taken that make σ to the worst served candidate largest, then the mean of σ over candidates, where
-        a candidate is served by the chosen condition of highest σ(chosen, candidate). First greedily, then by exchanges
-        until none helps.
+        The candidates are ordered by ε and divided into `count` equal parts, and one comes from each, which spreads them over ε.
+        Each candidate counts with the highest σ(chosen, candidate). The choice maximises the lowest of these values, then their
+        mean: greedily first, then by exchanges until none helps.
 
         Raises:
             ValueError: if there are fewer candidates than are to be chosen.
@@ -66,7 +65,7 @@ def choose(epsilon: np.ndarray, sigma: np.ndarray, count: int) -> list[int]:
 
 
 def _best(part: np.ndarray, sigma: np.ndarray, others: list[int]) -> int:
-    served = sigma[others].max(0) if others else np.zeros(len(sigma))
-    would = np.maximum(sigma[part], served)
-    # The worst first, rounded so that a hair's breadth of it does not outweigh the mean.
-    return int(part[np.lexsort((-would.mean(1), -would.min(1).round(3)))[0]])
+    covered = sigma[others].max(0) if others else np.zeros(len(sigma))
+    after = np.maximum(sigma[part], covered)
+    # The lowest σ is rounded, so that a negligible gain in it does not outweigh the mean.
+    return int(part[np.lexsort((-after.mean(1), -after.min(1).round(3)))[0]])

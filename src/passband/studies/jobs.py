@@ -19,7 +19,7 @@ from passband.base.identity import seed_from
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Progress
-from passband.files.jobs import REVISIONS, FolderJob, marker, writing
+from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
 from passband.files.tables import parquet
 from passband.learning import Epoch, Member, build, train, train_group
 from passband.simulation.hrtem import Imager
@@ -182,8 +182,8 @@ class TrainingJob(_DomainJob):
 
 
 @dataclass(frozen=True)
-class TrainingGroup:
-    """Networks of a study that are trained together as one grouped network; a `files.jobs.Job`."""
+class TrainingGroup(Job):
+    """Train networks of a study together, as one grouped network."""
 
     members: tuple[TrainingJob, ...]
 
@@ -191,11 +191,6 @@ class TrainingGroup:
     def label(self) -> str:
         """What is made, in words."""
         return f"{len(self.members)} networks"
-
-    @property
-    def units(self) -> float:
-        """Units of progress: networks."""
-        return float(len(self.members))
 
     def is_finished(self) -> bool:
         """Tell whether all networks are there."""

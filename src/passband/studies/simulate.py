@@ -1,4 +1,4 @@
-"""Simulate on its own: exit waves of a recipe, and images of them under one condition as TIFF stacks."""
+"""Simulation without a study: exit waves of a recipe, and images of them under one condition as TIFF stacks."""
 
 import json
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Simulation:
 
 
 def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
-    """Make exit waves and images; return what was made.
+    """Make exit waves and images; return facts about them, JSON-like.
 
     Args:
         plan: checked.
@@ -147,14 +147,14 @@ def _write_images(
     _write_stack(plan.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
     _write_stack(plan.folder / "masks.tif", truth.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
     shown = min(plan.count, 8)
-    with style.figure(1.6 * shown, 3.3) as made:
-        upper, lower = made.subplots(2, shown, squeeze=False)
+    with style.figure(1.6 * shown, 3.3) as figure:
+        upper, lower = figure.subplots(2, shown, squeeze=False)
         for i in range(shown):
             upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
             lower[i].imshow(truth[i].numpy(), cmap="gray", vmin=0, vmax=1)
         for ax in (*upper, *lower):
             ax.set_axis_off()
-        style.save(made, plan.folder, "sheet", ("png",))
+        style.save(figure, plan.folder, "sheet", ("png",))
     names = {name: str(plan.folder / f"{name}.tif") for name in ("images", "masks")} | {
         "sheet": str(plan.folder / "sheet.png")
     }

@@ -124,7 +124,7 @@ class Study(BaseModel):
             raise ValueError("give either specimens (one family) or structures (several families by name)")
         if self.structures is not None:
             if len(self.structures) < 2:
-                raise ValueError("structures holds fewer than two families; add one, or give it as specimens")
+                raise ValueError("structures has fewer than two families; add one, or give it as specimens")
             for name in self.structures:
                 if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
                     raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
@@ -142,7 +142,7 @@ class Study(BaseModel):
                 for size in plan.sizes
             ]
             if len(set(kinds)) < len(kinds):
-                raise ValueError("training_sets holds the same method, order and size twice; keep one of them")
+                raise ValueError("training_sets has the same method, order and size twice; keep one of them")
             if len({(c.pixel_size_angstrom, c.detector.binning) for c in self._conditions}) > 1:
                 raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
         for recipe in self.recipes.values():

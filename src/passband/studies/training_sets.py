@@ -59,8 +59,8 @@ def choose_sets(
 ) -> dict[str, tuple[TrainingSets, list[Condition]]]:
     """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε.
 
-    Sets of one method, size and draw hold the same conditions whatever their order. The draws have seeds of their own, so
-    that a set does not begin as the test conditions do.
+    Sets of one method, size and draw have the same conditions whatever their order. Seeds derive from method, size and draw, so
+    that a set does not begin like the test conditions.
 
     Args:
         plans: by name.
@@ -77,10 +77,10 @@ def choose_sets(
                 if plan.method == "guided":
                     if draw not in pools or len(pools[draw].candidates) < size:
                         pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
-                    found = pools[draw].choose(size)
+                    conditions = pools[draw].choose(size)
                 else:
-                    found = _by_epsilon(_drawn(source, plan.method, size, draw), q_max)
-                chosen[f"{name}-{size}-{draw}"] = plan, found
+                    conditions = _by_epsilon(_drawn(source, plan.method, size, draw), q_max)
+                chosen[f"{name}-{size}-{draw}"] = plan, conditions
     return chosen
 
 

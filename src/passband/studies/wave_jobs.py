@@ -12,7 +12,7 @@ from torch import Tensor
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
-from passband.files.jobs import run_job
+from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
 from passband.simulation import hrtem
 from passband.simulation.imaging.statistics import wave_power
@@ -30,8 +30,8 @@ _LOST_INTENSITY = 0.01
 
 
 @dataclass(frozen=True)
-class WavesJob:
-    """Exit waves of some specimens of a wave set; a `files.jobs.Job`.
+class WavesJob(Job):
+    """Make exit waves of some specimens of a wave set.
 
     Attributes:
         waves: the wave set.
@@ -48,14 +48,9 @@ class WavesJob:
         """What is made, in words."""
         return f"exit waves of specimens {self.specimens[0]} to {self.specimens[-1]}"
 
-    @property
-    def units(self) -> float:
-        """Units of progress: specimens."""
-        return float(len(self.specimens))
-
     def is_finished(self) -> bool:
         """Tell whether all waves are there and undamaged."""
-        return all(self.waves.holds(index) for index in self.specimens)
+        return all(self.waves.has(index) for index in self.specimens)
 
     def run(self, progress: Progress) -> None:
         """Draw each specimen, run the multislice, and store wave, target and manifest entry."""

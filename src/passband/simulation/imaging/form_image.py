@@ -16,7 +16,7 @@ from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.optics import stack, wave_transfer
 
-# Share of a beam at the rim of the kept band from which the missing rest is worth a warning.
+# Share of a beam at the rim of the stored band from which the missing rest is worth a warning.
 _RIM = 0.05
 # Bytes of waves on the fine grid in work at once: a core's share of the cache, or enough to fill a GPU.
 _AT_ONCE = {"cpu": 8 * 2**20, "cuda": 2**30}
@@ -24,7 +24,7 @@ _AT_ONCE = {"cpu": 8 * 2**20, "cuda": 2**30}
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """The grids on which the kept band of a wave becomes a camera image.
+    """The grids on which the stored band of a wave becomes a camera image.
 
     Attributes:
         field_angstrom: side of the field [Å].
@@ -50,9 +50,9 @@ class ImageGrid:
         reach = int(self.frequencies.abs().max())
         side = 2 * reach + 1
         place = (self.frequencies[:, 0] + reach) * side + self.frequencies[:, 1] + reach
-        found = torch.zeros(side * side, dtype=torch.int64)
-        found[place] = torch.arange(len(place))
-        return side, place, found
+        coefficient = torch.zeros(side * side, dtype=torch.int64)
+        coefficient[place] = torch.arange(len(place))
+        return side, place, coefficient
 
     @functools.cached_property
     def shells(self) -> tuple[Tensor, Tensor]:
@@ -65,11 +65,11 @@ class ImageGrid:
 def image_grid(
     field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float, binning: int = 1
 ) -> ImageGrid:
-    """Return the grids for a field, a kept band and a camera pixel.
+    """Return the grids for a field, a stored band and a camera pixel.
 
     Args:
         field_angstrom: side of the field [Å].
-        band_per_angstrom: radius of the kept band of the wave [1/Å].
+        band_per_angstrom: radius of the stored band of the wave [1/Å].
         pixel_size_angstrom: pixel of the image in the specimen plane [Å].
         binning: camera pixels along a side of one pixel of the image.
 
@@ -115,7 +115,7 @@ def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor 
         orientation: optional matrix of shape [2, 2]; t is then taken at orientation · q, as if the microscope were turned.
 
     Raises:
-        BadInputError: if the aperture opens beyond the kept band.
+        BadInputError: if the aperture opens beyond the stored band.
     """
     check_aperture(condition, grid)
     edge = 1 / grid.field_angstrom
@@ -154,7 +154,7 @@ def _coherent_parts(condition: Condition) -> list[tuple[float, tuple[float, floa
 
 
 def check_aperture(condition: Condition, grid: ImageGrid) -> None:
-    """Refuse an aperture that opens beyond the kept band: the image would be cut where the condition says it is not.
+    """Refuse an aperture that opens beyond the stored band, where the wave is not known.
 
     Raises:
         BadInputError: naming aperture, limit and remedy.
@@ -172,10 +172,10 @@ def check_aperture(condition: Condition, grid: ImageGrid) -> None:
 
 
 def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
-    """Return a warning if the kept band cuts off beams that the condition would still transfer, else None.
+    """Return a warning if the stored band cuts off beams that the condition would still transfer, else None.
 
-    The band then acts as an aperture that the condition does not have: without envelopes, 1.5 1/Å changes the images of
-    5 nm of gold on carbon by several percent of their contrast.
+    The band then acts as an aperture: without envelopes, 1.5 1/Å changes images of 5 nm of gold on carbon by several percent of
+    their contrast.
 
     Args:
         condition: the imaging condition.
@@ -189,7 +189,7 @@ def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
         return None
     return (
         f"the exit waves end at {band:.3g} 1/Å, where this condition (focal_spread_angstrom {condition.focal_spread_angstrom:g}) "
-        f"still transfers {rim:.0%} of a beam: images lack what lies beyond; widen exit_waves.band_per_angstrom, or set "
+        f"still transfers {rim:.0%} of a beam: images lack those beyond; widen exit_waves.band_per_angstrom, or set "
         f"aperture_mrad to at most {band * wavelength(condition.energy_ev) * 1e3:.3g}"
     )
 
@@ -197,7 +197,7 @@ def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
 def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera: Tensor | None = None) -> Tensor:
     """Return I(r) = mean over frozen phonons of Σ_M |F⁻¹[ψ̂ t]|², vacuum = 1, float32, shape [B, physical, physical].
 
-    The camera's pixels sample the intensity after everything beyond its own band has been cut off, in Fourier space.
+    The camera's pixels sample the intensity after everything beyond their band has been cut off, in Fourier space.
     Pixel (i, j) lies at (i, j) · pixel size. One of `waves` and `transfer` may stand for many of the other: a wave under
     B conditions, or B waves under one.
 
@@ -209,8 +209,8 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """
     transfers = transfer if transfer.ndim == 3 else transfer[None]
     count = max(len(waves), len(transfers))
-    side, place, found = grid.band
-    place, found = place.to(waves.device), found.to(waves.device)
+    side, place, coefficient = grid.band
+    place, coefficient = place.to(waves.device), coefficient.to(waves.device)
     at_once = max(_AT_ONCE[waves.device.type] // (8 * waves.shape[1] * grid.fine**2), 1)
     images = waves.new_empty((count, grid.physical, grid.physical), dtype=torch.float32)
     for start in range(0, count, at_once):
@@ -220,10 +220,10 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
             psi = waves.new_zeros((*chosen.shape[:2], side * side)).index_copy_(2, place, chosen)
             psi = psi.view(*chosen.shape[:2], side, side)
         if start == 0 or len(transfers) > 1:
-            t = (transfers if len(transfers) == 1 else transfers[part]).index_select(2, found)
+            t = (transfers if len(transfers) == 1 else transfers[part]).index_select(2, coefficient)
             t = t.view(*t.shape[:2], side, side)
-        own = camera if camera is None or camera.ndim == 2 else camera[part]
-        images[part] = _to_camera(_intensity(psi, t, grid.fine), grid.physical, own)
+        factor = camera if camera is None or camera.ndim == 2 else camera[part]
+        images[part] = _to_camera(_intensity(psi, t, grid.fine), grid.physical, factor)
     return images
 
 

@@ -1,4 +1,4 @@
-"""Exit waves by multislice: our own engine, and abTEM as its reference."""
+"""Exit waves by multislice: the native engine, and abTEM as its reference."""
 
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.multislice.exit_wave import ExitWave

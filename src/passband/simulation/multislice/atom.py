@@ -2,7 +2,7 @@
 
 exp(iσ_e v) has a cusp at an atom that no affordable grid resolves, and even its low frequencies depend on the cusp: to
 sample v at 0.2 Å changes the images of 4 nm of gold by 8 % of their contrast. So each element gets a smooth, complex
-exponent w, found once on radial grids, with the same low frequencies: F[exp(w)] = F[exp(iσ_e v)] within the band. Its
+exponent w, computed once on radial grids, with the same low frequencies: F[exp(w)] = F[exp(iσ_e v)] within the band. Its
 imaginary part is a phase shift, its real part what the atom scatters out of the band.
 """
 

@@ -1,4 +1,4 @@
-"""How exit waves are computed and what of them is kept."""
+"""How exit waves are computed and which part of them is stored."""
 
 import math
 from typing import Literal
@@ -14,9 +14,9 @@ class ExitWaveConfig(BaseModel):
         sampling_angstrom: grid of the multislice at most [Å].
         slice_thickness_angstrom: at most [Å].
         phonon_configurations: frozen-phonon configurations of each specimen.
-        band_per_angstrom: spatial frequencies of the wave that are kept [1/Å]. Beyond 1.5 1/Å a focal spread of 20 Å at
-            300 kV leaves 2 % of a beam; keeping less changes images (1.25 1/Å: by 2 % of their contrast).
-        engine: native, or abtem as a reference: slower, and at the same sampling further from its own limit of fine grids.
+        band_per_angstrom: spatial frequencies of the wave that are stored [1/Å]. Beyond 1.5 1/Å a focal spread of 20 Å at
+            300 kV leaves 2 % of a beam; a narrower band changes images (1.25 1/Å: by 2 % of their contrast).
+        engine: native, or abtem as a reference: slower, and at the same sampling farther from the limit of fine grids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

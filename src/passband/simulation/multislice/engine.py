@@ -23,7 +23,7 @@ from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.multislice.exit_wave import ExitWave, keep_band
 from passband.simulation.multislice.slices import Slices, slice_atoms
 
-#: Memory [bytes] that the configurations in work may take unless told otherwise.
+#: Memory [bytes] that the configurations in work may take by default.
 MEMORY = 512 * 2**20
 # More than this at once [bytes] falls out of a core's share of the cache, which costs a tenth of the speed.
 _CACHE = 16 * 2**20
@@ -78,7 +78,7 @@ def exit_waves(
         for (i, _), spectrum in zip(chunk, _propagate([s for _, s in chunk], optics), strict=True):
             spectra[i].append(spectrum)
     k = disc_indices(config.band_per_angstrom * field)
-    return [keep_band(torch.stack(own).cpu(), k, config) for own in spectra]
+    return [keep_band(torch.stack(parts).cpu(), k, config) for parts in spectra]
 
 
 def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:

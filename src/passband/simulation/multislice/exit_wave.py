@@ -1,4 +1,4 @@
-"""The kept band of an exit wave."""
+"""The stored band of an exit wave."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ _LOST = 0.05
 
 @dataclass(frozen=True)
 class ExitWave:
-    """The kept band of a specimen's exit wave, for each frozen-phonon configuration.
+    """The stored band of a specimen's exit wave, for each frozen-phonon configuration.
 
     Attributes:
         coefficients: ψ̂(k) with ψ(r) = Σ_k ψ̂(k) exp(2πi k·r / field), complex64, shape [P, K], k as in
             `frequencies.disc_indices(band · field)`; vacuum is 1 at k = 0.
         lost_intensity: share of the beam that left the multislice's band limit.
-        dropped_intensity: share of the beam beyond the kept band.
+        dropped_intensity: share of the beam beyond the stored band.
     """
 
     coefficients: np.ndarray
@@ -30,11 +30,11 @@ class ExitWave:
 
 
 def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
-    """Return the kept band of a specimen's spectra and how much of the beam was left behind.
+    """Return the stored band of a specimen's spectra and the shares of the beam outside it.
 
     Args:
         spectrum: complex, shape [P, n, n], vacuum = 1 at k = 0.
-        k: integer frequencies to keep, shape [K, 2].
+        k: integer frequencies to store, shape [K, 2].
         config: multislice settings.
 
     Raises:
@@ -48,5 +48,5 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
             f"{lost:.1%} of the beam is scattered beyond the band limit, more than 5 %; lower exit_waves.sampling_angstrom from {config.sampling_angstrom:g}"
         )
     coefficients = spectrum[:, k[:, 0] % n, k[:, 1] % n]
-    kept = (coefficients.real.double() ** 2 + coefficients.imag.double() ** 2).sum(1).mean().item()
-    return ExitWave(coefficients.to(torch.complex64).numpy(), lost, intensity - kept)
+    stored = (coefficients.real.double() ** 2 + coefficients.imag.double() ** 2).sum(1).mean().item()
+    return ExitWave(coefficients.to(torch.complex64).numpy(), lost, intensity - stored)

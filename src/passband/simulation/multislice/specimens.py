@@ -32,7 +32,7 @@ def specimen_exit_waves(
         memory: bytes that the native engine may take.
 
     Raises:
-        BadInputError: if a wave does not fit in memory or loses too much of the beam.
+        BadInputError: if a wave does not fit in memory or too much of the beam is scattered beyond the band limit.
     """
     seeds = [seed_from("phonons", recipe.seed, index) for index in indices]
     atoms = [specimen.atoms for specimen in specimens]
@@ -42,4 +42,4 @@ def specimen_exit_waves(
     require("abtem", "exit_waves.engine: abtem", "abtem")
     from passband.simulation.multislice.abtem_engine import exit_wave
 
-    return [exit_wave(own, config, recipe.displacements(), seed) for own, seed in zip(atoms, seeds, strict=True)]
+    return [exit_wave(one, config, recipe.displacements(), seed) for one, seed in zip(atoms, seeds, strict=True)]
