@@ -13,7 +13,7 @@ from passband.conditions import Condition
 from passband.conditions.condition_files import export, load_condition
 from passband.metrics import dataset_information, dataset_overlap, information, measure
 from passband.metrics.optimize import fit_condition
-from passband.report.ctf_page import compare, draw_compare, draw_show, show
+from passband.report.ctf_page import compare, ctf
 
 OUT = Path("runs/tutorial")
 
@@ -55,12 +55,12 @@ def main() -> None:
 
     # 3. The two together. σ is what today keeps of what the network learnt from; the verdict says where it is lost.
     answer = compare(trained, today, 1.0)
-    print(f"3. {answer['verdict']}")
+    print(f"3. {answer.verdict}")
     print(
-        f"   σ = {answer['sigma_train_test']:.3f}, signed σ = {answer['metrics']['signed_overlap']:.3f}, Δε = {answer['delta_epsilon']:+.3f}\n"
+        f"   σ = {answer.sigma:.3f}, signed σ = {answer.metrics['signed_overlap']:.3f}, Δε = {answer.delta_epsilon:+.3f}\n"
     )
-    draw_show(today, show(today, 1.0), OUT / "today.svg")
-    draw_compare(trained, today, answer, OUT / "trained_and_today.svg")
+    ctf(today).save(OUT / "today.svg")
+    answer.save(OUT / "trained_and_today.svg")
 
     # 4. What can be done at the microscope: change the defocus, and perhaps the astigmatism, until today is like the training.
     goal = fit_condition(today, ["defocus_angstrom", "C12", "phi12"], target=trained)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from passband.base.terminal import Json, error, print_json
+from passband.base.terminal import error, print_json
+from passband.cli.options import Json
 from passband.cli.run_app import run_app
 
 replication_app = typer.Typer(

@@ -106,7 +106,7 @@ def test_bad_input_is_one_line(call, condition, tmp_path):
         ("ctf", "show"),
         ("ctf", "compare"),
         ("ctf", "map"),
-        ("ctf", "fit"),
+        ("ctf", "optimize"),
         ("ctf", "convert"),
         ("ctf", "presets"),
         ("study", "rank"),
@@ -204,12 +204,13 @@ def test_map_finds_the_best_place(call, tmp_path):
 
 
 def test_fit_and_convert(call, tmp_path):
-    code, out, _ = call("ctf", "fit", "feg_200kv", "--vary", "defocus_angstrom", "--out", "best.yaml", "--json")
+    code, out, _ = call("ctf", "optimize", "feg_200kv", "--vary", "defocus_angstrom", "--out", "best.yaml", "--json")
     answer = json.loads(out)
     assert code == 0 and answer["epsilon"] > answer["epsilon_before"]
     code, out, _ = call("ctf", "show", "best.yaml", "--json")
     assert code == 0 and json.loads(out)["epsilon"] == pytest.approx(answer["epsilon"])
-    one_line(*call("ctf", "fit", "feg_200kv", "--vary", "dose"), "cannot fit 'dose'")
+    one_line(*call("ctf", "optimize", "feg_200kv", "--vary", "dose"), "cannot fit 'dose'")
+    one_line(*call("ctf", "fit", "feg_200kv", "--vary", "C12"), "`passband ctf fit` is called `passband ctf optimize`")
     code, out, _ = call("ctf", "convert", "titan_corrected_300kv", "--to", "ceos")
     assert code == 0 and "notation: ceos" in out and "C1: -5 nm" in out
     (tmp_path / "screen.yaml").write_text(out)

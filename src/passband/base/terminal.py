@@ -1,14 +1,10 @@
-"""What all verbs share: warnings on stderr, one JSON object on stdout."""
+"""What is printed: warnings on stderr, one JSON object on stdout, numbers that may be missing."""
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
-
-#: An option of every verb that answers something.
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 #: Where logs, warnings and progress go.
 error = Console(stderr=True)

@@ -1,13 +1,13 @@
 """The verbs of `passband ctf`: parsing and printing only."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from passband.base.errors import BadInputError
-from passband.base.terminal import Json, or_dash, print_json, warn
+from passband.base.errors import BadInputError, named
+from passband.base.terminal import print_json, warn
+from passband.cli.options import Json, option
 
 ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, and how far two conditions lie apart.")
 
@@ -27,22 +27,10 @@ def show(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: J
 
     if figure is not None:
         ctf_page.check_figure(figure)
-    loaded = _condition(condition, q_max)
-    answer = ctf_page.show(loaded, q_max)
+    answer = ctf_page.ctf(_condition(condition, q_max), q_max)
     if figure is not None:
-        ctf_page.draw_show(loaded, answer, figure)
-    if as_json:
-        print_json(answer)
-        return
-    print(f"condition           {answer['id']}")
-    print(f"wavelength          {answer['wavelength_angstrom']:.6f} Å")
-    print(
-        f"defocus             {answer['defocus_angstrom']:+g} Å   (Scherzer: {or_dash(answer['scherzer_defocus_angstrom'], 0)} Å)"
-    )
-    print(f"first zero          {or_dash(answer['first_zero_per_angstrom'])} 1/Å (lowest in any direction)")
-    print(f"point resolution    {or_dash(answer['point_resolution_angstrom'], 3)} Å (its inverse)")
-    print(f"information limit   {or_dash(answer['information_limit_angstrom'], 3)} Å (envelopes fall to exp(−2))")
-    print(f"epsilon             {answer['epsilon']:.4f}   (information transferred, |q| up to {q_max:g} 1/Å)")
+        answer.save(figure)
+    _print(answer, as_json)
 
 
 @ctf_app.command("compare")
@@ -64,39 +52,24 @@ def compare(
 
     Example:  passband ctf compare trained.yaml microscope.yaml --q-max 1.0
     """
-    from passband.metrics import METRICS
     from passband.report import ctf_page
 
     if figure is not None:
         ctf_page.check_figure(figure)
     sets = [_conditions(source, q_max) for source in (train, test)]
-    if max(len(found) for found in sets) > 1:
+    if max(len(conditions) for conditions in sets) > 1:
         if figure is not None:
             raise BadInputError("--figure draws two single conditions; leave it out for sets")
-        _compare_sets(sets[0], sets[1], q_max, as_json)
+        _print(ctf_page.compare_sets(sets[0], sets[1], q_max), as_json)
         return
-    one, other = sets[0][0], sets[1][0]
+    [one], [other] = sets
     if one.pixel_size_angstrom != other.pixel_size_angstrom:
         warn([f"pixels of {one.pixel_size_angstrom:g} Å in training and {other.pixel_size_angstrom:g} Å in the test: "
               "a network sees sizes in pixels; rescale the images to one pixel size first"])  # fmt: skip
     answer = ctf_page.compare(one, other, q_max)
     if figure is not None:
-        ctf_page.draw_compare(one, other, answer, figure)
-    if as_json:
-        print_json(answer)
-        return
-    print(f"{answer['verdict']}\n")
-    print(f"epsilon train          {answer['epsilon_train']:.4f}   information transferred, |q| up to {q_max:g} 1/Å")
-    print(f"epsilon test           {answer['epsilon_test']:.4f}")
-    print(f"delta epsilon         {answer['delta_epsilon']:+.4f}   test minus train")
-    print(
-        f"sigma(train, test)     {or_dash(answer['sigma_train_test'])}   share of the training transfer that the test keeps"
-    )
-    print(f"sigma(test, train)     {or_dash(answer['sigma_test_train'])}")
-    print(f"|defocus difference|   {answer['defocus_difference_angstrom']:g} Å\n")
-    for name, value in answer["metrics"].items():
-        metric = METRICS.get(name) or METRICS[name.rsplit("_", 1)[0]]
-        print(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.says}")
+        answer.save(figure)
+    _print(answer, as_json)
 
 
 @ctf_app.command("map")
@@ -126,15 +99,21 @@ def map_(
     table = ctf_page.map_plane(_condition(condition, q_max), metric, axes, points, trained, q_max)
     ctf_page.draw_map(table, (axes[0][0], axes[1][0], METRICS[metric].symbol), figure)
     best = table.sort("value")[-1 if METRICS[metric].similar else 0].to_dicts()[0]
-    found = {axes[0][0]: best["x"], axes[1][0]: best["y"], metric: best["value"]}
+    best = {axes[0][0]: best["x"], axes[1][0]: best["y"], metric: best["value"]}
     if as_json:
-        print_json({"best": found, "figure": str(figure), "metric": metric, **table.to_dict(as_series=False)})
+        print_json({"best": best, "figure": str(figure), "metric": metric, **table.to_dict(as_series=False)})
     else:
-        print(f"best: {', '.join(f'{name} {value:.6g}' for name, value in found.items())}\n{figure}")
+        print(f"best: {', '.join(f'{name} {value:.6g}' for name, value in best.items())}\n{figure}")
 
 
-@ctf_app.command("fit")
-def fit(
+@ctf_app.command("fit", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def fit() -> None:
+    """Name the command that does this now."""
+    raise BadInputError("`passband ctf fit` is called `passband ctf optimize`")
+
+
+@ctf_app.command("optimize")
+def optimize(
     condition: Source,
     vary: Annotated[
         list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")
@@ -142,13 +121,13 @@ def fit(
     target: Annotated[
         Path | None, typer.Option("--target", help="Match the |T| of this condition; without it, ε is maximised.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the condition found into this YAML file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the best condition into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
     """Find the condition that transfers most, or whose |T| is most like another's, by gradient from many starts.
 
-    Example:  passband ctf fit feg_200kv --vary defocus_angstrom
+    Example:  passband ctf optimize feg_200kv --vary defocus_angstrom
     """
     from passband.files.atomic import write_text
     from passband.files.yaml_config import dump
@@ -158,15 +137,15 @@ def fit(
     base = _condition(condition, q_max)
     wanted = None if target is None else _condition(target, q_max)
     try:
-        found = fit_condition(base, vary, q_max, target=wanted)
+        best = fit_condition(base, vary, q_max, target=wanted)
     except ValueError as error:
         raise BadInputError(f"--vary: {error}") from None
-    before, after = information([base, found], q_max).tolist()
-    answer: dict[str, Any] = {"condition": found.to_dict(), "epsilon_before": before, "epsilon": after}
+    before, after = information([base, best], q_max).tolist()
+    answer: dict[str, Any] = {"condition": best.to_dict(), "epsilon_before": before, "epsilon": after}
     if wanted is not None:
-        answer["sigma_to_target"] = measure(["sigma"], [wanted], [found], q_max)["sigma"].item()
+        answer["sigma_to_target"] = measure(["sigma"], [wanted], [best], q_max)["sigma"].item()
     if out is not None:
-        write_text(out, dump(found))
+        write_text(out, dump(best))
     if as_json:
         print_json(answer)
         return
@@ -174,7 +153,7 @@ def fit(
         f"epsilon {before:.4f} → {after:.4f}"
         + (f", keeps {answer['sigma_to_target']:.1%} of the target's transfer" if wanted else "")
     )
-    print(dump(found), end="")
+    print(dump(best), end="")
 
 
 @ctf_app.command("convert")
@@ -209,77 +188,52 @@ def presets(as_json: Json = False) -> None:
     """
     from passband.conditions.condition_files import preset_names, preset_sources
 
-    found = {name: preset_sources(name) for name in preset_names()}
+    listed = {name: preset_sources(name) for name in preset_names()}
     if as_json:
-        print_json(found)
+        print_json(listed)
         return
-    for name, said in found.items():
-        print(f"{name}: {said['about']}")
-        for what, source in said["sources"].items():
+    for name, preset in listed.items():
+        print(f"{name}: {preset['about']}")
+        for what, source in preset["sources"].items():
             print(f"    {what}: {' '.join(str(source).split())}")
 
 
-def _compare_sets(train: list[Any], test: list[Any], q_max: float, as_json: bool) -> None:
-    from passband.metrics import dataset_information, dataset_overlap
-
-    before, after = dataset_information(train, q_max), dataset_information(test, q_max)
-    answer: dict[str, float] = {
-        "conditions_train": len(train),
-        "conditions_test": len(test),
-        "epsilon_train": before,
-        "epsilon_test": after,
-        "delta_epsilon": after - before,
-        "sigma_train_test": dataset_overlap(train, test, q_max),
-        "sigma_test_train": dataset_overlap(test, train, q_max),
-        "sigma_pairwise": dataset_overlap(train, test, q_max, "pairwise"),
-        "q_max_per_angstrom": q_max,
-    }
+def _print(answer: Any, as_json: bool) -> None:
     if as_json:
-        print_json({name: None if math.isnan(value) else value for name, value in answer.items()})
-        return
-    for name, value in answer.items():
-        print(f"{name:<20}{value if isinstance(value, int) else or_dash(value)}")
+        print_json(answer.to_dict())
+    else:
+        print(answer)
 
 
 def _axis(option: str, text: str) -> tuple[str, float, float]:
     name, _, limits = text.partition("=")
     low, _, high = limits.partition(":")
     try:
-        found = name, float(low), float(high)
+        axis = name, float(low), float(high)
     except ValueError:
         raise BadInputError(f"{option} {text}: is not NAME=LOW:HIGH, such as defocus_angstrom=-200:200") from None
-    if not found[1] < found[2]:
+    if not axis[1] < axis[2]:
         raise BadInputError(f"{option} {text}: the lower end comes first; write {name}={high}:{low}")
-    return found
+    return axis
 
 
 def _condition(source: Path, q_max: float | None) -> Any:
-    found = _conditions(source, q_max)
-    if len(found) > 1:
-        raise BadInputError(f"{source}: holds {len(found)} conditions where one is needed; give a file of one")
-    return found[0]
+    conditions = _conditions(source, q_max)
+    if len(conditions) > 1:
+        raise BadInputError(f"{source}: holds {len(conditions)} conditions where one is needed; give a file of one")
+    return conditions[0]
 
 
 def _conditions(source: Path, q_max: float | None) -> list[Any]:
     from passband.conditions.condition_files import load_conditions
-    from passband.metrics.transfer_curves import information_limit
+    from passband.report import ctf_page
 
-    if q_max is not None and not 0 < q_max <= 10:
-        raise BadInputError(f"--q-max {q_max:g}: outside 0 to 10 1/Å; the default is 1.0")
-    found = [condition for _, condition in load_conditions(source)]
-    lines = [f"{source}: {doubt}" for condition in found for doubt in condition.doubts()]
     if q_max is not None:
-        for condition in found:
-            finest = 1 / (2 * condition.pixel_size_angstrom)
-            limit = information_limit(condition)
-            if finest < q_max:
-                lines.append(
-                    f"{source}: pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g} 1/Å, less than --q-max {q_max:g}"
-                )
-            elif limit is not None and limit > 1.02 * finest:
-                lines.append(
-                    f"{source}: the microscope transfers up to {limit:.3g} 1/Å and pixels of {condition.pixel_size_angstrom:g} Å record up to {finest:.4g}; use pixels of at most {1 / (2 * limit):.2g} Å to keep it"
-                )
+        ctf_page.check_band(q_max)
+    conditions = [condition for _, condition in load_conditions(source)]
+    doubts = [doubt for condition in conditions for doubt in condition.doubts()]
+    if q_max is not None:
+        doubts += [doubt for condition in conditions for doubt in ctf_page.band_doubts(condition, q_max)]
     # Many conditions of a set share a doubt.
-    warn(list(dict.fromkeys(lines))[:5])
-    return found
+    warn([f"{source}: {named(doubt, option)}" for doubt in dict.fromkeys(doubts)][:5])
+    return conditions

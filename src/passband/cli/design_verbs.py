@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import Json, error, print_json, warn
+from passband.base.terminal import error, print_json, warn
 from passband.cli.model_verbs import print_model
+from passband.cli.options import Json
 
 _CORES = len(os.sched_getaffinity(0))
 

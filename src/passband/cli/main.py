@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import Json, error, print_json, warn
+from passband.base.terminal import error, print_json, warn
 from passband.base.version import __version__
 from passband.cli import app_verb, design_verbs, micrograph_verbs
 from passband.cli.ctf_verbs import ctf_app
 from passband.cli.model_verbs import model_app
+from passband.cli.options import Json
 from passband.cli.run_app import run_app
 from passband.cli.specimen_verbs import specimen_app
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import Json, error, print_json, warn
+from passband.base.terminal import error, print_json, warn
+from passband.cli.options import Json
 
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")

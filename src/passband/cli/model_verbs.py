@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import Json, error, print_json, warn
+from passband.base.terminal import error, print_json, warn
+from passband.cli.options import Json
 
 if TYPE_CHECKING:
     from passband.models.store import Model

@@ -1,11 +1,18 @@
-"""How the command line writes the parameters that the library's messages speak of."""
+"""Options that all verbs share, and how the command line writes the parameters that the library's messages speak of."""
+
+from typing import Annotated
+
+import typer
+
+#: An option of every verb that answers something.
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 #: Where the option is not the parameter without its unit.
 _OPTIONS = {
     "folder": "--out",
     "form": "--format",
 }
-_UNITS = ("_angstrom", "_ev", "_per_angstrom2", "_mrad", "_rad")
+_UNITS = ("_per_angstrom", "_angstrom", "_ev", "_per_angstrom2", "_mrad", "_rad")
 
 
 def option(parameter: str) -> str:

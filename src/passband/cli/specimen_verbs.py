@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import Json, error, print_json
+from passband.base.terminal import error, print_json
+from passband.cli.options import Json
 
 specimen_app = typer.Typer(
     no_args_is_help=True, help="Look at the specimens of a recipe, export them, import others, compare sets of them."

@@ -1,81 +1,399 @@
-"""What `passband ctf` answers: plain, JSON-like values, and the figures that go with them."""
+"""What `passband ctf` answers: what one condition transfers, how far two lie apart, a metric over a plane of two parameters."""
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from passband.base.electron import wavelength
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
+from passband.base.terminal import or_dash
 from passband.conditions import Condition
 from passband.conditions.sets import check_names
 from passband.figures import comparison, ctf_sheet, metric_map, style
 from passband.files import yaml_config
 from passband.files.atomic import write_text
-from passband.metrics import METRICS, information, measure
+from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
 from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
 from passband.metrics.transfer_curves import first_zero, information_limit, transfer_curves, transfer_map
 
 _SUFFIXES = (".png", ".svg", ".html")
+_LARGEST_BAND = 10.0
 
 
-def show(condition: Condition, q_max: float) -> dict[str, Any]:
-    """Return id, wavelength, ε, point resolution, information limit, and the curve along +x.
+class _Answer:
+    """An answer with a text, a table for notebooks, and JSON-like content."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the answer as plain values; undefined numbers are None."""
+        raise NotImplementedError
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return what the table of a notebook shows: name and value."""
+        return [(name, _text(value)) for name, value in self.to_dict().items()]
+
+    def _repr_html_(self) -> str:
+        return _table(self._rows())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ctf(_Answer):
+    """What a condition transfers.
+
+    Attributes:
+        condition: the imaging condition.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+        epsilon: information transferred in the band, 0 to 1.
+        first_zero_per_angstrom: lowest zero of T in any direction [1/Å]; None if there is none in the band.
+        information_limit_per_angstrom: where the envelopes fall to exp(−2) [1/Å]; None without envelopes.
+    """
+
+    condition: Condition
+    q_max_per_angstrom: float
+    epsilon: float
+    first_zero_per_angstrom: float | None
+    information_limit_per_angstrom: float | None
+
+    @property
+    def wavelength_angstrom(self) -> float:
+        """Wavelength of the electrons [Å]."""
+        return wavelength(self.condition.energy_ev)
+
+    @property
+    def point_resolution_angstrom(self) -> float | None:
+        """Inverse of the first zero [Å]."""
+        return _inverse(self.first_zero_per_angstrom)
+
+    @property
+    def information_limit_angstrom(self) -> float | None:
+        """Inverse of the information limit [Å]."""
+        return _inverse(self.information_limit_per_angstrom)
+
+    @property
+    def scherzer_defocus_angstrom(self) -> float | None:
+        """Scherzer's defocus of this spherical aberration [Å]; None where that is zero."""
+        cs = self.condition.aberrations.get("C30", 0.0)
+        return math.copysign(1.2 * math.sqrt(abs(cs) * self.wavelength_angstrom), cs) if cs else None
+
+    @cached_property
+    def curve(self) -> pl.DataFrame:
+        """T over |q| along +x, a row per frequency: q_per_angstrom, transfer, envelope, magnitude (mean |T| over azimuth)."""
+        return transfer_curves([self.condition], self.q_max_per_angstrom)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of `passband ctf show`."""
+        return {
+            "id": self.condition.id,
+            "condition": self.condition.to_dict(),
+            "wavelength_angstrom": self.wavelength_angstrom,
+            "defocus_angstrom": self.condition.defocus_angstrom,
+            "epsilon": self.epsilon,
+            "q_max_per_angstrom": self.q_max_per_angstrom,
+            "first_zero_per_angstrom": self.first_zero_per_angstrom,
+            "point_resolution_angstrom": self.point_resolution_angstrom,
+            "information_limit_angstrom": self.information_limit_angstrom,
+            "scherzer_defocus_angstrom": self.scherzer_defocus_angstrom,
+            "curve": {name: self.curve[name].to_list() for name in ("q_per_angstrom", "transfer", "magnitude")},
+        }
+
+    def plot(self) -> list[Axes]:
+        """Draw the transfer with its envelopes, the map of T and the Thon rings; return the three axes."""
+        with style.shown(9.6, 6.4) as figure:
+            self._draw(figure)
+        return figure.axes[:3]
+
+    def save(self, path: str | Path) -> None:
+        """Draw the same into a .png, .svg or .html file.
+
+        Raises:
+            BadInputError: if the name ends otherwise.
+        """
+        rows = {name: value for name, value in self.to_dict().items() if name not in ("curve", "condition")}
+        _write(Path(path), self._draw, (9.6, 6.4), self._title(), rows | self.condition.to_dict())
+
+    def __str__(self) -> str:
+        """Return the answer as lines to read."""
+        return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
+
+    __repr__ = __str__
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("condition", self.condition.id),
+            ("wavelength", f"{self.wavelength_angstrom:.6f} Å"),
+            (
+                "defocus",
+                f"{self.condition.defocus_angstrom:+g} Å   (Scherzer: {or_dash(self.scherzer_defocus_angstrom, 0)} Å)",
+            ),
+            ("first zero", f"{or_dash(self.first_zero_per_angstrom)} 1/Å (lowest in any direction)"),
+            ("point resolution", f"{or_dash(self.point_resolution_angstrom, 3)} Å (its inverse)"),
+            ("information limit", f"{or_dash(self.information_limit_angstrom, 3)} Å (envelopes fall to exp(−2))"),
+            ("epsilon", f"{self.epsilon:.4f}   (information transferred, |q| up to {self.q_max_per_angstrom:g} 1/Å)"),
+        ]
+
+    def _title(self) -> str:
+        condition = self.condition
+        return f"{condition.energy_ev / 1e3:g} kV, defocus {condition.defocus_angstrom:+g} Å, ε = {self.epsilon:.3f}"
+
+    def _draw(self, figure: Figure) -> None:
+        plane = transfer_map(self.condition, self.q_max_per_angstrom)
+        ctf_sheet.draw(self.curve, plane, figure, self.q_max_per_angstrom, round_=self.condition.is_round)
+        figure.suptitle(self._title(), fontsize=10)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(_Answer):
+    """How far a test condition lies from a training condition.
+
+    Attributes:
+        train: the training condition.
+        test: the test condition.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+        metrics: every metric of the registry by name; None where it is undefined.
+        sigma_test_train: σ with the two exchanged.
+        by_frequency: a row per |q| (`metrics.by_frequency`).
+    """
+
+    train: Condition
+    test: Condition
+    q_max_per_angstrom: float
+    metrics: dict[str, float | None]
+    sigma_test_train: float | None
+    by_frequency: pl.DataFrame
+
+    @property
+    def epsilon_train(self) -> float:
+        """Information that the training condition transfers, 0 to 1."""
+        return self.metrics["epsilon_train"] or 0.0
+
+    @property
+    def epsilon_test(self) -> float:
+        """Information that the test condition transfers, 0 to 1."""
+        return self.metrics["epsilon_test"] or 0.0
+
+    @property
+    def delta_epsilon(self) -> float:
+        """ε(test) − ε(train)."""
+        return self.epsilon_test - self.epsilon_train
+
+    @property
+    def sigma(self) -> float | None:
+        """Share of the training transfer that the test keeps, σ(train, test)."""
+        return self.metrics["sigma"]
+
+    @property
+    def verdict(self) -> str:
+        """What the test loses and reverses, in a line."""
+        return verdict(self.metrics, self.by_frequency)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of `passband ctf compare`."""
+        return {
+            "epsilon_train": self.epsilon_train,
+            "epsilon_test": self.epsilon_test,
+            "delta_epsilon": self.delta_epsilon,
+            "sigma_train_test": self.sigma,
+            "sigma_test_train": self.sigma_test_train,
+            "defocus_difference_angstrom": self.metrics["defocus_difference"],
+            "q_max_per_angstrom": self.q_max_per_angstrom,
+            "metrics": self.metrics,
+            "lost_per_angstrom": intervals(self.by_frequency, "lost"),
+            "reversed_per_angstrom": intervals(self.by_frequency, "reversed"),
+            "verdict": self.verdict,
+        }
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw mean |T| of both over |q|, with what is lost and what is reversed shaded; return the axes.
+
+        Args:
+            ax: where to draw; a new figure if left out.
+        """
+        if ax is None:
+            with style.shown(7.2, 3.8) as figure:
+                return self.plot(figure.subplots())
+        comparison.draw(self.by_frequency, ax)
+        return ax
+
+    def save(self, path: str | Path) -> None:
+        """Draw the same into a .png, .svg or .html file.
+
+        Raises:
+            BadInputError: if the name ends otherwise.
+        """
+        rows = {"verdict": self.verdict} | {
+            METRICS[name].symbol if name in METRICS else name: value for name, value in self.metrics.items()
+        }
+        _write(Path(path), lambda f: self.plot(f.subplots()), (7.2, 3.8), "Training against test condition", rows)
+
+    def __str__(self) -> str:
+        """Return the answer as lines to read."""
+        lines = [
+            f"{self.verdict}\n",
+            f"epsilon train          {self.epsilon_train:.4f}   information transferred, |q| up to {self.q_max_per_angstrom:g} 1/Å",
+            f"epsilon test           {self.epsilon_test:.4f}",
+            f"delta epsilon         {self.delta_epsilon:+.4f}   test minus train",
+            f"sigma(train, test)     {or_dash(self.sigma)}   share of the training transfer that the test keeps",
+            f"sigma(test, train)     {or_dash(self.sigma_test_train)}",
+            f"|defocus difference|   {self.metrics['defocus_difference']:g} Å\n",
+        ]
+        for name, value in self.metrics.items():
+            metric = METRICS.get(name) or METRICS[name.rsplit("_", 1)[0]]
+            lines.append(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.says}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("verdict", self.verdict),
+            ("ε(train)", f"{self.epsilon_train:.4f}"),
+            ("ε(test)", f"{self.epsilon_test:.4f}"),
+            ("σ(train, test)", or_dash(self.sigma)),
+            ("σ(test, train)", or_dash(self.sigma_test_train)),
+            ("|Δdefocus|", f"{self.metrics['defocus_difference']:g} Å"),
+            ("band", f"|q| up to {self.q_max_per_angstrom:g} 1/Å"),
+        ]
+
+
+@dataclass(frozen=True)
+class SetComparison(_Answer):
+    """How far a set of test conditions lies from a set of training conditions; NaN where a number is undefined.
+
+    Attributes:
+        conditions_train: number of training conditions.
+        conditions_test: number of test conditions.
+        epsilon_train: mean ε of the training conditions.
+        epsilon_test: mean ε of the test conditions.
+        delta_epsilon: ε(test) − ε(train).
+        sigma_train_test: σ of the mean |T| of each set.
+        sigma_test_train: the same with the two exchanged.
+        sigma_pairwise: mean of σ over all pairs.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+    """
+
+    conditions_train: int
+    conditions_test: int
+    epsilon_train: float
+    epsilon_test: float
+    delta_epsilon: float
+    sigma_train_test: float
+    sigma_test_train: float
+    sigma_pairwise: float
+    q_max_per_angstrom: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of `passband ctf compare` for sets."""
+        return {name: _or_none(value) for name, value in vars(self).items()}
+
+    def __str__(self) -> str:
+        """Return the answer as lines to read."""
+        return "\n".join(f"{name:<20}{v if isinstance(v, int) else or_dash(v)}" for name, v in vars(self).items())
+
+
+def ctf(condition: Condition, q_max_per_angstrom: float = 1.0) -> Ctf:
+    """Return what a condition transfers.
 
     Args:
-        condition: what to show.
-        q_max: radius of the band [1/Å].
+        condition: the imaging condition.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+
+    Raises:
+        BadInputError: if the band is out of range.
     """
-    curve = transfer_curves([condition], q_max)
-    zero, limit = first_zero(condition, q_max), information_limit(condition)
-    lam, cs = wavelength(condition.energy_ev), condition.aberrations.get("C30", 0.0)
-    return {
-        "id": condition.id,
-        "condition": condition.to_dict(),
-        "wavelength_angstrom": lam,
-        "defocus_angstrom": condition.defocus_angstrom,
-        "epsilon": information([condition], q_max).item(),
-        "q_max_per_angstrom": q_max,
-        "first_zero_per_angstrom": zero,
-        "point_resolution_angstrom": None if zero is None else 1 / zero,
-        "information_limit_angstrom": None if limit is None else 1 / limit,
-        "scherzer_defocus_angstrom": math.copysign(1.2 * math.sqrt(abs(cs) * lam), cs) if cs else None,
-        "curve": {name: curve[name].to_list() for name in ("q_per_angstrom", "transfer", "magnitude")},
-    }
+    check_band(q_max_per_angstrom)
+    return Ctf(
+        condition,
+        q_max_per_angstrom,
+        information([condition], q_max_per_angstrom).item(),
+        first_zero(condition, q_max_per_angstrom),
+        information_limit(condition),
+    )
 
 
-def compare(train: Condition, test: Condition, q_max: float) -> dict[str, Any]:
-    """Return every metric of the registry between two conditions, a verdict, and where information is lost or reversed.
-
-    Undefined metrics are None.
+def compare(train: Condition, test: Condition, q_max_per_angstrom: float = 1.0) -> Comparison:
+    """Return every metric of the registry between two conditions, and where information is lost or reversed.
 
     Args:
         train: the training condition.
         test: the test condition.
-        q_max: radius of the band [1/Å].
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+
+    Raises:
+        BadInputError: if the band is out of range.
     """
-    found = {n: _or_none(v.item()) for n, v in measure(list(METRICS), [train], [test], q_max).items()}
-    backward = _or_none(measure(["sigma"], [test], [train], q_max)["sigma"].item())
-    table = compare_by_frequency(train, test, q_max)
-    return {
-        "epsilon_train": found["epsilon_train"],
-        "epsilon_test": found["epsilon_test"],
-        "delta_epsilon": found["epsilon_test"] - found["epsilon_train"],
-        "sigma_train_test": found["sigma"],
-        "sigma_test_train": backward,
-        "defocus_difference_angstrom": found["defocus_difference"],
-        "q_max_per_angstrom": q_max,
-        "metrics": found,
-        "lost_per_angstrom": intervals(table, "lost"),
-        "reversed_per_angstrom": intervals(table, "reversed"),
-        "verdict": verdict(found, table),
-    }
+    check_band(q_max_per_angstrom)
+    metrics = {n: _or_none(v.item()) for n, v in measure(list(METRICS), [train], [test], q_max_per_angstrom).items()}
+    backward = _or_none(measure(["sigma"], [test], [train], q_max_per_angstrom)["sigma"].item())
+    table = compare_by_frequency(train, test, q_max_per_angstrom)
+    return Comparison(train, test, q_max_per_angstrom, metrics, backward, table)
+
+
+def compare_sets(
+    train: Sequence[Condition], test: Sequence[Condition], q_max_per_angstrom: float = 1.0
+) -> SetComparison:
+    """Return ε and σ between two sets of conditions.
+
+    Args:
+        train: training conditions.
+        test: test conditions.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+
+    Raises:
+        BadInputError: if the band is out of range.
+    """
+    check_band(q_max_per_angstrom)
+    q_max = q_max_per_angstrom
+    before, after = dataset_information(train, q_max), dataset_information(test, q_max)
+    return SetComparison(
+        len(train),
+        len(test),
+        before,
+        after,
+        after - before,
+        dataset_overlap(train, test, q_max),
+        dataset_overlap(test, train, q_max),
+        dataset_overlap(train, test, q_max, "pairwise"),
+        q_max,
+    )
+
+
+def band_doubts(condition: Condition, q_max_per_angstrom: float) -> list[str]:
+    """Return what of the band a condition's pixels cannot record, a line each."""
+    pixel, limit = condition.pixel_size_angstrom, information_limit(condition)
+    finest = 1 / (2 * pixel)
+    if finest < q_max_per_angstrom:
+        name = parameter("q_max_per_angstrom")
+        return [f"pixels of {pixel:g} Å record up to {finest:.4g} 1/Å, less than {name} {q_max_per_angstrom:g}"]
+    if limit is not None and limit > 1.02 * finest:
+        return [
+            f"the microscope transfers up to {limit:.3g} 1/Å and pixels of {pixel:g} Å record up to {finest:.4g}; use pixels of at most {1 / (2 * limit):.2g} Å to keep it"
+        ]
+    return []
+
+
+def check_band(q_max_per_angstrom: float) -> None:
+    """Refuse a band that is empty or absurdly wide.
+
+    Raises:
+        BadInputError: with the limits.
+    """
+    if not 0 < q_max_per_angstrom <= _LARGEST_BAND:
+        raise BadInputError(
+            f"outside 0 to {_LARGEST_BAND:g} 1/Å",
+            value=q_max_per_angstrom,
+            limit=(0.0, _LARGEST_BAND),
+            remedy="the default is 1.0",
+            place=f"{parameter('q_max_per_angstrom')} {q_max_per_angstrom:g}",
+        )
 
 
 def map_plane(
@@ -84,7 +402,7 @@ def map_plane(
     axes: tuple[tuple[str, float, float], tuple[str, float, float]],
     points: int,
     train: Condition | None,
-    q_max: float,
+    q_max_per_angstrom: float,
 ) -> pl.DataFrame:
     """Return a metric over a plane of two parameters: columns x, y and value, a row per point.
 
@@ -94,28 +412,41 @@ def map_plane(
         axes: name, lowest and highest of x and of y.
         points: along each axis.
         train: the training condition that the plane is compared with.
-        q_max: radius of the band [1/Å].
+        q_max_per_angstrom: radius of the band [1/Å].
 
     Raises:
         BadInputError: for unknown metrics or parameters, or values that make no condition.
     """
+    name = f"{parameter('metric')} {metric}"
     if metric not in METRICS:
-        raise BadInputError(f"--metric {metric}: not in the registry; there are {', '.join(METRICS)}")
+        raise BadInputError(f"{name}: not in the registry; there are {', '.join(METRICS)}", value=metric)
     single = METRICS[metric].form == "condition"
     if not single and train is None:
-        raise BadInputError(f"--metric {metric} compares two conditions; give the training condition with --train")
+        raise BadInputError(f"{name} compares two conditions; give the training condition with {parameter('train')}")
     (x, x0, x1), (y, y0, y1) = axes
+    place = f"{parameter('x')} or {parameter('y')}"
     try:
         check_names([x, y])
         grid = [(a, b) for a in np.linspace(x0, x1, points).tolist() for b in np.linspace(y0, y1, points).tolist()]
         plane = [base.varied({x: a, y: b}) for a, b in grid]
     except ValidationError as error:
-        raise BadInputError(f"--x or --y: {yaml_config.message(error)}") from None
+        raise BadInputError(yaml_config.message(error), place=place) from None
     except ValueError as error:
-        raise BadInputError(f"--x or --y: {error}") from None
-    values = measure([metric], [train or plane[0]], plane, q_max)
+        raise BadInputError(str(error), place=place) from None
+    values = measure([metric], [train or plane[0]], plane, q_max_per_angstrom)
     value = values[f"{metric}_test"] if single else values[metric][0]
     return pl.DataFrame({"x": [a for a, _ in grid], "y": [b for _, b in grid], "value": value.numpy()})
+
+
+def draw_map(table: pl.DataFrame, labels: tuple[str, str, str], path: Path) -> None:
+    """Draw a map of a metric into a .png, .svg or .html file.
+
+    Args:
+        table: from `map_plane`.
+        labels: of x, y and the metric.
+        path: the file.
+    """
+    _write(path, lambda figure: metric_map.draw(table, figure.subplots(), *labels), (6.0, 4.6), labels[2], {})
 
 
 def check_figure(path: Path) -> None:
@@ -126,67 +457,44 @@ def check_figure(path: Path) -> None:
     """
     if path.suffix not in _SUFFIXES:
         raise BadInputError(
-            f"--figure {path}: ends in {path.suffix or 'nothing'!r}; give a name ending in .png, .svg or .html"
+            f"ends in {path.suffix or 'nothing'!r}; give a name ending in .png, .svg or .html",
+            value=path,
+            limit=_SUFFIXES,
+            place=f"{parameter('figure')} {path}",
         )
 
 
-def draw_show(condition: Condition, answer: dict[str, Any], path: Path) -> None:
-    """Draw curves with envelopes, the map of T and Thon rings into a .png, .svg or .html file."""
-    q_max = answer["q_max_per_angstrom"]
-    curves = transfer_curves([condition], q_max)
-    plane = transfer_map(condition, q_max)
-    title = f"{condition.energy_ev / 1e3:g} kV, defocus {condition.defocus_angstrom:+g} Å, ε = {answer['epsilon']:.3f}"
-
-    def draw(made: Figure) -> None:
-        ctf_sheet.draw(curves, plane, made, q_max, round_=condition.is_round)
-        made.suptitle(title, fontsize=10)
-
-    rows = {name: value for name, value in answer.items() if name not in ("curve", "condition")}
-    _write(path, draw, (9.6, 6.4), title, rows | condition.to_dict())
-
-
-def draw_compare(train: Condition, test: Condition, answer: dict[str, Any], path: Path) -> None:
-    """Draw both transfers over |q|, with what is lost and what is reversed shaded, into a .png, .svg or .html file."""
-    table = compare_by_frequency(train, test, answer["q_max_per_angstrom"])
-    rows = {"verdict": answer["verdict"]} | {
-        f"{METRICS[n].symbol}" if n in METRICS else n: v for n, v in answer["metrics"].items()
-    }
-    _write(
-        path, lambda made: comparison.draw(table, made.subplots()), (7.2, 3.8), "Training against test condition", rows
-    )
-
-
-def draw_map(table: pl.DataFrame, labels: tuple[str, str, str], path: Path) -> None:
-    """Draw a map of a metric into a .png, .svg or .html file."""
-    _write(path, lambda made: metric_map.draw(table, made.subplots(), *labels), (6.0, 4.6), labels[2], {})
-
-
 def _write(
-    path: Path, draw: Callable[[Figure], None], size: tuple[float, float], title: str, rows: dict[str, Any]
+    path: Path, draw: Callable[[Figure], Any], size: tuple[float, float], title: str, rows: dict[str, Any]
 ) -> None:
     check_figure(path)
-    with style.figure(*size) as made:
-        draw(made)
+    with style.figure(*size) as figure:
+        draw(figure)
         if path.suffix != ".html":
-            style.save(made, path.parent, path.stem, (path.suffix[1:],))
+            style.save(figure, path.parent, path.stem, (path.suffix[1:],))
             return
-        picture = style.svg(made)
-    cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(_text(v))}</td></tr>" for k, v in rows.items())
+        picture = style.svg(figure)
     write_text(
         path,
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)} · passband</title><style>body{{font:15px/1.5 system-ui,sans-serif;margin:1rem auto;"
         "max-width:60rem;padding:0 1rem}svg{max-width:100%;height:auto}th{text-align:left;font-weight:500;padding-right:1.5rem;"
-        f"vertical-align:top}}</style><h1>{html.escape(title)}</h1>{picture}<table>{cells}</table></html>\n",
+        f"vertical-align:top}}</style><h1>{html.escape(title)}</h1>{picture}{_table([(k, _text(v)) for k, v in rows.items()])}</html>\n",
     )
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+    return f"<table>{cells}</table>"
 
 
 def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _inverse(value: float | None) -> float | None:
+    return None if value is None else 1 / value
+
+
 def _or_none(value: float) -> Any:
     return value if math.isfinite(value) else None
-
-
-__all__ = ["check_figure", "compare", "draw_compare", "draw_map", "draw_show", "map_plane", "show"]
