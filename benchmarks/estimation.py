@@ -193,29 +193,29 @@ def page(table: pl.DataFrame) -> str:
     bounds = table.filter(pl.col("below").is_not_null())
     good = table.filter((pl.col("sweep") == "defocus") & (pl.col("truth").abs() >= 100))
     lines = [
-        "# What one image says of its own defocus",
+        "# Estimating defocus and astigmatism from one image",
         "",
-        "*`passband estimate` fits Thon rings in the power spectrum of a single image. How far off is it, and where does it stop working?*",
+        "*`passband estimate` fits Thon rings in the power spectrum of a single image. How accurate is it, and where does it stop working?*",
         "",
-        f"{len(table)} simulated images whose truth is known: gold particles of 20 to 30 Å on amorphous carbon, multislice at 300 kV, "
-        f"C30 −5 µm, focal spread 30 Å, 0.4 Å pixels, electrons counted. From one image (defocus {BASE['defocus']:g} Å at the exit plane, "
-        f"{BASE['dose']:g} e/Å², {BASE['thickness']:g} Å of carbon, {BASE['particles']:g} particles, {BASE['pixels']:g}² pixels, astigmatism {BASE['C12']:g} Å) one thing is changed at a time; "
+        f"{len(table)} simulated images with known optics: gold particles of 20 to 30 Å on amorphous carbon, multislice at 300 kV, "
+        f"C30 −5 µm, focal spread 30 Å, 0.4 Å pixels, counted electrons. One parameter at a time is changed from a reference image (defocus {BASE['defocus']:g} Å at the exit plane, "
+        f"{BASE['dose']:g} e/Å², {BASE['thickness']:g} Å of carbon, {BASE['particles']:g} particles, {BASE['pixels']:g}² pixels, astigmatism {BASE['C12']:g} Å); "
         f"{REPEATS} specimens each.",
         "",
-        f"- Rings were found in {len(seen)} of {len(table)} images. Where they were and the sign is known, the defocus is off by {number(seen['error'].abs().median())} Å in the median and "
-        f"{number(seen['error'].abs().quantile(0.9))} Å at the ninth decile. The |defocus| in the middle of both signs is off by {number(seen['either_error'].abs().median())} Å in the median, half of what C30 and the amplitude contrast part the signs by; its 95 % interval, for either sign, held the truth in {int(seen['holds'].sum())} of {len(seen)}.",
-        f"- Between {number(good['truth'].abs().min(), 0)} and {number(good['truth'].abs().max(), 0)} Å (sweep of the defocus) the worst error is {number(good['error'].abs().max())} Å, the sign known.",
-        f"- Without rings it gave an upper bound {len(bounds)} times, which held {int(bounds['bound_holds'].sum())} times; otherwise it said that the defocus cannot be known.",
-        f"- Astigmatism, as a vector, is off by {number(seen['astigmatism_error'].median())} Å in the median.",
+        f"- Rings were detected in {len(seen)} of {len(table)} images. In these, with the sign known, the error of the defocus is {number(seen['error'].abs().median())} Å in the median and "
+        f"{number(seen['error'].abs().quantile(0.9))} Å at the ninth decile. The mean of |defocus| over both signs is off by {number(seen['either_error'].abs().median())} Å in the median, half the difference between the signs that C30 and the amplitude contrast cause; its 95 % interval, for either sign, contained the true value in {int(seen['holds'].sum())} of {len(seen)}.",
+        f"- Between {number(good['truth'].abs().min(), 0)} and {number(good['truth'].abs().max(), 0)} Å (sweep of the defocus) the worst error is {number(good['error'].abs().max())} Å, with the sign known.",
+        f"- Without rings it gave an upper bound for {len(bounds)} images, which was correct for {int(bounds['bound_holds'].sum())}; otherwise it reported that the defocus cannot be determined.",
+        f"- The error of the astigmatism, as a vector, is {number(seen['astigmatism_error'].median())} Å in the median.",
         "",
-        "![Error of |defocus| with its 95 % interval, one thing changed at a time](figures/estimation.png)",
+        "![Error of |defocus| with its 95 % interval, one parameter changed at a time](figures/estimation.png)",
         "",
-        "*Each point is an image, its |defocus| without knowing the sign; bars are its own 95 % interval; a cross is an image in which no rings were found.*",
+        "*Each point is the |defocus| of one image, with the sign unknown; bars are 95 % intervals; a cross is an image in which no rings were detected.*",
         "",
     ]
     for sweep, (label, _) in SWEEPS.items():
         lines += [
-            f"| {label} | truth [Å] | rings found | mean error [Å] | worst [Å] | mean error, sign unknown [Å] | ± 95 % [Å] | interval holds | astigmatism off by [Å] | film [Å] | information limit [1/Å] | bounds that hold |",
+            f"| {label} | truth [Å] | rings detected | mean error [Å] | worst error [Å] | mean error, sign unknown [Å] | ± 95 % [Å] | interval contains truth | error of astigmatism [Å] | film [Å] | information limit [1/Å] | correct bounds |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for r in rows.filter(pl.col("sweep") == sweep).iter_rows(named=True):
@@ -228,25 +228,25 @@ def page(table: pl.DataFrame) -> str:
             )
         lines.append("")
     lines += [
-        "## What to make of it",
+        "## Discussion",
         "",
-        "- **The defocus is that of the film's middle**, which is the truth above. passband's conditions count it from the exit plane, 2 Å behind the "
-        "last atom: with particles on the far side of the film that is some 40 Å more underfocus.",
-        "- **One image does not tell underfocus from overfocus** in a corrected microscope. Both are given; they differ by some Å because of C30 "
-        "and the film's amplitude contrast (0.05 fits simulated carbon best), and the number in the middle is quoted. With C30 of a millimetre the rings do tell.",
-        "- **Near zero defocus no ring is complete** and none is claimed; the bound follows from how far the image has signal. A fit to the mere fall of the "
-        "spectrum would often come close, but only because our film is the one that the fit expects.",
-        "- **Thick films blur their own rings**: atoms at different heights have different defoci, sinc(λ q² t). The fit includes this, but the thickness "
-        "that comes with it is a rough one. Beyond 100 Å the rings past the first node are gone and multiple scattering fills the spectrum.",
-        "- **Many particles pull the defocus to their own height**: they lie closer to the exit plane than the film, and what of their scattering is not in "
-        "spots makes rings of its own. Where the rings explain little of the ripple, the interval is widened; how much was set on images like these, and is no law.",
-        "- **What these images flatter**: the fit's idea of how carbon scatters is the mean of films of the same simulation, and the amplitude contrast, the thresholds "
-        "for saying that there are no rings and the widening of the interval were set on images of this family. No real micrograph is among them. A film that is thick enough "
-        "may still be taken for one near zero defocus, as one image of 200 Å was.",
-        "- The film is cut from a block of 48 Å that repeats itself, so that weak spots of that lattice occur and are left out as if they were crystals. "
-        "A real film has none; it may have contamination, drift and a camera's transfer, which these images lack.",
+        "- **The defocus is that of the film's middle**, which is the truth above. passband's conditions measure it from the exit plane, 2 Å behind the "
+        "last atom. With particles on the far side of the film the difference is about 40 Å towards underfocus.",
+        "- **One image does not distinguish underfocus from overfocus** in a corrected microscope. Both are reported. They differ by a few Å because of C30 "
+        "and the film's amplitude contrast (0.05 fits simulated carbon best), and their mean is quoted. With C30 of a millimetre the rings distinguish them.",
+        "- **Near zero defocus no ring is complete** and none is reported; the bound follows from the highest frequency with signal. A fit to the decay of the "
+        "spectrum alone would often be close, but only because the simulated film is the one that the fit assumes.",
+        "- **Thick films blur the rings**: atoms at different heights have different defoci, sinc(λ q² t). The fit includes this, but its thickness "
+        "is only approximate. Beyond 100 Å the rings past the first node vanish and multiple scattering fills the spectrum.",
+        "- **Many particles shift the defocus towards their height**: they lie closer to the exit plane than the film, and the part of their scattering outside "
+        "spots forms rings, too. Where the rings explain little of the oscillation, the interval is widened, by an amount tuned on images like these.",
+        "- **Where these images are too easy**: the fit's model of carbon is the mean of films of the same simulation, and the amplitude contrast, the thresholds "
+        "for rejecting rings and the widening of the interval were tuned on images of this family. No real micrograph is among them. A thick film "
+        "may still be mistaken for one near zero defocus, as happened for one image of 200 Å.",
+        "- The film is cut from a periodic block of 48 Å, so weak spots of that lattice occur and are excluded like those of crystals. "
+        "A real film has none. It may have contamination, drift and a camera's transfer, which these images lack.",
         "",
-        "    python benchmarks/estimation.py          # all of it, some minutes on 2 cores",
+        "    python benchmarks/estimation.py          # everything, minutes on 2 cores",
         "    python benchmarks/estimation.py --page   # figure and page from the table",
         "",
     ]

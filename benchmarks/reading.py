@@ -136,12 +136,12 @@ def page(faults: pl.DataFrame, times: pl.DataFrame) -> str:
     images, pixels = faults["condition"].n_unique(), int(faults.filter(pl.col("fault") == "none")["planted"][0])
     methods = ("passband", "median rule")
     lines = [
-        "# What reading does to a micrograph",
+        "# Reading micrographs",
         "",
         "## Spikes and dead pixels",
         "",
         f"*{images} simulated images of {round(pixels**0.5)}² pixels of {PIXEL} Å, gold on carbon under the conditions of `studies/models/au_300kv_session.yaml` (doses of 15 to 10,000 e/Å²). {PLANTED} faults of each kind are "
-        "planted in each. Beside passband a common rule: what lies 5 robust standard deviations from the median of 3 × 3 pixels.*",
+        "planted in each. passband is compared with a common rule: pixels that differ by 5 robust standard deviations from the median of 3 × 3 pixels are replaced.*",
         "",
         "| | " + " | ".join(methods) + " |",
         "|---|" + "---|" * len(methods),
@@ -152,9 +152,7 @@ def page(faults: pl.DataFrame, times: pl.DataFrame) -> str:
             own = faults.filter((pl.col("fault") == fault) & (pl.col("method") == method))
             found, planted = int(own["found"].sum()), int(own["planted"].sum())
             cells.append(f"{found:,} of {planted / 1e6:.0f} million" if fault == "none" else f"{found / planted:.0%}")
-        lines.append(
-            f"| {'sound pixels that are changed' if fault == 'none' else f'{fault}, found'} | {' | '.join(cells)} |"
-        )
+        lines.append(f"| {'sound pixels changed' if fault == 'none' else f'{fault}, detected'} | {' | '.join(cells)} |")
     low = faults.filter((pl.col("method") == "passband") & (pl.col("fault") == "dead pixel"))
     split = [
         low.filter(c)["found"].sum() / low.filter(c)["planted"].sum()
@@ -162,21 +160,21 @@ def page(faults: pl.DataFrame, times: pl.DataFrame) -> str:
     ]
     lines += [
         "",
-        "σ is the standard deviation of the image. passband changes next to nothing that is sound, and pays with the faults that hide in noise: "
-        f"of dead pixels it finds {split[0]:.0%} below 100 e/Å², where a pixel without a count is no fault, and {split[1]:.0%} from 1000 e/Å² on.",
+        "σ is the standard deviation of the image. passband changes almost no sound pixel, and therefore misses faults that hide in noise: "
+        f"it detects {split[0]:.0%} of the dead pixels below 100 e/Å², where a pixel without a count is no fault, and {split[1]:.0%} from 1000 e/Å² on.",
         "",
         "## Time",
         "",
-        f"*An image of {SIDE}² 16-bit pixels, median of three, {times['machine'][0]}. passband parses a file in a limited process of its own and cleans it; RosettaSciIO alone does neither.*",
+        f"*An image of {SIDE}² 16-bit pixels, median of three, {times['machine'][0]}. passband parses a file in a separate sandboxed process and cleans it; RosettaSciIO alone does neither.*",
         "",
-        "| format | MB | passband [s] | of that cleaning [s] | RosettaSciIO alone [s] | ratio |",
+        "| format | MB | passband [s] | of which cleaning [s] | RosettaSciIO alone [s] | ratio |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r['format']} | {r['megabytes']:.0f} | {r['passband_seconds']:.1f} | {r['cleaning_seconds']:.1f} | {r['rosettasciio_seconds']:.2f} | {r['passband_seconds'] / r['rosettasciio_seconds']:.0f} |"
         for r in times.iter_rows(named=True)
     ]
-    lines += ["", "Made by `python benchmarks/reading.py`; page and tables again by the same with `--page`.", ""]
+    lines += ["", "Made by `python benchmarks/reading.py`; with `--page` it writes the page again from the tables.", ""]
     return "\n".join(lines)
 
 

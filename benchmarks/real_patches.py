@@ -120,9 +120,9 @@ def page(table: pl.DataFrame) -> str:
     lines = [
         "# Four experimental patches",
         "",
-        "*Networks that have seen nothing but simulation, on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; source: `examples/real_hrtem/README.md`).*",
+        "*Networks trained on simulated images only, tested on labelled experimental images of 2.2 nm gold on carbon (TEAM 0.5, 300 kV; source: `examples/real_hrtem/README.md`).*",
         "",
-        "| trained on | networks | Dice, three patches with particles | lowest and highest network | false-positive area | missed area | false-positive area, empty patch | Dice on simulated conditions not met |",
+        "| trained on | networks | Dice, three patches with particles | range over networks | false-positive area | missed area | false-positive area, empty patch | Dice under new simulated conditions |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for kind, title in _TITLES.items():
@@ -134,11 +134,11 @@ def page(table: pl.DataFrame) -> str:
         )
     lines += [
         "",
-        "Each patch, mean over the networks of a kind; the last two columns of those trained on sets:",
+        "Per patch, mean over the networks of a kind. The last two columns are for networks trained on sets:",
         "",
         "| patch | particles cover | "
         + " | ".join(f"Dice, {k}" for k in _TITLES)
-        + " | label moved by, pixels down and right | Dice then |",
+        + " | label shifted by, pixels down and right | Dice after the shift |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in full["patch"].unique(maintain_order=True):
@@ -153,22 +153,22 @@ def page(table: pl.DataFrame) -> str:
         )
     lines += [
         "",
-        "![What a network finds](figures/real_patches.png)",
+        "![Predictions and labels](figures/real_patches.png)",
         "",
-        "*Orange: what the network of the lowest loss on simulated conditions marks. Green: the label.*",
+        "*Orange: prediction of the network with the lowest loss under simulated conditions. Green: label.*",
         "",
-        "**A diagnosis, not a score.** The outlines are displaced against the labels, all of a patch alike and by the same few pixels for every network, while the lattice fringes lie inside them (picture). Moving the label as a whole,",
-        "by at most 5 pixels of 0.78 Å, to where it fits best gives the last column. Labels cut from a figure may have lost their place, or residual coma may shift the fringes against the particle's edge; nothing here tells which.",
-        "A prototype of ours (half as many scenes, a network of 482,000 weights) scored 0.73 to 0.78 on the three patches: this is no better than that.",
+        "**A diagnosis, not a score.** The predicted outlines are displaced from the labels by the same few pixels within a patch, for every network, while the lattice fringes lie inside them (picture). Shifting the whole label",
+        "by at most 5 pixels of 0.78 Å to its best position gives the last column. Labels cut from a figure may be misregistered, or residual coma may shift the fringes relative to the particle's edge; these data cannot distinguish the two.",
+        "An earlier prototype (half as many scenes, a network of 482,000 weights) scored 0.73 to 0.78 on the three patches; these networks are no better.",
         "",
-        "What `passband check au-300kv --image` says of them:",
+        "Verdicts of `passband check au-300kv --image`:",
         "",
         *verdicts(),
         "",
-        "Three patches of one sample and one session are few: they show that the step from simulation to experiment can be made here, not how well it is made elsewhere. The networks were not tuned on",
-        "them: recipe, conditions and training in `studies/models/au_300kv.yaml` were fixed before they were looked at, but for one network of half the size that was looked at first.",
+        "Three patches of one sample and one session are few. They show that networks can transfer from simulation to experiment here, not how well they transfer elsewhere. The networks were not tuned on",
+        "these patches: recipe, conditions and training in `studies/models/au_300kv.yaml` were fixed before, except that one network of half the size had been evaluated first.",
         "",
-        "Made by `passband study run studies/models/au_300kv.yaml` and `python benchmarks/real_patches.py runs/au_300kv`; page and table again by the latter without a folder.",
+        "Made by `passband study run studies/models/au_300kv.yaml` and `python benchmarks/real_patches.py runs/au_300kv`; without a folder the latter writes the page again from the table.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -196,9 +196,9 @@ def verdicts() -> list[str]:
         lines.append(f"| {name} | {verdict.answer} | {said} | {'–' if own != own else format(own, '.2f')} |")
     lines += [
         "",
-        f"**The verdict is too kind here**: {missed} of the intervals miss the Dice against the labels as they are. It is calibrated on simulated images, and does not know what experiments, or the people who label them, add. The camera alone is not it: [simulated ones](verdicts.md) that blur signal and noise make a verdict on an image too kind by some 0.02."
+        f"**The verdict is too kind here**: {missed} of the intervals do not contain the Dice against the unshifted labels. It is calibrated on simulated images, and does not account for what experiments, and the people who label them, add. The camera alone does not explain this: [simulated cameras](verdicts.md) that blur signal and noise make the verdict on an image too optimistic by about 0.02."
         if missed
-        else "The intervals hold the Dice against the labels.",
+        else "The intervals contain the Dice against the labels.",
     ]
     return lines
 

@@ -74,10 +74,10 @@ def new_specimens(model: Model) -> list[str]:
         f"{interval(share, len(asked))} of the {'losses' if t == 'loss' else 'Dice'}" for t, share in shares.items()
     )
     return [
-        "## On specimens that were not scored either",
+        "## On new specimens",
         "",
-        f"The rows above share their 60 specimens with the calibration. Under the same {len(asked)} conditions, on {table['n_images'][0]} new ones of the same kind (`python benchmarks/new_specimens.py`), the 90 % intervals from the condition "
-        f"hold {words}, and the zone is right in {right}. They are of the mean over many fields: a few fields scatter more, as the rows of few tiles show.",
+        f"The rows above share their 60 specimens with the calibration. Under the same {len(asked)} conditions, on {table['n_images'][0]} new specimens of the same kind (`python benchmarks/new_specimens.py`), the 90 % intervals from the condition "
+        f"contain {words}, and the zone is right in {right}. Intervals are for the mean over many fields; a few fields scatter more, as the rows of few tiles show.",
         "",
     ]
 
@@ -86,12 +86,12 @@ def others() -> list[str]:
     """Return the section on other specimens."""
     table = pl.read_parquet(OTHERS)
     lines = [
-        "## Another specimen, and nothing said of it",
+        "## Another specimen, unknown to the model",
         "",
-        "Four fields of 102 Å side by side, under three conditions well inside the studied range (`python benchmarks/other_specimens.py`). Where the user says what the specimen is (`--element`, `--support`, `--thickness`, "
+        "Four fields of 102 Å side by side, under three conditions well inside the calibrated range (`python benchmarks/other_specimens.py`). If the user describes the specimen (`--element`, `--support`, `--thickness`, "
         "`--diameter`), the answer is *cannot say* for all but the first.",
         "",
-        "| specimen | answers | predicted Dice, where one is given | true Dice of all three |",
+        "| specimen | answers | predicted Dice, if any | true Dice of all three |",
         "|---|---|---|---|",
     ]
     for name in table["specimen"].unique(maintain_order=True):
@@ -108,7 +108,7 @@ def others() -> list[str]:
     outside = sum(not r["dice_low"] <= r["dice"] <= r["dice_high"] for r in wrong)
     lines += [
         "",
-        f"In brackets after a prediction: the truth. **An image alone does not tell its specimen**: of {len(wrong)} predictions for specimens that were not studied, {outside} miss the truth. So the verb says what it takes the specimen to be.",
+        f"In parentheses after a prediction: the true value. **An image alone does not identify its specimen**: of {len(wrong)} predictions for specimens outside the calibration, {outside} miss the true value. The verb therefore states what it assumes about the specimen.",
         "",
     ]
     return lines
@@ -121,10 +121,10 @@ def cameras() -> list[str]:
     lines = [
         "## A camera that is not ideal",
         "",
-        "The model was studied with an ideal camera. `check` takes a camera's MTF for a blur of the specimen and its DQE(0) for a lower dose, which is exact for a Gaussian MTF and white noise only. Nine fields of 102 Å "
-        f"side by side, {table.filter(usual).unique(['defocus_angstrom', 'dose_per_angstrom2']).height} conditions with doses as in training, and one of 60 e/Å², below all of them (`python benchmarks/other_cameras.py`). Predicted less true Dice:",
+        "The model was calibrated with an ideal camera. `check` treats a camera's MTF as a blur of the specimen and its DQE(0) as a lower dose, which is exact only for a Gaussian MTF and white noise. Nine fields of 102 Å "
+        f"side by side, {table.filter(usual).unique(['defocus_angstrom', 'dose_per_angstrom2']).height} conditions with doses as in training, and one at 60 e/Å², below all of them (`python benchmarks/other_cameras.py`). Predicted minus true Dice:",
         "",
-        "| camera | its pixels [Å] | true Dice, mean | from the condition: mean, worst | from the image: mean, worst | truth within the image's interval | at 60 e/Å²: true, from the condition, from the image |",
+        "| camera | pixels [Å] | true Dice, mean | from the condition: mean, worst | from the image: mean, worst | truth within the image's interval | at 60 e/Å²: true, from the condition, from the image |",
         "|---|---|---|---|---|---|---|",
     ]
     for (name, pixel), own in table.group_by("camera", "pixel_size_angstrom", maintain_order=True):
@@ -142,8 +142,8 @@ def cameras() -> list[str]:
     low = _errors(table.filter(~usual), "image")
     lines += [
         "",
-        f"At doses as in training, a camera whose noise is shaped by what blurs the signal makes the verdict from an image too kind by {coarse.mean():.2f} in the mean and {coarse.max():.2f} at most if its pixels are no smaller than the "
-        f"network's, and by {fine.max():.2f} at most if they are half as large. **At 60 e/Å², below all training doses, the image's verdict was {low.min():.2f} to {low.max():.2f} too kind** with any camera, the ideal one among them.",
+        f"At doses as in training, a camera that blurs noise together with the signal makes the verdict from an image too optimistic by {coarse.mean():.2f} in the mean and {coarse.max():.2f} at most if its pixels are no smaller than the "
+        f"network's, and by {fine.max():.2f} at most if they are half as large. **At 60 e/Å², below all training doses, the verdict from an image was too optimistic by {low.min():.2f} to {low.max():.2f}** with any camera, including the ideal one.",
         "",
     ]
     return lines
@@ -172,14 +172,14 @@ def page(model: Model) -> str:
     held_zones = zones()
     name = model.card.name
     lines = [
-        "# Do the verdicts hold?",
+        "# How verdicts perform",
         "",
-        f"*`{name}` was scored under {len(scores)} conditions; verdicts are calibrated on {len(fitted)} of them, and judged here on the {len(held)} that were kept back, drawn at random before any was looked at: "
-        f"{said}, doses of {min(doses):.0f} to {max(doses):.0f} e/Å². A condition's loss is that of {held['n_images'][0]} images of specimens that the network has not seen.*",
+        f"*`{name}` was scored under {len(scores)} conditions; verdicts are calibrated on {len(fitted)} of them, and evaluated here on the {len(held)} that were held out, drawn at random beforehand: "
+        f"{said}, doses of {min(doses):.0f} to {max(doses):.0f} e/Å². A condition's loss is that of {held['n_images'][0]} images of specimens outside the training set.*",
         "",
-        f"Stable is a loss up to {held_zones['stable_up_to']:g} times the network's own ({model.card.own_loss:.3f}, the median under its training conditions), collapse one above {held_zones['collapse_from']:g} times.",
+        f"*Stable* is a loss up to {held_zones['stable_up_to']:g} times the in-domain loss ({model.card.own_loss:.3f}, the median under the training conditions), *collapse* a loss above {held_zones['collapse_from']:g} times.",
         "",
-        "## How often the interval holds",
+        "## Coverage of the intervals",
         "",
         "| from | of | " + " | ".join(f"{level:.0%} interval" for level in LEVELS) + " |",
         "|---|---|" + "---|" * len(LEVELS),
@@ -191,7 +191,7 @@ def page(model: Model) -> str:
             lines.append(f"| {words} | {target} | " + " | ".join(coverage(model, source, target, held)) + " |")
     lines += [
         "",
-        "In brackets 95 % intervals of the share (Wilson). A tile is 102 Å a side; the loss from an image is that of the images looked at, that from the condition that of all.",
+        "In brackets: 95 % intervals of the share (Wilson). A tile is 102 Å wide. The loss predicted from an image is that of the given images, the loss predicted from the condition that of all images.",
         "",
     ]
     for source in SOURCES:
@@ -205,7 +205,7 @@ def page(model: Model) -> str:
         lines += [
             f"## From {words}",
             "",
-            "| said | " + " | ".join(f"truly {z}" for z in NAMES) + " |",
+            "| predicted | " + " | ".join(f"truly {z}" for z in NAMES) + " |",
             "|---|" + "---|" * len(NAMES),
         ]
         lines += [
@@ -217,7 +217,7 @@ def page(model: Model) -> str:
         false_yes = found["confusion"]["stable"]["collapse"] + found["confusion"]["stable"]["degraded"]
         lines += [
             "",
-            f"The zone is right in {right} of {found['asked']} ({right / found['asked']:.0%}; always saying the most frequent one would be right in {most} of {found['conditions']}); of {sum(found['confusion']['stable'].values())} times *yes*, {false_yes} were wrong. "
+            f"The zone is right in {right} of {found['asked']} ({right / found['asked']:.0%}; always predicting the most frequent one would be right in {most} of {found['conditions']}); of {sum(found['confusion']['stable'].values())} answers *yes*, {false_yes} were wrong. "
             f"R² of the logarithm of the loss {found['r2_log_loss']:.2f}; the loss interval spans a factor of {found['width_factor']:.2f} in the median.",
             "",
         ]
@@ -226,22 +226,22 @@ def page(model: Model) -> str:
     lines += cameras()
     names = training_data(fitted, "condition", "loss")[0]
     lines += [
-        "## Beside what is trivial",
+        "## Comparison with trivial predictors",
         "",
-        "R² of the logarithm of the loss under the conditions kept back, same process, other features:",
+        "R² of the logarithm of the loss under the held-out conditions, with the same Gaussian process and other features:",
         "",
         "| from | R² |",
         "|---|---|",
     ]
-    lines += [f"| all that `check --condition` uses | {r2(fitted, held, names):.2f} |"]
+    lines += [f"| all features of `check --condition` | {r2(fitted, held, names):.2f} |"]
     lines += [f"| {words} | {r2(fitted, held, own):.2f} |" for words, own in TRIVIAL.items()]
     lines += [
         "",
-        "One network is easier to predict under new conditions than many networks under each other's ([what predicts the loss](metrics.md)): what differs between networks takes no part, and this one has been "
-        "tried under hundreds of conditions. The conditions kept back come from the same distribution as those calibrated on; beyond it the verdict is *cannot say*. Simulated images only: [what happens on "
-        "experimental ones](real_patches.md).",
+        "It is easier to predict one network under new conditions than many networks under each other's conditions ([what predicts the loss](metrics.md)): differences between networks play no role, and this network was "
+        "scored under hundreds of conditions. The held-out conditions come from the same distribution as the calibration conditions; outside it the verdict is *cannot say*. All images here are simulated; see also [experimental "
+        "images](real_patches.md).",
         "",
-        "Made by `python benchmarks/verdicts.py` from the scores that ship with the model.",
+        "Made by `python benchmarks/verdicts.py` from the scores bundled with the model.",
     ]
     return "\n".join(lines).replace("-0.", "−0.") + "\n"
 
