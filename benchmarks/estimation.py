@@ -117,7 +117,7 @@ def row(found: Estimate, truth: float, C12: float) -> dict[str, Any]:
         astigmatism = float(abs(got - wanted))
     return {
         "truth": truth,
-        "found": found.found,
+        "found": found.has_rings,
         "estimate": size,
         "error": None if reading is None else reading.defocus_angstrom - truth,
         "either_error": None if size is None else size - abs(truth),

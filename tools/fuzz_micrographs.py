@@ -33,11 +33,13 @@ sys.modules |= dict.fromkeys(("distributed", "pandas", "pyarrow", "sparse"))
 
 from passband.base.errors import BadInputError  # noqa: E402
 from passband.micrographs import formats, reading  # noqa: E402
-from passband.micrographs.formats import picks  # noqa: E402
-from passband.micrographs.micrograph import Micrograph  # noqa: E402
+from passband.micrographs.formats import decode  # noqa: E402
+from passband.micrographs.micrograph import Calibration, Micrograph  # noqa: E402
 from passband.micrographs.sandbox import parse_worker, parsing  # noqa: E402
 from support import files  # noqa: E402
 
+# PNGs have no pixel size of their own.
+GIVEN = Calibration(pixel_size_angstrom=0.25)
 SECONDS = 10
 MEMORY = 2 * 1024**3
 RESIDENT = 1_500_000_000
@@ -90,7 +92,7 @@ def child(path: Path, folder: Path) -> None:
         os.dup2(silence, 1)
         os.dup2(silence, 2)
         sys.addaudithook(parse_worker.guard(path, folder))
-        originals = formats.datasets, picks.pictures
+        originals = formats.datasets, decode.micrographs
 
         @contextlib.contextmanager
         def noted():
@@ -106,12 +108,12 @@ def child(path: Path, folder: Path) -> None:
             with noted():
                 return originals[0](*arguments)
 
-        def pictures(*arguments):
+        def micrographs(*arguments):
             with noted():
                 yield from originals[1](*arguments)
 
-        formats.datasets, picks.pictures = datasets, pictures
-        text = json.dumps(parse_worker.answer(path, None, folder), allow_nan=False)
+        formats.datasets, decode.micrographs = datasets, micrographs
+        text = json.dumps(parse_worker.answer(path, None, folder, GIVEN), allow_nan=False)
         (folder / "answer.json").write_text(text, encoding="utf-8")
     except BaseException:
         (folder / "traceback").write_text(traceback.format_exc(), encoding="utf-8")
@@ -138,10 +140,10 @@ def run(path: Path, folder: Path) -> tuple[int, float, int]:
 def outcome(path: Path, folder: Path, status: int) -> str:
     """Return what a user gets: `read`, or the line; anything else raises."""
     try:
-        for picture in parsing._collect(folder, status, parsing.Limits(SECONDS, MEMORY)):
-            if picture.intensity.size <= LARGEST_CLEANED:
-                made = reading._micrograph(picture, path.name, 0.25, None, None)
-                assert isinstance(made, Micrograph) and all("\n" not in line for line in made.found)
+        for image in parsing._collect(folder, status, parsing.Limits(SECONDS, MEMORY), path.name):
+            if image.intensity.size <= LARGEST_CLEANED:
+                cleaned = reading._cleaned(image)
+                assert isinstance(cleaned, Micrograph) and all("\n" not in line for line in cleaned.notes)
     except BadInputError as error:
         line = str(error)
         assert line and len(line) < 900 and line.isprintable(), line

@@ -7,7 +7,7 @@ import torch
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.estimation.estimate import estimate
-from passband.estimation.rings import Optics, squared_transfer
+from passband.estimation.rings import FitSettings, squared_transfer
 from passband.micrographs.micrograph import Micrograph
 from support import reference
 from support.film import LAMBDA, micrograph
@@ -18,7 +18,7 @@ def test_the_model_is_the_transfer_averaged_over_the_film():
     assert reference.wavelength(300e3) == pytest.approx(LAMBDA, rel=1e-4)
     q = torch.linspace(0.1, 1.0, 40, dtype=torch.float64)
     theta = torch.tensor([[-200.0, 1e-6, 0.0, math.log(20.0), math.log(60.0)]], dtype=torch.float64)
-    found = squared_transfer(theta, q, 0 * q, Optics(300e3, C30=-5e4, amplitude_contrast=0.1))[0].numpy()
+    found = squared_transfer(theta, q, 0 * q, FitSettings(300e3, C30=-5e4, amplitude_contrast=0.1))[0].numpy()
     lam, q = float(wavelength(300e3)), q.numpy()
     heights = np.linspace(-30, 30, 4001)[:, None]
     chi = np.pi * lam * q**2 * (-200.0 + heights) - np.pi / 2 * lam**3 * q**4 * 5e4
@@ -30,14 +30,14 @@ def test_the_model_is_the_transfer_averaged_over_the_film():
 @pytest.mark.parametrize("defocus", [150.0, -300.0, 2000.0])
 def test_defocus_is_found_and_the_sign_is_not(defocus):
     found = estimate(micrograph(defocus))
-    assert found.found and found.sign is None
+    assert found.has_rings and found.sign is None
     assert found.defocus_angstrom == pytest.approx(abs(defocus), abs=5)
     low, high = found.interval_angstrom
     assert low <= abs(defocus) <= high and high - low < 60
     assert any("underfocus from overfocus" in note for note in found.notes)
     assert found.condition("underfocus").defocus_angstrom == pytest.approx(abs(defocus), abs=8)
     assert found.condition("overfocus").defocus_angstrom == pytest.approx(-abs(defocus), abs=8)
-    with pytest.raises(BadInputError, match="say which"):
+    with pytest.raises(BadInputError, match=r"\(None is neither\); give sign"):
         found.condition()
 
 
@@ -83,8 +83,8 @@ def test_noise_has_no_rings():
     for seed in range(2):
         counts = np.random.default_rng(seed).poisson(80, (256, 256)).astype(np.float32)
         found = estimate(Micrograph(counts, 0.4, 300e3))
-        assert not found.found and found.defocus_angstrom is None and found.below_angstrom is None
-        assert "nothing stands out of the noise" in found.notes[0]
+        assert not found.has_rings and found.defocus_angstrom is None and found.below_angstrom is None
+        assert "the power nowhere exceeds the noise" in found.notes[0]
         with pytest.raises(BadInputError, match="no Thon rings"):
             found.condition("underfocus")
 
@@ -92,7 +92,7 @@ def test_noise_has_no_rings():
 def test_near_zero_defocus_there_is_no_ring_and_perhaps_a_bound():
     for defocus in (0.0, 30.0):
         found = estimate(micrograph(defocus, dose=2000.0))
-        assert not found.found and "no Thon rings" in found.notes[0]
+        assert not found.has_rings and "no Thon rings" in found.notes[0]
         assert found.below_angstrom is None or defocus <= found.below_angstrom < 150
 
 
@@ -102,7 +102,7 @@ def test_uncertainty_grows_as_electrons_get_fewer_until_nothing_is_claimed():
         low, high = estimate(micrograph(300.0, dose=dose, n=256)).interval_angstrom
         widths.append(high - low)
     assert widths[0] < widths[1]
-    assert not estimate(micrograph(300.0, dose=2.0, n=256)).found
+    assert not estimate(micrograph(300.0, dose=2.0, n=256)).has_rings
 
 
 def test_intervals_hold_the_truth():
@@ -137,7 +137,7 @@ def test_dose_is_known_only_from_electrons():
 
 def test_what_it_has_to_be_told():
     image = Micrograph(micrograph(300.0, n=128).intensity, 0.4)
-    with pytest.raises(BadInputError, match="--energy"):
+    with pytest.raises(BadInputError, match="energy_ev"):
         estimate(image)
     with pytest.raises(BadInputError, match="is empty"):
         estimate(image, energy_ev=300e3, defocus_range_angstrom=(500.0, 100.0))

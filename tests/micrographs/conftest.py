@@ -5,21 +5,24 @@ import warnings
 import numpy as np
 import pytest
 
+from passband.base.errors import named
+from passband.micrographs.micrograph import Calibration
 from passband.micrographs.sandbox import parse_worker, parsing
 
 
 @pytest.fixture
 def read_here(tmp_path):
-    """Read a file in this process, as the worker does: images, what is said of them, or the refusal."""
+    """Read a file in this process, as the worker does: images with their notes, or the refusal."""
 
-    def read(path, frames=None):
+    def read(path, frames=None, pixel=None):
         folder = tmp_path / "answers"
         folder.mkdir(exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = json.loads(json.dumps(parse_worker.answer(path, frames, folder), allow_nan=False))
+            answer = parse_worker.answer(path, frames, folder, Calibration(pixel_size_angstrom=pixel))
+            found = json.loads(json.dumps(answer, allow_nan=False))
         if "refusal" in found:
-            return found["refusal"]
+            return named(found["refusal"])
         return [one | {"intensity": np.load(folder / one["file"], allow_pickle=False)} for one in found["images"]]
 
     return read

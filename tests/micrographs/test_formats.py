@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from passband.base.errors import BadInputError
-from passband.micrographs.formats import dataset, picks, units
+from passband.micrographs.formats import dataset, decode, units
+from passband.micrographs.micrograph import Calibration
 from support import files
 from support.files import PIXEL, image
 
@@ -72,14 +73,14 @@ def test_what_imagej_ome_and_the_resolution_say_in_a_tiff(tmp_path, read_here):
         (found,) = read_here(files.write_tiff(tmp_path / "a.tif", image(), pixel=PIXEL * factor, unit=unit))
         assert found["pixel_size_angstrom"] == pytest.approx(PIXEL, rel=1e-4), unit
     (found,) = read_here(files.write_ome(tmp_path / "o.tif", image(), pixel=PIXEL / 10, unit="nm"))
-    assert found["pixel_size_angstrom"] == pytest.approx(PIXEL) and "OME" in found["calibration"]
+    assert found["pixel_size_angstrom"] == pytest.approx(PIXEL) and "OME" in found["notes"][0]
     options = {"resolution": (1e8 / PIXEL, 1e8 / PIXEL), "resolutionunit": "CENTIMETER"}
     (found,) = read_here(files.write_tiff(tmp_path / "r.tif", image(), unit=None, **options))
-    assert found["pixel_size_angstrom"] == pytest.approx(PIXEL) and "resolution" in found["calibration"]
+    assert found["pixel_size_angstrom"] == pytest.approx(PIXEL) and "resolution" in found["notes"][0]
     for dots in (72, 96, 300):
         options = {"resolution": (dots, dots), "resolutionunit": "INCH"}
-        (found,) = read_here(files.write_tiff(tmp_path / "s.tif", image(), unit=None, **options))
-        assert found["pixel_size_angstrom"] is None and f"{dots} dots per inch" in found["calibration"]
+        line = read_here(files.write_tiff(tmp_path / "s.tif", image(), unit=None, **options))
+        assert line.startswith("its pixel size is not known") and f"{dots} dots per inch" in line
 
 
 def test_our_own_exports_come_back(tmp_path, read_here):
@@ -96,15 +97,15 @@ def test_our_own_exports_come_back(tmp_path, read_here):
 )
 def test_dialects_of_tiff(tmp_path, read_here, options):
     path = files.write_tiff(tmp_path / "a.tif", image(dtype=np.uint16), unit=None, photometric="minisblack", **options)
-    (found,) = read_here(path)
+    (found,) = read_here(path, pixel=PIXEL)
     assert np.array_equal(found["intensity"], image())
 
 
 def test_a_tiff_with_black_as_its_highest_value_is_turned_round(tmp_path, read_here):
     path = files.write_tiff(tmp_path / "a.tif", image(dtype=np.uint16), unit=None, photometric="miniswhite")
-    (found,) = read_here(path)
+    (found,) = read_here(path, pixel=PIXEL)
     assert np.array_equal(found["intensity"], 65_535 - image())
-    assert "turned round" in found["said"][0]
+    assert "inverted" in found["notes"][0]
 
 
 def dm(**options):
@@ -154,12 +155,14 @@ def test_colours_that_are_alike_are_grey(tmp_path, read_here):
         ("a.png", files.write_png),
         ("a.tif", lambda p, d: files.write_tiff(p, d, unit=None, photometric="rgb")),
     ):
-        (found,) = read_here(write(tmp_path / name, np.stack([grey] * 3, -1)))
+        (found,) = read_here(write(tmp_path / name, np.stack([grey] * 3, -1)), pixel=PIXEL)
         assert np.array_equal(found["intensity"], grey)
-    (found,) = read_here(files.write_png(tmp_path / "o.png", np.stack([grey] * 3 + [np.full_like(grey, 255)], -1)))
+    (found,) = read_here(
+        files.write_png(tmp_path / "o.png", np.stack([grey] * 3 + [np.full_like(grey, 255)], -1)), pixel=PIXEL
+    )
     assert np.array_equal(found["intensity"], grey)
     deep = files.write_png(tmp_path / "d.png", image(dtype=np.uint16))
-    assert np.array_equal(read_here(deep)[0]["intensity"], image())
+    assert np.array_equal(read_here(deep, pixel=PIXEL)[0]["intensity"], image())
 
 
 def test_what_else_is_in_a_file_is_left_out_and_said(tmp_path, read_here):
@@ -169,9 +172,9 @@ def test_what_else_is_in_a_file_is_left_out_and_said(tmp_path, read_here):
     with tifffile.TiffWriter(path) as writer:
         writer.write(image(200, 220), photometric="minisblack")
         writer.write(image(64, 80), photometric="minisblack")
-    (found,) = read_here(path)
+    (found,) = read_here(path, pixel=PIXEL)
     assert found["intensity"].shape == (200, 220)
-    assert found["said"] == ["another data set of the file left out: it is a thumbnail"]
+    assert found["notes"][:-3] == ["another data set of the file left out: it is a thumbnail"]
 
 
 def test_recording_by_scanning_is_said(tmp_path, read_here):
@@ -179,15 +182,15 @@ def test_recording_by_scanning_is_said(tmp_path, read_here):
         tmp_path / "a.dm3", image(), tags={"Microscope Info": {"Illumination Mode": "STEM NANOPROBE"}}
     )
     (found,) = read_here(path)
-    assert found["said"] == ["recorded in STEM mode, which HRTEM conditions do not describe"]
+    assert found["notes"][:-3] == ["recorded in STEM mode, which HRTEM conditions do not describe"]
 
 
 def test_frames_last_are_found_by_their_name():
     axes = [dataset.Axis(72, "y", "nm", 0.02), dataset.Axis(96, "x", "nm", 0.02), dataset.Axis(3, "time", "s", 1.0)]
-    (found,) = picks.pictures([dataset.dataset(np.moveaxis(MOVIE, 0, -1), axes)], None, "a")
+    ((_, found),) = decode.micrographs([dataset.dataset(np.moveaxis(MOVIE, 0, -1), axes)], None, "a", Calibration())
     assert np.array_equal(found.intensity, MOVIE.sum(axis=0))
     turned = [dataset.Axis(96, "x", "nm", 0.02), dataset.Axis(72, "y", "nm", 0.02)]
-    (found,) = picks.pictures([dataset.dataset(image().T, turned)], None, "a")
+    ((_, found),) = decode.micrographs([dataset.dataset(image().T, turned)], None, "a", Calibration())
     assert np.array_equal(found.intensity, image())
 
 
@@ -200,14 +203,14 @@ def test_too_much_is_refused_before_it_is_decoded():
 
     for shape, message in (
         ((100_000, 100_000), "claims images of 100000 x 100000 pixels; a micrograph has 64 to 16384"),
-        ((40, 4096, 4096), "claims 2.7 GB of decoded images; at most 2.1 GB can be read: pick one with --frames"),
+        ((40, 4096, 4096), "claims 2.7 GB of decoded images; at most 2.1 GB can be read: pick one with frames"),
         ((10**9, 64, 64), "claims 1000000000 images; at most 100000 can be read"),
     ):
         with pytest.raises(BadInputError) as raised:
-            list(picks.pictures([data(shape)], None, "a"))
+            list(decode.micrographs([data(shape)], None, "a", Calibration()))
         assert message in str(raised.value)
     with pytest.raises(AssertionError):
-        list(picks.pictures([data((40, 4096, 4096))], 3, "a"))
+        list(decode.micrographs([data((40, 4096, 4096))], 3, "a", Calibration()))
 
 
 def test_units():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from passband.base.errors import BadInputError
+from passband.micrographs.micrograph import Calibration
 from passband.micrographs.sandbox import limited, parse_worker, parsing
 from passband.micrographs.sandbox.parsing import Limits, parse
 from support import files, hostile
@@ -19,6 +20,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.usefixtures("closed", "own_temporary_folder"),
 ]
+
+GIVEN = Calibration(pixel_size_angstrom=0.25)
 
 
 def test_the_worker_may_run_send_and_write_nothing(tmp_path):
@@ -52,13 +55,13 @@ def test_nothing_is_imported_from_where_the_user_happens_to_be(tmp_path, monkeyp
     path = files.write_png(tmp_path / "a.png", image(dtype=np.uint8))
     hostile.write(tmp_path / "json.py", b"raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
-    (found,) = parse(path)
+    (found,) = parse(path, given=GIVEN)
     assert np.array_equal(found.intensity, image(dtype=np.uint8))
 
 
 def test_names_of_all_kinds_are_passed_on(tmp_path):
     path = files.write_png(tmp_path / "ä ' \" $(touch x);\n-.png", image(dtype=np.uint8))
-    assert len(parse(path)) == 1
+    assert len(parse(path, given=GIVEN)) == 1
 
 
 @pytest.mark.parametrize(
@@ -74,13 +77,13 @@ def test_names_of_all_kinds_are_passed_on(tmp_path):
 )
 def test_however_a_worker_ends_it_is_one_line(tmp_path, status, message):
     with pytest.raises(BadInputError, match=message):
-        parsing._collect(tmp_path, status, Limits())
+        parsing._collect(tmp_path, status, Limits(), "a.png")
 
 
 def test_a_worker_is_not_trusted(tmp_path):
     good = {
-        "file": "0.npy", "shape": [72, 96], "pixel_size_angstrom": 0.2, "calibration": "a\x1b[31m\nb", "energy_ev": None,
-        "dose_per_angstrom2": None, "number": None, "said": ["\x07"],
+        "file": "0.npy", "shape": [72, 96], "pixel_size_angstrom": 0.2, "energy_ev": None,
+        "dose_per_angstrom2": None, "number": None, "notes": ["\x07", "a\x1b[31m\nb"],
     }  # fmt: skip
     marker = tmp_path / "it ran"
 
@@ -88,24 +91,26 @@ def test_a_worker_is_not_trusted(tmp_path):
         np.save(tmp_path / "0.npy", image())
         np.save(tmp_path / "1.npy", np.array([Payload(marker)], dtype=object), allow_pickle=True)
         (tmp_path / "answer.json").write_text(json.dumps({"images": [good | changes]}))
-        return parsing._collect(tmp_path, 0, Limits())
+        return parsing._collect(tmp_path, 0, Limits(), "a.png")
 
     (found,) = collect()
-    assert found.calibration == "a?[31m?b" and found.said == ("?",)
+    assert found.notes == ("?", "a?[31m?b") and found.name == "a.png"
     assert np.array_equal(found.intensity, image())
     for changes in (
         {"file": "1.npy"}, {"file": "2.npy"}, {"file": "/etc/passwd"}, {"shape": [72, 97]}, {"shape": [1]}, {"shape": "no"},
-        {"shape": [16384, 10**9]}, {"said": None}, {"number": "x"},
+        {"shape": [16384, 10**9]}, {"notes": None}, {"pixel_size_angstrom": "0.2"}, {"pixel_size_angstrom": None}, {"number": "x"},
     ):  # fmt: skip
         with pytest.raises(BadInputError, match="makes its reader break off"):
             collect(**changes)
-    assert collect(pixel_size_angstrom="0.2")[0].pixel_size_angstrom is None
+    with pytest.raises(BadInputError, match="its pixel size of 50 Å is not that of"):
+        collect(pixel_size_angstrom=50.0)
+    assert collect(energy_ev="3e5")[0].energy_ev is None
     (tmp_path / "answer.json").write_text("[]")
     with pytest.raises(BadInputError, match="makes its reader break off"):
-        parsing._collect(tmp_path, 0, Limits())
+        parsing._collect(tmp_path, 0, Limits(), "a.png")
     (tmp_path / "answer.json").write_text(json.dumps({"refusal": "a\nb"}))
     with pytest.raises(BadInputError, match=r"^a\?b$"):
-        parsing._collect(tmp_path, 0, Limits())
+        parsing._collect(tmp_path, 0, Limits(), "a.png")
     assert not marker.exists()
 
 
@@ -137,4 +142,4 @@ def test_a_full_disk_is_told_from_a_bad_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(parse_worker.np, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        parse_worker.answer(path, None, tmp_path)
+        parse_worker.answer(path, None, tmp_path, GIVEN)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, named
 from passband.micrographs.formats import READERS
 from passband.micrographs.sandbox import parse_worker
 from passband.micrographs.sandbox.parsing import Limits, parse
@@ -26,7 +26,7 @@ def refusal(path, tmp_path):
     folder.mkdir(exist_ok=True)
     found = parse_worker.answer(path, None, folder)
     assert "images" not in found, found
-    return found["refusal"]
+    return named(found["refusal"])
 
 
 @pytest.mark.parametrize("name", hostile.HOSTILE)

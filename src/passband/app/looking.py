@@ -13,7 +13,6 @@ from passband.app.views import outlines
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
-from passband.estimation.text import in_words
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.outputs import overlay
@@ -112,8 +111,8 @@ def estimated(looked: Looked, model: Model | None) -> Looked:
     """Add what the power spectrum says of the condition, for a model under whose C30 and energy it was studied, if there is one."""
     found = estimated_for(Judge(model), looked.micrograph) if model is not None and model.scores is not None else None
     found = found or estimate(looked.micrograph)
-    condition = found.condition(found.sign or "underfocus") if found.found else None
-    return replace(looked, estimate=found, estimated=tuple(in_words(found)), condition=condition)
+    condition = found.condition(found.sign or "underfocus") if found.has_rings else None
+    return replace(looked, estimate=found, estimated=tuple(found.sentences), condition=condition)
 
 
 def attempt(step: Callable[[Looked], Looked], looked: Looked) -> Looked:

@@ -132,7 +132,7 @@ class MicrographTab:
             self._sources["image"].data = {"image": [looked.picture], "x": [0], "y": [0], "dw": [w], "dh": [h]}
             self._sources["bar"].data = figures.scale_bar(w, h)
         stack = [f"image {self._number.value} of {looked.images}"] if looked.images > 1 else []
-        self._said.object = words.section("The file", words.bullets([*stack, *seen.found])) + words.section(
+        self._said.object = words.section("The file", words.bullets([*stack, *seen.notes])) + words.section(
             "The optics", words.bullets(looked.estimated)
         )
         self._message.object = (words.note(doing) if doing else "") + "".join(

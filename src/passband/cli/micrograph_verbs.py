@@ -9,6 +9,7 @@ import typer
 from passband.base.errors import BadInputError
 from passband.base.terminal import error, print_json, warn
 from passband.cli.options import Json
+from passband.micrographs.formats import endings
 
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
@@ -29,7 +30,7 @@ Frames = Annotated[
 
 
 def estimate(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help=f"{endings()}.")],
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
@@ -44,15 +45,13 @@ def estimate(
     Example:  passband estimate image.dm4
     """
     from passband.estimation.estimate import estimate as estimated
-    from passband.estimation.text import in_words as told
-    from passband.estimation.text import to_dict
 
     answers = []
     for micrograph in _read(image, pixel_size, energy, dose, frames):
         found = estimated(micrograph, C30=spherical)
-        answers.append({"image": micrograph.name, "found": list(micrograph.found), **to_dict(found)})
+        answers.append({"image": micrograph.name, "found": list(micrograph.notes), **found.to_dict()})
         if not as_json:
-            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.found, *told(found)))]))
+            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.notes, *found.sentences))]))
     if as_json:
         print_json({"images": answers})
     raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
@@ -60,7 +59,7 @@ def estimate(
 
 def segment(
     model: ModelName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="dm3, dm4, mrc, tiff, emd, hspy or png.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help=f"{endings()}.")],
     pixel_size: PixelSize = None,
     frames: Frames = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("segmented"),
@@ -101,7 +100,7 @@ def segment(
         answers.append(
             {
                 "image": micrograph.name,
-                "found": list(micrograph.found),
+                "found": list(micrograph.notes),
                 "pixel_size_angstrom": micrograph.pixel_size_angstrom,
                 "particles": len(result.particles),
                 "particles_whole": len(whole),
@@ -111,7 +110,7 @@ def segment(
             }
         )
         if not as_json:
-            print("\n".join([micrograph.name, *(f"  {line}" for line in micrograph.found)]))
+            print("\n".join([micrograph.name, *(f"  {line}" for line in micrograph.notes)]))
             size = (
                 ""
                 if median is None
@@ -192,7 +191,7 @@ def check(
 
         assert image is not None
         verdicts = [
-            (m.name, m.found, check_image(chosen, m, claim).to_dict())
+            (m.name, m.notes, check_image(chosen, m, claim).to_dict())
             for m in _read(image, pixel_size, energy, dose, frames)
         ]
     if as_json:

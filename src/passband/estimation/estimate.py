@@ -1,46 +1,60 @@
-"""Defocus, astigmatism, information limit and dose of one micrograph from its own power spectrum, and what cannot be known."""
+"""Defocus, astigmatism, information limit and dose of one micrograph from its power spectrum, with what remains unknown."""
 
+import html
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from passband.base.electron import wavelength
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.conditions import Condition
 from passband.estimation.limits import information_limit, known_dose, no_rings, signal_limit, turns
-from passband.estimation.rings import Candidate, Optics, agreement, candidate_at, defocus_step, search
-from passband.estimation.rings_fit import fit, held_out_gain
+from passband.estimation.rings import (
+    Candidate,
+    FitSettings,
+    agreement,
+    candidate_at,
+    defocus_step,
+    fit,
+    held_out_gain,
+    model,
+    search,
+)
 from passband.estimation.spectrum import Spectrum, Spots, power_spectrum
 from passband.micrographs.micrograph import Micrograph
 
-# Log-likelihood by which rings have to explain sectors that were not fitted better than a smooth fall, and standard deviations of noise.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Least gain in log-likelihood over a smooth background on sectors that were not fitted, and its least significance [σ of noise].
 _GAIN, _SIGNIFICANT = 20.0, 7.0
-# Log-likelihood within which another minimum is nearly as good.
+# Difference of log-likelihood within which another minimum is an alternative.
 _NEARLY = 10.0
-# Defoci from which fits always start: a ring this wide is no ripple that a search would see [Å].
+# Defoci that fits always start from: the search misses rings this wide [Å].
 _WIDE = (30.0, 70.0, 120.0)
-# What the film is not known by, as standard deviations: its amplitude contrast, and where within its thickness its middle lies.
+# Standard deviations of the film's amplitude contrast, and of the position of its middle as a share of its thickness.
 _CONTRAST, _MIDDLE = 0.03, 0.08
-# Turns of the phase by π that make a ring whole, nearly.
+# Least phase of the outermost visible ring, in units of π.
 _WHOLE = 0.9
-# Share of the ripple that rings have to explain, and less than which widens the interval, by at most so much: a standard deviation
-# that covers the errors of simulated images with many particles or a thick film [Å].
+# Least share of the ripple that rings must explain; the share below which the interval widens; and by how much at most: a standard
+# deviation that covers the errors of simulated images with many particles or a thick film [Å].
 _EXPLAINED, _WELL, _UNEXPLAINED = 0.12, 0.7, 30.0
 _ON_HEIGHT = (
-    "the defocus is that of the middle of the amorphous film, not of the particles on it; a condition's counts from the exit plane behind "
-    "them, and is larger by some tens of Å"
+    "the defocus refers to the middle of the amorphous film, not to the particles on it; the defocus of a condition refers to the exit "
+    "plane behind them, and is larger by some tens of Å"
 )
 _EVEN, _ODD = slice(0, None, 2), slice(1, None, 2)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The optics under one sign of the defocus; ± are standard deviations.
+    """The optics under one sign of the defocus; deviations are standard deviations.
 
     Attributes:
         defocus_angstrom: −C10, of the middle of the amorphous film, positive = underfocus [Å].
@@ -48,8 +62,8 @@ class Reading:
         C12: two-fold astigmatism [Å].
         C12_deviation: [Å].
         phi12: [rad].
-        phi12_deviation: [rad]; beyond 0.8 the axis is not known.
-        cost: −log-likelihood; only its difference to the other sign's has a meaning.
+        phi12_deviation: [rad]; above 0.8 the axis is unknown.
+        cost: −log-likelihood; only its difference to that of the other sign has a meaning.
     """
 
     defocus_angstrom: float
@@ -60,10 +74,25 @@ class Reading:
     phi12_deviation: float
     cost: float
 
+    def __str__(self) -> str:
+        """Return defocus and astigmatism with 95 % intervals."""
+        low, high = self.interval_angstrom
+        axis = (
+            f" along {self.phi12:+.2f} ± {2 * self.phi12_deviation:.2f} rad"
+            if self.phi12_deviation < 0.8
+            else ", axis unknown"
+        )
+        return (
+            f"defocus {self.defocus_angstrom:+.0f} Å (95 %: {low:+.0f} to {high:+.0f}), "
+            f"C12 {self.C12:.0f} ± {2 * self.C12_deviation:.0f} Å{axis}"
+        )
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one image says of the microscope; None is what it does not say.
+    """The optics that one image shows; None is what it does not show.
+
+    `print` gives sentences, `to_dict` plain data, `plot` the spectrum with the fitted rings.
 
     Attributes:
         name: of the micrograph.
@@ -72,18 +101,19 @@ class Estimate:
         C30: as assumed [Å].
         underfocus: the optics if the image is underfocused; None without Thon rings.
         overfocus: the optics if it is overfocused.
-        sign: which of the two, where C30 tells them apart; else None.
-        below_angstrom: without rings, what |defocus| is then below [Å].
-        focal_spread_angstrom: what damps the rings, as a focal spread, with its 95 % interval [Å].
+        sign: underfocus or overfocus, where C30 distinguishes them; else None.
+        below_angstrom: without rings, an upper bound of |defocus| [Å].
+        focal_spread_angstrom: that damps the rings, with its 95 % interval [Å].
         thickness_angstrom: of the film, from how its rings fade, with its 95 % interval [Å].
-        information_limit_per_angstrom: highest frequency at which rings are seen above the noise [1/Å].
+        information_limit_per_angstrom: highest frequency at which rings exceed the noise [1/Å].
         dose_per_angstrom2: if known [e/Å²].
-        spots: of crystals, left out.
-        masked: share of the spectrum that they take.
+        spots: of crystals, excluded from the fit.
+        masked: share of the spectrum that they cover.
         quality: correlation of the rings with the transfer in directions that were not fitted, −1 to 1.
         method: fit or search, whichever explained those directions better.
         alternatives: other |defocus| that explain the rings nearly as well [Å].
         notes: in sentences.
+        profile: rotational averages: q_per_angstrom, power, and with rings fit and background; None if not kept.
     """
 
     name: str
@@ -104,15 +134,16 @@ class Estimate:
     focal_spread_angstrom: tuple[float, float, float] | None = None
     thickness_angstrom: tuple[float, float, float] | None = None
     alternatives: tuple[float, ...] = ()
+    profile: pl.DataFrame | None = field(default=None, repr=False, compare=False)
 
     @property
-    def found(self) -> bool:
+    def has_rings(self) -> bool:
         """Whether there are Thon rings."""
         return self.underfocus is not None
 
     @property
     def defocus_angstrom(self) -> float | None:
-        """|defocus|, the mean of both signs' where neither is known [Å]."""
+        """|defocus|; the mean of both signs' if the sign is unknown [Å]."""
         if self.underfocus is None or self.overfocus is None:
             return None
         if self.sign is not None:
@@ -121,7 +152,7 @@ class Estimate:
 
     @property
     def interval_angstrom(self) -> tuple[float, float] | None:
-        """95 % interval of |defocus|, which holds for either sign where neither is known [Å]."""
+        """95 % interval of |defocus|; it covers both signs if the sign is unknown [Å]."""
         if self.underfocus is None or self.overfocus is None:
             return None
         (low, high), (a, b) = self.underfocus.interval_angstrom, self.overfocus.interval_angstrom
@@ -131,7 +162,7 @@ class Estimate:
         return max(min(lows), 0.0), max(highs)
 
     def of_either_sign(self) -> "Estimate":
-        """Return the estimate without what an assumed C30 tells of the sign."""
+        """Return the estimate without the sign that follows from an assumed C30."""
         return (
             self if self.sign is None else replace(self, sign=None, notes=(*_on_sign(None, self.C30), *self.notes[1:]))
         )
@@ -140,17 +171,21 @@ class Estimate:
         """Return the imaging condition under one sign of the defocus.
 
         Args:
-            sign: underfocus or overfocus; None is the one that C30 has told.
+            sign: underfocus or overfocus; by default the one that follows from C30.
 
         Raises:
-            BadInputError: if there are no rings, or no sign is given where none is known.
+            BadInputError: if there are no rings, or the sign is unknown and not given.
         """
         sign = sign or self.sign
         if self.underfocus is None or self.overfocus is None or self.focal_spread_angstrom is None:
-            raise BadInputError(f"{self.name}: no Thon rings were found, so there is no condition to give")
+            raise BadInputError("has no Thon rings, so its condition is unknown", place=self.name)
         if sign not in ("underfocus", "overfocus"):
             raise BadInputError(
-                f"{self.name}: the image does not tell underfocus from overfocus ({sign!r} is neither); say which"
+                f"the image does not tell underfocus from overfocus ({sign!r} is neither)",
+                value=sign,
+                limit=("underfocus", "overfocus"),
+                remedy=f"give {parameter('sign')}",
+                place=self.name,
             )
         reading = self.underfocus if sign == "underfocus" else self.overfocus
         return Condition(
@@ -166,6 +201,68 @@ class Estimate:
             dose_per_angstrom2=self.dose_per_angstrom2,
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, with |defocus| and its interval, without the profile."""
+        content = asdict(replace(self, profile=None))
+        del content["profile"]
+        interval = self.interval_angstrom
+        return content | {
+            "defocus_angstrom": self.defocus_angstrom,
+            "interval_angstrom": None if interval is None else list(interval),
+        }
+
+    @property
+    def sentences(self) -> list[str]:
+        """The estimate in sentences; both signs of the defocus where the sign is unknown."""
+        lines: list[str] = []
+        if self.underfocus is not None and self.overfocus is not None:
+            readings = {"underfocus": self.underfocus, "overfocus": self.overfocus}
+            if self.sign is None:
+                lines.append("the image does not tell underfocus from overfocus; one of these is true:")
+            lines += [f"{name}: {reading}" for name, reading in readings.items() if self.sign in (None, name)]
+            lines.append(
+                f"assuming C30 {self.C30:g} Å; correlation of the rings {self.quality:.2f} in directions that were not fitted ({self.method})"
+            )
+            if self.alternatives:
+                lines.append(f"nearly as good: |defocus| {', '.join(f'{a:.0f}' for a in self.alternatives)} Å")
+            if self.focal_spread_angstrom is not None:
+                value, low, high = self.focal_spread_angstrom
+                lines.append(f"damped like a focal spread of {value:.0f} Å (95 %: {low:.0f} to {high:.0f})")
+        if self.information_limit_per_angstrom is not None:
+            q = self.information_limit_per_angstrom
+            lines.append(f"rings are visible up to {q:.2f} 1/Å ({1 / q:.2f} Å)")
+        if self.dose_per_angstrom2 is not None:
+            lines.append(f"dose {self.dose_per_angstrom2:.0f} e/Å²")
+        return [*lines, *self.notes]
+
+    def __str__(self) -> str:
+        """Return a line for each sentence."""
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in self.sentences) + "</ul>"
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the rotationally averaged power spectrum with the fitted rings.
+
+        Args:
+            ax: to draw into; new axes by default.
+
+        Returns:
+            The axes.
+        """
+        from passband.figures import thon_rings
+
+        if self.profile is None:
+            raise BadInputError("this estimate was made without its spectrum; estimate again", place=self.name)
+        if ax is None:
+            from matplotlib import pyplot as plt
+
+            ax = plt.subplots(layout="constrained")[1]
+        thon_rings.draw(self.profile, ax, self.information_limit_per_angstrom)
+        ax.set_title(self.name if self.defocus_angstrom is None else f"|defocus| {self.defocus_angstrom:.0f} Å")
+        return ax
+
 
 def estimate(
     micrograph: Micrograph,
@@ -179,42 +276,48 @@ def estimate(
     amplitude_contrast: float = 0.05,
     counts_per_electron: float | None = None,
 ) -> Estimate:
-    """Return what the power spectrum of a micrograph says of defocus, astigmatism, information limit and dose.
+    """Estimate defocus, astigmatism, information limit and dose of a micrograph from its power spectrum.
 
     Args:
         micrograph: the image.
-        energy_ev: if the micrograph does not say it, or says it wrongly [eV].
+        energy_ev: of the electrons; by default that of the micrograph [eV].
         C30: spherical aberration [Å]; near 0 in a corrected microscope.
         focal_spread_angstrom: if known, as a standard deviation [Å].
-        defocus_range_angstrom: |defocus| to look at [Å].
-        astigmatism_limit_angstrom: greatest C12 to look at [Å].
-        band_per_angstrom: spatial frequencies to look at [1/Å]; by default from 0.1 to 1.2 or 0.94 of the camera's limit.
+        defocus_range_angstrom: range of |defocus| to search [Å].
+        astigmatism_limit_angstrom: greatest C12 to search [Å].
+        band_per_angstrom: spatial frequencies to use [1/Å]; by default 0.1 to 1.2, at most 0.94 of the Nyquist frequency.
         amplitude_contrast: of the film; 0.05 fits simulated amorphous carbon best.
         counts_per_electron: gain of the camera, if known, for the dose.
 
     Raises:
-        BadInputError: if the energy is not known, or a range is empty.
+        BadInputError: if the energy is unknown, or a range is empty.
     """
     energy = energy_ev or micrograph.energy_ev
     if energy is None:
         raise BadInputError(
-            f"{micrograph.name}: does not say the electrons' energy; give it with --energy, such as 300000"
+            "has no electron energy in its metadata",
+            remedy=f"give {parameter('energy_ev')}, such as 300000",
+            place=micrograph.name,
         )
     low, high = defocus_range_angstrom
     if not 0 <= low < high:
-        raise BadInputError(f"defocus_range_angstrom {low:g} to {high:g} is empty; give the smaller |defocus| first")
+        raise BadInputError(
+            f"{parameter('defocus_range_angstrom')} {low:g} to {high:g} is empty",
+            value=defocus_range_angstrom,
+            remedy="give the smaller |defocus| first",
+        )
     band = band_per_angstrom or (0.1, min(0.47 / micrograph.pixel_size_angstrom, 1.2))
     count = int(np.clip(4 * wavelength(energy) * high * band[1] ** 2, 120, 400))
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)
-    optics = Optics(energy, C30, amplitude_contrast, focal_spread_angstrom, astigmatism_limit_angstrom)
+    settings = FitSettings(energy, C30, amplitude_contrast, focal_spread_angstrom, astigmatism_limit_angstrom)
     defoci = np.arange(max(low, 8.0), high, defocus_step(energy, min(band[1], 0.9)))
     with _one_thread():
-        return _estimated(micrograph, spectrum, optics, defoci, counts_per_electron)
+        return _estimated(micrograph, spectrum, settings, defoci, counts_per_electron)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch work in one thread: these fits are small, and on a busy machine several wait for each other for many times as long."""
+    """Limit torch to one thread: for fits this small, several threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -224,37 +327,41 @@ def _one_thread() -> Iterator[None]:
 
 
 def _estimated(
-    micrograph: Micrograph, spectrum: Spectrum, optics: Optics, defoci: np.ndarray, counts_per_electron: float | None
+    micrograph: Micrograph,
+    spectrum: Spectrum,
+    settings: FitSettings,
+    defoci: np.ndarray,
+    counts_per_electron: float | None,
 ) -> Estimate:
-    quality, deviations, explained, gain, method = _judge(spectrum, optics, defoci)
-    starts = _starts(spectrum, optics, defoci, slice(None))
-    fits = fit(spectrum, optics, starts)
+    quality, deviations, explained, gain, method = _judge(spectrum, settings, defoci)
+    starts = _starts(spectrum, settings, defoci, slice(None))
+    fits = fit(spectrum, settings, starts)
     best = fits[0]
     if method == "search":
-        best = fit(spectrum, optics, starts[:1], frozen=True)[0]
-    limit = information_limit(spectrum, optics, best)
-    whole = limit is not None and turns(best, optics, limit) > _WHOLE
+        best = fit(spectrum, settings, starts[:1], frozen=True)[0]
+    limit = information_limit(spectrum, settings, best)
+    whole = limit is not None and turns(best, settings, limit) > _WHOLE
     rings = whole and gain > _GAIN and deviations > _SIGNIFICANT and explained > _EXPLAINED
     dose, on_dose = known_dose(micrograph, spectrum, counts_per_electron)
     if rings:
-        findings = _readings(spectrum, optics, best, fits, method, _UNEXPLAINED * max(0.0, 1 - explained / _WELL))
-        notes = [*_on_sign(findings["sign"], optics.C30), _ON_HEIGHT]
+        results = _readings(spectrum, settings, best, fits, method, _UNEXPLAINED * max(0.0, 1 - explained / _WELL))
+        notes = [*_on_sign(results["sign"], settings.C30), _ON_HEIGHT]
     else:
-        below, words = no_rings(optics, fits, signal_limit(spectrum))
-        findings, notes = {"below_angstrom": below}, [words]
+        below, note = no_rings(settings, fits, signal_limit(spectrum))
+        results, notes = {"below_angstrom": below}, [note]
     if spectrum.spots:
         count = sum(s.count for s in spectrum.spots)
-        notes.append(f"{count} crystal spots were left out, {spectrum.masked:.1%} of the spectrum")
+        notes.append(f"{count} crystal spots were excluded, {spectrum.masked:.1%} of the spectrum")
     if rings and explained < _WELL:
         notes.append(
-            f"the rings explain only {explained:.0%} of how the power ripples: particles at another height or a thick film may pull the "
-            "defocus, and the interval is wider for it"
+            f"the rings explain only {explained:.0%} of the ripple of the power: particles at another height or a thick film may bias the "
+            "defocus, so the interval is wider"
         )
     return Estimate(
         name=micrograph.name,
-        energy_ev=optics.energy_ev,
+        energy_ev=settings.energy_ev,
         pixel_size_angstrom=micrograph.pixel_size_angstrom,
-        C30=optics.C30,
+        C30=settings.C30,
         information_limit_per_angstrom=limit if rings else None,
         dose_per_angstrom2=dose,
         spots=spectrum.spots,
@@ -262,67 +369,81 @@ def _estimated(
         quality=quality,
         method=method,
         notes=(*notes, on_dose),
-        **findings,
+        profile=_profile(spectrum, settings, best if rings else None),
+        **results,
     )
 
 
-def _starts(spectrum: Spectrum, optics: Optics, defoci: np.ndarray, sectors: slice) -> list[Candidate]:
-    """Return where fits begin: peaks of the search, of both signs where C30 tells them apart, the highest first, and wide rings."""
-    peaks = search(spectrum, optics, defoci, sectors)
-    if _asymmetric(optics, spectrum.q[-1]):
-        peaks += search(spectrum, optics, -defoci[::-1], sectors)
+def _profile(spectrum: Spectrum, settings: FitSettings, best: Candidate | None) -> pl.DataFrame:
+    """Return rotational averages of the power and, with a fit, of its model and of the model without rings."""
+    columns = {"power": spectrum.power}
+    if best is not None:
+        mean, wave = model(spectrum, settings, best)
+        columns |= {"fit": mean, "background": mean - wave}
+    weight = spectrum.count.sum(1)
+    averages = {name: np.nansum(values * spectrum.count, 1) / weight for name, values in columns.items()}
+    return pl.DataFrame({"q_per_angstrom": spectrum.q, **averages})
+
+
+def _starts(spectrum: Spectrum, settings: FitSettings, defoci: np.ndarray, sectors: slice) -> list[Candidate]:
+    """Return the starts of fits: peaks of the search, best first, of both signs where C30 distinguishes them, then wide rings."""
+    peaks = search(spectrum, settings, defoci, sectors)
+    if _asymmetric(settings, spectrum.q[-1]):
+        peaks += search(spectrum, settings, -defoci[::-1], sectors)
     return sorted(peaks, key=lambda c: c.cost) + [candidate_at(-d) for d in _WIDE]
 
 
-def _asymmetric(optics: Optics, q: float) -> bool:
-    """Whether C30 turns the phase enough for the signs of the defocus to differ."""
-    return bool(math.pi / 2 * wavelength(optics.energy_ev) ** 3 * q**4 * abs(optics.C30) > 0.5)
+def _asymmetric(settings: FitSettings, q: float) -> bool:
+    """Whether C30 shifts the phase enough to distinguish the signs of the defocus."""
+    return bool(math.pi / 2 * wavelength(settings.energy_ev) ** 3 * q**4 * abs(settings.C30) > 0.5)
 
 
-def _judge(spectrum: Spectrum, optics: Optics, defoci: np.ndarray) -> tuple[float, float, float, float, str]:
-    """Return correlation, its significance, the share explained, the gain in log-likelihood and the better method, where not fitted.
+def _judge(spectrum: Spectrum, settings: FitSettings, defoci: np.ndarray) -> tuple[float, float, float, float, str]:
+    """Return correlation, significance, explained share, gain in log-likelihood and the better method, on sectors not fitted.
 
-    Every other sector is fitted and the rest judged, and the other way round.
+    Two-fold cross-validation over alternating sectors.
     """
     gains = dict.fromkeys(("fit", "search"), 0.0)
     agreements: dict[str, list[tuple[float, float, float]]] = {"fit": [], "search": []}
-    for own, others in ((_EVEN, _ODD), (_ODD, _EVEN)):
-        starts = _starts(spectrum, optics, defoci, own)
-        found = {
-            "fit": fit(spectrum, optics, starts, own)[0],
-            "search": fit(spectrum, optics, starts[:1], own, frozen=True)[0],
+    for fitted, others in ((_EVEN, _ODD), (_ODD, _EVEN)):
+        starts = _starts(spectrum, settings, defoci, fitted)
+        candidates = {
+            "fit": fit(spectrum, settings, starts, fitted)[0],
+            "search": fit(spectrum, settings, starts[:1], fitted, frozen=True)[0],
         }
-        for method, candidate in found.items():
-            gains[method] += held_out_gain(spectrum, optics, candidate, own, others)
-            agreements[method].append(agreement(spectrum, candidate, optics, others))
-    # The search knows no focal spread, thickness or fine astigmatism: it has to be clearly better.
+        for method, candidate in candidates.items():
+            gains[method] += held_out_gain(spectrum, settings, candidate, fitted, others)
+            agreements[method].append(agreement(spectrum, candidate, settings, others))
+    # The search fits no focal spread, thickness or fine astigmatism, so it must be clearly better.
     method = "search" if gains["search"] > gains["fit"] + _NEARLY + 0.02 * abs(gains["fit"]) else "fit"
     correlation, deviations, explained = np.mean(agreements[method], 0)
     return float(correlation), math.sqrt(2) * float(deviations), float(explained), gains[method], method
 
 
 def _readings(
-    spectrum: Spectrum, optics: Optics, best: Candidate, fits: list[Candidate], method: str, unexplained: float
+    spectrum: Spectrum, settings: FitSettings, best: Candidate, fits: list[Candidate], method: str, unexplained: float
 ) -> dict[str, Any]:
-    """Return both signs, which of them, what else fits, focal spread and thickness."""
+    """Return the readings of both signs, the sign if known, alternatives, focal spread and thickness."""
     mirrored = replace(best, C10=-best.C10, phi12=best.phi12 + math.pi / 2)
     starts = [mirrored, *(f for f in fits if f.C10 * best.C10 < 0)]
     other = (
-        fit(spectrum, optics, starts[:1], frozen=True)[0] if method == "search" else fit(spectrum, optics, starts)[0]
+        fit(spectrum, settings, starts[:1], frozen=True)[0]
+        if method == "search"
+        else fit(spectrum, settings, starts)[0]
     )
     if other.C10 * best.C10 > 0:
-        other = fit(spectrum, optics, [mirrored], frozen=True)[0]
+        other = fit(spectrum, settings, [mirrored], frozen=True)[0]
     under, over = sorted((best, other), key=lambda c: c.C10)
     sign = None
-    if _asymmetric(optics, 0.7 * spectrum.q[-1]) and abs(under.cost - over.cost) > 2 * _NEARLY:
+    if _asymmetric(settings, 0.7 * spectrum.q[-1]) and abs(under.cost - over.cost) > 2 * _NEARLY:
         sign = "underfocus" if under.cost < over.cost else "overfocus"
     covariance = _covariance(best)
     near = [f for f in fits if f.cost < best.cost + _NEARLY and abs(abs(f.C10) - abs(best.C10)) > 15]
-    step = math.hypot(defocus_step(optics.energy_ev, 0.7) if method == "search" else 0.0, unexplained)
-    limit = information_limit(spectrum, optics, best) or spectrum.q[-1]
+    step = math.hypot(defocus_step(settings.energy_ev, 0.7) if method == "search" else 0.0, unexplained)
+    limit = information_limit(spectrum, settings, best) or spectrum.q[-1]
     return {
-        "underfocus": _reading(under, optics, step, limit),
-        "overfocus": _reading(over, optics, step, limit),
+        "underfocus": _reading(under, settings, step, limit),
+        "overfocus": _reading(over, settings, step, limit),
         "sign": sign,
         "alternatives": tuple(round(abs(f.C10), 1) for f in near),
         "focal_spread_angstrom": _log_interval(best.focal_spread_angstrom, covariance[3, 3]),
@@ -330,10 +451,10 @@ def _readings(
     }
 
 
-def _reading(candidate: Candidate, optics: Optics, step: float, limit: float) -> Reading:
-    """Return a candidate with its uncertainty, what the film is not known by included."""
+def _reading(candidate: Candidate, settings: FitSettings, step: float, limit: float) -> Reading:
+    """Return a candidate with its uncertainty, which includes that of the film."""
     covariance = _covariance(candidate)
-    contrast = _CONTRAST / (math.pi * wavelength(optics.energy_ev) * (0.7 * limit) ** 2)
+    contrast = _CONTRAST / (math.pi * wavelength(settings.energy_ev) * (0.7 * limit) ** 2)
     middle = _MIDDLE * candidate.thickness_angstrom
     deviation = math.sqrt(covariance[0, 0] + contrast**2 + middle**2 + step**2)
     across = math.sqrt((covariance[1, 1] + covariance[2, 2]) / 2 + step**2)
@@ -362,6 +483,6 @@ def _log_interval(value: float, variance: float) -> tuple[float, float, float]:
 def _on_sign(sign: object, C30: float) -> list[str]:
     if sign is None:
         return [
-            "one image does not tell underfocus from overfocus: both are given, and C12 turns by a quarter turn between them"
+            "one image does not tell underfocus from overfocus: both are given, and the axis of C12 differs by 90° between them"
         ]
     return [f"it is {sign}, because of the assumed C30 of {C30:g} Å"]

@@ -1,7 +1,7 @@
-"""The power spectrum of one image in rings and sectors, with the spots of crystals left out.
+"""The power spectrum of one image in rings and sectors, without the spots of crystals.
 
-Rings are equally wide in q², in which the Thon rings of a defocus are equally far apart. The x axis is the first of the image, as
-in `imaging`.
+Rings are equally wide in q², in which the Thon rings of a defocus are equidistant. The x axis is the first of the image, as in
+`simulation.imaging`.
 """
 
 import math
@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.micrographs.micrograph import Micrograph
 
 # Share of a tile's side over which its window rises and falls.
 _TAPER = 0.4
-# Standard deviations above its ring from which a pixel belongs to a spot, and to which a spot is followed.
+# Standard deviations above its ring at which a pixel seeds a spot, and down to which the spot extends.
 _SEED, _GROWN = 5.5, 2.5
-# Widths over which spots are looked for [1/Å]: a particle of 2 nm has spots of 0.05 1/Å.
+# Smoothing widths of the spot search [1/Å]: a particle of 2 nm has spots of 0.05 1/Å.
 _SPOT_WIDTHS = (0.0, 0.007, 0.015)
-# Rings between which spots count as one reflection [1/Å].
+# Distance within which spots count as one reflection [1/Å].
 _SAME = 0.02
-# Values from which the medians of all rings are taken.
-_ENOUGH = 300_000
+# Values sampled for the medians of all rings.
+_SAMPLED = 300_000
 # Standard deviation of a normal variable over its median absolute deviation.
 _MAD = 1.4826
 
@@ -45,19 +45,18 @@ class Spots:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Mean power in rings and sectors; NaN where a bin holds no pixel.
+    """Mean power in rings and sectors; NaN where a bin has no pixel.
 
     Attributes:
         q: mean spatial frequency of each ring [1/Å], shape [R].
         angle: middle of each sector [rad], shape [K], from the image's first axis towards its second.
-        power: power per pixel area over the squared mean intensity would be a dose; here it is the variance that a pixel owes
-            to a frequency, shape [R, K]: white noise of variance v has power v everywhere.
+        power: contribution of a frequency to the variance of a pixel, shape [R, K]: white noise of variance v has power v everywhere.
         count: independent values in each mean, shape [R, K].
-        noise: power beyond the band, where little but noise is left.
+        noise: power beyond the band.
         mean: of the image.
-        spots: of crystals, left out of the means.
-        masked: share of the band that they take.
-        tiles: over which the mean was taken, and their side.
+        spots: of crystals, excluded from the means.
+        masked: share of the band that they cover.
+        tiles: number of tiles in the mean.
         side_angstrom: of a tile [Å].
     """
 
@@ -95,15 +94,19 @@ def power_spectrum(
         rings: of equal width in q².
         sectors: of the half plane.
         side_angstrom: of the tiles, or of the image where that is smaller [Å].
-        mask_spots: leave out the spots of crystals.
+        mask_spots: exclude the spots of crystals.
 
     Raises:
-        BadInputError: if the image is constant or the band lies beyond the camera's.
+        BadInputError: if the image is constant or the band exceeds the Nyquist frequency.
     """
     pixel, (low, high) = micrograph.pixel_size_angstrom, band_per_angstrom
     if not 0 < low < high <= 0.5 / pixel:
         raise BadInputError(
-            f"{micrograph.name}: a band of {low:g} to {high:g} 1/Å does not lie within the camera's, which ends at {0.5 / pixel:.4g} 1/Å"
+            f"a band of {low:g} to {high:g} 1/Å exceeds 0 to {0.5 / pixel:.4g} 1/Å, the Nyquist frequency of the pixels",
+            value=band_per_angstrom,
+            limit=(0.0, 0.5 / pixel),
+            remedy=f"correct {parameter('band_per_angstrom')}",
+            place=micrograph.name,
         )
     power, tiles, share = _mean_power(micrograph, side_angstrom)
     n = len(power)
@@ -112,8 +115,8 @@ def power_spectrum(
     spots: tuple[Spots, ...] = ()
     keep = band
     if mask_spots:
-        found, spots = _find_spots(power, q, inside & (q < high), pixel)
-        keep = band & ~found
+        in_spot, spots = _find_spots(power, q, inside & (q < high), pixel)
+        keep = band & ~in_spot
     ring = np.minimum((rings * (q[keep] ** 2 - low**2) / (high**2 - low**2)).astype(int), rings - 1)
     sector = np.round(angle[keep] / np.pi * sectors).astype(int) % sectors
     place = ring * sectors + sector
@@ -125,7 +128,7 @@ def power_spectrum(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_power = total(power[keep]) / count
         edges = np.linspace(low**2, high**2, rings + 1)
-    # The corners of the spectrum, and at least what lies above the band.
+    # The corners of the spectrum, and at least everything above the band.
     beyond = inside & (q > max(high, 0.5 / pixel))
     return Spectrum(
         q=np.sqrt((edges[1:] + edges[:-1]) / 2),
@@ -142,7 +145,7 @@ def power_spectrum(
 
 
 def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, int, float]:
-    """Return the mean power of the tiles [n, n // 2 + 1], how many, and independent values per pixel of it."""
+    """Return the mean power of the tiles [n, n // 2 + 1], their number, and the independent values per pixel of it."""
     image = micrograph.intensity
     n = min(*image.shape, max(64, 16 * round(side_angstrom / micrograph.pixel_size_angstrom / 16)))
     window = _window(n)
@@ -162,7 +165,7 @@ def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, in
     tiles = len(corners[0]) * len(corners[1])
     power /= tiles * (window**2).sum() ** 2
     if not power[1:, 1:].any():
-        raise BadInputError(f"{micrograph.name}: every pixel has the same value; there is nothing to estimate from")
+        raise BadInputError("every pixel has the same value, so there is no spectrum", place=micrograph.name)
     used = ((window**2).sum() ** 2 / (n * (window**4).sum())) ** 2
     return power, tiles, min(tiles * used, image.size / n**2)
 
@@ -174,7 +177,7 @@ def _window(n: int) -> Array:
 
 
 def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return |q| [1/Å], its direction in [0, π), and which pixels of a half spectrum stand for themselves."""
+    """Return |q| [1/Å], its direction in [0, π), and which pixels of a half spectrum are independent."""
     kx, ky = np.fft.fftfreq(n, pixel)[:, None], np.abs(np.fft.rfftfreq(n, pixel))[None]
     once = (ky > 0) | (kx > 0)
     return np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi), once & (2 * pixel * ky < 1)
@@ -183,21 +186,21 @@ def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
 def _find_spots(
     power: Array, q: Array, inside: NDArray[np.bool_], pixel: float
 ) -> tuple[NDArray[np.bool_], tuple[Spots, ...]]:
-    """Return the pixels that crystal spots take, and the spots.
+    """Return the pixels that crystal spots cover, and the spots.
 
-    The cube root of a mean of powers is nearly normal (Wilson and Hilferty 1931), so that a ring's median and median absolute
-    deviation say what is an outlier, in the spectrum and in it smoothed over the widths of spots.
+    The cube root of a mean of powers is nearly normal (Wilson and Hilferty 1931). Outliers from a ring's median, in units of its median
+    absolute deviation, are spots; the spectrum is also searched after smoothing over the widths of spots.
     """
     n = len(power)
-    # What lies beyond the band is one last ring.
+    # Everything beyond the band is one last ring.
     ring = np.where(inside, np.round(q * n * pixel), np.round(q[inside].max() * n * pixel) + 1).astype(int)
     root = _standardised(np.cbrt(power), ring)
     seeds, grown = np.zeros(power.shape, bool), np.zeros(power.shape, bool)
     for width in _SPOT_WIDTHS:
-        # Rows wrap around; the column beyond the half plane repeats it mirrored, near enough.
+        # Rows wrap around; the column beyond the half plane is approximated by its mirror image.
         smooth = root if width == 0 else ndimage.gaussian_filter(root, width * n * pixel, mode=("wrap", "mirror"))
-        # Smoothed rings hold few independent values, so that all of them together give the least deviation. Where Thon rings
-        # are not round a ring of the spectrum has more.
+        # A smoothed ring has few independent values, so the deviation of all rings is the lower bound. Where Thon rings are
+        # astigmatic a ring of the spectrum deviates more.
         overall = _MAD * np.median(np.abs(smooth[inside]))
         smooth = smooth / np.maximum(overall, _deviation(smooth, ring))[ring]
         seeds |= smooth > _SEED
@@ -207,29 +210,28 @@ def _find_spots(
     chosen = np.unique(labels[seeds])
     if not len(chosen):
         return np.zeros(power.shape, bool), ()
-    found = np.isin(labels, chosen)
+    in_spot = np.isin(labels, chosen)
     strongest = ndimage.maximum_position(np.where(seeds, power, 0), labels, chosen)
     places = np.sort([q[p] for p in strongest])
     groups = np.split(places, np.flatnonzero(np.diff(places) > _SAME) + 1)
     spots = tuple(Spots(round(float(g.mean()), 4), len(g)) for g in groups)
-    return ndimage.binary_dilation(found, iterations=2), spots
+    return ndimage.binary_dilation(in_spot, iterations=2), spots
 
 
 def _standardised(values: Array, ring: NDArray[np.int_]) -> Array:
-    """Return values less their ring's median, over its deviation."""
+    """Return values minus their ring's median, divided by its deviation."""
     away = values - _medians(values, ring)[ring]
     return np.asarray(away / np.maximum(_deviation(away, ring), 1e-12)[ring])
 
 
 def _deviation(away: Array, ring: NDArray[np.int_]) -> Array:
-    """Return the robust standard deviation about zero of each ring; small rings say little, and their neighbours help."""
+    """Return the robust standard deviation about zero of each ring, smoothed over neighbours because small rings are uncertain."""
     return np.asarray(ndimage.median_filter(_MAD * _medians(np.abs(away), ring), 9, mode="nearest"))
 
 
 def _medians(values: Array, ring: NDArray[np.int_]) -> Array:
     """Return the median of each ring."""
-    # A large spectrum has more values than a median needs.
-    some = max(values.size // _ENOUGH, 1) | 1
+    some = max(values.size // _SAMPLED, 1) | 1
     flat, place = values.ravel()[::some], ring.ravel()[::some]
     order = np.argsort(flat)
     # Small integers are sorted by their digits, which is fast.

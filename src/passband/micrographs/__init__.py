@@ -1,1 +1,1 @@
-"""Micrographs: files of microscopes → images with what is known of them."""
+"""Micrographs: files of microscopes → images with their metadata."""

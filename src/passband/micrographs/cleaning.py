@@ -1,6 +1,6 @@
-"""Faults of cameras: X-ray spikes, dead pixels, dead rows and columns. Found, counted and replaced.
+"""Detect, count and replace faults of cameras: X-ray spikes, dead pixels, dead rows and columns.
 
-A fault is sharper than any optics: it stands out of noise and lattice, and its neighbours show little of it.
+A fault is sharper than any optics: it exceeds noise and lattice, and hardly affects its neighbours.
 """
 
 from collections.abc import Iterator
@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# What an opening with 3 x 3 pixels takes away measures features narrower than three pixels. In Poisson noise and in lattices
-# 0.1 % of the pixels exceed this quantile of it, and fewer than one in 100,000 twice as much.
+# An opening with 3 x 3 pixels removes features narrower than three pixels; the difference is their height. In Poisson noise and in
+# lattices 0.1 % of the pixels exceed this quantile of it, and fewer than one in 100,000 twice as much.
 _QUANTILE = 0.999
 _TIMES = 2.0
-# A peak of the optics, two pixels wide or more at half its height, has at least five pixels above this share of it.
+# A peak of the optics, at least two pixels wide at half its height, has at least five pixels above this share of it.
 _SHARE = 0.4
 _MOST_PIXELS = 4
-# The rest of a fault that spilt into its neighbours.
+# Share of its height above which a neighbour belongs to a fault.
 _SPILT = 0.2
 _REACH = 3
-# A fault stands alone: in 21 x 21 pixels around it not even the third highest is half as high.
+# A fault is isolated: in the 21 x 21 pixels around it the third highest is less than half as high.
 _AROUND = 10
 _FEW = 3
-# More faults than this share of the pixels are no faults, but what the image is made of.
+# A larger share of the pixels than this is the image itself, not faults.
 _MOST_FAULTS = 1e-3
 _MARGIN = 4
 _ROWS_AT_ONCE = 512
 _SLAB = 32
 _SAMPLED_PIXELS = 4_000_000
-# A dead line exceeds its neighbours by this many times what 95 % of the lines do.
+# A dead line exceeds its neighbours by this many times the 95th percentile of all lines.
 _TIMES_LINE = 6.0
 _NEAR = 15
 _SAMPLED_OF_LINE = 1024
@@ -38,13 +38,13 @@ _NEAREST_LINES = (-3, -2, 2, 3)
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """An image without its faults.
+    """An image after replacing its faults.
 
     Attributes:
-        intensity: (h, w) float32; the array that was given, if there were none.
-        spikes: number of pixels, or groups of up to four, that were too bright.
-        dead: number of those that were too dark.
-        lines: number of rows and columns that were dead.
+        intensity: (h, w) float32; the given array, if there were none.
+        spikes: number of bright pixels, or groups of up to four.
+        dead: number of dark ones.
+        lines: number of dead rows and columns.
     """
 
     intensity: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Cleaned:
 
     @property
     def sentence(self) -> str:
-        """What was replaced, in words."""
+        """A note on what was replaced."""
         counts = {"spike": self.spikes, "dead pixel": self.dead, "dead row or column": self.lines}
         plural = {"dead row or column": "dead rows or columns"}
         named = [f"{n} {name if n == 1 else plural.get(name, name + 's')}" for name, n in counts.items() if n]
@@ -63,7 +63,7 @@ class Cleaned:
 
 @np.errstate(over="ignore", invalid="ignore")
 def clean(intensity: NDArray[np.float32]) -> Cleaned:
-    """Return an image whose faults are replaced by the median of the sound pixels around them.
+    """Replace the faults of an image by the median of the intact pixels around them.
 
     Args:
         intensity: (h, w) float32, finite.
@@ -96,7 +96,7 @@ def _faults(image: NDArray[np.float32], sign: float) -> tuple[NDArray[np.bool_],
     ring[1:-1, 1:-1] = False
     excess = patches - np.median(patches[:, ring], axis=1)[:, None, None]
     height = excess[:, _REACH, _REACH]
-    # Of pixels that touch, only the highest stands for the fault.
+    # Only the highest of adjacent pixels represents the fault.
     peak = height >= excess[:, _REACH - 1 : _REACH + 2, _REACH - 1 : _REACH + 2].max(axis=(1, 2))
     high = excess > _SHARE * height[:, None, None]
     core = np.zeros_like(high)
@@ -114,15 +114,15 @@ def _faults(image: NDArray[np.float32], sign: float) -> tuple[NDArray[np.bool_],
 
 
 def _alone(image: NDArray[np.float32], places: NDArray[np.intp], sign: float) -> NDArray[np.bool_]:
-    """Return which places are twice as high as all but a few around them: a small crystal's columns are not."""
+    """Return which places are twice as high as all but a few around them; the columns of a small crystal are not."""
     padded = np.pad(image, _AROUND, mode="reflect")
     offsets = np.arange(2 * _AROUND + 1)
     alone = np.zeros(len(places), dtype=bool)
     for i, (row, column) in enumerate(places):
         height = _narrow(padded[row : row + len(offsets), column : column + len(offsets)], sign)
-        own = height[_AROUND, _AROUND]
+        centre = height[_AROUND, _AROUND]
         height[_AROUND - _REACH : _AROUND + _REACH + 1, _AROUND - _REACH : _AROUND + _REACH + 1] = 0
-        alone[i] = own > _TIMES * np.partition(height, -_FEW, axis=None)[-_FEW]
+        alone[i] = centre > _TIMES * np.partition(height, -_FEW, axis=None)[-_FEW]
     return alone
 
 
@@ -131,7 +131,7 @@ def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _candidates(image: NDArray[np.float32], sign: float) -> NDArray[np.intp]:
-    """Return rows and columns, (n, 2), of the pixels that are narrow and high."""
+    """Return rows and columns, (n, 2), of narrow, high pixels."""
     rows, columns = image.shape
     slabs = max(1, min(rows // _SLAB, _SAMPLED_PIXELS // (_SLAB * columns)))
     tops = np.linspace(0, max(0, rows - _SLAB), slabs).astype(int)
@@ -139,11 +139,11 @@ def _candidates(image: NDArray[np.float32], sign: float) -> NDArray[np.intp]:
     scale = float(np.quantile(sample, _QUANTILE))
     if scale <= 0:
         return np.zeros((0, 2), dtype=np.intp)
-    found = []
+    candidates = []
     for top in range(0, rows, _ROWS_AT_ONCE):
         places = np.argwhere(_band(image, top, _ROWS_AT_ONCE, sign) > _TIMES * scale)
-        found.append(places + np.array((top, 0)))
-    return np.concatenate(found)
+        candidates.append(places + np.array((top, 0)))
+    return np.concatenate(candidates)
 
 
 def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArray[np.float32]:
@@ -154,21 +154,21 @@ def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArr
 
 
 def _narrow(image: NDArray[np.float32], sign: float) -> NDArray[np.float32]:
-    """Return how high each pixel stands by features narrower than 3 pixels: what an opening, or closing, takes away."""
+    """Return the height of features narrower than 3 pixels: the difference to an opening (bright) or closing (dark)."""
     if sign > 0:
         return image - _of_nine(_of_nine(image, np.minimum), np.maximum)
     return _of_nine(_of_nine(image, np.maximum), np.minimum) - image
 
 
 def _of_nine(image: NDArray[np.float32], pick: np.ufunc) -> NDArray[np.float32]:
-    """Return the least (or greatest) of each 3 x 3 pixels, several times as fast as SciPy's filter."""
+    """Return the minimum (or maximum) of each 3 x 3 pixels, several times faster than SciPy's filter."""
     padded = np.pad(image, 1, mode="edge")
     columns = pick(pick(padded[:-2], padded[1:-1]), padded[2:])
     return pick(pick(columns[:, :-2], columns[:, 1:-1]), columns[:, 2:])
 
 
 def _dead_lines(image: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return which rows hold one value, or lie as a whole above or below all rows nearby; at most two adjacent ones."""
+    """Return rows that are constant, or entirely above or below all rows nearby; at most two adjacent ones."""
     count = image.shape[0]
     level = np.median(image[:, :: max(1, image.shape[1] // _SAMPLED_OF_LINE)], axis=1).astype(np.float64)
     near = np.stack([np.roll(level, -step) for step in _NEAREST_LINES])
@@ -180,23 +180,23 @@ def _dead_lines(image: NDArray[np.float32]) -> NDArray[np.intp]:
         for row in np.flatnonzero(beyond > _TIMES_LINE * usual):
             others = [row + step for step in _NEAREST_LINES if 0 <= row + step < count]
             above = image[row] > np.median(image[others], axis=0)
-            # Fringes that lie along the rows come in numbers.
+            # Fringes along the rows are many.
             alike = (beyond[max(0, row - _NEAR) : row + _NEAR + 1] > beyond[row] / 2).sum()
             dead[row] = max(above.mean(), 1 - above.mean()) > 0.9 and alike <= _FEW
     for row in np.flatnonzero(blank):
         others = [row + step for step in _NEAREST_LINES if 0 <= row + step < count]
-        # Where few electrons fall, a row can be empty by chance.
+        # At low dose a row can be empty by chance.
         dead[row] |= (image[others] == image[row, 0]).mean() < _SHARE
     labels, number = ndimage.label(dead)
     runs = np.bincount(labels, minlength=number + 1)
-    # A wider run is the margin that an alignment left, or a shutter: no fault of single lines.
+    # A wider run is the margin of an alignment or a shutter, not a dead line.
     return np.flatnonzero(dead & (runs[labels] <= 2))
 
 
 def _replaced(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the image with masked pixels replaced by the median of the sound ones in 7 x 7 pixels around.
+    """Replace masked pixels by the median of the intact ones in the 7 x 7 pixels around.
 
-    That many always hold sound ones: faults have at most 16 pixels, and two lines across leave 25.
+    There are always intact ones: faults have at most 16 pixels, and two crossing lines leave 25.
     """
     result = image.copy()
     offsets = np.arange(-_REACH, _REACH + 1)

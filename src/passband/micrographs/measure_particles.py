@@ -1,4 +1,4 @@
-"""From a mask to a table of particles."""
+"""Measure the particles of a mask."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-#: Smaller pieces than this are noise [Å²]: a disc of 6 Å.
+#: Smaller regions are noise [Å²]: a disc of 6 Å.
 LEAST_AREA_ANGSTROM2 = 28.0
 _COLUMNS = {
     "particle": pl.Int64,
@@ -28,7 +28,7 @@ def particle_table(
 ) -> tuple[NDArray[np.int32], pl.DataFrame]:
     """Return the number of the particle at each pixel, and a row per particle.
 
-    Pieces that hang together are one particle; those under 28 Å² are left out of the table, not of the mask. Columns: particle;
+    Connected pixels are one particle; regions under 28 Å² are excluded from the table, not from the mask. Columns: particle;
     x_angstrom and y_angstrom of the centroid, from the centre of the upper left pixel, x to the right; area_angstrom2;
     equivalent_diameter_angstrom of the disc of that area; circularity 4π area / perimeter², at most 1; major and minor axis of the
     ellipse of the same second moments; orientation_rad of its major axis from the x axis, upwards positive, (−π/2, π/2];
@@ -39,7 +39,7 @@ def particle_table(
         pixel_size_angstrom: of the mask [Å].
         probability: float32 [h, w].
     """
-    # It takes a second to import.
+    # Imported here because it takes a second.
     from skimage.measure import label, regionprops
 
     labels = label(mask, connectivity=1)

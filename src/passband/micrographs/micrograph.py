@@ -1,20 +1,50 @@
-"""One image of a microscope with what is known of it: the value that reading gives and everything else takes."""
+"""One image of a microscope with its metadata: what readers return and all analysis takes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 
-#: Pixel sizes that a high-resolution TEM image can have [Å]; outside them a calibration is taken for a mistake.
+#: Pixel sizes of high-resolution TEM images [Å]; a calibration outside them is refused.
 PIXEL_SIZE_ANGSTROM = (0.02, 3.0)
-#: Energies that a TEM can have [eV].
+#: Energies of transmission electron microscopes [eV].
 ENERGY_EV = (20e3, 3e6)
-#: Dose above which a micrograph's is taken for a mistake [e/Å²].
+#: Largest dose of a micrograph [e/Å²].
 MOST_DOSE = 1e7
-#: Sides that a micrograph can have [pixels].
+#: Smallest and largest side of a micrograph [pixels].
 SIDE_PIXELS = (64, 16384)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a user says of an image; None leaves it to the file.
+
+    Attributes:
+        pixel_size_angstrom: of the image, square [Å].
+        energy_ev: of the electrons [eV].
+        dose_per_angstrom2: of the image [e/Å²].
+
+    Raises:
+        BadInputError: if a value is not positive.
+    """
+
+    pixel_size_angstrom: float | None = None
+    energy_ev: float | None = None
+    dose_per_angstrom2: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not positive."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise BadInputError(
+                    f"{parameter(field.name)} {value:g}: has to be a positive number",
+                    value=value,
+                    remedy="give it in Å, eV or e/Å²",
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +52,12 @@ class Micrograph:
     """One image of a microscope.
 
     Attributes:
-        intensity: (h, w) float32, finite, as the detector gave it: linear in the intensity, any offset and gain.
+        intensity: (h, w) float32, finite, as the detector recorded it: linear in the intensity, any offset and gain.
         pixel_size_angstrom: of the image, square [Å].
         energy_ev: of the electrons, if known [eV].
         dose_per_angstrom2: if known [e/Å²].
-        name: of the file or array it comes from, for messages and for the names of outputs.
-        found: what was found in the file, assumed and repaired, in sentences.
+        name: of the file or array, for messages and names of outputs.
+        notes: on metadata, assumptions and repairs, in sentences.
 
     Raises:
         BadInputError: if the shape, the values or a calibration cannot be those of a micrograph.
@@ -38,29 +68,32 @@ class Micrograph:
     energy_ev: float | None = None
     dose_per_angstrom2: float | None = None
     name: str = "array"
-    found: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a micrograph."""
-        shape = self.intensity.shape
-        low, high = SIDE_PIXELS
+        shape, (low, high) = self.intensity.shape, SIDE_PIXELS
         if len(shape) != 2 or not all(low <= side <= high for side in shape):
             raise BadInputError(
-                f"{self.name}: has shape {shape}; a micrograph is an image of {low} to {high} pixels a side"
+                f"has shape {shape}; a micrograph is an image of {low} to {high} pixels a side", place=self.name
             )
         if not np.isfinite(self.intensity).all():
-            raise BadInputError(f"{self.name}: holds values that are not finite; repair or crop it first")
-        if not PIXEL_SIZE_ANGSTROM[0] <= self.pixel_size_angstrom <= PIXEL_SIZE_ANGSTROM[1]:
+            raise BadInputError("holds values that are not finite; repair or crop it first", place=self.name)
+        self._check("pixel_size_angstrom", "pixel size", "Å", PIXEL_SIZE_ANGSTROM, "a high-resolution TEM image")
+        self._check("energy_ev", "energy", "eV", ENERGY_EV, "a transmission electron microscope")
+        self._check("dose_per_angstrom2", "dose", "e/Å²", (0.0, MOST_DOSE), "a micrograph")
+
+    def _check(self, name: str, noun: str, unit: str, limit: tuple[float, float], subject: str) -> None:
+        value, (low, high) = getattr(self, name), limit
+        if value is not None and not (low <= value <= high and value > 0):
             raise BadInputError(
-                f"{self.name}: its pixel size of {self.pixel_size_angstrom:g} Å is none of a high-resolution image "
-                f"({PIXEL_SIZE_ANGSTROM[0]:g} to {PIXEL_SIZE_ANGSTROM[1]:g} Å); give the right one with --pixel-size"
+                f"its {noun} of {value:g} {unit} is not that of {subject} ({low:g} to {high:g} {unit})",
+                value=value,
+                limit=limit,
+                remedy=f"give the right one with {parameter(name)}",
+                place=self.name,
             )
-        if self.energy_ev is not None and not ENERGY_EV[0] <= self.energy_ev <= ENERGY_EV[1]:
-            raise BadInputError(
-                f"{self.name}: its energy of {self.energy_ev:g} eV is none of a transmission electron microscope "
-                f"({ENERGY_EV[0]:g} to {ENERGY_EV[1]:g} eV); give the right one with --energy"
-            )
-        if self.dose_per_angstrom2 is not None and not 0 < self.dose_per_angstrom2 <= MOST_DOSE:
-            raise BadInputError(
-                f"{self.name}: its dose of {self.dose_per_angstrom2:g} e/Å² is none of a micrograph (up to {MOST_DOSE:g}); give the right one with --dose"
-            )
+
+    def __str__(self) -> str:
+        """Return the name and the notes, a line each."""
+        return "\n".join([self.name, *(f"  {note}" for note in self.notes)])

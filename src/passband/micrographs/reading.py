@@ -1,18 +1,21 @@
-"""Micrographs from files, arrays and HyperSpy's signals, with what is known of each said in sentences."""
+"""Micrographs from files, arrays and HyperSpy signals, with notes on their metadata."""
 
-import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
+from passband.micrographs import formats
 from passband.micrographs.cleaning import clean
-from passband.micrographs.formats import dataset, metadata, picks
-from passband.micrographs.formats.picks import Frames, Picture
-from passband.micrographs.micrograph import Micrograph
-from passband.micrographs.sandbox.parsing import Limits, parse
+from passband.micrographs.formats import dataset, decode, metadata
+from passband.micrographs.formats.decode import Frames
+from passband.micrographs.micrograph import Calibration, Micrograph
+from passband.micrographs.sandbox.parsing import Limits, check_file, parse
 
 
 def read_micrographs(
@@ -23,42 +26,57 @@ def read_micrographs(
     dose_per_angstrom2: float | None = None,
     frames: Frames = None,
     limits: Limits | None = None,
+    sandbox: bool = True,
 ) -> list[Micrograph]:
-    """Return the micrographs of a file, an array or a HyperSpy signal.
-
-    Spikes and dead pixels are replaced. What is given here overrides what the file says.
+    """Read the micrographs of a file, an array or a HyperSpy signal, and replace their spikes and dead pixels.
 
     Args:
-        source: path of a .dm3, .dm4, .emd, .hspy, .mrc, .mrcs, .png or .tif file; an array (h, w) or (n, h, w); or a signal.
-        pixel_size_angstrom: of the images [Å]; an array and a PNG have none of their own.
-        energy_ev: of the electrons [eV].
-        dose_per_angstrom2: of an image [e/Å²].
-        frames: which images of a stack: one by its number from 0, "sum", "each", or None: a movie's sum, and each image of
-            any other stack.
-        limits: what reading a file may take.
+        source: path of a file (`formats.READERS` lists the endings); an array (h, w) or (n, h, w); or a signal.
+        pixel_size_angstrom: of the images, instead of what the file says [Å]; an array and a PNG have none of their own.
+        energy_ev: of the electrons, instead of what the file says [eV].
+        dose_per_angstrom2: of an image, instead of what the file says [e/Å²].
+        frames: images of a stack: one by its number from 0, "sum", "each", or None: the sum of a movie, each image of any other stack.
+        limits: on the time and memory that reading a file may take.
+        sandbox: parse a file in a process of its own, with little memory and no rights. False is for trusted files only: they are
+            parsed in this process, without `limits`.
 
     Raises:
-        BadInputError: naming file, fault and remedy; also if the pixel size is neither known nor given.
+        BadInputError: with file, fault and remedy; also if the pixel size is neither known nor given.
     """
-    given = {
-        "--pixel-size": pixel_size_angstrom,
-        "--energy": energy_ev,
-        "--dose": dose_per_angstrom2,
-    }
-    for option, value in given.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise BadInputError(f"{option} {value:g}: has to be a positive number; give it in Å, eV and e/Å²")
+    given = Calibration(pixel_size_angstrom, energy_ev, dose_per_angstrom2)
     if not (frames is None or frames in ("sum", "each") or (isinstance(frames, int) and not isinstance(frames, bool))):
-        raise BadInputError(f"--frames {frames!r}: is neither a number from 0, sum nor each")
+        raise BadInputError(
+            f"{parameter('frames')} {frames!r}: is neither a number from 0, sum nor each",
+            value=frames,
+            limit=("sum", "each"),
+        )
     if isinstance(source, str | Path):
-        name, found = Path(source).name, parse(Path(source), frames, limits)
+        path = Path(source)
+        if sandbox:
+            images = parse(path, frames, given, limits)
+        else:
+            check_file(path)
+            with _placed(path.name), ExitStack() as closing, decode.faults():
+                images = _decoded(formats.datasets(path, closing), frames, given, path.name)
     else:
         name, data = _described(source)
-        try:
-            found = list(picks.pictures([data], frames, name))
-        except BadInputError as error:
-            raise BadInputError(f"{name}: {error}") from None
-    return [_micrograph(picture, name, pixel_size_angstrom, energy_ev, dose_per_angstrom2) for picture in found]
+        with _placed(name):
+            images = _decoded([data], frames, given, name)
+    return [_cleaned(image) for image in images]
+
+
+@contextmanager
+def _placed(name: str) -> Iterator[None]:
+    """Name the source in errors that do not name one."""
+    try:
+        yield
+    except BadInputError as error:
+        error.place = error.place or name
+        raise
+
+
+def _decoded(data: list[dataset.Dataset], frames: Frames, given: Calibration, name: str) -> list[Micrograph]:
+    return [image for _, image in decode.micrographs(data, frames, name, given)]
 
 
 def _described(source: Any) -> tuple[str, dataset.Dataset]:
@@ -77,47 +95,13 @@ def _described(source: Any) -> tuple[str, dataset.Dataset]:
         )
     if not isinstance(source, np.ndarray):
         raise BadInputError(
-            f"{type(source).__name__}: cannot be read; give a path, a NumPy array of 2 or 3 dimensions, or a HyperSpy signal"
+            "cannot be read; give a path, a NumPy array of 2 or 3 dimensions, or a HyperSpy signal",
+            place=type(source).__name__,
         )
     axes = [dataset.Axis(size) for size in source.shape]
     return "array", dataset.dataset(source, axes, uncalibrated="an array has none")
 
 
-def _micrograph(
-    picture: Picture, name: str, pixel: float | None, energy: float | None, dose: float | None
-) -> Micrograph:
-    if picture.number is not None:
-        name = f"{name}#{picture.number}"
-    if pixel is None and picture.pixel_size_angstrom is None:
-        raise BadInputError(
-            f"{name}: its pixel size is not known ({picture.calibration}), and none is assumed; give it with --pixel-size, in Å"
-        )
-    low, high = picture.intensity.min(), picture.intensity.max()
-    if low == high:
-        raise BadInputError(f"{name}: every pixel has the value {low:g}, so there is no image in it; export it again")
-    found = list(picture.said)
-    found.append(_said("pixel size", ".4f", "Å", pixel, picture.pixel_size_angstrom, picture.calibration))
-    found.append(_said("energy", ".0f", "eV", energy, picture.energy_ev, "from the file's metadata"))
-    found.append(_said("dose", ".4g", "e/Å²", dose, picture.dose_per_angstrom2, "from the file's metadata"))
-    cleaned = clean(picture.intensity) if np.isfinite(low) and np.isfinite(high) else None
-    if cleaned is not None:
-        found.append(cleaned.sentence)
-    return Micrograph(
-        intensity=picture.intensity if cleaned is None else cleaned.intensity,
-        pixel_size_angstrom=picture.pixel_size_angstrom if pixel is None else float(pixel),  # type: ignore[arg-type]
-        energy_ev=picture.energy_ev if energy is None else float(energy),
-        dose_per_angstrom2=picture.dose_per_angstrom2 if dose is None else float(dose),
-        name=name,
-        found=tuple(found),
-    )
-
-
-def _said(what: str, form: str, unit: str, given: float | None, own: float | None, origin: str) -> str:
-    """Return the sentence on one value: where it comes from, and what it overrides."""
-    if given is None:
-        return f"{what} not known" if own is None else f"{what} {own:{form}} {unit}, {origin}"
-    if own is None:
-        return f"{what} {given:{form}} {unit}, given"
-    if math.isclose(given, own, rel_tol=1e-3):
-        return f"{what} {given:{form}} {unit}, given, as the file says"
-    return f"{what} {given:{form}} {unit}, given; the file says {own:{form}} {unit}"
+def _cleaned(image: Micrograph) -> Micrograph:
+    cleaned = clean(image.intensity)
+    return replace(image, intensity=cleaned.intensity, notes=(*image.notes, cleaned.sentence))

@@ -6,11 +6,10 @@ from scipy import fft
 
 
 def resample(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return an image on another number of pixels over the same field, with its mean kept.
+    """Return an image with another number of pixels over the same field and the same mean.
 
-    Cosine coefficients are cut off or filled up with zeros: what both pixel sizes can hold is kept exactly, as in the camera of the
-    simulation, and edges are mirrored, so that they do not ring. One axis at a time, so that a large image is never held at
-    double its size in both.
+    Cosine coefficients are truncated or padded with zeros: frequencies below both Nyquist limits stay exact, as in the camera of the
+    simulation, and mirrored edges avoid ringing. One axis at a time limits the memory for large images.
 
     Args:
         image: float32, shape [h, w].
@@ -22,9 +21,9 @@ def resample(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.f
         if wanted == have:
             continue
         spectrum = fft.dct(result, axis=axis, norm="ortho")
-        kept = [slice(None), slice(None)]
-        kept[axis] = slice(min(wanted, have))
-        spectrum = spectrum[tuple(kept)] * np.float32(np.sqrt(wanted / have))
+        low = [slice(None), slice(None)]
+        low[axis] = slice(min(wanted, have))
+        spectrum = spectrum[tuple(low)] * np.float32(np.sqrt(wanted / have))
         if wanted > have:
             wide = [(0, 0), (0, 0)]
             wide[axis] = (0, wanted - have)

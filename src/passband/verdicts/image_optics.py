@@ -69,7 +69,7 @@ def optics_of(judge: Judge, found: Estimate | None) -> Optics:
     """
     if found is None:
         return Optics()
-    if not found.found:
+    if not found.has_rings:
         return Optics(reasons=[found.notes[0]])
     signs = [found.sign] if found.sign else ["underfocus", "overfocus"]
     conditions = {sign: _condition(judge, found, sign) for sign in signs}

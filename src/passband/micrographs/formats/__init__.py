@@ -1,16 +1,19 @@
 """Formats of micrographs, one a file, and those that are refused by name.
 
-A reader lists the data sets of a file without decoding pixels; `picks.pictures` makes images of them.
+A reader lists the data sets of a file without decoding pixels; `decode.micrographs` decodes the images.
 """
 
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from passband.base.errors import BadInputError
-from passband.micrographs.formats.dataset import Dataset
 
-#: The module that reads a file, by its ending; it is imported when it is needed.
+if TYPE_CHECKING:
+    from passband.micrographs.formats.dataset import Dataset
+
+#: The module that reads a file, by its ending; imported on demand.
 READERS = {
     ".dm3": "digitalmicrograph",
     ".dm4": "digitalmicrograph",
@@ -62,8 +65,13 @@ _KNOWN_STARTS = {
 }
 
 
+def endings() -> str:
+    """Return the endings of readable files as a text."""
+    return ", ".join(ending.removeprefix(".") for ending in READERS)
+
+
 def check_ending(path: Path) -> None:
-    """Refuse a file that has not the ending of a format that is read.
+    """Refuse a file whose ending is not that of a readable format.
 
     Raises:
         BadInputError: with what to do instead; without the path.
@@ -75,12 +83,12 @@ def check_ending(path: Path) -> None:
         raise BadInputError(f"has an ending that is not known ({ending or 'none'}); give one of {', '.join(READERS)}")
 
 
-def datasets(path: Path, closing: ExitStack) -> list[Dataset]:
-    """Return the data sets of a file, whose start has to be that of its ending's format.
+def datasets(path: Path, closing: ExitStack) -> "list[Dataset]":
+    """Return the data sets of a file after checking that its first bytes fit its ending.
 
     Args:
         path: the file.
-        closing: keeps it open as long as its pixels are wanted.
+        closing: keeps the file open while pixels are decoded.
 
     Raises:
         BadInputError: without the path.
@@ -92,7 +100,7 @@ def datasets(path: Path, closing: ExitStack) -> list[Dataset]:
         start = file.read(16)
     if not start:
         raise BadInputError("is empty; copy it again")
-    # A pickle names its protocol and goes on with an instruction; an MRC image 1152 pixels wide goes on with zeros.
+    # A pickle starts with its protocol and an instruction; an MRC image 1152 pixels wide continues with zeros.
     if start[:1] == b"\x80" and 2 <= start[1] <= 5 and start[2:3] not in (b"", b"\x00"):
         raise BadInputError("is a Python pickle, which may run programs and is never opened; export the image itself")
     known = next((kind for begin, kind in _KNOWN_STARTS.items() if start.startswith(begin)), None)
@@ -104,5 +112,5 @@ def datasets(path: Path, closing: ExitStack) -> list[Dataset]:
             if known
             else f"does not begin as {reader.NAME} does; give its right ending, or export it again"
         )
-    made: list[Dataset] = reader.read(path, closing)
-    return made
+    data: list[Dataset] = reader.read(path, closing)
+    return data

@@ -1,4 +1,4 @@
-"""What a reader finds in a file before it decodes any pixels."""
+"""The data sets of a file as a reader returns them, before any pixel is decoded."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ class Axis:
 
     Attributes:
         size: number of pixels.
-        name: as the file has it, in lower case.
-        units: tidy; empty if not known.
+        name: as in the file, in lower case.
+        units: in one spelling (`units.tidy`); empty if unknown.
         scale: distance between pixels in these units, or None.
-        stacked: whether the file says that the axis counts images; None if it says nothing.
+        stacked: whether the axis counts images; None if the file does not say.
     """
 
     size: int
@@ -43,12 +43,12 @@ class Dataset:
         dtype: of the pixels.
         frame: decodes one image.
         fault: why it is no image, if the reader knows.
-        energy_ev: of the electrons, if the file says it [eV].
-        dose_per_angstrom2: if the file says it [e/Å²].
+        energy_ev: of the electrons, if in the file [eV].
+        dose_per_angstrom2: if in the file [e/Å²].
         colour: whether each pixel has several channels.
-        origin: where the calibration comes from.
+        origin: of the pixel size.
         uncalibrated: why there is no pixel size, if the reader knows.
-        said: what else there is to say.
+        notes: for the user, in sentences.
     """
 
     axes: tuple[Axis, ...]
@@ -60,31 +60,31 @@ class Dataset:
     colour: bool = False
     origin: str = "from the file"
     uncalibrated: str = ""
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def axis(found: Mapping[str, Any]) -> Axis:
+def axis(entry: Mapping[str, Any]) -> Axis:
     """Return an axis from its dictionary in RosettaSciIO or HyperSpy."""
-    scale = found.get("scale")
+    scale = entry.get("scale")
     known = isinstance(scale, int | float | np.integer | np.floating) and math.isfinite(scale) and scale != 0
-    named = found.get("name")
-    stacked = found.get("navigate")
+    named = entry.get("name")
+    stacked = entry.get("navigate")
     return Axis(
-        int(found["size"]) if "size" in found else len(found["axis"]),
+        int(entry["size"]) if "size" in entry else len(entry["axis"]),
         named.lower() if isinstance(named, str) else "",
-        units.tidy(found.get("units")),
+        units.tidy(entry.get("units")),
         abs(float(scale)) if known and scale is not None else None,
         None if stacked is None else bool(stacked),
     )
 
 
 def dataset(data: Any, axes: list[Axis], **facts: Any) -> Dataset:
-    """Return the data set of an array (NumPy's, or a lazy one), without its axes of length 1."""
+    """Return the data set of an array (of NumPy, or lazy) without its axes of length 1."""
     if len(axes) != len(data.shape):
         raise BadInputError(f"describes {len(axes)} axes and holds data of shape {data.shape}; export it again")
-    kept = [i for i, size in enumerate(data.shape) if size != 1 or len(data.shape) <= 2]
-    if len(kept) < len(data.shape):
-        data = data.squeeze(axis=tuple(i for i in range(len(data.shape)) if i not in kept))
+    axes_kept = [i for i, size in enumerate(data.shape) if size != 1 or len(data.shape) <= 2]
+    if len(axes_kept) < len(data.shape):
+        data = data.squeeze(axis=tuple(i for i in range(len(data.shape)) if i not in axes_kept))
 
     def frame(along: int | None, index: int) -> NDArray[Any]:
         return np.asarray(data if along is None else data[(slice(None),) * along + (index,)])
@@ -97,8 +97,8 @@ def dataset(data: Any, axes: list[Axis], **facts: Any) -> Dataset:
             pixels = frame(along, index)
             return np.stack([pixels[name] for name in names], axis=-1)
 
-        return Dataset(tuple(axes[i] for i in kept), data.dtype[0], coloured, colour=True, **facts)
-    return Dataset(tuple(axes[i] for i in kept), np.dtype(data.dtype), frame, **facts)
+        return Dataset(tuple(axes[i] for i in axes_kept), data.dtype[0], coloured, colour=True, **facts)
+    return Dataset(tuple(axes[i] for i in axes_kept), np.dtype(data.dtype), frame, **facts)
 
 
 def claimed(shape: tuple[int, ...], dtype: DTypeLike) -> int:

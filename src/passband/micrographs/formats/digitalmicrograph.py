@@ -14,38 +14,38 @@ SIGNATURES = (b"\x00\x00\x00\x03", b"\x00\x00\x00\x04")
 
 
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
-    """Return the data sets of a file, thumbnails left out."""
+    """Return the data sets of a file, without thumbnails."""
     try:
         # In one piece, because each piece would map the whole file anew.
-        found = file_reader(str(path), lazy=True, chunks=-1)
-    except ValueError:  # Colour images are read at once or not at all.
-        found = file_reader(str(path))
+        entries = file_reader(str(path), lazy=True, chunks=-1)
+    except ValueError:  # Colour images cannot be read lazily.
+        entries = file_reader(str(path))
     with path.open("rb") as file:
         head = file.read(16)
-    # After the version and, in four bytes or eight, the length; RosettaSciIO minds it for the tags and not for the pixels.
+    # The byte order follows the version and the length (4 or 8 bytes); RosettaSciIO applies it to the tags, not to the pixels.
     little = struct.unpack(">i", head[12:16] if head[3] == 4 else head[8:12])[0]
-    made = []
-    for one in found:
-        tags = metadata.lookup(one["original_metadata"], "ImageList.TagGroup0.ImageTags")
+    data = []
+    for entry in entries:
+        tags = metadata.lookup(entry["original_metadata"], "ImageList.TagGroup0.ImageTags")
         origin = metadata.lookup(tags, "source.Tags at creation") or tags
         microscope = metadata.lookup(origin, "Microscope Info")
-        energy = metadata.beam_energy_ev(one)
+        energy = metadata.beam_energy_ev(entry)
         for name in ("High Tension", "High tension", "Formatted Voltage"):
             energy = energy or units.energy_ev(metadata.lookup(microscope, name))
-        kind = one["metadata"]["Signal"]["signal_type"]
+        kind = entry["metadata"]["Signal"]["signal_type"]
         # An energy-filtered image is called EELS too.
-        spectral = kind and not (kind == "EELS" and one["data"].ndim == 2)
+        spectral = kind and not (kind == "EELS" and entry["data"].ndim == 2)
         scanned = "STEM" in str(metadata.lookup(microscope, "Illumination Mode"))
-        made.append(
+        data.append(
             dataset(
-                one["data"]
-                if little or one["data"].dtype.names
-                else one["data"].view(one["data"].dtype.newbyteorder(">")),
-                [axis(a) for a in one["axes"]],
+                entry["data"]
+                if little or entry["data"].dtype.names
+                else entry["data"].view(entry["data"].dtype.newbyteorder(">")),
+                [axis(a) for a in entry["axes"]],
                 fault=f"holds a spectrum image ({kind}) and no micrograph; give an HRTEM image" if spectral else None,
                 energy_ev=energy,
                 dose_per_angstrom2=metadata.dose_per_angstrom2(tags),
-                said=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
+                notes=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
             )
         )
-    return made
+    return data

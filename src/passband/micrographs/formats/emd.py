@@ -25,28 +25,28 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
             raise BadInputError(
                 "holds a spectrum image or spectra beside its images; export the image alone from Velox, as TIFF or EMD"
             )
-    found = file_reader(str(path), lazy=True, select_type="images", stack_group=False)
-    return [_dataset(one) for one in found]
+    entries = file_reader(str(path), lazy=True, select_type="images", stack_group=False)
+    return [_dataset(entry) for entry in entries]
 
 
-def _dataset(found: dict[str, Any]) -> Dataset:
-    axes = [axis(a) for a in found["axes"]]
-    original = found["original_metadata"]
+def _dataset(entry: dict[str, Any]) -> Dataset:
+    axes = [axis(a) for a in entry["axes"]]
+    original = entry["original_metadata"]
     if "EMD_version" in original:
-        # For NCEM's format RosettaSciIO calls no axis one that counts images.
+        # RosettaSciIO never marks the stack axis of NCEM's format.
         axes = [Axis(a.size, a.name, a.units, a.scale) for a in axes]
     fault = (
-        "holds diffraction patterns; give a real-space image" if found["metadata"]["Signal"]["signal_type"] else None
+        "holds diffraction patterns; give a real-space image" if entry["metadata"]["Signal"]["signal_type"] else None
     )
-    energy = metadata.beam_energy_ev(found)
+    energy = metadata.beam_energy_ev(entry)
     for name in ("voltage", "beam_energy", "high_tension"):
         energy = energy or units.energy_ev(metadata.lookup(original, f"microscope.{name}"))
     scanned = metadata.lookup(original, "Optics.OperatingMode") == "2"
     return dataset(
-        found["data"],
+        entry["data"],
         axes,
         fault=fault,
         energy_ev=energy,
         dose_per_angstrom2=metadata.dose_per_angstrom2(original),
-        said=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
+        notes=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
     )

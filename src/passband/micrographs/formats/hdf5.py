@@ -1,4 +1,4 @@
-"""What HDF5 files (.emd and .hspy) may hold: their links and storage are checked before any reader follows them."""
+"""Check the links and the storage of HDF5 files (.emd and .hspy) before a reader follows them."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,15 +11,15 @@ SIGNATURES = (b"\x89HDF\r\n\x1a\n",)
 
 _MOST_OBJECTS = 5_000
 _DEEPEST = 50
-# Lists, texts and tables of metadata; images have more than one dimension.
+# One-dimensional data are metadata; images have more dimensions.
 _MOST_METADATA_BYTES = 64 * 1024**2
 
 
 def opened(path: Path, closing: ExitStack) -> h5py.File:
-    """Return an open HDF5 file that keeps to itself.
+    """Open an HDF5 file that does not refer to other files.
 
     Raises:
-        BadInputError: if anything in it leads to another file, round in a circle, or to Python objects.
+        BadInputError: if it links to another file, in a circle, or to Python objects.
     """
     file = closing.enter_context(h5py.File(path, "r"))
     seen = {_address(file.id)}
@@ -51,7 +51,7 @@ def opened(path: Path, closing: ExitStack) -> h5py.File:
                 waiting.append((inner, depth + 1))
             elif isinstance(inner, h5py.Dataset):
                 _check(inner, where)
-    # Followed last: now it is known that no path in this file leads out of it.
+    # Soft links last: now no path leads out of the file.
     for group, name, where in soft:
         if not isinstance(group.get(name), h5py.Dataset):
             raise BadInputError(f"holds a soft link to no data set ({where}); export the image alone")

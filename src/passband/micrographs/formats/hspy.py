@@ -10,7 +10,7 @@ from rsciio.hspy import file_reader
 from passband.base.errors import BadInputError
 from passband.micrographs.formats import hdf5, metadata
 from passband.micrographs.formats.dataset import Dataset, axis, claimed, dataset
-from passband.micrographs.formats.picks import MOST_BYTES
+from passband.micrographs.formats.decode import MOST_BYTES
 
 NAME = "a HyperSpy file"
 SIGNATURES = hdf5.SIGNATURES
@@ -21,7 +21,7 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
     file = hdf5.opened(path, closing)
 
     def check(name: str, data: h5py.Dataset | h5py.Group) -> None:
-        # RosettaSciIO reads this format at once: it has no chunks where the data are in one piece.
+        # RosettaSciIO decodes this format at once where the data have no chunks.
         if isinstance(data, h5py.Dataset) and claimed(data.shape or (), data.dtype) > MOST_BYTES:
             raise BadInputError(
                 f"claims {claimed(data.shape, data.dtype) / 1e9:.1f} GB in {name[:80]}; at most {MOST_BYTES / 1e9:.1f} GB can be read: crop or sum it first"
@@ -31,13 +31,13 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
     return [_signal(one) for one in file_reader(str(path)) if "data" in one]
 
 
-def _signal(found: dict[str, Any]) -> Dataset:
+def _signal(entry: dict[str, Any]) -> Dataset:
     return dataset(
-        found["data"],
-        [axis(a) for a in found["axes"]],
-        fault=metadata.fault_of_signal(found["metadata"]),
-        energy_ev=metadata.beam_energy_ev(found),
+        entry["data"],
+        [axis(a) for a in entry["axes"]],
+        fault=metadata.fault_of_signal(entry["metadata"]),
+        energy_ev=metadata.beam_energy_ev(entry),
         dose_per_angstrom2=metadata.dose_per_angstrom2(
-            {"metadata": found["metadata"], "original": found["original_metadata"]}
+            {"metadata": entry["metadata"], "original": entry["original_metadata"]}
         ),
     )

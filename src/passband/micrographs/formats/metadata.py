@@ -1,17 +1,17 @@
-"""What vendors' metadata say about the beam."""
+"""Energy and dose in the metadata of vendors."""
 
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# A dose is taken only if its name says in which unit, as "Dose (e-/A^2)" or "Total dose [e/nm2]" do; a rate is no dose.
+# A dose counts only if its name has a unit, such as "Dose (e-/A^2)" or "Total dose [e/nm2]"; a dose rate does not.
 _DOSE = re.compile(r"dose[^/]*?\be[-−]?\s*/\s*(Å|A|nm)\s*(?:\^|\*\*)?\s*[2²](?!\s*/)", re.IGNORECASE)
 _MOST_NAMES = 100_000
 
 
 def lookup(tree: Any, path: str) -> Any:
-    """Return what a tree of dictionaries holds under names joined by dots, or None."""
+    """Return the value of a tree of dictionaries under names joined by dots, or None."""
     for name in path.split("."):
         if not isinstance(tree, Mapping) or name not in tree:
             return None
@@ -19,12 +19,12 @@ def lookup(tree: Any, path: str) -> Any:
     return tree
 
 
-def beam_energy_ev(found: Mapping[str, Any]) -> float | None:
-    """Return the energy [eV] that RosettaSciIO's map of a vendor's metadata, or HyperSpy's own metadata, gives."""
-    kilo = lookup(found.get("metadata"), "Acquisition_instrument.TEM.beam_energy")
-    for path, (place, convert) in (found.get("mapping") or {}).items():
+def beam_energy_ev(entry: Mapping[str, Any]) -> float | None:
+    """Return the energy [eV] in HyperSpy's metadata, or by RosettaSciIO's mapping of a vendor's metadata."""
+    kilo = lookup(entry.get("metadata"), "Acquisition_instrument.TEM.beam_energy")
+    for path, (place, convert) in (entry.get("mapping") or {}).items():
         if place == "Acquisition_instrument.TEM.beam_energy" and kilo is None:
-            value = lookup(found.get("original_metadata"), path)
+            value = lookup(entry.get("original_metadata"), path)
             try:
                 kilo = None if value is None else convert(value)
             except (TypeError, ValueError):
@@ -47,7 +47,7 @@ def fault_of_signal(tree: Mapping[str, Any]) -> str | None:
 
 
 def dose_per_angstrom2(tree: object) -> float | None:
-    """Return the dose [e/Å²] that a tree of metadata holds under a name with its unit, or None."""
+    """Return the dose [e/Å²] in a tree of metadata under a name with its unit, or None."""
     waiting, seen = [tree], 0
     while waiting and seen < _MOST_NAMES:
         here = waiting.pop()

@@ -25,8 +25,8 @@ _NOT_READ = {3: "complex 16-bit integers", 101: "4-bit integers"}
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """Return the one data set of a file.
 
-    RosettaSciIO takes a byte order for the header and not for the pixels, reads bytes as unsigned and takes pixels of no
-    size for 1 nm; all three are mended here.
+    Works around three faults of RosettaSciIO: it applies the byte order to the header but not to the pixels, reads bytes as unsigned,
+    and takes pixels without a size for 1 nm.
     """
     with path.open("rb") as file:
         header = file.read(1024)
@@ -45,19 +45,19 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         raise BadInputError(
             f"claims {columns} x {rows} x {sections} pixels, which take {needed} bytes, and has {path.stat().st_size}; it is incomplete: copy it again"
         )
-    # In one piece, because each piece would map the whole file anew.
-    found = file_reader(str(path), lazy=True, endianness=order, metadata_file=None, chunks=-1)[0]
-    axes = [axis(a) for a in found["axes"]]
+    # In one piece: each piece would map the whole file again.
+    entry = file_reader(str(path), lazy=True, endianness=order, metadata_file=None, chunks=-1)[0]
+    axes = [axis(a) for a in entry["axes"]]
     if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
         axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
     energy, dose = _thermo_fisher(header[104:108], extended, order)
-    made = dataset(found["data"], axes, energy_ev=energy, dose_per_angstrom2=dose)
+    data = dataset(entry["data"], axes, energy_ev=energy, dose_per_angstrom2=dose)
     stored = np.dtype(_TYPES[mode]) if mode != 0 or _signed(header, order) else np.dtype("u1")
 
     def frame(along: int | None, index: int) -> NDArray[Any]:
-        return np.ascontiguousarray(made.frame(along, index)).view(stored.newbyteorder(order))
+        return np.ascontiguousarray(data.frame(along, index)).view(stored.newbyteorder(order))
 
-    return [Dataset(made.axes, stored, frame, energy_ev=energy, dose_per_angstrom2=dose)]
+    return [Dataset(data.axes, stored, frame, energy_ev=energy, dose_per_angstrom2=dose)]
 
 
 def _byte_order(header: bytes) -> Literal["<", ">"]:
@@ -72,12 +72,12 @@ def _byte_order(header: bytes) -> Literal["<", ">"]:
             possible.append((columns, order))
     if not possible:
         raise BadInputError("does not begin as an MRC file does; give its right ending, or export it again")
-    # Some programs write the machine's stamp of another machine; the wrong order makes any width huge.
+    # The machine stamp is unreliable; the wrong byte order makes the width huge.
     return min(possible)[1]
 
 
 def _signed(header: bytes, order: str) -> bool:
-    """Return whether bytes have signs: MRC2014 says so, IMOD keeps a flag, and what is older has none."""
+    """Return whether bytes are signed: by the version in MRC2014, by a flag in IMOD, never in older files."""
     stamp, flags = struct.unpack(order + "2i", header[152:160])
     if stamp == 1_146_047_817:
         return bool(flags & 1)
@@ -85,7 +85,7 @@ def _signed(header: bytes, order: str) -> bool:
 
 
 def _thermo_fisher(kind: bytes, extended: bytes, order: str) -> tuple[float | None, float | None]:
-    """Return energy [eV] and dose [e/Å²] of Thermo Fisher's extended header, which has volts and e/m²."""
+    """Return energy [eV] and dose [e/Å²] of Thermo Fisher's extended header, in volts and e/m²."""
     if kind not in (b"FEI1", b"FEI2") or len(extended) < 100:
         return None, None
     tension, dose = struct.unpack(order + "2d", extended[84:100])

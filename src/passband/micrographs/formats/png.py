@@ -22,7 +22,7 @@ _COLOURED = {2: 3, 4: 2, 6: 4}
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """Return the one image of a file.
 
-    With Pillow: RosettaSciIO compares two of the three channels and then drops the first.
+    Read by Pillow: RosettaSciIO compares two of the three channels and drops the first.
     """
     with path.open("rb") as file:
         head = file.read(26)
@@ -33,7 +33,7 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         raise BadInputError("stores its values by a palette; save it as grey values")
     if kind != 0 and depth == 16:
         raise BadInputError("has colours of 16 bits, which would be cut to 8; save it as 16-bit grey values")
-    # The sides are checked before anything is decoded, which makes Pillow's own, lower limit needless.
+    # `decode` checks the sides before decoding, so Pillow's lower limit is not needed.
     Image.MAX_IMAGE_PIXELS = SIDE_PIXELS[1] ** 2
 
     def frame(along: int | None, index: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""TIFF, .tif and .tiff: vendors', ImageJ's, OME's and our own."""
+"""TIFF, .tif and .tiff: of vendors, ImageJ, OME and passband."""
 
 import re
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from rsciio.tiff import file_reader
 from passband.base.errors import BadInputError
 from passband.micrographs.formats import metadata, units
 from passband.micrographs.formats.dataset import Axis, Dataset, axis, claimed
-from passband.micrographs.formats.picks import MOST_BYTES
+from passband.micrographs.formats.decode import MOST_BYTES
 from passband.micrographs.micrograph import PIXEL_SIZE_ANGSTROM
 
 NAME = "a TIFF image"
@@ -27,18 +27,18 @@ _NAMES = {"T": "time", "Z": "depth", "I": "image series", "Y": "y", "X": "x"}
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """Return the series of a file.
 
-    Vendors' calibrations come by RosettaSciIO; it drops ImageJ's unit unless that is the micron, and OME's, which are read
-    here. Pixels are decoded page by page by tifffile, which RosettaSciIO would ask for the whole stack.
+    RosettaSciIO reads the calibrations of vendors but drops OME's unit, and ImageJ's unless it is the micron: both are read here.
+    tifffile decodes pixels page by page, where RosettaSciIO would decode the whole stack.
     """
-    found = file_reader(str(path), lazy=True, _multifile=False)
+    entries = file_reader(str(path), lazy=True, _multifile=False)
     file = closing.enter_context(tifffile.TiffFile(path, _multifile=False))
-    return [_dataset(file, series, one) for series, one in zip(file.series, found, strict=True)]
+    return [_dataset(file, series, one) for series, one in zip(file.series, entries, strict=True)]
 
 
-def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, found: dict[str, Any]) -> Dataset:
+def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: dict[str, Any]) -> Dataset:
     page = series.keyframe
     letters = [(letter, size) for letter, size in zip(series.axes, series.shape, strict=True) if letter != "S"]
-    vendor = {a["name"]: axis(a) for a in found["axes"] if "name" in a}
+    vendor = {a["name"]: axis(a) for a in entry["axes"] if "name" in a}
     origin, uncalibrated = "from the file", ""
     rows, columns = vendor.get("height", Axis(0)), vendor.get("width", Axis(0))
     if not (rows.units and columns.units):
@@ -57,30 +57,30 @@ def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, found: di
         if along:
             raise BadInputError("counts its images along another axis than the first; save it as a plain stack")
         pixels = decode(index)
-        return _turned_round(pixels) if inverted else pixels
+        return _inverted(pixels) if inverted else pixels
 
     return Dataset(
         axes,
         np.dtype(series.dtype),
         frame,
         fault=fault,
-        energy_ev=metadata.beam_energy_ev(found),
-        dose_per_angstrom2=metadata.dose_per_angstrom2(found["original_metadata"]),
+        energy_ev=metadata.beam_energy_ev(entry),
+        dose_per_angstrom2=metadata.dose_per_angstrom2(entry["original_metadata"]),
         colour="S" in series.axes,
         origin=origin,
         uncalibrated=uncalibrated,
-        said=("stored with black as the highest value, turned round",) if inverted else (),
+        notes=("stored with black as the highest value; inverted",) if inverted else (),
     )
 
 
-def _turned_round(pixels: NDArray[Any]) -> NDArray[Any]:
+def _inverted(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype.kind == "b":
         return ~pixels
     return np.iinfo(pixels.dtype).max - pixels if pixels.dtype.kind == "u" else -pixels
 
 
 def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Any:
-    """Return what decodes image i of a series; a stack that is stored as one page is decoded at once."""
+    """Return a function that decodes image i of a series; a stack stored as one page is decoded at once."""
     count = series.shape[0] if dimensions == 3 else 1
     planar = "S" in series.axes and series.axes.index("S") < series.axes.index("Y")
 
@@ -98,12 +98,12 @@ def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Any:
         return one
     if claimed(series.shape, series.dtype) > MOST_BYTES:
         return _too_large
-    held: list[NDArray[Any]] = []
+    whole: list[NDArray[Any]] = []
 
     def of_all(index: int) -> NDArray[Any]:
-        if not held:
-            held.append(series.asarray(maxworkers=1))
-        return tidy(held[0][index] if dimensions == 3 else held[0])
+        if not whole:
+            whole.append(series.asarray(maxworkers=1))
+        return tidy(whole[0][index] if dimensions == 3 else whole[0])
 
     return of_all
 
@@ -113,11 +113,11 @@ def _too_large(index: int) -> NDArray[Any]:
 
 
 def _scale(file: tifffile.TiffFile, page: tifffile.TiffPage, rows: Axis, columns: Axis) -> tuple[Axis, Axis, str, str]:
-    """Return both image axes, where their scale comes from, or why there is none."""
+    """Return both image axes, the origin of their scale, and why there is none."""
     description = page.description[:1_000_000] if isinstance(page.description, str) else ""
     if "PhysicalSizeX" in description and "<OME" in description:
-        said = {name + unit: value for name, unit, value in _OME.findall(description)}
-        sizes = [(_number(said.get(n)), units.tidy(said.get(f"{n}Unit", "µm"))) for n in "YX"]
+        sizes_by_name = {name + unit: value for name, unit, value in _OME.findall(description)}
+        sizes = [(_number(sizes_by_name.get(n)), units.tidy(sizes_by_name.get(f"{n}Unit", "µm"))) for n in "YX"]
         if all(size for size, _ in sizes):
             scaled = [Axis(0, units=unit, scale=size) for size, unit in sizes]
             return scaled[0], scaled[1], "from the file's OME metadata", ""

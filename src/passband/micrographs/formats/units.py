@@ -1,4 +1,4 @@
-"""Units as microscopes' files spell them."""
+"""Units as files of microscopes spell them."""
 
 import math
 import re
@@ -31,12 +31,12 @@ _VOLTAGE = re.compile(r"^\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(k?)(?:V|eV)?\s*$")
 
 
 def tidy(units: object) -> str:
-    """Return a unit in one spelling; what is no text is no unit."""
+    """Return a unit in one spelling; empty for anything but a text."""
     if isinstance(units, bytes):
         units = units.decode("latin-1")
     if not isinstance(units, str):
         return ""
-    # ImageJ escapes what is not ASCII; Unicode has two letters each for µ and Å.
+    # ImageJ escapes non-ASCII characters; Unicode has two code points each for µ and Å.
     units = units.replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\\u00C5", "Å").replace("\\u00c5", "Å")
     units = units.replace("\u03bc", "µ").replace("\u212b", "Å").strip(" []\x00")
     return "" if units.lower() in ("", "none", "<undefined>", "px", "pixel", "pixels") else units[:40]
@@ -66,11 +66,11 @@ def energy_ev(value: object) -> float | None:
     """Return an accelerating voltage as energy [eV]: a number of volts, or a text such as 300kV."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
-    found = _VOLTAGE.match(str(value))
-    if found is None:
+    match = _VOLTAGE.match(str(value))
+    if match is None:
         return None
     try:
-        number = float(found[1]) * (1e3 if found[2] else 1.0)
+        number = float(match[1]) * (1e3 if match[2] else 1.0)
     except ValueError:
         return None
     return number if 0 < number < math.inf else None

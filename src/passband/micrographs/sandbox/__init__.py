@@ -1,1 +1,1 @@
-"""Files from elsewhere are parsed in a limited process of its own."""
+"""Files from elsewhere are parsed in a process with limited memory, time and rights."""

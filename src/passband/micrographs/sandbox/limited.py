@@ -1,4 +1,4 @@
-"""Run a module of our own in a process that is ended in time: what foreign files are opened in."""
+"""Run one of passband's modules in a process with a time limit, to open files from elsewhere."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ def run_limited(
 ) -> int:
     """Run `python -m module` and return its exit status: negative for the signal that ended it, −SIGXCPU if it took too long.
 
-    The module sets the limits of its own memory and time; here it gets twice the time on the wall, one thread, no input, and
-    nobody reads what it prints.
+    The module limits its own memory and processor time. The process gets twice that time on the clock, one thread and no input; its
+    output is discarded.
 
     Args:
         module: name of the module.
         arguments: of it.
-        folder: private, which it works in and leaves its answer in.
-        seconds: of processor time that it may take.
+        folder: private, for its work and its answer.
+        seconds: limit on processor time.
         environment: variables besides those of this process.
     """
-    # -P: no module is imported from the folder the user happens to be in.
+    # -P: import no module from the current folder.
     process = subprocess.Popen(  # noqa: S603 our own module, by this Python
         [sys.executable, "-P", "-W", "ignore", "-m", module, *arguments],
         cwd=folder,

@@ -1,6 +1,7 @@
 """What an estimate says, in words and as data, on an image whose optics are known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from passband.cli.main import app
 from passband.conditions import Condition
 from passband.estimation.estimate import estimate
-from passband.estimation.text import in_words, to_dict
 from passband.micrographs.micrograph import Micrograph
 from passband.optics import intensity_transfer, stack
 
@@ -30,11 +30,11 @@ def micrograph(contrast=0.15, n=512, pixel=0.4):
 
 def test_both_signs_are_said_and_the_data_is_plain():
     found = estimate(micrograph())
-    lines = in_words(found)
+    lines = found.sentences
     assert any("does not tell underfocus from overfocus" in line for line in lines)
     assert any(line.startswith("underfocus: defocus +") for line in lines)
     assert any(line.startswith("overfocus: defocus -") for line in lines)
-    content = json.loads(json.dumps(to_dict(found), allow_nan=False))
+    content = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert content["defocus_angstrom"] == pytest.approx(400, abs=15)
     low, high = content["interval_angstrom"]
     assert low < 400 < high
@@ -42,10 +42,36 @@ def test_both_signs_are_said_and_the_data_is_plain():
 
 def test_nothing_is_said_twice():
     found = estimate(micrograph(contrast=0.0))
-    lines = in_words(found)
-    assert not found.found and lines
+    lines = found.sentences
+    assert not found.has_rings and lines
     assert sum("no Thon rings" in line for line in lines) == 1
-    assert to_dict(found)["defocus_angstrom"] is None
+    assert found.to_dict()["defocus_angstrom"] is None
+
+
+def test_the_plot_shows_the_fitted_rings_where_the_power_has_them():
+    from matplotlib.figure import Figure
+
+    found = estimate(micrograph())
+    ax = Figure().subplots()
+    assert found.plot(ax) is ax
+    lines = {line.get_label(): line for line in ax.lines}
+    assert set(lines) == {"power", "fit", "background", "information limit"}
+    table = found.profile
+    power, fit, background = (table[name].to_numpy() for name in ("power", "fit", "background"))
+    ripple = slice(0, np.searchsorted(table["q_per_angstrom"], 0.9 * found.information_limit_per_angstrom))
+    assert np.corrcoef((power / background)[ripple], (fit / background)[ripple])[0, 1] > 0.9
+    assert np.array_equal(lines["fit"].get_ydata(), fit)
+    without = estimate(micrograph(contrast=0.0))
+    assert without.profile.columns == ["q_per_angstrom", "power"]
+    without.plot(Figure().subplots())
+    assert "profile" not in found.to_dict()
+
+
+def test_text_and_html_have_the_same_sentences():
+    found = replace(estimate(micrograph()), notes=("<script>",))
+    assert str(found).splitlines() == found.sentences
+    assert found._repr_html_().count("<li>") == len(found.sentences)
+    assert "<script>" not in found._repr_html_()
 
 
 def test_the_verb(tmp_path, capsys):

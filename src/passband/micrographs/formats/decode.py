@@ -1,51 +1,31 @@
-"""From data sets to images: which axes are an image's, which count images, how large a pixel is, and what is refused."""
+"""From data sets to micrographs: choose the axes of the image and of the stack, scale the pixels, and refuse the rest."""
 
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, EFBIG, ENOSPC
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.micrographs.formats import units
 from passband.micrographs.formats.dataset import Axis, Dataset
-from passband.micrographs.micrograph import SIDE_PIXELS
+from passband.micrographs.micrograph import SIDE_PIXELS, Calibration, Micrograph
 
-#: Which images of a stack: its default, one by its number from 0, their sum, or each by itself.
+#: Images of a stack: the default, one by its number from 0, their sum, or each.
 Frames = int | Literal["sum", "each"] | None
-#: Bytes of one file, and of what is decoded from it.
+#: Largest file, and largest decoded content of one [bytes].
 MOST_BYTES = 2 * 1024**3
 _MOVIE = re.compile(r"(movie|frames|fractions)", re.IGNORECASE)
 _COUNTING = re.compile(r"^(t|time|times|frame|frames|image|images|index|slice|slices|z|depth|image series|stack|n)$")
+_TOO_MUCH = "claims more data than there is memory for; it is damaged, or no micrograph: crop it or export it again"
 _MOST_IMAGES = 100_000
-# Gatan writes both pixel sizes as single precision numbers; a real difference is larger.
+# Relative difference of the sides of a square pixel: Gatan writes them in single precision.
 _SQUARE = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One image with what its file says of it.
-
-    Attributes:
-        intensity: (h, w) float32.
-        pixel_size_angstrom: of the image, if known [Å].
-        calibration: where the pixel size comes from, or why there is none.
-        energy_ev: if known [eV].
-        dose_per_angstrom2: if known [e/Å²].
-        number: of the image among several, from 0, or None.
-        said: what was done to get it, in sentences.
-    """
-
-    intensity: NDArray[np.float32]
-    pixel_size_angstrom: float | None
-    calibration: str
-    energy_ev: float | None
-    dose_per_angstrom2: float | None
-    number: int | None
-    said: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +40,24 @@ class _Plan:
     calibration: str
 
 
-def pictures(found: list[Dataset], frames: Frames, name: str) -> Iterator[Picture]:
-    """Decode the images of a file, one after the other, so that never more than one is held besides a sum.
+def micrographs(
+    data: list[Dataset], frames: Frames, name: str, given: Calibration
+) -> Iterator[tuple[int | None, Micrograph]]:
+    """Decode the images of a file one after the other, so that memory holds one image and at most one sum.
 
     Args:
-        found: its data sets.
-        frames: which images of a stack; by default a movie's sum, and each image of any other stack.
-        name: of the file; one that says movie, frames or fractions is a movie's.
+        data: the data sets of the file.
+        frames: images of a stack; by default the sum of a movie, each image of any other stack.
+        name: of the file; one that contains movie, frames or fractions is a movie's.
+        given: calibration that overrides the file's.
+
+    Yields:
+        The image's number among several, from 0, or None; and the image, not cleaned.
 
     Raises:
-        BadInputError: if there is no image in it, or too much; the file's name is not in the message.
+        BadInputError: if there is no image, too much data or no pixel size; the message does not name the file.
     """
-    plans, left_out = _usable(found, name)
+    plans, left_out = _usable(data, name)
     jobs: list[tuple[_Plan, int | None]] = []
     for plan in plans:
         summed = plan.stack is not None and (frames == "sum" or (frames is None and plan.movie))
@@ -80,33 +66,100 @@ def pictures(found: list[Dataset], frames: Frames, name: str) -> Iterator[Pictur
     if isinstance(frames, int):
         if not 0 <= frames < len(jobs):
             raise BadInputError(
-                f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for; --frames counts from 0 to {len(jobs) - 1}"
+                f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for; {parameter('frames')} counts from 0 to {len(jobs) - 1}",
+                value=frames,
+                limit=(0, len(jobs) - 1),
             )
         numbered = [(frames, jobs[frames])]
     else:
         numbered = list(enumerate(jobs))
     _check_bytes([job for _, job in numbered])
     for number, (plan, index) in numbered:
-        data = plan.dataset
-        said = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
+        notes = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
         if index is None:
-            said.append(f"{'a movie' if plan.movie else 'a stack'} of {plan.count} images, summed")
-        yield Picture(
-            _sum(plan) if index is None else _decode(plan, index),
-            plan.pixel,
-            plan.calibration,
-            data.energy_ev,
-            data.dose_per_angstrom2,
-            number if several else None,
-            (*said, *data.said, *left_out),
+            notes.append(f"{'a movie' if plan.movie else 'a stack'} of {plan.count} images, summed")
+        notes += [*plan.dataset.notes, *left_out]
+        image_name = f"{name}#{number}" if several else name
+        intensity = _sum(plan) if index is None else _decode(plan, index)
+        yield number if several else None, _micrograph(intensity, plan, given, image_name, notes)
+
+
+def _micrograph(
+    intensity: NDArray[np.float32], plan: "_Plan", given: Calibration, name: str, notes: list[str]
+) -> Micrograph:
+    data = plan.dataset
+    pixel = plan.pixel if given.pixel_size_angstrom is None else float(given.pixel_size_angstrom)
+    if pixel is None:
+        raise BadInputError(
+            f"its pixel size is not known ({plan.calibration}), and none is assumed",
+            remedy=f"give it with {parameter('pixel_size_angstrom')}, in Å",
+            place=name,
         )
+    low, high = intensity.min(), intensity.max()
+    if low == high:
+        raise BadInputError(
+            f"every pixel has the value {low:g}, so there is no image in it; export it again", place=name
+        )
+    notes += [
+        _note("pixel size", ".4f", "Å", given.pixel_size_angstrom, plan.pixel, plan.calibration),
+        _note("energy", ".0f", "eV", given.energy_ev, data.energy_ev, "from the file's metadata"),
+        _note("dose", ".4g", "e/Å²", given.dose_per_angstrom2, data.dose_per_angstrom2, "from the file's metadata"),
+    ]
+    return Micrograph(
+        intensity=intensity,
+        pixel_size_angstrom=pixel,
+        energy_ev=data.energy_ev if given.energy_ev is None else float(given.energy_ev),
+        dose_per_angstrom2=data.dose_per_angstrom2
+        if given.dose_per_angstrom2 is None
+        else float(given.dose_per_angstrom2),
+        name=name,
+        notes=tuple(notes),
+    )
 
 
-def _usable(found: list[Dataset], name: str) -> tuple[list[_Plan], tuple[str, ...]]:
+def _note(what: str, form: str, unit: str, given: float | None, stored: float | None, origin: str) -> str:
+    """Return the sentence on one value: its origin, and what it overrides."""
+    if given is None:
+        return f"{what} not known" if stored is None else f"{what} {stored:{form}} {unit}, {origin}"
+    if stored is None:
+        return f"{what} {given:{form}} {unit}, given"
+    if math.isclose(given, stored, rel_tol=1e-3):
+        return f"{what} {given:{form}} {unit}, given, as the file says"
+    return f"{what} {given:{form}} {unit}, given; the file says {stored:{form}} {unit}"
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into a BadInputError that does not name the file.
+
+    Raises:
+        BadInputError: with fault and remedy.
+        OSError: if the disk is full.
+    """
+    try:
+        yield
+    except BadInputError:
+        raise
+    except RecursionError:
+        raise BadInputError("nests its contents too deeply to be a micrograph; export it again") from None
+    except ImportError as error:
+        raise BadInputError(f"needs a library that is missing here ({error}); install passband again") from None
+    except MemoryError:
+        raise BadInputError(_TOO_MUCH) from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise
+        text = " ".join((f"it lacks {error}" if isinstance(error, KeyError) else str(error)).split())
+        if "memory" in text.lower():
+            raise BadInputError(_TOO_MUCH) from None
+        raise BadInputError(f"cannot be read: {text[:150] or type(error).__name__}; copy or export it again") from None
+
+
+def _usable(data: list[Dataset], name: str) -> tuple[list[_Plan], tuple[str, ...]]:
     plans, faults = [], []
-    for data in found:
+    for one in data:
         try:
-            plans.append(_plan(data, bool(_MOVIE.search(name))))
+            plans.append(_plan(one, bool(_MOVIE.search(name))))
         except BadInputError as error:
             faults.append(str(error))
     if not plans:
@@ -168,7 +221,7 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
 
 
 def _stack(axes: tuple[Axis, ...]) -> int:
-    """Return which of three axes counts images, by what it is called and then by what it is measured in."""
+    """Return which of three axes counts images, by its name and then by its unit."""
     tests = (
         lambda axis: axis.stacked is True,
         lambda axis: units.is_time(axis.units),
@@ -212,7 +265,7 @@ def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
         total += max(pixels * plan.dataset.dtype.itemsize * frames, pixels * 4)
     if total > MOST_BYTES:
         raise BadInputError(
-            f"claims {total / 1e9:.1f} GB of decoded images; at most {MOST_BYTES / 1e9:.1f} GB can be read: pick one with --frames, or crop or sum it first"
+            f"claims {total / 1e9:.1f} GB of decoded images; at most {MOST_BYTES / 1e9:.1f} GB can be read: pick one with {parameter('frames')}, or crop or sum it first"
         )
 
 
@@ -239,10 +292,10 @@ def _sum(plan: _Plan) -> NDArray[np.float32]:
 
 
 def grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the one channel of an image whose colours are all alike; a constant transparency is dropped.
+    """Return the one channel of an image whose colour channels are equal; drop a constant transparency.
 
     Raises:
-        BadInputError: if they are not.
+        BadInputError: if the channels differ.
     """
     channels = pixels.shape[-1]
     if pixels.ndim != 3 or not pixels.size:

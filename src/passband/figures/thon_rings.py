@@ -1,0 +1,25 @@
+"""A micrograph's power over spatial frequency, with the Thon rings that were fitted to it."""
+
+import polars as pl
+from matplotlib.axes import Axes
+
+
+def draw(table: pl.DataFrame, ax: Axes, information_limit_per_angstrom: float | None = None) -> None:
+    """Draw the power, the fit and its background, and the information limit as a line.
+
+    Args:
+        table: q_per_angstrom and power; fit and background if rings were fitted.
+        ax: axes to draw into.
+        information_limit_per_angstrom: if known [1/Å].
+    """
+    q = table["q_per_angstrom"]
+    ax.plot(q, table["power"], color="0.6", linewidth=1, label="power")
+    if "fit" in table.columns:
+        ax.plot(q, table["fit"], color="C1", linewidth=1.2, label="fit")
+        ax.plot(q, table["background"], color="0.3", linewidth=0.8, linestyle="--", label="background")
+    if information_limit_per_angstrom is not None:
+        ax.axvline(information_limit_per_angstrom, color="C0", linewidth=0.8, label="information limit")
+    ax.set_yscale("log")
+    ax.set_xlabel("spatial frequency [1/Å]")
+    ax.set_ylabel("power per pixel")
+    ax.legend()
