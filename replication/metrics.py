@@ -12,6 +12,7 @@ from passband.analysis.ranking import Fit, Table, Target, tabulate
 from passband.analysis.resampling import Figure, Pairs, measured
 from passband.figures import plane, predicted_loss, style
 from passband.metrics import METRICS
+from passband.metrics.columns import column
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDIES = {
@@ -38,14 +39,6 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
     "ln SNR of the test and Δ ln dose": ("image_snr_test", "dose_difference"),
     "shared bits": ("shared_information",),
     "bits of the test and rms Δχ": ("channel_information_test", "phase_rms"),
-}
-_TRIVIAL = {
-    "mean",
-    "|Δdefocus|",
-    "Euclidean distance of coefficients",
-    "image power spectra, KL",
-    "image power spectra, MMD",
-    "Δ ln dose",
 }
 
 
@@ -159,7 +152,8 @@ def _page_table(how: str, study: _Study) -> str:
     ordered = sorted(study.rows.items(), key=lambda item: -item[1].both.value)
     body = [
         [
-            label + (" (knows no optics)" if label in _TRIVIAL else ""),
+            label
+            + (" (knows no optics)" if all(column(name).trivial for name in _CANDIDATES.get(label, _SOURCE)) else ""),
             *("–" if f is None else str(f) for f in (row.both, row.train, row.in_sample, row.ratio, row.excess)),
         ]
         for label, row in ordered

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
+from passband.analysis.fits import DEFOCUS, SOURCE
+
 #: Held-out R² from which a predictor is said to predict.
 _PREDICTS = 0.3
 _SUBSETS = {"all": "over all off-diagonal pairs", "without_zero_defocus": "without zero defocus"}
@@ -136,7 +138,7 @@ def _prediction(fits: list[dict[str, Any]], result: dict[str, Any]) -> list[str]
     for subset, where in _SUBSETS.items():
         scored = [f for f in fits if f["pairs"] == subset and f["r2_held_out"] is not None]
         by_name = {f["predictor"]: f for f in scored}
-        rivals = {"σ and Δε": by_name.get("σ and Δε, linear"), "|Δdefocus|": by_name.get("|Δdefocus|, linear")}
+        rivals = {"σ and Δε": by_name.get(SOURCE), "|Δdefocus|": by_name.get(DEFOCUS)}
         held = {name: fit for name, fit in rivals.items() if fit is not None}
         if not held:
             continue

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from passband.base.identity import seed_from
+from passband.metrics.columns import column
 
 _RESAMPLES = 1000
 # Variances below this share of the largest are rounding.
@@ -26,27 +27,32 @@ class Predictor:
         name: for tables.
         columns: of the pairs table.
         form: linear, or smooth: all squares and products too.
-        trivial: True if it knows nothing of contrast transfer.
     """
 
     name: str
     columns: tuple[str, ...]
     form: Literal["linear", "smooth"]
-    trivial: bool = False
+
+    @property
+    def trivial(self) -> bool:
+        """True if it knows nothing of contrast transfer."""
+        return all(column(name).trivial for name in self.columns)
 
 
+#: The predictor of the source, and the one that a newcomer would try first.
+SOURCE, SOURCE_SMOOTH, DEFOCUS, MEAN = "σ and Δε, linear", "σ and Δε, smooth", "|Δdefocus|, linear", "mean loss"
 #: What a first ranking on older specimens found to predict best where conditions of all kinds differ.
 DEFAULT_PREDICTOR = "ln SNR of the test and Δ ln dose, smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
-    Predictor("mean loss", (), "linear", trivial=True),
-    Predictor("|Δdefocus|, linear", ("defocus_difference_angstrom",), "linear", trivial=True),
-    Predictor("|Δdefocus|, smooth", ("defocus_difference_angstrom",), "smooth", trivial=True),
-    Predictor("image power spectra, linear", ("spectrum_distance",), "linear", trivial=True),
-    Predictor("σ and Δε, linear", ("sigma", "delta_epsilon"), "linear"),
-    Predictor("σ and Δε, smooth", ("sigma", "delta_epsilon"), "smooth"),
+    Predictor(MEAN, (), "linear"),
+    Predictor(DEFOCUS, ("defocus_difference_angstrom",), "linear"),
+    Predictor("|Δdefocus|, smooth", ("defocus_difference_angstrom",), "smooth"),
+    Predictor("image power spectra, linear", ("spectrum_distance",), "linear"),
+    Predictor(SOURCE, ("sigma", "delta_epsilon"), "linear"),
+    Predictor(SOURCE_SMOOTH, ("sigma", "delta_epsilon"), "smooth"),
     Predictor("shared bits, smooth", ("shared_information",), "smooth"),
-    Predictor("ln SNR of the test and Δ ln dose, smooth", ("image_snr_test", "dose_difference"), "smooth"),
+    Predictor(DEFAULT_PREDICTOR, ("image_snr_test", "dose_difference"), "smooth"),
     Predictor("σ, Δε and |Δdefocus|, linear", ("sigma", "delta_epsilon", "defocus_difference_angstrom"), "linear"),
 )
 
@@ -99,15 +105,13 @@ def held_out_predictions(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def smooth_surface(pairs: pl.DataFrame, points: int = 200) -> pl.DataFrame:
     """Return the smooth fit of the loss on a grid: sigma, delta_epsilon, loss; NaN outside the pairs' convex hull."""
-    predictor = next(p for p in PREDICTORS if p.form == "smooth" and p.columns == ("sigma", "delta_epsilon"))
+    predictor = next(p for p in PREDICTORS if p.name == SOURCE_SMOOTH)
     off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
     mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
     # Without any spread of σ or Δε there is no plane to draw on.
     if len(mean) < 10 or not all(_varies(mean[c]) for c in predictor.columns):
         return pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
-    axes = []
-    for column in predictor.columns:
-        axes.append(np.linspace(float(mean[column].min()), float(mean[column].max()), points))
+    axes = [np.linspace(float(mean[c].min()), float(mean[c].max()), points) for c in predictor.columns]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     fitted = model(predictor).fit(_features(predictor, mean), mean["loss"].to_numpy())
     known = _features(predictor, mean)

@@ -10,8 +10,7 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from passband.base.identity import seed_from
-from passband.metrics import METRICS
-from passband.metrics.shift_table import IMAGE_MEASURES
+from passband.metrics.columns import column, differences
 
 #: Conditions that transfer less than this share of the band count as near zero.
 LOW_EPSILON = 0.15
@@ -88,15 +87,13 @@ def tabulate(scores: pl.DataFrame, shift: pl.DataFrame) -> tuple[Table, np.ndarr
     measured = joined["loss"].to_numpy().astype(float).reshape(n, n)
     used = ~np.eye(n, dtype=bool) & np.isfinite(measured)
     features = {}
-    for column in shift.columns:
-        if column in ("train_condition", "test_condition"):
+    for name in shift.columns:
+        if name in ("train_condition", "test_condition"):
             continue
-        values = shift[column].to_numpy().astype(float).reshape(n, n)
+        values = shift[name].to_numpy().astype(float).reshape(n, n)
         # Undefined only where a condition transfers nothing: then nothing is shared.
-        features[column] = np.nan_to_num(values, nan=0.0)
-    for name, metric in METRICS.items():
-        if metric.form == "condition" and f"{name}_train" in features:
-            features[f"delta_{name}"] = features[f"{name}_test"] - features[f"{name}_train"]
+        features[name] = np.nan_to_num(values, nan=0.0)
+    features |= differences(features)
     epsilon = shift["epsilon_train"].to_numpy().reshape(n, n)[:, 0]
     safe = np.where(used, measured, 1.0)
     log, own = np.log(safe), np.log(np.diag(measured))
@@ -125,7 +122,7 @@ def _ranked(table: Table, pairs: str, target: Target) -> list[dict[str, object]]
             {
                 "predictor": " + ".join(names) or "mean",
                 "metrics": len(names),
-                "trivial": all(_is_trivial(name) for name in names),
+                "trivial": all(column(name).trivial for name in names),
                 "pairs": pairs,
                 "target": target,
                 "n_pairs": int(table.used.sum()),
@@ -145,10 +142,6 @@ def judge(fit: "Fit") -> dict[str, float]:
     for k, kind in enumerate(("train", "test", "both")):
         found |= {f"r2_{kind}_low": float(low[k]), f"r2_{kind}_high": float(high[k])}
     return found
-
-
-def _is_trivial(name: str) -> bool:
-    return name in (*IMAGE_MEASURES, "defocus_difference_angstrom", "dose_difference", "coefficient_distance")
 
 
 class Fit:

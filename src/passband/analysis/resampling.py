@@ -9,7 +9,7 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from passband.base.identity import seed_from
-from passband.metrics import METRICS
+from passband.metrics.columns import differences
 
 #: How often conditions and seeds are drawn again.
 RESAMPLES = 500
@@ -107,9 +107,7 @@ class Square:
             for c in shift.columns
             if c not in ("train_condition", "test_condition")
         }
-        for name, metric in METRICS.items():
-            if metric.form == "condition" and f"{name}_train" in self.features:
-                self.features[f"delta_{name}"] = self.features[f"{name}_test"] - self.features[f"{name}_train"]
+        self.features |= differences(self.features)
 
     @property
     def pairs(self) -> Pairs:

@@ -1,5 +1,8 @@
 """Generic distances between sets of images, from their radial power spectra: they know nothing of optics."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -58,3 +61,25 @@ def spectrum_distance(spectra: Tensor) -> Tensor:
     """
     mean = spectra.exp().mean(1).log()
     return torch.cdist(mean, mean) / mean.shape[1] ** 0.5
+
+
+@dataclass(frozen=True)
+class ImageMeasure:
+    """A distance between sets of images.
+
+    Attributes:
+        symbol: for figures and tables to read.
+        compute: from the log power spectra [B, N, bins] to the distance of every two sets [B, B].
+    """
+
+    symbol: str
+    compute: Callable[[Tensor], Tensor]
+
+
+#: The distances between the conditions' images, by column of the table of pairs.
+IMAGE_MEASURES = {
+    "spectrum_distance": ImageMeasure("power spectra, rms", spectrum_distance),
+    "mmd": ImageMeasure("power spectra, MMD", maximum_mean_discrepancy),
+    "sliced_wasserstein": ImageMeasure("power spectra, sliced Wasserstein", sliced_wasserstein),
+    "spectrum_divergence": ImageMeasure("power spectra, KL", spectrum_divergence),
+}

@@ -50,6 +50,8 @@ class Metric:
         similar: True if larger means more alike.
         trivial: True if it knows nothing of contrast transfer.
         unit: of the value.
+        gauge_free: True if mean phase and image shift are removed first (`View.gauge`).
+        column: in tables, if that is not the name; a condition's has it with _train and _test.
     """
 
     name: str
@@ -62,6 +64,13 @@ class Metric:
     similar: bool = False
     trivial: bool = False
     unit: str = ""
+    gauge_free: bool = False
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the name for the column where none is given."""
+        if not self.column:
+            object.__setattr__(self, "column", self.name)
 
 
 def _family(
@@ -124,11 +133,11 @@ METRICS: dict[str, Metric] = {
         *_family("phase_rms", "rms Δχ", "rms difference of the aberration phases", phase_rms.sums, phase_rms.finish,
                  ("uniform", *_DISTORTED), **_PHASE),
         *_family("phase_rms_gauge_free", "rms Δχ, free", "rms Δχ, mean phase and image shift removed",
-                 partial(phase_rms.sums, gauge_free=True), phase_rms.finish, _DISTORTED, **_PHASE),
+                 partial(phase_rms.sums, gauge_free=True), phase_rms.finish, _DISTORTED, gauge_free=True, **_PHASE),
         *_family("phase_saturating", "1−⟨cos Δχ⟩", "phase difference that saturates", phase_saturating.sums,
                  phase_saturating.finish, _DISTORTED, weight="core"),
         *_family("phase_saturating_gauge_free", "1−|⟨exp iΔχ⟩|", "saturating, mean phase and image shift removed",
-                 partial(phase_saturating.sums, gauge_free=True), phase_saturating.finish_gauge_free, _DISTORTED, weight="core"),
+                 partial(phase_saturating.sums, gauge_free=True), phase_saturating.finish_gauge_free, _DISTORTED, gauge_free=True, weight="core"),
         *_family("wave_overlap", "wave overlap", "coherent overlap of the wave transfers", wave_overlap.sums, wave_overlap.finish,
                  _DISTORTED, similar=True),
         *_family("delocalisation", "Δ|∇χ|/2π", "rms difference of the delocalisation", delocalisation.sums, delocalisation.finish,
@@ -137,7 +146,8 @@ METRICS: dict[str, Metric] = {
         Metric("snr_overlap", "σ (SNR)", "σ with shot noise", "pair", snr.overlap_sums, snr.finish, similar=True),
         Metric("shared_information", "shared bits", "σ in bits of a Gaussian channel", "pair", channel_information.overlap_sums,
                channel_information.finish, similar=True),
-        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", defocus_difference, trivial=True, unit="Å"),
+        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", defocus_difference, trivial=True, unit="Å",
+               column="defocus_difference_angstrom"),
         Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", dose_difference, trivial=True),
         Metric("coefficient_distance", "Euclid", "Euclidean distance of the coefficients", "direct", coefficient_distance, trivial=True),
     ]
@@ -201,7 +211,7 @@ def measure(
 
 def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band: Band) -> dict[str, Tensor]:
     size = max(64, _PIECE_BYTES // (16 * max(len(train), len(test))))
-    needed = any("gauge_free" in m.name for m in metrics)
+    needed = any(m.gauge_free for m in metrics)
     gauges = [gauge(p, band, size) if needed else band.qx.new_zeros(len(p), 3) for p in (train, test)]
     totals: dict[str, list[Tensor]] = {}
     for piece in band.split(size):

@@ -9,20 +9,7 @@ import torch
 from passband.conditions import Condition
 from passband.metrics import METRICS, information, measure, profile_overlaps
 from passband.metrics.band import Spectrum
-from passband.metrics.image_spectra import (
-    maximum_mean_discrepancy,
-    sliced_wasserstein,
-    spectrum_distance,
-    spectrum_divergence,
-)
-
-#: The generic measures between the conditions' images, by column.
-IMAGE_MEASURES = {
-    "spectrum_distance": spectrum_distance,
-    "mmd": maximum_mean_discrepancy,
-    "sliced_wasserstein": sliced_wasserstein,
-    "spectrum_divergence": spectrum_divergence,
-}
+from passband.metrics.image_spectra import IMAGE_MEASURES
 
 
 def shift_table(
@@ -35,7 +22,7 @@ def shift_table(
     """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
 
     The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
-    `defocus_difference_angstrom`, and the generic measures between the images.
+    and the generic measures between the images (`metrics.columns` tells symbol and unit of every column).
 
     Args:
         conditions: B conditions; one may come several times, under other names.
@@ -51,7 +38,7 @@ def shift_table(
     spread = torch.tensor([place[c.id] for c in conditions])
     found = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in found.items()}
     logs = torch.from_numpy(np.log(spectra.clip(1e-12))).double()
-    found |= {name: function(logs) for name, function in IMAGE_MEASURES.items()}
+    found |= {name: measure.compute(logs) for name, measure in IMAGE_MEASURES.items()}
     ids = np.array([c.id for c in conditions] if names is None else names)
     train, test = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
     columns = {"train_condition": ids[train], "test_condition": ids[test]}
@@ -60,10 +47,10 @@ def shift_table(
     columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
     columns["sigma"] = found.pop("sigma").numpy().ravel()
     columns["sigma_reverse"] = columns["sigma"].reshape(n, n).T.ravel()
-    columns["defocus_difference_angstrom"] = found.pop("defocus_difference").numpy().ravel()
+    columns[METRICS["defocus_difference"].column] = found.pop("defocus_difference").numpy().ravel()
     for name, values in found.items():
-        own = values.numpy()
-        columns[name] = own.ravel() if own.ndim == 2 else own[train if name.endswith("train") else test]
+        side = train if name.endswith("train") else test
+        columns[name] = values.numpy().ravel() if values.ndim == 2 else values.numpy()[side]
     return pl.DataFrame(columns)
 
 

@@ -11,20 +11,9 @@ from passband.figures import metric_ranking as ranking_figure
 from passband.figures import style
 from passband.files.atomic import write_text
 from passband.files.tables import write_table
-from passband.metrics import METRICS
+from passband.metrics.columns import column
 from passband.studies.paths import StudyPaths
 
-# How the columns of the shift table that are not in the registry read.
-_SYMBOLS = {
-    "delta_epsilon": "Δε",
-    "sigma_reverse": "σ reversed",
-    "defocus_difference_angstrom": "|Δdefocus|",
-    "spectrum_distance": "power spectra, rms",
-    "mmd": "power spectra, MMD",
-    "sliced_wasserstein": "power spectra, sliced Wasserstein",
-    "spectrum_divergence": "power spectra, KL",
-    "mean": "mean of all",
-}
 _SUBSETS = {
     "all": "all pairs",
     "without_low_epsilon": f"without conditions of ε < {analysis.LOW_EPSILON:g}",
@@ -145,18 +134,9 @@ def _named(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _symbol(predictor: str) -> str:
-    return " and ".join(_one_symbol(name) for name in predictor.split(" + "))
-
-
-def _one_symbol(name: str) -> str:
-    if name in _SYMBOLS:
-        return _SYMBOLS[name]
-    if name in METRICS:
-        return METRICS[name].symbol
-    if name.startswith("delta_"):
-        return "Δ " + METRICS[name.removeprefix("delta_")].symbol
-    base, _, side = name.rpartition("_")
-    return f"{METRICS[base].symbol} {side}"
+    return (
+        "mean of all" if predictor == "mean" else " and ".join(column(name).symbol for name in predictor.split(" + "))
+    )
 
 
 def _row(rows: pl.DataFrame, predictor: str) -> dict[str, Any] | None:

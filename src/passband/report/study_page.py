@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from passband import analysis
+from passband.analysis import fits
 from passband.conditions.sets import ConditionGrid
 from passband.figures import (
     ctf_curves,
@@ -99,8 +100,8 @@ def _shift(pairs: pl.DataFrame, folder: Path) -> None:
 
 
 def _predictions(pairs: pl.DataFrame, fitted: set[str], folder: Path) -> None:
-    shown: tuple[str, ...] = ("|Δdefocus|, linear", "σ and Δε, linear", "σ and Δε, smooth")
-    names = [name for name in shown if name in fitted] or ["mean loss"]
+    shown: tuple[str, ...] = (fits.DEFOCUS, fits.SOURCE, fits.SOURCE_SMOOTH)
+    names = [name for name in shown if name in fitted] or [fits.MEAN]
     with style.figure(3.2 * len(names), 3.6) as made:
         for ax, name in zip(made.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             table = analysis.held_out_predictions(pairs, name)

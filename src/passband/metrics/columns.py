@@ -1,0 +1,64 @@
+"""The columns of the table of pairs: how each reads, its unit, and whether it knows anything of contrast transfer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from passband.metrics.image_spectra import IMAGE_MEASURES
+from passband.metrics.registry import METRICS, Metric
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of pairs.
+
+    Attributes:
+        symbol: for figures and tables to read.
+        unit: of the values; empty if there is none.
+        trivial: True if it knows nothing of contrast transfer.
+    """
+
+    symbol: str
+    unit: str = ""
+    trivial: bool = False
+
+
+def column(name: str) -> Column:
+    """Return what a column is.
+
+    Args:
+        name: of a metric; of a metric of one condition followed by _train or _test, or after delta_ (test less train);
+            sigma_reverse; or of a distance between the conditions' images.
+
+    Raises:
+        KeyError: for a name that is none of these.
+    """
+    if name in IMAGE_MEASURES:
+        return Column(IMAGE_MEASURES[name].symbol, trivial=True)
+    if name == "sigma_reverse":
+        return Column("σ reversed")
+    by_column = {metric.column: metric for metric in METRICS.values()}
+    if name in by_column:
+        return _of(by_column[name], "{}")
+    if name.startswith("delta_"):
+        symbol = "Δ{}" if name == "delta_epsilon" else "Δ {}"
+        return _of(by_column[name.removeprefix("delta_")], symbol)
+    base, _, side = name.rpartition("_")
+    if side not in ("train", "test"):
+        raise KeyError(name)
+    return _of(by_column[base], f"{{}} {side}")
+
+
+def differences(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return delta_NAME, test less train, of each metric of one condition whose NAME_train and NAME_test are given."""
+    names = [metric.column for metric in METRICS.values() if metric.form == "condition"]
+    return {
+        f"delta_{name}": features[f"{name}_test"] - features[f"{name}_train"]
+        for name in names
+        if f"{name}_train" in features
+    }
+
+
+def _of(metric: Metric, symbol: str) -> Column:
+    return Column(symbol.format(metric.symbol), metric.unit, metric.trivial)
