@@ -57,7 +57,7 @@ class Simulation:
         return Imager(condition, self.recipe.field_angstrom, self.exit_waves)
 
     def warnings(self) -> list[str]:
-        """Return what is allowed but may surprise, a line each."""
+        """Return warnings, a line each."""
         if self.condition is None:
             return []
         line = self.imager(self.condition).warning()
@@ -91,7 +91,7 @@ class Simulation:
 
     @property
     def id(self) -> str:
-        """The hash of recipe and condition; the count does not matter, for more specimens only add."""
+        """The hash of recipe and condition; the count is left out because more specimens only add."""
         condition = None if self.condition is None else self.condition.to_dict()
         return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
 

@@ -48,7 +48,7 @@ class TrainingSets(BaseModel):
 
     @model_serializer(mode="wrap")
     def _either(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not given, so that ids of studies stay and what is written reads back."""
+        """Leave out fields that do not apply, so that ids of studies stay and a dump can be read back."""
         content: dict[str, Any] = write(self)
         dropped = ("sizes", "draws", "method") if self.conditions else ("conditions",)
         return {name: value for name, value in content.items() if name not in dropped}
@@ -64,7 +64,7 @@ def choose_sets(
 
     Args:
         plans: by name.
-        source: what may be met.
+        source: the distribution that the test conditions are drawn from.
         q_max: band of ε and σ [1/Å].
     """
     pools: dict[int, Pool] = {}
