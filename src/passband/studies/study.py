@@ -137,9 +137,9 @@ class Study(BaseModel):
                 if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
                     raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
             kinds = [
-                (plan.method, plan.order if size > 1 else "", size)
-                for plan in self.training_sets.values()
-                for size in plan.sizes
+                (choice.method, choice.order if size > 1 else "", size)
+                for choice in self.training_sets.values()
+                for size in choice.sizes
             ]
             if len(set(kinds)) < len(kinds):
                 raise ValueError("training_sets has the same method, order and size twice; keep one of them")
@@ -200,8 +200,8 @@ class Study(BaseModel):
             return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self.tests]
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            TrainDomain(name, name, self.recipes[""], tuple(chosen), plan.order == "high_epsilon_first")
-            for name, (plan, chosen) in sets.items()
+            TrainDomain(name, name, self.recipes[""], tuple(chosen), choice.order == "high_epsilon_first")
+            for name, (choice, chosen) in sets.items()
         ]
 
     @property
