@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from passband.learning import count_pixels
-from passband.studies.score_table import cross_table
+from passband.studies.cross_tests import cross_table
 
 
 def test_counts_of_known_images():

@@ -282,7 +282,7 @@ def simulate(
     executor = make_executor("processes", workers)
     try:
         with TerminalProgress(error) as progress:
-            facts = simulation.run(plan, executor, progress, memory=int(1e9 * memory))
+            facts = plan.run(executor, progress, memory=int(1e9 * memory))
     finally:
         executor.close()
     if as_json:

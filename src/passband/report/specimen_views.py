@@ -1,4 +1,4 @@
-"""Specimens to look at: previews, galleries."""
+"""Previews and galleries of specimens."""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Progress
@@ -23,11 +23,11 @@ from passband.specimens import Recipe, Specimen, draw_specimen, make_labels
 from passband.specimens.columns import atomic_columns, zone_axis
 from passband.specimens.radial_distribution import radial_distribution
 
-# Pixels of labels in a sheet, at about this size [Å].
+# Pixel of the labels in a sheet, about [Å].
 _PIXEL = 0.2
 _MOST_IN_3D = 60_000
 _EACH: dict[str, Any] = {"focal_spread_angstrom": 20.0, "pixel_size_angstrom": 0.4, "dose_per_angstrom2": 1000.0}
-#: Conditions to look at a specimen under, if none are named.
+#: Conditions of a preview by default.
 DEFAULT_CONDITIONS = [
     ("corrected, 50 Å under", Condition(energy_ev=3e5, aberrations={"C10": -50.0, "C30": -5e4}, **_EACH)),
     ("corrected, 200 Å over", Condition(energy_ev=3e5, aberrations={"C10": 200.0, "C30": -5e4}, **_EACH)),
@@ -104,14 +104,14 @@ def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, pa
 
 
 def check_conditions(recipe: Recipe, conditions: Named) -> None:
-    """Refuse conditions that a recipe cannot be imaged under, before any work.
+    """Refuse conditions that do not fit a recipe, before any work.
 
     Raises:
         BadInputError: naming the fault.
     """
     if not 1 <= len(conditions) <= 3:
         raise BadInputError(
-            f"{len(conditions)} conditions: a sheet has room for one to three; name fewer with --condition"
+            f"{len(conditions)} conditions: a sheet has room for one to three; give as many by {parameter('condition')}"
         )
     energies = sorted({c.energy_ev for _, c in conditions})
     if len(energies) > 1:

@@ -51,7 +51,7 @@ class ImageSource:
             cache: whether intensities under a round condition are computed once and kept in memory.
 
         Raises:
-            BadInputError: if what is stored cannot serve the condition.
+            BadInputError: if the waves' stored band does not suffice for the condition.
         """
         imager.check()
         self._stored, self._imager, self.condition, self.device = stored, imager, imager.condition, stored.device

@@ -52,7 +52,7 @@ class WaveSet:
             shape: of one specimen's coefficients, [P, K].
 
         Raises:
-            BadInputError: if the disk is full, or what is there is damaged.
+            BadInputError: if the disk is full, or the wave set is damaged.
         """
         shapes = {"coefficients": shape, "masks": (self.mask_pixels, self.mask_pixels)}
         # Studies share wave sets; two that grow one at once must take turns.
@@ -105,7 +105,7 @@ class WaveSet:
         """Return coefficients [N, P, K] and masks [N, n, n] of specimens start to stop − 1.
 
         Raises:
-            BadInputError: if an entry is missing, or what is read is not what was written.
+            BadInputError: if an entry is missing or its checksum is wrong.
         """
         try:
             group = zarr.open_group(self.folder / "waves.zarr", mode="r")

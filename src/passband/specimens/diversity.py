@@ -1,4 +1,4 @@
-"""How much a set of specimens covers, and how far two sets lie apart."""
+"""Diversity of a set of specimens, and the distance between two sets."""
 
 import math
 import warnings
@@ -153,7 +153,7 @@ def soap_comparison(
 
     `distance` is the energy distance (Székely and Rizzo 2013) between specimens' SOAP vectors: 2 E|x - y| - E|x - x'| - E|y -
     y'|, zero for sets of one kind; `p` the share of random divisions of both sets together that come as far apart. Each specimen
-    counts as its mean descriptor, for atoms of one particle are not independent.
+    counts as its mean descriptor, because atoms of one particle are not independent.
 
     Args:
         a: one set.

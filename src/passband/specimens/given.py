@@ -87,8 +87,8 @@ class GivenRecipe(BaseModel):
         self.displacements()
         return self
 
-    def in_words(self) -> str:
-        """Return what the scenes hold, for a report."""
+    def summary(self) -> str:
+        """Return the scenes in a phrase, for a report."""
         return f"{len(self.scenes)} given scenes in fields of {self.field_angstrom:g} Å"
 
     def displacements(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ from passband.specimens.crystals import Crystal
 
 
 class OrientationRecipe(BaseModel):
-    """How particles are turned; left as it is, every rotation is equally likely.
+    """How particles are turned; by default every rotation is equally likely.
 
     A texture is a zone axis for a share of the particles: fcc particles that lie on a {111} facet have [1, 1, 1] along the
     beam.

@@ -47,7 +47,7 @@ class ParticleAtoms:
     """A particle and its atoms.
 
     Attributes:
-        truth: what is known of it.
+        truth: its crystal, shape, size and orientation.
         positions: shape [N, 3] [Å].
         numbers: atomic numbers, shape [N].
         grain: of each atom, from 0, shape [N].

@@ -249,8 +249,8 @@ class SpecimenRecipe(BaseModel):
                 )
         return {element: known[element] for element in sorted(elements)}
 
-    def in_words(self) -> str:
-        """Return what the scenes hold, for a report."""
+    def summary(self) -> str:
+        """Return the scenes in a phrase, for a report."""
         populations = [
             f"{p.count[0]} to {p.count[1]} {p.crystal_used().name} particles ({p.shape.kind.replace('_', ' ')})"
             for p in self.particles

@@ -31,7 +31,7 @@ class Specimen:
             plane, from which defocus is measured.
         particle: for each atom 0 (film) or the number of its particle from 1, shape [N].
         grain: for each atom the grain of its particle, from 0, shape [N].
-        particles: what is known of particle 1, 2, …
+        particles: crystal, shape, size and orientation of particle 1, 2, …
         film: lower and upper face of the film [Å], or None.
         film_volume_per_atom: of the film's material [Å³]; 0 without a film.
     """
@@ -142,7 +142,7 @@ def _lowered(
     recipe: SpecimenRecipe,
     stream: Streams,
 ) -> list[ParticleAtoms]:
-    """Return the particles moved along z: in the film, or down on it (up to it) and on what is there already."""
+    """Return the particles moved along z: into the film, or onto it (from below: up to it) and onto particles placed before."""
     field = recipe.field_angstrom
     surface = {1.0: film[film[:, 2] > thickness - 3 * CONTACT], -1.0: film[film[:, 2] < 3 * CONTACT]}
     placed: list[ParticleAtoms] = []

@@ -29,9 +29,9 @@ _FORMULA_MASS = {
 }
 # No two atoms of these elements come closer where a cut film meets its periodic image [Å].
 _APART = {("C", "C"): 1.26, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.33, ("N", "Si"): 1.6, ("N", "N"): 2.05}
-# Blocks are looked through in pieces of about this size [Å].
+# Blocks are searched in pieces of about this size [Å].
 _PIECE = 12.0
-# How far apart, beyond what is too close, atoms are watched [Å].
+# Pairs of atoms are tracked up to this much beyond the least distance [Å].
 _MARGIN = 0.8
 
 

@@ -1,1 +1,1 @@
-"""Studies: what is trained and tested, and running it."""
+"""Studies: configuration, jobs, running them, result tables."""

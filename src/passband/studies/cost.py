@@ -1,4 +1,4 @@
-"""What a study takes: work, disk, memory and time, estimated from a short calibration on this machine, and the run beside it."""
+"""The cost of a study: work, disk, memory and time, estimated from a short calibration, and compared with the run."""
 
 import json
 import math
@@ -27,7 +27,7 @@ from passband.studies.wave_jobs import BLOCK
 _WORKER = 450_000_000
 # Seconds that each part of the calibration is repeated for at least.
 _PATIENCE = 1.0
-# Seconds that a worker needs to start, and that tables, fits and report take beside a share for each pair of conditions.
+# Seconds that a worker needs to start, that tables, fits and report take, and that each pair of domains adds to them.
 _START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 2e-3
 # Specimens that the calibration makes; the training is timed on copies of them.
 _SPECIMENS = 3
@@ -85,7 +85,7 @@ def _seconds(do: Callable[[], object]) -> float:
 
 
 def measure(study: Study, executor: Executor) -> dict[str, float]:
-    """Return the mean seconds of each part, measured by all workers at once, for they share caches and memory.
+    """Return the mean seconds of each part, measured by all workers at once because they share caches and memory.
 
     Args:
         study: what to time.
@@ -101,7 +101,7 @@ def measure(study: Study, executor: Executor) -> dict[str, float]:
 
 
 def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers: int) -> dict[str, Any]:
-    """Return what is done and to do, core-seconds of each stage, wall time, disk and memory.
+    """Return finished and missing work, core-seconds of each stage, wall time, disk and memory.
 
     Args:
         study: the study.
@@ -187,7 +187,7 @@ def clock(seconds: float) -> str:
 def compare_with_plan(
     planned: dict[str, Any] | None, study: Study, todo: dict[str, int], workers: int, took: float
 ) -> str | None:
-    """Return a line that compares a run with its plan, or None if the plan was of something else.
+    """Return a line that compares the time of a run with its plan, or None if the plan was for other work.
 
     Args:
         planned: from `estimate`, as `study plan` left it.

@@ -1,4 +1,4 @@
-"""The table of all networks on all test domains: what is covered, what is missing, and the job of testing some of it.
+"""Every network on every test domain: which pairs are tested, which are missing, and the job that tests some of them.
 
 A job tests some networks on some domains, and makes the images of each domain once for all its networks. Finished jobs record
 which weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
@@ -21,7 +21,6 @@ from passband.learning import SEGMENTATION, predict
 from passband.simulation.imaging import normalize
 from passband.studies.jobs import TrainingJob, test_images
 from passband.studies.paths import StudyPaths
-from passband.studies.score_table import cross_table
 from passband.studies.study import Study, TestDomain
 from passband.studies.wave_jobs import device
 
@@ -45,7 +44,7 @@ class TestJob(FolderJob):
         paths: its folder.
         networks: finished training jobs.
         weights: digest of each network's weights.
-        tests: indices of what to test on.
+        tests: indices of the domains to test on.
     """
 
     kind = "evaluate"
@@ -159,12 +158,12 @@ class Coverage:
 
 
 def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob]) -> Coverage:
-    """Return what is tested; jobs that are damaged, or tested other weights, do not count."""
+    """Return which pairs are tested; jobs that are damaged, or tested other weights, do not count."""
     weights = [job.weights_digest() for job in networks]
     tests = {t.id: i for i, t in enumerate(study.tests)}
     index = {(job.folder.name, w): i for i, (job, w) in enumerate(zip(networks, weights, strict=True)) if w}
     result = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
-    # By name, so that of two jobs with the same pair always the same one counts.
+    # In order of name, so that of two jobs with the same pair always the same one counts.
     for folder in sorted(paths.jobs.glob(f"{TestJob.kind}-*")) if paths.jobs.is_dir() else []:
         content = (peek(folder) or {}).get("content", {})
         if content.get("revision") != REVISIONS[TestJob.kind] or (facts := marker(folder)) is None:
@@ -182,7 +181,7 @@ def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob]) -> Co
 
 
 def missing_tests(study: Study, paths: StudyPaths, covered: Coverage) -> list[TestJob]:
-    """Return the jobs that test what is trained and not tested yet."""
+    """Return the jobs that test trained networks where they are not tested yet."""
     patterns: dict[bytes, list[int]] = {}
     for i, weights in enumerate(covered.weights):
         if weights is not None and not covered.done[i].all():
@@ -234,6 +233,24 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
         return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
 
     return ordered(scores), ordered(counts, "specimen") if few else None
+
+
+def cross_table(counts: pl.DataFrame) -> pl.DataFrame:
+    """Return a row per train condition, test condition and seed: mean loss, summed counts, Dice from the sums.
+
+    Dice is NaN where there is nothing to find and nothing was called.
+
+    Args:
+        counts: a row per image with train_condition, test_condition, seed, loss, tp, fp, fn, tn.
+    """
+    keys, pixels = ["train_condition", "test_condition", "seed"], ["tp", "fp", "fn", "tn"]
+    tp, fp, fn = (pl.col(name) for name in pixels[:3])
+    return (
+        counts.group_by(keys, maintain_order=True)
+        .agg(pl.col("loss").mean(), *[pl.col(c).sum() for c in pixels], pl.len().cast(pl.Int64).alias("n_images"))
+        .with_columns(dice=2 * tp / (2 * tp + fp + fn))
+        .select(*keys, "loss", "dice", *pixels, "n_images")
+    )
 
 
 def _particle(logits: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The folder of a study: which study it holds, what is finished and what is missing, and the lock of a run."""
+"""The folder of a study: which study it belongs to, which jobs are finished, and the lock of a run."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ class StudyFolder:
     """A study, its folder, and all jobs that it takes.
 
     Attributes:
-        study: what is done.
+        study: the configuration.
         paths: the folder and its files.
     """
 
@@ -63,10 +63,10 @@ class StudyFolder:
         return result
 
     def check(self) -> None:
-        """Refuse a folder that holds something else than this study, or less of it.
+        """Refuse a folder with anything but this study or a smaller version of it.
 
         Raises:
-            BadInputError: if the folder is not empty and holds neither this study nor one that it extends.
+            BadInputError: if the folder is not empty and contains neither this study nor one that it extends.
         """
         folder, study = self.paths.folder, self.study
         if folder.exists() and not folder.is_dir():
@@ -88,7 +88,7 @@ class StudyFolder:
         """Write study.yaml, which makes the folder this study's.
 
         Raises:
-            BadInputError: if the folder holds something else.
+            BadInputError: if the folder contains anything else.
         """
         self.check()
         atomic.write_text(self.paths.study, self._yaml)
@@ -121,7 +121,7 @@ class StudyFolder:
         """Raise if anything is missing that did not fail in the last run.
 
         Raises:
-            BadInputError: saying what is missing and how to go on.
+            BadInputError: saying how much is missing and how to continue.
         """
         unfinished = {stage: n for stage, n in self.todo().items() if n}
         if unfinished and not (self.failures() and set(unfinished) <= {"train", "tests"}):
@@ -152,10 +152,10 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, so that two runs do not work in it at once; a killed run lets go of it.
+        """Lock the folder against a second run; the lock of a killed run is released.
 
         Raises:
-            BadInputError: if another run holds it.
+            BadInputError: if another run has locked it.
         """
         try:
             with atomic.locked(self.paths.lock, wait=False):

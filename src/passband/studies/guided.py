@@ -19,7 +19,7 @@ class Pool:
         """Measure the candidates.
 
         Args:
-            candidates: conditions that may be met.
+            candidates: conditions that may occur.
             q_max: radius of the band [1/Å].
         """
         measured = measure(["epsilon", "sigma"], candidates, candidates, q_max)

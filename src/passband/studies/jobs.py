@@ -1,4 +1,4 @@
-"""The jobs of a study but exit waves: training networks, and what test images are like."""
+"""The jobs of a study that train networks and characterise test images; see also `wave_jobs` and `cross_tests`."""
 
 import functools
 import json
@@ -48,12 +48,12 @@ _TABLE, _STATISTICS, _SPECTRA, _SAMPLES, _WEIGHTS, _CARD = (
 
 @dataclass(frozen=True)
 class _DomainJob(FolderJob):
-    """A job about one domain of a study: what is trained on, or tested on.
+    """A job about one domain of a study.
 
     Attributes:
         study: the whole study.
         paths: its folder.
-        domain: what is trained on, or tested on.
+        domain: specimens and conditions of the training, or of the test.
     """
 
     study: Study
@@ -83,7 +83,7 @@ class TrainingJob(_DomainJob):
     Attributes:
         study: the whole study.
         paths: its folder.
-        domain: what it is trained on.
+        domain: specimens and conditions of the training.
         seed: number of the network among those of this domain, from 0.
     """
 
@@ -224,12 +224,12 @@ class TrainingGroup(Job):
 
 @dataclass(frozen=True)
 class ImagesJob(_DomainJob):
-    """What the test images of one domain are like: statistics, spectra, and the first of them.
+    """Characterise the test images of one domain: statistics, spectra, and the first image.
 
     Attributes:
         study: the whole study.
         paths: its folder.
-        domain: what is tested on.
+        domain: specimens and condition of the test.
     """
 
     kind = "images"
@@ -246,7 +246,7 @@ class ImagesJob(_DomainJob):
         return super().content | {"condition": self.domain.condition.to_dict()}
 
     def make(self, folder: Path, progress: Progress) -> None:
-        """Make the images and write what they are like."""
+        """Make the images and write statistics, spectra and the first image."""
         counts, masks = test_images(self.study, self.paths, self.domain)
         means, deviations = counts.mean((1, 2)), counts.std((1, 2))
         statistics = {

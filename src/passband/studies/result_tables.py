@@ -23,7 +23,7 @@ from passband.studies.folder import StudyFolder
 from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, wave_sets
 
 
-def write_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
+def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     """Write the tables of a study into its folder and return them by name; only networks may be missing.
 
     Raises:
@@ -33,30 +33,30 @@ def write_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tables = make_tables(plan)
+        tables = make_tables(folder)
     finally:
         torch.set_num_threads(threads)
     if "counts" not in tables:
-        plan.paths.table("counts").unlink(missing_ok=True)
+        folder.paths.table("counts").unlink(missing_ok=True)
     for name, table in tables.items():
-        write_table(plan.paths.table(name), table)
+        write_table(folder.paths.table(name), table)
     return tables
 
 
-def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
+def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     """Return the tables of a study by name; only networks may be missing.
 
     Raises:
         BadInputError: if no network is tested.
     """
-    study = plan.study
-    covered = plan.coverage()
+    study = folder.study
+    covered = folder.coverage()
     if not covered.finished:
-        reasons = "; ".join(sorted({f["reason"] for f in plan.failures()}))
-        raise BadInputError(f"{plan.paths.folder}: no network was trained and tested ({reasons}); change the study")
-    tests, images, q_max = study.tests, plan.image_jobs, study.q_max_per_angstrom
+        reasons = "; ".join(sorted({f["reason"] for f in folder.failures()}))
+        raise BadInputError(f"{folder.paths.folder}: no network was trained and tested ({reasons}); change the study")
+    tests, images, q_max = study.tests, folder.image_jobs, study.q_max_per_angstrom
     statistics = [job.statistics() for job in images]
-    q, power = specimen_power(study, plan.paths)
+    q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
         spectra = np.array([job.spectra() for job in images])
         shift = shift_table(
@@ -95,26 +95,26 @@ def make_tables(plan: StudyFolder) -> dict[str, pl.DataFrame]:
     return result
 
 
-def provenance(plan: StudyFolder) -> dict[str, Any]:
+def provenance(folder: StudyFolder) -> dict[str, Any]:
     """Return versions, seeds and the time that the work took, summed over all runs of it."""
-    sets = wave_sets(plan.study, plan.paths)
-    facts = [fact for waves in sets for fact in waves.facts(plan.study.split.total)]
+    sets = wave_sets(folder.study, folder.paths)
+    facts = [fact for waves in sets for fact in waves.facts(folder.study.split.total)]
     seconds = {"waves": sum(f["seconds"] for f in facts)}
-    stages: dict[str, Sequence[FolderJob]] = {"train": plan.training_jobs, "images": plan.image_jobs}
+    stages: dict[str, Sequence[FolderJob]] = {"train": folder.training_jobs, "images": folder.image_jobs}
     for stage, jobs in stages.items():
         seconds[stage] = sum((marker(job.folder) or {}).get("seconds", 0.0) for job in jobs)
-    seconds["tests"] = plan.coverage().seconds
+    seconds["tests"] = folder.coverage().seconds
     return {
         "versions": {"passband": __version__, "python": platform.python_version()}
         | {
             name: version(name)
             for name in ("torch", "abtem", "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars")
-            if name != "abtem" or plan.study.exit_waves.engine == "abtem"
+            if name != "abtem" or folder.study.exit_waves.engine == "abtem"
         },
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version_info.major}.{sys.version_info.minor}",
         "seeds": {
-            "specimens": [recipe.seed for recipe in plan.study.recipes.values()],
-            "networks": list(range(plan.study.seeds)),
+            "specimens": [recipe.seed for recipe in folder.study.recipes.values()],
+            "networks": list(range(folder.study.seeds)),
         },
         "core_seconds": seconds,
         "waves": {

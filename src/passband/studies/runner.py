@@ -1,4 +1,4 @@
-"""Run a study: make what is missing, then what is made of it."""
+"""Run a study: make exit waves, networks, images and tests that are missing, then tables and report."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,10 +29,10 @@ def run(
     group: int = 1,
     memory: int = MEMORY,
 ) -> list[dict[str, Any]]:
-    """Make everything of a study that is missing, then what is made of it; return the jobs that failed.
+    """Make everything of a study that is missing, then finish it; return the jobs that failed.
 
     Args:
-        study: what to do.
+        study: the configuration.
         folder: the study's folder; exit waves lie beside it.
         executor: where to do it.
         progress: where to show it.

@@ -57,7 +57,7 @@ class Simulation:
         return Imager(condition, self.recipe.field_angstrom, self.exit_waves)
 
     def warnings(self) -> list[str]:
-        """Return what is allowed but may surprise, a line each."""
+        """Return warnings, a line each."""
         if self.condition is None:
             return []
         line = self.imager(self.condition).warning()
@@ -91,74 +91,68 @@ class Simulation:
 
     @property
     def id(self) -> str:
-        """The hash of recipe and condition; the count does not matter, for more specimens only add."""
+        """The hash of recipe and condition; the count is left out because more specimens only add."""
         condition = None if self.condition is None else self.condition.to_dict()
         return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
 
+    def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
+        """Make exit waves and images; return facts about them, JSON-like.
 
-def run(plan: Simulation, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
-    """Make exit waves and images; return facts about them, JSON-like.
+        Args:
+            executor: where to work.
+            progress: where to show it.
+            memory: bytes that the exit waves in work may take in a worker.
+        """
+        waves = open_wave_set(self.recipe, self.exit_waves, self.folder.resolve().parent)
+        missing = waves.missing(self.count)
+        require_space(self.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
+        # The card comes first, so that a killed simulation is known as one and may go on.
+        write_json(self.folder / _CARD, {"id": self.id})
+        remove_leftovers(self.folder)
+        make_waves(waves, self.count, missing, executor, progress, memory=memory)
+        facts: dict[str, Any] = {
+            "id": self.id,
+            "specimens": self.count,
+            "exit_waves": str(waves.folder),
+            "bytes_per_specimen": bytes_per_specimen(waves),
+            "manifest": waves.facts(self.count),
+            "images": None,
+            "condition": None,
+        }
+        if self.condition is not None:
+            coefficients, masks = waves.read(0, self.count)
+            facts |= self._write_images(self.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
+            if self.labels:
+                facts["labels"] = self._write_labels(facts["pixels"], progress)
+        write_json(self.folder / _CARD, facts)
+        return facts
 
-    Args:
-        plan: checked.
-        executor: where to work.
-        progress: where to show it.
-        memory: bytes that the exit waves in work may take in a worker.
-    """
-    waves = open_wave_set(plan.recipe, plan.exit_waves, plan.folder.resolve().parent)
-    missing = waves.missing(plan.count)
-    require_space(plan.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
-    # The card comes first, so that a killed simulation is known as one and may go on.
-    write_json(plan.folder / _CARD, {"id": plan.id})
-    remove_leftovers(plan.folder)
-    make_waves(waves, plan.count, missing, executor, progress, memory=memory)
-    facts: dict[str, Any] = {
-        "id": plan.id,
-        "specimens": plan.count,
-        "exit_waves": str(waves.folder),
-        "bytes_per_specimen": bytes_per_specimen(waves),
-        "manifest": waves.facts(plan.count),
-        "images": None,
-        "condition": None,
-    }
-    if plan.condition is not None:
-        coefficients, masks = waves.read(0, plan.count)
-        facts |= _write_images(plan, plan.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
-        if plan.labels:
-            facts["labels"] = _write_labels(plan, facts["pixels"], progress)
-    write_json(plan.folder / _CARD, facts)
-    return facts
+    def _write_labels(self, pixels: int, progress: StageProgress) -> str:
+        folder = self.folder / "labels"
+        advance = progress.stage("labels", self.count, 0)
+        for i in range(self.count):
+            export_labels(draw_specimen(self.recipe, i), pixels, folder / f"{i:06d}.npz")
+            advance(1.0)
+        return str(folder)
 
-
-def _write_labels(plan: Simulation, pixels: int, progress: StageProgress) -> str:
-    folder = plan.folder / "labels"
-    advance = progress.stage("labels", plan.count, 0)
-    for i in range(plan.count):
-        export_labels(draw_specimen(plan.recipe, i), pixels, folder / f"{i:06d}.npz")
-        advance(1.0)
-    return str(folder)
-
-
-def _write_images(
-    plan: Simulation, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor
-) -> dict[str, Any]:
-    seed = seed_from("simulate", plan.recipe.seed, condition.id)
-    images, truth = plan.imager(condition).images(coefficients, masks, seed=seed)
-    _write_stack(plan.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
-    _write_stack(plan.folder / "masks.tif", truth.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
-    shown = min(plan.count, 8)
-    with style.figure(1.6 * shown, 3.3) as figure:
-        upper, lower = figure.subplots(2, shown, squeeze=False)
-        for i in range(shown):
-            upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
-            lower[i].imshow(truth[i].numpy(), cmap="gray", vmin=0, vmax=1)
-        for ax in (*upper, *lower):
-            ax.set_axis_off()
-        style.save(figure, plan.folder, "sheet", ("png",))
-    names = {name: str(plan.folder / f"{name}.tif") for name in ("images", "masks")} | {
-        "sheet": str(plan.folder / "sheet.png")
-    }
-    return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
+    def _write_images(self, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
+        seed = seed_from("simulate", self.recipe.seed, condition.id)
+        images, truth = self.imager(condition).images(coefficients, masks, seed=seed)
+        _write_stack(self.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
+        _write_stack(self.folder / "masks.tif", truth.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
+        shown = min(self.count, 8)
+        with style.figure(1.6 * shown, 3.3) as figure:
+            upper, lower = figure.subplots(2, shown, squeeze=False)
+            for i in range(shown):
+                upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
+                lower[i].imshow(truth[i].numpy(), cmap="gray", vmin=0, vmax=1)
+            for ax in (*upper, *lower):
+                ax.set_axis_off()
+            style.save(figure, self.folder, "sheet", ("png",))
+        names = {name: str(self.folder / f"{name}.tif") for name in ("images", "masks")} | {
+            "sheet": str(self.folder / "sheet.png")
+        }
+        return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
 
 
 def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:

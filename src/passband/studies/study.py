@@ -1,4 +1,4 @@
-"""A study: which specimens, conditions, networks and seeds, and what is trained and tested."""
+"""A study: specimens, conditions, networks and seeds, and the domains that they are trained and tested on."""
 
 import functools
 import re
@@ -48,7 +48,7 @@ class Split(BaseModel):
 
 @dataclass(frozen=True)
 class TrainDomain:
-    """What networks are trained on.
+    """A domain that networks are trained on.
 
     Attributes:
         id: in the column train_condition of tables.
@@ -67,7 +67,7 @@ class TrainDomain:
 
 @dataclass(frozen=True)
 class TestDomain:
-    """What networks are tested on; id is in the column test_condition of tables."""
+    """A domain that networks are tested on; id is in the column test_condition of tables."""
 
     id: str
     label: str
@@ -76,7 +76,7 @@ class TestDomain:
 
 
 class Study(BaseModel):
-    """One out-of-distribution study: networks trained on something known, each tested on everything.
+    """One out-of-distribution study: each network is trained on one domain and tested on all.
 
     Networks are trained under each condition, or with `structures` on each family of specimens under each condition, or with
     `training_sets` on sets of conditions. They are tested under every condition, on every family of specimens.
@@ -137,9 +137,9 @@ class Study(BaseModel):
                 if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
                     raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
             kinds = [
-                (plan.method, plan.order if size > 1 else "", size)
-                for plan in self.training_sets.values()
-                for size in plan.sizes
+                (choice.method, choice.order if size > 1 else "", size)
+                for choice in self.training_sets.values()
+                for size in choice.sizes
             ]
             if len(set(kinds)) < len(kinds):
                 raise ValueError("training_sets has the same method, order and size twice; keep one of them")
@@ -185,7 +185,7 @@ class Study(BaseModel):
 
     @functools.cached_property
     def tests(self) -> list[TestDomain]:
-        """What is tested on, in the order of the tables: every condition, for every family of specimens."""
+        """The test domains in the order of the tables: every condition, for every family of specimens."""
         labels = self.conditions.labels()
         return [
             TestDomain(f"{name}/{c.id}", f"{name}, {label}", recipe, c) if name else TestDomain(c.id, label, recipe, c)
@@ -195,18 +195,18 @@ class Study(BaseModel):
 
     @functools.cached_property
     def trainings(self) -> list[TrainDomain]:
-        """What is trained on, in the order of the tables: every test domain, or every training set."""
+        """The training domains in the order of the tables: every test domain, or every training set."""
         if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
             return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self.tests]
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            TrainDomain(name, name, self.recipes[""], tuple(chosen), plan.order == "high_epsilon_first")
-            for name, (plan, chosen) in sets.items()
+            TrainDomain(name, name, self.recipes[""], tuple(chosen), choice.order == "high_epsilon_first")
+            for name, (choice, chosen) in sets.items()
         ]
 
     @property
     def trains_on_tests(self) -> bool:
-        """Whether what is trained on is what is tested on."""
+        """Whether the networks are trained on the test domains, and not on training sets."""
         return self.training_sets is None
 
     @functools.cached_property
@@ -215,7 +215,7 @@ class Study(BaseModel):
         return {t.id: t.label for t in self.trainings} | {t.id: t.label for t in self.tests}
 
     def warnings(self) -> list[str]:
-        """Return what is allowed but may surprise, a line each."""
+        """Return warnings, a line each."""
         field = next(iter(self.recipes.values())).field_angstrom
         lines = [Imager(c, field, self.exit_waves).warning() for c in self._conditions]
         limits = _by_kind([line for line in lines if line is not None])
@@ -229,16 +229,16 @@ class Study(BaseModel):
         ]
 
     def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what decides the images of a family of specimens under a condition, and their parts."""
+        """Return all that decides the specimens' images but the condition: exit waves and split."""
         return {"waves": wave_id(recipe, self.exit_waves), "split": self.split.model_dump()}
 
     @functools.cached_property
     def network_content(self) -> dict[str, Any]:
-        """What decides a network beside condition, seed and specimens."""
+        """All that decides a network but conditions, seed and specimens."""
         return {"network": self.network.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
 
     def extends(self, other: "Study") -> bool:
-        """Tell whether this study is another with more conditions, sets or seeds, so that all the other's work still counts."""
+        """Tell whether this study is another with more conditions, sets or seeds, so that all finished work of the other stays valid."""
         grows = {"name", "conditions", "training_sets", "seeds"}
         ours, theirs = (s.model_dump(mode="json", exclude=grows) for s in (self, other))
         if ours != theirs or self.seeds < other.seeds or self.trains_on_tests != other.trains_on_tests:
@@ -248,7 +248,7 @@ class Study(BaseModel):
 
     @property
     def id(self) -> str:
-        """The hash of what decides the result; the name does not."""
+        """The hash of everything but the name."""
         return content_id(self.model_dump(mode="json", exclude={"name"}))
 
 

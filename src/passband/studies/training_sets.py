@@ -48,14 +48,14 @@ class TrainingSets(BaseModel):
 
     @model_serializer(mode="wrap")
     def _either(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not given, so that ids of studies stay and what is written reads back."""
+        """Leave out fields that do not apply, so that ids of studies stay and a dump can be read back."""
         content: dict[str, Any] = write(self)
         dropped = ("sizes", "draws", "method") if self.conditions else ("conditions",)
         return {name: value for name, value in content.items() if name not in dropped}
 
 
 def choose_sets(
-    plans: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
+    choices: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
 ) -> dict[str, tuple[TrainingSets, list[Condition]]]:
     """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε.
 
@@ -63,24 +63,24 @@ def choose_sets(
     that a set does not begin like the test conditions.
 
     Args:
-        plans: by name.
-        source: what may be met.
+        choices: by name.
+        source: the distribution that the test conditions are drawn from.
         q_max: band of ε and σ [1/Å].
     """
     pools: dict[int, Pool] = {}
     chosen = {}
-    for name, plan in plans.items():
-        if plan.conditions:
-            chosen[f"{name}-{len(plan.conditions)}-0"] = plan, _by_epsilon(list(plan.conditions), q_max)
-        for size in plan.sizes:
-            for draw in range(plan.draws):
-                if plan.method == "guided":
+    for name, choice in choices.items():
+        if choice.conditions:
+            chosen[f"{name}-{len(choice.conditions)}-0"] = choice, _by_epsilon(list(choice.conditions), q_max)
+        for size in choice.sizes:
+            for draw in range(choice.draws):
+                if choice.method == "guided":
                     if draw not in pools or len(pools[draw].candidates) < size:
                         pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
                     conditions = pools[draw].choose(size)
                 else:
-                    conditions = _by_epsilon(_drawn(source, plan.method, size, draw), q_max)
-                chosen[f"{name}-{size}-{draw}"] = plan, conditions
+                    conditions = _by_epsilon(_drawn(source, choice.method, size, draw), q_max)
+                chosen[f"{name}-{size}-{draw}"] = choice, conditions
     return chosen
 
 

@@ -80,7 +80,7 @@ def device() -> torch.device:
 
 
 def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
-    """Return the wave sets of a study, one for each family of specimens; they lie beside its folder."""
+    """Return the wave sets of a study, one for each family of specimens, beside its folder."""
     return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.recipes.values()]
 
 
@@ -120,7 +120,7 @@ def make_waves(
     """Make the missing ones of `total` exit waves, and warn if much of the beam was lost.
 
     Raises:
-        BadInputError: if one cannot be made: whatever uses them needs them all.
+        BadInputError: if one cannot be made, because all are needed.
     """
     jobs = prepare_waves(waves, total, missing, memory)
     advance = progress.stage("exit waves", total, total - len(missing))
@@ -137,7 +137,7 @@ def make_waves(
         )
 
 
-# Training and validation; a worker that goes on to test lets go of the larger part.
+# Two parts: training and validation; a worker that then tests drops the larger one.
 @functools.lru_cache(maxsize=2)
 def read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Return coefficients [N, P, K] and masks [N, m, m] of specimens start to stop − 1; each worker reads them once."""

@@ -1,4 +1,4 @@
-"""Statistics of images that know nothing of optics: the generic measure that CTF metrics have to beat."""
+"""Statistics of images and waves without optics: the baseline for CTF metrics."""
 
 import torch
 from torch import Tensor

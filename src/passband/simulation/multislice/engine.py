@@ -70,8 +70,8 @@ def exit_waves(
         for i, (specimen, seed) in enumerate(zip(atoms, seeds, strict=True))
         for p in range(config.phonon_configurations)
     ]
-    # The last digits depend on what is transformed together. On a CPU a specimen shares with none, so that its wave does
-    # not depend on the others; it fills the cache anyway.
+    # The last digits depend on what is transformed together. On a CPU each specimen is transformed alone, so that its wave
+    # does not depend on the others; one fills the cache anyway.
     groups = [todo] if device.type != "cpu" else [[t for t in todo if t[0] == i] for i in range(len(atoms))]
     spectra: list[list[Tensor]] = [[] for _ in atoms]
     for chunk in (group[j : j + at_once] for group in groups for j in range(0, len(group), at_once)):
@@ -97,7 +97,7 @@ def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:
 
 
 def _configurations_at_once(n: int, dtype: torch.dtype, memory: int, device: torch.device) -> int:
-    """Return how many configurations to transform together; on a CPU whatever the memory, for the last digits follow it."""
+    """Return how many configurations to transform together; on a CPU independent of the memory, because the last digits depend on it."""
     one = _PLANES * n * n * (8 if dtype == torch.complex64 else 16)
     count = max((_CACHE if device.type == "cpu" else memory) // one, 1)
     if count * one > memory:
@@ -169,7 +169,7 @@ def _propagate(configurations: Sequence[Slices], optics: _Optics) -> Tensor:
 def _transmissions(configurations: Sequence[Slices], optics: _Optics) -> Iterator[Tensor | None]:
     """Yield t(r) of each slice in turn, complex, shape [C, n, n], or None where no configuration has an atom.
 
-    Specimens end in the same slice; the thinner ones begin later, for vacuum leaves a plane wave as it is.
+    Specimens end in the same slice; the thinner ones begin later, because vacuum does not change a plane wave.
     """
     n = optics.n
     slices = max(c.count for c in configurations)
