@@ -24,8 +24,6 @@ from passband.optics import (
 Q_MAX = 1.0
 #: A spectrum over |q| [1/Å].
 Spectrum = Callable[[Tensor], Tensor]
-# Doses above this make no more difference to anything measured here.
-_HIGHEST_DOSE = 1e9
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class View:
     @cached_property
     def snr(self) -> Tensor:
         """Spectral signal-to-noise ratio 4 P |T|² dose of a weak phase object under shot noise, shape [B, N]."""
-        dose = self.parameters.dose_per_angstrom2.clamp(max=_HIGHEST_DOSE)[:, None]
+        dose = self.parameters.finite_dose[:, None]
         return 4 * self.band.object_power * self.magnitude**2 * dose
 
 

@@ -1,4 +1,4 @@
-"""Euclid on the coefficients: what one would try who does not know what they do."""
+"""Baseline: Euclidean distance of the standardised aberration coefficients."""
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ def coefficient_distance(train: Parameters, test: Parameters, q_max: float) -> T
 
 def _values(parameters: Parameters, symbols: list[str]) -> Tensor:
     columns = [parameters.energy_ev, parameters.focal_spread_angstrom, parameters.convergence_mrad]
-    columns.append(parameters.dose_per_angstrom2.clamp(max=1e9).log())
+    columns.append(parameters.finite_dose.log())
     zero = 0 * parameters.energy_ev
     for symbol in symbols:
         magnitude = parameters.coefficients.get(symbol, zero)

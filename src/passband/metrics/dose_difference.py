@@ -6,12 +6,12 @@ from passband.optics import Parameters
 
 
 def dose_difference(train: Parameters, test: Parameters, q_max: float) -> Tensor:
-    """Return ln(dose′ / dose), test over train, shape [B, B′]; no dose counts as 1e9 e/Å².
+    """Return ln(dose′ / dose), test over train, shape [B, B′]; no shot noise counts as 1e9 e/Å².
 
     Args:
         train: B training conditions.
         test: B′ test conditions.
         q_max: does not matter.
     """
-    a, b = (p.dose_per_angstrom2.clamp(max=1e9).log() for p in (train, test))
+    a, b = (p.finite_dose.log() for p in (train, test))
     return b - a[:, None]

@@ -12,6 +12,9 @@ from torch import Tensor
 from passband.base.electron import wavelength
 from passband.conditions import ABERRATIONS, ANGLES, Condition
 
+#: No shot noise counts as this dose [e/Å²] where a number is needed.
+HIGHEST_DOSE = 1e9
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -38,6 +41,11 @@ class Parameters:
     vibration_angstrom: Tensor
     drift_angstrom: Tensor
     dose_per_angstrom2: Tensor
+
+    @property
+    def finite_dose(self) -> Tensor:
+        """The dose [e/Å²], `HIGHEST_DOSE` where there is no shot noise, for what takes its logarithm."""
+        return self.dose_per_angstrom2.clamp(max=HIGHEST_DOSE)
 
     def __len__(self) -> int:
         """Return the number of conditions."""
