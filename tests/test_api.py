@@ -74,8 +74,9 @@ def test_what_is_not_one_image(model, image):
 
 
 def test_names_are_there_and_no_others():
-    assert set(passband._FOUND_IN) <= set(dir(passband))
-    for name in passband._FOUND_IN:
+    assert set(passband.__all__) <= set(dir(passband))
+    for name in passband.__all__:
         assert callable(getattr(passband, name))
+        assert getattr(passband, name).__doc__
     with pytest.raises(AttributeError, match="nothing"):
         _ = passband.nothing

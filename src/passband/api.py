@@ -1,25 +1,338 @@
-"""The Python side of the verbs: paths, NumPy arrays and HyperSpy signals in; arrays, tables and signals out.
+"""The Python API: `import passband as pb`. Paths are str or Path, images NumPy arrays, signals, files or micrographs.
 
-import passband
+    import passband as pb
 
-found = passband.segment("au-300kv", image, pixel_size_angstrom=0.2)    # array, signal, path or Micrograph
-found.mask, found.particles
-verdict = passband.check("au-300kv", condition)                         # or image=...
-verdict.answer, verdict.dice, verdict.advice
+    train = pb.Condition.preset("titan_corrected_300kv")
+    today = train.varied(defocus=80, C12=30)
+    pb.compare(train, today)
+
+Lengths are in Å, spatial frequencies in 1/Å, energies in eV, angles in rad or mrad, doses in e/Å²; a parameter's name ends in its
+unit. Bad input raises `BadInputError`, a ValueError with the fields value, limit, remedy and place.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.estimation.estimate import Estimate
-from passband.micrographs.micrograph import Micrograph
-from passband.micrographs.reading import read_micrographs
-from passband.models.segment import Segmentation
-from passband.models.store import Model, load_model
-from passband.verdicts.domain import SpecimenInfo
-from passband.verdicts.judge import Verdict, check_condition
+from passband.conditions.condition import METHODS, field_name
+
+if TYPE_CHECKING:
+    from passband.conditions.sets import ConditionGrid, ConditionSet
+    from passband.estimation.estimate import Estimate
+    from passband.micrographs.micrograph import Micrograph
+    from passband.models.segment import Segmentation
+    from passband.models.store import Model
+    from passband.report.ctf_page import Comparison, Ctf, SetComparison
+    from passband.report.simulated_images import SimulatedImages
+    from passband.report.study_run import Study, StudyRun
+    from passband.specimens import Recipe
+    from passband.verdicts.domain import SpecimenInfo
+    from passband.verdicts.judge import Verdict
+
+
+def list_presets() -> list[str]:
+    """Return the names of the instruments' conditions.
+
+    Example:
+        >>> import passband as pb
+        >>> "titan_corrected_300kv" in pb.list_presets()
+        True
+    """
+    from passband.conditions.condition_files import preset_names
+
+    return preset_names()
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the bundled recipes of specimens.
+
+    Example:
+        >>> import passband as pb
+        >>> "gold_on_carbon" in pb.list_recipes()
+        True
+    """
+    from passband.files import bundled
+
+    return list(bundled.recipes())
+
+
+def list_studies() -> list[str]:
+    """Return the names of the bundled studies.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.list_studies()
+        ['defocus', 'quick']
+    """
+    from passband.files import bundled
+
+    return list(bundled.studies())
+
+
+def list_models() -> list[str]:
+    """Return the names of the models: those that come with passband and your own.
+
+    Example:
+        >>> import passband as pb
+        >>> "au-300kv" in pb.list_models()
+        True
+    """
+    from passband.models.store import installed
+
+    return sorted(installed())
+
+
+def load_condition(source: str | Path) -> Condition:
+    """Return a condition from a file (YAML, or STAR or CSV with one row), or a preset by name.
+
+    Args:
+        source: path or name.
+
+    Raises:
+        BadInputError: with file, line, value and remedy; also if the file holds several conditions.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.load_condition("feg_200kv").energy_ev
+        200000.0
+    """
+    from passband.conditions.condition_files import load_condition
+
+    return load_condition(source)
+
+
+def load_conditions(source: str | Path) -> list[Condition]:
+    """Return the conditions of a file (YAML distribution, STAR or CSV), or of a preset's residual aberrations.
+
+    Args:
+        source: path, preset, or PRESET:residuals.
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+
+    Example:
+        >>> import passband as pb
+        >>> len(pb.load_conditions("feg_200kv:residuals"))
+        64
+    """
+    from passband.conditions.condition_files import load_conditions
+
+    return [condition for _, condition in load_conditions(source)]
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """Return a recipe of random specimens.
+
+    Args:
+        source: a YAML file, or the name of a bundled recipe.
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.load_recipe("gold_on_carbon").field_angstrom
+        51.2
+    """
+    from passband.specimens.recipe_files import load_recipe
+
+    return load_recipe(source)
+
+
+def sweep(base: Condition | str | Path, **values: float | Iterable[float]) -> ConditionGrid:
+    """Return all combinations of some values, on top of a base condition; a study trains and tests under each.
+
+    Args:
+        base: a condition, its file, or a preset.
+        **values: values by name, as `Condition.varied` takes them, such as defocus=range(-200, 201, 50) [Å].
+
+    Raises:
+        BadInputError: if a name is unknown, a value invalid, or there are fewer than two combinations.
+
+    Example:
+        >>> import passband as pb
+        >>> grid = pb.sweep("titan_corrected_300kv", defocus=range(-100, 101, 50), dose=[200, 1000])
+        >>> len(grid.conditions())
+        10
+    """
+    from pydantic import ValidationError
+
+    from passband.conditions.sets import ConditionGrid
+    from passband.files.yaml_config import message
+
+    vary = {}
+    for name, given in values.items():
+        field = "defocus_angstrom" if name == "defocus" else field_name(name)
+        vary[field] = [float(value) for value in (given if isinstance(given, Iterable) else [given])]
+    try:
+        return ConditionGrid(base=_condition(base), vary=vary)
+    except ValidationError as fault:
+        raise BadInputError(message(fault)) from None
+
+
+def compare(
+    train: Condition | ConditionSet | Iterable[Condition] | str | Path,
+    test: Condition | ConditionSet | Iterable[Condition] | str | Path,
+    *,
+    q_max_per_angstrom: float = 1.0,
+) -> Comparison | SetComparison:
+    """Compare a training with a test condition: ε, σ, every other shift metric, and where information is lost or reversed.
+
+    Args:
+        train: a condition, its file or preset; or several: a set, a list, a file of many.
+        test: the same.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+
+    Returns:
+        A `Comparison` of two single conditions, with `sigma`, `delta_epsilon`, `metrics`, `verdict` and `plot()`; a
+        `SetComparison` if either is several.
+
+    Raises:
+        BadInputError: if a condition cannot be read, or the band is out of range.
+
+    Example:
+        >>> import passband as pb
+        >>> train = pb.Condition.preset("titan_corrected_300kv")
+        >>> result = pb.compare(train, train.varied(defocus=80))
+        >>> 0 < result.sigma < 1
+        True
+    """
+    from passband.report import ctf_page
+
+    trains, tests = _conditions(train), _conditions(test)
+    if len(trains) == len(tests) == 1:
+        return ctf_page.compare(trains[0], tests[0], q_max_per_angstrom)
+    return ctf_page.compare_sets(trains, tests, q_max_per_angstrom)
+
+
+def optimize(
+    condition: Condition | str | Path,
+    *names: str,
+    target: Condition | str | Path | None = None,
+    q_max_per_angstrom: float = 1.0,
+) -> Condition:
+    """Return a condition with some values changed so that it transfers most, or most like a target.
+
+    Args:
+        condition: where to begin, and all that is not changed.
+        *names: what may change: defocus, aberrations, angles; with a target focal_spread and convergence too.
+        target: whose azimuthal mean of |T| to match; without it ε is maximised.
+        q_max_per_angstrom: radius of the band that counts [1/Å].
+
+    Raises:
+        BadInputError: if a name cannot be optimised.
+
+    Example:
+        >>> import passband as pb
+        >>> best = pb.optimize("feg_200kv", "defocus")
+        >>> best.ctf().epsilon > pb.load_condition("feg_200kv").ctf().epsilon
+        True
+    """
+    from passband.metrics.optimize import fit_condition
+
+    fields = ["defocus_angstrom" if name == "defocus" else field_name(name) for name in names]
+    wanted = None if target is None else _condition(target)
+    try:
+        return fit_condition(_condition(condition), fields, q_max_per_angstrom, target=wanted)
+    except ValueError as fault:
+        raise BadInputError(str(fault)) from None
+
+
+def simulate(
+    recipe: Recipe | str | Path, condition: Condition | str | Path, n: int = 16, *, seed: int | None = None
+) -> SimulatedImages:
+    """Return images of the first specimens of a recipe with their truth, in memory; about half a second each.
+
+    Args:
+        recipe: a recipe, its file, or the name of a bundled one.
+        condition: a condition, its file, or a preset.
+        n: number of specimens.
+        seed: of specimens and noise, instead of the recipe's.
+
+    Returns:
+        An object with `images` (counts, float32 [n, h, h]), `masks` (bool), `condition`, `pixel_size_angstrom` and `show()`;
+        `images[i]` is a micrograph.
+
+    Raises:
+        BadInputError: if the condition does not fit the recipe, or a specimen cannot be drawn.
+
+    Example:
+        >>> import passband as pb
+        >>> images = pb.simulate("gold_on_carbon", "titan_corrected_300kv", n=1)
+        >>> images.images.shape, images.masks.dtype
+        ((1, 128, 128), dtype('bool'))
+    """
+    from passband.report import simulated_images
+
+    if n < 1:
+        raise BadInputError(f"{n} specimens cannot be simulated; give n of at least 1", value=n)
+    family = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+    if seed is not None:
+        family = family.model_copy(update={"seed": seed})
+    return simulated_images.simulate(family, _condition(condition), n)
+
+
+def load_study(source: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
+    """Return a study, ready to run.
+
+    Args:
+        source: its YAML file, or the name of a bundled study.
+        budget: which of the file's `budgets` to apply.
+        variant: which of its `variants` to apply.
+
+    Raises:
+        BadInputError: with file, line, value and remedy.
+
+    Example:
+        >>> import passband as pb
+        >>> len(pb.load_study("defocus").test_conditions)
+        11
+    """
+    from passband.report.study_run import Study
+    from passband.studies.study import load_study
+
+    return Study(**load_study(source, budget=budget, variant=variant).model_dump(mode="json"))
+
+
+def open_study(folder: str | Path) -> StudyRun:
+    """Return the results of a study that has been run: scores, shift metrics, matrix, fits, report.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        BadInputError: if the folder holds no study.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.open_study("runs/mine").matrix().plot()  # doctest: +SKIP
+    """
+    from passband.report.study_run import open_study
+
+    return open_study(folder)
+
+
+def load_model(source: str | Path) -> Model:
+    """Return a trained network with its card and scores.
+
+    Args:
+        source: name, or folder.
+
+    Raises:
+        BadInputError: if there is none, or it is damaged.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.load_model("au-300kv").card.pixel_size_angstrom
+        0.8
+    """
+    from passband.models.store import load_model
+
+    return load_model(source)
 
 
 def micrograph(
@@ -33,30 +346,38 @@ def micrograph(
 
     Args:
         image: what holds it.
-        pixel_size_angstrom: where it does not say, or wrongly [Å].
+        pixel_size_angstrom: if the file lacks it, or has it wrong [Å].
         energy_ev: of the electrons [eV].
         dose_per_angstrom2: [e/Å²].
 
     Raises:
         BadInputError: if it cannot be read, has no pixel size, or holds several images.
+
+    Example:
+        >>> import numpy as np, passband as pb
+        >>> pb.micrograph(np.random.default_rng(0).normal(size=(128, 128)), pixel_size_angstrom=0.4).pixel_size_angstrom
+        0.4
     """
+    from passband.micrographs.micrograph import Micrograph
+    from passband.micrographs.reading import read_micrographs
+
     if isinstance(image, Micrograph):
         return image
-    found = read_micrographs(
+    images = read_micrographs(
         image,
         pixel_size_angstrom=pixel_size_angstrom,
         energy_ev=energy_ev,
         dose_per_angstrom2=dose_per_angstrom2,
     )
-    if len(found) != 1:
+    if len(images) != 1:
         raise BadInputError(
-            f"{found[0].name}: holds {len(found)} images; take one of passband.read_micrographs, which gives them all"
+            f"{images[0].name}: holds {len(images)} images; take one of passband.read_micrographs, which returns all of them"
         )
-    return found[0]
+    return images[0]
 
 
 def segment(model: str | Path | Model, image: Any, **calibration: float | None) -> Segmentation:
-    """Return what a model finds in an image: probability, mask, instances and particles.
+    """Segment an image: probability, mask, instances and a table of particles.
 
     Args:
         model: by name, folder, or loaded.
@@ -65,10 +386,16 @@ def segment(model: str | Path | Model, image: Any, **calibration: float | None) 
 
     Raises:
         BadInputError: if model or image cannot be used.
-    """
-    from passband.models.segment import segment as segmented
 
-    return segmented(_model(model), micrograph(image, **calibration))
+    Example:
+        >>> import passband as pb
+        >>> images = pb.simulate("gold_on_carbon", "titan_corrected_300kv", n=1)
+        >>> pb.segment("au-300kv", images[0]).mask.shape
+        (128, 128)
+    """
+    from passband.models.segment import segment
+
+    return segment(_model(model), micrograph(image, **calibration))
 
 
 def check(
@@ -76,42 +403,42 @@ def check(
     condition: Condition | str | Path | None = None,
     *,
     image: Any = None,
-    claim: SpecimenInfo | None = None,
+    specimen: SpecimenInfo | None = None,
     **calibration: float | None,
 ) -> Verdict:
-    """Return the verdict on a model under a condition, or on an image.
+    """Predict whether a model works under a condition, or on an image, with reasons and advice.
 
     Args:
         model: by name, folder, or loaded.
         condition: a condition, its file, or a preset.
         image: instead, as `micrograph` takes it.
-        claim: what is known of the specimen.
+        specimen: what is known of the specimen.
         **calibration: of the image: pixel_size_angstrom, energy_ev, dose_per_angstrom2.
 
     Raises:
         BadInputError: if neither or both are given, or one cannot be used.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.check("au-300kv", pb.Condition.preset("titan_corrected_300kv").varied(defocus=80)).answer in ("yes", "no", "cannot say")
+        True
     """
+    from passband.verdicts.domain import SpecimenInfo
+
     if (condition is None) == (image is None):
         raise BadInputError("give either a condition or an image, and not both")
-    claim = SpecimenInfo() if claim is None else claim
+    specimen = SpecimenInfo() if specimen is None else specimen
     if image is not None:
         from passband.verdicts.image_verdict import check_image
 
-        return check_image(_model(model), micrograph(image, **calibration), claim)
-    if not isinstance(condition, Condition | str | Path):
-        raise BadInputError(
-            f"a {type(condition).__name__} is no condition; give a condition, its file or a preset, or an image as image=…"
-        )
-    if not isinstance(condition, Condition):
-        from passband.conditions.condition_files import load_condition
+        return check_image(_model(model), micrograph(image, **calibration), specimen)
+    from passband.verdicts.judge import check_condition
 
-        assert condition is not None
-        condition = load_condition(Path(condition))
-    return check_condition(_model(model), condition, claim)
+    return check_condition(_model(model), _condition(condition), specimen)
 
 
 def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: float | None) -> Estimate:
-    """Return what an image's power spectrum says of its microscope.
+    """Estimate defocus, astigmatism and information limit from the Thon rings of an image.
 
     Args:
         image: as `micrograph` takes it.
@@ -120,28 +447,69 @@ def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: floa
 
     Raises:
         BadInputError: if the image cannot be used, or its energy is not known.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.estimate("image.dm4").plot()  # doctest: +SKIP
     """
-    from passband.estimation.estimate import estimate as estimated
+    from passband.estimation.estimate import estimate
 
-    return estimated(micrograph(image, **calibration), C30=spherical_angstrom)
+    return estimate(micrograph(image, **calibration), C30=spherical_angstrom)
 
 
-def to_signal(found: Segmentation) -> Any:
-    """Return the probability of a segmentation as a HyperSpy signal with its scale; the mask is where it reaches the threshold.
+def to_signal(segmentation: Segmentation) -> Any:
+    """Return the probability of a segmentation as a HyperSpy signal with its scale.
+
+    Args:
+        segmentation: from `segment`.
 
     Raises:
         BadInputError: if HyperSpy is not installed.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.to_signal(pb.segment("au-300kv", "image.dm4")).plot()  # doctest: +SKIP
     """
     try:
         from hyperspy.signals import Signal2D
     except ImportError:
         raise BadInputError("HyperSpy is not installed; pip install hyperspy") from None
-    signal = Signal2D(found.probability)
+    signal = Signal2D(segmentation.probability)
     for axis, name in zip(signal.axes_manager.signal_axes, ("x", "y"), strict=True):
-        axis.name, axis.units, axis.scale = name, "nm", found.pixel_size_angstrom / 10
+        axis.name, axis.units, axis.scale = name, "nm", segmentation.pixel_size_angstrom / 10
     signal.metadata.General.title = "probability of a particle"
     return signal
 
 
 def _model(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load_model(model)
+    return load_model(model) if isinstance(model, str | Path) else model
+
+
+def _condition(condition: Any) -> Condition:
+    if isinstance(condition, Condition):
+        return condition
+    if isinstance(condition, str | Path):
+        return load_condition(condition)
+    raise BadInputError(
+        f"a {type(condition).__name__} is no condition; give a Condition, its file or a preset", value=condition
+    )
+
+
+def _conditions(conditions: Any) -> list[Condition]:
+    if isinstance(conditions, str | Path):
+        return load_conditions(conditions)
+    if hasattr(conditions, "conditions"):
+        return list(conditions.conditions())
+    if isinstance(conditions, Condition):
+        return [conditions]
+    return [_condition(condition) for condition in conditions]
+
+
+def _ctf(condition: Condition, q_max_per_angstrom: float = 1.0) -> Ctf:
+    from passband.report import ctf_page
+
+    return ctf_page.ctf(condition, q_max_per_angstrom)
+
+
+# Conditions lie below the optics, so the method comes from here.
+METHODS["ctf"] = _ctf

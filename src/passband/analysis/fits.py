@@ -1,5 +1,6 @@
 """How well do shift metrics predict a network's loss, in sample and on conditions it was not fitted to?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,11 +58,12 @@ PREDICTORS = (
 )
 
 
-def fit_all(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+def fit_all(pairs: pl.DataFrame, predictors: Sequence[Predictor] = PREDICTORS) -> list[dict[str, Any]]:
     """Fit every predictor to the off-diagonal pairs, with and without zero defocus.
 
     Args:
         pairs: from `join_pairs`; a row per train condition, test condition and seed.
+        predictors: which to fit.
 
     Returns:
         One mapping a predictor whose columns vary in this study, and set of pairs (the second only if zero defocus
@@ -81,7 +83,7 @@ def fit_all(pairs: pl.DataFrame) -> list[dict[str, Any]]:
         _fit(predictor, name, table)
         for name, table in subsets.items()
         if name == "all" or 0 < len(table) < len(off_diagonal)
-        for predictor in PREDICTORS
+        for predictor in predictors
         if all(c in off_diagonal.columns and _varies(off_diagonal[c]) for c in predictor.columns)
     ]
 
@@ -156,9 +158,10 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
 
 
 def _mean_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
-    kept = sorted({c for p in PREDICTORS for c in p.columns} | {"train_zero", "test_zero", "train_label", "test_label"})
+    # All else is the same for every seed, or of no use here.
+    rest = pl.all().exclude("train_condition", "test_condition", "loss", "seed")
     return table.group_by("train_condition", "test_condition", maintain_order=True).agg(
-        pl.col("loss").mean(), pl.col([c for c in kept if c in table.columns]).first()
+        pl.col("loss").mean(), rest.first()
     )
 
 

@@ -1,6 +1,7 @@
 """Progress on stderr: a bar with an estimate on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -44,6 +45,24 @@ class TerminalProgress:
     def stage(self, name: str, total: int, done: int) -> "_Stage":
         """Begin a stage; the returned function advances it."""
         return _Stage(self._bars, self._console, name, total, done)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Silent":
+        """Do nothing."""
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def stage(self, name: str, total: int, done: int) -> Callable[[float], None]:
+        """Begin a stage whose progress is not shown."""
+        return lambda share: None
 
 
 class _Stage:

@@ -1,9 +1,8 @@
 """The command line: one verb per stage; parsing and printing only."""
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Will a segmentation network still work under these imaging conditions?",
-    epilog="Start with:  passband study run studies/defocus.yaml",
+    epilog="Start with:  passband study run quick",
 )
 study_app = typer.Typer(
     no_args_is_help=True, help="Train networks under known conditions and test each on every other."
@@ -44,7 +43,9 @@ app.command("app")(app_verb.app)
 
 _CORES = len(os.sched_getaffinity(0))
 
-Target = Annotated[Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file, or its folder.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if left out.")]
 Workers = Annotated[
     int,
@@ -52,13 +53,13 @@ Workers = Annotated[
         "--workers",
         min=1,
         max=1024,
-        help="Processes; each uses one core and about 0.7 GB.",
+        help="Processes, one core and about 0.7 GB each.",
         show_default="number of cores",
     ),
 ]
 Memory = Annotated[
     float,
-    typer.Option("--memory", min=0.001, max=10_000, help="GB that the exit waves in work may take in each worker."),
+    typer.Option("--memory", min=0.001, max=10_000, help="GB of memory for exit waves in each worker."),
 ]
 
 
@@ -67,9 +68,7 @@ def study_run(
     target: Target,
     out: Out = None,
     workers: Workers = _CORES,
-    executor: Annotated[
-        str, typer.Option("--executor", help="Where the work is done: serial, processes or dask.")
-    ] = "processes",
+    executor: Annotated[str, typer.Option("--executor", help="serial, processes or dask.")] = "processes",
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -89,34 +88,29 @@ def study_run(
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Run a study, or go on where it was stopped, and write its tables and report.
+    """Run a study, or resume it where it was stopped, and write its tables and report.
 
-    A folder that holds the same study with fewer conditions or seeds is gone on with: only what is new is made. The exit
-    code is 1 if networks were given up; failed.json says which and why, and the next run tries them again.
+    A folder that holds the same study with fewer conditions or seeds is extended: only what is new is made. The exit code
+    is 1 if networks failed; failed.json lists them with the reason, and the next run tries them again.
 
     Example:  passband study run studies/defocus.yaml
     """
-    from passband.base.progress import TerminalProgress
-    from passband.execution.choose import make_executor
-    from passband.report.build import gather
-    from passband.studies import jobs, runner
+    from passband.report.study_run import run_study
     from passband.studies.folder import StudyFolder
-    from passband.studies.wave_jobs import device
 
     held = StudyFolder.open(target, out)
-    config, folder = held.study, held.paths.folder
-    warn(config.warnings())
-    chosen = make_executor(executor, workers, scheduler)
-    try:
-        with TerminalProgress(error) as progress:
-            together = fleet or (jobs.GROUP if device().type == "cuda" else 1)
-            failed = runner.run(
-                config, folder, chosen, progress, finish=gather, group=together, memory=int(1e9 * memory)
-            )
-    finally:
-        chosen.close()
-    _print_study(folder, as_json)
-    raise typer.Exit(1 if failed else 0)
+    warn(held.study.warnings())
+    result = run_study(
+        held.study,
+        held.paths.folder,
+        workers=workers,
+        executor=executor,
+        scheduler=scheduler,
+        group=fleet,
+        memory=int(1e9 * memory),
+    )
+    _print(result, as_json)
+    raise typer.Exit(1 if result.failed else 0)
 
 
 @study_app.command("plan")
@@ -132,14 +126,14 @@ def study_plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a study takes before it runs: cells, disk, memory, time and cost, from a few seconds of calibration.
+    """Estimate the jobs, disk, memory, time and cost of a study before it runs, from a few seconds of calibration.
 
-    All --workers calibrate at once. Leaves plan.json in the study's folder, and `study run` says afterwards whether it kept
-    to it. The exit code is 1 if the disk is too small.
+    All --workers calibrate at once. Writes plan.json into the study's folder; `study run` compares its time with it at the
+    end. The exit code is 1 if the disk is too small.
 
     Example:  passband study plan studies/defocus.yaml --cores 512 --price 0.03
     """
-    from passband.execution.choose import make_executor
+    from passband.execution.choose import open_executor
     from passband.files.atomic import write_json
     from passband.studies import cost
     from passband.studies.folder import StudyFolder
@@ -147,11 +141,8 @@ def study_plan(
     held = StudyFolder.open(target, out)
     config, paths = held.study, held.paths
     warn(config.warnings())
-    executor = make_executor("processes", workers)
-    try:
+    with open_executor("processes", workers) as executor:
         seconds = cost.measure(config, executor)
-    finally:
-        executor.close()
     answer = cost.estimate(config, paths, seconds, cores or workers)
     if price is not None:
         hours = sum(answer["core_seconds"].values()) / 3600
@@ -167,7 +158,7 @@ def study_plan(
 
 @study_app.command("status")
 def study_status(target: Target, out: Out = None, as_json: Json = False) -> None:
-    """Say how far a study is; the exit code is 1 while it is not finished.
+    """Show the progress of a study; the exit code is 1 while it is not finished.
 
     Example:  passband study status runs/defocus
     """
@@ -193,18 +184,19 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
         for stage, n in counts.items():
             print(f"{stage:<10}{n['done']:>6} of {n['total']}")
         for fault in failed:
-            print(f"given up: {fault['what']}, tried {fault['tries']} times: {fault['reason']}")
+            print(f"failed: {fault['what']}, tried {fault['tries']} times: {fault['reason']}")
         print("finished" if finished else f"not finished; go on with: passband study run {target}")
     raise typer.Exit(0 if finished else 1)
 
 
 @study_app.command("report")
 def study_report(target: Target, out: Out = None, as_json: Json = False) -> None:
-    """Make tables, analysis, figures and report again from a finished study, or the last three from its tables alone.
+    """Rebuild tables, analysis, figures and report of a finished study; without its jobs, the last three from its tables.
 
     Example:  passband study report runs/defocus
     """
     from passband.report.build import gather, rebuild_report
+    from passband.report.study_run import StudyRun
     from passband.studies.folder import StudyFolder
 
     plan = StudyFolder.open(target, out)
@@ -214,12 +206,12 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
         plan.require_finished()
         with plan.locked():
             gather(plan)
-    _print_study(plan.paths.folder, as_json)
+    _print(StudyRun(plan), as_json)
 
 
 @study_app.command("rank")
 def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
-    """Rank every shift metric, alone and in pairs, by how well it predicts the loss on conditions left out of the fit.
+    """Rank every shift metric, alone and in pairs, by how well it predicts the loss on held-out conditions.
 
     Reads only scores.parquet, shift.parquet and conditions.parquet; writes ranking.parquet, ranking.md and figures/ranking.*.
 
@@ -240,9 +232,11 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
 
 @app.command()
 def simulate(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens, YAML.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
+    ],
     condition: Annotated[
-        Path | None, typer.Option("--condition", help="A condition file or preset: image the specimens too.")
+        Path | None, typer.Option("--condition", help="A condition file or preset; makes images too.")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="Number of specimens.")] = 8,
     out: Annotated[
@@ -256,13 +250,13 @@ def simulate(
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Simulate specimens and exit waves, and with --condition the images of them.
+    """Simulate specimens and exit waves, and with --condition their images.
 
-    Example:  passband simulate studies/recipes/au_on_carbon.yaml --condition studies/conditions/team_300kv.yaml
+    Example:  passband simulate gold_on_carbon --condition titan_corrected_300kv
     """
     from passband.base.progress import TerminalProgress
     from passband.conditions.condition_files import load_condition
-    from passband.execution.choose import make_executor
+    from passband.execution.choose import open_executor
     from passband.specimens.recipe_files import load_recipe
     from passband.studies import simulate as simulation
 
@@ -279,12 +273,8 @@ def simulate(
     )
     plan.check()
     warn(plan.warnings())
-    executor = make_executor("processes", workers)
-    try:
-        with TerminalProgress(error) as progress:
-            facts = plan.run(executor, progress, memory=int(1e9 * memory))
-    finally:
-        executor.close()
+    with open_executor("processes", workers) as executor, TerminalProgress(error) as progress:
+        facts = plan.run(executor, progress, memory=int(1e9 * memory))
     if as_json:
         print_json(facts)
     else:
@@ -307,23 +297,8 @@ def main() -> None:
     run_app(app)
 
 
-def _print_study(folder: Path, as_json: bool) -> None:
-    from passband.studies.paths import StudyPaths
-
-    paths = StudyPaths(folder)
-    result = json.loads(paths.analysis.read_text(encoding="utf-8"))
+def _print(answer: Any, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "study": result["study"],
-                "id": result["study_id"],
-                "folder": str(paths.folder),
-                "report": str(paths.report.absolute()),
-                "findings": result["findings"],
-                "failed": result["failed"],
-            }
-        )
-        return
-    for sentence in result["findings"]["sentences"]:
-        print(f"- {sentence}")
-    print(f"\nReport: {paths.report.absolute()}")
+        print_json(answer.to_dict())
+    else:
+        print(answer)

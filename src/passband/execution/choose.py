@@ -1,5 +1,8 @@
 """Choose where work is done: in this process, over processes, or over a Dask cluster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from passband.base.errors import BadInputError, parameter
 from passband.base.extras import require
 from passband.execution.base import Executor, Serial
@@ -38,3 +41,13 @@ def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Exec
     from passband.execution.processes import Processes
 
     return Processes(workers)
+
+
+@contextmanager
+def open_executor(kind: str, workers: int, scheduler: str | None = None) -> Iterator[Executor]:
+    """Yield an executor, as `make_executor` returns it, and close it in the end."""
+    executor = make_executor(kind, workers, scheduler)
+    try:
+        yield executor
+    finally:
+        executor.close()

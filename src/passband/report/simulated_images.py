@@ -1,0 +1,112 @@
+"""Simulated images with their truth, in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from passband.base.identity import seed_from
+from passband.conditions import Condition
+from passband.execution.base import one_thread
+from passband.figures import style
+from passband.micrographs.micrograph import Micrograph
+from passband.simulation.hrtem import Imager, scatter
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens import Recipe
+
+# Most that `show` draws.
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulatedImages:
+    """Images of specimens under one condition, with the truth.
+
+    Attributes:
+        images: electron counts, or mean intensities without a dose, float32, shape [N, n, n].
+        masks: where particles are, bool, shape [N, n, n].
+        condition: how the specimens are imaged.
+        notes: what is allowed but may surprise, a line each.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.bool_]
+    condition: Condition
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pixel_size_angstrom(self) -> float:
+        """Pixel of images and masks [Å]."""
+        return self.condition.pixel_size_angstrom
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Micrograph:
+        """Return one image as a micrograph, with its energy, dose and pixel size."""
+        condition = self.condition
+        return Micrograph(
+            self.images[index],
+            condition.pixel_size_angstrom,
+            condition.energy_ev,
+            condition.dose_per_angstrom2,
+            f"simulated {range(len(self))[index]}",
+        )
+
+    def __iter__(self) -> Iterator[Micrograph]:
+        """Go through the images as micrographs."""
+        return (self[i] for i in range(len(self)))
+
+    def show(self) -> NDArray[Any]:
+        """Draw the first eight images over their masks; return the axes, shape [2, columns]."""
+        columns = min(len(self), _SHOWN)
+        with style.shown(1.6 * columns, 3.3) as figure:
+            axes: NDArray[Any] = figure.subplots(2, columns, squeeze=False)
+        for i in range(columns):
+            _draw(axes[0, i], self.images[i], "gray", *np.percentile(self.images[i], [0.5, 99.5]))
+            _draw(axes[1, i], self.masks[i], "gray", 0, 1)
+        return axes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the images are, without them."""
+        return {"images": list(self.images.shape), "condition": self.condition.to_dict(), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        """Return what the images are, in a line and one for each note."""
+        n, side = self.images.shape[:2]
+        what = "counts" if self.condition.dose_per_angstrom2 is not None else "intensities without noise"
+        first = f"{n} images of {side} × {side} pixels of {self.pixel_size_angstrom:g} Å, {what}, {self.masks.mean():.0%} particle"
+        return "\n".join([first, *self.notes])
+
+    __repr__ = __str__
+
+
+def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
+    """Return images of the first `n` specimens of a recipe, the same as `passband simulate` writes.
+
+    Args:
+        recipe: the specimens.
+        condition: how to image them.
+        n: how many.
+
+    Raises:
+        BadInputError: if the condition does not fit the recipe.
+    """
+    config = ExitWaveConfig(energy_ev=condition.energy_ev)
+    imager = Imager(condition, recipe.field_angstrom, config)
+    imager.check()
+    warning = imager.warning()
+    with one_thread():
+        waves, masks = scatter(recipe, range(n), config)
+        counts, truth = imager.images(waves, masks, seed=seed_from("simulate", recipe.seed, condition.id))
+    notes = (*condition.doubts(), *([] if warning is None else [warning]))
+    return SimulatedImages(counts.numpy(), truth.numpy(), condition, notes)
+
+
+def _draw(ax: Axes, image: NDArray[Any], colours: str, low: float, high: float) -> None:
+    ax.imshow(image, cmap=colours, vmin=low, vmax=high)
+    ax.set_axis_off()
