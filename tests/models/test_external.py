@@ -17,13 +17,14 @@ from torch.nn import functional
 from passband.base.errors import BadInputError
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import external, external_trial
+from passband.models.card import External
 from passband.models.external import import_onnx, import_weights
 from passband.models.network import Network
 from passband.models.store import read_model
 from support import networks
 from support.networks import SIDE, convolution, image, kernel, write_onnx
 
-WAY = external_trial.Way("zero_mean_unit_variance", "logits", None)
+WAY = External(channel=None)
 
 
 @pytest.fixture(autouse=True)
@@ -86,8 +87,8 @@ def test_one_that_takes_one_size_only_is_given_images_one_by_one(said, tmp_path)
 def test_probabilities_of_two_channels_become_logits(said, tmp_path):
     last = [helper.make_node("Sigmoid", ["v"], ["y"])]
     path = convolution(tmp_path / "a.onnx", 2, last)
-    refused("gives 2 channels; say which stands for particle", import_onnx, path, said("output: probability"))
-    refused("gives 2 channels, which does not fit", import_onnx, path, said("output: probability", "channel: 2"))
+    refused("returns 2 channels; say which is that of the particles", import_onnx, path, said("output: probability"))
+    refused("returns 2 channels, which does not fit", import_onnx, path, said("output: probability", "channel: 2"))
     model = import_onnx(path, said("output: probability", "channel: 1"))
     given = image(2, 1, SIDE, SIDE) * 0.3
     torch.testing.assert_close(Network(model)(given), convolved(given, 2)[:, 1:], atol=1e-4, rtol=0)
@@ -119,11 +120,11 @@ def test_only_networks_of_one_image_are_run(said, tmp_path):
         "has 2 inputs; export it with one": lambda: write_onnx(path, [node("Add", ["x", "z"], ["y"])], inputs="xz"),
         "single-precision": lambda: write_onnx(path, [node("Relu", ["x"], ["y"])], kind=onnx.TensorProto.DOUBLE),
         "takes \\? × 3 × \\? × \\?": lambda: write_onnx(path, [node("Relu", ["x"], ["y"])], shape=("b", 3, "h", "w")),
-        "makes 1 × 1 × 31 × 31 of 1 × 1 × 32 × 32": lambda: write_onnx(
+        "returns 1 × 1 × 31 × 31 for 1 × 1 × 32 × 32": lambda: write_onnx(
             path, [node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])]
         ),
-        "gives values that are no numbers": lambda: convolution(path, last=[node("Log", ["v"], ["y"])]),
-        "gives another answer when asked again": lambda: convolution(
+        "returns values that are no numbers": lambda: convolution(path, last=[node("Log", ["v"], ["y"])]),
+        "returns another result when run again": lambda: convolution(
             path, last=[node("RandomNormalLike", ["v"], ["y"])]
         ),
         "is no ONNX file": lambda: path.write_bytes(b"\x08\x07" + bytes(range(100, 200))),
@@ -233,10 +234,10 @@ def test_a_changed_file_is_not_run(said, tmp_path):
 
 def test_a_model_from_elsewhere_is_tried_before_it_is_loaded(monkeypatch, said, tmp_path):
     """Its card and checksums are right, and its network is not what an import would have let in."""
-    monkeypatch.setattr(external_trial, "tried", lambda *_, **__: external_trial.Agreed("", 1, 18, 1))
+    monkeypatch.setattr(external_trial, "try_network", lambda *_, **__: external_trial.Trial("", 1, 18, 1))
     path = write_onnx(tmp_path / "a.onnx", [endless_loop()], tensors={"true": np.array(True)})
     digest = external.store.digest(path)
-    monkeypatch.setattr(external_trial, "tried", lambda *_, **__: external_trial.Agreed(digest, 1, 18, 1))
+    monkeypatch.setattr(external_trial, "try_network", lambda *_, **__: external_trial.Trial(digest, 1, 18, 1))
     model = import_onnx(path, said())
     monkeypatch.undo()
     refused("holds a Loop", Network, read_model(model.folder))
@@ -249,7 +250,7 @@ def test_weights_of_a_family_of_ours(said, tmp_path):
     given = image(2, 1, SIDE, SIDE)
     torch.testing.assert_close(Network(model)(given), Network(ours)(given))
     assert load_file(model.weights).keys() == load_file(ours.weights).keys() and model.card.divisor == 4
-    refused("says nothing of the network's shape", import_weights, ours.weights, said())
+    refused("does not describe the shape of the network", import_weights, ours.weights, said())
     refused(
         "does not hold the weights of that network", import_weights, ours.weights, said("network: {widths: [4, 4096]}")
     )

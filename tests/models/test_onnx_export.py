@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from passband.base.errors import BadInputError
-from passband.models import onnx_export, onnx_files
+from passband.models import onnx_export, onnx_io
 from passband.models.external import import_onnx
 from passband.models.network import Network
 from passband.models.store import read_model
@@ -50,7 +50,7 @@ def test_onnx_says_what_its_user_must_know_and_nothing_of_this_computer(model, c
     assert (said["name"], said["licence"], float(said["pixel_size_angstrom"])) == ("tiny", "GPL-3.0-or-later", PIXEL)
     assert (int(said["divisor"]), float(said["threshold"])) == (4, 0.5)
     assert json.loads(said["specimens"])["elements"] == ["Au"]
-    assert [entry.version for entry in made.opset_import if entry.domain == ""] == [onnx_files.OPSET]
+    assert [entry.version for entry in made.opset_import if entry.domain == ""] == [onnx_io.OPSET]
     assert [d.dim_param for d in made.graph.input[0].type.tensor_type.shape.dim][2:] == ["4*height", "4*width"]
     assert b".py" not in content and sys.prefix.encode() not in content
 
@@ -86,7 +86,7 @@ def test_there_and_back_again(monkeypatch, model, content, tmp_path):
     (tmp_path / "a.onnx").write_bytes(content)
     (tmp_path / "a.yaml").write_text(networks.DESCRIPTION)
     back = import_onnx(tmp_path / "a.onnx", tmp_path / "a.yaml")
-    assert (back.card.divisor, back.card.runs, back.card.foreign.channel) == (4, "onnx", 0)
+    assert (back.card.divisor, back.card.runs, back.card.external.channel) == (4, "onnx", 0)
     given = image(3, 1, SIDE, SIDE)
     torch.testing.assert_close(Network(back)(given), Network(model)(given), atol=1e-4, rtol=0)
     back.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -94,7 +94,7 @@ def test_there_and_back_again(monkeypatch, model, content, tmp_path):
         read_model(back.folder)
     with pytest.raises(BadInputError, match="network.onnx: is not the file that its card describes"):
         Network(back)
-    with pytest.raises(BadInputError, match="give that away as it is"):
+    with pytest.raises(BadInputError, match="share that file, or the whole model"):
         onnx_export.export(back, tmp_path / "b.onnx")
 
 

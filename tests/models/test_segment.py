@@ -11,8 +11,8 @@ from rsciio.hspy import file_reader
 from passband.base.errors import BadInputError
 from passband.cli.main import app
 from passband.micrographs.micrograph import Micrograph
-from passband.models import segment as module
-from passband.models.outputs import names, overlay, write_outputs
+from passband.models import network as module
+from passband.models.outputs import names, write_outputs
 from passband.models.segment import segment
 from support import made
 
@@ -66,7 +66,7 @@ def test_particles_are_found_where_they_are(model, shape, pixel):
 def test_refusals(model):
     image, _ = discs((128, 128), 0.8, [(50, 50)])
     with pytest.raises(
-        BadInputError, match=r"pixels of 1.2 Å are beyond what made takes \(0.1 to 0.9 Å\); record at a higher"
+        BadInputError, match=r"pixel size of 1.2 Å is outside the 0.1 to 0.9 Å of made; record at a higher"
     ):
         segment(model, Micrograph(image, 1.2))
     with pytest.raises(BadInputError, match="less than a quarter of the field"):
@@ -77,7 +77,7 @@ def test_outputs_carry_the_calibration(model, tmp_path):
     image, _ = discs((128, 200), 0.4, [(25, 25), (60, 30)], radius=7)
     micrograph = Micrograph(image, 0.4, name="discs")
     found = segment(model, micrograph)
-    files = write_outputs(tmp_path, "discs", micrograph, found)
+    files = write_outputs(tmp_path, "discs", found)
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != "") >= sorted(names("discs").values())
     with tifffile.TiffFile(files["mask"]) as file:
         assert file.imagej_metadata["unit"] == "nm"
@@ -89,9 +89,83 @@ def test_outputs_carry_the_calibration(model, tmp_path):
     np.testing.assert_allclose(signal["data"], found.probability)
     assert [(a["scale"], a["units"]) for a in signal["axes"]] == [(pytest.approx(0.04), "nm")] * 2
     assert len((tmp_path / "discs_particles.csv").read_text().splitlines()) == 1 + len(found.particles)
-    picture = np.asarray(overlay(image, found.mask)).astype(int)
+    picture = np.asarray(found.overlay()).astype(int)
     outlined = picture[..., 0] - picture[..., 2] > 200
     assert outlined.any() and found.mask[outlined].all()
+
+
+def test_text_data_and_table_say_the_same(model):
+    image, _ = discs((128, 200), 0.4, [(25, 25), (60, 30)], radius=7)
+    found = segment(model, Micrograph(image, 0.4, name="discs", notes=("noted",)))
+    facts = found.to_dict()
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["image"], facts["found"], facts["particles"]) == ("discs", ["noted"], 2)
+    assert facts["particle_share"] == pytest.approx(found.mask.mean())
+    assert str(found).startswith("2 particles on ") and f"{facts['median_diameter_angstrom'] / 10:.2f} nm" in str(found)
+    assert found._repr_html_().count("<tr>") == 3
+
+
+def test_a_stack_of_micrographs_loads_the_network_once(model, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(module, "Network", lambda m: loaded.append(m) or Bright(m))
+    image, _ = discs((128, 128), 0.8, [(50, 50)])
+    for _ in range(3):
+        segment(model, Micrograph(image, 0.8))
+    assert len(loaded) == 1
+
+
+class Mean(torch.nn.Module):
+    """Logit is how far a pixel of a normalised image lies above 0.5, four times."""
+
+    def __init__(self, model):
+        super().__init__()
+
+    def forward(self, images):
+        assert not any(side % 2 for side in images.shape[-2:])
+        return 4 * (images - 0.5)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_predictions_are_scored_as_networks_are(tmp_path, monkeypatch, threshold):
+    monkeypatch.setattr(module, "Network", Mean)
+    model = made.bare_model(tmp_path / "made", threshold=threshold)
+    pairs = [discs((64, 64), 0.8, [(20, 20)]), discs((64, 64), 0.8, [(30, 35)], radius=8)]
+    images, truth = (np.stack(parts) for parts in zip(*pairs, strict=True))
+    predicted = model.predict(images)
+    assert predicted.probability.shape == predicted.masks.shape == images.shape
+    assert np.array_equal(predicted.masks, predicted.probability >= threshold)
+    z = (images - images.mean((1, 2), keepdims=True)) / images.std((1, 2), keepdims=True)
+    expected = 1 / (1 + np.exp(-4 * (z - 0.5)))
+    np.testing.assert_allclose(predicted.probability, expected, atol=1e-3)
+    table = predicted.score(truth)
+    assert table.columns == ["loss", "dice", "tp", "fp", "fn", "tn"] and len(table) == 2
+    for row, mask, p, true in zip(table.to_dicts(), predicted.masks, expected, truth, strict=True):
+        counts = [(mask & true).sum(), (mask & ~true).sum(), (~mask & true).sum(), (~mask & ~true).sum()]
+        assert [row[name] for name in ("tp", "fp", "fn", "tn")] == counts
+        assert row["dice"] == pytest.approx(2 * counts[0] / (2 * counts[0] + counts[1] + counts[2]))
+        entropy = -np.where(true, np.log(p), np.log1p(-p)).mean()
+        soft = (2 * (p * true).sum() + 1) / (p.sum() + true.sum() + 1)
+        assert row["loss"] == pytest.approx(entropy + 1 - soft, rel=1e-3)
+    assert str(predicted).startswith("2 predictions of 64 × 64 pixels")
+
+
+def test_images_of_other_pixels_and_stacks_that_know_theirs(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Network", Mean)
+    model = made.bare_model(tmp_path / "made")
+    image, truth = discs((126, 131), 0.4, [(25, 25)])
+
+    class Images:
+        images, masks, pixel_size_angstrom = image[None], truth[None], 0.4
+
+    coarse = model.predict(Images)
+    assert coarse.masks.shape == (1, 126, 131) and coarse.score(Images.masks)["dice"][0] > 0.9
+    assert np.array_equal(coarse.probability, model.predict(image, pixel_size_angstrom=0.4).probability)
+    with pytest.raises(BadInputError, match=r"a pixel size of 2 Å is outside the 0.1 to 0.9 Å of made"):
+        model.predict(image, pixel_size_angstrom=2.0)
+    with pytest.raises(BadInputError, match=r"images of shape \(3,\) are no stack"):
+        model.predict(np.ones(3))
+    with pytest.raises(BadInputError, match=r"masks of shape \(1, 5, 5\) do not fit images of shape \(1, 126, 131\)"):
+        coarse.score(np.ones((5, 5)))
 
 
 def test_the_verb(model, tmp_path, capsys):

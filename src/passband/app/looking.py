@@ -15,7 +15,6 @@ from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
-from passband.models.outputs import overlay
 from passband.models.segment import segment
 from passband.models.store import Model
 from passband.verdicts.image_optics import estimated as estimated_for
@@ -138,8 +137,7 @@ def histogram(particles: pl.DataFrame) -> dict[str, Any]:
 
 
 def _picture(micrograph: Micrograph) -> NDArray[np.uint8]:
-    nothing = np.zeros(micrograph.intensity.shape, dtype=bool)
-    return np.ascontiguousarray(np.asarray(overlay(micrograph.intensity, nothing).convert("L"))[::-1])
+    return np.ascontiguousarray(micrograph.grey()[0][::-1])
 
 
 def _on_page(line: str) -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Literal
 
 import typer
@@ -51,7 +52,7 @@ def estimate(
         found = estimated(micrograph, C30=spherical)
         answers.append({"image": micrograph.name, "found": list(micrograph.notes), **found.to_dict()})
         if not as_json:
-            print("\n".join([micrograph.name, *(f"  {line}" for line in (*micrograph.notes, *found.sentences))]))
+            print(f"{micrograph}\n{indent(str(found), '  ')}")
     if as_json:
         print_json({"images": answers})
     raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
@@ -94,31 +95,10 @@ def segment(
         with TerminalProgress(error) as progress:
             shown = _Tiles(progress, micrograph.name)
             result = segmented(chosen, micrograph, progress=shown)
-        files = write_outputs(out, stem, micrograph, result)
-        whole = result.particles.filter(~result.particles["touches_edge"])["equivalent_diameter_angstrom"]
-        median = whole.median()
-        answers.append(
-            {
-                "image": micrograph.name,
-                "found": list(micrograph.notes),
-                "pixel_size_angstrom": micrograph.pixel_size_angstrom,
-                "particles": len(result.particles),
-                "particles_whole": len(whole),
-                "median_diameter_angstrom": median,
-                "particle_share": float(result.mask.mean()),
-                "files": files,
-            }
-        )
+        files = write_outputs(out, stem, result)
+        answers.append(result.to_dict() | {"files": files})
         if not as_json:
-            print("\n".join([micrograph.name, *(f"  {line}" for line in micrograph.notes)]))
-            size = (
-                ""
-                if median is None
-                else f", median diameter of the {len(whole)} whole ones {float(str(median)) / 10:.2f} nm"
-            )
-            noun = "particle" if len(result.particles) == 1 else "particles"
-            print(f"  {len(result.particles)} {noun} on {result.mask.mean():.1%} of the image{size}")
-            print(f"  {files['overlay']} and beside it mask, probability, table and sizes")
+            print(f"{micrograph}\n  {result}\n  {files['overlay']} and beside it mask, probability, table and sizes")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:

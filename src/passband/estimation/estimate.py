@@ -251,14 +251,13 @@ class Estimate:
         Returns:
             The axes.
         """
-        from passband.figures import thon_rings
+        from passband.figures import style, thon_rings
 
         if self.profile is None:
             raise BadInputError("this estimate was made without its spectrum; estimate again", place=self.name)
         if ax is None:
-            from matplotlib import pyplot as plt
-
-            ax = plt.subplots(layout="constrained")[1]
+            with style.shown(5.2, 3.4) as figure:
+                ax = figure.subplots()
         thon_rings.draw(self.profile, ax, self.information_limit_per_angstrom)
         ax.set_title(self.name if self.defocus_angstrom is None else f"|defocus| {self.defocus_angstrom:.0f} Å")
         return ax

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ ENERGY_EV = (20e3, 3e6)
 MOST_DOSE = 1e7
 #: Smallest and largest side of a micrograph [pixels].
 SIDE_PIXELS = (64, 16384)
+# Longest side on a screen [pixels].
+_SHOWN_PIXELS = 2048
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,21 @@ class Micrograph:
                 remedy=f"give the right one with {parameter(name)}",
                 place=self.name,
             )
+
+    def grey(self) -> tuple[NDArray[np.uint8], int]:
+        """Return the image in shades of grey, 1st to 99th percentile, at most 2048 pixels a side, and the pixels averaged along a side."""
+        step = max(-(-max(self.intensity.shape) // _SHOWN_PIXELS), 1)
+        h, w = (side // step for side in self.intensity.shape)
+        small = self.intensity[: h * step, : w * step].reshape(h, step, w, step).mean((1, 3))
+        low, high = np.percentile(small, [1, 99])
+        return np.clip((small - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8), step
+
+    def _repr_png_(self) -> bytes:
+        from PIL import Image
+
+        content = BytesIO()
+        Image.fromarray(self.grey()[0]).save(content, format="PNG")
+        return content.getvalue()
 
     def __str__(self) -> str:
         """Return the name and the notes, a line each."""

@@ -1,4 +1,4 @@
-"""A package of the bioimage.io model zoo (bioimageio.spec, format 0.5) with a network as ONNX."""
+"""Write packages of the bioimage.io model zoo (bioimageio.spec, format 0.5) with an ONNX network."""
 
 import zipfile
 from pathlib import Path
@@ -12,21 +12,21 @@ from passband.base.errors import BadInputError
 from passband.models.card import ModelCard
 from passband.simulation.imaging import normalize
 
-# The study whose method passband implements, as in CITATION.cff.
+# The publication of the method, as in CITATION.cff.
 _CITED = "Contrast transfer functions help quantify neural network out-of-distribution generalization in HRTEM"
 _DOI = "10.48550/arXiv.2512.09067"
 _LONGEST = 1024
 
 
 def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: Path) -> float:
-    """Write a package, run it by bioimageio.core, and return the largest difference of its probabilities.
+    """Write a package, run it with bioimageio.core, and return the largest difference of its probabilities.
 
     Args:
-        network: as passband runs it.
+        network: of the model.
         card: of the model.
         onnx: the network as ONNX.
         folder: an empty one, for the files of the package.
-        out: where the package goes.
+        out: file to write.
 
     Raises:
         BadInputError: if bioimageio.spec refuses it.
@@ -48,7 +48,7 @@ def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: P
             return _differs(load_model_description(package), image, wanted)
     except (ValueError, TypeError) as error:
         raise BadInputError(
-            f"{card.name}: bioimageio.spec refuses the package ({' '.join(str(error).split())[:200]}); bring it to a version that is known to work: "
+            f"{card.name}: bioimageio.spec refuses the package ({' '.join(str(error).split())[:200]}); install a supported version: "
             "pip install 'passband[exchange]'"
         ) from None
     finally:
@@ -56,7 +56,7 @@ def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: P
 
 
 def _example(network: nn.Module, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of counts and the probabilities that the network gives it, both float32 [1, 1, n, n]."""
+    """Return a test image of counts and its predicted probabilities, both float32 [1, 1, n, n]."""
     side = card.field_pixels
     rate = 100 + 20 * torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(1)).cumsum(-1) / side**0.5
     counts = torch.poisson(rate.clamp_min(1.0), generator=torch.Generator().manual_seed(2))
@@ -65,7 +65,7 @@ def _example(network: nn.Module, card: ModelCard) -> tuple[np.ndarray, np.ndarra
 
 
 def describe(card: ModelCard) -> Any:
-    """Return the description of a model whose files lie in the root of the current validation context."""
+    """Return the description of a model whose files are in the root of the current validation context."""
     from bioimageio.spec.model import v0_5 as spec
 
     def tensor(name: str) -> Any:
@@ -93,7 +93,7 @@ def describe(card: ModelCard) -> Any:
     same = {axis: spec.SizeReference(tensor_id=spec.TensorId("image"), axis_id=spec.AxisId(axis)) for axis in "yx"}
     probability = spec.OutputTensorDescr(
         id=spec.TensorId("probability"),
-        description=f"that a pixel is particle; from {card.threshold:g} on it is taken for one",
+        description=f"of particle at each pixel; a pixel is particle from {card.threshold:g}",
         axes=[
             spec.BatchAxis(),
             spec.ChannelAxis(channel_names=[spec.Identifier("particle")]),
@@ -103,10 +103,10 @@ def describe(card: ModelCard) -> Any:
         test_tensor=tensor("probability"),
         postprocessing=[spec.SigmoidDescr()],
     )
-    from passband.models.onnx_files import OPSET
+    from passband.models.onnx_io import OPSET
 
     return spec.ModelDescr(
-        # Points are not allowed there, and at least five letters are asked for.
+        # No points are allowed, and at least five letters required.
         name=f"{card.name.replace('.', '_')} (passband)",
         description=card.intended_use[:_LONGEST],
         authors=[spec.Author(name=str(card.made_by.get("author", "a user of passband")))],
@@ -121,7 +121,7 @@ def describe(card: ModelCard) -> Any:
 
 
 def _licence(text: str) -> Any:
-    """Return an SPDX identifier, or the file that says what is none."""
+    """Return an SPDX identifier, or the file with another licence."""
     from bioimageio.spec.model.v0_5 import FileDescr, LicenseId
     from pydantic import ValidationError
 
@@ -132,47 +132,53 @@ def _licence(text: str) -> Any:
 
 
 def documentation(card: ModelCard) -> str:
-    """Return a card in words, as Markdown."""
-    known = card.specimens
+    """Return a card as Markdown."""
+    specimens = card.specimens
     low, high = card.pixel_band_angstrom
-    thickness = "" if known.thickness_angstrom is None else " of {:.3g} to {:.3g} Å".format(*known.thickness_angstrom)
-    size = "" if known.diameter_angstrom is None else ", {:.3g} to {:.3g} Å across".format(*known.diameter_angstrom)
-    made = "".join(f"- {name}: {value}\n" for name, value in card.made_by.items())
+    thickness = (
+        "" if specimens.thickness_angstrom is None else " of {:.3g} to {:.3g} Å".format(*specimens.thickness_angstrom)
+    )
+    size = (
+        ""
+        if specimens.diameter_angstrom is None
+        else ", {:.3g} to {:.3g} Å across".format(*specimens.diameter_angstrom)
+    )
+    origin = "".join(f"- {name}: {value}\n" for name, value in card.made_by.items())
     own = (
         ""
         if card.own_loss is None
-        else f" Its median loss (cross-entropy + Dice) under its own conditions is {card.own_loss:.3f}."
+        else f" Its median loss (cross-entropy + Dice) under its training conditions is {card.own_loss:.3f}."
     )
     return f"""# {card.name}
 
 {card.intended_use}
 
-Specimens: particles of {", ".join(known.elements)}{size}, on {known.support or "nothing"}{thickness}.
+Specimens: particles of {", ".join(specimens.elements)}{size}, on {specimens.support or "nothing"}{thickness}.
 
-Pixels: the network works at {card.pixel_size_angstrom:g} Å; images of {low:g} to {high:g} Å are to be resampled to that. It was trained on
-images of {card.field_pixels} pixels a side; show it tiles of that size, each side a multiple of {card.divisor}.
+Pixels: the network takes images of {card.pixel_size_angstrom:g} Å; resample images of {low:g} to {high:g} Å to that. It was trained on
+images of {card.field_pixels} pixels a side; use tiles of that size, each side a multiple of {card.divisor}.
 
-Its output is the probability that a pixel is particle; from {card.threshold:g} on, take it for one.
+Its output is the probability of particle at each pixel; a pixel is particle from {card.threshold:g}.
 
 ## Limits
 
-{"".join(f"- {limit}" + chr(10) for limit in card.limits) or "None are written down." + chr(10)}
+{"".join(f"- {limit}" + chr(10) for limit in card.limits) or "None are stated." + chr(10)}
 ## Validation
 
-Tested on simulated specimens that it was not trained on, under known imaging conditions.{own} Whether it holds under other conditions,
-`passband check {card.name} --condition FILE` says; on images of your own, compare masks with some drawn by hand.
+Tested on simulated specimens that were not part of the training, under known imaging conditions.{own} `passband check {card.name}
+--condition FILE` predicts whether it works under other conditions; on your images, compare its masks with some drawn by hand.
 
-## Made by
+## Origin
 
-{made}
+{origin}
 Licence: {card.licence}
 """
 
 
 def _differs(description: Any, image: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the largest difference of what bioimageio.core makes of an image."""
+    """Return the largest difference of the probabilities that bioimageio.core predicts for an image."""
     from bioimageio.core import predict
 
-    found = predict(model=description, inputs={"image": image})
-    [probability] = found.members.values()
+    result = predict(model=description, inputs={"image": image})
+    [probability] = result.members.values()
     return float(np.abs(probability.data.transpose("batch", "channel", "y", "x").values - wanted).max())

@@ -1,10 +1,11 @@
-"""What is known of a trained network: the card of a model."""
+"""The card of a model: metadata of a trained network."""
 
 import hashlib
 import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,7 +22,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Specimens(BaseModel):
-    """What a model has been trained on.
+    """The specimens a model was trained on.
 
     Attributes:
         elements: of the particles.
@@ -40,45 +41,45 @@ class Specimens(BaseModel):
     recipe: dict[str, Any] | None = None
 
 
-class Foreign(BaseModel):
-    """How a network that is not passband's own is asked, and how its answer is read.
+class External(BaseModel):
+    """Input and output of a network that was not trained by passband.
 
     Attributes:
-        normalisation: of the images that it takes: zero_mean_unit_variance, or min_max (each image from 0 to 1). A network that wants
-            counts as they are cannot know another dose or camera, and is not run.
-        output: logits or probability of each channel, or softmax: scores of classes that exclude each other, before the softmax.
-        channel: that stands for particle, from 0.
+        normalisation: of its input: zero_mean_unit_variance, or min_max (each image from 0 to 1). Networks that take raw counts are
+            not supported: they depend on dose and camera.
+        output: logits or probability of each channel, or softmax: scores of exclusive classes, before the softmax.
+        channel: of the particles, from 0; None while unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     normalisation: Literal["zero_mean_unit_variance", "min_max"] = "zero_mean_unit_variance"
     output: Literal["logits", "probability", "softmax"] = "logits"
-    channel: Annotated[int, Field(ge=0, le=1023)] = 0
+    channel: Annotated[int, Field(ge=0, le=1023)] | None = 0
 
 
 class ModelCard(BaseModel):
-    """The card of a model: all that its verdicts rest on, and the checksums of its files.
+    """The card of a model, with the checksums of its files.
 
     Attributes:
         format: of the card; this passband reads 1.
         name: of the model.
         intended_use: in a sentence or two.
-        limits: what it is not for, a sentence each.
+        limits: unsuitable uses, a sentence each.
         licence: SPDX expression, or a sentence.
-        made_by: command, versions, study and network that the model comes from.
-        runs: passband (weights of one of its networks) or onnx (a foreign network).
+        made_by: origin: command, versions, study and network.
+        runs: passband (weights of one of its networks) or onnx (an external network).
         network: family and shape, for `passband`.
-        foreign: how it is asked, for `onnx`; None is the defaults.
+        external: input and output, for `onnx`; None is the defaults. Cards call it `foreign`.
         pixel_size_angstrom: that the network works at [Å].
-        pixel_band_angstrom: pixel sizes that an image may have, finest and coarsest [Å]; it is resampled.
-        field_pixels: side of the images that the network was trained on, and of the tiles it is shown [pixels].
-        divisor: the side of a tile must be a multiple of it.
+        pixel_band_angstrom: accepted pixel sizes of images, finest and coarsest [Å]; images are resampled.
+        field_pixels: side of the training images and of the tiles [pixels].
+        divisor: of the side of a tile.
         threshold: probability from which a pixel is particle.
         q_max_per_angstrom: band of ε and σ [1/Å].
-        specimens: what it was trained on.
-        conditions: that it was trained on; empty if not known.
-        scored_on: specimens that it was scored on, where they are not those of its training.
+        specimens: of the training.
+        conditions: of the training; empty if unknown.
+        scored_on: specimens of the scores, if other than those of the training.
         own_loss: median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
         files: SHA-256 of each file beside the card.
         digest: SHA-256 of the rest of the card.
@@ -94,7 +95,7 @@ class ModelCard(BaseModel):
     made_by: dict[str, Any] = {}
     runs: Literal["passband", "onnx"] = "passband"
     network: NetworkConfig | None = None
-    foreign: Foreign | None = None
+    external: External | None = Field(default=None, validation_alias=AliasChoices("external", "foreign"))
     pixel_size_angstrom: Positive
     pixel_band_angstrom: tuple[Positive, Positive]
     field_pixels: Annotated[int, Field(ge=16, le=4096)]
@@ -124,9 +125,11 @@ class ModelCard(BaseModel):
         return files
 
     @model_serializer(mode="wrap")
-    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what only networks of others have, so that the digests of cards without it stay."""
+    def _as_stored(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit fields of external networks that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
         content: dict[str, Any] = write(self)
+        if "external" in content:
+            content["foreign"] = content.pop("external")
         for name in ("foreign", "scored_on"):
             if content.get(name, 0) is None:
                 del content[name]

@@ -1,6 +1,6 @@
-"""The process that first opens a foreign ONNX network: it may take only so much memory and time, and start, send or write nothing.
+"""The process that first opens an external ONNX network: limited memory and time, and no right to start programs, connect or write.
 
-Started by `foreign_trial.tried`; it leaves an answer as JSON in a folder of its own.
+`external_trial.try_network` starts it; it writes an answer as JSON into its own folder.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import numpy as np
 from passband.base.errors import BadInputError
 from passband.base.extras import require
 from passband.micrographs.sandbox.parse_worker import guard, limit
-from passband.models import onnx_files
+from passband.models import onnx_io
 
-_OWN = ("", "ai.onnx")
-# They may never end, on some images and not on others.
+_STANDARD = ("", "ai.onnx")
+# Operations that may never end, depending on the image.
 _LOOPS = ("Loop", "Scan", "SequenceMap")
-# Sides that a network may ask for a multiple of.
+# Divisors of the side of an image to try.
 _DIVISORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MOST_DIVISOR = 1024
 _TOO_MUCH = (
@@ -29,17 +29,17 @@ _TOO_MUCH = (
 
 
 def refuse(model: Any) -> None:
-    """Refuse an ONNX model for what it holds, before anything runs it.
+    """Refuse an ONNX model with unsafe or unsupported content, before running it.
 
     Args:
         model: an onnx.ModelProto.
 
     Raises:
-        BadInputError: saying what it is and the remedy.
+        BadInputError: with fault and remedy.
     """
     graph = model.graph
     for node in _nodes(graph):
-        if node.domain not in _OWN:
+        if node.domain not in _STANDARD:
             raise BadInputError(
                 f"uses the operation {node.domain}.{node.op_type}, which ONNX does not define; export it with ONNX's own operations only"
             )
@@ -82,7 +82,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield the tensors that a graph and the graphs inside it hold."""
+    """Yield the tensors of a graph and of the graphs inside it."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -95,48 +95,50 @@ def _tensors(graph: Any) -> Iterator[Any]:
                 yield from _tensors(inner)
 
 
-def checked(session: Any, shape: tuple[int, int], foreign: dict[str, Any]) -> int:
-    """Run a network on one image and return how many channels it gives.
+def checked(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> int:
+    """Run a network on one image, check its output and return the number of channels.
 
     Args:
         session: of onnxruntime.
         shape: of the image.
-        foreign: normalisation, output and channel, which may be None.
+        external: normalisation, output and channel, which may be None.
 
     Raises:
-        BadInputError: if it does not give each pixel of the image a value as it is said to.
+        BadInputError: if the output does not have the described form.
     """
     image = np.random.default_rng(0).standard_normal((1, 1, *shape), dtype=np.float32)
-    inputs = {session.get_inputs()[0].name: onnx_files.to_input(image, foreign["normalisation"])}
+    inputs = {session.get_inputs()[0].name: onnx_io.to_input(image, external["normalisation"])}
     values, again = (session.run(None, inputs)[0] for _ in range(2))
     if values.ndim != 4 or values.shape[0] != 1 or values.shape[2:] != shape:
         raise BadInputError(
-            f"makes {' × '.join(map(str, values.shape))} of 1 × 1 × {shape[0]} × {shape[1]}; the output must have the height and width of the input"
+            f"returns {' × '.join(map(str, values.shape))} for 1 × 1 × {shape[0]} × {shape[1]}; the output must have the height and width of the input"
         )
     channels = int(values.shape[1])
-    if channels > 1 and foreign["channel"] is None:
-        raise BadInputError(f"gives {channels} channels; say which stands for particle: channel: 0 to {channels - 1}")
-    channel = foreign["channel"] or 0
-    if channel >= channels or (foreign["output"] == "softmax" and channels < 2):
+    if channels > 1 and external["channel"] is None:
         raise BadInputError(
-            f"gives {channels} channels, which does not fit output: {foreign['output']}, channel: {channel}"
+            f"returns {channels} channels; say which is that of the particles: channel: 0 to {channels - 1}"
         )
-    onnx_files.to_logits(values, foreign["output"], channel)
+    channel = external["channel"] or 0
+    if channel >= channels or (external["output"] == "softmax" and channels < 2):
+        raise BadInputError(
+            f"returns {channels} channels, which does not fit output: {external['output']}, channel: {channel}"
+        )
+    onnx_io.to_logits(values, external["output"], channel)
     if not np.allclose(values, again, atol=1e-4, rtol=1e-4):
-        raise BadInputError("gives another answer when asked again; export it in evaluation mode: network.eval()")
+        raise BadInputError("returns another result when run again; export it in evaluation mode: network.eval()")
     return channels
 
 
-def divisor(session: Any, side: int, foreign: dict[str, Any]) -> int:
-    """Return what the side of an image must be a multiple of, found out by trying sides up to one that works."""
+def divisor(session: Any, side: int, external: dict[str, Any]) -> int:
+    """Return the divisor of the side of an image, determined by trial."""
     for candidate in _DIVISORS:
         # The largest odd multiple of it: a multiple of nothing larger among the candidates.
         times = side // candidate - (side // candidate + 1) % 2
         if times < 1 or side % candidate:
             break
         try:
-            checked(session, (candidate * times, candidate * times), foreign)
-        except Exception as error:  # onnxruntime raises classes of its own.
+            checked(session, (candidate * times, candidate * times), external)
+        except Exception as error:  # onnxruntime raises its own classes.
             if _of_memory(error):
                 raise
             continue
@@ -152,7 +154,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Return digest, divisor, channels and opset of a network that runs, or one line under `refusal`.
 
     Args:
-        request: path, shape, find_divisor, foreign, and memory_bytes, which it is held to.
+        request: path, shape, find_divisor, external, and memory_bytes, the limit of this process.
     """
     import onnx
 
@@ -161,18 +163,18 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         content = Path(request["path"]).read_bytes()
         try:
             model = onnx.ModelProto.FromString(content)
-        except Exception:  # Whatever the parser raises.
+        except Exception:  # The parser raises its own classes.
             raise BadInputError("is no ONNX file; export it again") from None
         refuse(model)
         onnx.checker.check_model(model)
-        opset = max(entry.version for entry in model.opset_import if entry.domain in _OWN)
+        opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
         del model
-        session = onnx_files.start(content, 1)
-        channels = checked(session, shape, request["foreign"])
-        found = divisor(session, shape[0], request["foreign"]) if request["find_divisor"] else None
+        session = onnx_io.start(content, 1)
+        channels = checked(session, shape, request["external"])
+        side_divisor = divisor(session, shape[0], request["external"]) if request["find_divisor"] else None
     except BadInputError as error:
         return {"refusal": str(error)}
-    except Exception as error:  # Of onnx, onnxruntime or the memory's limit.
+    except Exception as error:  # From onnx, onnxruntime or the memory limit.
         text = " ".join(str(error).split())
         if _of_memory(error):
             return {"refusal": _TOO_MUCH.format(request["memory_bytes"] / 1e9, *shape)}
@@ -180,14 +182,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             "refusal": f"does not run on an image of {shape[0]} × {shape[1]} pixels: {text[:200]}; export it again, or correct field_pixels"
         }
     digest = hashlib.sha256(content).hexdigest()
-    return {"digest": digest, "divisor": found, "channels": channels, "opset": opset}
+    return {"digest": digest, "divisor": side_divisor, "channels": channels, "opset": opset}
 
 
 def main() -> int:
     """Try the network of the request that the arguments name: folder of the answer, request."""
     folder, request = Path(sys.argv[1]), json.loads(sys.argv[2])
     limit(request["memory_bytes"], request["seconds"])
-    # Before the guard, for what their own start reads is no file of the user's.
+    # Before the guard: importing them reads files.
     require("exchange", "an ONNX network", "onnx", "onnxruntime")
     sys.addaudithook(guard(Path(request["path"]), folder))
     (folder / "answer.json").write_text(json.dumps(answer(request)), encoding="utf-8")

@@ -1,30 +1,59 @@
-"""Run a model's network, whatever it is made of."""
+"""Run the network of a model, and score its predictions."""
 
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
-from passband.base.errors import BadInputError
-from passband.learning import build
-from passband.models.store import Model
+from passband.base.errors import BadInputError, parameter
+from passband.learning import build, count_pixels
+from passband.micrographs.resample import resample
+from passband.models.card import ModelCard
+from passband.simulation.imaging import normalize
+
+_BATCH = 16
+# Smallest side that an image is resampled to [pixels].
+_LEAST_SIDE = 8
+
+
+class Stored(Protocol):
+    """A model on disk (`store.Model`)."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Metadata of the network."""
+
+    @property
+    def weights(self) -> Path:
+        """File of the network."""
+
+    def checked_card(self) -> ModelCard:
+        """Return the card on disk, after checking it and the files again."""
 
 
 class Network(nn.Module):
-    """A model's network as a function of normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
+    """The network of a model: normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Stored):
         """Load the network.
 
         Raises:
-            BadInputError: if its weights do not fit its card, or what runs a foreign one is not installed.
+            BadInputError: if the weights do not fit the card, or the runtime of an external network is not installed.
         """
         super().__init__()
         self._session = None
         if model.card.runs == "onnx":
-            from passband.models.external import open_session
+            from passband.models.external_trial import open_session
 
-            self._session = open_session(model.weights)
+            self._session = open_session(model.weights, model.checked_card())
             return
         assert model.card.network is not None
         try:
@@ -32,7 +61,8 @@ class Network(nn.Module):
             network.load_state_dict(load_file(model.weights))
         except (RuntimeError, SafetensorError, OSError) as error:
             raise BadInputError(
-                f"{model.weights}: does not hold the weights that its card describes: {str(error).splitlines()[0]}; get the model again"
+                f"does not hold the weights that its card describes: {str(error).splitlines()[0]}; get the model again",
+                place=model.weights,
             ) from None
         self._module = network
         self.eval()
@@ -43,3 +73,107 @@ class Network(nn.Module):
         if self._session is not None:
             return torch.from_numpy(self._session(images.numpy()))
         return self._module(images)
+
+
+class Prediction:
+    """Predicted particles in a stack of images.
+
+    Attributes:
+        threshold: probability from which a pixel is particle.
+    """
+
+    def __init__(self, logits: Tensor, threshold: float):
+        """Take logits, float32, shape [N, h, w]."""
+        self._logits, self.threshold = logits, threshold
+
+    @cached_property
+    def probability(self) -> NDArray[np.float32]:
+        """Probability of particle at each pixel, float32, shape [N, h, w]."""
+        return self._logits.sigmoid().numpy()
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """Pixels that are particle, bool, shape [N, h, w]."""
+        return self.probability >= self.threshold
+
+    def score(self, masks: Any) -> pl.DataFrame:
+        """Return loss, Dice and pixel counts (tp, fp, fn, tn), one row an image, as `learning.count_pixels` defines them.
+
+        Args:
+            masks: true particles, bool or 0 and 1, shape [N, h, w] or [h, w].
+
+        Raises:
+            BadInputError: if the shape is not that of the images.
+        """
+        truth = _stack(masks, "masks")
+        if truth.shape != self._logits.shape:
+            raise BadInputError(
+                f"{parameter('masks')} of shape {tuple(truth.shape)} do not fit images of shape {tuple(self._logits.shape)}",
+                value=tuple(truth.shape),
+                limit=tuple(self._logits.shape),
+            )
+        edge = float(np.log(self.threshold) - np.log1p(-self.threshold))
+        logits, truth = self._logits[:, None], truth[:, None]
+        counts = count_pixels(logits - edge, truth)
+        if edge:
+            counts["loss"] = count_pixels(logits, truth)["loss"]
+        found, positives = pl.col("tp") * 2, pl.col("tp") * 2 + pl.col("fp") + pl.col("fn")
+        dice = pl.when(positives > 0).then(found / positives)
+        return pl.DataFrame(counts).select("loss", dice.alias("dice"), *("tp", "fp", "fn", "tn"))
+
+    def __str__(self) -> str:
+        """Return the number of images and the mean share of particle."""
+        n, h, w = self._logits.shape
+        return f"{n} prediction{'s' * (n != 1)} of {h} × {w} pixels, {self.masks.mean():.1%} particle"
+
+    __repr__ = __str__
+
+
+@torch.no_grad()
+def predict(network: nn.Module, card: ModelCard, images: Any, pixel_size_angstrom: float | None = None) -> Prediction:
+    """Predict particles in images of any size and pixel size, each as a whole.
+
+    Images are resampled to the network's pixels, padded by their mirror image to a multiple of its divisor, and brought to zero mean and
+    unit variance; logits are interpolated back. For a micrograph larger than the training images use `segment.segment`, which tiles it.
+
+    Args:
+        network: of the model.
+        card: of the model.
+        images: counts or intensities, shape [N, h, w] or [h, w].
+        pixel_size_angstrom: of the images; the network's by default [Å].
+
+    Raises:
+        BadInputError: if the images have another shape or pixels outside the model's range.
+    """
+    stack, pixel = _stack(images, "images"), pixel_size_angstrom or card.pixel_size_angstrom
+    low, high = card.pixel_band_angstrom
+    # Images of the network's own pixel size may differ from it by rounding.
+    if not low * (1 - 1e-6) <= pixel <= high * (1 + 1e-6):
+        raise BadInputError(
+            f"a pixel size of {pixel:g} Å is outside the {low:g} to {high:g} Å of {card.name}",
+            value=pixel,
+            limit=(low, high),
+            remedy=f"use another model, or correct {parameter('pixel_size_angstrom')}",
+        )
+    size = (int(stack.shape[1]), int(stack.shape[2]))
+    scale = pixel / card.pixel_size_angstrom
+    h, w = (max(round(side * scale), _LEAST_SIDE) for side in size)
+    seen = np.stack([resample(image, (h, w)) for image in stack.numpy()])
+    padded = np.pad(seen, [(0, 0), (0, -h % card.divisor), (0, -w % card.divisor)], mode="symmetric")
+    ready = torch.from_numpy(padded)[:, None]
+    logits = torch.cat([network(normalize(chunk)) for chunk in ready.split(_BATCH)])[:, :, :h, :w]
+    if size != (h, w):
+        logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return Prediction(logits[:, 0], card.threshold)
+
+
+def _stack(images: Any, name: str) -> Tensor:
+    stack = torch.from_numpy(np.array(images, dtype=np.float32))
+    if stack.ndim == 2:
+        stack = stack[None]
+    if stack.ndim != 3 or 0 in stack.shape:
+        raise BadInputError(
+            f"{parameter(name)} of shape {tuple(stack.shape)} are no stack of images; give [N, h, w] or [h, w]",
+            value=tuple(stack.shape),
+        )
+    return stack

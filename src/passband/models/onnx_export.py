@@ -1,4 +1,4 @@
-"""Models for other programs: ONNX, and packages of the bioimage.io model zoo; both are run again and compared before they are left."""
+"""Export models to ONNX and to packages of the bioimage.io model zoo; the result is run and compared before it is written."""
 
 import json
 import logging
@@ -17,17 +17,17 @@ from passband.base.errors import BadInputError
 from passband.base.extras import require
 from passband.base.version import __version__
 from passband.files.atomic import write_file
-from passband.models import onnx_files
+from passband.models import onnx_io
 from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.store import Model
 
-#: What an exported network's answers may differ by at most: logits of ONNX, probabilities of a package.
+#: Largest difference of an exported network's output: logits of ONNX, probabilities of a package.
 TOLERANCE = 1e-4
 
 
-def export(model: Model, out: Path) -> dict[str, Any]:
-    """Write a model's network for other programs and return what was compared.
+def export(model: Model, out: str | Path) -> dict[str, Any]:
+    """Export the network of a model for other programs.
 
     Args:
         model: of one of passband's families.
@@ -37,14 +37,15 @@ def export(model: Model, out: Path) -> dict[str, Any]:
         file, format, opset, compared_images, and largest_difference from the network as passband runs it.
 
     Raises:
-        BadInputError: if the file exists or cannot be written, the model runs a foreign network, the extra `exchange` is missing, or
-            the result differs by more than `TOLERANCE`.
+        BadInputError: if the file exists or cannot be written, the network is external, the extra `exchange` is missing, or the result
+            differs by more than `TOLERANCE`.
     """
+    out = Path(out)
     if out.exists():
         raise BadInputError(f"{out}: exists; choose another name, or delete it first")
     if model.card.runs != "passband":
         raise BadInputError(
-            f"{model.card.name}: runs a network from elsewhere, {model.weights}; give that away as it is, or the whole model as {model.card.name}.zip"
+            f"{model.card.name}: has an external network, {model.weights}; share that file, or the whole model as {model.card.name}.zip"
         )
     package = out.name.endswith(".bioimageio.zip")
     with quiet():
@@ -53,7 +54,7 @@ def export(model: Model, out: Path) -> dict[str, Any]:
     network = Network(model)
     content = onnx_bytes(network.get_submodule("_module"), model.card)
     largest, images = compare(network, content, model.card)
-    facts = {"file": str(out), "opset": onnx_files.OPSET, "compared_images": images, "largest_difference": largest}
+    facts = {"file": str(out), "opset": onnx_io.OPSET, "compared_images": images, "largest_difference": largest}
     _agree(out, "logits", largest)
     if not package:
         write_file(out, lambda temporary: temporary.write_bytes(content))
@@ -72,7 +73,7 @@ def export(model: Model, out: Path) -> dict[str, Any]:
 
 
 def _agree(out: Path, what: str, largest: float) -> None:
-    # Not a number must fail too.
+    # NaN must fail too.
     if not largest <= TOLERANCE:
         raise BadInputError(
             f"{out}: its {what} would differ from the network's by {largest:.2g}, more than {TOLERANCE:g}; it is not written: export NAME.zip instead"
@@ -80,30 +81,30 @@ def _agree(out: Path, what: str, largest: float) -> None:
 
 
 def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
-    """Return a network as an ONNX file, with what its user must know among its metadata.
+    """Convert a network to an ONNX file with metadata for its users.
 
-    Its input "image" [B, 1, H, W] has zero mean and unit variance, its output "logits" the same shape; batch, height and width are free,
-    the last two multiples of the card's divisor.
+    Its input "image" [B, 1, H, W] has zero mean and unit variance, its output "logits" the same shape; batch, height and width are
+    free; height and width are multiples of the card's divisor.
     """
     import onnx
 
     d = card.divisor
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     with quiet():
-        made = torch.onnx.export(
+        program = torch.onnx.export(
             network,
             (torch.zeros(2, 1, 2 * d, 3 * d),),
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            opset_version=onnx_files.OPSET,
+            opset_version=onnx_io.OPSET,
             dynamic_shapes=({0: batch, 2: d * height, 3: d * width},),
             external_data=False,
             verbose=False,
         )
-    assert made is not None
-    proto = made.model_proto
-    # The exporter writes down where on this computer each operation comes from.
+    assert program is not None
+    proto = program.model_proto
+    # Remove the paths of this computer that the exporter writes.
     del proto.metadata_props[:], proto.graph.metadata_props[:]
     for part in (
         *proto.graph.node,
@@ -122,7 +123,7 @@ def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
 
 
 def _metadata(card: ModelCard) -> dict[str, str]:
-    """Return what a user of the file must know, as ONNX keeps it: text by name."""
+    """Return the metadata of the file: texts by name."""
     return {
         "name": card.name,
         "licence": card.licence,
@@ -139,30 +140,30 @@ def _metadata(card: ModelCard) -> dict[str, str]:
 
 
 def compare(network: nn.Module, content: bytes, card: ModelCard) -> tuple[float, int]:
-    """Return the largest difference between the logits of a network and of its ONNX file, and on how many images.
+    """Return the largest difference between the logits of a network and of its ONNX file, and the number of images compared.
 
     Args:
         network: as passband runs it.
         content: of the ONNX file.
-        card: whose field and divisor give the shapes: two fields, three images that are not square, and the smallest.
+        card: field and divisor determine the images: two fields, three images that are not square, and the smallest.
     """
-    session = onnx_files.start(content, torch.get_num_threads())
+    session = onnx_io.start(content, torch.get_num_threads())
     side, d = card.field_pixels, card.divisor
     generator, largest, images = torch.Generator().manual_seed(0), 0.0, 0
     for shape in ((2, side, side), (3, 2 * d, 3 * d), (1, d, d)):
         image = torch.randn(shape[0], 1, *shape[1:], generator=generator)
         with torch.no_grad():
             wanted = network(image).numpy()
-        [found] = session.run(["logits"], {"image": image.numpy()})
-        # Of whatever is no number, `max` of numpy makes nan.
-        largest = float(np.maximum(largest, np.abs(found - wanted).max()))
+        [logits] = session.run(["logits"], {"image": image.numpy()})
+        # numpy's maximum propagates NaN.
+        largest = float(np.maximum(largest, np.abs(logits - wanted).max()))
         images += len(image)
     return largest, images
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep from the terminal what libraries say of themselves and a user can do nothing about."""
+    """Suppress log messages and warnings of libraries."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,83 +1,142 @@
-"""Segment a micrograph: to the network's pixel size, tile by tile, and back."""
+"""Segment a micrograph: resample it to the network's pixel size, predict tile by tile, resample back."""
 
+import html
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.micrographs.measure_particles import particle_table
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
-from passband.models.network import Network
 from passband.models.store import Model
 from passband.simulation.imaging import normalize
 
-#: Share of a tile that it has in common with its neighbour.
+#: Overlap of neighbouring tiles, as a share of a tile.
 OVERLAP = 0.25
 # Tiles at a time.
 _BATCH = 8
+_OUTLINE = (255, 90, 0)
+# Rows of the table in a page or notebook; `particles` has all of them.
+_ROWS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What a network finds in a micrograph.
+    """The particles that a network finds in a micrograph.
 
     Attributes:
-        probability: that a pixel is particle, float32, of the micrograph's shape [h, w].
-        mask: where it reaches the network's threshold, bool [h, w].
-        instances: number of the particle that a pixel belongs to, from 1; 0 is none; int32 [h, w].
-        particles: a row per particle (`particles.particle_table`).
-        pixel_size_angstrom: of these arrays [Å].
+        micrograph: that was segmented, shape [h, w].
+        probability: of particle at each pixel, float32 [h, w].
+        mask: pixels that are particle, bool [h, w].
+        instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w].
+        particles: one row a particle (`measure_particles.particle_table`).
     """
 
+    micrograph: Micrograph
     probability: NDArray[np.float32]
     mask: NDArray[np.bool_]
     instances: NDArray[np.int32]
     particles: pl.DataFrame
-    pixel_size_angstrom: float
+
+    @property
+    def pixel_size_angstrom(self) -> float:
+        """Pixel size of the arrays [Å]."""
+        return self.micrograph.pixel_size_angstrom
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: counts, sizes and the share of the image that is particle."""
+        whole = self.particles.filter(~pl.col("touches_edge"))["equivalent_diameter_angstrom"]
+        return {
+            "image": self.micrograph.name,
+            "found": list(self.micrograph.notes),
+            "pixel_size_angstrom": self.pixel_size_angstrom,
+            "particles": len(self.particles),
+            "particles_whole": len(whole),
+            "median_diameter_angstrom": whole.median(),
+            "particle_share": float(self.mask.mean()),
+        }
+
+    def __str__(self) -> str:
+        """Return one line: the number of particles and their median size."""
+        facts = self.to_dict()
+        count, median = facts["particles"], facts["median_diameter_angstrom"]
+        size = (
+            ""
+            if median is None
+            else f", median diameter of the {facts['particles_whole']} whole ones {median / 10:.2f} nm"
+        )
+        return f"{count} particle{'s' * (count != 1)} on {facts['particle_share']:.1%} of the image{size}"
+
+    def _repr_html_(self) -> str:
+        """Return the line and a table of the largest particles."""
+        rows = "".join(
+            f"<tr><td>{row['particle']}</td><td>{row['equivalent_diameter_angstrom']:.1f}</td><td>{row['circularity']:.2f}</td>"
+            f"<td>{row['mean_probability']:.2f}</td><td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
+            for row in self.particles.sort("equivalent_diameter_angstrom", descending=True)
+            .head(_ROWS)
+            .iter_rows(named=True)
+        )
+        head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th></th></tr>"
+        omitted = f"<p>the largest {_ROWS} of {len(self.particles)}</p>" if len(self.particles) > _ROWS else ""
+        return f"<p>{html.escape(str(self))}</p><div class='scroll'><table>{head}{rows}</table></div>{omitted}"
+
+    def overlay(self) -> Image.Image:
+        """Return the micrograph in grey with the outlines of the particles, at most 2048 pixels a side; a notebook shows it."""
+        from skimage.segmentation import find_boundaries
+
+        grey, step = self.micrograph.grey()
+        h, w = (side * step for side in grey.shape)
+        picture = np.repeat(grey[..., None], 3, axis=2)
+        picture[find_boundaries(self.mask[:h:step, :w:step], mode="inner")] = _OUTLINE
+        return Image.fromarray(picture)
 
 
 def check_pixel_size(micrograph: Micrograph, card: ModelCard) -> None:
-    """Refuse a micrograph whose pixels a model cannot be brought to.
+    """Refuse a micrograph whose pixel size is outside the model's range.
 
     Raises:
-        BadInputError: saying pixel size, limits and remedy.
+        BadInputError: with pixel size, limits and remedy.
     """
     low, high = card.pixel_band_angstrom
     if not low <= micrograph.pixel_size_angstrom <= high:
+        coarse = micrograph.pixel_size_angstrom > high
         raise BadInputError(
-            f"{micrograph.name}: its pixels of {micrograph.pixel_size_angstrom:g} Å are beyond what {card.name} takes ({low:g} to {high:g} Å); "
-            + (
-                "record at a higher magnification, or use another model"
-                if micrograph.pixel_size_angstrom > high
-                else "bin the image, or correct a wrong calibration with --pixel-size"
-            )
+            f"its pixel size of {micrograph.pixel_size_angstrom:g} Å is outside the {low:g} to {high:g} Å of {card.name}",
+            value=micrograph.pixel_size_angstrom,
+            limit=(low, high),
+            remedy="record at a higher magnification, or use another model"
+            if coarse
+            else f"bin the image, or correct a wrong calibration with {parameter('pixel_size_angstrom')}",
+            place=micrograph.name,
         )
 
 
 def segment(
     model: Model, micrograph: Micrograph, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Segmentation:
-    """Return what a model finds in a micrograph.
+    """Segment a micrograph with a model.
 
-    Each tile is brought to zero mean and unit variance, as each training image was, so that uneven illumination matters little;
-    where tiles overlap, their logits are blended with Gaussian weights.
+    Each tile is normalised to zero mean and unit variance, like the training images, so uneven illumination matters little.
+    Logits of overlapping tiles are blended with Gaussian weights.
 
     Args:
         model: the network and its card.
         micrograph: of any size.
-        progress: called with the tiles done and their total.
+        progress: called with the number of tiles done and their total.
 
     Raises:
-        BadInputError: if the micrograph's pixels are beyond the model's band, or it is smaller than a tenth of a tile.
+        BadInputError: if the pixel size is outside the model's range, or the image is smaller than a quarter of a tile.
     """
     card = model.card
     check_pixel_size(micrograph, card)
@@ -86,27 +145,28 @@ def segment(
     shape = (max(round(h * scale), 1), max(round(w * scale), 1))
     if min(shape) < card.field_pixels / 4:
         raise BadInputError(
-            f"{micrograph.name}: shows {h * micrograph.pixel_size_angstrom:.3g} × {w * micrograph.pixel_size_angstrom:.3g} Å, less than a quarter of the field that {card.name} "
-            f"knows ({card.field_pixels * card.pixel_size_angstrom:.3g} Å a side); give a larger piece"
+            f"shows {h * micrograph.pixel_size_angstrom:.3g} × {w * micrograph.pixel_size_angstrom:.3g} Å, less than a quarter of the field of "
+            f"{card.name} ({card.field_pixels * card.pixel_size_angstrom:.3g} Å a side); give a larger piece",
+            place=micrograph.name,
         )
     logits = _logits(model, resample(micrograph.intensity, shape), progress)
-    # Linear between pixel centres, back on the micrograph's own pixels; probabilities last, for they do not add up.
+    # Interpolate logits, not probabilities, back to the micrograph's pixels.
     fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
     probability = fine.sigmoid_().numpy()
     mask = probability >= card.threshold
     instances, particles = particle_table(mask, micrograph.pixel_size_angstrom, probability)
-    return Segmentation(probability, mask, instances, particles, micrograph.pixel_size_angstrom)
+    return Segmentation(micrograph, probability, mask, instances, particles)
 
 
 @torch.no_grad()
 def _logits(model: Model, image: NDArray[np.float32], progress: Callable[[int, int], None]) -> Tensor:
     """Return logits [h, w] of an image [h, w] at the network's pixel size."""
-    # MONAI takes a second to import.
+    # Imported here because it takes a second.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from monai.inferers import SlidingWindowInferer
 
-    network, side = Network(model), model.card.field_pixels
+    network, side = model.network, model.card.field_pixels
     steps = [max(-(-(n - side) // max(int(side * (1 - OVERLAP)), 1)) + 1, 1) for n in image.shape]
     done, total = 0, steps[0] * steps[1]
     progress(0, total)
@@ -121,11 +181,11 @@ def _logits(model: Model, image: NDArray[np.float32], progress: Callable[[int, i
     inferer = SlidingWindowInferer(
         (side, side), sw_batch_size=_BATCH, overlap=OVERLAP, mode="gaussian", padding_mode="reflect", cval=0.0
     )
-    # Mirrored edges need at least half of what they fill.
+    # An image smaller than a tile is mirrored first: the inferer can reflect less than its own size only.
     missing = [max(side - n, 0) for n in image.shape]
     padded = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="symmetric")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = inferer(torch.from_numpy(padded)[None, None], predict)
+        logits = inferer(torch.from_numpy(padded)[None, None], predict)
     top, left = (m // 2 for m in missing)
-    return found[0, 0, top : top + image.shape[0], left : left + image.shape[1]]
+    return logits[0, 0, top : top + image.shape[0], left : left + image.shape[1]]

@@ -1,6 +1,6 @@
-"""Models: a trained network with its card and its scores, in a folder; found by name or path, and checked when read.
+"""Models: a folder with a trained network, its card and its scores; loaded by name or path, and checked.
 
-Nothing in a model is ever run or unpickled: weights are safetensors, tables are Parquet, the card is JSON.
+Reading a model runs and unpickles nothing: weights are safetensors, tables are Parquet, the card is JSON.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from pydantic import ValidationError
@@ -21,6 +22,9 @@ from passband.base.errors import BadInputError
 from passband.files.atomic import disk_errors, temporary_beside, write_json
 from passband.files.yaml_config import message
 from passband.models.card import ModelCard
+
+if TYPE_CHECKING:
+    from passband.models.network import Network, Prediction
 
 #: Files of a model.
 CARD, WEIGHTS, ONNX = "card.json", "weights.safetensors", "network.onnx"
@@ -31,11 +35,11 @@ _CARD_BYTES, _MODEL_BYTES = 5_000_000, 2_000_000_000
 
 @dataclass(frozen=True)
 class Model:
-    """A model as it lies on disk.
+    """A model on disk.
 
     Attributes:
-        folder: where it lies.
-        card: what is known of it.
+        folder: of the model.
+        card: its metadata.
     """
 
     folder: Path
@@ -43,40 +47,78 @@ class Model:
 
     @property
     def weights(self) -> Path:
-        """Weights of one of passband's networks, or the ONNX file of a foreign one."""
+        """File of the network: weights of one of passband's families, or an external network in ONNX."""
         return self.folder / (WEIGHTS if self.card.runs == "passband" else ONNX)
 
     @cached_property
     def scores(self) -> pl.DataFrame | None:
-        """A row for each condition it has been tested under: the condition as JSON, loss, dice, and more; None if untested."""
+        """One row for each condition that the model was tested under: the condition as JSON, loss, dice and more; None if untested."""
         return pl.read_parquet(self.folder / SCORES) if SCORES in self.card.files else None
+
+    def checked_card(self) -> ModelCard:
+        """Return the card on disk, after checking it and the files again.
+
+        Raises:
+            BadInputError: if they have changed.
+        """
+        return read_model(self.folder).card
+
+    @cached_property
+    def network(self) -> "Network":
+        """The network, loaded once: normalised images [B, 1, n, n] to logits.
+
+        Raises:
+            BadInputError: if it cannot be run here.
+        """
+        from passband.models.network import Network
+
+        return Network(self)
+
+    def predict(self, images: Any, *, pixel_size_angstrom: float | None = None) -> "Prediction":
+        """Predict particles in a stack of images, each as a whole; `segment` tiles large micrographs.
+
+        Args:
+            images: counts or intensities, shape [N, h, w] or [h, w]; or an object with `images` and `pixel_size_angstrom`, as
+                `passband.simulate` returns.
+            pixel_size_angstrom: of the images; by default that of the object, or the network's [Å].
+
+        Returns:
+            An object with `probability`, `masks` and `score(masks)`.
+
+        Raises:
+            BadInputError: if the images have another shape or pixels outside the model's range, or the network cannot be run.
+        """
+        from passband.models.network import predict
+
+        pixel = pixel_size_angstrom or getattr(images, "pixel_size_angstrom", None)
+        return predict(self.network, self.card, getattr(images, "images", images), pixel)
 
 
 def user_folder() -> Path:
-    """Return where a user's own models lie: PASSBAND_MODELS, or the usual place for data."""
+    """Return the folder of the user's models: PASSBAND_MODELS, or the usual place for data."""
     given = os.environ.get("PASSBAND_MODELS")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return Path(given) if given else data / "passband" / "models"
 
 
-def _shipped_folder() -> Path:
+def _bundled_folder() -> Path:
     return Path(str(files("passband.models") / "bundled"))
 
 
 def installed() -> dict[str, Path]:
-    """Return the folders of the models by name: those that ship with passband, then the user's own."""
-    found: dict[str, Path] = {}
-    for place in (_shipped_folder(), user_folder()):
+    """Return the folders of the models by name: bundled ones, then the user's."""
+    folders: dict[str, Path] = {}
+    for place in (_bundled_folder(), user_folder()):
         for card in sorted(place.glob(f"*/{CARD}")):
-            found.setdefault(card.parent.name, card.parent)
-    return found
+            folders.setdefault(card.parent.name, card.parent)
+    return folders
 
 
 def load_model(name: str | Path) -> Model:
-    """Return a model by its name, or from its folder or zip file.
+    """Load a model by its name or from its folder.
 
     Raises:
-        BadInputError: if there is none, or its card, its files or their checksums are not as they should be.
+        BadInputError: if there is none, or its card, a file or a checksum is wrong.
     """
     known = installed()
     path = Path(name)
@@ -92,10 +134,10 @@ def load_model(name: str | Path) -> Model:
 
 
 def read_model(folder: Path) -> Model:
-    """Return the model of a folder after checking all of it.
+    """Return the model of a folder after checking its card and the checksums of its files.
 
     Raises:
-        BadInputError: if its card, its files or their checksums are not as they should be.
+        BadInputError: if one of them is wrong.
     """
     path = folder / CARD
     try:
@@ -133,7 +175,7 @@ def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, re
         folder: which must not exist, unless it is to be replaced.
         card: without checksums.
         contents: of each file beside the card.
-        replace: whether a model that lies there is replaced.
+        replace: whether an existing model is replaced.
 
     Raises:
         BadInputError: if the folder exists or cannot be written.
@@ -162,12 +204,13 @@ def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, re
     return Model(folder, card)
 
 
-def export_zip(model: Model, out: Path) -> Path:
-    """Write a model as one zip file and return its path.
+def export_zip(model: Model, out: str | Path) -> Path:
+    """Write a model to one zip file and return its path.
 
     Raises:
         BadInputError: if the file exists or cannot be written.
     """
+    out = Path(out)
     if out.exists():
         raise BadInputError(f"{out}: exists; choose another name, or delete it first")
     temporary = temporary_beside(out)
@@ -183,13 +226,13 @@ def export_zip(model: Model, out: Path) -> Path:
     return out
 
 
-def import_zip(path: Path, place: Path | None = None) -> Model:
-    """Install a model from its zip file among the user's own and return it.
+def import_zip(path: str | Path, place: Path | None = None) -> Model:
+    """Install a model from its zip file among the user's models and return it.
 
     Raises:
-        BadInputError: if it is no whole model, or one of this name is installed.
+        BadInputError: if the model is incomplete, or one of this name is installed.
     """
-    place = user_folder() if place is None else place
+    path, place = Path(path), user_folder() if place is None else place
     temporary = temporary_beside(place / path.stem)
     with disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ class Scoring:
         card = self.model.card
         # The same file, asked in another way, is another network.
         asked = {
-            "foreign": card.foreign and card.foreign.model_dump(),
+            "foreign": card.external and card.external.model_dump(),
             "pixel": card.pixel_size_angstrom,
             "q": card.q_max_per_angstrom,
             "conditions": [c.to_dict() for c in card.conditions],

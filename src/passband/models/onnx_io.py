@@ -1,4 +1,4 @@
-"""ONNX networks: how one is started, what goes into it, and what comes out. Imports no torch, so that a small process can use it."""
+"""Start ONNX networks and convert their inputs and outputs. Imports no torch, so that a small process can use it."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from passband.base.errors import BadInputError
 from passband.base.extras import require
 
-#: Version of ONNX's operations, which programs of 2023 and later know.
+#: Version of ONNX's operations; programs of 2023 and later support it.
 OPSET = 18
 Images = NDArray[np.float32]
-# Probabilities nearer to 0 and 1 have no finite logit in single precision that says more.
+# Clip probabilities this close to 0 and 1 to have finite logits.
 _SURE = 1e-7
-# What rounding may do to a probability.
+# Rounding error of a probability.
 _SLACK = 1e-4
 
 
@@ -22,7 +22,7 @@ def start(content: bytes, threads: int) -> Any:
 
     Args:
         content: of the ONNX file.
-        threads: that it may use.
+        threads: number of threads.
 
     Raises:
         BadInputError: if onnxruntime is not installed.
@@ -31,17 +31,17 @@ def start(content: bytes, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = max(threads, 1), 1
     options.log_severity_level = 4
-    # It would take twice what is needed, and keep it.
+    # The arena doubles the memory and keeps it.
     options.enable_cpu_mem_arena = False
     return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def to_input(images: Images, normalisation: str) -> Images:
-    """Return normalised images as a network wants them.
+    """Convert normalised images to the input of a network.
 
     Args:
         images: zero mean and unit variance each, shape [B, 1, h, w].
-        normalisation: zero_mean_unit_variance leaves them; min_max brings each to 0 … 1.
+        normalisation: zero_mean_unit_variance leaves them unchanged; min_max scales each to 0 … 1.
     """
     if normalisation == "zero_mean_unit_variance":
         return images
@@ -50,18 +50,18 @@ def to_input(images: Images, normalisation: str) -> Images:
 
 
 def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
-    """Return logits [B, 1, h, w] of being particle from what a network says.
+    """Convert the output of a network to logits of particle [B, 1, h, w].
 
     Args:
         values: shape [B, C, h, w].
-        output: logits or probability of each channel, or softmax: scores of classes that exclude each other, before it.
-        channel: that stands for particle.
+        output: logits or probability of each channel, or softmax: scores of exclusive classes, before the softmax.
+        channel: of the particles.
 
     Raises:
-        BadInputError: if the values are not what the output is said to be.
+        BadInputError: if the values do not have the described form.
     """
     if not np.isfinite(values).all():
-        raise BadInputError("gives values that are no numbers; correct the network")
+        raise BadInputError("returns values that are no numbers; correct the network")
     particle = values[:, channel : channel + 1].astype(np.float32)
     if output == "logits":
         return particle
@@ -69,7 +69,7 @@ def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
         low, high = float(particle.min()), float(particle.max())
         if low < -_SLACK or high > 1 + _SLACK:
             raise BadInputError(
-                f"gives values of {low:.3g} to {high:.3g}, which are no probabilities; say output: logits, or softmax"
+                f"returns values of {low:.3g} to {high:.3g}, which are no probabilities; set output: logits, or softmax"
             )
         sure = particle.clip(_SURE, 1 - _SURE)
         return np.log(sure) - np.log1p(-sure)
