@@ -1,7 +1,11 @@
 """Configuration of the documentation site; `make docs` builds it into docs/_build/html."""
 
+import os
 import sys
 from pathlib import Path
+
+# The examples' work is too small to share between threads, which wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 # The package of this checkout is documented, whatever else is installed.

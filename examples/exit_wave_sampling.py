@@ -8,8 +8,6 @@ on exit waves for the first specimen of the demo: the difference from abTEM at 0
 It takes about ten minutes, so it does not run when this site is built.
 """
 
-from pathlib import Path
-
 import torch
 
 from passband.conditions import Condition
@@ -21,7 +19,7 @@ from passband.specimens.recipe_files import load_recipe
 CHOICES = [("native", 0.2), ("native", 0.1), ("abtem", 0.2), ("abtem", 0.1), ("abtem", 0.05)]
 DEFOCI = (0.0, 100.0)
 
-recipe = load_recipe(Path("studies") / "recipes" / "au_on_carbon.yaml")
+recipe = load_recipe("gold_on_carbon")
 specimen = draw_specimen(recipe, 0)
 grid = image_grid(recipe.field_angstrom, 1.5, 0.4)
 mask = torch.from_numpy(particle_mask(specimen, grid.pixels))

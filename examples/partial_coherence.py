@@ -7,8 +7,6 @@ which is exact. This example images one gold particle on carbon under growing fo
 to the contrast.
 """
 
-from pathlib import Path
-
 import torch
 from matplotlib import pyplot as plt
 
@@ -18,11 +16,9 @@ from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import draw_specimen
 from passband.specimens.recipe_files import load_recipe
 
-ROOT = Path.cwd().parent if Path.cwd().name == "examples" else Path.cwd()
-
 # %%
 # The exit wave of one specimen. An image of it takes milliseconds.
-recipe = load_recipe(ROOT / "studies" / "recipes" / "au_on_carbon.yaml")
+recipe = load_recipe("gold_on_carbon")
 config = ExitWaveConfig(energy_ev=300e3, phonon_configurations=1)
 [exit_wave] = specimen_exit_waves(recipe, [draw_specimen(recipe, 0)], [0], config)
 wave = torch.from_numpy(exit_wave.coefficients)[None]

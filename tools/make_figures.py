@@ -7,11 +7,15 @@ study is not run, and the committed figure stays. Screenshots of the app need a 
 """
 
 import argparse
+import os
 import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+# The work is too small to share between threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 

@@ -102,9 +102,7 @@ def test_a_verdict_on_a_condition_and_on_an_image(installed, elsewhere):
 
 
 def test_presets_are_compared(installed, elsewhere):
-    answer = run(
-        [installed / "passband", "ctf", "compare", "titan_corrected_300kv", "team05_300kv", "--json"], elsewhere
-    )
+    answer = run([installed / "passband", "ctf", "compare", "titan_corrected_300kv", "feg_200kv", "--json"], elsewhere)
     assert 0 < json.loads(answer)["sigma_train_test"] < 1
 
 
