@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import polars as pl
-import torch
 from safetensors.torch import save
 
 from passband.conditions import Condition
@@ -58,8 +57,7 @@ def card(**changes):
 
 def bare_model(folder, **changes):
     """A model that has not been scored."""
-    torch.manual_seed(1)
-    weights = save({k: v.contiguous() for k, v in build(NETWORK).state_dict().items()})
+    weights = save({k: v.contiguous() for k, v in build(NETWORK, seed=1).state_dict().items()})
     return write_model(folder, card(**changes), {WEIGHTS: weights})
 
 

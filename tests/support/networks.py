@@ -24,7 +24,7 @@ def tiny_model(folder, name="tiny", licence="GPL-3.0-or-later", seed=0):
     """A model with random weights and batch statistics that a training could have left."""
     torch.manual_seed(seed)
     config = NetworkConfig(widths=(4, 8), stem=2)
-    network = build(config).train()
+    network = build(config, seed=seed).train()
     with torch.no_grad():
         for _ in range(4):
             network(torch.randn(4, 1, SIDE, SIDE) * 2 + 0.3)

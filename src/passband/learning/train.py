@@ -185,8 +185,7 @@ class _Draws:
 
 
 def _initial(network: NetworkConfig, seed: int) -> dict[str, Tensor]:
-    torch.manual_seed(seed_from("weights", seed))
-    return build(network).state_dict()
+    return build(network, seed=seed_from("weights", seed)).state_dict()
 
 
 def _member(network: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
