@@ -219,6 +219,13 @@ def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(finish
     _, progress = run(held.study, folder)
     assert progress.new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
     assert read == [tmp_path / "small.yaml"] and len(built) == 1
+    study(tmp_path, *WIDER)
+    del read[:]
+    held = StudyFolder.open(tmp_path / "small.yaml", folder)
+    held.check()
+    held.adopt()
+    assert read == [tmp_path / "small.yaml", folder / "study.yaml"]
+    assert StudyFolder.open(folder).study.seeds == 2
 
 
 def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_not(finished, tmp_path, monkeypatch):

@@ -380,7 +380,9 @@ def _profile(spectrum: Spectrum, settings: FitSettings, best: Candidate | None) 
         mean, wave = model(spectrum, settings, best)
         columns |= {"fit": mean, "background": mean - wave}
     weight = spectrum.count.sum(1)
-    averages = {name: np.nansum(values * spectrum.count, 1) / weight for name, values in columns.items()}
+    # A ring without pixels, as small images have near their centre, has no average: NaN.
+    with np.errstate(invalid="ignore"):
+        averages = {name: np.nansum(values * spectrum.count, 1) / weight for name, values in columns.items()}
     return pl.DataFrame({"q_per_angstrom": spectrum.q, **averages})
 
 

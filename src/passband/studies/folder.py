@@ -72,10 +72,10 @@ class StudyFolder:
         if folder.exists() and not folder.is_dir():
             raise BadInputError(f"{folder}: is a file, not a folder; choose another {parameter('folder')}")
         if self.paths.study.is_file():
-            # What this study wrote needs no second reading.
-            if self.paths.study.read_text(encoding="utf-8") == self._yaml:
+            text = self.paths.study.read_text(encoding="utf-8")
+            if text == self._yaml:
                 return
-            other = load_study(self.paths.study)
+            other = _load(self.paths.study.absolute(), text)
             if other.id != study.id and not study.extends(other):
                 raise BadInputError(
                     f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
@@ -164,6 +164,12 @@ class StudyFolder:
             raise BadInputError(
                 f"{self.paths.folder}: another run is working in this folder; wait for it, or choose another {parameter('folder')}"
             ) from None
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path, text: str) -> Study:
+    """Return the study of a file with this text; it is loaded again when the text changes."""
+    return load_study(path)
 
 
 def missing(jobs: Sequence[FolderJob]) -> list[Any]:
