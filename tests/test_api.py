@@ -1,13 +1,19 @@
 """The Python side: whatever holds an image gives the same answer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 
 import passband
 from passband.base.errors import BadInputError
+from passband.files import yaml_config
 from passband.models import segment as module
 from support import made
+from support.studies import passband as cli
+
+ROOT = Path(__file__).parents[1]
 
 
 class Signal:
@@ -80,3 +86,69 @@ def test_names_are_there_and_no_others():
         assert getattr(passband, name).__doc__
     with pytest.raises(AttributeError, match="nothing"):
         _ = passband.nothing
+
+
+def test_sweeps_are_grids_of_conditions():
+    grid = passband.sweep("titan_corrected_300kv", defocus=range(-50, 51, 50), dose=np.array([100, 200]))
+    assert len(grid.conditions()) == 6
+    assert list(grid.vary) == ["defocus_angstrom", "dose_per_angstrom2"]
+    with pytest.raises(BadInputError, match="cannot vary 'defokus'"):
+        passband.sweep("titan_corrected_300kv", defokus=[1, 2])
+    with pytest.raises(BadInputError, match="a study compares 2 to"):
+        passband.sweep("titan_corrected_300kv", defocus=50)
+
+
+def test_what_is_compared_may_be_one_or_many():
+    train = passband.Condition.preset("feg_200kv")
+    one = passband.compare(train, train.varied(defocus=100), q_max_per_angstrom=0.5)
+    assert one.to_dict()["q_max_per_angstrom"] == 0.5
+    several = passband.compare([train], [train, train.varied(defocus=100)])
+    assert several.conditions_test == 2 and several.sigma_train_test > 0
+    assert passband.compare(train, "feg_200kv:residuals").conditions_test == 64
+    with pytest.raises(BadInputError, match="q_max_per_angstrom 20: outside 0 to 10") as fault:
+        passband.compare(train, train, q_max_per_angstrom=20)
+    assert fault.value.value == 20 and fault.value.limit == (0.0, 10.0)
+    with pytest.raises(BadInputError, match="a int is no condition"):
+        passband.compare(train, [3])
+
+
+def test_bundled_recipes_and_studies_are_found_by_name():
+    recipe = passband.load_recipe("gold_on_carbon")
+    assert (
+        recipe
+        == passband.load_recipe(ROOT / "studies/recipes/au_on_carbon.yaml")
+        == passband.load_recipe("au_on_carbon")
+    )
+    with pytest.raises(BadInputError, match=r"silver_on_carbon: neither a file nor a bundled recipe.*gold_on_carbon"):
+        passband.load_recipe("silver_on_carbon")
+    assert passband.load_study("quick").specimens == recipe
+    for name in passband.list_recipes():
+        passband.load_recipe(name)
+    for name in passband.list_studies():
+        passband.load_study(name)
+
+
+def test_images_in_memory_are_those_of_the_command_line(tmp_path):
+    words = ("simulate", "gold_on_carbon", "--condition", "titan_corrected_300kv", "--count", "1", "--workers", "1")
+    assert cli(*words, "--out", "out", cwd=tmp_path).returncode == 0
+    images = passband.simulate("gold_on_carbon", "titan_corrected_300kv", n=1)
+    np.testing.assert_array_equal(images.images[0], tifffile.imread(tmp_path / "out" / "images.tif"))
+    np.testing.assert_array_equal(images.masks[0], tifffile.imread(tmp_path / "out" / "masks.tif") > 0)
+    [micrograph] = images
+    assert micrograph.pixel_size_angstrom == images.pixel_size_angstrom == 0.4
+    assert micrograph.dose_per_angstrom2 == images.condition.dose_per_angstrom2
+
+
+def test_a_study_takes_the_energy_of_its_conditions_and_names_its_faults():
+    conditions = passband.sweep("feg_200kv", defocus=[0, 50], pixel_size=0.4)
+    assert passband.Study(specimens="gold_on_carbon", conditions=conditions).exit_waves.energy_ev == 200e3
+    with pytest.raises(BadInputError, match="study: seeds: Input should be greater than or equal to 1"):
+        passband.Study(specimens="gold_on_carbon", conditions=conditions, seeds=0)
+
+
+def test_results_of_a_study_before_it_ran(tmp_path):
+    with pytest.raises(BadInputError, match="no such file or folder"):
+        passband.open_study(tmp_path / "none")
+    (tmp_path / "study.yaml").write_text(yaml_config.dump(passband.load_study("quick")))
+    with pytest.raises(BadInputError, match="the study has no results yet; run it to its end"):
+        _ = passband.open_study(tmp_path).scores

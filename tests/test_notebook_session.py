@@ -25,9 +25,6 @@ def state():
 
 assert matplotlib.get_backend() == "svg"
 before, random = state(), numpy.random.get_state()[1].tolist()
-torch.manual_seed(0)
-drawn = torch.rand(1)
-torch.manual_seed(0)
 
 import passband as pb
 
@@ -60,6 +57,7 @@ shot = pb.read_micrographs("image.tif", energy_ev=300e3)[0]
 assert shot.pixel_size_angstrom == 0.8
 segmentation = pb.segment(model, shot)
 assert segmentation.mask.shape == wide.masks.shape[1:]
+assert pb.estimate(shot).plot().get_xlabel()
 verdict = pb.check(model, image=shot)
 assert verdict.answer in ("yes", "no", "cannot say") and str(verdict)
 assert state() == before
@@ -82,7 +80,7 @@ assert again.scores.equals(run.scores) and str(again) == str(run)
 assert study.run("runs/mine", workers=1, quiet=True).scores.equals(run.scores)
 assert state() == before
 
-assert torch.rand(1) == drawn and numpy.random.get_state()[1].tolist() == random
+assert numpy.random.get_state()[1].tolist() == random
 print("done")
 """
 

@@ -3,7 +3,9 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.conditions.condition_files import load_condition
 
 
 def make(**content):
@@ -77,3 +79,21 @@ def test_likely_slips_of_units_are_said():
 def test_invalid_conditions_cannot_be_made(content, message):
     with pytest.raises(ValidationError, match=message):
         make(**content)
+
+
+def test_values_are_replaced_by_their_short_names():
+    base = make(dose_per_angstrom2=100.0, aberrations={"C30": -5e4})
+    varied = base.varied(defocus=80, astigmatism=30, dose=500, focal_spread=20.0)
+    assert varied == make(
+        dose_per_angstrom2=500.0, focal_spread_angstrom=20.0, aberrations={"C10": -80, "C12": 30, "C30": -5e4}
+    )
+    assert varied == base.varied({"defocus_angstrom": 80, "C12": 30, "dose_per_angstrom2": 500, "focal_spread": 20.0})
+    with pytest.raises(BadInputError, match="a condition has no 'defokus'; known are defocus, .*astigmatism") as fault:
+        base.varied(defokus=80)
+    assert fault.value.value == "defokus" and "C12" in fault.value.limit
+
+
+def test_presets_by_name():
+    assert Condition.preset("titan_corrected_300kv") == load_condition("titan_corrected_300kv")
+    with pytest.raises(BadInputError, match="no preset is called 'titan'; presets are .*titan_corrected_300kv"):
+        Condition.preset("titan")

@@ -3,6 +3,7 @@ import signal
 import time
 
 import pytest
+import torch
 
 from passband.base.errors import BadInputError, JobFailedError
 from passband.execution.base import TRIES, Serial
@@ -83,6 +84,23 @@ def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
         assert all(tried[f"good{i}"] == 1 for i in range(8))
     if isinstance(executor, Dask):
         assert "ended the workers" in found["kill"][0]
+
+
+def _draw(task, progress):
+    torch.manual_seed(task)
+    torch.rand(1)
+    assert torch.get_num_threads() == 1
+
+
+def test_work_in_this_process_leaves_threads_and_random_numbers_as_they_were():
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    try:
+        torch.set_num_threads(2)
+        assert not Serial().map(_draw, [1, 2], lambda share: None)
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.random.get_rng_state(), state)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_one_worker_is_this_process():

@@ -110,7 +110,8 @@ class Serial:
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that were given up."""
         tries = Tries()
-        with one_thread():
+        # The caller's random numbers go on as if nothing had been computed.
+        with one_thread(), torch.random.fork_rng(devices=()):
             for index, task in enumerate(tasks):
                 while (fault := attempt(work, task, progress)) is not None:
                     if not tries.failed(index, task, fault.reason, final=fault.final):
