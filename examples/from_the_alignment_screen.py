@@ -2,24 +2,23 @@
 From the alignment screen to ε and σ
 ====================================
 
-You trained a network on images taken (or simulated) at about 50 Å underfocus on a corrected 300 kV microscope. Today the corrector's software shows the table
-below. How much of the information that the network learned from is in today's images? The figures go to ``runs/tutorial/``.
+You trained a network on images taken (or simulated) at about 50 Å underfocus on a corrected 300 kV microscope. Today the corrector's software shows other
+numbers. How much of the information that the network learned from is in today's images?
 """
 
-import tempfile
 from pathlib import Path
 
-from passband.conditions import Condition
-from passband.conditions.condition_files import export, load_condition
-from passband.metrics import dataset_information, dataset_overlap, information, measure
-from passband.metrics.optimize import fit_condition
-from passband.report.ctf_page import compare, ctf
+import passband as pb
+from passband.conditions.condition_files import export
+from passband.metrics import dataset_information, dataset_overlap
 
-OUT = Path("runs/tutorial")
+out = Path("runs/tutorial")
+out.mkdir(parents=True, exist_ok=True)
 
-# 1. What the screen shows, in its own notation: a length and an angle with their units. B2 and S3 are the corrector's, with
-#    its prefactors; passband converts. What the screen does not show (focal spread, dose, pixel) comes from the instrument.
-SCREEN = """
+# %%
+# 1. What the screen shows, in its own notation: a length and an angle with their units. B2 and S3 are the corrector's, with its prefactors;
+# passband converts. What the screen does not show (focal spread, dose, pixel) comes from the instrument.
+screen = """
 notation: ceos
 energy_ev: 300000
 C1: -8.4 nm
@@ -33,50 +32,39 @@ convergence_mrad: 0.1
 pixel_size_angstrom: 0.4
 dose_per_angstrom2: 400
 """
+(out / "today.yaml").write_text(screen, encoding="utf-8")
+today = pb.load_condition(out / "today.yaml")
+for name, value in today.aberrations.items():
+    print(f"{name:<6}{value:>12.4g} {'rad' if name.startswith('phi') else 'Å'}")
+print(f"B2 in the notation of the screen: {export(today, 'ceos')['B2']!r}")
 
+# %%
+# 2. What does it transfer? The training condition is a preset, whose sources ``passband ctf presets`` lists.
+trained = pb.Condition.preset("titan_corrected_300kv")
+print(
+    f"ε, the share of the band up to 1 1/Å that is transferred: trained {trained.ctf().epsilon:.3f}, today {today.ctf().epsilon:.3f}"
+)
+today.ctf().plot()
+today.ctf().save(out / "today.svg")
 
-def main() -> None:
-    """Follow the steps."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "today.yaml"
-        path.write_text(SCREEN, encoding="utf-8")
-        today = load_condition(path)
-    print("1. Today, in passband's notation:")
-    for name, value in today.aberrations.items():
-        print(f"   {name:<6}{value:>12.4g} {'rad' if name.startswith('phi') else 'Å'}")
-    print(f"   and back to the screen's: {export(today, 'ceos')['B2']!r} for B2\n")
+# %%
+# 3. Is it the same information? σ is the share of what the training condition transfers that today transfers, too.
+comparison = pb.compare(trained, today)
+signed = comparison.metrics["signed_overlap"]
+print(comparison.verdict)
+print(f"σ = {comparison.sigma:.3f}, signed σ = {signed:.3f}, Δε = {comparison.delta_epsilon:+.3f}")
+comparison.plot()
+comparison.save(out / "trained_and_today.svg")
 
-    # 2. The network's condition: a preset, whose sources `passband ctf presets` names.
-    trained = load_condition(Path("titan_corrected_300kv"))
-    epsilon = information([trained, today]).tolist()
-    print(
-        f"2. ε, the share of the band up to 1 1/Å that reaches the image: trained {epsilon[0]:.3f}, today {epsilon[1]:.3f}\n"
-    )
+# %%
+# 4. What would help at the microscope? Change the defocus and the astigmatism until today is like the training.
+goal = pb.optimize(today, "defocus", "C12", "phi12", target=trained)
+print(f"nearest: defocus {goal.defocus_angstrom:+.0f} Å, C12 {abs(goal.aberrations.get('C12', 0)):.1f} Å")
+print(f"σ {comparison.sigma:.3f} → {pb.compare(trained, goal).sigma:.3f}")
 
-    # 3. The two together. σ is what today keeps of what the network learnt from; the verdict says where it is lost.
-    answer = compare(trained, today, 1.0)
-    print(f"3. {answer.verdict}")
-    print(
-        f"   σ = {answer.sigma:.3f}, signed σ = {answer.metrics['signed_overlap']:.3f}, Δε = {answer.delta_epsilon:+.3f}\n"
-    )
-    ctf(today).save(OUT / "today.svg")
-    answer.save(OUT / "trained_and_today.svg")
-
-    # 4. What can be done at the microscope: change the defocus, and perhaps the astigmatism, until today is like the training.
-    goal = fit_condition(today, ["defocus_angstrom", "C12", "phi12"], target=trained)
-    overlap = measure(["sigma"], [trained], [today, goal])["sigma"][0].tolist()
-    print(
-        f"4. Nearest that defocus and stigmator reach: defocus {goal.defocus_angstrom:+.0f} Å, C12 {abs(goal.aberrations.get('C12', 0)):.1f} Å;"
-    )
-    print(f"   σ {overlap[0]:.3f} → {overlap[1]:.3f}\n")
-
-    # 5. And had the network been trained on a range of defoci instead of one?
-    several = [trained.varied({"defocus_angstrom": float(d)}) for d in range(-100, 101, 20)]
-    print(f"5. A training set of {len(several)} defoci from −100 to +100 Å: mean ε {dataset_information(several):.3f},")
-    print(f"   σ(training set, today) {dataset_overlap(several, [today]):.3f} instead of {overlap[0]:.3f}\n")
-    assert isinstance(goal, Condition)
-    print(f"Figures: {OUT}/today.svg and {OUT}/trained_and_today.svg")
-
-
-if __name__ == "__main__":
-    main()
+# %%
+# 5. What would help in training? A range of defoci instead of one.
+several = pb.sweep(trained, defocus=range(-100, 101, 20)).conditions()
+print(f"training set of {len(several)} defoci from −100 to +100 Å: mean ε {dataset_information(several):.3f},")
+print(f"σ(training set, today) {dataset_overlap(several, [today]):.3f} instead of {comparison.sigma:.3f}")
+print(f"Figures: {out}/today.svg and {out}/trained_and_today.svg")

@@ -1,9 +1,13 @@
 """README and documentation link to what exists; `make docs` builds the site, where a broken link is an error."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+
+import passband
 
 ROOT = Path(__file__).parent.parent
 INDEX = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
@@ -25,3 +29,23 @@ def test_every_page_is_in_the_index():
 
 def test_the_readme_is_one_screen():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 70
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/index.md"])
+def test_the_session_uses_public_names(name):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, name, "exec")
+        assert set(re.findall(r"\bpb\.(\w+)", block)) <= {*passband.__all__}
+
+
+WITH_EXAMPLES = [path for path in sorted((ROOT / "src").rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_of_docstrings(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried and not failed

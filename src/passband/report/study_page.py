@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import math
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import numpy as np
 import polars as pl
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from passband import analysis
 from passband.analysis import fits
@@ -36,6 +39,13 @@ from passband.studies.cross_tests import SHOWN
 if TYPE_CHECKING:
     from passband.studies.folder import StudyFolder
 
+_MATRIX = "rows are training conditions, columns are test conditions"
+#: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and what it shows.
+PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
+    "matrix_loss": (partial(matrix.draw, score="loss"), f"Matrix of test loss: {_MATRIX}"),
+    "matrix_dice": (partial(matrix.draw, score="dice"), f"Matrix of Dice: {_MATRIX}"),
+}
+
 
 def write_report(
     plan: StudyFolder, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]
@@ -49,7 +59,7 @@ def write_report(
         result: the content of analysis.json.
     """
     folder = plan.paths.figures
-    _matrices(pairs, folder)
+    _pair_figures(pairs, folder)
     _shift(pairs, folder)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, folder)
     epsilon_figure = _optics(plan, tables["conditions"], folder)
@@ -76,6 +86,7 @@ def write_report(
         seconds=sum(result["provenance"]["core_seconds"].values()),
         epsilon_figure=epsilon_figure,
         sheet=sheet,
+        pair_figures={name: shows for name, (_, shows) in PAIR_FIGURES.items()},
         conditions=tables["conditions"].to_dicts(),
         trainings=len(plan.study.trainings),
         scores=_score_rows(pairs),
@@ -85,12 +96,12 @@ def write_report(
     write_text(plan.paths.report, page)
 
 
-def _matrices(pairs: pl.DataFrame, folder: Path) -> None:
+def _pair_figures(pairs: pl.DataFrame, folder: Path) -> None:
     size = 1.6 + 0.36 * min(pairs["train_label"].n_unique(), 16)
-    for score in ("loss", "dice"):
+    for name, (draw, _) in PAIR_FIGURES.items():
         with style.figure(size + 1, size) as made:
-            matrix.draw(pairs, made.subplots(), score)
-            style.save(made, folder, f"matrix_{score}")
+            draw(pairs, made.subplots())
+            style.save(made, folder, name)
 
 
 def _shift(pairs: pl.DataFrame, folder: Path) -> None:
