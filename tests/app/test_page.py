@@ -83,7 +83,7 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
         box = opened.locator(f".field-{field} input")
         box.fill(value)
         box.press("Enter")
-    opened.get_by_role("button", name="Look again").click()
+    opened.get_by_role("button", name="Analyze again").click()
     opened.get_by_text("pixel size 0.8000 Å, given").wait_for(timeout=60_000)
     opened.locator(".micrograph-verdict .verdict").wait_for(timeout=120_000)
     opened.get_by_text("The optics", exact=True).wait_for(timeout=120_000)

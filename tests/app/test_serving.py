@@ -211,5 +211,5 @@ def test_a_port_that_is_taken_is_one_line(served, tmp_path):
     async def again():
         PageServer(lambda uploads: None, tmp_path, port=served.port)
 
-    with pytest.raises(BadInputError, match="--port .* is taken; leave it out"):
+    with pytest.raises(BadInputError, match="port .* is taken; leave it out"):
         asyncio.run(again())

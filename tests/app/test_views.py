@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 import torch
 
-from passband.app import controls, looking, views, words
+from passband.app import analyze, controls, html, views
 from passband.app.judging import LiveJudge
 from passband.app.scene import PIXELS, Scene
 from passband.base.errors import BadInputError
@@ -92,7 +92,7 @@ def test_the_live_verdict_agrees_with_that_of_check(judge):
 
 
 def test_every_scored_condition_has_its_place_in_the_plane(judge):
-    table = judge.studied()
+    table = judge.scored_conditions()
     assert len(table) == len(judge.fitted)
     assert set(table["zone"]) <= {"stable", "degraded", "collapse"}
     sigma, epsilon = judge.place(judge.scored[0])
@@ -134,12 +134,12 @@ def test_a_fault_in_a_file_speaks_of_its_name_and_of_the_page(tmp_path):
     path = tmp_path / "0123.tif"
     path.write_bytes(b"no image")
     with pytest.raises(BadInputError) as caught:
-        looking.read(looking.Given(path, "gold.tif"))
+        analyze.read(analyze.Request(path, "gold.tif"))
     assert "gold.tif" in str(caught.value) and "0123" not in str(caught.value)
 
 
 def test_what_comes_from_files_is_escaped():
-    assert "<script" not in words.bullets(["<script>alert(1)</script>"]) + words.refusal("<script>") + words.note(
+    assert "<script" not in html.bullets(["<script>alert(1)</script>"]) + html.refusal("<script>") + html.note(
         "<script>"
     )
 

@@ -1,1 +1,1 @@
-"""The local page of `passband app`: optics live, a micrograph's verdict, a study to browse. Panel is imported here alone."""
+"""The local page of `passband app`: live optics, the verdict on a micrograph, a study to browse. Only this room imports Panel."""

@@ -1,4 +1,4 @@
-"""What the sliders say of a condition, and where a condition puts the sliders."""
+"""Convert between the positions of the sliders and a condition."""
 
 import math
 import tempfile
@@ -22,9 +22,9 @@ class Control:
         key: symbol, angle or field of a condition; `defocus` is −C10.
         label: beside it, with the unit that it shows.
         low, high, step: of the slider; the box beside it takes values beyond.
-        unit: of what it shows, in the condition's own unit.
-        least: smallest value that the box takes, or None.
-        absent: where an absent value (no aperture, no shot noise) puts the slider; None for what is never absent.
+        unit: of the slider, in the condition's unit.
+        least: smallest value of the box, or None.
+        absent: position of the slider for an absent value (no aperture, no shot noise); None if the value is never absent.
     """
 
     key: str
@@ -54,8 +54,8 @@ _ABERRATIONS = ("C12", "phi12", "C21", "C23", "C30")
 
 
 def positions(condition: Condition) -> dict[str, float]:
-    """Return where each slider stands under a condition, in its own unit."""
-    found = {}
+    """Return the position of each slider under a condition, in its unit."""
+    places = {}
     for control in CONTROLS:
         if control.key == "defocus":
             value: float | None = condition.defocus_angstrom
@@ -64,29 +64,29 @@ def positions(condition: Condition) -> dict[str, float]:
         else:
             value = getattr(condition, control.key)
         shown = (control.absent or 0.0) if value is None else value / control.unit
-        # A hundredth of a slider's step makes no difference that could be seen.
-        found[control.key] = round(shown, 2 - math.floor(math.log10(control.step)))
-    return found
+        # Round to a hundredth of a slider's step.
+        places[control.key] = round(shown, 2 - math.floor(math.log10(control.step)))
+    return places
 
 
 def present(condition: Condition) -> dict[str, bool]:
-    """Return whether a condition has what may be absent."""
+    """Return whether a condition has each of the optional values."""
     return {c.key: getattr(condition, c.key) is not None for c in CONTROLS if c.absent is not None}
 
 
 def condition_at(
     base: Condition, values: dict[str, float], has: dict[str, bool], pixel_size_angstrom: float
 ) -> Condition:
-    """Return the condition that sliders say; what has no slider (other aberrations, drift, camera, energy) is the base's.
+    """Return the condition that the sliders set; parameters without a slider (other aberrations, drift, camera, energy) are the base's.
 
     Args:
         base: the preset or file that the sliders started from.
-        values: of each slider, in its own unit.
+        values: of each slider, in its unit.
         has: whether there is an aperture and shot noise.
         pixel_size_angstrom: of the picture [Å].
 
     Raises:
-        BadInputError: if the values are none of a condition.
+        BadInputError: if the values are not those of a condition.
     """
     content = base.to_dict() | {"pixel_size_angstrom": pixel_size_angstrom}
     aberrations = dict(content["aberrations"])
@@ -106,12 +106,12 @@ def condition_at(
 
 def in_yaml(condition: Condition) -> str:
     """Return a condition as the text of a condition file."""
-    kept = {name: value for name, value in condition.to_dict().items() if value not in (None, {}, 0.0)}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    content = {name: value for name, value in condition.to_dict().items() if value not in (None, {}, 0.0)}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def from_yaml(text: str) -> Condition:
-    """Return the condition of a condition file's text, in any notation that files may have.
+    """Return the condition in the text of a condition file, in any supported notation.
 
     Raises:
         BadInputError: with line, value and remedy.
@@ -126,7 +126,7 @@ def from_yaml(text: str) -> Condition:
 
 
 def without_slider(base: Condition) -> list[str]:
-    """Return what a condition has that no slider shows, to be named beside them."""
+    """Return the names of a condition's parameters that have no slider."""
     content = base.to_dict()
     shown = {c.key for c in CONTROLS} | {"energy_ev", "pixel_size_angstrom", "aberrations"}
     aberrations = [n for n in base.aberrations if n not in (*_ABERRATIONS, "C10")]

@@ -1,12 +1,39 @@
-"""The look of all figures, and those of pictures and sizes: empty, with the sources that fill them."""
+"""The figures of the page: empty, with the sources that fill them."""
 
 from typing import Any
 
-from bokeh.models import ColumnDataSource, LinearColorMapper
+from bokeh.models import (
+    Band,
+    CDSView,
+    ColorBar,
+    ColumnDataSource,
+    GroupFilter,
+    HoverTool,
+    LinearColorMapper,
+    LogColorMapper,
+    LogTicker,
+    Span,
+)
+from bokeh.palettes import Magma256, Viridis256
 from bokeh.plotting import figure
 
+from passband.app.views import Q_SHOWN
+
 BLUE, RED, ORANGE, AMBER, GREEN, GREY = "#2b5c8a", "#c1272d", "#ff9d2e", "#e8a33d", "#2f9e44", "#868e96"
+#: Colours of the zones.
+ZONES = {"stable": GREEN, "degraded": AMBER, "collapse": RED}
 Sources = dict[str, ColumnDataSource]
+_PAIR = ("train_label", "test_label", "loss", "dice", "sigma", "delta_epsilon")
+_PAIR_TIPS = {"trained at": "@train_label", "tested at": "@test_label", "loss": "@loss{0.000}", "Dice": "@dice{0.000}"}
+_LEGEND: dict[str, Any] = {
+    "label_text_font_size": "11px",
+    "border_line_color": None,
+    "background_fill_alpha": 0.8,
+    "padding": 4,
+    "spacing": 0,
+    "margin": 4,
+    "glyph_height": 14,
+}
 _LOOK: dict[str, Any] = {
     "toolbar_location": None,
     "min_border": 4,
@@ -17,63 +44,51 @@ _LOOK: dict[str, Any] = {
 
 def blank(**changes: Any) -> Any:
     """Return a figure in the page's look, with some of bokeh's settings changed."""
-    made = figure(**(_LOOK | changes))
-    made.grid.grid_line_color = "#e9ecef"
-    made.axis.axis_line_color = made.axis.major_tick_line_color = "#adb5bd"
-    made.axis.minor_tick_line_color = None
-    made.axis.major_label_text_font_size = made.axis.axis_label_text_font_size = "12px"
-    made.axis.axis_label_text_font_style = "normal"
-    made.axis.axis_label_text_color = made.axis.major_label_text_color = "#495057"
-    made.title.text_font_size, made.title.text_color = "13px", "#343a40"
-    made.toolbar.logo = None
-    return made
+    plot = figure(**(_LOOK | changes))
+    plot.grid.grid_line_color = "#e9ecef"
+    plot.axis.axis_line_color = plot.axis.major_tick_line_color = "#adb5bd"
+    plot.axis.minor_tick_line_color = None
+    plot.axis.major_label_text_font_size = plot.axis.axis_label_text_font_size = "12px"
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.axis.axis_label_text_color = plot.axis.major_label_text_color = "#495057"
+    plot.title.text_font_size, plot.title.text_color = "13px", "#343a40"
+    plot.toolbar.logo = None
+    return plot
 
 
-def legend(made: Any, **changes: Any) -> None:
-    """Bring a figure's legend into the page's look."""
-    made.legend.update(
-        **(
-            {
-                "label_text_font_size": "11px",
-                "border_line_color": None,
-                "background_fill_alpha": 0.8,
-                "padding": 4,
-                "spacing": 0,
-                "margin": 4,
-                "glyph_height": 14,
-            }
-            | changes
-        )
-    )
+def legend(plot: Any, **changes: Any) -> None:
+    """Style a figure's legend."""
+    plot.legend.update(**(_LEGEND | changes))
 
 
 def picture(side: int) -> tuple[Any, Sources]:
-    """Return a picture of equal sides in grey with outlines and a scale bar: sources image, truth, found, bar."""
-    made = blank(
+    """Return a picture of equal sides in grey with outlines and a scale bar: sources image, truth, prediction, bar."""
+    plot = blank(
         width=side, height=side, tools="pan,wheel_zoom,reset", match_aspect=True, x_range=(0, 1), y_range=(0, 1)
     )
-    made.axis.visible = False
-    made.grid.visible = False
-    made.min_border, made.background_fill_color = 0, "#f1f3f5"
+    plot.axis.visible = False
+    plot.grid.visible = False
+    plot.min_border, plot.background_fill_color = 0, "#f1f3f5"
     sources = {
-        "image": ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="picture"),
-        "truth": ColumnDataSource({"xs": [], "ys": []}),
-        "found": ColumnDataSource({"xs": [], "ys": []}),
-        "bar": ColumnDataSource({"x0": [], "x1": [], "y": [], "middle": [], "text": []}),
+        "image": _source("image", "x", "y", "dw", "dh"),
+        "truth": _source("xs", "ys"),
+        "prediction": _source("xs", "ys"),
+        "bar": _source("x0", "x1", "y", "middle", "text"),
     }
+    sources["image"].name = "picture"
     shades = LinearColorMapper([f"#{i:02x}{i:02x}{i:02x}" for i in range(256)], low=0, high=255)
-    made.image("image", x="x", y="y", dw="dw", dh="dh", color_mapper=shades, source=sources["image"])
-    made.multi_line("xs", "ys", source=sources["truth"], line_color="#4dd4ff", line_width=1.6, line_dash="dashed")
-    made.multi_line("xs", "ys", source=sources["found"], line_color=ORANGE, line_width=1.8)
-    made.segment("x0", "y", "x1", "y", source=sources["bar"], line_color="white", line_width=4)
-    made.text("middle", "y", "text", source=sources["bar"], text_color="white", text_align="center", text_baseline="bottom", y_offset=-8, background_fill_color="black", background_fill_alpha=0.6, padding=3, text_font_size="13px", text_font_style="bold")  # fmt: skip
-    return made, sources
+    plot.image("image", x="x", y="y", dw="dw", dh="dh", color_mapper=shades, source=sources["image"])
+    plot.multi_line("xs", "ys", source=sources["truth"], line_color="#4dd4ff", line_width=1.6, line_dash="dashed")
+    plot.multi_line("xs", "ys", source=sources["prediction"], line_color=ORANGE, line_width=1.8)
+    plot.segment("x0", "y", "x1", "y", source=sources["bar"], line_color="white", line_width=4)
+    plot.text("middle", "y", "text", source=sources["bar"], text_color="white", text_align="center", text_baseline="bottom", y_offset=-8, background_fill_color="black", background_fill_alpha=0.6, padding=3, text_font_size="13px", text_font_style="bold")  # fmt: skip
+    return plot, sources
 
 
-def fit(made: Any, width: float, height: float) -> None:
+def fit(plot: Any, width: float, height: float) -> None:
     """Show a field of some width and height in the middle of a square picture."""
     side = max(width, height)
-    for axis, size in ((made.x_range, width), (made.y_range, height)):
+    for axis, size in ((plot.x_range, width), (plot.y_range, height)):
         axis.update(start=(size - side) / 2, end=(size + side) / 2)
 
 
@@ -98,28 +113,93 @@ def scale_bar(width: float, height: float, unit: float = 1.0) -> dict[str, list[
 
 def sizes(width: int, height: int) -> tuple[Any, Sources]:
     """Return a histogram of diameters: source bars (left, right, whole, top)."""
-    made = blank(width=width, height=height, tools="", x_range=(0, 5), y_range=(0, 5), title="Particle sizes")
-    source = ColumnDataSource({name: [] for name in ("left", "right", "whole", "top")})
-    made.quad(
-        left="left",
-        right="right",
-        bottom=0,
-        top="whole",
-        source=source,
-        fill_color=BLUE,
-        line_color="white",
-        legend_label="whole",
+    plot = blank(width=width, height=height, tools="", x_range=(0, 5), y_range=(0, 5), title="Particle sizes")
+    source = _source("left", "right", "whole", "top")
+    for bottom, top, colour, label in ((0, "whole", BLUE, "whole"), ("whole", "top", "#ced4da", "cut by the edge")):
+        plot.quad(left="left", right="right", bottom=bottom, top=top, source=source, fill_color=colour, line_color="white", legend_label=label)  # fmt: skip
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "equivalent diameter [nm]", "particles"
+    legend(plot, location="top_left")
+    return plot, {"bars": source}
+
+
+def curves(width: int, height: int) -> tuple[Any, Sources]:
+    """Return the transfer over |q|: sources curve and training."""
+    plot = blank(width=width, height=height, tools="", x_range=(0, Q_SHOWN), y_range=(-1.05, 1.05), title="Transfer")
+    curve = _source("q", "transfer", "magnitude", "envelope", "below")
+    training = _source("q", "low", "middle", "high")
+    plot.add_layout(Band(base="q", lower="low", upper="high", source=training, fill_color=GREEN, fill_alpha=0.18, level="underlay"))  # fmt: skip
+    plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
+    plot.line(
+        "q", "middle", source=training, line_color=GREEN, line_width=1.5, legend_label="in training: median, 80 %"
     )
-    made.quad(
-        left="left",
-        right="right",
-        bottom="whole",
-        top="top",
-        source=source,
-        fill_color="#ced4da",
-        line_color="white",
-        legend_label="cut by the edge",
-    )
-    made.xaxis.axis_label, made.yaxis.axis_label = "equivalent diameter [nm]", "particles"
-    legend(made, location="top_left")
-    return made, {"bars": source}
+    for name in ("envelope", "below"):
+        plot.line("q", name, source=curve, line_color=GREY, line_dash="dashed", legend_label="envelopes")
+    plot.line("q", "transfer", source=curve, line_color="#9db8d2", line_width=1.3, legend_label="T along +x")
+    plot.line("q", "magnitude", source=curve, line_color=BLUE, line_width=2.4, legend_label="mean |T| over azimuth")
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "spatial frequency |q| [1/Å]", "T(q)"
+    legend(plot, orientation="horizontal", spacing=14)
+    plot.add_layout(plot.legend[0], "below")
+    return plot, {"curve": curve, "training": training}
+
+
+def plane(width: int, height: int) -> tuple[Any, Sources]:
+    """Return the plane of σ and ε: sources scored and current."""
+    title = "ε and σ of the calibration conditions and of this condition"
+    plot = blank(width=width, height=height, tools="", x_range=(0, 1.02), y_range=(0, 1), title=title)
+    scored, current = _source("sigma", "epsilon", "zone", "ratio", "dice", "label"), _source("sigma", "epsilon")
+    dots = []
+    for zone, colour in ZONES.items():
+        view = CDSView(filter=GroupFilter(column_name="zone", group=zone))
+        dots.append(plot.scatter("sigma", "epsilon", source=scored, view=view, size=8, fill_color=colour, line_color="white", line_width=0.6, fill_alpha=0.85, legend_label=zone))  # fmt: skip
+    plot.scatter("sigma", "epsilon", source=current, marker="cross", size=24, line_width=3, line_color="#111111", legend_label="this condition")  # fmt: skip
+    _tips(plot, dots, {"": "@label", "relative loss": "@ratio{0.00}, @zone", "Dice": "@dice{0.000}", "σ, ε": "@sigma{0.00}, @epsilon{0.00}"})  # fmt: skip
+    plot.xaxis.axis_label = "σ: largest share of transfer in common with a training condition"
+    plot.yaxis.axis_label = "ε: share of the band transferred"
+    legend(plot, location="top_left")
+    return plot, {"scored": scored, "current": current}
+
+
+def matrix(side: int) -> tuple[Any, Sources, Any]:
+    """Return the matrix of scores: source cells, and its colours."""
+    plot = blank(width=side, height=side, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score")  # fmt: skip
+    source, mapper = _source("x", "y", "score", "text", "ink", *_PAIR), _coloured(plot)
+    fill = {"field": "score", "transform": mapper}
+    cells = plot.rect("x", "y", 1, 1, source=source, fill_color=fill, line_color=None)
+    _tips(plot, [cells], _PAIR_TIPS | {"σ": "@sigma{0.00}", "Δε": "@delta_epsilon{+0.00}"})
+    plot.text("x", "y", "text", source=source, text_color="ink", text_align="center", text_baseline="middle", text_font_size="10px")  # fmt: skip
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "tested at", "trained at"
+    plot.grid.visible = False
+    return plot, {"cells": source}, mapper
+
+
+def shift_plane(width: int, height: int) -> tuple[Any, Sources, Any]:
+    """Return the plane of σ and Δε coloured by a score: source pairs, and its colours."""
+    plot = blank(width=width, height=height, tools="pan,wheel_zoom,box_zoom,reset", toolbar_location="right", x_range=(0, 1.02), y_range=(-1, 1), title="Test score over σ and Δε")  # fmt: skip
+    source, mapper = _source("score", "ratio", *_PAIR), _coloured(plot)
+    plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
+    fill = {"field": "score", "transform": mapper}
+    dots = plot.scatter("sigma", "delta_epsilon", source=source, size=8, fill_color=fill, line_color="#343a40", line_width=0.4)  # fmt: skip
+    _tips(plot, [dots], _PAIR_TIPS | {"relative loss": "@ratio{0.00}"})
+    plot.xaxis.axis_label = "σ(train, test): share of the training transfer that the test keeps"
+    plot.yaxis.axis_label = "Δε = ε(test) − ε(train)"
+    return plot, {"pairs": source}, mapper
+
+
+def colours(score: str) -> list[str]:
+    """Return the palette of a score: dark is bad in both."""
+    return list(Magma256[::-1]) if score == "loss" else list(Viridis256)
+
+
+def _source(*columns: str) -> ColumnDataSource:
+    return ColumnDataSource({name: [] for name in columns})
+
+
+def _coloured(plot: Any) -> LogColorMapper:
+    """Add a logarithmic colour bar to a figure and return its colours."""
+    mapper = LogColorMapper(Magma256[::-1])
+    plot.add_layout(ColorBar(color_mapper=mapper, width=12, ticker=LogTicker(mantissas=[1, 2, 3, 5, 7])), "right")
+    return mapper
+
+
+def _tips(plot: Any, renderers: list[Any], tips: dict[str, str]) -> None:
+    plot.add_tools(HoverTool(renderers=renderers, tooltips=list(tips.items())))

@@ -1,8 +1,7 @@
-"""Who may talk to the page: only a browser on this computer that was given the token, and only a page of our own.
+"""Access control: only a browser on this computer that has the token, and only passband's page.
 
-Any site that a browser shows may send requests to 127.0.0.1, and one with a name of its own may point that name there (DNS rebinding).
-So every request, of files and web sockets too, passes three questions: is it meant for our address, does it come from our own page, and
-does it carry the cookie that the token buys.
+Any site in a browser may send requests to 127.0.0.1, and may point its own name there (DNS rebinding). So every request, also of files
+and web sockets, is checked for its host, its origin, and the cookie that was exchanged for the token.
 """
 
 import hmac
@@ -14,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
-#: What a browser may load: our own address and nothing else. BokehJS makes functions from text.
+#: A browser may load from this address only. BokehJS compiles functions from text, which needs unsafe-eval.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: {sockets}; object-src 'none'; base-uri 'none'; "
@@ -24,16 +23,16 @@ _LEAVE_OPEN = "open the address that `passband app` printed"
 
 
 class Gate:
-    """The rules for one port.
+    """The access rules of one port.
 
     Attributes:
-        hosts: what a request may be addressed to.
-        token: that the printed address carries.
+        hosts: allowed hosts of a request.
+        token: in the printed address.
         cookie: name of the cookie; browsers share cookies among the ports of a host.
     """
 
     def __init__(self, port: int):
-        """Draw a token and a secret for the cookie, 256 bits each."""
+        """Draw a token and the secret of the cookie, 256 bits each."""
         self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self.token = secrets.token_urlsafe(32)
         self.cookie = f"passband-app-{port}"
@@ -41,7 +40,7 @@ class Gate:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Where our own pages come from."""
+        """Allowed origins of a request."""
         return tuple(f"http://{host}" for host in self.hosts)
 
     @property
@@ -50,11 +49,11 @@ class Gate:
         return f"http://{self.hosts[0]}/?token={self.token}"
 
     def objection(self, request: HTTPServerRequest) -> str | None:
-        """Return why a request is refused before it is asked for its token, in a sentence; None if it is not."""
+        """Return why the host or origin of a request is refused, in a sentence, or None."""
         if request.host not in self.hosts:
             return f"This page answers to {self.hosts[0]} only; {_LEAVE_OPEN}."
         socket = request.headers.get("Upgrade", "").lower() == "websocket"
-        # Browsers name the origin of whatever changes something; one that is not named is no browser's.
+        # Browsers state the origin of every request that may change something.
         origin = request.headers.get("Origin")
         if origin not in self.origins and (origin is not None or socket or request.method not in ("GET", "HEAD")):
             return f"Another page asked for this one; {_LEAVE_OPEN}."
@@ -62,27 +61,27 @@ class Gate:
 
     def presents_token(self, request: HTTPServerRequest) -> bool:
         """Whether a request for the page itself carries the token."""
-        given = request.query_arguments.get("token", [b""])[-1]
-        return request.path == "/" and hmac.compare_digest(given, self.token.encode())
+        token = request.query_arguments.get("token", [b""])[-1]
+        return request.path == "/" and hmac.compare_digest(token, self.token.encode())
 
     def presents_cookie(self, request: HTTPServerRequest) -> bool:
         """Whether a request carries the cookie."""
         try:
-            found = SimpleCookie(request.headers.get("Cookie", "")).get(self.cookie)
+            cookie = SimpleCookie(request.headers.get("Cookie", "")).get(self.cookie)
         except CookieError:
             return False
-        return found is not None and hmac.compare_digest(found.value.encode(), self.secret.encode())
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.secret.encode())
 
 
 class Guard(Router):
-    """Stands before an application and lets only those requests through that its gate does."""
+    """Passes only requests to an application that its gate allows."""
 
     def __init__(self, inner: Application, gate: Gate):
         """Guard an application."""
         self._inner, self._gate = inner, gate
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        """Return what answers a request: the application, the exchange of token for cookie, or a refusal."""
+        """Return the handler of a request: the application, the exchange of token for cookie, or a refusal."""
         gate = self._gate
         sockets = " ".join(f"ws://{host}" for host in gate.hosts)
         request.connection = _Hardened(request.connection, POLICY.format(sockets=sockets))
@@ -98,29 +97,29 @@ class Guard(Router):
 
 
 class Refusal(RequestHandler):
-    """Says no in plain words."""
+    """Answers with the reason of a refusal."""
 
     def initialize(self, reason: str) -> None:
         """Take the reason."""
-        self._reason_given = reason
+        self._refusal = reason
 
     async def prepare(self) -> None:
-        """Answer whatever the method is."""
+        """Answer any method."""
         self.set_status(403)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Connection", "close")
-        await self.finish(f"passband: {self._reason_given}\n")
+        await self.finish(f"passband: {self._refusal}\n")
 
 
 class Entrance(RequestHandler):
-    """Gives the cookie for the token, and goes on to the page."""
+    """Exchanges the token for the cookie and forwards to the page."""
 
     def initialize(self, gate: Gate) -> None:
         """Take the gate."""
         self._gate = gate
 
     def get(self) -> None:
-        """Answer with a page that goes on by itself: a redirect would keep the cookie back if a link elsewhere led here."""
+        """Answer with a page that forwards by itself: after a link from elsewhere, a redirect would not send the SameSite cookie."""
         self.set_cookie(
             self._gate.cookie, self._gate.secret, httponly=True, samesite="Strict", path="/", expires_days=None
         )
@@ -131,7 +130,7 @@ class Entrance(RequestHandler):
 
 
 class _Hardened:
-    """A connection that adds to every answer what keeps browsers from doing more than they should."""
+    """A connection that adds security headers to every answer."""
 
     def __init__(self, connection: Any, policy: str):
         self._connection, self._policy = connection, policy

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from passband.app.words import short
+from passband.app.html import short
 from passband.conditions import Condition
 from passband.verdicts import reasons
 from passband.verdicts.domain import SpecimenInfo, assumptions
@@ -50,8 +50,8 @@ class LiveJudge(Judge):
         trained = self.fitted.filter(pl.col("role") == "trained").sort("loss")
         return Condition(**json.loads(trained["condition"][len(trained) // 2]))
 
-    def studied(self) -> pl.DataFrame:
-        """Return the conditions that the model was scored under: sigma, epsilon, ratio (loss over its own), zone, dice, role, label."""
+    def scored_conditions(self) -> pl.DataFrame:
+        """Return the calibration conditions: sigma, epsilon, ratio (relative loss), zone, dice, role, label."""
         scores, own = self.fitted, self.card.own_loss or 1.0
         ratio = scores["loss"].to_numpy() / own
         sigma = scores["feature_sigma"] if "feature_sigma" in scores.columns else np.full(len(scores), np.nan)

@@ -1,4 +1,4 @@
-"""Work that only the newest request deserves: while one is worked on, those that come are forgotten but for the last."""
+"""Work on the newest request only: requests that arrive meanwhile replace each other."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from passband.base.errors import BadInputError
 
 @dataclass(frozen=True)
 class Step:
-    """What is done on a request.
+    """The work on a request.
 
     Attributes:
-        work: done in a thread.
-        show: called with its result where the page may be changed.
-        pause: seconds that a request has to be the newest before it is worked on.
+        work: runs in a thread.
+        show: called with its result while the document is locked.
+        pause: seconds that a request must be the newest before work starts.
     """
 
     work: Callable[[Any], Any]
@@ -28,19 +28,19 @@ class Latest:
     """A queue of length one.
 
     Attributes:
-        step: what is done.
-        refuse: called with the one line of what is wrong with a request.
-        later: calls a function where the page may be changed.
+        step: the work.
+        refuse: called with the error of a request.
+        later: calls a function while the document is locked.
     """
 
     step: Step
-    refuse: Callable[[str], None]
+    refuse: Callable[[BadInputError], None]
     later: Callable[[Callable[[], None]], Any]
     _waiting: list[Any] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
-    def ask(self, request: Any) -> None:
-        """Have a request worked on, in the place of any that waits."""
+    def submit(self, request: Any) -> None:
+        """Queue a request in place of any that waits."""
         self._waiting = [request]
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -48,14 +48,14 @@ class Latest:
     async def _run(self) -> None:
         while self._waiting:
             if self.step.pause:
-                asked = self._waiting
+                newest = self._waiting
                 await asyncio.sleep(self.step.pause)
-                if self._waiting is not asked:
+                if self._waiting is not newest:
                     continue
             request = self._waiting.pop()
             try:
                 result = await asyncio.to_thread(self.step.work, request)
             except BadInputError as error:
-                self.later(lambda line=str(error): self.refuse(line))  # type: ignore[misc]
+                self.later(lambda error=error: self.refuse(error))  # type: ignore[misc]
             else:
                 self.later(lambda result=result: self.step.show(result))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The tab "Optics": sliders, and at once the picture, the prediction, the transfer, the place in the plane and the verdict."""
+"""The tab "Optics": sliders with the image, the prediction, the transfer, the position in the plane and the verdict, live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,35 +10,38 @@ import numpy as np
 import panel as pn
 from numpy.typing import NDArray
 
-from passband.app import figures, plots, views, words
+from passband.app import figures, html, views
 from passband.app.judging import LiveJudge
 from passband.app.latest import Latest, Step
 from passband.app.parts import text
-from passband.app.scene import PIXELS, Scenes, Viewer
+from passband.app.scene import PIXELS, Scenes
 from passband.app.sliders import Sliders
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
+from passband.models.network import predict
+from passband.models.store import Model
 from passband.verdicts.judge import Verdict
 
 _PICTURE, _RIGHT = 450, 620
-# Seconds of rest before the reasons are worked out.
+# Seconds without a change before the reasons are computed.
 _REST = 0.4
 _NOTHING: dict[str, Any] = {"xs": [], "ys": []}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What the page is about: made once, shared by all tabs.
+    """The model and the specimen of the page, shared by all tabs.
 
     Attributes:
         scenes: the sample specimen.
-        viewer: the model's network, or None without a model.
+        model: to predict with, or None.
         judge: of its verdicts, or None if it has not been scored.
-        absent: why there is no network or no verdict, in a line; empty if there are both.
+        absent: why there is no model or no verdict, in a line; empty if there are both.
     """
 
     scenes: Scenes
-    viewer: Viewer | None = None
+    model: Model | None = None
     judge: LiveJudge | None = None
     absent: str = ""
 
@@ -54,7 +57,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the network makes of a picture, and what is known of its condition."""
+    """The prediction for a picture, and the verdict on its condition."""
 
     curve: dict[str, Any]
     outlines: dict[str, Any]
@@ -67,29 +70,29 @@ class OpticsTab:
     """The tab of one page."""
 
     def __init__(self, subject: Subject):
-        """Build it and have the first picture made."""
+        """Build it and request the first picture."""
         self._subject, self._outlines = subject, _NOTHING
         field = subject.scenes.recipe.field_angstrom
         self._message, self._verdict, self._why = (text(width=_PICTURE) for _ in range(3))
         self._layers = pn.widgets.CheckButtonGroup(
-            options={"prediction (orange)": "prediction", "truth (blue)": "truth"}, value=["prediction"] if subject.viewer else ["truth"], button_style="outline", margin=(4, 10)
+            options={"prediction (orange)": "prediction", "truth (blue)": "truth"}, value=["prediction"] if subject.model else ["truth"], button_style="outline", margin=(4, 10)
         )  # fmt: skip
         self._advise = pn.widgets.Button(name="What to do?", margin=(4, 10), visible=subject.judge is not None)
         self._picture, self._sources = figures.picture(_PICTURE)
-        self._curves, curves = plots.curves(_RIGHT, 350)
-        self._plane, plane = plots.plane(_RIGHT, 390)
+        self._curves, curves = figures.curves(_RIGHT, 350)
+        self._plane, plane = figures.plane(_RIGHT, 390)
         self._sources |= curves | plane
         self._fill(field)
-        # Figures may be changed only where the document is locked, which a widget's callback is not sure to be.
+        # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
         self._drawer = Latest(Step(self._draw, self._show_picture), self._refuse, later)
-        self._thinker = Latest(Step(self._think, self._show_opinion), self._refuse, later)
-        # On its own, so that no picture waits for it.
+        self._predictor = Latest(Step(self._predict, self._show_opinion), self._refuse, later)
+        # Separate, so that no picture waits for it.
         self._explainer = Latest(Step(self._explain, self._show_why, pause=_REST), self._refuse, later)
         self._advisor = Latest(Step(partial(self._explain, advised=True), self._show_why), self._refuse, later)
         self._sliders = Sliders(self._presets(), field / PIXELS, self._changed, self._refuse)
         self._layers.param.watch(lambda event: later(self._show_layers), "value")
-        self._advise.on_click(lambda event: self._advisor.ask(self._sliders.condition))
+        self._advise.on_click(lambda event: self._advisor.submit(self._sliders.condition))
         self._changed(self._sliders.condition)
 
     def layout(self) -> Any:
@@ -108,25 +111,25 @@ class OpticsTab:
         return pn.Row(self._sliders.layout(), middle, right)
 
     def show_condition(self, condition: Condition) -> None:
-        """Put the sliders to a condition from elsewhere."""
+        """Set the sliders to a condition."""
         self._sliders.start_from(lambda: condition)
 
     def _presets(self) -> dict[str, Callable[[], Condition]]:
         presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
         judge = self._subject.judge
         if judge is not None and judge.card.conditions:
-            return {"a condition it was trained on": judge.typical} | presets
+            return {"a training condition": judge.typical} | presets
         return dict(sorted(presets.items(), key=lambda item: item[0] != "team05_300kv"))
 
     def _fill(self, field: float) -> None:
-        """Fill what no slider changes."""
+        """Fill the figures with what no slider changes."""
         judge = self._subject.judge
         if judge is not None:
-            table = judge.studied()
-            self._sources["studied"].data = table.drop("role").to_dict(as_series=False)
+            table = judge.scored_conditions()
+            self._sources["scored"].data = table.drop("role").to_dict(as_series=False)
             self._plane.y_range.end = 1.15 * float(table["epsilon"].max() or 1)
             self._sources["training"].data = views.training_band(list(judge.card.conditions))
-        # Where particle is, no energy changes.
+        # The mask does not depend on the energy.
         scene = self._subject.scenes.any()
         self._truth = views.outlines(scene.mask, 0.5, field)
         for axis in (self._picture.x_range, self._picture.y_range):
@@ -135,11 +138,11 @@ class OpticsTab:
 
     def _changed(self, condition: Condition) -> None:
         if not self._subject.scenes.ready(condition.energy_ev):
-            line = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being made, once; it takes some ten seconds"
-            self._message.object = words.note(line)
+            line = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being computed once; this takes about ten seconds"
+            self._message.object = html.note(line)
         self._why.object = ""
-        self._drawer.ask(condition)
-        self._explainer.ask(condition)
+        self._drawer.submit(condition)
+        self._explainer.submit(condition)
 
     def _draw(self, condition: Condition) -> Picture:
         scene = self._subject.scenes.at(condition.energy_ev)
@@ -151,18 +154,18 @@ class OpticsTab:
         field = self._subject.scenes.recipe.field_angstrom
         shades = views.grey(picture.image)
         self._sources["image"].data = {"image": [shades], "x": [0], "y": [0], "dw": [field], "dh": [field]}
-        self._message.object = "".join(words.note(line) for line in picture.doubts)
-        self._thinker.ask(picture)
+        self._message.object = "".join(html.note(line) for line in picture.doubts)
+        self._predictor.submit(picture)
 
-    def _think(self, picture: Picture) -> Opinion:
-        condition, viewer, judge = picture.condition, self._subject.viewer, self._subject.judge
+    def _predict(self, picture: Picture) -> Opinion:
+        condition, model, judge = picture.condition, self._subject.model, self._subject.judge
         lines: dict[str, Any] = _NOTHING
         dice = None
-        if viewer is not None:
-            scene, threshold = self._subject.scenes.at(condition.energy_ev), viewer.card.threshold
-            probability = viewer.probability(picture.image, scene.pixel_size_angstrom)
-            lines = views.outlines(probability, threshold, scene.recipe.field_angstrom)
-            dice = views.dice(probability >= threshold, scene.mask)
+        if model is not None:
+            scene = self._subject.scenes.at(condition.energy_ev)
+            prediction = predict(model.network, model.card, picture.image, scene.pixel_size_angstrom)
+            lines = views.outlines(prediction.probability[0], prediction.threshold, scene.recipe.field_angstrom)
+            dice = views.dice(prediction.masks[0], scene.mask)
         if judge is None:
             return Opinion(views.curve(condition), lines, dice, None, None)
         return Opinion(views.curve(condition), lines, dice, judge.quick(condition), judge.place(condition))
@@ -176,16 +179,16 @@ class OpticsTab:
         measured = (
             ""
             if opinion.dice is None
-            else f"<span>Dice on this one picture, where the verdict is on the mean of many: <b>{opinion.dice:.3f}</b></span>"
+            else f"<span>Dice of this image; the verdict predicts the mean of many: <b>{opinion.dice:.3f}</b></span>"
         )
         if opinion.verdict is None:
-            self._verdict.object = words.note(self._subject.absent) + measured
+            self._verdict.object = html.note(self._subject.absent) + measured
         else:
-            self._verdict.object = words.verdict(opinion.verdict.to_dict(), measured)
+            self._verdict.object = html.verdict(opinion.verdict.to_dict(), measured)
 
     def _show_layers(self) -> None:
         shown = self._layers.value
-        self._sources["found"].data = self._outlines if "prediction" in shown else _NOTHING
+        self._sources["prediction"].data = self._outlines if "prediction" in shown else _NOTHING
         self._sources["truth"].data = self._truth if "truth" in shown else _NOTHING
 
     def _explain(self, condition: Condition, *, advised: bool = False) -> tuple[Condition, str]:
@@ -194,12 +197,12 @@ class OpticsTab:
             return condition, ""
         verdict = judge.explained(condition, advised=advised)
         holds = advised and verdict.answer == "yes"
-        nothing = words.section("What to do", "<p>Nothing: it holds here.</p>") if holds else ""
-        return condition, nothing + words.why(verdict.to_dict())
+        nothing = html.section("What to do", "<p>Nothing: the model works under this condition.</p>") if holds else ""
+        return condition, nothing + html.why(verdict.to_dict())
 
-    def _show_why(self, found: tuple[Condition, str]) -> None:
-        if found[0] == self._sliders.condition:
-            self._why.object = found[1]
+    def _show_why(self, result: tuple[Condition, str]) -> None:
+        if result[0] == self._sliders.condition:
+            self._why.object = result[1]
 
-    def _refuse(self, line: str) -> None:
-        self._message.object = words.refusal(line)
+    def _refuse(self, fault: BadInputError) -> None:
+        self._message.object = html.refusal(fault)

@@ -1,4 +1,4 @@
-"""The page: a line on top, and three tabs."""
+"""The page: a top line and three tabs."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import panel as pn
 import torch
 
-from passband.app import words
+from passband.app import html
 from passband.app.judging import LiveJudge
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab, Subject
 from passband.app.parts import text
-from passband.app.scene import Scenes, Viewer
+from passband.app.scene import Scenes
 from passband.app.study_tab import StudyTab
 from passband.app.uploads import Uploads
 from passband.base.errors import BadInputError
@@ -19,25 +19,27 @@ from passband.models.store import Model
 
 
 def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:
-    """Return what the page is about, with its exit wave in memory.
+    """Return model and specimen of the page, with the exit wave in memory.
 
     Args:
         model: the network, or None.
         absent: why there is no model, in a line.
-        cache: where exit waves are kept; the user's cache folder if left out.
+        cache: folder of exit waves; the user's cache by default.
 
     Raises:
         BadInputError: if the network cannot be run here.
     """
-    # Transforms this small lose more to waiting threads than they gain, on a busy computer all of it.
+    # Transforms this small are slower with several threads.
     torch.set_num_threads(1)
     judge = None
     if model is not None:
+        # Load the network before the page opens: it may be unusable.
+        _ = model.network
         try:
             judge = LiveJudge(model)
         except BadInputError as error:
-            absent = str(error)
-    subject = Subject(Scenes(model, cache), None if model is None else Viewer(model), judge, absent)
+            absent = html.error_text(error)
+    subject = Subject(Scenes(model, cache), model, judge, absent)
     subject.scenes.at(judge.scored[0].energy_ev if judge is not None else 300e3)
     return subject
 
@@ -46,10 +48,10 @@ def make_page(subject: Subject, model: Model | None, study: Path | None, uploads
     """Return the page of one browser tab.
 
     Args:
-        subject: what it is about.
+        subject: model and specimen.
         model: the network, or None.
         study: folder to browse first, or None.
-        uploads: where its files arrive.
+        uploads: its uploaded files.
     """
     optics = OpticsTab(subject)
     tabs = pn.Tabs(
@@ -66,5 +68,5 @@ def make_page(subject: Subject, model: Model | None, study: Path | None, uploads
         else f", {', '.join(model.card.specimens.elements)} on {model.card.specimens.support or 'nothing'}"
     )
     head = text(sizing_mode="stretch_width", margin=0)
-    head.object = words.header(name + on)
+    head.object = html.header(name + on)
     return pn.Column(head, tabs, sizing_mode="stretch_width", css_classes=["page"])

@@ -1,4 +1,4 @@
-"""Small parts that all tabs share: texts in one style, and the field that a file is dropped on."""
+"""Widgets that the tabs share: texts in one style, sliders with a number box, and the drop field for files."""
 
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -17,27 +17,27 @@ def text(**changes: Any) -> Any:
 
 
 class _Slider(pn.widgets.FloatSlider):
-    # Panel gathers a widget's events for 50 ms, a quarter of the time that a picture may take; stale ones are dropped later.
+    # Panel collects events of a widget for 50 ms, which is too slow; `Latest` drops stale ones.
     _debounce = 1
 
 
 class Dial:
-    """A slider with its label and a number box above it; the box takes values beyond the slider, which then grows.
+    """A slider with a label and a number box above it; a value beyond the slider extends it.
 
     Attributes:
-        value: where it stands; None while the box is empty.
+        value: the current one; None while the box is empty.
     """
 
     def __init__(self, label: str, low: float, high: float, step: float, *, least: float | None, width: int, name: str):
-        """Build it, standing at its low end.
+        """Build it, set to its low end.
 
         Args:
             label: with its unit.
             low: end of the slider.
             high: end of the slider.
             step: of the slider.
-            least: smallest value that the box takes, or None.
-            width: of all [pixels].
+            least: smallest value of the box, or None.
+            width: in all [pixels].
             name: of its CSS class.
         """
         self._low, self._high, self._moving = low, high, False
@@ -51,7 +51,7 @@ class Dial:
         return pn.Column(pn.Row(self._label, self._box, margin=0), self._slider, margin=(0, 10))
 
     def watch(self, moved: Any) -> None:
-        """Call a function whenever it is moved by hand."""
+        """Call a function whenever the user moves it."""
 
         def taken(value: float | None, *, typed: bool) -> None:
             if not self._moving:
@@ -73,18 +73,18 @@ class Dial:
             self._moving = False
 
     def enable(self, on: bool) -> None:
-        """Let it be moved, or not."""
+        """Enable or disable it."""
         self._slider.disabled = self._box.disabled = not on
 
 
 class DropField(JSComponent):
-    """A field to drop a file on, or to choose one with; it is sent over HTTP, in one piece and not through the page.
+    """A field to drop or choose a file; the browser uploads it over HTTP, not through the page's socket.
 
     Attributes:
-        key: that the server gave the file.
-        fault: why it did not take it.
-        hint: what is written in the field.
-        most_bytes: largest file that is sent [bytes].
+        key: of the file on the server.
+        fault: why the server refused it.
+        hint: text of the field.
+        most_bytes: largest file [bytes].
     """
 
     key = param.String(default="")
@@ -97,32 +97,32 @@ class DropField(JSComponent):
 export function render({ model }) {
   const field = document.createElement("label")
   field.className = "drop"
-  const words = document.createElement("span")
-  words.textContent = model.hint
+  const label = document.createElement("span")
+  label.textContent = model.hint
   const input = document.createElement("input")
   input.type = "file"
   input.hidden = true
-  field.append(words, input)
+  field.append(label, input)
   const send = async (file) => {
     if (!file) return
     if (file.size > model.most_bytes) {
       model.fault = ""
-      model.fault = `${file.name}: has ${Math.ceil(file.size / 1e6)} MB, more than ${Math.floor(model.most_bytes / 1e6)} MB; crop it, or use passband check --image`
+      model.fault = `${file.name}: has ${Math.ceil(file.size / 1e6)} MB, more than ${Math.floor(model.most_bytes / 1e6)} MB; crop it, or read it in Python or by the command line`
       return
     }
-    words.textContent = `sending ${file.name} …`
+    label.textContent = `sending ${file.name} …`
     try {
       const answer = await fetch("upload", {
         method: "POST", body: file, headers: { "X-File-Name": encodeURIComponent(file.name) },
       })
-      const said = await answer.text()
-      if (answer.ok) { model.fault = ""; model.key = JSON.parse(said).key }
-      else { model.fault = ""; model.fault = said }
+      const reply = await answer.text()
+      if (answer.ok) { model.fault = ""; model.key = JSON.parse(reply).key }
+      else { model.fault = ""; model.fault = reply }
     } catch (error) {
       model.fault = ""
       model.fault = `${file.name}: could not be sent; is passband app still running?`
     }
-    words.textContent = model.hint
+    label.textContent = model.hint
     input.value = ""
   }
   input.addEventListener("change", () => send(input.files[0]))

@@ -1,4 +1,4 @@
-"""The server behind the page: on 127.0.0.1 alone, behind its guard, with every script and font from this computer."""
+"""The server of the page: on 127.0.0.1 only, behind its guard, with all scripts and fonts from this computer."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ from tornado.ioloop import IOLoop
 
 from passband.app.guard import Gate, Guard
 from passband.app.uploads import MOST_BYTES, UploadHandler, Uploads
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 
-# Only this computer's own programs reach it.
+# Reachable from this computer only.
 _ADDRESS = "127.0.0.1"
-# Largest request that is no upload, and largest message from the page: a condition file is the most that it sends [bytes].
+# Largest request other than an upload, and largest message of the page, which a condition file needs [bytes].
 _BODY_BYTES, _MESSAGE_BYTES = 1_000_000, 2_000_000
 
-#: Makes the page for one browser tab, given the place of its uploads.
+#: Builds the page of one browser tab.
 Page = Callable[[Uploads], Any]
 
 
@@ -33,24 +33,24 @@ class PageServer:
     """A page being served.
 
     Attributes:
-        gate: its rules; `gate.address` is what to open.
-        uploads: files that it has been sent.
+        gate: its access rules; `gate.address` opens the page.
+        uploads: the uploaded files.
     """
 
     def __init__(
         self, page: Page, folder: Path, *, port: int = 0, most_bytes: int = MOST_BYTES, title: str = "passband"
     ):
-        """Bind a port; call it where an event loop runs.
+        """Bind a port; needs a running event loop.
 
         Args:
-            page: makes what is shown.
+            page: builds the page.
             folder: for uploads.
             port: to listen at; 0 takes a free one.
             most_bytes: largest upload.
             title: of the page.
 
         Raises:
-            BadInputError: if the port is taken or not ours to take.
+            BadInputError: if the port is taken or reserved.
         """
         try:
             listening = socket.create_server((_ADDRESS, port), backlog=128)
@@ -58,7 +58,9 @@ class PageServer:
             why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is reserved"}.get(
                 error.errno or 0, f"cannot be used ({error.strerror})"
             )
-            raise BadInputError(f"--port {port}: {why}; leave it out for a free one") from None
+            raise BadInputError(
+                f"{parameter('port')} {port}: {why}", value=port, remedy="leave it out for a free one"
+            ) from None
         listening.setblocking(False)
         self.gate, self.uploads = Gate(listening.getsockname()[1]), Uploads(folder, most_bytes)
         config.disconnect_notification = (
@@ -70,7 +72,7 @@ class PageServer:
             extra_patterns=[("/upload", UploadHandler, {"uploads": self.uploads})],
             use_index=False,
             websocket_max_message_size_bytes=_MESSAGE_BYTES,
-            # Neither goes into the page, where scripts could read them.
+            # Keep both out of the page, where scripts could read them.
             include_headers=["Host"],
             exclude_cookies=[self.gate.cookie],
         )
@@ -91,8 +93,8 @@ def serve(page: Page, announce: Callable[[str], None], *, port: int = 0) -> None
     """Serve a page until interrupted.
 
     Args:
-        page: makes what is shown.
-        announce: called with the address to open once it answers.
+        page: builds the page.
+        announce: called with the address once the server answers.
         port: to listen at; 0 takes a free one.
 
     Raises:

@@ -1,11 +1,11 @@
-"""The sliders with their number boxes, presets and the condition file: widgets on one side, a condition on the other."""
+"""The column of sliders, number boxes, presets and the condition file; together they set one condition."""
 
 from collections.abc import Callable
 from typing import Any
 
 import panel as pn
 
-from passband.app import controls, words
+from passband.app import controls, html
 from passband.app.controls import CONTROLS
 from passband.app.parts import Dial, text
 from passband.base.errors import BadInputError
@@ -18,10 +18,10 @@ _ABSENT = {"dose_per_angstrom2": "shot noise", "aperture_mrad": "aperture"}
 
 
 class Sliders:
-    """A column of widgets that says one condition.
+    """A column of widgets that sets one condition.
 
     Attributes:
-        condition: what they say.
+        condition: the current one.
     """
 
     def __init__(
@@ -29,17 +29,17 @@ class Sliders:
         presets: dict[str, Callable[[], Condition]],
         pixel_size_angstrom: float,
         changed: Callable[[Condition], None],
-        refuse: Callable[[str], None],
+        refuse: Callable[[BadInputError], None],
     ):
-        """Build the widgets, standing at the first preset.
+        """Build the widgets, set to the first preset.
 
         Args:
             presets: by name.
             pixel_size_angstrom: of the picture [Å].
             changed: called with each new condition.
-            refuse: called with the one line of what is wrong.
+            refuse: called with each error.
         """
-        self._made, self._pixel, self._changed, self._refuse = presets, pixel_size_angstrom, changed, refuse
+        self._presets, self._pixel, self._changed, self._refuse = presets, pixel_size_angstrom, changed, refuse
         self._loading = False
         self._dials = {
             c.key: Dial(c.label, c.low, c.high, c.step, least=c.least, width=_INNER, name=f"dial-{c.key}")
@@ -47,7 +47,7 @@ class Sliders:
         }
         self._has = {key: pn.widgets.Checkbox(name=name, margin=(4, 10, 0, 10)) for key, name in _ABSENT.items()}
         self._preset = pn.widgets.Select(name="Start from", options=list(presets), width=_INNER, margin=(0, 10, 6, 10))
-        self._kept = text(width=_INNER)
+        self._facts = text(width=_INNER)
         self._text = pn.widgets.TextAreaInput(height=170, width=_INNER - 20, margin=5, css_classes=["condition-file"])
         self._use = pn.widgets.Button(name="Use this text", width=_INNER - 20, margin=5)
         self.condition = self._load(next(iter(presets.values()))())
@@ -55,12 +55,12 @@ class Sliders:
             dial.watch(self._moved)
         for box in self._has.values():
             box.param.watch(lambda event: self._moved(), "value")
-        self._preset.param.watch(lambda event: self.start_from(self._made[event.new]), "value")
+        self._preset.param.watch(lambda event: self.start_from(self._presets[event.new]), "value")
         self._use.on_click(lambda event: self.start_from(lambda: controls.from_yaml(self._text.value)))
 
     def layout(self) -> Any:
         """Return the column."""
-        rows: list[Any] = [self._preset, self._kept]
+        rows: list[Any] = [self._preset, self._facts]
         for key, dial in self._dials.items():
             rows += [self._has[key], dial.layout()] if key in self._has else [dial.layout()]
         file = pn.Card(
@@ -74,11 +74,11 @@ class Sliders:
         return pn.Column(*rows, file, width=WIDTH, css_classes=["sidebar"])
 
     def start_from(self, make: Callable[[], Condition]) -> None:
-        """Put the sliders to a condition, and keep what they cannot say of it."""
+        """Set the sliders to a condition, and keep its other parameters."""
         try:
             self.condition = self._load(make())
         except BadInputError as error:
-            self._refuse(str(error))
+            self._refuse(error)
         else:
             self._changed(self.condition)
 
@@ -92,9 +92,11 @@ class Sliders:
                 self._has[key].value = has
         finally:
             self._loading = False
-        kept = controls.without_slider(condition)
-        said = f"{condition.energy_ev / 1e3:g} kV" + (f"; kept without a slider: {', '.join(kept)}" if kept else "")
-        self._kept.object = words.note(said)
+        others = controls.without_slider(condition)
+        line = f"{condition.energy_ev / 1e3:g} kV" + (
+            f"; also set, without a slider: {', '.join(others)}" if others else ""
+        )
+        self._facts.object = html.note(line)
         return self._read()
 
     def _read(self) -> Condition:
@@ -118,6 +120,6 @@ class Sliders:
         try:
             self.condition = self._read()
         except BadInputError as error:
-            self._refuse(str(error))
+            self._refuse(error)
         else:
             self._changed(self.condition)

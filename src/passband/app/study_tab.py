@@ -1,20 +1,20 @@
 """The tab "Study": the matrix of a study's scores and its pairs over σ and Δε, from its tables."""
 
-import html
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import panel as pn
 
-from passband.app import plots, views, words
+from passband.app import figures, html, views
 from passband.app.parts import text
 from passband.base.errors import BadInputError
 from passband.figures.matrix import short_labels
 from passband.studies.paths import StudyPaths
 
 _LEFT, _MATRIX, _PLANE = 310, 560, 540
-# More labels than this on an axis cannot be read.
+# Most labels on an axis.
 _LABELS = 24
 
 
@@ -28,12 +28,12 @@ class StudyTab:
         self._score = pn.widgets.RadioButtonGroup(
             options={"loss": "loss", "Dice": "dice"}, value="loss", width=_LEFT - 30, margin=(6, 10)
         )
-        self._said = text(width=_LEFT - 20)
-        self._matrix, self._sources, self._shades = plots.matrix(_MATRIX)
-        self._plane, sources, self._plane_shades = plots.shift_plane(_PLANE, _MATRIX)
+        self._report = text(width=_LEFT - 20)
+        self._matrix, self._sources, self._shades = figures.matrix(_MATRIX)
+        self._plane, sources, self._plane_shades = figures.shift_plane(_PLANE, _MATRIX)
         self._sources |= sources
         self._pairs: Any = None
-        # Figures may be changed only where the document is locked, which a widget's callback is not sure to be.
+        # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
         self._read.on_click(lambda event: later(self._load))
         self._folder.param.watch(lambda event: later(self._load), "value")
@@ -43,7 +43,7 @@ class StudyTab:
 
     def layout(self) -> Any:
         """Return what is shown."""
-        left = pn.Column(self._folder, self._read, self._score, self._said, width=_LEFT, css_classes=["sidebar"])
+        left = pn.Column(self._folder, self._read, self._score, self._report, width=_LEFT, css_classes=["sidebar"])
         return pn.Row(left, pn.pane.Bokeh(self._matrix, margin=(0, 10)), pn.pane.Bokeh(self._plane, margin=(0, 10)))
 
     def _load(self) -> None:
@@ -51,14 +51,14 @@ class StudyTab:
         try:
             self._pairs = views.study_pairs(paths)
         except BadInputError as error:
-            self._said.object = words.refusal(str(error))
+            self._report.object = html.refusal(error)
             return
         pairs = self._pairs
         trained, tested = pairs["train_condition"].n_unique(), pairs["test_condition"].n_unique()
-        said = f"<p><b>{trained}</b> training conditions or sets, tested under <b>{tested}</b>; {len(pairs)} pairs, {pairs['seeds'].max()} networks each</p>"
+        summary = f"<p><b>{trained}</b> training conditions or sets, tested under <b>{tested}</b>; {len(pairs)} pairs, {pairs['seeds'].max()} networks each</p>"
         if paths.report.is_file():
-            said += words.section("Its report", f"<p><code>{html.escape(str(paths.report.absolute()))}</code></p>")
-        self._said.object = said + words.section("What it found", words.bullets(_sentences(paths)))
+            summary += html.section("Its report", f"<p><code>{escape(str(paths.report.absolute()))}</code></p>")
+        self._report.object = summary + html.section("Findings", html.bullets(_sentences(paths)))
         self._draw()
 
     def _draw(self) -> None:
@@ -69,13 +69,13 @@ class StudyTab:
         cells = views.matrix(pairs, score)
         for shades in (self._shades, self._plane_shades):
             low, high = float(values.min()), float(values.max())
-            shades.update(palette=plots.colours(score), low=low, high=max(high, 1.001 * low))
+            shades.update(palette=figures.colours(score), low=low, high=max(high, 1.001 * low))
         self._sources["cells"].data = cells
         for axis, side, place in ((self._matrix.xaxis, "test", "tested"), (self._matrix.yaxis, "train", "trained")):
             labels = pairs[f"{side}_label"].to_list()
-            kept = list(dict(zip(pairs[f"{side}_condition"], labels, strict=True)).values())
-            shared, ticks = short_labels(kept)
-            axis.ticker = list(range(len(kept)))[:: -(-len(kept) // _LABELS)]
+            conditions = list(dict(zip(pairs[f"{side}_condition"], labels, strict=True)).values())
+            shared, ticks = short_labels(conditions)
+            axis.ticker = list(range(len(conditions)))[:: -(-len(conditions) // _LABELS)]
             axis.major_label_overrides = dict(enumerate(ticks))
             axis.axis_label = f"{place} at {shared}" if shared else f"{place} on"
         self._matrix.xaxis.major_label_orientation = "vertical"
@@ -91,9 +91,9 @@ class StudyTab:
 
 
 def _sentences(paths: StudyPaths) -> list[str]:
-    """Return what a study says it found; nothing if it does not say."""
+    """Return the findings of a study, or nothing if it has none."""
     try:
-        found = json.loads(paths.analysis.read_text(encoding="utf-8"))["findings"]["sentences"]
-        return [str(line) for line in found][:6]
+        lines = json.loads(paths.analysis.read_text(encoding="utf-8"))["findings"]["sentences"]
+        return [str(line) for line in lines][:6]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -1,4 +1,4 @@
-"""Micrographs that the page sends: streamed into a temporary folder, bounded, and known by a random name."""
+"""Uploaded micrographs: streamed into a temporary folder, limited in size and number, and named at random."""
 
 import contextlib
 import re
@@ -11,21 +11,22 @@ from urllib.parse import unquote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, stream_request_body
 
+from passband.app.html import error_text
 from passband.base.errors import BadInputError
 from passband.micrographs import formats
 
-#: Largest file that is taken [bytes].
+#: Largest upload [bytes].
 MOST_BYTES = 600_000_000
-# Files that wait to be looked at; the oldest makes room.
-_KEPT = 4
+# Most files at a time; the oldest is deleted first.
+_FILES = 4
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived.
+    """An uploaded file.
 
     Attributes:
-        path: where it lies.
+        path: on this computer.
         name: as the user knows it.
     """
 
@@ -34,10 +35,10 @@ class Upload:
 
 
 class Uploads:
-    """The files that have arrived, by their random names."""
+    """The uploaded files by their random names."""
 
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES):
-        """Keep files in a folder, each at most so large [bytes]."""
+        """Store files in a folder, each of at most `most_bytes` bytes."""
         self.folder, self.most_bytes = folder, most_bytes
         self._files: dict[str, Upload] = {}
 
@@ -45,9 +46,9 @@ class Uploads:
         """Return a key and a path with the ending of a file's name.
 
         Raises:
-            BadInputError: if no micrograph's name ends so.
+            BadInputError: if the ending is not that of a micrograph.
         """
-        # Only the ending is kept; the name itself never becomes a path.
+        # Only the ending is used; the name never becomes a path.
         suffix = re.sub(r"[^.a-z0-9]", "", Path(name).suffix.lower())
         key = secrets.token_hex(16)
         path = self.folder / f"{key}{suffix}"
@@ -55,8 +56,8 @@ class Uploads:
         return key, path
 
     def add(self, key: str, path: Path, name: str) -> None:
-        """Take note of a file that is complete."""
-        while len(self._files) >= _KEPT:
+        """Register a complete file."""
+        while len(self._files) >= _FILES:
             self.remove(next(iter(self._files)))
         self._files[key] = Upload(path, name)
 
@@ -73,18 +74,18 @@ class Uploads:
 
 @stream_request_body
 class UploadHandler(RequestHandler):
-    """Takes the body of a POST as a file, piece by piece; its name comes in the header X-File-Name, percent-encoded."""
+    """Writes the body of a POST to a file, in pieces; the header X-File-Name has its name, percent-encoded."""
 
     def initialize(self, uploads: Uploads) -> None:
-        """Take the place for files."""
+        """Take the uploads."""
         self._uploads, self._size, self._complete = uploads, 0, False
         self._name, self._key = "", ""
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
     async def prepare(self) -> None:
-        """Refuse what is no upload, is too large or no micrograph, before its first byte."""
-        # The connection ends with each upload: what a refused one still sends is not read.
+        """Refuse other methods, other endings and too large files before the first byte."""
+        # Close the connection after each upload, so that the rest of a refused one is not read.
         self.set_header("Connection", "close")
         if self.request.method != "POST":
             return await self._refuse(405, "Send a file with POST.")
@@ -92,16 +93,17 @@ class UploadHandler(RequestHandler):
         limit = self._uploads.most_bytes
         if _declared(self.request) > limit:
             return await self._refuse(
-                413, f"{self._name}: has more than {limit / 1e6:g} MB; crop it, or read it with passband check --image."
+                413,
+                f"{self._name}: has more than {limit / 1e6:g} MB; crop it, or read it in Python or by the command line.",
             )
         self.request.connection.set_max_body_size(limit)
         try:
             self._key, self._path = self._uploads.reserve(self._name)
             self._file = self._path.open("xb")
         except BadInputError as error:
-            return await self._refuse(415, f"{self._name}: {error}")
+            return await self._refuse(415, f"{self._name}: {error_text(error)}")
         except OSError as error:
-            return await self._refuse(507, f"{self._name}: cannot be kept: {error.strerror}; free some space.")
+            return await self._refuse(507, f"{self._name}: cannot be stored: {error.strerror}; free some space.")
         return None
 
     def data_received(self, chunk: bytes) -> None:
@@ -117,7 +119,7 @@ class UploadHandler(RequestHandler):
     async def post(self) -> None:
         """Answer with the key of the file."""
         if self._file is None or self._path is None:
-            return await self._refuse(507, f"{self._name}: cannot be kept; free some space.")
+            return await self._refuse(507, f"{self._name}: cannot be stored; free some space.")
         self._file.close()
         self._complete = True
         self._uploads.add(self._key, self._path, self._name)
@@ -125,7 +127,7 @@ class UploadHandler(RequestHandler):
         return None
 
     def on_finish(self) -> None:
-        """Leave nothing of an upload that broke off."""
+        """Delete an incomplete upload."""
         if not self._complete:
             self._drop()
 
@@ -146,6 +148,6 @@ class UploadHandler(RequestHandler):
 
 
 def _declared(request: HTTPServerRequest) -> int:
-    """Return the length that a request says it has, or 0 if it does not say; then it is cut off where it is too long."""
+    """Return the stated length of a request, or 0; without one, the limit applies while reading."""
     given = request.headers.get("Content-Length", "")
     return int(given) if given.isdigit() else 0

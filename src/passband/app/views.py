@@ -1,4 +1,4 @@
-"""What the figures show, as arrays: pure functions of pictures, conditions and tables."""
+"""The arrays of the figures: pure functions of images, conditions and tables."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ from passband.studies.paths import StudyPaths
 #: Highest spatial frequency of the curves [1/Å].
 Q_SHOWN = 1.2
 _POINTS = 240
-# Standard deviations around the mean that black and white stand for.
+# Standard deviations from the mean to black and white.
 _REACH = 3.0
-# More conditions than this leave no room for numbers in a matrix.
+# Most conditions of a matrix with numbers.
 _NUMBERED = 16
 
 
 def grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return an image as shades, three standard deviations either side of the mean, its last row first: figures count upwards."""
+    """Return an image as shades of grey, mean ± 3 standard deviations, last row first: figures count upwards."""
     deviation = max(float(image.std()), 1e-9)
     scaled = (image - image.mean()) / (2 * _REACH * deviation) + 0.5
     return np.ascontiguousarray((scaled.clip(0, 1) * 255).astype(np.uint8)[::-1])
@@ -32,8 +32,8 @@ def outlines(level: NDArray[Any], threshold: float, field: float) -> dict[str, l
     """Return the lines along which a map crosses a threshold, in the units of its field, y upwards: xs and ys of each.
 
     Args:
-        level: of any kind, shape [n, n].
-        threshold: that the lines follow.
+        level: the map, shape [n, n].
+        threshold: of the lines.
         field: side of the map.
     """
     from skimage.measure import find_contours
@@ -47,17 +47,17 @@ def outlines(level: NDArray[Any], threshold: float, field: float) -> dict[str, l
     }
 
 
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
-    """Return the Dice score of a mask; None if there is nothing in either."""
-    both = int(found.sum()) + int(truth.sum())
-    return 2 * int((found & truth).sum()) / both if both else None
+def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
+    """Return the Dice score of a mask; None if both masks are empty."""
+    both = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / both if both else None
 
 
 def curve(condition: Condition) -> dict[str, NDArray[np.float64]]:
     """Return q, transfer (signed, along +x), magnitude (mean |T| over azimuth), envelope and its negative."""
     table = transfer_curves([condition], Q_SHOWN, _POINTS)
-    found = {name: table[name].to_numpy() for name in ("transfer", "magnitude", "envelope")}
-    return {"q": table["q_per_angstrom"].to_numpy(), "below": -found["envelope"], **found}
+    columns = {name: table[name].to_numpy() for name in ("transfer", "magnitude", "envelope")}
+    return {"q": table["q_per_angstrom"].to_numpy(), "below": -columns["envelope"], **columns}
 
 
 def training_band(conditions: list[Condition]) -> dict[str, NDArray[np.float64]]:
@@ -71,7 +71,7 @@ def training_band(conditions: list[Condition]) -> dict[str, NDArray[np.float64]]
 
 
 def study_pairs(paths: StudyPaths) -> pl.DataFrame:
-    """Return the pairs of a study from its tables: mean loss and Dice over seeds, σ, ε of both, Δε, labels, loss over own.
+    """Return the pairs of a study from its tables: mean loss and Dice over seeds, σ, ε of both, Δε, labels, relative loss.
 
     Raises:
         BadInputError: if there are no tables of a study.
@@ -103,7 +103,7 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
 
 
 def matrix(pairs: pl.DataFrame, score: str) -> dict[str, Any]:
-    """Return a cell a pair: the places of its conditions, their labels, and the score."""
+    """Return one cell for each pair: positions of its conditions, their labels, and the score."""
     train = {c: i for i, c in enumerate(pairs["train_condition"].unique(maintain_order=True))}
     test = {c: i for i, c in enumerate(pairs["test_condition"].unique(maintain_order=True))}
     values = pairs[score].to_numpy()

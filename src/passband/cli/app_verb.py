@@ -1,4 +1,4 @@
-"""The verb `passband app`; parsing and printing only. Panel and Bokeh are imported when it runs, and by no other verb."""
+"""The verb `passband app`: parsing and printing only. Only this verb imports Panel and Bokeh, when it runs."""
 
 import webbrowser
 from pathlib import Path
@@ -6,25 +6,27 @@ from typing import Annotated
 
 import typer
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.extras import require
 from passband.base.terminal import error
 
 
 def app(
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="To listen at, on this computer; 0 takes a free one.")
+        int, typer.Option("--port", min=0, max=65535, help="Port on this computer; 0 takes a free one.")
     ] = 0,
     model: Annotated[
         str | None,
         typer.Option("--model", help="A model by name, or its folder.", show_default="the first that is installed"),
     ] = None,
     study: Annotated[Path | None, typer.Option("--study", help="Folder of a study to browse.")] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address without opening a browser.")
+    ] = False,
 ) -> None:
-    """Open a page on this computer: optics live, a micrograph's verdict, a study to browse. Ends on Ctrl-C.
+    """Open a page in the browser: live optics, the verdict on a micrograph, a study to browse. Ends on Ctrl-C.
 
-    The page answers on 127.0.0.1 alone, to who has the address with its token.
+    The page is served on 127.0.0.1 only, and only to whoever has the address with its token.
 
     Example:  passband app --model au-300kv
     """
@@ -32,7 +34,9 @@ def app(
 
     require("app", "passband app", "panel", "bokeh", "tornado", "param")
     if study is not None and not study.is_dir():
-        raise BadInputError(f"--study {study}: is no folder; give the folder of a study that has been run")
+        raise BadInputError(
+            f"{parameter('study')} {study}: is no folder; give the folder of a study that has been run", value=study
+        )
     name = model or next(iter(installed()), None)
     chosen = None if name is None else load_model(name)
     absent = "no model is installed, so there is no prediction and no verdict; install one with passband model import, or name a folder with --model"
@@ -43,7 +47,9 @@ def app(
     from passband.app.serving import serve
 
     error.print(
-        "passband: making the sample specimen; the first time takes some ten seconds", highlight=False, soft_wrap=True
+        "passband: computing the sample specimen; the first time takes about ten seconds",
+        highlight=False,
+        soft_wrap=True,
     )
     subject = subject_of(chosen, absent)
 

@@ -13,10 +13,10 @@ from passband.cli.options import Json
 if TYPE_CHECKING:
     from passband.models.store import Model
 
-model_app = typer.Typer(no_args_is_help=True, help="Trained networks with what is known of them.")
+model_app = typer.Typer(no_args_is_help=True, help="Trained networks with their cards and scores.")
 _CORES = len(os.sched_getaffinity(0))
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, or its folder.")]
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or its folder.")]
 Workers = Annotated[
     int, typer.Option("--workers", min=1, max=1024, help="Processes, one core each.", show_default="number of cores")
 ]
@@ -24,7 +24,7 @@ Workers = Annotated[
 
 @model_app.command("list")
 def model_list(as_json: Json = False) -> None:
-    """List the models that ship with passband, and your own.
+    """List the bundled models and yours.
 
     Example:  passband model list
     """
@@ -67,30 +67,32 @@ def model_show(name: Name, as_json: Json = False) -> None:
 @model_app.command("pack")
 def model_pack(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finished study.")],
-    name: Annotated[str, typer.Option("--name", help="Of the model.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the model.")],
     conditions: Annotated[
-        Path, typer.Option("--conditions", help="Set of conditions to score it under, as the session may bring them.")
+        Path, typer.Option("--conditions", help="Set of conditions to score it under, such as those of a session.")
     ],
     training: Annotated[
         str | None,
         typer.Option(
             "--training",
-            help="Training set, its beginning (uniform-32), or id of a condition.",
-            show_default="that of the network with the lowest mean loss",
+            help="Training set, the start of its name (uniform-32), or id of a condition.",
+            show_default="of the network with the lowest mean loss",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Number of the network.")] = None,
-    use: Annotated[str, typer.Option("--use", help="What it is for, in a sentence.")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the model; among your own if left out.")] = None,
+    use: Annotated[str, typer.Option("--use", help="Intended use, in a sentence.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the model; in your folder of models by default.")
+    ] = None,
     held_out: Annotated[
         float,
-        typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions kept back to judge verdicts on."),
+        typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts."),
     ] = 0.25,
     workers: Workers = _CORES,
-    memory: Annotated[float, typer.Option("--memory", min=0.001, help="GB that exit waves in work may take.")] = 0.5,
+    memory: Annotated[float, typer.Option("--memory", min=0.001, help="Memory for exit waves [GB].")] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Make a model of a network that a study has trained, and score it, so that verdicts can be given. It can be stopped and goes on.
+    """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
     Example:  passband model pack runs/au_300kv --name au-300kv --conditions studies/models/au_300kv_session.yaml
     """
@@ -130,7 +132,7 @@ def model_export(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.zip, NAME.onnx, or NAME.bioimageio.zip.")],
     as_json: Json = False,
 ) -> None:
-    """Write a model as one file: passband's own zip, ONNX, or the bioimage.io format, by the file's ending.
+    """Write a model to one file: passband's zip, ONNX, or the bioimage.io format, by the file's ending.
 
     Example:  passband model export au-300kv au-300kv.onnx
     """
@@ -163,12 +165,12 @@ def model_import(
         Path | None,
         typer.Option(
             "--card",
-            help="Of a network: YAML with name, licence, pixel_size_angstrom, field_pixels, specimens.",
+            help="Description of a network: YAML with name, licence, pixel_size_angstrom, field_pixels, specimens.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Install a model from its file. Nothing in it is run but an ONNX network's own operations; nothing is unpickled.
+    """Install a model from its file. Only the operations of an ONNX network are run; nothing is unpickled.
 
     Example:  passband model import au-300kv.zip
     """
@@ -182,7 +184,7 @@ def model_import(
         refuse_pickles(file)
         if card is None:
             raise BadInputError(
-                f"{file}: says nothing of pixels and specimens; describe it in a YAML file and give that with --card"
+                f"{file}: does not state pixel size and specimens; describe them in a YAML file and give it with --card"
             )
         model = import_network(file, card)
     if as_json:
@@ -197,24 +199,22 @@ def model_import(
 def model_score(
     name: Name,
     recipe: Annotated[
-        Path, typer.Option("--recipe", help="Specimens like those it is for, which it has not been trained on.")
+        Path, typer.Option("--recipe", help="Recipe of specimens of the intended use, not those of the training.")
     ],
     conditions: Annotated[
-        Path, typer.Option("--conditions", help="Set of conditions to score it under, as the session may bring them.")
+        Path, typer.Option("--conditions", help="Set of conditions to score it under, such as those of a session.")
     ],
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="Number of specimens.")] = 60,
     held_out: Annotated[
         float,
-        typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions kept back to judge verdicts on."),
+        typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts."),
     ] = 0.25,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the exit waves and of work in progress.")] = Path(
-        "runs"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder of exit waves and unfinished work.")] = Path("runs"),
     workers: Workers = _CORES,
-    memory: Annotated[float, typer.Option("--memory", min=0.001, help="GB that exit waves in work may take.")] = 0.5,
+    memory: Annotated[float, typer.Option("--memory", min=0.001, help="Memory for exit waves [GB].")] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Score a model under known conditions, so that verdicts can be given on it. It can be stopped and goes on.
+    """Score a model under known conditions, so that it can give verdicts. A stopped run can be resumed.
 
     Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --conditions studies/models/au_300kv_session.yaml
     """
@@ -240,7 +240,7 @@ def model_score(
 
 
 def print_model(model: "Model", as_json: bool) -> None:
-    """Print what a model's card and scores say."""
+    """Print a model's card and scores."""
     from passband.verdicts.summary import in_words, summary
 
     answer = summary(model)

@@ -350,7 +350,7 @@ def _estimated(
         results, notes = {"below_angstrom": below}, [note]
     if spectrum.spots:
         count = sum(s.count for s in spectrum.spots)
-        notes.append(f"{count} crystal spots were excluded, {spectrum.masked:.1%} of the spectrum")
+        notes.append(f"excluded {count} crystal spot{'s' * (count != 1)}, {spectrum.masked:.1%} of the spectrum")
     if rings and explained < _WELL:
         notes.append(
             f"the rings explain only {explained:.0%} of the ripple of the power: particles at another height or a thick film may bias the "

@@ -2,10 +2,10 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
@@ -28,7 +28,7 @@ _UNPICKLED = (
 )
 
 
-class Description(BaseModel):
+class Description(External):
     """Description of an external network in YAML.
 
     Attributes:
@@ -40,8 +40,6 @@ class Description(BaseModel):
         channel: as there; required if there are several.
         network: family and shape, for weights of one of passband's families.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     intended_use: str = "Not stated at import."
@@ -55,15 +53,13 @@ class Description(BaseModel):
     q_max_per_angstrom: Positive | None = None
     specimens: Specimens
     conditions: tuple[Condition, ...] = ()
-    normalisation: Literal["zero_mean_unit_variance", "min_max"] = "zero_mean_unit_variance"
-    output: Literal["logits", "probability", "softmax"] = "logits"
     channel: Annotated[int, Field(ge=0, le=1023)] | None = None
     network: NetworkConfig | None = None
 
     @property
     def external(self) -> External:
         """Input and output; the channel may be unknown."""
-        return External(normalisation=self.normalisation, output=self.output, channel=self.channel)
+        return External(**self.model_dump(include=set(External.model_fields)))
 
     def card(self, divisor: int, file: Path, content: bytes) -> ModelCard:
         """Return the card of the model, without checksums and network."""
@@ -83,7 +79,7 @@ class Description(BaseModel):
         )
 
 
-def import_network(file: Path, description: Path) -> Model:
+def import_network(file: str | Path, description: str | Path) -> Model:
     """Install an external network among the user's models and return the model.
 
     Args:
@@ -93,6 +89,7 @@ def import_network(file: Path, description: Path) -> Model:
     Raises:
         BadInputError: if it is neither, or refused.
     """
+    file, description = Path(file), Path(description)
     return import_weights(file, description) if file.suffix == ".safetensors" else import_onnx(file, description)
 
 

@@ -74,7 +74,7 @@ class Segmentation:
         size = (
             ""
             if median is None
-            else f", median diameter of the {facts['particles_whole']} whole ones {median / 10:.2f} nm"
+            else f", median diameter {median / 10:.2f} nm ({facts['particles_whole']} not cut by the edge)"
         )
         return f"{count} particle{'s' * (count != 1)} on {facts['particle_share']:.1%} of the image{size}"
 

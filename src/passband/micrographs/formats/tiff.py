@@ -124,34 +124,18 @@ def _scale(file: tifffile.TiffFile, page: tifffile.TiffPage, rows: Axis, columns
     steps = [_step(page, f"{n}Resolution") for n in "YX"]
     if None in steps:
         return rows, columns, "", "the file has none"
-    imagej = file.imagej_metadata or {}
-    unit = units.tidy(imagej.get("unit"))
-    if unit:
-        return (
-            Axis(0, units=unit, scale=steps[0]),
-            Axis(0, units=unit, scale=steps[1]),
-            "from the file, as ImageJ writes it",
-            "",
-        )
-    code = page.tags["ResolutionUnit"].value if "ResolutionUnit" in page.tags else 2
-    unit = {2: "inch", 3: "cm"}.get(int(code), "")
-    factor = units.in_angstrom(unit) or 0.0
-    low, high = PIXEL_SIZE_ANGSTROM
-    if all(step is not None and low <= step * factor <= high for step in steps):
-        return (
-            Axis(0, units=unit, scale=steps[0]),
-            Axis(0, units=unit, scale=steps[1]),
-            "from the file's resolution",
-            "",
-        )
-    dots = 2.54e8 / (steps[1] * factor) if steps[1] and factor else None
-    why = "the file has none"
-    return (
-        rows,
-        columns,
-        "",
-        why if dots is None else f"{why}, but for {dots:.4g} dots per inch, as of a screen or printer",
-    )
+    unit = units.tidy((file.imagej_metadata or {}).get("unit"))
+    origin = "from the file, as ImageJ writes it"
+    if not unit:
+        code = page.tags["ResolutionUnit"].value if "ResolutionUnit" in page.tags else 2
+        unit, origin = {2: "inch", 3: "cm"}.get(int(code), ""), "from the file's resolution"
+        factor, (low, high) = units.in_angstrom(unit) or 0.0, PIXEL_SIZE_ANGSTROM
+        if not all(step is not None and low <= step * factor <= high for step in steps):
+            why = "the file has none"
+            if steps[1] and factor:
+                why += f", but for {2.54e8 / (steps[1] * factor):.4g} dots per inch, as of a screen or printer"
+            return rows, columns, "", why
+    return Axis(0, units=unit, scale=steps[0]), Axis(0, units=unit, scale=steps[1]), origin, ""
 
 
 def _step(page: tifffile.TiffPage, name: str) -> float | None:

@@ -3,28 +3,17 @@
 import math
 import re
 
-_ANGSTROM = {
-    "Å": 1.0,
-    "A": 1.0,
-    "Ang": 1.0,
-    "angstrom": 1.0,
-    "angstroms": 1.0,
-    "ångström": 1.0,
-    "pm": 0.01,
-    "picometer": 0.01,
-    "nm": 10.0,
-    "nanometer": 10.0,
-    "nanometers": 10.0,
-    "µm": 1e4,
-    "um": 1e4,
-    "micron": 1e4,
-    "microns": 1e4,
-    "micrometer": 1e4,
-    "mm": 1e7,
-    "cm": 1e8,
-    "inch": 2.54e8,
-    "m": 1e10,
+_NAMES = {
+    1.0: "Å A Ang angstrom angstroms ångström",
+    0.01: "pm picometer",
+    10.0: "nm nanometer nanometers",
+    1e4: "µm um micron microns micrometer",
+    1e7: "mm",
+    1e8: "cm",
+    2.54e8: "inch",
+    1e10: "m",
 }
+_ANGSTROM = {name: length for length, names in _NAMES.items() for name in names.split()}
 _TIME = {"s", "sec", "second", "seconds", "ms", "µs", "us", "ns", "min", "h"}
 _RECIPROCAL = re.compile(r"^1\s*/|/\s*(Å|A|nm|pm|µm|m|px)$|(\^|\*\*)?\s*[-−]\s*1$|^[mµu]?rad$")
 _VOLTAGE = re.compile(r"^\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(k?)(?:V|eV)?\s*$")
