@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.join import ZERO_DEFOCUS
-from passband.analysis.resampling import Pairs, measured, rank_correlation
+from passband.analysis.pairs import Pairs
+from passband.analysis.resampling import measured, rank_correlation
 from passband.figures import bands, matrix, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -51,7 +52,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     own = sweep.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     grows = measured(sweep.square, lambda p: float((np.exp(p.log_ratio[p.off]) > 1).mean()), "grows")
     # Some conditions are easier than others, so a network is also held against those that were trained where it is tested.
-    behind = measured(sweep.square, lambda p: float((p.loss > p.own)[p.off].mean()), "behind")
+    behind = measured(sweep.square, lambda p: float((p.loss > p.in_domain)[p.off].mean()), "behind")
     found.text.append(
         f"Under its own defocus the median network reaches Dice {own['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network loses more than "
         f"one that was trained where it is tested, in {grows.value:.0%} more than at its own defocus, and the more the further away: rank correlation of "

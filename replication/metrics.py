@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from passband.analysis import forest, judging
-from passband.analysis.ranking import Fit, Table, Target, tabulate
-from passband.analysis.resampling import Figure, Pairs, measured
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import Pairs, Target
+from passband.analysis.resampling import Figure, measured
 from passband.figures import plane, predicted_loss, style
-from passband.metrics import METRICS
 from passband.metrics.columns import column
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -57,7 +57,7 @@ class _Row:
 class _Study:
     """One study's pairs, and every predictor's figures and predictions."""
 
-    pairs: Table
+    pairs: Pairs
     rows: dict[str, _Row]
     predictions: dict[str, np.ndarray]
     best: str
@@ -79,7 +79,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         f"condition could explain of the loss, in sample: {each(lambda s: f'{_additive(s.pairs):.2f}')}."
     )
     for name, how in {**shown, _SWEEP: "defocus sweep"}.items():
-        pairs = done[name].pairs if name in done else tabulate(studies[name].scores, studies[name].shift)[0]
+        pairs = studies[name].square.pairs
         linear = Fit(pairs, _SOURCE, "loss", linear=True).predictions()
         sample, both = (judging.r2(pairs, linear[kind], "loss") for kind in ("in_sample", "both"))
         found.claims.append(
@@ -96,16 +96,12 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return found
 
 
-def _usable(pairs: Table, names: tuple[str, ...]) -> bool:
-    return all(n in pairs.features and np.ptp(pairs.features[n][pairs.used]) > 1e-9 for n in names)
-
-
 def _judged(study: StudyTables) -> _Study:
-    pairs, _ = tabulate(study.scores, study.shift)
+    pairs = study.square.pairs
     rows, predictions = {}, {}
     targets: tuple[Target, ...] = ("log_loss", "log_ratio", "log_excess")
     for label, names in _CANDIDATES.items():
-        if not _usable(pairs, names):
+        if not pairs.varies(*names):
             continue
         own, ratio, excess = (Fit(pairs, names, t).predictions() for t in targets)
         rows[label] = _Row(
@@ -116,26 +112,21 @@ def _judged(study: StudyTables) -> _Study:
             judging.r2(pairs, excess["both"], "log_excess"),
         )
         predictions[label] = own["both"]
-    usable = [f for f in forest.FEATURES if _usable(pairs, (f,))]
+    usable = [f for f in forest.FEATURES if pairs.varies(f)]
     for label, features in (("σ and Δε, trees", list(_SOURCE)), (_TREES, usable)):
         made = {t: forest.predictions(pairs, features, t) for t in targets}
         of_loss, of_ratio, of_excess = (judging.r2(pairs, made[t], t) for t in targets)
         rows[label] = _Row(of_loss, None, None, of_ratio, of_excess)
         predictions[label] = made["log_loss"]
-    scores = {n: Fit(pairs, (n,), "log_loss").both() for n in pairs.features if _usable(pairs, (n,))}
+    scores = {n: Fit(pairs, (n,), "log_loss").both() for n in pairs.features if pairs.varies(n)}
     best = max(scores, key=lambda n: scores[n])
-    return _Study(pairs, rows, predictions, f"{_symbol(best)} ({scores[best]:.2f})")
+    return _Study(pairs, rows, predictions, f"{column(best).symbol} ({scores[best]:.2f})")
 
 
-def _symbol(name: str) -> str:
-    base = name.removeprefix("delta_").removesuffix("_train").removesuffix("_test")
-    return name.replace(base, METRICS[base].symbol).replace("_", " ") if base in METRICS else name
-
-
-def _additive(pairs: Table) -> float:
+def _additive(pairs: Pairs) -> float:
     """Return R² in sample of ln loss ~ a number for each training condition + one for each test condition."""
     i, j = np.nonzero(pairs.used)
-    y = pairs.target["log_loss"][i, j]
+    y = pairs.target("log_loss")[i, j]
     n = len(pairs.used)
     x = np.zeros((len(y), 2 * n))
     x[np.arange(len(y)), i] = x[np.arange(len(y)), n + j] = 1
@@ -235,7 +226,7 @@ def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: P
     with style.figure(10.4, 4.0 * len(done)) as made:
         axes = made.subplots(len(done), 2)
         for row, name in zip(axes, done, strict=True):
-            pairs = studies[name].square.pairs
+            pairs = done[name].pairs
             used = pairs.off & np.isfinite(pairs.features["sigma"])
             drawn = pl.DataFrame(
                 {
@@ -258,7 +249,7 @@ def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: P
             predicted = study.predictions[_TREES]
             known = study.pairs.used & np.isfinite(predicted)
             drawn = pl.DataFrame(
-                {"loss": np.exp(study.pairs.target["log_loss"][known]), "predicted": np.exp(predicted[known])}
+                {"loss": np.exp(study.pairs.target("log_loss")[known]), "predicted": np.exp(predicted[known])}
             ).with_columns(train_zero=pl.lit(False), test_zero=pl.lit(False))
             predicted_loss.draw(drawn, ax, f"{_TREES}\n{_STUDIES[name]}")
             ax.set_xscale("log")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import RESAMPLES, Figure, Pairs, figure, measured, rank_correlation
+from passband.analysis.pairs import Pairs
+from passband.analysis.resampling import RESAMPLES, Figure, figure, measured, rank_correlation
 from passband.figures import points, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 

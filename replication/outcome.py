@@ -10,7 +10,8 @@ from typing import Any, Literal
 import polars as pl
 
 from passband import analysis
-from passband.analysis.resampling import Figure, Square
+from passband.analysis.pairs import Square
+from passband.analysis.resampling import Figure
 from passband.studies.paths import StudyPaths
 
 Verdict = Literal["agrees", "differs", "cannot tell"]

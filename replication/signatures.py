@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from sklearn.tree import DecisionTreeClassifier
 
-from passband.analysis.resampling import Figure, Pairs, Square, figure, measured
+from passband.analysis.pairs import Pairs, Square
+from passband.analysis.resampling import Figure, figure, measured
 from passband.figures import plane, style
 from passband.files.atomic import write_json
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table

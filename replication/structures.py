@@ -42,15 +42,15 @@ class _Table:
         )
 
     @property
-    def own(self) -> np.ndarray:
-        """Loss of networks under their own family and condition, shape [A, C]."""
+    def in_domain(self) -> np.ndarray:
+        """Loss of networks tested on the specimens and condition they were trained on, shape [A, C]."""
         a, c = np.indices(self.loss.shape[:2])
         return self.loss[a, c, a, c]
 
     @property
     def excess(self) -> np.ndarray:
         """Logarithm of the loss over that of networks trained on what these are tested on."""
-        return np.log(self.loss) - np.log(self.own)
+        return np.log(self.loss) - np.log(self.in_domain)
 
     @property
     def same_family(self) -> np.ndarray:
@@ -114,7 +114,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     _draw(names, whole, folder, found)
     excess = np.exp(whole.excess)
     rows = [
-        [a, f"{np.nanmean(whole.own[i]):.3f}", *[f"{_median(excess[i, c, j, c]):.1f}" for j in range(len(names))]]
+        [a, f"{np.nanmean(whole.in_domain[i]):.3f}", *[f"{_median(excess[i, c, j, c]):.1f}" for j in range(len(names))]]
         for i, a in enumerate(names)
         for c in [np.arange(excess.shape[1])]
     ]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import Pairs, measured, rank_correlation
+from passband.analysis.pairs import Pairs
+from passband.analysis.resampling import measured, rank_correlation
 from passband.figures import bands, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -68,13 +69,13 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
 
     def trained_near(pairs: Pairs) -> dict[str, float]:
         near, far = (at.from_least < _NEAR)[pairs.drawn], at.far[pairs.drawn]
-        usual = float(np.nanmedian(pairs.own[far])) if far.any() else float("nan")
+        usual = float(np.nanmedian(pairs.in_domain[far])) if far.any() else float("nan")
         elsewhere = same(pairs) & far
         from_near, from_far = elsewhere & near[:, None], elsewhere & far[:, None]
         if not from_near.any() or not from_far.any():
             return dict.fromkeys(("own", "spread", "against"), float("nan"))
         return {
-            "own": float(np.nanmedian(pairs.own[near])) / usual,
+            "own": float(np.nanmedian(pairs.in_domain[near])) / usual,
             "spread": float(np.median(np.exp(pairs.log_ratio[from_near]))),
             "against": float(np.median(pairs.loss[from_near]) / np.median(pairs.loss[from_far])),
         }
@@ -145,7 +146,7 @@ def _by_condition(study: StudyTables, at: _Places) -> list[tuple[float, ...]]:
     for i in range(len(at.defocus)):
         others = at.far & (at.c30 == at.c30[i]) & (np.arange(len(at.defocus)) != i)
         here, there = np.nanmedian(pairs.loss[others, i]), np.nanmedian(pairs.loss[i, others])
-        result.append((at.c30[i], at.defocus[i], at.epsilon[i], pairs.own[i], float(here), float(there)))
+        result.append((at.c30[i], at.defocus[i], at.epsilon[i], pairs.in_domain[i], float(here), float(there)))
     return result
 
 

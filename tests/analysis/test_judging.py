@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 
 from passband.analysis import judging
-from passband.analysis.ranking import Fit, Table
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import Pairs
 
 
 def table(n=30, seed=0):
     rng = np.random.default_rng(seed)
     x, z = rng.normal(size=(2, n, n))
     y = x + 0.5 * rng.normal(size=(n, n))
-    return Table(~np.eye(n, dtype=bool), {"loss": y}, {"x": x, "z": z}), x, y
+    return Pairs(y, {"x": x, "z": z}), x, y
 
 
 def test_against_a_plain_r2():

@@ -5,22 +5,23 @@ import polars as pl
 import pytest
 
 from passband.analysis import rank
-from passband.analysis.ranking import Fit, Table
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import Pairs
 
 
 def made_up(n=14, seed=0):
     rng = np.random.default_rng(seed)
     x, z = rng.normal(size=(2, n, n))
     y = x**2 + 0.3 * z + 0.3 * rng.normal(size=(n, n))
-    return Table(~np.eye(n, dtype=bool), {"loss": y}, {"x": x, "z": z}), x, y, z
+    return Pairs(y, {"x": x, "z": z}), x, y, z
 
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_against_least_squares_without_each_condition(repeated):
-    table, x, y, z = made_up()
+    pairs, x, y, z = made_up()
     n = len(y)
     times = np.random.default_rng(1).integers(0, 3, n).astype(float) if repeated else np.ones(n)
-    weight = table.used * times[:, None] * times
+    weight = pairs.used * times[:, None] * times
     design = np.stack([np.ones_like(x), x, z, x * x, x * z, z * z], -1)
     i, j = np.indices((n, n))
     predicted = {kind: np.zeros((n, n)) for kind in ("train", "test", "both")}
@@ -28,17 +29,17 @@ def test_against_least_squares_without_each_condition(repeated):
         for b in range(n):
             free = (i != a) & (i != b) & (j != a) & (j != b)
             for kind, kept in (("train", i != a), ("test", j != b), ("both", free)):
-                w = np.sqrt(weight * kept)[table.used]
-                fit = np.linalg.lstsq(design[table.used] * w[:, None], y[table.used] * w, rcond=None)[0]
+                w = np.sqrt(weight * kept)[pairs.used]
+                fit = np.linalg.lstsq(design[pairs.used] * w[:, None], y[pairs.used] * w, rcond=None)[0]
                 predicted[kind][a, b] = design[a, b] @ fit
     mean = (weight * y).sum() / weight.sum()
-    fit = Fit(table, ["x", "z"], "loss")
+    fit = Fit(pairs, ["x", "z"], "loss")
     found = fit.r2(times) | {"r2_both": fit.both(times)}
     for kind, values in predicted.items():
         expected = 1 - (weight * (y - values) ** 2).sum() / (weight * (y - mean) ** 2).sum()
         assert found[f"r2_{kind}"] == pytest.approx(expected, abs=1e-6), kind
         if not repeated and kind != "test":
-            assert np.allclose(fit.predictions()[kind][table.used], values[table.used], atol=1e-6)
+            assert np.allclose(fit.predictions()[kind][pairs.used], values[pairs.used], atol=1e-6)
 
 
 def tables(n=12):

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from passband.analysis.resampling import Figure, Square, measured
+from passband.analysis.pairs import Square
+from passband.analysis.resampling import Figure, measured
 from replication.outcome import judged
 
 

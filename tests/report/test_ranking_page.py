@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from passband.analysis.ranking import Fit, tabulate
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import Square
 from passband.base.errors import BadInputError
 from passband.figures import metric_ranking as figure
 from passband.figures import style
@@ -22,8 +23,8 @@ def test_the_page_is_made_from_the_table():
 
 @pytest.mark.parametrize("name", ["dose_difference", "sigma", "phase_rms", "shared_information"])
 def test_the_table_is_made_from_the_scores(name):
-    table, _ = tabulate(pl.read_parquet(COMMITTED / "scores.parquet"), pl.read_parquet(COMMITTED / "shift.parquet"))
-    fit = Fit(table, (name,), "log_loss")
+    square = Square(pl.read_parquet(COMMITTED / "scores.parquet"), pl.read_parquet(COMMITTED / "shift.parquet"))
+    fit = Fit(square.pairs, (name,), "log_loss")
     ranked = pl.read_parquet(COMMITTED / "ranking.parquet")
     row = ranked.filter(
         (pl.col("predictor") == name) & (pl.col("pairs") == "all") & (pl.col("target") == "log_loss")

@@ -12,10 +12,14 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import Pairs
 from passband.base.identity import seed_from
 from passband.metrics.columns import column
 
 _RESAMPLES = 1000
+# Fewer pairs are not fitted.
+_FEWEST = 10
 # Variances below this share of the largest are rounding.
 _RCOND = 1e-10
 
@@ -111,7 +115,7 @@ def smooth_surface(pairs: pl.DataFrame, points: int = 200) -> pl.DataFrame:
     off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
     mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
     # Without any spread of σ or Δε there is no plane to draw on.
-    if len(mean) < 10 or not all(_varies(mean[c]) for c in predictor.columns):
+    if len(mean) < _FEWEST or not all(_varies(mean[c]) for c in predictor.columns):
         return pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
     axes = [np.linspace(float(mean[c].min()), float(mean[c].max()), points) for c in predictor.columns]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -151,7 +155,7 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
         "n_train_conditions": len(set(groups)),
         "r2_in_sample": _r2(loss, _in_sample(predictor, mean)),
         "r2_held_out": _r2(loss, held_out),
-        "r2_both_held_out": _r2(loss, _both_held_out(predictor, mean)),
+        "r2_both_held_out": _r2_both_held_out(predictor, mean),
         "r2_held_out_interval": _interval(loss, held_out, groups),
         "r2_held_out_seeds": seeds,
     }
@@ -180,7 +184,7 @@ def _features(predictor: Predictor, table: pl.DataFrame) -> np.ndarray:
 
 
 def _in_sample(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
-    if len(table) < 10:
+    if len(table) < _FEWEST:
         return None
     x, y = _features(predictor, table), table["loss"].to_numpy()
     return np.asarray(model(predictor).fit(x, y).predict(x))
@@ -189,7 +193,7 @@ def _in_sample(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
 def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     """Predict each train condition's pairs from a fit to all others."""
     groups = table["train_condition"].to_numpy()
-    if len(table) < 10 or len(set(groups)) < 3:
+    if len(table) < _FEWEST or len(set(groups)) < 3:
         return None
     x, joint = _joint(predictor, table)
     members = [np.flatnonzero(groups == g) for g in dict.fromkeys(groups)]
@@ -200,29 +204,13 @@ def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     return predicted
 
 
-def _both_held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
-    """Predict each pair from a fit to the pairs that share neither of its conditions, in either role."""
-    if len(table) < 10:
+def _r2_both_held_out(predictor: Predictor, table: pl.DataFrame) -> float | None:
+    """Return R² when each pair is predicted by a fit to the pairs that share neither of its conditions, in either role."""
+    if len(table) < _FEWEST or np.ptp(table["loss"].to_numpy()) == 0:
         return None
-    x, joint = _joint(predictor, table)
-    places = {name: i for i, name in enumerate(dict.fromkeys([*table["train_condition"], *table["test_condition"]]))}
-    train, test = (np.array([places[n] for n in table[f"{side}_condition"]]) for side in ("train", "test"))
-    products = joint[:, :, None] * joint[:, None, :]
-    # Sums over all pairs in which a condition takes part, in either role.
-    part = np.zeros((len(places), *products.shape[1:]))
-    np.add.at(part, train, products)
-    np.add.at(part, test, products)
-    rows_of: dict[tuple[int, int], list[int]] = {}
-    for row, (a, b) in enumerate(zip(train, test, strict=True)):
-        rows_of.setdefault((min(a, b), max(a, b)), []).append(row)
-    total, predicted = products.sum(0), np.empty(len(x))
-    for (a, b), rows in rows_of.items():
-        # The pairs between the two are taken away with either, and so added again.
-        rest = total - part[a] - part[b] + products[rows].sum(0)
-        if rest[0, 0] < 9.5:
-            return None
-        predicted[rows] = _predicted(rest, x[rows])
-    return predicted
+    pairs = Pairs.from_table(table.select("train_condition", "test_condition", "loss", *predictor.columns))
+    fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear")
+    return fit.both() if fit.fewest_left() >= _FEWEST else None
 
 
 def _joint(predictor: Predictor, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
-from passband.analysis.ranking import Table, Target
+from passband.analysis.pairs import Pairs, Target
 from passband.base.identity import seed_from
 
 #: What the loss may depend on: of the test, of the change, of both.
@@ -31,19 +31,19 @@ _TREES = 200
 _LEAF = 5
 
 
-def predictions(table: Table, names: Sequence[str], target: Target) -> np.ndarray:
+def predictions(pairs: Pairs, names: Sequence[str], target: Target) -> np.ndarray:
     """Return the predicted target of each pair by trees that saw neither of its conditions, shape [B, B]; NaN where unused.
 
     Args:
-        table: the pairs.
+        pairs: the pairs.
         names: of features.
         target: what to predict.
     """
-    n = len(table.used)
+    n = len(pairs.used)
     part = np.random.default_rng(seed_from("forest")).permutation(n) % _FOLDS
-    x = np.stack([table.features[name] for name in names], -1)
-    y = table.target[target]
-    whole = table.used & np.isfinite(y)
+    x = np.stack([pairs.feature(name) for name in names], -1)
+    y = pairs.target(target)
+    whole = pairs.used & np.isfinite(y)
     result = np.full((n, n), np.nan)
     for i in range(_FOLDS):
         for j in range(i, _FOLDS):

@@ -2,33 +2,33 @@
 
 import numpy as np
 
-from passband.analysis.ranking import Table, Target
+from passband.analysis.pairs import Pairs, Target
 from passband.analysis.resampling import RESAMPLES, Figure, figure
 from passband.base.identity import seed_from
 
 
-def r2(table: Table, predicted: np.ndarray, target: Target) -> Figure:
+def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Figure:
     """Return R² of predictions with its central 95 %.
 
     Conditions are drawn again, and nothing is fitted again: a fit to conditions drawn with replacement sees fewer different ones
     than it does in truth, and would be judged too harshly.
 
     Args:
-        table: the pairs.
+        pairs: the pairs.
         predicted: shape [B, B]; NaN where there is no prediction.
         target: what is predicted.
     """
-    return _measured(table, [predicted], target)
+    return _measured(pairs, [predicted], target)
 
 
-def gain(table: Table, first: np.ndarray, second: np.ndarray, target: Target) -> Figure:
+def gain(pairs: Pairs, first: np.ndarray, second: np.ndarray, target: Target) -> Figure:
     """Return R² of the second predictions less that of the first, both judged on the same drawn conditions."""
-    return _measured(table, [second, first], target)
+    return _measured(pairs, [second, first], target)
 
 
-def _measured(table: Table, several: list[np.ndarray], target: Target) -> Figure:
-    y = table.target[target]
-    used = table.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)
+def _measured(pairs: Pairs, several: list[np.ndarray], target: Target) -> Figure:
+    y = pairs.target(target)
+    used = pairs.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)
     y, filled = np.where(used, y, 0), [np.where(used, p, 0) for p in several]
     n, rng = len(used), np.random.default_rng(seed_from("judging"))
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import polars as pl
 from scipy.stats import spearmanr
 
+from passband.analysis.pairs import Square
 from passband.base.identity import seed_from
-from passband.metrics.columns import differences
 
 #: How often conditions and seeds are drawn again.
 RESAMPLES = 500
@@ -37,98 +35,6 @@ class Figure:
 
 def _signed(value: float) -> str:
     return "–" if not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Every network on every condition, as arrays; a drawing of them repeats some conditions and lacks others.
-
-    Attributes:
-        loss: mean over seeds, shape [B, B], training conditions first; NaN where nothing was tested.
-        features: shift metrics by name, shape [B, B].
-        drawn: which condition each row and column is, shape [B].
-    """
-
-    loss: np.ndarray
-    features: dict[str, np.ndarray]
-    drawn: np.ndarray
-
-    @cached_property
-    def off(self) -> np.ndarray:
-        """Pairs of different conditions that were tested, and whose own losses are known, bool, shape [B, B]."""
-        known = np.isfinite(self.own)
-        return (self.drawn[:, None] != self.drawn) & np.isfinite(self.loss) & known[:, None] & known
-
-    @cached_property
-    def own(self) -> np.ndarray:
-        """Loss of each network under its own condition, shape [B]."""
-        return np.diag(self.loss)
-
-    @cached_property
-    def log_ratio(self) -> np.ndarray:
-        """Logarithm of the loss over the network's own, shape [B, B]."""
-        return np.log(self.loss) - np.log(self.own)[:, None]
-
-    @cached_property
-    def log_excess(self) -> np.ndarray:
-        """Logarithm of the loss over that of networks trained where this one is tested, shape [B, B]."""
-        return np.log(self.loss) - np.log(self.own)
-
-
-class Square:
-    """The tables of a study in which every training condition is a test condition."""
-
-    def __init__(self, scores: pl.DataFrame, shift: pl.DataFrame, score: str = "loss"):
-        """Lay the tables out.
-
-        Args:
-            scores: a row per train condition, test condition and seed.
-            shift: a row per train condition and test condition.
-            score: column of scores.
-        """
-        self.names: list[str] = shift["train_condition"].unique(maintain_order=True).to_list()
-        n, seeds = len(self.names), scores["seed"].unique().sort().to_list()
-        place = {name: i for i, name in enumerate(self.names)}
-        self.loss = np.full((n, n, len(seeds)), np.nan)
-        rows = [
-            scores[c].replace_strict(place, return_dtype=pl.Int64).to_numpy()
-            for c in ("train_condition", "test_condition")
-        ]
-        self.loss[
-            rows[0],
-            rows[1],
-            scores["seed"].replace_strict({s: i for i, s in enumerate(seeds)}, return_dtype=pl.Int64).to_numpy(),
-        ] = scores[score].to_numpy()
-        ordered = shift.with_columns(
-            pl.col("train_condition", "test_condition").replace_strict(place, return_dtype=pl.Int64)
-        ).sort("train_condition", "test_condition")
-        self.features = {
-            c: ordered[c].to_numpy().astype(float).reshape(n, n)
-            for c in shift.columns
-            if c not in ("train_condition", "test_condition")
-        }
-        self.features |= differences(self.features)
-
-    @property
-    def pairs(self) -> Pairs:
-        """All pairs as they are."""
-        with np.errstate(invalid="ignore"):
-            return Pairs(_mean(self.loss), self.features, np.arange(len(self.names)))
-
-    def drawn_again(self, rng: np.random.Generator) -> Pairs:
-        """Return conditions drawn with replacement, each with seeds drawn with replacement."""
-        n, _, seeds = self.loss.shape
-        drawn = rng.integers(n, size=n)
-        chosen = rng.integers(seeds, size=(n, 1, seeds))
-        loss = np.take_along_axis(self.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
-        square = np.ix_(drawn, drawn)
-        return Pairs(_mean(loss), {name: f[square] for name, f in self.features.items()}, drawn)
-
-
-def _mean(loss: np.ndarray) -> np.ndarray:
-    known = np.isfinite(loss)
-    count = known.sum(2)
-    return np.where(count > 0, np.where(known, loss, 0).sum(2) / np.maximum(count, 1), np.nan)
 
 
 def figure(value: float, drawn: Sequence[float]) -> Figure:

@@ -1,0 +1,97 @@
+"""Least-squares fits to pairs of conditions, in sample and with the training, the test or both conditions held out."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from passband.analysis.pairs import Pairs, Target
+
+# Relative to the sums; changes an R² by less than 1e-9.
+_RIDGE = 1e-10
+
+
+class Fit:
+    """A quadratic (or linear) least-squares fit to some features, and all its fits without some conditions.
+
+    Least squares needs only sums over pairs, so a fit without some conditions is the fit to all less their sums.
+    """
+
+    def __init__(self, pairs: Pairs, names: Sequence[str], target: Target, *, linear: bool = False):
+        """Prepare the sums.
+
+        Args:
+            pairs: what to fit.
+            names: of features; none is the mean.
+            target: what to predict.
+            linear: without squares and products.
+        """
+        self.pairs, self._y = pairs, pairs.target(target)
+        self._x = _design([pairs.feature(name) for name in names], pairs.used, linear=linear)
+        self._outer = self._x[..., :, None] * self._x[..., None, :]
+        self._moment = self._x * self._y[..., None]
+
+    def r2(self, times: np.ndarray | None = None) -> dict[str, float]:
+        """Return r2_in_sample, r2_train and r2_test; `times` is how often each condition is drawn, shape [B]."""
+        weight = self._weight(times)
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        whole = outer.sum((0, 1)), moment.sum((0, 1))
+        fits = {"r2_in_sample": _solve(*whole)[None, None]}
+        for kind, axis in (("r2_train", 1), ("r2_test", 0)):
+            fits[kind] = np.expand_dims(_solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
+        return {kind: self._score(weights, weight) for kind, weights in fits.items()}
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Return the target as the fit gives it, shape [B, B]: in_sample, train (without its row), both (without either's pairs)."""
+        weight = self._weight(None)
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        whole = outer.sum((0, 1)), moment.sum((0, 1))
+        without_row = _solve(whole[0] - outer.sum(1), whole[1] - moment.sum(1))[:, None]
+        weights = {"in_sample": _solve(*whole)[None, None], "train": without_row, "both": self._without_both(weight)}
+        return {kind: (w * self._x).sum(-1) for kind, w in weights.items()}
+
+    def both(self, times: np.ndarray | None = None) -> float:
+        """Return R² when each pair is predicted by the fit to pairs that share no condition with it, in either role."""
+        weight = self._weight(times)
+        return self._score(self._without_both(weight), weight)
+
+    def fewest_left(self) -> int:
+        """Return the smallest number of pairs that a fit sees when both conditions of a pair are left out."""
+        used = self.pairs.used
+        return int(_without_either(used.astype(int))[used].min()) if used.any() else 0
+
+    def _without_both(self, weight: np.ndarray) -> np.ndarray:
+        return _solve(
+            _without_either(weight[..., None, None] * self._outer), _without_either(weight[..., None] * self._moment)
+        )
+
+    def _weight(self, times: np.ndarray | None) -> np.ndarray:
+        return self.pairs.used * (1.0 if times is None else times[:, None] * times)
+
+    def _score(self, weights: np.ndarray, weight: np.ndarray) -> float:
+        predicted = (weights * self._x).sum(-1)
+        mean = (weight * self._y).sum() / weight.sum()
+        return float(1 - (weight * (self._y - predicted) ** 2).sum() / (weight * (self._y - mean) ** 2).sum())
+
+
+def _without_either(values: np.ndarray) -> np.ndarray:
+    """Return for each pair the sum of values [B, B, …] over the pairs that share neither of its conditions, in either role."""
+    diagonal = values[np.arange(len(values)), np.arange(len(values))]
+    sides = values.sum(0) + values.sum(1)
+    # What both conditions share is subtracted twice, and so added again.
+    shared = values + values.swapaxes(0, 1) + diagonal[:, None] + diagonal[None]
+    return np.asarray(values.sum((0, 1)) - (sides[:, None] + sides[None] - shared))
+
+
+def _design(features: list[np.ndarray], used: np.ndarray, *, linear: bool) -> np.ndarray:
+    """Return 1, the standardised features, and unless linear their squares and products, shape [B, B, columns]."""
+    standard = [(values - values[used].mean()) / (values[used].std() or 1.0) for values in features]
+    products = [] if linear else [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
+    return np.stack([np.ones(used.shape), *standard, *products], -1)
+
+
+def _solve(outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    # The ridge only keeps features that do not vary, or say the same, from dividing by zero.
+    size = np.trace(outer, axis1=-2, axis2=-1)[..., None, None] + _RIDGE
+    ridge = _RIDGE * size * np.eye(outer.shape[-1])
+    return np.linalg.solve(outer + ridge, moment[..., None])[..., 0]

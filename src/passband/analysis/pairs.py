@@ -1,0 +1,146 @@
+"""Every network on every condition, as square arrays: the form that fits, intervals and experiments share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from passband.metrics.columns import differences
+
+#: What a fit predicts: the loss, its logarithm, or its logarithm relative to the training or the test condition's in-domain loss.
+Target = Literal["loss", "log_loss", "log_ratio", "log_excess"]
+_KEYS = ("train_condition", "test_condition")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of B conditions: rows are training conditions, columns are test conditions.
+
+    Attributes:
+        loss: mean over seeds, shape [B, B]; NaN where nothing was tested.
+        features: shift metrics by name, shape [B, B].
+        drawn: which condition each row and column is, shape [B]; resampling repeats some and omits others.
+        chosen: which pairs to use at all, bool, shape [B, B].
+    """
+
+    loss: np.ndarray
+    features: Mapping[str, np.ndarray]
+    drawn: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    chosen: np.ndarray = field(default_factory=lambda: np.array(True))
+
+    def __post_init__(self) -> None:
+        """By default, each row is another condition."""
+        if not len(self.drawn):
+            object.__setattr__(self, "drawn", np.arange(len(self.loss)))
+
+    @classmethod
+    def from_table(cls, table: pl.DataFrame) -> "Pairs":
+        """Return the pairs of a table with a row per train_condition and test_condition, loss, and numeric columns."""
+        names = list(dict.fromkeys([*table["train_condition"], *table["test_condition"]]))
+        rows = places(table, names)
+
+        def square(column: str) -> np.ndarray:
+            values = np.full((len(names), len(names)), np.nan)
+            values[rows] = table[column].to_numpy()
+            return values
+
+        return cls(square("loss"), {c: square(c) for c in table.columns if c not in (*_KEYS, "loss")})
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """Chosen pairs of different conditions that were tested, bool, shape [B, B]."""
+        return (self.drawn[:, None] != self.drawn) & np.isfinite(self.loss) & self.chosen
+
+    @cached_property
+    def off(self) -> np.ndarray:
+        """Used pairs for which the in-domain loss of both conditions is known, bool, shape [B, B]."""
+        known = np.isfinite(self.in_domain)
+        return self.used & known[:, None] & known
+
+    @cached_property
+    def in_domain(self) -> np.ndarray:
+        """Loss of each network under its training condition, shape [B]."""
+        return np.diag(self.loss)
+
+    @cached_property
+    def log_ratio(self) -> np.ndarray:
+        """Logarithm of the loss relative to the network's in-domain loss, shape [B, B]."""
+        return np.log(self.loss) - np.log(self.in_domain)[:, None]
+
+    @cached_property
+    def log_excess(self) -> np.ndarray:
+        """Logarithm of the loss relative to that of networks trained under the test condition, shape [B, B]."""
+        return np.log(self.loss) - np.log(self.in_domain)
+
+    def target(self, name: Target) -> np.ndarray:
+        """Return what a fit predicts, shape [B, B]: 0 where unused, NaN where a network is missing."""
+        values = self.loss if name == "loss" else np.log(self.loss) if name == "log_loss" else getattr(self, name)
+        return np.where(self.used, values, 0.0)
+
+    def feature(self, name: str) -> np.ndarray:
+        """Return a feature with 0 where it is undefined: a condition that transfers nothing shares nothing."""
+        return np.nan_to_num(self.features[name], nan=0.0)
+
+    def varies(self, *names: str) -> bool:
+        """Return whether the pairs have all of these features and each takes more than one value."""
+        return all(n in self.features and np.ptp(self.feature(n)[self.used]) > 1e-9 for n in names)
+
+    def among(self, chosen: np.ndarray) -> "Pairs":
+        """Return only the pairs for which `chosen`, bool, shape [B, B], is true."""
+        return replace(self, chosen=self.chosen & chosen)
+
+
+class Square:
+    """The tables of a study in which every training condition is a test condition."""
+
+    def __init__(self, scores: pl.DataFrame, shift: pl.DataFrame, score: str = "loss"):
+        """Convert the tables to arrays.
+
+        Args:
+            scores: a row per train condition, test condition and seed.
+            shift: a row per train condition and test condition.
+            score: column of scores.
+        """
+        self.names: list[str] = shift["train_condition"].unique(maintain_order=True).to_list()
+        n, seeds = len(self.names), scores["seed"].unique().sort().to_list()
+        self.loss = np.full((n, n, len(seeds)), np.nan)
+        self.loss[(*places(scores, self.names), np.searchsorted(seeds, scores["seed"].to_numpy()))] = scores[
+            score
+        ].to_numpy()
+        rows = places(shift, self.names)
+        self.features: dict[str, np.ndarray] = {}
+        for column in shift.columns:
+            if column not in _KEYS:
+                self.features[column] = np.full((n, n), np.nan)
+                self.features[column][rows] = shift[column].to_numpy()
+        self.features |= differences(self.features)
+
+    @property
+    def pairs(self) -> Pairs:
+        """All pairs, mean over seeds."""
+        return Pairs(_mean(self.loss), self.features)
+
+    def drawn_again(self, rng: np.random.Generator) -> Pairs:
+        """Return conditions drawn with replacement, each with seeds drawn with replacement."""
+        n, _, seeds = self.loss.shape
+        drawn = rng.integers(n, size=n)
+        chosen = rng.integers(seeds, size=(n, 1, seeds))
+        loss = np.take_along_axis(self.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
+        square = np.ix_(drawn, drawn)
+        return Pairs(_mean(loss), {name: f[square] for name, f in self.features.items()}, drawn)
+
+
+def places(table: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and column of each line of a table in a square over `names`."""
+    place = {name: i for i, name in enumerate(names)}
+    train, test = (table[c].replace_strict(place, return_dtype=pl.Int64).to_numpy() for c in _KEYS)
+    return train, test
+
+
+def _mean(loss: np.ndarray) -> np.ndarray:
+    known = np.isfinite(loss)
+    count = known.sum(2)
+    return np.where(count > 0, np.where(known, loss, 0).sum(2) / np.maximum(count, 1), np.nan)
