@@ -17,9 +17,9 @@ from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import segment
 from passband.models.store import Model
-from passband.verdicts.image_optics import estimated as estimated_for
-from passband.verdicts.image_verdict import check_image
-from passband.verdicts.judge import Judge
+from passband.verdicts.image_optics import estimate_optics
+from passband.verdicts.verdict import Verdict
+from passband.verdicts.verdict_model import VerdictModel
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Looked:
         picture: shades of grey, uint8, at most 2048 pixels a side, last row first.
         outlines: of the particles [nm], xs and ys of each line, y upwards.
         particles: a row per particle, or None.
-        verdict: plain data, or None.
+        verdict: on the model, or None.
         estimate: of the condition, or None.
         estimated: the same in sentences.
         condition: that was estimated, as if underfocused where the sign is not known; or None.
@@ -63,7 +63,7 @@ class Looked:
     picture: NDArray[np.uint8]
     outlines: dict[str, Any] | None = None
     particles: pl.DataFrame | None = None
-    verdict: dict[str, Any] | None = None
+    verdict: Verdict | None = None
     estimate: Estimate | None = None
     estimated: tuple[str, ...] = ()
     condition: Condition | None = None
@@ -101,14 +101,14 @@ def segmented(looked: Looked, model: Model) -> Looked:
     return replace(looked, outlines=lines, particles=found.particles)
 
 
-def judged(looked: Looked, model: Model) -> Looked:
+def judged(looked: Looked, model: VerdictModel) -> Looked:
     """Add the verdict on a model."""
-    return replace(looked, verdict=check_image(model, looked.micrograph, estimate=looked.estimate).to_dict())
+    return replace(looked, verdict=model.check_image(looked.micrograph, estimate=looked.estimate))
 
 
-def estimated(looked: Looked, model: Model | None) -> Looked:
-    """Add what the power spectrum says of the condition, for a model under whose C30 and energy it was studied, if there is one."""
-    found = estimated_for(Judge(model), looked.micrograph) if model is not None and model.scores is not None else None
+def estimated(looked: Looked, model: VerdictModel | None) -> Looked:
+    """Add what the power spectrum says of the condition, with the C30 and energy of a model's calibration if there is one."""
+    found = None if model is None else estimate_optics(model, looked.micrograph)
     found = found or estimate(looked.micrograph)
     condition = found.condition(found.sign or "underfocus") if found.has_rings else None
     return replace(looked, estimate=found, estimated=tuple(found.sentences), condition=condition)

@@ -13,6 +13,7 @@ from passband.app.uploads import Upload, Uploads
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.models.store import Model
+from passband.verdicts.verdict_model import VerdictModel
 
 _LEFT, _PICTURE, _RIGHT = 310, 640, 430
 # Seconds in which fields reach the server.
@@ -23,15 +24,24 @@ _HINT = "Drop a micrograph here, or click to choose: dm3, dm4, emd, hspy, mrc, t
 class MicrographTab:
     """The tab of one page."""
 
-    def __init__(self, model: Model | None, absent: str, uploads: Uploads, show_condition: Callable[[Condition], None]):
+    def __init__(
+        self,
+        model: Model | None,
+        judge: VerdictModel | None,
+        absent: str,
+        uploads: Uploads,
+        show_condition: Callable[[Condition], None],
+    ):
         """Build it, empty.
 
         Args:
             model: that looks, or None.
+            judge: of its verdicts, or None if it has not been scored.
             absent: why there is none, in a line.
             uploads: where files arrive.
             show_condition: shows an estimated condition in the other tab.
         """
+        self._judge = judge
         self._model, self._absent, self._uploads, self._show_condition = model, absent, uploads, show_condition
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
@@ -100,14 +110,14 @@ class MicrographTab:
         except BadInputError as error:
             self._later(lambda line=str(error): self._refuse(line))
             return
-        model = self._model
+        model, judge = self._model, self._judge
         steps: list[tuple[str, Callable[[Looked], Looked]]] = [
-            ("estimating the optics …", lambda seen: looking.estimated(seen, model))
+            ("estimating the optics …", lambda seen: looking.estimated(seen, judge))
         ]
         if model is not None:
             # Particles first, for they are seen at once; the verdict last, for it rests on the optics.
             steps.insert(0, ("finding particles …", lambda seen: looking.segmented(seen, model)))
-            steps.append(("weighing the verdict …", lambda seen: looking.judged(seen, model)))
+            steps.append(("weighing the verdict …", lambda seen: looking.judged(seen, judge or VerdictModel(model))))
         for doing, step in steps:
             self._later(lambda seen=looked, doing=doing: self._show(seen, doing))
             looked = await asyncio.to_thread(looking.attempt, step, looked)
@@ -150,7 +160,7 @@ class MicrographTab:
             self._table.object = words.particle_table(looked.particles)
             self._summary.object = words.found(looked.particles)
         if looked.verdict is not None:
-            self._verdict.object = words.verdict(looked.verdict) + words.why(looked.verdict)
+            self._verdict.object = looked.verdict.headline_html() + looked.verdict.details_html()
 
     def _stop(self) -> None:
         if self._task is not None and not self._task.done():

@@ -11,14 +11,14 @@ import panel as pn
 from numpy.typing import NDArray
 
 from passband.app import figures, plots, views, words
-from passband.app.judging import LiveJudge
 from passband.app.latest import Latest, Step
 from passband.app.parts import text
 from passband.app.scene import PIXELS, Scenes, Viewer
 from passband.app.sliders import Sliders
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
-from passband.verdicts.judge import Verdict
+from passband.verdicts.verdict import Verdict
+from passband.verdicts.verdict_model import VerdictModel
 
 _PICTURE, _RIGHT = 450, 620
 # Seconds of rest before the reasons are worked out.
@@ -39,7 +39,7 @@ class Subject:
 
     scenes: Scenes
     viewer: Viewer | None = None
-    judge: LiveJudge | None = None
+    judge: VerdictModel | None = None
     absent: str = ""
 
 
@@ -115,14 +115,14 @@ class OpticsTab:
         presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
         judge = self._subject.judge
         if judge is not None and judge.card.conditions:
-            return {"a condition it was trained on": judge.typical} | presets
+            return {"a condition it was trained on": judge.usual_training_condition} | presets
         return dict(sorted(presets.items(), key=lambda item: item[0] != "team05_300kv"))
 
     def _fill(self, field: float) -> None:
         """Fill what no slider changes."""
         judge = self._subject.judge
         if judge is not None:
-            table = judge.studied()
+            table = judge.calibration_table()
             self._sources["studied"].data = table.drop("role").to_dict(as_series=False)
             self._plane.y_range.end = 1.15 * float(table["epsilon"].max() or 1)
             self._sources["training"].data = views.training_band(list(judge.card.conditions))
@@ -165,7 +165,13 @@ class OpticsTab:
             dice = views.dice(probability >= threshold, scene.mask)
         if judge is None:
             return Opinion(views.curve(condition), lines, dice, None, None)
-        return Opinion(views.curve(condition), lines, dice, judge.quick(condition), judge.place(condition))
+        return Opinion(
+            views.curve(condition),
+            lines,
+            dice,
+            judge.check(condition, explained=False, advised=False),
+            judge.position(condition),
+        )
 
     def _show_opinion(self, opinion: Opinion) -> None:
         self._outlines = opinion.outlines
@@ -181,7 +187,7 @@ class OpticsTab:
         if opinion.verdict is None:
             self._verdict.object = words.note(self._subject.absent) + measured
         else:
-            self._verdict.object = words.verdict(opinion.verdict.to_dict(), measured)
+            self._verdict.object = opinion.verdict.headline_html(measured)
 
     def _show_layers(self) -> None:
         shown = self._layers.value
@@ -192,10 +198,10 @@ class OpticsTab:
         judge = self._subject.judge
         if judge is None:
             return condition, ""
-        verdict = judge.explained(condition, advised=advised)
-        holds = advised and verdict.answer == "yes"
-        nothing = words.section("What to do", "<p>Nothing: it holds here.</p>") if holds else ""
-        return condition, nothing + words.why(verdict.to_dict())
+        verdict = judge.check(condition, advised=advised)
+        works = advised and verdict.answer == "yes"
+        nothing = words.section("What to do", "<p>Nothing: it works here.</p>") if works else ""
+        return condition, nothing + verdict.details_html()
 
     def _show_why(self, found: tuple[Condition, str]) -> None:
         if found[0] == self._sliders.condition:

@@ -1,17 +1,12 @@
-"""Verdicts, estimates and lists as HTML. Whatever comes from files is escaped."""
+"""Estimates and lists as HTML. Whatever comes from files is escaped."""
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
-from passband.verdicts.zones import holds
-from passband.verdicts.zones import in_words as zones_in_words
-
 # Particles in a table; the page is to look at, and passband segment writes them all.
 _ROWS = 200
-_ANSWERS = {"yes": ("yes", "holds"), "no": ("no", "fails"), "cannot say": ("cannot say", "unknown")}
 
 
 def refusal(line: str) -> str:
@@ -32,53 +27,6 @@ def bullets(lines: Sequence[str]) -> str:
 def section(title: str, body: str) -> str:
     """Return a titled part; nothing if there is nothing in it."""
     return f"<h3>{html.escape(title)}</h3>{body}" if body else ""
-
-
-def verdict(found: dict[str, Any], measured: str = "") -> str:
-    """Return a verdict's answer and numbers, coloured by the answer.
-
-    Args:
-        found: of `Verdict.to_dict`.
-        measured: a further row, as HTML.
-    """
-    answer, kind = _ANSWERS[found["answer"]]
-    name = html.escape(found["model"])
-    if found["answer"] == "cannot say":
-        body = f"whether {name} holds: {bullets(found['cannot_say'])}"
-        return f'<div class="verdict {kind}"><b>{answer}</b><div>{body}{measured}</div></div>'
-    says = f"{name} {holds(found)}: {found['zone']} ({zones_in_words(found['zone_shares'])})"
-    rows = "".join(
-        f"<tr><td>{title}</td><td><b>{v['predicted']:.3f}</b></td><td>{v['low']:.3f} to {v['high']:.3f}</td></tr>"
-        for title, v in (("Dice", found["dice"]), ("loss", found["loss"]))
-    )
-    return (
-        f'<div class="verdict {kind}"><b>{answer}</b><div>{says}<table><tr><th></th><th>predicted</th>'
-        f"<th>{found['level']:.0%} of such cases</th></tr>{rows}</table>"
-        f"<span>own loss, {'under its training conditions' if found['trained'] else 'of the best tenth of those scored'}: {found['own_loss']:.3f}</span>{measured}</div></div>"
-    )
-
-
-def why(found: dict[str, Any]) -> str:
-    """Return advice, reasons and the nearest training condition, where there are any."""
-    parts = section("What to do", f"<p>{html.escape(found['advice'])}</p>") if found["advice"] else ""
-    parts += section("Why", bullets(found["reasons"]))
-    parts += section("Taken for granted of the specimen", bullets([a.split(" (--")[0] for a in found["assumed"]]))
-    near = found["nearest"]
-    if near:
-        delta = round(near["metrics"]["delta_epsilon"], 2) + 0.0
-        line = (
-            f"σ {near['metrics']['sigma']:.2f}, Δε {delta:+.2f} to {short(near['training_condition'])}: "
-            f"{near['shares']['stable']:.0%} of {near['pairs']} such pairs held in the studies"
-        )
-        parts += section("Nearest training condition", f"<p>{html.escape(line)}</p>")
-    return parts
-
-
-def short(condition: dict[str, Any]) -> str:
-    """Return a condition in a few words."""
-    a, dose = condition["aberrations"], condition.get("dose_per_angstrom2")
-    said = f"defocus {-a.get('C10', 0.0):+.0f} Å, C12 {a.get('C12', 0.0):.0f} Å, C30 {a.get('C30', 0.0) / 1e4:+.1f} µm"
-    return said.replace("-", "−") + (f", {dose:.0f} e/Å²" if dose else "")
 
 
 def header(model: str) -> str:
