@@ -12,8 +12,7 @@ from other_specimens import condition_at, families, fields, recorded, true_dice
 from passband.conditions import Detector
 from passband.files.tables import write_table
 from passband.models.store import load_model
-from passband.verdicts.image_verdict import check_image
-from passband.verdicts.judge import check_condition
+from passband.verdicts.verdict_model import VerdictModel
 
 TABLE = Path(__file__).parent.parent / "docs" / "results" / "tables" / "other_cameras.parquet"
 _FLAT = [[0.0, 1.0], [1.0, 1.0]]
@@ -37,6 +36,7 @@ def main() -> None:
     """Image nine fields side by side with each camera, judge from the condition and from the image, score against the truth."""
     torch.set_num_threads(1)
     model, rows = load_model("au-300kv"), []
+    verdicts = VerdictModel(model)
     waves, specimens = fields(families()["gold, as studied"], 3)
     for pixel in PIXELS:
         for name, detector in CAMERAS.items():
@@ -50,14 +50,14 @@ def main() -> None:
                 }
                 row |= {"dose_per_angstrom2": dose, "dice": true_dice(model, micrograph, specimens)}
                 for source, verdict in (
-                    ("condition", check_condition(model, condition)),
-                    ("image", check_image(model, micrograph)),
+                    ("condition", verdicts.check(condition)),
+                    ("image", verdicts.check_image(micrograph)),
                 ):
                     found: dict[str, float | None] = {
                         "predicted": None,
                         "low": None,
                         "high": None,
-                        **(verdict.dice or {}),
+                        **(vars(verdict.dice) if verdict.dice else {}),
                     }
                     row |= {f"answer_{source}": verdict.answer}
                     row |= {f"dice_{k}_{source}": v for k, v in found.items()}

@@ -21,7 +21,7 @@ from passband.simulation.imaging import camera_on_grid, expected_intensity, imag
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import Specimen, SpecimenRecipe, draw_specimen, particle_mask
 from passband.specimens.recipe_files import load_recipe
-from passband.verdicts.image_verdict import check_image
+from passband.verdicts.verdict_model import VerdictModel
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "results" / "tables" / "other_specimens.parquet"
@@ -120,20 +120,21 @@ def main() -> None:
     """Image four fields of each family side by side, judge, and score against the truth."""
     torch.set_num_threads(1)
     model, rows = load_model("au-300kv"), []
+    verdicts = VerdictModel(model)
     for name, recipe in families().items():
         waves, specimens = fields(recipe, 2)
         for defocus, dose in CONDITIONS:
             condition = condition_at(defocus, dose)
             micrograph = recorded(waves, condition, name)
-            verdict = check_image(model, micrograph)
-            found: dict[str, float | None] = {"predicted": None, "low": None, "high": None, **(verdict.dice or {})}
+            verdict = verdicts.check_image(micrograph)
+            dice = vars(verdict.dice) if verdict.dice else dict.fromkeys(("predicted", "low", "high"))
             rows.append(
                 {
                     "specimen": name,
                     "defocus_angstrom": defocus,
                     "dose_per_angstrom2": dose,
                     "answer": verdict.answer,
-                    **{f"dice_{k}": v for k, v in found.items()},
+                    **{f"dice_{k}": v for k, v in dice.items()},
                     "dice": true_dice(model, micrograph, specimens),
                 }
             )

@@ -178,21 +178,22 @@ def verdicts() -> list[str]:
     from passband.micrographs.micrograph import Micrograph
     from passband.models.segment import segment
     from passband.models.store import load_model
-    from passband.verdicts.image_verdict import check_image
+    from passband.verdicts.verdict_model import VerdictModel
 
     model = load_model("au-300kv")
+    judge = VerdictModel(model)
     lines = ["| patch | answer | predicted Dice | Dice against the label |", "|---|---|---|---|"]
     missed = 0
     for name in names():
         image, truth = load(name)
         micrograph = Micrograph(image, PIXEL, 300e3, name=name)
-        verdict, mask = check_image(model, micrograph), segment(model, micrograph).mask
+        verdict, mask = judge.check_image(micrograph), segment(model, micrograph).mask
         own = 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) if mask.any() else float("nan")
         said = "–"
         if verdict.dice is not None:
             d = verdict.dice
-            said = f"{d['predicted']:.2f} [{d['low']:.2f}, {d['high']:.2f}]"
-            missed += not d["low"] <= own <= d["high"]
+            said = f"{d.predicted:.2f} [{d.low:.2f}, {d.high:.2f}]"
+            missed += not d.covers(own)
         lines.append(f"| {name} | {verdict.answer} | {said} | {'–' if own != own else format(own, '.2f')} |")
     lines += [
         "",

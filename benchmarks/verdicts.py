@@ -14,8 +14,8 @@ from passband.files.atomic import write_text
 from passband.models.store import Model, load_model
 from passband.verdicts import predictor
 from passband.verdicts.features import SOURCES, training_data
-from passband.verdicts.judge import Judge
-from passband.verdicts.summary import judged
+from passband.verdicts.summary import evaluate_held_out
+from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import NAMES, zone_of, zones
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "verdicts.md"
@@ -42,7 +42,7 @@ def interval(share: float, n: int) -> str:
 
 def coverage(model: Model, source: str, target: str, held: pl.DataFrame) -> list[str]:
     """Return, for each level, the share of held-out conditions inside their interval."""
-    found = Judge(model).predictor(target, source)
+    found = VerdictModel(model).predictor(target, source)
     _, x, y = training_data(held, source, target)
     mean, deviation = found.predict(x)
     return [interval(float((np.abs(y - mean) <= found.quantile(level) * deviation).mean()), len(y)) for level in LEVELS]
@@ -59,17 +59,17 @@ def r2(fitted: pl.DataFrame, held: pl.DataFrame, names: tuple[str, ...]) -> floa
 
 def new_specimens(model: Model) -> list[str]:
     """Return the section on specimens that nothing has met."""
-    judge, table = Judge(model), pl.read_parquet(NEW)
+    judge, table = VerdictModel(model), pl.read_parquet(NEW)
     conditions = [Condition(**json.loads(c)) for c in table["condition"]]
     judge.prepare(conditions)
     asked = [
-        (judge.numbers(judge.features(c), "condition"), r)
+        (judge.predict_condition(c), r)
         for c, r in zip(conditions, table.to_dicts(), strict=True)
         if not judge.objections(c)
     ]
-    shares = {t: float(np.mean([n[t]["low"] <= r[t] <= n[t]["high"] for n, r in asked])) for t in ("loss", "dice")}
+    shares = {t: float(np.mean([getattr(p, t).covers(r[t]) for p, r in asked])) for t in ("loss", "dice")}
     truth = zone_of(np.array([r["loss"] for _, r in asked]) / (model.card.own_loss or 1.0))
-    right = sum(n["zone"] == NAMES[z] for (n, _), z in zip(asked, truth, strict=True))
+    right = sum(p.zone == NAMES[z] for (p, _), z in zip(asked, truth, strict=True))
     words = " and ".join(
         f"{interval(share, len(asked))} of the {'losses' if t == 'loss' else 'Dice'}" for t, share in shares.items()
     )
@@ -169,7 +169,7 @@ def page(model: Model) -> str:
     }
     said = ", ".join(f"{name} {min(v):.0f} to {max(v):.0f} Å" for name, v in ranges.items())
     doses = [c.dose_per_angstrom2 or 0.0 for c in conditions]
-    held_zones = zones()
+    held_zones, judge = zones(), VerdictModel(model)
     name = model.card.name
     lines = [
         "# How verdicts perform",
@@ -177,7 +177,7 @@ def page(model: Model) -> str:
         f"*`{name}` was scored under {len(scores)} conditions; verdicts are calibrated on {len(fitted)} of them, and evaluated here on the {len(held)} that were held out, drawn at random beforehand: "
         f"{said}, doses of {min(doses):.0f} to {max(doses):.0f} e/Å². A condition's loss is that of {held['n_images'][0]} images of specimens outside the training set.*",
         "",
-        f"*Stable* is a loss up to {held_zones['stable_up_to']:g} times the in-domain loss ({model.card.own_loss:.3f}, the median under the training conditions), *collapse* a loss above {held_zones['collapse_from']:g} times.",
+        f"*Stable* is a loss up to {held_zones.stable_up_to:g} times the in-domain loss ({model.card.own_loss:.3f}, the median under the training conditions), *collapse* a loss above {held_zones.collapse_from:g} times.",
         "",
         "## Coverage of the intervals",
         "",
@@ -201,7 +201,7 @@ def page(model: Model) -> str:
             if source == "condition"
             else f"an image of {tiles} tile{'s' if tiles != '1' else ''} (`check --image`)"
         )
-        found = judged(model, source)
+        found = evaluate_held_out(judge, source)
         lines += [
             f"## From {words}",
             "",
@@ -209,16 +209,15 @@ def page(model: Model) -> str:
             "|---|" + "---|" * len(NAMES),
         ]
         lines += [
-            f"| {z} | " + " | ".join(str(found["confusion"][z][t]) for t in NAMES) + " |"
-            for z in (*NAMES, "cannot say")
+            f"| {z} | " + " | ".join(str(found.confusion[z][t]) for t in NAMES) + " |" for z in (*NAMES, "cannot say")
         ]
-        right = sum(found["confusion"][z][z] for z in NAMES)
-        most = max(sum(row[t] for row in found["confusion"].values()) for t in NAMES)
-        false_yes = found["confusion"]["stable"]["collapse"] + found["confusion"]["stable"]["degraded"]
+        right = found.right
+        most = max(sum(row[t] for row in found.confusion.values()) for t in NAMES)
+        false_yes = found.confusion["stable"]["collapse"] + found.confusion["stable"]["degraded"]
         lines += [
             "",
-            f"The zone is right in {right} of {found['asked']} ({right / found['asked']:.0%}; always predicting the most frequent one would be right in {most} of {found['conditions']}); of {sum(found['confusion']['stable'].values())} answers *yes*, {false_yes} were wrong. "
-            f"R² of the logarithm of the loss {found['r2_log_loss']:.2f}; the loss interval spans a factor of {found['width_factor']:.2f} in the median.",
+            f"The zone is right in {right} of {found.asked} ({right / found.asked:.0%}; always predicting the most frequent one would be right in {most} of {found.conditions}); of {sum(found.confusion['stable'].values())} answers *yes*, {false_yes} were wrong. "
+            f"R² of the logarithm of the loss {found.r2_log_loss:.2f}; the loss interval spans a factor of {found.width_factor:.2f} in the median.",
             "",
         ]
     lines += new_specimens(model)

@@ -18,9 +18,9 @@ import numpy as np
 import tifffile
 from playwright.sync_api import Page, sync_playwright
 
-from passband.app.judging import LiveJudge
 from passband.app.scene import Scenes
 from passband.models.store import load_model
+from passband.verdicts.verdict_model import VerdictModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -30,7 +30,7 @@ from support.browser import ARGUMENTS, MOVE
 def micrograph(model: str, folder: Path) -> Path:
     """Write the sample specimen under a condition of the model as a TIFF with its scale, and return its path."""
     loaded = load_model(model)
-    condition = LiveJudge(loaded).typical().varied({"defocus": 180.0, "C12": 10.0})
+    condition = VerdictModel(loaded).usual_training_condition().varied({"defocus": 180.0, "C12": 10.0})
     scene = Scenes(loaded).at(condition.energy_ev)
     image = scene.image(condition.model_copy(update={"pixel_size_angstrom": scene.pixel_size_angstrom}))
     path, per_nm = folder / "simulated_gold.tif", 10 / scene.pixel_size_angstrom

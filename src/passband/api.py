@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from passband.report.study_run import Study, StudyRun
     from passband.specimens import Recipe
     from passband.verdicts.domain import SpecimenInfo
-    from passband.verdicts.judge import Verdict
+    from passband.verdicts.verdict import Verdict
 
 
 def list_presets() -> list[str]:
@@ -424,17 +424,14 @@ def check(
         True
     """
     from passband.verdicts.domain import SpecimenInfo
+    from passband.verdicts.verdict_model import VerdictModel
 
     if (condition is None) == (image is None):
         raise BadInputError("give either a condition or an image, and not both")
     specimen = SpecimenInfo() if specimen is None else specimen
     if image is not None:
-        from passband.verdicts.image_verdict import check_image
-
-        return check_image(_model(model), micrograph(image, **calibration), specimen)
-    from passband.verdicts.judge import check_condition
-
-    return check_condition(_model(model), _condition(condition), specimen)
+        return VerdictModel(_model(model)).check_image(micrograph(image, **calibration), specimen)
+    return VerdictModel(_model(model)).check(_condition(condition), specimen)
 
 
 def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: float | None) -> Estimate:

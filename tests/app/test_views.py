@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from passband.app import analyze, controls, html, views
-from passband.app.judging import LiveJudge
 from passband.app.scene import PIXELS, Scene
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import SpecimenRecipe
 from passband.studies.paths import StudyPaths
-from passband.verdicts.judge import Judge, check_condition
+from passband.verdicts.verdict_model import VerdictModel
 from support import made
 from support.samples import BAND, FIELD, random_waves
 from support.study_tables import study
@@ -26,7 +25,7 @@ CONDITION = Condition(
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    return LiveJudge(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
+    return VerdictModel(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
 
 
 def test_shades_keep_the_order_and_turn_the_rows():
@@ -79,23 +78,23 @@ def test_the_condition_file_is_read_back_and_a_fault_names_its_line_and_no_path(
 
 
 def test_the_live_verdict_agrees_with_that_of_check(judge):
-    exact = Judge(judge.model)
+    exact = VerdictModel(judge.model)
     for condition in (*made.draw(3, 99), judge.card.conditions[0]):
         assert np.allclose(judge.features(condition), exact.features(condition), rtol=2e-3, atol=2e-3)
-        live, full = judge.explained(condition, advised=True), check_condition(judge.model, condition)
-        assert (live.answer, live.zone) == (full.answer, full.zone)
-        assert live.reasons == full.reasons
-        if full.loss:
-            assert live.loss == pytest.approx(full.loss, rel=0.02)
+        live, full = judge.check(condition, advised=False), exact.check(condition)
+        assert (live.answer, live.prediction, live.reasons) == (full.answer, full.prediction, full.reasons)
+        assert live.advice is None
+        quick = judge.check(condition, explained=False, advised=False)
+        assert quick.prediction == full.prediction and quick.reasons == () and quick.nearest is None
     far = Condition(energy_ev=200e3, dose_per_angstrom2=300.0)
-    assert judge.quick(far).answer == "cannot say"
+    assert judge.check(far).answer == "cannot say"
 
 
 def test_every_scored_condition_has_its_place_in_the_plane(judge):
-    table = judge.scored_conditions()
-    assert len(table) == len(judge.fitted)
+    table = judge.calibration_table()
+    assert len(table) == len(judge.scores)
     assert set(table["zone"]) <= {"stable", "degraded", "collapse"}
-    sigma, epsilon = judge.place(judge.scored[0])
+    sigma, epsilon = judge.position(judge.calibration[0])
     assert table["sigma"][0] == pytest.approx(sigma, abs=2e-3)
     assert table["epsilon"][0] == pytest.approx(epsilon, abs=2e-3)
 

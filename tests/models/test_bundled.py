@@ -14,8 +14,8 @@ from passband.models.segment import segment
 from passband.models.store import installed, load_model
 from passband.verdicts.features import SOURCES
 from passband.verdicts.set_loss import learnt, learnt_spread
-from passband.verdicts.summary import judged
-from passband.verdicts.zones import NAMES
+from passband.verdicts.summary import evaluate_held_out
+from passband.verdicts.verdict_model import VerdictModel
 
 ROOT = Path(__file__).parents[2]
 PATCHES = ROOT / "examples" / "real_hrtem"
@@ -35,14 +35,13 @@ def test_it_is_small_and_whole(model):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_its_verdicts_hold_as_often_as_they_say(model, source):
-    found = judged(model, source)
-    assert found["conditions"] >= 40
+    found = evaluate_held_out(VerdictModel(model), source)
+    assert found.conditions >= 40
     for target in ("coverage_loss", "coverage_dice"):
         # A small image's is the worst measured, and the page says so.
-        assert (0.85 if source in ("condition", "image16", "image48") else 0.8) <= found[target] <= 0.95
-    right = sum(found["confusion"][zone][zone] for zone in NAMES)
+        assert (0.85 if source in ("condition", "image16", "image48") else 0.8) <= getattr(found, target) <= 0.95
     page = (ROOT / "docs" / "results" / "verdicts.md").read_text(encoding="utf-8")
-    assert f"The zone is right in {right} of {found['asked']} " in page
+    assert f"The zone is right in {found.right} of {found.asked} " in page
 
 
 def test_the_conditions_kept_back_are_of_every_kind(model):

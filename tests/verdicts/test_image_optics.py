@@ -7,58 +7,59 @@ import pytest
 
 from passband.micrographs.micrograph import Micrograph
 from passband.verdicts import image_optics
-from passband.verdicts.judge import Judge
+from passband.verdicts.verdict_model import VerdictModel
 from support import made
 from support.film import micrograph
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    return Judge(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
+    return VerdictModel(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
 
 
 def optics_of(judge, image):
-    return image_optics.optics_of(judge, image_optics.estimated(judge, image))
+    return image_optics.optics_of(judge, image_optics.estimate_optics(judge, image))
 
 
 def test_optics_that_explain_a_failure_give_a_defocus_to_go_to(judge):
     counts = micrograph(250.0, C12=30.0, phi12=0.3)
     # A camera's gain hides what was counted.
     found = optics_of(judge, Micrograph(1.7 * counts.intensity, 0.4, 300e3))
-    assert found.objections == []
-    assert found.estimated["defocus_angstrom"] == pytest.approx(250, abs=10)
-    assert found.estimated["sign"] is None and not found.estimated["dose_is_known"]
+    assert found.objections == ()
+    assert found.estimated.defocus_angstrom == pytest.approx(250, abs=10)
+    assert found.estimated.sign is None and not found.estimated.dose_is_known
     assert any(
-        "its rings give defocus, of either sign, of 2" in why and "film's middle" in why for why in found.reasons
+        "its rings give defocus, of either sign, of 2" in why and "film's middle" in why
+        for why in map(str, found.reasons)
     )
-    assert any("aberrations are unlike" in why for why in found.reasons)
-    assert found.advice.startswith("go to a defocus of")
-    assert found.nearest["training_condition"] in [c.to_dict() for c in judge.card.conditions]
+    assert any("aberrations are unlike" in str(why) for why in found.reasons)
+    assert str(found.remedies(judge)[0]).startswith("go to a defocus of")
+    assert found.nearest.training_condition in judge.card.conditions
 
 
 def test_optics_that_do_not_explain_it_point_to_the_specimen(judge):
     found = optics_of(judge, micrograph(75.0))
-    assert found.advice.startswith("the optics do not explain it")
-    assert any("on the specimens studied, a Dice of 0." in why for why in found.reasons)
+    assert str(found.remedies(judge)[0]).startswith("the optics do not explain it")
+    assert any("on the calibrated specimens, a Dice of 0." in str(why) for why in found.reasons)
 
 
 def test_rings_that_fade_for_other_reasons_change_nothing(judge):
-    faded = image_optics.estimated(judge, micrograph(75.0))
+    faded = image_optics.estimate_optics(judge, micrograph(75.0))
     faded = replace(faded, focal_spread_angstrom=(70.0, 60.0, 80.0))
     found = image_optics.optics_of(judge, faded)
-    assert found.objections == [] and found.advice.startswith("the optics do not explain it")
+    assert found.objections == () and str(found.remedies(judge)[0]).startswith("the optics do not explain it")
 
 
 def test_optics_far_from_all_that_was_studied_end_the_verdict(judge):
     found = optics_of(judge, micrograph(900.0))
-    [why] = found.objections
-    assert "its rings give" in why and "is beyond" in why and "which were studied" in why
-    assert found.estimated["defocus_angstrom"] == pytest.approx(900, abs=10)
+    [why] = map(str, found.objections)
+    assert "its rings give" in why and "is outside the calibrated range" in why
+    assert found.estimated.defocus_angstrom == pytest.approx(900, abs=10)
 
 
 @pytest.mark.parametrize(("near", "far", "ends"), [(200.0, 950.0, False), (500.0, 950.0, True)])
 def test_an_interval_that_reaches_into_the_studied_range_does_not(judge, near, far, ends):
-    reading = image_optics.estimated(judge, micrograph(900.0))
+    reading = image_optics.estimate_optics(judge, micrograph(900.0))
     widened = replace(
         reading,
         underfocus=replace(reading.underfocus, interval_angstrom=(near, far)),
@@ -69,36 +70,36 @@ def test_an_interval_that_reaches_into_the_studied_range_does_not(judge, near, f
 
 
 def test_an_interval_around_what_was_studied_far_from_zero_does_not_either(judge):
-    only_far = [c for c in judge.scored if c.defocus_angstrom > 200]
-    far = Judge(judge.model)
-    far.scored = only_far
-    reading = image_optics.estimated(judge, micrograph(300.0))
+    only_far = [c for c in judge.calibration if c.defocus_angstrom > 200]
+    far = VerdictModel(judge.model)
+    far.calibration = tuple(only_far)
+    reading = image_optics.estimate_optics(judge, micrograph(300.0))
     widened = replace(reading, underfocus=replace(reading.underfocus, interval_angstrom=(150.0, 400.0)))
-    assert image_optics.optics_of(far, widened).objections == []
+    assert image_optics.optics_of(far, widened).objections == ()
 
 
 def with_spherical(judge, values):
-    other = Judge(judge.model)
-    other.scored = [c.varied({"C30": values[i % len(values)]}) for i, c in enumerate(judge.scored)]
+    other = VerdictModel(judge.model)
+    other.calibration = tuple(c.varied({"C30": values[i % len(values)]}) for i, c in enumerate(judge.calibration))
     return other
 
 
 def test_a_studied_C30_tells_the_sign_only_if_it_never_varied(judge):
     image = micrograph(-150.0, C30=1e6)
     known, varied = with_spherical(judge, [1e6]), with_spherical(judge, [0.0, 1e6, 2e6])
-    found = image_optics.estimated(known, image)
+    found = image_optics.estimate_optics(known, image)
     assert found.C30 == 1e6 and found.sign == "overfocus"
     assert found.defocus_angstrom == pytest.approx(150, abs=15)
-    found = image_optics.estimated(varied, image)
+    found = image_optics.estimate_optics(varied, image)
     assert found.C30 == 1e6 and found.sign is None and "does not tell underfocus" in found.notes[0]
 
 
 def test_without_rings_that_is_said_and_nothing_is_advised_of_the_optics(judge):
     found = optics_of(judge, micrograph(0.0, film=0.0))
-    assert found.estimated is None and found.nearest is None and found.objections == []
-    assert len(found.reasons) == 1 and "passband check --condition" in found.advice
+    assert found.estimated is None and found.nearest is None and found.objections == ()
+    assert len(found.reasons) == 1 and [r.kind for r in found.remedies(judge)] == ["check_condition"]
 
 
 def test_a_blank_image_is_no_error(judge):
     found = optics_of(judge, Micrograph(np.full((64, 64), 7.0, dtype=np.float32), 0.4, 300e3))
-    assert found == image_optics.Optics()
+    assert found == image_optics.ImageOptics()

@@ -15,8 +15,7 @@ from passband.models.external import import_onnx
 from passband.models.store import read_model
 from passband.specimens.recipe_files import load_recipe
 from passband.verdicts import calibration, recipe_calibration
-from passband.verdicts.image_verdict import check_image
-from passband.verdicts.judge import check_condition
+from passband.verdicts.verdict_model import VerdictModel
 from support import networks
 from support.networks import convolution
 from support.shell import caller
@@ -73,14 +72,14 @@ def test_their_own_network_through_the_command_line(call, files):
     assert model.card.scored_on.elements == ("Au",) and model.card.scored_on.support is None
     assert model.card.scored_on.diameter_angstrom != model.card.specimens.diameter_angstrom
     seen = Condition(**json.loads(model.scores["condition"][0]))
-    assert check_condition(model, seen).answer in ("yes", "no")
+    assert VerdictModel(model).check(seen).answer in ("yes", "no")
     beyond = seen.model_copy(update={"aberrations": {"C10": 3000.0}})
-    assert check_condition(model, beyond).answer == "cannot say"
+    assert VerdictModel(model).check(beyond).answer == "cannot say"
     shown = np.random.default_rng(0).poisson(60.0, (96, 96)).astype(np.float32)
-    verdict = check_image(model, Micrograph(shown, 0.4))
+    verdict = VerdictModel(model).check_image(Micrograph(shown, 0.4))
     assert verdict.based_on == "image" and verdict.answer in ("yes", "no", "cannot say")
     code, out, _ = call("model", "show", "theirs")
-    assert code == 0 and "kept back" in out
+    assert code == 0 and "held-out" in out
 
 
 def test_what_does_not_fit_is_said_before_any_work(call, files):

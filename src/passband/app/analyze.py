@@ -18,9 +18,9 @@ from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model
-from passband.verdicts.image_optics import estimated
-from passband.verdicts.image_verdict import check_image
-from passband.verdicts.judge import Judge
+from passband.verdicts.image_optics import estimate_optics
+from passband.verdicts.verdict import Verdict
+from passband.verdicts.verdict_model import VerdictModel
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Analysis:
         picture: shades of grey, uint8, at most 2048 pixels a side, last row first.
         segmentation: the particles, or None.
         outlines: of the particles [nm], xs and ys of each line, y upwards.
-        verdict: plain data, or None.
+        verdict: on the model, or None.
         estimate: of the optics, or None.
         condition: that was estimated, underfocus if the sign is unknown; or None.
         faults: why a step failed, a line each.
@@ -63,7 +63,7 @@ class Analysis:
     picture: NDArray[np.uint8]
     segmentation: Segmentation | None = None
     outlines: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None
+    verdict: Verdict | None = None
     estimate: Estimate | None = None
     condition: Condition | None = None
     faults: tuple[str, ...] = ()
@@ -100,17 +100,17 @@ def add_segmentation(analysis: Analysis, model: Model) -> Analysis:
     return replace(analysis, segmentation=found, outlines=lines)
 
 
-def add_estimate(analysis: Analysis, model: Model | None) -> Analysis:
+def add_estimate(analysis: Analysis, model: VerdictModel | None) -> Analysis:
     """Add the optics from the power spectrum, with the C30 and energy of a model's calibration if there is one."""
-    result = estimated(Judge(model), analysis.micrograph) if model is not None and model.scores is not None else None
+    result = None if model is None else estimate_optics(model, analysis.micrograph)
     result = result or estimate(analysis.micrograph)
     condition = result.condition(result.sign or "underfocus") if result.has_rings else None
     return replace(analysis, estimate=result, condition=condition)
 
 
-def add_verdict(analysis: Analysis, model: Model) -> Analysis:
+def add_verdict(analysis: Analysis, model: VerdictModel) -> Analysis:
     """Add the verdict on a model."""
-    return replace(analysis, verdict=check_image(model, analysis.micrograph, estimate=analysis.estimate).to_dict())
+    return replace(analysis, verdict=model.check_image(analysis.micrograph, estimate=analysis.estimate))
 
 
 def attempt(step: Callable[[Analysis], Analysis], analysis: Analysis) -> Analysis:

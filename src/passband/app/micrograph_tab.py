@@ -14,6 +14,7 @@ from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.micrographs.formats import endings
 from passband.models.store import Model
+from passband.verdicts.verdict_model import VerdictModel
 
 _LEFT, _PICTURE, _RIGHT = 310, 640, 430
 # Seconds after which the values of fields have reached the server.
@@ -24,16 +25,24 @@ _HINT = f"Drop a micrograph here, or click to choose: {endings()}"
 class MicrographTab:
     """The tab of one page."""
 
-    def __init__(self, model: Model | None, absent: str, uploads: Uploads, show_condition: Callable[[Condition], None]):
+    def __init__(
+        self,
+        model: Model | None,
+        judge: VerdictModel | None,
+        absent: str,
+        uploads: Uploads,
+        show_condition: Callable[[Condition], None],
+    ):
         """Build it, empty.
 
         Args:
-            model: to segment and judge with, or None.
+            model: to segment with, or None.
+            judge: of its verdicts, or None if it is not calibrated.
             absent: why there is no model, in a line.
             uploads: where files arrive.
             show_condition: shows an estimated condition in the other tab.
         """
-        self._model, self._uploads = model, uploads
+        self._model, self._judge, self._uploads = model, judge, uploads
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._key = ""
@@ -101,14 +110,16 @@ class MicrographTab:
         except BadInputError as error:
             self._later(lambda error=error: self._refuse(error))
             return
-        model = self._model
+        model, judge = self._model, self._judge
         steps: list[tuple[str, Callable[[Analysis], Analysis]]] = [
-            ("estimating the optics …", lambda seen: analyze.add_estimate(seen, model))
+            ("estimating the optics …", lambda seen: analyze.add_estimate(seen, judge))
         ]
         if model is not None:
             # Particles first, because they are quick; the verdict last, because it needs the optics.
             steps.insert(0, ("segmenting …", lambda seen: analyze.add_segmentation(seen, model)))
-            steps.append(("predicting the verdict …", lambda seen: analyze.add_verdict(seen, model)))
+            steps.append(
+                ("predicting the verdict …", lambda seen: analyze.add_verdict(seen, judge or VerdictModel(model)))
+            )
         for doing, step in steps:
             self._later(lambda seen=analysis, doing=doing: self._show(seen, doing))
             analysis = await asyncio.to_thread(analyze.attempt, step, analysis)
@@ -147,7 +158,7 @@ class MicrographTab:
             self._sources["prediction"].data = analysis.outlines or {"xs": [], "ys": []}
             self._particles.object = analysis.segmentation._repr_html_()
         if analysis.verdict is not None:
-            self._verdict.object = html.verdict(analysis.verdict) + html.why(analysis.verdict)
+            self._verdict.object = analysis.verdict.headline_html() + analysis.verdict.details_html(html.field)
 
     def _stop(self) -> None:
         if self._task is not None and not self._task.done():

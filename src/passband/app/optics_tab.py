@@ -11,7 +11,6 @@ import panel as pn
 from numpy.typing import NDArray
 
 from passband.app import figures, html, views
-from passband.app.judging import LiveJudge
 from passband.app.latest import Latest, Step
 from passband.app.parts import text
 from passband.app.scene import PIXELS, Scenes
@@ -21,7 +20,8 @@ from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
 from passband.models.network import predict
 from passband.models.store import Model
-from passband.verdicts.judge import Verdict
+from passband.verdicts.verdict import Verdict
+from passband.verdicts.verdict_model import VerdictModel
 
 _PICTURE, _RIGHT = 450, 620
 # Seconds without a change before the reasons are computed.
@@ -42,7 +42,7 @@ class Subject:
 
     scenes: Scenes
     model: Model | None = None
-    judge: LiveJudge | None = None
+    judge: VerdictModel | None = None
     absent: str = ""
 
 
@@ -118,14 +118,14 @@ class OpticsTab:
         presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
         judge = self._subject.judge
         if judge is not None and judge.card.conditions:
-            return {"a training condition": judge.typical} | presets
+            return {"a training condition": judge.usual_training_condition} | presets
         return dict(sorted(presets.items(), key=lambda item: item[0] != "team05_300kv"))
 
     def _fill(self, field: float) -> None:
         """Fill the figures with what no slider changes."""
         judge = self._subject.judge
         if judge is not None:
-            table = judge.scored_conditions()
+            table = judge.calibration_table()
             self._sources["scored"].data = table.drop("role").to_dict(as_series=False)
             self._plane.y_range.end = 1.15 * float(table["epsilon"].max() or 1)
             self._sources["training"].data = views.training_band(list(judge.card.conditions))
@@ -168,7 +168,8 @@ class OpticsTab:
             dice = views.dice(prediction.masks[0], scene.mask)
         if judge is None:
             return Opinion(views.curve(condition), lines, dice, None, None)
-        return Opinion(views.curve(condition), lines, dice, judge.quick(condition), judge.place(condition))
+        verdict = judge.check(condition, explained=False, advised=False)
+        return Opinion(views.curve(condition), lines, dice, verdict, judge.position(condition))
 
     def _show_opinion(self, opinion: Opinion) -> None:
         self._outlines = opinion.outlines
@@ -184,7 +185,7 @@ class OpticsTab:
         if opinion.verdict is None:
             self._verdict.object = html.note(self._subject.absent) + measured
         else:
-            self._verdict.object = html.verdict(opinion.verdict.to_dict(), measured)
+            self._verdict.object = opinion.verdict.headline_html(measured)
 
     def _show_layers(self) -> None:
         shown = self._layers.value
@@ -195,10 +196,10 @@ class OpticsTab:
         judge = self._subject.judge
         if judge is None:
             return condition, ""
-        verdict = judge.explained(condition, advised=advised)
-        holds = advised and verdict.answer == "yes"
-        nothing = html.section("What to do", "<p>Nothing: the model works under this condition.</p>") if holds else ""
-        return condition, nothing + html.why(verdict.to_dict())
+        verdict = judge.check(condition, advised=advised)
+        works = advised and verdict.answer == "yes"
+        nothing = html.section("What to do", "<p>Nothing: the model works under this condition.</p>") if works else ""
+        return condition, nothing + verdict.details_html()
 
     def _show_why(self, result: tuple[Condition, str]) -> None:
         if result[0] == self._sliders.condition:

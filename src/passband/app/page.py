@@ -7,7 +7,6 @@ import panel as pn
 import torch
 
 from passband.app import html
-from passband.app.judging import LiveJudge
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab, Subject
 from passband.app.parts import text
@@ -16,6 +15,7 @@ from passband.app.study_tab import StudyTab
 from passband.app.uploads import Uploads
 from passband.base.errors import BadInputError
 from passband.models.store import Model
+from passband.verdicts.verdict_model import VerdictModel
 
 
 def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:
@@ -36,11 +36,11 @@ def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> S
         # Load the network before the page opens: it may be unusable.
         _ = model.network
         try:
-            judge = LiveJudge(model)
+            judge = VerdictModel(model)
         except BadInputError as error:
             absent = html.error_text(error)
     subject = Subject(Scenes(model, cache), model, judge, absent)
-    subject.scenes.at(judge.scored[0].energy_ev if judge is not None else 300e3)
+    subject.scenes.at(judge.domain.energy_ev if judge is not None else 300e3)
     return subject
 
 
@@ -56,7 +56,7 @@ def make_page(subject: Subject, model: Model | None, study: Path | None, uploads
     optics = OpticsTab(subject)
     tabs = pn.Tabs(
         ("Optics", optics.layout()),
-        ("Micrograph", MicrographTab(model, subject.absent, uploads, optics.show_condition).layout()),
+        ("Micrograph", MicrographTab(model, subject.judge, subject.absent, uploads, optics.show_condition).layout()),
         ("Study", StudyTab(study).layout()),
         dynamic=False,
         css_classes=["tabs"],

@@ -9,7 +9,7 @@ import typer
 
 from passband.base.errors import BadInputError
 from passband.base.terminal import error, print_json, warn
-from passband.cli.options import Json
+from passband.cli.options import Json, option
 from passband.micrographs.formats import endings
 
 ModelName = Annotated[
@@ -150,7 +150,7 @@ def check(
     """
     from passband.models.store import load_model
     from passband.verdicts.domain import SpecimenInfo
-    from passband.verdicts.judge import check_condition
+    from passband.verdicts.verdict_model import VerdictModel
 
     if (condition is None) == (image is None):
         raise BadInputError("give either --condition or --image, and not both")
@@ -158,82 +158,28 @@ def check(
     if condition is not None and any(value is not None for value in of_image.values()):
         given = next(name for name, value in of_image.items() if value is not None)
         raise BadInputError(f"{given} is of an image; with --condition put it into {condition}")
-    chosen = load_model(model)
+    chosen = VerdictModel(load_model(model))
     claim = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
         from passband.conditions.condition_files import load_condition
 
         loaded = load_condition(condition)
         warn(loaded.doubts())
-        verdicts = [(str(condition), (), check_condition(chosen, loaded, claim).to_dict())]
+        verdicts = [(str(condition), (), chosen.check(loaded, claim))]
     else:
-        from passband.verdicts.image_verdict import check_image
-
         assert image is not None
         verdicts = [
-            (m.name, m.notes, check_image(chosen, m, claim).to_dict())
-            for m in _read(image, pixel_size, energy, dose, frames)
+            (m.name, m.notes, chosen.check_image(m, claim)) for m in _read(image, pixel_size, energy, dose, frames)
         ]
+    answers = {v.answer for *_, v in verdicts}
+    worst = next(a for a in ("no", "cannot say", "yes") if a in answers)
     if as_json:
-        answers = [{"subject": name, "found": list(found), **v} for name, found, v in verdicts]
-        print_json(
-            answers[0] if condition is not None else {"images": answers, "answer": _worst(v for *_, v in verdicts)}
-        )
+        found = [{"subject": name, "found": list(notes), **v.to_dict(option)} for name, notes, v in verdicts]
+        print_json(found[0] if condition is not None else {"images": found, "answer": worst})
     else:
-        for name, found, verdict in verdicts:
-            print("\n".join([name, *(f"  {line}" for line in (*found, *in_words(verdict)))]))
-    raise typer.Exit(0 if all(v["answer"] == "yes" for *_, v in verdicts) else 1)
-
-
-def _worst(verdicts: Any) -> str:
-    answers = {v["answer"] for v in verdicts}
-    return next(a for a in ("no", "cannot say", "yes") if a in answers)
-
-
-def in_words(verdict: dict[str, Any]) -> list[str]:
-    """Return a verdict as lines to read."""
-    from passband.verdicts.zones import holds, zones
-    from passband.verdicts.zones import in_words as zones_in_words
-
-    lines = []
-    if verdict["answer"] == "cannot say":
-        lines.append(f"cannot say whether {verdict['model']} holds:")
-        lines += [f"  {why}" for why in verdict["cannot_say"]]
-    else:
-        lines.append(
-            f"{verdict['answer']}, {verdict['model']} {holds(verdict)}: {verdict['zone']} ({zones_in_words(verdict['zone_shares'])})"
-        )
-        for name, title in (("dice", "Dice"), ("loss", "loss")):
-            v = verdict[name]
-            lines.append(
-                f"predicted {title} {v['predicted']:.3f}, {verdict['level']:.0%} of such cases within {v['low']:.3f} to {v['high']:.3f}"
-            )
-        of = "under the conditions it was trained on" if verdict["trained"] else "of the best tenth of those scored"
-        times = verdict["loss"]["predicted"] / verdict["own_loss"]
-        lines.append(
-            f"that is {times:.1f} times its own loss, {of}, {verdict['own_loss']:.3f}; it holds up to {zones()['stable_up_to']:g} times"
-        )
-        lines += [f"why: {why}" for why in verdict["reasons"]]
-        if verdict["assumed"]:
-            lines.append(f"taken for granted: {', '.join(verdict['assumed'])}; of another specimen this says nothing")
-    if verdict["nearest"]:
-        near = verdict["nearest"]
-        lines.append(
-            f"nearest training condition: {_short(near['training_condition'])}; σ {near['metrics']['sigma']:.2f}, Δε {near['metrics']['delta_epsilon']:+.2f}: "
-            f"{near['shares']['stable']:.0%} of {near['pairs']} such pairs of single conditions held in the studies"
-        )
-    if verdict["advice"]:
-        lines.append(f"what to do: {verdict['advice']}")
-    return lines
-
-
-def _short(condition: dict[str, Any]) -> str:
-    aberrations = condition["aberrations"]
-    dose = condition.get("dose_per_angstrom2")
-    return (
-        f"defocus {-aberrations.get('C10', 0.0):+.0f} Å, C12 {aberrations.get('C12', 0.0):.0f} Å, C30 {aberrations.get('C30', 0.0) / 1e4:+.1f} µm"
-        + (f", {dose:.0f} e/Å²" if dose else "")
-    )
+        for name, notes, verdict in verdicts:
+            print("\n  ".join([name, *notes, *verdict.text(option).splitlines()]))
+    raise typer.Exit(0 if worst == "yes" else 1)
 
 
 def _read(path: Path, pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None) -> Any:

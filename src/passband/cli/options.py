@@ -9,6 +9,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 #: Where the option is not the parameter without its unit.
 _OPTIONS = {
+    "elements": "--element",
     "folder": "--out",
     "form": "--format",
 }

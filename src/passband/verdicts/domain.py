@@ -1,8 +1,9 @@
-"""What a network was studied on, of specimens and of conditions, and what therefore nothing can be said of."""
+"""The applicability domain of a model: the specimens and the range of conditions that it was calibrated on."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,19 +11,22 @@ from torch import Tensor
 
 from passband.base.electron import wavelength
 from passband.conditions import ABERRATIONS, Condition
-from passband.models.card import ModelCard
+from passband.models.card import ModelCard, Specimens
 from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
 from passband.verdicts.features import as_measured
+from passband.verdicts.statements import Statement
 
-# Phase of an aberration that was never varied, at the band's edge, from which a condition is another microscope [rad].
-_UNSTUDIED_PHASE = 0.3
-# Share of a studied range that one may lie beyond it: the conditions drawn do not reach its ends.
-_RANGE_SLACK = 0.05
-# What a focal spread, convergence or motion that was not studied may change of the transfer within the band.
-_UNSTUDIED_LOSS = 0.05
+# Phase at the band's edge that an aberration may add beyond its calibrated range [rad].
+_PHASE = 0.3
+# Share of a calibrated range that a value may lie beyond it: drawn conditions do not reach its ends.
+_SLACK = 0.05
+# Change of the transfer within the band that a focal spread, convergence or motion outside its calibrated range may make.
+_TRANSFER = 0.05
+# Relative difference of energies that are the same.
+_ENERGY = 0.01
 
 Envelope = Callable[[Parameters, Tensor, Tensor], Tensor]
-# What damps the transfer, by the field that says how much.
+# Envelopes of the transfer by their parameter.
 _ENVELOPES: dict[str, Envelope] = {
     "focal_spread_angstrom": temporal_envelope,
     "vibration_angstrom": motion_envelope,
@@ -33,11 +37,11 @@ _ENVELOPES: dict[str, Envelope] = {
 
 @dataclass(frozen=True)
 class SpecimenInfo:
-    """What a user says of the specimen; None is not said, and then taken to be as in training.
+    """What a user knows of the specimen; None is unknown, and then assumed to be as in the calibration.
 
     Attributes:
         elements: of the particles.
-        support: material of the film.
+        support: material of the film, or none.
         thickness_angstrom: of the film [Å].
         diameter_angstrom: of the particles [Å].
     """
@@ -48,160 +52,190 @@ class SpecimenInfo:
     diameter_angstrom: float | None = None
 
 
-def specimen_objections(card: ModelCard, claim: SpecimenInfo) -> list[str]:
-    """Return what a user says of the specimen that a network was not studied on, in sentences."""
-    known, found = card.scored_on or card.specimens, []
-    if claim.elements is not None and set(claim.elements) != set(known.elements):
-        found.append(
-            f"the particles are {', '.join(claim.elements)}, and the network was studied on {', '.join(known.elements)}"
-        )
-    if claim.support is not None and claim.support != (known.support or "none"):
-        found.append(f"the support is {claim.support}, and the network was studied on {known.support or 'none'}")
-    for what, value, bounds in (
-        ("film is", claim.thickness_angstrom, known.thickness_angstrom),
-        ("particles are", claim.diameter_angstrom, known.diameter_angstrom),
-    ):
-        if value is not None and bounds is not None and not bounds[0] <= value <= bounds[1]:
-            found.append(
-                f"the {what} {value:g} Å across, and the network was studied from {bounds[0]:.3g} to {bounds[1]:.3g} Å"
-            )
-    return found
+@dataclass(frozen=True)
+class Domain:
+    """The applicability domain of a model.
 
-
-def assumptions(card: ModelCard, claim: SpecimenInfo) -> list[str]:
-    """Return what a verdict takes for granted of the specimen because the user has not said it, in sentences."""
-    known, found = card.scored_on or card.specimens, []
-    if claim.elements is None:
-        found.append(f"particles of {', '.join(known.elements)} (--element)")
-    if claim.support is None:
-        found.append(f"on {known.support or 'no support'} (--support)")
-    if claim.thickness_angstrom is None and known.thickness_angstrom is not None:
-        found.append("{:.3g} to {:.3g} Å thick (--thickness)".format(*known.thickness_angstrom))
-    if claim.diameter_angstrom is None and known.diameter_angstrom is not None:
-        found.append("particles {:.3g} to {:.3g} Å across (--diameter)".format(*known.diameter_angstrom))
-    return found
-
-
-def condition_objections(card: ModelCard, scored: Sequence[Condition], condition: Condition) -> list[str]:
-    """Return what of a condition lies outside what a network was studied under, in sentences.
-
-    Args:
-        card: of the network.
-        scored: conditions that it was scored under.
-        condition: that is asked about.
+    Attributes:
+        card: of the model.
+        conditions: that the verdicts are calibrated on.
     """
-    energy = scored[0].energy_ev
-    if abs(condition.energy_ev / energy - 1) > 0.01:
-        return [f"the energy is {condition.energy_ev:g} eV, and the network was studied at {energy:g} eV"]
-    low, high = card.pixel_band_angstrom
-    found = []
-    if not low <= condition.pixel_size_angstrom <= high:
-        found.append(
-            f"pixels of {condition.pixel_size_angstrom:g} Å are beyond {low:g} to {high:g} Å, which the network takes"
-        )
-    seen, studied = as_measured(condition, card), [as_measured(c, card) for c in scored]
-    return [
-        *found,
-        *_aberrations(studied, seen, card.q_max_per_angstrom),
-        *_aperture(studied, seen, card.q_max_per_angstrom),
-        *_coherence(studied, seen, condition, card.q_max_per_angstrom),
-        *_noise(studied, seen, condition),
-    ]
 
+    card: ModelCard
+    conditions: tuple[Condition, ...]
 
-def typical(scored: Sequence[Condition]) -> Condition:
-    """Return a condition with what a network was mostly studied under: aberrations that never varied, and medians of all else."""
-    first = scored[0]
-    constant = {name: v for name, v in first.aberrations.items() if all(c.aberrations.get(name) == v for c in scored)}
-    doses = [c.dose_per_angstrom2 for c in scored if c.dose_per_angstrom2 is not None]
-    return first.model_copy(
-        update={
-            "aberrations": constant,
-            "dose_per_angstrom2": float(np.median(doses)) if doses else None,
-            **{name: float(np.median([getattr(c, name) for c in scored])) for name in _ENVELOPES},
-        }
-    )
+    @cached_property
+    def measured(self) -> tuple[Condition, ...]:
+        """The calibration conditions as the network sees them."""
+        return tuple(as_measured(c, self.card) for c in self.conditions)
 
+    @property
+    def energy_ev(self) -> float:
+        """Energy of all calibration conditions [eV]."""
+        return self.conditions[0].energy_ev
 
-def spherical(scored: Sequence[Condition], q_max: float) -> tuple[float, bool]:
-    """Return the C30 [Å] that a network was studied under, and whether that is known well enough to tell signs of the defocus."""
-    values = [c.aberrations.get("C30", 0.0) for c in scored]
-    middle = 0.0 if min(values) < 0 < max(values) else float(np.median(values))
-    return middle, _phase(scored[0].energy_ev, 3, q_max, max(abs(v - middle) for v in values)) <= _UNSTUDIED_PHASE
+    @property
+    def specimens(self) -> Specimens:
+        """The specimens that the model was calibrated on."""
+        return self.card.scored_on or self.card.specimens
 
+    @property
+    def behind_angstrom(self) -> float:
+        """Usual distance of the exit plane behind the film's middle [Å]: conditions count defocus from the former, rings from the latter."""
+        film, particles = self.specimens.thickness_angstrom, self.specimens.diameter_angstrom
+        return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
 
-def _phase(energy_ev: float, n: int, q: float, value: float) -> float:
-    """Return the phase of an aberration of order n at a spatial frequency [rad]."""
-    return 2 * math.pi / (n + 1) * float(wavelength(energy_ev)) ** n * q ** (n + 1) * value
+    def specimen_objections(self, claim: SpecimenInfo) -> list[Statement]:
+        """Return what of a specimen lies outside the domain."""
+        result, known = [], self.specimens
+        for name in ("elements", "support"):
+            value, limit = getattr(claim, name), getattr(known, name)
+            same = set(value or ()) == set(limit) if name == "elements" else value == (limit or "none")
+            if value is not None and not same:
+                result.append(Statement("specimen", name, value, limit))
+        for name in ("thickness_angstrom", "diameter_angstrom"):
+            value, limit = getattr(claim, name), getattr(known, name)
+            if value is not None and limit is not None and not limit[0] <= value <= limit[1]:
+                result.append(Statement("specimen", name, value, limit))
+        return result
 
+    def assumptions(self, claim: SpecimenInfo) -> list[Statement]:
+        """Return what a verdict assumes of the specimen because the user has not said it."""
+        return [
+            Statement("assumed", name, known)
+            for name in ("elements", "support", "thickness_angstrom", "diameter_angstrom")
+            if getattr(claim, name) is None
+            and ((known := getattr(self.specimens, name)) is not None or name == "support")
+        ]
 
-def _aberrations(studied: list[Condition], seen: Condition, q_max: float) -> list[str]:
-    found = []
-    for symbol, (n, m) in ABERRATIONS.items():
-        # The sign of what has an axis is a turn of that axis.
-        value, *values = (abs(v) if m else v for v in (c.aberrations.get(symbol, 0.0) for c in (seen, *studied)))
-        low, high = min(values), max(values)
-        slack = _RANGE_SLACK * (high - low)
-        # What an aberration beyond the studied ones does to the phase at the edge of the band.
-        excess = max(low - slack - value, value - high - slack, 0.0)
-        if _phase(seen.energy_ev, n, q_max, excess) > _UNSTUDIED_PHASE:
-            name, shown = ("defocus", (-value, -high, -low)) if symbol == "C10" else (symbol, (value, low, high))
-            found.append(f"{name} {shown[0]:g} Å is beyond {shown[1]:.4g} to {shown[2]:.4g} Å, which were studied")
-    return found
-
-
-def _aperture(studied: list[Condition], seen: Condition, q_max: float) -> list[str]:
-    """An aperture within the band, or none where there always was one, is another microscope unless one like it was studied."""
-    edge = 1e3 * float(wavelength(seen.energy_ev)) * q_max
-    value, *values = (edge if c.aperture_mrad is None else min(c.aperture_mrad, edge) for c in (seen, *studied))
-    low, high = min(values), max(values)
-    if low * (1 - _RANGE_SLACK) <= value <= high * (1 + _RANGE_SLACK):
-        return []
-    what = "no aperture" if seen.aperture_mrad is None else f"aperture_mrad {seen.aperture_mrad:g} mrad"
-    ends = f"{low:.3g} mrad and more" if high == edge else f"{low:.3g} to {high:.3g} mrad"
-    return [f"{what} is beyond {ends}, which was studied"]
-
-
-def _coherence(studied: list[Condition], seen: Condition, condition: Condition, q_max: float) -> list[str]:
-    found = []
-    for name, envelope in _ENVELOPES.items():
-        value, values = getattr(seen, name), [getattr(c, name) for c in studied]
-        low, high = min(values), max(values)
-        slack = _RANGE_SLACK * (high - low)
-        nearest = min(max(value, low), high)
-        if low - slack <= value <= high + slack or _hardly_differ(seen, name, nearest, envelope, q_max):
-            continue
-        words = name
-        if name == "vibration_angstrom" and condition.detector.mtf is not None:
-            words = "vibration, with the blur of the camera's mtf,"
-        unit = "mrad" if name.endswith("mrad") else "Å"
-        missing = f" (is {name} missing in the condition file?)" if value == 0 else ""
-        found.append(
-            f"{words} {value:.4g} {unit} is beyond {low:.4g} to {high:.4g} {unit}, which were studied{missing}"
-        )
-    return found
-
-
-def _hardly_differ(seen: Condition, name: str, other: float, envelope: Envelope, q_max: float) -> bool:
-    """Whether another value leaves nearly the same transfer up to the band's edge, in every direction."""
-    angle = torch.linspace(0, math.pi, 37, dtype=torch.float64)
-    q = q_max * torch.linspace(0.1, 1.0, 10, dtype=torch.float64)[:, None]
-    both = stack([seen, seen.model_copy(update={name: other})])
-    ours, theirs = envelope(both, q * angle.cos(), q * angle.sin())
-    return bool((ours - theirs).abs().max() < _UNSTUDIED_LOSS)
-
-
-def _noise(studied: list[Condition], seen: Condition, condition: Condition) -> list[str]:
-    doses = [c.dose_per_angstrom2 for c in studied if c.dose_per_angstrom2 is not None]
-    dose, always = seen.dose_per_angstrom2, len(doses) == len(studied)
-    if dose is None and not always:
-        return []
-    if doses and dose is not None:
-        factor = max((max(doses) / min(doses)) ** _RANGE_SLACK, 1 + _RANGE_SLACK)
-        if min(doses) / factor <= dose and (dose <= max(doses) * factor or not always):
+    def energy_objections(self, energy_ev: float | None) -> list[Statement]:
+        """Return whether an energy differs from the calibrated one; an unknown one does not."""
+        if energy_ev is None or abs(energy_ev / self.energy_ev - 1) <= _ENERGY:
             return []
-    counted = "" if condition.detector.dqe is None else " counted"
-    what = "no shot noise at all" if dose is None else f"a dose of {dose:g} e/Å²{counted}"
-    ends = f"{min(doses):.3g} to {max(doses):.3g} e/Å², which were" if doses else "no shot noise, which was"
-    missing = " (is dose_per_angstrom2 missing in the condition file?)" if dose is None else ""
-    return [f"{what} is beyond {ends} studied{missing}"]
+        return [Statement("energy", "energy_ev", energy_ev, self.energy_ev)]
+
+    def objections(self, condition: Condition) -> list[Statement]:
+        """Return what of a condition lies outside the domain."""
+        found = self.energy_objections(condition.energy_ev)
+        if found:
+            return found
+        low, high = self.card.pixel_band_angstrom
+        if not low <= condition.pixel_size_angstrom <= high:
+            pixel = condition.pixel_size_angstrom
+            found.append(
+                _outside("pixel_size_angstrom", pixel, (low, high), f"{low:g} to {high:g} Å", what="pixel size")
+            )
+        seen = as_measured(condition, self.card)
+        return [
+            *found,
+            *self._aberrations(seen),
+            *self._aperture(seen),
+            *self._coherence(seen, blurred=condition.detector.mtf is not None),
+            *self._noise(seen, counted=condition.detector.dqe is not None),
+        ]
+
+    def reference(self) -> Condition:
+        """Return the reference condition: constant aberrations, medians otherwise."""
+        first, others = self.conditions[0], self.conditions
+        constant = {n: v for n, v in first.aberrations.items() if all(c.aberrations.get(n) == v for c in others)}
+        doses = [c.dose_per_angstrom2 for c in others if c.dose_per_angstrom2 is not None]
+        return first.model_copy(
+            update={
+                "aberrations": constant,
+                "dose_per_angstrom2": float(np.median(doses)) if doses else None,
+                **{name: float(np.median([getattr(c, name) for c in others])) for name in _ENVELOPES},
+            }
+        )
+
+    def spherical(self) -> tuple[float, bool]:
+        """Return the calibrated C30 [Å], and whether it is known well enough to tell the sign of the defocus."""
+        values = [c.aberrations.get("C30", 0.0) for c in self.conditions]
+        middle = 0.0 if min(values) < 0 < max(values) else float(np.median(values))
+        return middle, self._phase(3, max(abs(v - middle) for v in values)) <= _PHASE
+
+    def _phase(self, n: int, value: float) -> float:
+        """Return the phase of an aberration of order n at the edge of the band [rad]."""
+        q = self.card.q_max_per_angstrom
+        return 2 * math.pi / (n + 1) * float(wavelength(self.energy_ev)) ** n * q ** (n + 1) * value
+
+    def _aberrations(self, seen: Condition) -> list[Statement]:
+        result = []
+        for symbol, (n, m) in ABERRATIONS.items():
+            # The sign of an aberration with an axis is a turn of that axis.
+            value, *values = (
+                abs(v) if m else v for v in (c.aberrations.get(symbol, 0.0) for c in (seen, *self.measured))
+            )
+            low, high = min(values), max(values)
+            slack = _SLACK * (high - low)
+            excess = max(low - slack - value, value - high - slack, 0.0)
+            if self._phase(n, excess) > _PHASE:
+                name = symbol
+                if symbol == "C10":
+                    name, value, low, high = "defocus", -value, -high, -low
+                result.append(_outside(name, value, (low, high), f"{low:.4g} to {high:.4g} Å"))
+        return result
+
+    def _aperture(self, seen: Condition) -> list[Statement]:
+        """An aperture within the band, or none where there always was one, needs one like it in the calibration."""
+        edge = 1e3 * float(wavelength(seen.energy_ev)) * self.card.q_max_per_angstrom
+        value, *values = (
+            edge if c.aperture_mrad is None else min(c.aperture_mrad, edge) for c in (seen, *self.measured)
+        )
+        low, high = min(values), max(values)
+        if low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
+            return []
+        ends = f"{low:.3g} mrad and more" if high == edge else f"{low:.3g} to {high:.3g} mrad"
+        what = "no aperture" if seen.aperture_mrad is None else "aperture"
+        return [_outside("aperture_mrad", seen.aperture_mrad, (low, high), ends, what=what, unit=" mrad")]
+
+    def _coherence(self, seen: Condition, *, blurred: bool) -> list[Statement]:
+        result = []
+        for name, envelope in _ENVELOPES.items():
+            value, values = getattr(seen, name), [getattr(c, name) for c in self.measured]
+            low, high = min(values), max(values)
+            slack = _SLACK * (high - low)
+            nearest = seen.model_copy(update={name: min(max(value, low), high)})
+            if low - slack <= value <= high + slack or self._hardly_differ(seen, nearest, envelope):
+                continue
+            unit = " mrad" if name.endswith("mrad") else " Å"
+            what = name.rsplit("_", 1)[0].replace("_", " ")
+            if name == "vibration_angstrom" and blurred:
+                what = "vibration with the blur of the camera's mtf"
+            ends = f"{low:.4g} to {high:.4g}{unit}"
+            result.append(_outside(name, value, (low, high), ends, what=what, unit=unit, missing=value == 0))
+        return result
+
+    def _hardly_differ(self, one: Condition, other: Condition, envelope: Envelope) -> bool:
+        """Whether two conditions have nearly the same envelope up to the band's edge, in every direction."""
+        angle = torch.linspace(0, math.pi, 37, dtype=torch.float64)
+        q = self.card.q_max_per_angstrom * torch.linspace(0.1, 1.0, 10, dtype=torch.float64)[:, None]
+        ours, theirs = envelope(stack([one, other]), q * angle.cos(), q * angle.sin())
+        return bool((ours - theirs).abs().max() < _TRANSFER)
+
+    def _noise(self, seen: Condition, *, counted: bool) -> list[Statement]:
+        doses = [c.dose_per_angstrom2 for c in self.measured if c.dose_per_angstrom2 is not None]
+        dose, always = seen.dose_per_angstrom2, len(doses) == len(self.measured)
+        if dose is None and not always:
+            return []
+        if doses and dose is not None:
+            factor = max((max(doses) / min(doses)) ** _SLACK, 1 + _SLACK)
+            if min(doses) / factor <= dose and (dose <= max(doses) * factor or not always):
+                return []
+        what = "no shot noise at all" if dose is None else "counted dose" if counted else "dose"
+        limit = (min(doses), max(doses)) if doses else None
+        ends = "no shot noise" if limit is None else f"{limit[0]:.3g} to {limit[1]:.3g} e/Å²"
+        return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
+
+
+def _outside(
+    name: str,
+    value: float | None,
+    limit: Sequence[float] | None,
+    ends: str,
+    *,
+    what: str | None = None,
+    unit: str = " Å",
+    missing: bool = False,
+) -> Statement:
+    detail = {"what": what or name, "unit": unit, "range": ends, "missing": missing}
+    return Statement("outside", name, value, limit, detail)

@@ -1,4 +1,4 @@
-"""What the loss of a network is predicted from: numbers of a condition, and numbers of an image and of what the network says of it."""
+"""Features that predict a network's loss: of a condition, or of an image and the network's prediction on it."""
 
 import functools
 import math
@@ -15,31 +15,31 @@ from passband.models.card import ModelCard
 from passband.simulation.imaging import curve_at, normalize
 from passband.simulation.imaging.statistics import radial_power
 
-#: What is predicted: the logarithm of the loss, the logit of the Dice error.
+#: Predicted quantities: the logarithm of the loss, the logit of the Dice error.
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "loss": np.log,
     "dice": lambda dice: np.log((1 - (d := dice.clip(1e-3, 1 - 1e-3))) / d),
 }
-#: Tiles that a micrograph is judged by: one of a few particles says less than many, so that each number has its own predictor.
+#: Tile counts with a predictor of their own; few tiles give noisier features.
 TILES = (1, 4, 16, 48)
-#: What a verdict may rest on.
+#: What features come from: a condition, or an image of so many tiles.
 SOURCES = ("condition", *(f"image{n}" for n in TILES))
 
 #: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
 RINGS = 12
 #: Names of what `image_features` returns.
 IMAGE_FEATURES = ("entropy", "expected_dice", "particle_share", *(f"ring_{i}" for i in range(RINGS)))
-# Of a condition alone, and of the pair of it with the nearest training condition.
+# Metrics of a condition alone, and of its pair with the nearest training condition.
 _ALONE = ("epsilon", "image_snr", "channel_information")
 _PAIR = {"sigma": "largest", "signed_overlap": "largest", "phase_rms": "smallest"}
-# Values of the condition itself; angles matter to no network that was trained on turned images.
+# Aberrations used as they are; their angles do not matter to a network that was trained on rotated images.
 _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
 def as_seen(condition: Condition, card: ModelCard) -> Condition:
-    """Return a condition on the network's pixels, which is where its images are looked at; the camera's curves are brought along.
+    """Return a condition resampled to the network's pixels, with the camera's curves.
 
-    Summing b pixels blurs as a box of their width, for which a vibration of the same variance stands.
+    A vibration of the same variance stands for the box blur of binning.
     """
     pixel = card.pixel_size_angstrom
     if condition.detector == Detector():
@@ -56,10 +56,10 @@ def as_seen(condition: Condition, card: ModelCard) -> Condition:
 
 
 def as_measured(condition: Condition, card: ModelCard) -> Condition:
-    """Return a condition on the network's pixels, with an ideal camera that gives the same images, white noise supposed.
+    """Return a condition on the network's pixels, with an ideal camera that gives the same images if noise is white.
 
-    A Gaussian MTF blurs the expected intensity as a vibration of the specimen does, and a share that is counted is a lower dose: both
-    exactly, unbinned. A measured MTF becomes the Gaussian that fits its logarithm best over the band, weighted by q⁴.
+    A Gaussian MTF equals a vibration of the specimen, and a DQE(0) a lower dose; both are exact without binning. A measured MTF is replaced by
+    the Gaussian that fits its logarithm best over the band, weighted by q⁴.
     """
     seen = as_seen(condition, card)
     if seen.detector == Detector():
@@ -79,47 +79,49 @@ def as_measured(condition: Condition, card: ModelCard) -> Condition:
     )
 
 
-def pairs_measured(card: ModelCard, conditions: tuple[Condition, ...]) -> dict[str, Tensor]:
-    """Return the metrics between each training condition of a network and each condition, as `shift.measure` does.
-
-    Features and reasons both want them; the last ones are kept.
-    """
-    trained, seen = (tuple(as_measured(c, card) for c in group) for group in (card.conditions, conditions))
-    return _measured(trained, seen, card.q_max_per_angstrom)
-
-
 @functools.lru_cache(maxsize=4)
-def _measured(trained: tuple[Condition, ...], seen: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
-    return measure([*_ALONE, *_PAIR], trained, seen, q_max)
+def compare(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
+    """Return the metrics between training and other conditions, both as `as_measured` gives them; features and reasons share the last ones."""
+    return measure([*_ALONE, *_PAIR], train, test, q_max)
 
 
 def condition_features(card: ModelCard, conditions: Sequence[Condition]) -> dict[str, np.ndarray]:
-    """Return numbers of each condition by name, shape [B] each.
+    """Return the features of conditions by name, shape [B] each; see `measured_features`."""
+    train, test = (tuple(as_measured(c, card) for c in group) for group in (card.conditions, conditions))
+    return measured_features(train, test, card.q_max_per_angstrom)
+
+
+def measured_features(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, np.ndarray]:
+    """Return the features of conditions by name, shape [B] each.
 
     ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
-    one that is nearest in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread
-    and vibration.
+    nearest one in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread and vibration.
 
     Args:
-        card: of the network.
-        conditions: B of them.
+        train: training conditions as `as_measured` gives them; none if unknown.
+        test: B conditions, likewise.
+        q_max: radius of the band [1/Å].
     """
-    seen = [as_measured(c, card) for c in conditions]
-    if card.conditions:
-        found = pairs_measured(card, tuple(conditions))
-        features = {name: found[f"{name}_test"].numpy() for name in _ALONE}
+    if train:
+        metrics = compare(train, test, q_max)
+        features = {name: metrics[f"{name}_test"].numpy() for name in _ALONE}
         for name, which in _PAIR.items():
-            values = found[name].nan_to_num(0.0)
+            values = metrics[name].nan_to_num(0.0)
             features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
     else:
-        own = measure(_ALONE, seen, seen[:1], card.q_max_per_angstrom)
-        features = {name: own[f"{name}_train"].numpy() for name in _ALONE}
-    plain = [plain_features(c) for c in seen]
-    return features | {name: np.array([own[name] for own in plain]) for name in plain[0]}
+        metrics = measure(_ALONE, test, test[:1], q_max)
+        features = {name: metrics[f"{name}_train"].numpy() for name in _ALONE}
+    plain = [plain_features(c) for c in test]
+    return features | {name: np.array([values[name] for values in plain]) for name in plain[0]}
+
+
+def ln_dose(condition: Condition) -> float:
+    """Return the logarithm of the dose [e/Å²]; without shot noise, of one larger than any in use."""
+    return math.log(condition.dose_per_angstrom2 or 1e6)
 
 
 def plain_features(condition: Condition) -> dict[str, float]:
-    """Return the features of a condition that are its own values, by name."""
+    """Return the features that are values of the condition itself, by name."""
     return {
         **{
             symbol: abs(value) if ABERRATIONS[symbol][1] else value
@@ -128,17 +130,15 @@ def plain_features(condition: Condition) -> dict[str, float]:
         },
         "focal_spread": condition.focal_spread_angstrom**2,
         "vibration": condition.vibration_angstrom**2,
-        # No noise is more than any dose that is used.
-        "ln_dose": math.log(condition.dose_per_angstrom2 or 1e6),
+        "ln_dose": ln_dose(condition),
     }
 
 
 def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarray:
-    """Return numbers of one set of images under one condition, shape [3 + RINGS].
+    """Return the features of a set of images under one condition, shape [3 + RINGS].
 
-    Mean entropy of the predicted pixels [bit], the Dice that the network expects of itself (from its probabilities, as if they were
-    true), the share of particle, and the logarithm of the mean power on rings, of images under a Hann window, for a piece of a
-    micrograph is not periodic.
+    Mean entropy of the predicted pixels [bit]; the expected Dice, taking the probabilities as true; the share of particle; the logarithm of
+    the mean power on rings, under a Hann window because a piece of a micrograph is not periodic.
 
     Args:
         images: counts or intensities, shape [N, n, n].
@@ -162,7 +162,7 @@ def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple
     Args:
         scores: a row per condition.
         source: of SOURCES.
-        target: of TARGETS. From a condition it is that of all test images, from an image that of the images looked at.
+        target: of TARGETS: over all test images for a condition, over the images used for an image source.
     """
     if source == "condition":
         columns = [c for c in scores.columns if c.startswith("feature_")]

@@ -1,6 +1,6 @@
-"""The verdict on a micrograph: from the image itself and from what the network makes of it, explained by its estimated condition."""
+"""The verdict on a micrograph: from the image and the network's prediction on it, explained by the estimated optics."""
 
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,101 +10,95 @@ from passband.estimation.estimate import Estimate
 from passband.learning import predict
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
-from passband.models.network import Network
+from passband.models.card import ModelCard
 from passband.models.segment import check_pixel_size
-from passband.models.store import Model
 from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
-from passband.verdicts.domain import SpecimenInfo, assumptions, specimen_objections
+from passband.verdicts.domain import SpecimenInfo
 from passband.verdicts.features import SOURCES, TILES, image_features
-from passband.verdicts.image_optics import Optics, estimated, optics_of
-from passband.verdicts.judge import LEAST_SHARE, Judge, Verdict
+from passband.verdicts.image_optics import ImageOptics, estimate_optics, optics_of
+from passband.verdicts.statements import Statement
+from passband.verdicts.verdict import Verdict
+from passband.verdicts.verdict_model import VerdictModel
 
-# Tiles of a micrograph that are looked at, spread evenly.
+# Largest number of tiles of a micrograph, spread evenly.
 _TILES = 64
 
 
 def check_image(
-    model: Model,
-    micrograph: Micrograph,
-    claim: SpecimenInfo = SpecimenInfo(),  # noqa: B008
-    estimate: Estimate | None = None,
+    model: VerdictModel, micrograph: Micrograph, claim: SpecimenInfo, estimate: Estimate | None = None
 ) -> Verdict:
-    """Return the verdict on a network on a micrograph.
+    """Return the verdict on a micrograph.
 
-    Loss and Dice are predicted from the micrograph's power spectrum and from what the network says of it (its entropy, the Dice it
-    expects of itself, the share of particle), by what those were under the conditions that it was scored under, for as many tiles
-    as the micrograph has. No defocus has to be known for that; what the rings say of it is among the reasons, and optics far from all
-    that was studied end the verdict.
+    Loss and Dice are predicted from the power spectrum and from the network's prediction (its entropy, expected Dice, share of particle),
+    by what those were in the calibration for as many tiles as the micrograph has. No defocus has to be known; the rings explain the verdict,
+    and optics far outside the calibrated range end it.
 
     Args:
-        model: the network.
+        model: the model.
         micrograph: of any size above half the network's field.
-        claim: what the user says of the specimen.
-        estimate: of the micrograph's optics by `explain.estimated`, if it has been made already.
+        claim: what is known of the specimen.
+        estimate: of the micrograph's optics by `image_optics.estimate_optics`, if there is one already.
 
     Raises:
-        BadInputError: if the model has not been scored, or the micrograph is too small or its pixels are beyond the model's.
+        BadInputError: if the micrograph is too small or its pixels are outside the model's range.
     """
-    judge = Judge(model)
-    check_pixel_size(micrograph, judge.card)
-    objections = specimen_objections(judge.card, claim)
-    energy = judge.scored[0].energy_ev
-    if micrograph.energy_ev is not None and abs(micrograph.energy_ev / energy - 1) > 0.01:
-        objections.append(f"the energy is {micrograph.energy_ev:g} eV, and the network was studied at {energy:g} eV")
-    tiles = tiles_of(micrograph, judge)
-    network = Network(model)
-    features = image_features(tiles, predict(network, normalize(tiles)[:, None]), judge.card.threshold)[None]
-    source = next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= _apart(micrograph, judge))
-    unlike = judge.image_objections(features, source)
-    of_specimen, objections = bool(objections), [*objections, *unlike]
-    optics = Optics() if objections else optics_of(judge, estimate or estimated(judge, micrograph))
-    objections += optics.objections
-    if objections:
-        empty = features[0, 2] < LEAST_SHARE
-        what: Literal["condition", "specimen", "image"]
-        what = "specimen" if of_specimen else "image" if unlike else "condition"
-        return Verdict(
-            judge.card.name,
-            "cannot say",
-            cannot_say=objections,
-            advice="show a field with more particles" if empty else reasons.beyond(judge.card, what),
-            based_on="image",
-            estimated=optics.estimated,
-        )
-    return judge.verdict(
-        judge.numbers(features, source),
-        [*reasons.of_image(judge.card, judge.seen_in_training(source), features[0]), *optics.reasons],
-        lambda: optics.advice,
-        assumed=[
-            *assumptions(judge.card, claim),
-            *([] if micrograph.energy_ev else [f"electrons of {energy / 1000:g} kV (--energy)"]),
-        ],
-        nearest=optics.nearest,
+    card, domain = model.card, model.domain
+    check_pixel_size(micrograph, card)
+    specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
+    tiles = tiles_of(micrograph, card)
+    features = image_features(tiles, predict(model.network, normalize(tiles)[:, None]), card.threshold)[None]
+    source = _source(micrograph, card)
+    unlike = model.image_objections(features, source)
+    known = not specimen and not unlike
+    optics = optics_of(model, estimate or estimate_optics(model, micrograph)) if known else ImageOptics()
+    if specimen or unlike or optics.objections:
+        if any(s.kind == "few_particles" for s in unlike):
+            remedy = Statement("more_particles")
+        elif unlike and not specimen:
+            remedy = Statement("larger_field")
+        else:
+            remedy = reasons.into_domain(card, "specimen" if specimen else "condition")
+        verdict = model.cannot_say([*specimen, *unlike, *optics.objections], remedy)
+        return replace(verdict, based_on="image", estimated=optics.estimated)
+    energy = [] if micrograph.energy_ev else [Statement("assumed", "energy_ev", domain.energy_ev)]
+    verdict = Verdict(
+        card.name,
+        "yes",
         based_on="image",
+        reasons=(
+            *reasons.of_image(card, model.image_features_of(source, "trained"), features[0]),
+            *optics.reasons,
+        ),
+        assumed=(*domain.assumptions(claim), *energy),
+        nearest=optics.nearest,
         estimated=optics.estimated,
     )
+    verdict = model.decided(verdict, model.predict(features, source))
+    remedies = () if verdict.answer == "yes" else verdict.remedies or tuple(optics.remedies(model))
+    return replace(verdict, remedies=remedies)
 
 
-def _apart(micrograph: Micrograph, judge: Judge) -> int:
-    """Return how many tiles a micrograph holds that do not overlap, 1 at least."""
-    field = judge.card.field_pixels * judge.card.pixel_size_angstrom
+def _source(micrograph: Micrograph, card: ModelCard) -> str:
+    """Return the source of `features.SOURCES` for as many tiles as a micrograph holds without overlap."""
+    field = card.field_pixels * card.pixel_size_angstrom
     h, w = (int(n * micrograph.pixel_size_angstrom / field + 0.01) for n in micrograph.intensity.shape)
-    return max(h * w, 1)
+    return next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= max(h * w, 1))
 
 
-def tiles_of(micrograph: Micrograph, judge: Judge) -> torch.Tensor:
+def tiles_of(micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
     """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n].
 
     Raises:
         BadInputError: if it is smaller than a tile by more than a tenth.
     """
-    card = judge.card
-    scale, side = micrograph.pixel_size_angstrom / card.pixel_size_angstrom, card.field_pixels
-    h, w = (round(n * scale) for n in micrograph.intensity.shape)
+    pixel, side = card.pixel_size_angstrom, card.field_pixels
+    h, w = (round(n * micrograph.pixel_size_angstrom / pixel) for n in micrograph.intensity.shape)
     if min(h, w) < 0.9 * side:
         raise BadInputError(
-            f"{micrograph.name}: shows {h * card.pixel_size_angstrom:.3g} × {w * card.pixel_size_angstrom:.3g} Å, and a verdict needs {side * card.pixel_size_angstrom:.3g} Å a side; give a larger piece"
+            f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side",
+            remedy="give a larger piece",
+            place=micrograph.name,
         )
     image = resample(micrograph.intensity, (h, w))
     image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")

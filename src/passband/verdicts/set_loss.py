@@ -13,6 +13,7 @@ import polars as pl
 from passband.conditions import Condition
 from passband.metrics import measure
 from passband.metrics.band import Q_MAX
+from passband.verdicts.features import ln_dose
 
 #: What the loss of a set's network under a condition is predicted from.
 FEATURES = (
@@ -44,8 +45,7 @@ def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[
             "test_condition": [name for name, _ in tests],
             "image_snr": own["image_snr_train"].numpy(),
             "bits": own["channel_information_train"].numpy(),
-            # No noise is more than any dose that is used.
-            "ln_dose": np.log([c.dose_per_angstrom2 or 1e6 for c in conditions]),
+            "ln_dose": [ln_dose(c) for c in conditions],
         }
     )
     ln_size = pl.col("train_condition").replace_strict({n: float(np.log(size)) for n, size in sizes.items()})
@@ -113,7 +113,7 @@ def beyond(conditions: Sequence[Condition]) -> list[str]:
     own = {
         "epsilon_test": found["epsilon_train"].numpy(),
         "image_snr": found["image_snr_train"].numpy(),
-        "ln_dose": np.log([c.dose_per_angstrom2 or 1e6 for c in conditions]),
+        "ln_dose": np.array([ln_dose(c) for c in conditions]),
     }
     for name, words in (("image_snr", "signal over noise"), ("ln_dose", "dose"), ("epsilon_test", "ε")):
         low, high = table[name].min(), table[name].max()

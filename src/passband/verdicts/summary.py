@@ -1,6 +1,7 @@
-"""What a model's card and scores say, in numbers and in words; and how its verdicts do on conditions kept back."""
+"""The summary of a model: its card and scores, and how its verdicts do on held-out conditions."""
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from passband.conditions import Condition
 from passband.metrics import information, measure
 from passband.models.store import Model
 from passband.verdicts.features import SOURCES, as_measured, training_data
-from passband.verdicts.judge import LEVEL, Judge
+from passband.verdicts.verdict import LEVEL, Prediction
+from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import NAMES, zone_of
 
 # Quantiles of a loss that are shown.
@@ -18,7 +20,7 @@ _SHOWN = {"best tenth": 0.1, "median": 0.5, "worst tenth": 0.9}
 
 
 def summary(model: Model) -> dict[str, Any]:
-    """Return name, use, limits, what it was trained on, ε and σ of that, scores by role, and how its verdicts do."""
+    """Return name, use, limits, training conditions with their ε and σ, scores by role, and how verdicts do on held-out conditions."""
     card = model.card
     answer: dict[str, Any] = {
         "name": card.name,
@@ -44,68 +46,84 @@ def summary(model: Model) -> dict[str, Any]:
     if model.scores is not None:
         answer["scores"] = {
             role: {
-                "conditions": len(own),
-                "loss": {name: float(own["loss"].quantile(q) or np.nan) for name, q in _SHOWN.items()},
-                "dice": {name: float(own["dice"].quantile(1 - q) or np.nan) for name, q in _SHOWN.items()},
+                "conditions": len(rows),
+                "loss": {name: float(rows["loss"].quantile(q) or np.nan) for name, q in _SHOWN.items()},
+                "dice": {name: float(rows["dice"].quantile(1 - q) or np.nan) for name, q in _SHOWN.items()},
             }
             for role in ("trained", "calibration", "held_out")
-            if len(own := model.scores.filter(pl.col("role") == role))
+            if len(rows := model.scores.filter(pl.col("role") == role))
         }
         if "held_out" in answer["scores"]:
-            answer["verdicts_held_out"] = {source: judged(model, source) for source in SOURCES}
+            verdicts = VerdictModel(model)
+            answer["verdicts_held_out"] = {s: asdict(evaluate_held_out(verdicts, s)) for s in SOURCES}
     return answer
 
 
-def judged(model: Model, source: str) -> dict[str, Any]:
-    """Return how verdicts do on the conditions kept back: coverage of the intervals, R², and the table of zones.
+@dataclass(frozen=True)
+class HeldOutVerdicts:
+    """How verdicts do on the held-out conditions.
 
-    Args:
-        model: scored, with conditions kept back.
-        source: what verdicts rest on, of `features.SOURCES`.
-
-    Returns:
-        conditions (how many), asked (of how many something was said), coverage_loss and coverage_dice of the LEVEL intervals, r2_log_loss,
-        width_factor (median of high over low of the loss), and confusion: predicted zone by true zone.
+    Attributes:
+        conditions: number of them.
+        asked: number of those within the applicability domain.
+        level: of the intervals.
+        coverage_loss, coverage_dice: share of true values within their intervals; None if nothing could be said.
+        r2_log_loss: R² of the log loss.
+        width_factor: median of high over low of the loss.
+        confusion: number of conditions by predicted zone (or cannot say) and true zone.
     """
-    judge, scores = Judge(model), model.scores
-    assert scores is not None and model.card.own_loss is not None
-    kept = scores.filter(pl.col("role") == "held_out")
-    _, x, y = training_data(kept, source, "loss")
-    true = {t: kept[t if source == "condition" else f"{t}_{source}"].to_list() for t in ("loss", "dice")}
-    confusion = {said: dict.fromkeys(NAMES, 0) for said in (*NAMES, "cannot say")}
-    inside: dict[str, list[bool]] = {"loss": [], "dice": []}
-    means, widths, truths = [], [], []
-    conditions = [Condition(**json.loads(c)) for c in kept["condition"]]
+
+    conditions: int
+    asked: int
+    level: float
+    coverage_loss: float | None
+    coverage_dice: float | None
+    r2_log_loss: float | None
+    width_factor: float | None
+    confusion: dict[str, dict[str, int]]
+
+    @property
+    def right(self) -> int:
+        """Number of conditions whose zone is predicted right."""
+        return sum(self.confusion[zone][zone] for zone in NAMES)
+
+
+def evaluate_held_out(model: VerdictModel, source: str) -> HeldOutVerdicts:
+    """Return how verdicts from a source of `features.SOURCES` do on the held-out conditions of a model that has some."""
+    assert model.model.scores is not None
+    held_out = model.model.scores.filter(pl.col("role") == "held_out")
+    _, x, y = training_data(held_out, source, "loss")
+    true = {t: held_out[t if source == "condition" else f"{t}_{source}"].to_list() for t in ("loss", "dice")}
+    confusion = {answer: dict.fromkeys(NAMES, 0) for answer in (*NAMES, "cannot say")}
+    conditions = [Condition(**json.loads(c)) for c in held_out["condition"]]
     if source == "condition":
-        judge.prepare(conditions)
-    zones = zone_of(np.array(true["loss"]) / model.card.own_loss)
-    for i in range(len(kept)):
-        truth = NAMES[zones[i]]
-        objections = (
-            judge.objections(conditions[i]) if source == "condition" else judge.image_objections(x[i : i + 1], source)
-        )
-        if objections:
-            confusion["cannot say"][truth] += 1
+        model.prepare(conditions)
+    zones = [NAMES[i] for i in zone_of(np.array(true["loss"]) / model.in_domain_loss)]
+    predicted: dict[int, Prediction] = {}
+    for i, zone in enumerate(zones):
+        features = x[i : i + 1]
+        if model.objections(conditions[i]) if source == "condition" else model.image_objections(features, source):
+            confusion["cannot say"][zone] += 1
             continue
-        numbers = judge.numbers(x[i : i + 1], source)
-        confusion[numbers["zone"]][truth] += 1
-        for name, found in inside.items():
-            found.append(numbers[name]["low"] <= true[name][i] <= numbers[name]["high"])
-        means.append(np.log(numbers["loss"]["predicted"]))
-        widths.append(numbers["loss"]["high"] / numbers["loss"]["low"])
-        truths.append(y[i])
-    asked = len(means)
-    spread = float(np.var(truths)) if asked else 0.0
-    return {
-        "conditions": len(kept),
-        "asked": asked,
-        "level": LEVEL,
-        "coverage_loss": float(np.mean(inside["loss"])) if asked else None,
-        "coverage_dice": float(np.mean(inside["dice"])) if asked else None,
-        "r2_log_loss": 1 - float(np.mean(np.subtract(means, truths) ** 2)) / spread if spread else None,
-        "width_factor": float(np.median(widths)) if asked else None,
-        "confusion": confusion,
-    }
+        predicted[i] = model.predict(features, source)
+        confusion[predicted[i].zone][zone] += 1
+    truths, losses = y[list(predicted)], [p.loss for p in predicted.values()]
+    errors = np.array([np.log(loss.predicted) for loss in losses]) - truths
+    variance = float(np.var(truths)) if predicted else 0.0
+    return HeldOutVerdicts(
+        conditions=len(held_out),
+        asked=len(predicted),
+        level=LEVEL,
+        coverage_loss=_mean([p.loss.covers(true["loss"][i]) for i, p in predicted.items()]),
+        coverage_dice=_mean([p.dice.covers(true["dice"][i]) for i, p in predicted.items()]),
+        r2_log_loss=1 - float(np.mean(errors**2)) / variance if variance else None,
+        width_factor=float(np.median([loss.high / loss.low for loss in losses])) if losses else None,
+        confusion=confusion,
+    )
+
+
+def _mean(values: list[bool]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def in_words(answer: dict[str, Any]) -> list[str]:
@@ -121,27 +139,24 @@ def in_words(answer: dict[str, Any]) -> list[str]:
         lines.append(
             f"trained on {len(answer['training_conditions'])} conditions, ε {e['least']:.2f} to {e['most']:.2f} (mean {e['mean']:.2f}), σ between them {s['mean']:.2f} in the mean, {s['least']:.2f} at least"
         )
-    for role, title in (
-        ("trained", "there"),
-        ("calibration", "where verdicts were calibrated"),
-        ("held_out", "kept back"),
-    ):
+    for role, title in (("trained", "training"), ("calibration", "calibration"), ("held_out", "held-out")):
         if role in answer.get("scores", {}):
-            own = answer["scores"][role]
+            scores = answer["scores"][role]
             lines.append(
-                f"scores on unseen specimens, {own['conditions']} conditions {title}: median Dice {own['dice']['median']:.3f} (worst tenth {own['dice']['worst tenth']:.3f}), median loss {own['loss']['median']:.3f}"
+                f"scores on unseen specimens, {scores['conditions']} {title} conditions: median Dice {scores['dice']['median']:.3f} "
+                f"(worst tenth {scores['dice']['worst tenth']:.3f}), median loss {scores['loss']['median']:.3f}"
             )
-    for source, found in answer.get("verdicts_held_out", {}).items():
-        if found["asked"]:
-            right = sum(found["confusion"][z][z] for z in NAMES)
+    for source, content in answer.get("verdicts_held_out", {}).items():
+        held = HeldOutVerdicts(**content)
+        if held.asked:
             lines.append(
-                f"verdicts from {_words(source)}, {found['asked']} of {found['conditions']} conditions kept back: {found['coverage_loss']:.0%} of the losses and {found['coverage_dice']:.0%} of the Dice within their {found['level']:.0%} intervals, "
-                f"zone right in {right} of {found['asked']}"
+                f"verdicts from {_source(source)}, {held.asked} of {held.conditions} held-out conditions: {held.coverage_loss:.0%} of the losses "
+                f"and {held.coverage_dice:.0%} of the Dice within their {held.level:.0%} intervals, zone right in {held.right} of {held.asked}"
             )
     lines.append(f"licence: {answer['licence']}; files: {answer['folder']}")
     return lines
 
 
-def _words(source: str) -> str:
+def _source(source: str) -> str:
     tiles = source.removeprefix("image")
     return "the condition" if source == "condition" else f"an image of {tiles} tile{'s' if tiles != '1' else ''}"

@@ -1,97 +1,106 @@
-"""The zones that the standard results learnt: what stable and collapse mean, and how often pairs like this one hold."""
+"""The zones of the standard results: what stable and collapse mean, and how often pairs of conditions like this one are stable."""
 
 import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from passband.conditions import Condition
 from passband.metrics.band import Q_MAX
 from passband.metrics.fixed_band import measure
 
 NAMES = ("stable", "degraded", "collapse")
-# Probability from which an answer is not called probable.
-_SURE = 0.8
-# Training conditions that are looked at closely, and the band in which the nearest are found [1/Å].
+#: Features of a pair that the tree of the plane of metrics divides by, and those of the tree for `best_match`.
+PLANE = ("sigma", "delta_epsilon")
+PAIR_FEATURES = (
+    *PLANE,
+    "phase_rms",
+    "signed_overlap",
+    "image_snr_test",
+    "image_snr_train",
+    "dose_difference",
+    "epsilon_test",
+)
+# Training conditions that are compared closely, and the band in which these are found [1/Å].
 _NEAREST, _NARROW = 6, 0.5
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """A part of the space of PAIR_FEATURES: its bounds, in words and in numbers, how many pairs lie in it, their shares of the zones."""
+
+    where: str
+    bounds: dict[str, tuple[float | None, float | None]]
+    pairs: int
+    shares: dict[str, float]
+
+    def contains(self, features: dict[str, float]) -> bool:
+        """Whether a pair of conditions lies in it."""
+        return all(
+            (low is None or features[name] > low) and (high is None or features[name] <= high)
+            for name, (low, high) in self.bounds.items()
+        )
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Up to which relative loss a network is stable, from which it has collapsed, and the leaves of the tree for `best_match`."""
+
+    stable_up_to: float
+    collapse_from: float
+    leaves: tuple[Leaf, ...]
+
+
 @functools.cache
-def zones() -> dict[str, Any]:
-    """Return the zones that this version of passband carries, as the standard results made them."""
-    result: dict[str, Any] = json.loads(
+def zones() -> Zones:
+    """Return the zones that this version of passband carries, built from the standard results (`python -m replication verdict-data`)."""
+    content: dict[str, Any] = json.loads(
         files("passband.verdicts").joinpath("data", "zones.json").read_text(encoding="utf-8")
     )
-    return result
+    leaves = tuple(Leaf(**leaf) for leaf in content["trees"]["many"]["leaves"])
+    return Zones(content["stable_up_to"], content["collapse_from"], leaves)
 
 
-def zone_of(loss_over_own: np.ndarray) -> np.ndarray:
-    """Return the place in NAMES of each loss over the network's own."""
-    held = zones()
-    return (loss_over_own > held["stable_up_to"]).astype(int) + (loss_over_own > held["collapse_from"])
+def zone_of(relative_loss: np.ndarray) -> np.ndarray:
+    """Return the index in NAMES of each loss relative to the in-domain loss."""
+    limits = zones()
+    return (relative_loss > limits.stable_up_to).astype(int) + (relative_loss > limits.collapse_from)
 
 
-def in_words(shares: dict[str, float]) -> str:
-    """Return the probability of each zone in words, the likely ones."""
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
-
-
-def holds(verdict: dict[str, Any]) -> str:
-    """Return whether a network holds, in words that say how sure that is."""
-    share = verdict["zone_shares"][NAMES[0]]
-    sure = max(share, 1 - share) >= _SURE or (verdict["answer"] == "no" and verdict["zone"] == NAMES[0])
-    return ("" if sure else "probably ") + ("holds" if verdict["answer"] == "yes" else "does not hold")
-
-
-def pairs_like(train: Sequence[Condition], test: Condition) -> tuple[int, dict[str, Any]]:
-    """Return the training condition that serves a test condition best, by its place, and what the studies say of such pairs.
+def best_match(train: Sequence[Condition], test: Condition) -> tuple[int, Leaf, dict[str, float]]:
+    """Return the index of the best-matching training condition, the leaf that the pair lies in, and the pair's features.
 
     Args:
         train: training conditions.
-        test: what is asked about.
-
-    Returns:
-        the place; and where in the plane of metrics the pair lies, how many pairs of the studies lie there, their shares of the
-        zones, and the pair's own metrics.
+        test: the condition to be matched.
     """
-    # Those furthest in phase are not looked at: each costs time.
-    apart = measure(["phase_rms"], train, [test], _NARROW)["phase_rms"][:, 0].nan_to_num(1e9)
-    nearest = apart.argsort()[:_NEAREST].tolist()
-    place, said = _best([train[i] for i in nearest], test)
-    return nearest[place], said
+    # Those furthest in phase are left out: each costs time.
+    phase = measure(["phase_rms"], train, [test], _NARROW)["phase_rms"][:, 0].nan_to_num(1e9)
+    nearest = phase.argsort()[:_NEAREST].tolist()
+    pairs = _pair_features([train[i] for i in nearest], test)
+    leaves = [next(leaf for leaf in zones().leaves if leaf.contains(pair)) for pair in pairs]
+    best = max(range(len(pairs)), key=lambda i: (leaves[i].shares[NAMES[0]], pairs[i]["sigma"], -i))
+    return nearest[best], leaves[best], pairs[best]
 
 
-def _best(train: Sequence[Condition], test: Condition) -> tuple[int, dict[str, Any]]:
-    found = measure(
-        ["epsilon", "sigma", "phase_rms", "signed_overlap", "image_snr", "dose_difference"], train, [test], Q_MAX
-    )
-    features = {name: found[name][:, 0] for name in ("sigma", "phase_rms", "signed_overlap", "dose_difference")}
-    features |= {
-        "delta_epsilon": found["epsilon_test"][0] - found["epsilon_train"],
-        "epsilon_test": found["epsilon_test"].expand(len(train)),
-        "image_snr_test": found["image_snr_test"].expand(len(train)),
-        "image_snr_train": found["image_snr_train"],
-    }
-    columns = {name: values.nan_to_num(0.0).numpy() for name, values in features.items()}
-    leaves = zones()["trees"]["many"]["leaves"]
-    best: tuple[float, float, int, dict[str, Any]] | None = None
-    for i in range(len(train)):
-        leaf = next(leaf for leaf in leaves if _inside(leaf["bounds"], {n: float(v[i]) for n, v in columns.items()}))
-        key = (leaf["shares"]["stable"], float(columns["sigma"][i]), -i, leaf)
-        if best is None or key[:3] > best[:3]:
-            best = key
-    assert best is not None
-    place, leaf = -best[2], best[3]
-    own = {name: float(values[place]) for name, values in columns.items()}
-    own["epsilon_train"] = float(found["epsilon_train"][place])
-    return place, {"where": leaf["where"], "pairs": leaf["pairs"], "shares": leaf["shares"], "metrics": own}
+def _pair_features(train: Sequence[Condition], test: Condition) -> list[dict[str, float]]:
+    """Return PAIR_FEATURES and epsilon_train of each training condition with the test condition."""
+    names = (*PAIR_FEATURES, "epsilon_train")
+    metrics = {n.removeprefix("delta_").removesuffix("_test").removesuffix("_train"): None for n in names}
+    measured = measure(list(metrics), train, [test], Q_MAX)
 
+    def column(name: str) -> Tensor:
+        if name.startswith("delta_"):
+            metric = name.removeprefix("delta_")
+            return measured[f"{metric}_test"][0] - measured[f"{metric}_train"]
+        if name.endswith(("_test", "_train")):
+            return measured[name].expand(len(train))
+        return measured[name][:, 0]
 
-def _inside(bounds: dict[str, list[float | None]], values: dict[str, float]) -> bool:
-    return all(
-        (low is None or values[name] > low) and (high is None or values[name] <= high)
-        for name, (low, high) in bounds.items()
-    )
+    columns = {name: column(name).nan_to_num(0.0).tolist() for name in names}
+    return [{name: values[i] for name, values in columns.items()} for i in range(len(train))]

@@ -1,0 +1,182 @@
+"""What a verdict states, with its numbers, and the one place where that becomes sentences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from passband.base.errors import named, parameter
+
+_TRAIN = "passband design, then passband train"
+_WORSE = "a Dice below 0.5 marks more wrongly than rightly"
+_ENERGY = "the energy is {:g} eV; the model was calibrated at {:g} eV"
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A reason, an objection, an assumption or a remedy. `str()` gives its sentence.
+
+    Attributes:
+        kind: what is stated, a key of SENTENCES.
+        parameter: what it is about, such as `defocus_angstrom` or `elements`.
+        value: what was found.
+        limit: what it is compared with: a value, or the ends of a range.
+        detail: further numbers of the sentence.
+        given: under what supposition, the beginning of the sentence.
+    """
+
+    kind: str
+    parameter: str | None = None
+    value: Any = None
+    limit: Any = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    given: str = ""
+
+    def text(self, name: Callable[[str], str] = str) -> str:
+        """Return the sentence, with each parameter written as `name` writes it."""
+        return self.given + named(SENTENCES[self.kind](self), name)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def bands(intervals: list[list[float]]) -> str:
+    """Return bands of spatial frequencies as text."""
+    return ", ".join(f"{low:.2f} to {high:.2f}" for low, high in intervals)
+
+
+def _outside(s: Statement) -> str:
+    what = s.detail.get("what", s.parameter)
+    value = "" if s.value is None else f" {s.value:.4g}{s.detail['unit']}"
+    hint = f" (is {s.parameter} missing in the condition file?)" if s.detail.get("missing") else ""
+    return f"{what}{value} is outside the calibrated range, {s.detail['range']}{hint}"
+
+
+def _specimen(s: Statement) -> str:
+    what = {
+        "elements": "the particles are {}",
+        "support": "the support is {}",
+        "thickness_angstrom": "the film is {} Å thick",
+        "diameter_angstrom": "the particles are {} Å across",
+    }[str(s.parameter)]
+    return f"{what.format(_specimen_value(s.value))}; the model was calibrated on {_specimen_value(s.limit)}"
+
+
+def _specimen_value(value: Any) -> str:
+    if isinstance(value, float | int):
+        return f"{value:g}"
+    if value and isinstance(value, tuple) and not isinstance(value[0], str):
+        return f"{value[0]:.3g} to {value[1]:.3g} Å"
+    return ", ".join(value) if isinstance(value, tuple) else value or "none"
+
+
+def _assumed(s: Statement) -> str:
+    return {
+        "elements": lambda v: f"particles of {', '.join(v)}",
+        "support": lambda v: f"on {v or 'no support'}",
+        "thickness_angstrom": lambda v: f"{v[0]:.3g} to {v[1]:.3g} Å thick",
+        "diameter_angstrom": lambda v: f"particles {v[0]:.3g} to {v[1]:.3g} Å across",
+        "energy_ev": lambda v: f"electrons of {v / 1000:g} kV",
+    }[str(s.parameter)](s.value)
+
+
+def _rings(s: Statement) -> str:
+    sign = s.detail["sign"] or "defocus, of either sign,"
+    dose = "" if s.detail["dose"] is None else f", its counts a dose of {s.detail['dose']:.3g} e/Å²"
+    return (
+        f"its rings give {sign} of {s.value:.0f} Å ({s.limit[0]:.0f} to {s.limit[1]:.0f}) at the film's middle, "
+        f"and C12 {s.detail['C12']:.0f} Å{dose}"
+    )
+
+
+def _into_domain(s: Statement) -> str:
+    first = "bring the microscope into the calibrated range" if s.value == "condition" else "for such specimens"
+    known = s.detail
+    where = f" ({known['name']}: {known['energy_kev']:g} kV, {', '.join(known['elements'])})" if known else ""
+    return f"{first}, use a model that was calibrated there, or train one: {_TRAIN}{where}"
+
+
+#: The sentence of each kind of statement.
+SENTENCES: dict[str, Callable[[Statement], str]] = {
+    # Objections: outside the applicability domain.
+    "outside": _outside,
+    "specimen": _specimen,
+    "energy": lambda s: _ENERGY.format(s.value, s.limit),
+    "unlike_conditions": lambda s: (
+        f"this condition is unlike every calibration condition (distance {s.value:.1f}, limit {s.limit:g})"
+    ),
+    "unlike_images": lambda s: (
+        f"this image, with its prediction, is unlike every calibration image (distance {s.value:.1f}, limit {s.limit:g})"
+    ),
+    "few_particles": lambda s: (
+        f"the network marks {s.value:.1%} of the image; a verdict needs at least {s.limit:.1%} to go by"
+    ),
+    # Assumptions.
+    "assumed": _assumed,
+    # Reasons.
+    "useless": lambda s: f"{_WORSE}, and it is no better under its training conditions" if s.value else _WORSE,
+    "training_unknown": lambda s: "the training conditions are not known; the verdict rests on the scores alone",
+    "epsilon": lambda s: (
+        f"ε is too small: {s.value:.2f} of the band reaches the image, and at least {s.limit:.2f} did in training"
+    ),
+    "dose": lambda s: f"the dose is too low: {s.value:g} e/Å², and at least {s.limit:.3g} in training",
+    "signal": lambda s: f"the signal is too weak: signal over noise is {s.value:.2f} of the least in training",
+    "lost": lambda s: (
+        f"a band is lost: {bands(s.value)} 1/Å, which even the training condition of the largest σ transfers"
+    ),
+    "reversed": lambda s: (
+        f"contrast is reversed{f' at {bands(s.value)} 1/Å' if s.value else ''} against the nearest training condition"
+    ),
+    "aberrations": lambda s: (
+        f"the aberrations are unlike those of any training condition: {s.value:.2f} rad from the nearest, where training "
+        f"conditions are at most {s.limit:.2f} rad from theirs"
+    ),
+    "within": lambda s: "it lies within the training conditions in ε, dose, transfer and phase",
+    "within_each": lambda s: (
+        "it lies within the training conditions in each of ε, dose, transfer and phase, but not in all at once: "
+        f"{s.detail['weaker']} of {s.detail['count']} have a better signal over noise, and {s.detail['poorer']} a larger ε"
+    ),
+    "unsure": lambda s: (
+        f"the network is less sure of its pixels ({s.value:.2f} bit) than under any training condition (at most {s.limit:.2f})"
+    ),
+    "expected_dice": lambda s: (
+        f"the Dice that the network expects of itself is {s.value:.2f}; under the training conditions at least {s.limit:.2f}"
+    ),
+    "particle_share": lambda s: (
+        f"it marks {s.value:.1%} as particle, and {s.limit[0]:.1%} to {s.limit[1]:.1%} under the training conditions"
+    ),
+    "power": lambda s: (
+        f"its power between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å is {s.value} than in any training image"
+    ),
+    "image_within": lambda s: "its power spectrum and its prediction lie within those of the training images",
+    "rings": _rings,
+    "no_rings": lambda s: str(s.value),
+    "dice_of_optics": lambda s: (
+        f"under such optics, on the calibrated specimens, a Dice of {' or '.join(s.value)} is predicted"
+        f"{'' if s.detail['dose_is_known'] else ', for a usual dose'}"
+    ),
+    # Remedies.
+    "other_model": lambda s: f"use another model, or train one: {_TRAIN}",
+    "defocus": lambda s: (
+        f"go to a defocus of {s.value:+.0f} Å, where it is predicted to work: Dice {s.limit.predicted:.2f} "
+        f"[{s.limit.low:.2f}, {s.limit.high:.2f}]"
+    ),
+    "raise_dose": lambda s: f"raise the dose to {s.value:.3g} e/Å², where it is predicted to work",
+    "retrain": lambda s: (
+        f"no defocus brings the loss surely below {s.limit:g} × the in-domain loss (best: {s.detail['defocus']:+.0f} Å, "
+        f"{s.value:.1f} ×); train on conditions that include such ones: {_TRAIN}"
+    ),
+    "into_domain": _into_domain,
+    "larger_field": lambda s: (
+        "show a larger field with more particles; if pixel size and energy are right, check the condition itself instead "
+        f"({parameter('condition')})"
+    ),
+    "more_particles": lambda s: "show a field with more particles",
+    "check_condition": lambda s: (
+        f"check the condition itself ({parameter('condition')}); that verdict says to which defocus to go"
+    ),
+    "check_specimen": lambda s: (
+        "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "
+        f"model: {_TRAIN}"
+    ),
+}

@@ -1,0 +1,267 @@
+"""The verdict on a network: an object with a text, an HTML form and a JSON form."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from passband.conditions import Condition
+from passband.verdicts.statements import Statement
+from passband.verdicts.zones import NAMES, zones
+
+#: Coverage of the intervals.
+LEVEL = 0.9
+# Probability from which an answer is not called probable.
+_SURE = 0.8
+
+Answer = Literal["yes", "no", "cannot say"]
+Name = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A predicted number, and the ends of the interval that covers the share LEVEL of cases like this one."""
+
+    predicted: float
+    low: float
+    high: float
+
+    def covers(self, value: float) -> bool:
+        """Whether a value lies within the interval."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of a network.
+
+    Attributes:
+        zone: stable, degraded or collapse.
+        zone_shares: probability of each.
+        loss, dice: with their intervals.
+    """
+
+    zone: str
+    zone_shares: dict[str, float]
+    loss: Interval
+    dice: Interval
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The best-matching training condition, and the published statistics for such pairs.
+
+    Attributes:
+        training_condition: on the network's pixels.
+        where: the part of the plane of metrics that the pair lies in.
+        pairs: number of pairs of the standard results in it.
+        shares: of these, by zone.
+        metrics: of the pair.
+    """
+
+    training_condition: Condition
+    where: str
+    pairs: int
+    shares: dict[str, float]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EstimatedOptics:
+    """What the rings of a micrograph give: defocus (of the film's middle), its interval, sign, C12 and dose."""
+
+    defocus_angstrom: float | None
+    interval_angstrom: tuple[float, ...]
+    sign: str | None
+    C12: float
+    dose_per_angstrom2: float | None
+    dose_is_known: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a network works under a condition or on a micrograph, and why. `print` shows it, and so does a notebook.
+
+    Attributes:
+        model: name of the model.
+        answer: yes (it works), no, or cannot say.
+        based_on: condition, or image.
+        prediction: None if nothing can be said.
+        in_domain_loss: median loss under the training conditions, or of the best tenth of the calibration conditions if those are unknown.
+        trained: whether the training conditions are known.
+        reasons: the physics behind the answer.
+        cannot_say: why nothing can be said: what lies outside the applicability domain.
+        assumed: what was taken for granted because nobody said otherwise.
+        nearest: the best-matching training condition.
+        remedies: what to do, alternatives.
+        estimated: of an image: its optics, if it shows rings.
+    """
+
+    model: str
+    answer: Answer
+    based_on: Literal["condition", "image"] = "condition"
+    prediction: Prediction | None = None
+    in_domain_loss: float | None = None
+    trained: bool = True
+    reasons: tuple[Statement, ...] = ()
+    cannot_say: tuple[Statement, ...] = ()
+    assumed: tuple[Statement, ...] = ()
+    nearest: Nearest | None = None
+    remedies: tuple[Statement, ...] = ()
+    estimated: EstimatedOptics | None = None
+
+    @property
+    def zone(self) -> str | None:
+        """stable, degraded or collapse; None if nothing can be said."""
+        return None if self.prediction is None else self.prediction.zone
+
+    @property
+    def loss(self) -> Interval | None:
+        """Predicted loss; None if nothing can be said."""
+        return None if self.prediction is None else self.prediction.loss
+
+    @property
+    def dice(self) -> Interval | None:
+        """Predicted Dice; None if nothing can be said."""
+        return None if self.prediction is None else self.prediction.dice
+
+    @property
+    def zone_shares(self) -> dict[str, float]:
+        """Probability of each zone; empty if nothing can be said."""
+        return {} if self.prediction is None else self.prediction.zone_shares
+
+    @property
+    def advice(self) -> str | None:
+        """What to do, as a sentence; None if there is nothing to do."""
+        return self.advice_text()
+
+    def advice_text(self, name: Name = str) -> str | None:
+        """Return what to do, with parameters written as `name` writes them."""
+        return ", or ".join(remedy.text(name) for remedy in self.remedies) or None
+
+    @property
+    def headline(self) -> str:
+        """The answer in one line."""
+        if self.prediction is None:
+            return f"cannot say whether {self.model} works here"
+        shares = ", ".join(f"{zone} {share:.0%}" for zone, share in self.zone_shares.items() if share >= 0.005)
+        return f"{self.answer}, {self.model} {works(self.answer, self.prediction)}: {self.zone} ({shares})"
+
+    def text(self, name: Name = str) -> str:
+        """Return the verdict as lines, with each parameter written as `name` writes it."""
+        if self.prediction is None or self.in_domain_loss is None:
+            lines = [f"{self.headline}:", *(f"  {why.text(name)}" for why in self.cannot_say)]
+        else:
+            lines = [self.headline]
+            lines += [
+                f"predicted {title} {v.predicted:.3f}, {LEVEL:.0%} of such cases within {v.low:.3f} to {v.high:.3f}"
+                for title, v in (("Dice", self.prediction.dice), ("loss", self.prediction.loss))
+            ]
+            lines.append(
+                f"the loss is {self.prediction.loss.predicted / self.in_domain_loss:.1f} × the in-domain loss of {self.in_domain_loss:.3f} "
+                f"({self._domain}); it works up to {zones().stable_up_to:g} ×"
+            )
+            lines += [f"why: {why.text(name)}" for why in self.reasons]
+            if self.assumed:
+                assumed = ", ".join(_assumption(a, name) for a in self.assumed)
+                lines.append(f"assumed: {assumed}; the verdict is about no other specimen")
+        if self.nearest is not None:
+            lines.append(f"nearest training condition: {self._nearest_pair(self.nearest)}")
+        if self.remedies:
+            lines.append(f"what to do: {self.advice_text(name)}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def headline_html(self, measured: str = "") -> str:
+        """Return answer and numbers as HTML, in a `div` of class `verdict` and works, fails or unknown.
+
+        Args:
+            measured: a further row, as HTML.
+        """
+        kind = {"yes": "works", "no": "fails", "cannot say": "unknown"}[self.answer]
+        if self.prediction is None or self.in_domain_loss is None:
+            body = f"{html.escape(self.headline)}: {_list([str(why) for why in self.cannot_say])}"
+        else:
+            rows = "".join(
+                f"<tr><td>{title}</td><td><b>{v.predicted:.3f}</b></td><td>{v.low:.3f} to {v.high:.3f}</td></tr>"
+                for title, v in (("Dice", self.prediction.dice), ("loss", self.prediction.loss))
+            )
+            body = (
+                f"{html.escape(self.headline.partition(', ')[2])}<table><tr><th></th><th>predicted</th><th>{LEVEL:.0%} of such cases</th></tr>"
+                f"{rows}</table><span>in-domain loss ({self._domain}): {self.in_domain_loss:.3f}</span>"
+            )
+        return f'<div class="verdict {kind}"><b>{self.answer}</b><div>{body}{measured}</div></div>'
+
+    def details_html(self, name: Name = str) -> str:
+        """Return advice, reasons, assumptions and the nearest training condition as HTML, with parameters written as `name` writes them."""
+        advice, near = self.advice_text(name), self.nearest
+        parts = {
+            "What to do": f"<p>{html.escape(advice)}</p>" if advice else "",
+            "Why": _list([why.text(name) for why in self.reasons]),
+            "Assumed": _list([a.text(name) for a in self.assumed]),
+            "Nearest training condition": f"<p>{html.escape(self._nearest_pair(near))}</p>" if near else "",
+        }
+        return "".join(f"<h3>{title}</h3>{body}" for title, body in parts.items() if body)
+
+    def _repr_html_(self) -> str:
+        return self.headline_html() + self.details_html()
+
+    def to_dict(self, name: Name = str) -> dict[str, Any]:
+        """Return the verdict as plain data, its statements as sentences with parameters written as `name` writes them."""
+        prediction, near, estimated = self.prediction, self.nearest, self.estimated
+        return {
+            "model": self.model,
+            "answer": self.answer,
+            "zone": self.zone,
+            "zone_shares": self.zone_shares,
+            "loss": None if prediction is None else asdict(prediction.loss),
+            "dice": None if prediction is None else asdict(prediction.dice),
+            "own_loss": self.in_domain_loss,
+            "trained": self.trained,
+            "level": LEVEL,
+            "reasons": [why.text(name) for why in self.reasons],
+            "cannot_say": [why.text(name) for why in self.cannot_say],
+            "assumed": [_assumption(a, name) for a in self.assumed],
+            "nearest": None if near is None else vars(near) | {"training_condition": near.training_condition.to_dict()},
+            "advice": self.advice_text(name),
+            "based_on": self.based_on,
+            "estimated": estimated and asdict(estimated) | {"interval_angstrom": list(estimated.interval_angstrom)},
+        }
+
+    @property
+    def _domain(self) -> str:
+        return "median under its training conditions" if self.trained else "best tenth of the calibration conditions"
+
+    @staticmethod
+    def _nearest_pair(near: Nearest) -> str:
+        return (
+            f"{in_short(near.training_condition)}; σ {near.metrics['sigma']:.2f}, "
+            f"Δε {round(near.metrics['delta_epsilon'], 2) + 0.0:+.2f}: {near.shares[NAMES[0]]:.0%} of {near.pairs} such pairs "
+            "of single conditions were stable in the standard results"
+        )
+
+
+def works(answer: str, prediction: Prediction) -> str:
+    """Return whether a network works, in words that say how sure that is."""
+    share = prediction.zone_shares[NAMES[0]]
+    sure = max(share, 1 - share) >= _SURE or (answer == "no" and prediction.zone == NAMES[0])
+    return ("" if sure else "probably ") + ("works" if answer == "yes" else "does not work")
+
+
+def in_short(condition: Condition) -> str:
+    """Return a condition in a few words."""
+    dose = condition.dose_per_angstrom2
+    C12, C30 = (condition.aberrations.get(name, 0.0) for name in ("C12", "C30"))
+    return f"defocus {condition.defocus_angstrom:+.0f} Å, C12 {C12:.0f} Å, C30 {C30 / 1e4:+.1f} µm" + (
+        f", {dose:.0f} e/Å²" if dose else ""
+    )
+
+
+def _assumption(statement: Statement, name: Name) -> str:
+    return f"{statement.text(name)} ({name(str(statement.parameter))})"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>" if lines else ""

@@ -1,0 +1,236 @@
+"""Verdicts on a model whose law is known."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import tifffile
+
+from passband.base.errors import BadInputError
+from passband.cli.main import app
+from passband.cli.options import option
+from passband.micrographs.micrograph import Micrograph
+from passband.verdicts import domain, verdict_model
+from passband.verdicts.calibration import with_scores
+from passband.verdicts.features import as_measured
+from passband.verdicts.statements import Statement
+from passband.verdicts.summary import evaluate_held_out, in_words, summary
+from passband.verdicts.verdict import Interval, Prediction, Verdict, works
+from passband.verdicts.verdict_model import VerdictModel
+from support import made
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return made.scored_model(tmp_path_factory.mktemp("models") / "made")
+
+
+def at(**changes):
+    return made.BASE.varied({"dose_per_angstrom2": 1000.0, "C12": 20.0} | changes)
+
+
+def test_it_holds_where_the_law_says_so(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=30.0))
+    assert (verdict.answer, verdict.zone, verdict.advice) == ("yes", "stable", None)
+    assert verdict.loss.low <= made.OWN <= verdict.loss.high
+    assert verdict.loss.low < verdict.loss.predicted < verdict.loss.high
+    assert verdict.dice.low < verdict.dice.predicted < verdict.dice.high
+    assert sum(verdict.zone_shares.values()) == pytest.approx(1)
+    assert verdict.nearest.training_condition in model.card.conditions
+
+
+def test_it_does_not_where_the_law_says_so_and_another_defocus_is_advised(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=250.0))
+    assert (verdict.answer, verdict.zone) == ("no", "collapse")
+    assert verdict.advice.startswith("go to a defocus of")
+    advised = float(verdict.advice.split("defocus of ")[1].split(" Å")[0])
+    # Where the law's loss is some 1.5 times the own one, and no further off than need be.
+    assert 100 <= advised <= 160
+    assert any("aberrations are unlike" in str(why) for why in verdict.reasons)
+
+
+def test_the_low_dose_is_the_reason(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=30.0, dose_per_angstrom2=101.0))
+    assert verdict.answer == "no"
+    assert any("dose is too low" in str(why) for why in verdict.reasons)
+
+
+def test_pixels_are_brought_to_the_networks(model):
+    fine, own = (VerdictModel(model).check(at(defocus_angstrom=30.0, pixel_size_angstrom=p)) for p in (0.2, 0.8))
+    assert fine.loss == own.loss
+
+
+@pytest.mark.parametrize("source", ["condition", "image1", "image48"])
+def test_intervals_cover_held_out_conditions(model, source):
+    found = evaluate_held_out(VerdictModel(model), source)
+    assert found.asked >= 44
+    # 90 % of some 50, give or take two and a half standard deviations.
+    assert 0.8 <= found.coverage_loss <= 1.0
+    assert found.r2_log_loss > 0.8
+    assert found.right / found.asked > 0.75
+    assert sum(sum(row.values()) for row in found.confusion.values()) == found.conditions
+
+
+def test_the_summary_has_sentences_and_numbers(model):
+    answer = summary(model)
+    json.dumps(answer, allow_nan=False)
+    assert answer["own_loss"] == pytest.approx(made.OWN, rel=0.5)
+    assert any("held-out" in line for line in in_words(answer))
+
+
+def test_a_model_without_scores_gives_no_verdict(tmp_path):
+    with pytest.raises(BadInputError, match="has not been scored"):
+        VerdictModel(made.bare_model(tmp_path / "bare"))
+
+
+def test_the_verb(model, tmp_path, capsys):
+    file = tmp_path / "condition.yaml"
+    codes = {}
+    for defocus in (30, 250, 900):
+        file.write_text(
+            f"energy_ev: 300000\ndefocus_angstrom: {defocus}\nfocal_spread_angstrom: 25\npixel_size_angstrom: 0.4\ndose_per_angstrom2: 1000\naberrations: {{C12: 20}}\n"
+        )
+        codes[defocus] = app(["check", str(model.folder), "--condition", str(file), "--json"], standalone_mode=False)
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["answer"] == {30: "yes", 250: "no", 900: "cannot say"}[defocus]
+    assert codes == {30: 0, 250: 1, 900: 1}
+    assert app(["check", str(model.folder), "--condition", str(file)], standalone_mode=False) == 1
+    assert "cannot say whether made works here:" in capsys.readouterr().out
+    with pytest.raises(BadInputError, match="either --condition or --image"):
+        app(["check", str(model.folder)], standalone_mode=False)
+
+
+def relabelled(model, folder, **columns):
+    """The model with other scores, and predictors fitted to them."""
+    scores = model.scores.with_columns(**columns)
+    bare = made.bare_model(folder)
+    return with_scores(bare, scores)
+
+
+def test_a_network_that_is_of_no_use_anywhere_does_not_hold(model, tmp_path):
+    share = {name: pl.col(name) * 0.3 for name in model.scores.columns if name == "dice" or name.startswith("dice_")}
+    useless = relabelled(model, tmp_path / "useless", **share)
+    verdict = VerdictModel(useless).check(at(defocus_angstrom=30.0))
+    assert (verdict.answer, verdict.zone) == ("no", "stable")
+    assert "a Dice below 0.5 marks more wrongly than rightly" in str(verdict.reasons[0])
+    assert verdict.advice.startswith("use another model")
+    assert verdict.headline.startswith("no, made does not work: stable")
+
+
+def test_the_nearest_defocus_that_holds_is_advised_and_more_dose_beside_it(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=150.0, dose_per_angstrom2=400.0))
+    assert verdict.answer == "no"
+    advised = float(verdict.advice.split("defocus of ")[1].split(" Å")[0])
+    assert 40 <= advised <= 130
+    low = VerdictModel(model).check(at(defocus_angstrom=30.0, dose_per_angstrom2=150.0))
+    assert low.answer == "no" and "raise the dose to" in low.advice
+
+
+def test_a_network_studied_at_one_defocus_has_no_other_to_go_to(model, tmp_path):
+    dose = made.draw(80, 8)
+    same = [c.varied({"C10": -50.0}) for c in dose]
+    conditions = [("trained", c) for c in model.card.conditions[:0]] + [("calibration", c) for c in same]
+    bare = made.bare_model(tmp_path / "one", conditions=())
+    one = with_scores(bare, made.scores(bare, conditions))
+    verdict = VerdictModel(one).check(at(defocus_angstrom=50.0, dose_per_angstrom2=110.0))
+    assert verdict.answer == "no" and verdict.trained is False
+    assert "defocus" not in verdict.advice or "no defocus" in verdict.advice
+    assert "best tenth of the calibration conditions" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("shares", "answer", "words"),
+    [
+        ((0.97, 0.02, 0.01), "yes", "works"),
+        ((0.6, 0.3, 0.1), "yes", "probably works"),
+        ((0.35, 0.4, 0.25), "no", "probably does not work"),
+        ((0.1, 0.1, 0.8), "no", "does not work"),
+    ],
+)
+def test_what_is_not_sure_is_called_probable(shares, answer, words):
+    shares = dict(zip(("stable", "degraded", "collapse"), shares, strict=True))
+    number = Interval(0.2, 0.1, 0.3)
+    assert works(answer, Prediction(max(shares, key=shares.get), shares, number, number)) == words
+
+
+def test_options_of_an_image_are_refused_with_a_condition(model, tmp_path):
+    with pytest.raises(BadInputError, match="--dose is of an image; with --condition put it into"):
+        app(["check", str(model.folder), "--condition", str(tmp_path / "c.yaml"), "--dose", "3"], standalone_mode=False)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The networks that are loaded."""
+    networks = []
+
+    class Counted(verdict_model.Network):
+        def __init__(self, model):
+            networks.append(model.card.name)
+            super().__init__(model)
+
+    monkeypatch.setattr(verdict_model, "Network", Counted)
+    return networks
+
+
+def test_a_stack_loads_the_network_once_and_a_condition_never(model, loaded, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    stack = rng.poisson(50.0, (3, 96, 96)).astype(np.float32)
+    verdicts = VerdictModel(model)
+    assert verdicts.check(at(defocus_angstrom=250.0)).answer == "no"
+    assert loaded == []
+    for image in stack:
+        assert verdicts.check_image(Micrograph(image, 0.8, 300e3)).based_on == "image"
+    assert loaded == ["made"]
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    words = ["check", str(model.folder), "--image", str(tmp_path / "stack.tif"), "--pixel-size", "0.8"]
+    app([*words, "--frames", "each", "--json"], standalone_mode=False)
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 3
+    assert loaded == ["made", "made"]
+
+
+def test_calibration_conditions_are_projected_once(model, monkeypatch):
+    projected = []
+    monkeypatch.setattr(domain, "as_measured", lambda c, card: projected.append(c.id) or as_measured(c, card))
+    verdicts = VerdictModel(model)
+    assert verdicts.check(at(defocus_angstrom=250.0)).remedies
+    assert all(projected.count(c.id) == 1 for c in verdicts.calibration)
+
+
+def test_each_interface_names_parameters_in_its_own_way(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=30.0))
+    assert "particles of Au (elements)" in str(verdict) and "--" not in str(verdict)
+    assert "particles of Au (--element)" in verdict.text(option)
+    assert "20 to 30 Å thick (--thickness)" in verdict.to_dict(option)["assumed"]
+    assert [a.parameter for a in verdict.assumed] == ["elements", "support", "thickness_angstrom", "diameter_angstrom"]
+    assert "(elements)" not in verdict._repr_html_() and "particles of Au" in verdict._repr_html_()
+
+
+def test_statements_carry_their_numbers(model):
+    verdict = VerdictModel(model).check(at(defocus_angstrom=900.0))
+    [why] = verdict.cannot_say
+    assert (why.kind, why.parameter, why.value) == ("outside", "defocus", 900.0)
+    assert why.limit[0] < -280 and why.limit[1] > 280
+    [reason] = [
+        r
+        for r in VerdictModel(model).check(at(defocus_angstrom=30.0, dose_per_angstrom2=101.0)).reasons
+        if r.kind == "dose"
+    ]
+    assert reason.value == 101.0 and reason.limit > 101.0
+
+
+def test_html_is_escaped():
+    verdict = Verdict("<script>", "cannot say", cannot_say=(Statement("no_rings", value="<b>"),))
+    assert "<script>" not in verdict._repr_html_() and "<b>:" not in verdict._repr_html_()
+    assert "&lt;b&gt;" in verdict._repr_html_()
+
+
+def test_the_json_form_keeps_its_keys(model):
+    keys = "model answer zone zone_shares loss dice own_loss trained level reasons cannot_say assumed nearest advice based_on estimated"
+    for defocus in (30.0, 250.0, 900.0):
+        content = VerdictModel(model).check(at(defocus_angstrom=defocus)).to_dict()
+        json.dumps(content, allow_nan=False)
+        assert list(content) == keys.split()
+        if content["loss"]:
+            assert set(content["loss"]) == set(content["dice"]) == {"predicted", "low", "high"}
+            assert set(content["nearest"]) == {"training_condition", "where", "pairs", "shares", "metrics"}
