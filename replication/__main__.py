@@ -15,6 +15,8 @@ replication_app = typer.Typer(
 )
 # The studies lie beside this file.
 _STUDIES = Path(__file__).with_name("studies")
+_PAGES = Path("docs") / "results"
+_DATA = Path("src") / "passband" / "verdicts" / "data"
 _CORES = len(os.sched_getaffinity(0))
 
 Budget = Annotated[
@@ -125,6 +127,35 @@ def page(
     if not any(folder.glob("tables/*/scores.parquet")):
         raise BadInputError(f"{folder}: holds no tables of studies; make them with: python -m replication run")
     _tell(write_pages(paths, held_budget(paths)), paths.index, as_json)
+
+
+@replication_app.command("verdict-data")
+def verdict_data(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the data.", show_default="in the package")] = _DATA,
+    as_json: Json = False,
+) -> None:
+    """Build the data that verdicts rest on, zones and losses of training sets, from the tables of the results.
+
+    Example:  python -m replication verdict-data
+    """
+    from passband.base.errors import BadInputError
+    from replication.outcome import StudyTables
+    from replication.paths import ResultsPaths
+    from replication.verdict_data import SET_STUDY, ZONE_STUDIES, write_verdict_data
+
+    paths = ResultsPaths(folder, folder)
+    studies = {name: StudyTables(paths.study(name)) for name in (*ZONE_STUDIES, SET_STUDY)}
+    missing = [name for name, study in studies.items() if not study.paths.study.is_file()]
+    if missing:
+        raise BadInputError(
+            f"{folder}: has no tables of {', '.join(missing)}; make them with: python -m replication run"
+        )
+    files = write_verdict_data(studies, out)
+    if as_json:
+        print_json({"files": [str(file) for file in files]})
+    else:
+        print("\n".join(map(str, files)))
 
 
 def _paths(budget: str, out: Path | None, pages: Path | None) -> Any:

@@ -1,27 +1,18 @@
 """The failure signatures as predictions: precision and recall of the source's rules, and of rules learnt from the pairs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.tree import DecisionTreeClassifier
 
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import Figure, figure, measured
+from passband.analysis.resampling import Figure, measured
 from passband.figures import plane, style
-from passband.files.atomic import write_json
+from passband.verdicts.zones import NAMES, PAIR_FEATURES
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.verdict_data import COLLAPSE, STABLE, ZONE_STUDIES, learn_zones
 
-_STUDIES = ("defocus_sweep", "metrics", "metrics_one_dose", "zero_defocus")
-#: Loss over the network's own up to which a pair is stable, and from which it has collapsed; between, it is degraded.
-STABLE, COLLAPSE = 1.5, 2.0
-_NAMES = ("stable", "degraded", "collapse")
-_PLANE = ("sigma", "delta_epsilon")
-_MORE = (*_PLANE, "phase_rms", "signed_overlap", "image_snr_test", "image_snr_train", "dose_difference", "epsilon_test")
-_LEAVES = 6
 _COLLAPSE, _STABLE = "source: σ < 0.5, Δε < −0.2: collapse", "source: σ ≥ 0.9, Δε ≥ 0: stable"
 _THERE = "the same zone: as good as trained there"
 _BASE = {_COLLAPSE: "all pairs, collapse", _STABLE: "all pairs, stable"}
@@ -30,9 +21,9 @@ _NOTHING = Figure(float("nan"), float("nan"), float("nan"))
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
-    """Return precision and recall of the rules in each study, and write the learnt zones beside the page."""
+    """Return precision and recall of the rules in each study."""
     found = Outcome()
-    squares = {name: studies[name].square for name in _STUDIES}
+    squares = {name: studies[name].square for name in ZONE_STUDIES}
     rules = {name: _rules(square, name) for name, square in squares.items()}
     one, all_vary = rules["metrics_one_dose"], rules["metrics"]
     found.text.append(
@@ -76,14 +67,13 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         )
         for name, own in rules.items()
     ]
-    zones = _learn(studies, squares)
-    write_json(folder.parent / "zones.json", _plain(zones))
+    zones = learn_zones(studies)
     many, plane_ = (zones["trees"][k]["held_out"] for k in ("many", "plane"))
     gain = Figure(**many["over_most_frequent"])
     found.claims.append(
         Claim(
             "ours: a tree learnt from the other studies sorts pairs into stable, degraded and collapse better than always saying their most frequent zone",
-            f"{len(_MORE)} metrics: share right {Figure(**many['right'])}, more than that by {gain}; σ and Δε alone by {Figure(**plane_['over_most_frequent'])}",
+            f"{len(PAIR_FEATURES)} metrics: share right {Figure(**many['right'])}, more than that by {gain}; σ and Δε alone by {Figure(**plane_['over_most_frequent'])}",
             judged(gain, above=0.0),
         )
     )
@@ -93,12 +83,12 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     )
     leaves = zones["trees"]["plane"]["leaves"]
     found.text.append(
-        "The zones, as [zones.json](zones.json) has them: leaves of a tree on σ and Δε over all four studies, with the share of each zone among their pairs (in sample; held out, "
+        "The zones that verdicts use (`src/passband/verdicts/data/zones.json`): leaves of a tree on σ and Δε over all four studies, with the share of each zone among their pairs (in sample; held out, "
         f"by leaving a study out, the tree is right in {Figure(**plane_['right'])} of the pairs).\n\n"
         + table(
-            ["where", "pairs", *_NAMES],
+            ["where", "pairs", *NAMES],
             [
-                [leaf["where"] or "everywhere", str(leaf["pairs"]), *[f"{leaf['shares'][z]:.0%}" for z in _NAMES]]
+                [leaf["where"] or "everywhere", str(leaf["pairs"]), *[f"{leaf['shares'][z]:.0%}" for z in NAMES]]
                 for leaf in leaves
             ],
         )
@@ -150,115 +140,6 @@ def _lift(square: Square) -> Figure:
     return measured(square, statistic, "lift")
 
 
-def _zone(ratio: np.ndarray) -> np.ndarray:
-    return np.where(ratio <= STABLE, 0, np.where(ratio <= COLLAPSE, 1, 2))
-
-
-def _columns(pairs: Pairs, names: tuple[str, ...]) -> np.ndarray:
-    return np.stack([np.nan_to_num(pairs.features.get(n, np.zeros_like(pairs.loss)))[pairs.off] for n in names], -1)
-
-
-def _learn(studies: Mapping[str, StudyTables], squares: dict[str, Square]) -> dict[str, Any]:
-    """Return the zones: two trees, their leaves, and how such trees do on a study that they have not seen."""
-    trees = {}
-    for key, names in (("plane", _PLANE), ("many", _MORE)):
-        x = {n: _columns(s.pairs, names) for n, s in squares.items()}
-        y = {n: _zone(np.exp(s.pairs.log_ratio[s.pairs.off])) for n, s in squares.items()}
-        whole = np.concatenate(list(x.values())), np.concatenate(list(y.values()))
-        trees[key] = {
-            "features": list(names),
-            "leaves": _leaves(_fitted(*whole), names, *whole),
-            "held_out": _left_out(squares, x, y),
-        }
-    return {
-        "stable_up_to": STABLE,
-        "collapse_from": COLLAPSE,
-        "studies": {n: studies[n].facts["study_id"] for n in _STUDIES},
-        "trees": trees,
-    }
-
-
-def _left_out(squares: dict[str, Square], x: dict[str, np.ndarray], y: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return how trees fitted without a study do on it, over all studies; pairs that share a condition with it are not fitted to."""
-    right, frequent, ends, offset = [], [], [], 0
-    for name, square in squares.items():
-        known_x, known_y = [], []
-        for other, its in squares.items():
-            if other != name:
-                shared = np.isin(its.names, square.names)
-                apart = ~(shared[:, None] | shared)[its.pairs.off]
-                known_x.append(x[other][apart])
-                known_y.append(y[other][apart])
-        fit_y = np.concatenate(known_y)
-        right.append(_fitted(np.concatenate(known_x), fit_y).predict(x[name]) == y[name])
-        frequent.append(np.bincount(fit_y).argmax() == y[name])
-        ends.append(np.argwhere(square.pairs.off) + offset)
-        offset += len(square.names)
-    correct, usual, end = np.concatenate(right), np.concatenate(frequent), np.concatenate(ends)
-    rng = np.random.default_rng(1)
-    drawn: list[tuple[float, float]] = []
-    for _ in range(300):
-        weight = np.bincount(rng.integers(offset, size=offset), minlength=offset)[end].prod(1)
-        drawn.append(
-            (
-                np.average(correct, weights=weight),
-                np.average(correct, weights=weight) - np.average(usual, weights=weight),
-            )
-        )
-    values = float(correct.mean()), float(correct.mean() - usual.mean())
-    return {
-        key: asdict(figure(value, [d[k] for d in drawn]))
-        for k, (key, value) in enumerate(zip(("right", "over_most_frequent"), values, strict=True))
-    }
-
-
-def _fitted(x: np.ndarray, y: np.ndarray) -> DecisionTreeClassifier:
-    return DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=max(len(y) // 50, 5), random_state=0).fit(
-        x, y
-    )
-
-
-def _leaves(
-    fitted: DecisionTreeClassifier, names: tuple[str, ...], x: np.ndarray, y: np.ndarray
-) -> list[dict[str, Any]]:
-    tree, leaf_of = fitted.tree_, fitted.apply(x)
-    result: list[dict[str, Any]] = []
-
-    def walk(node: int, bounds: dict[str, list[float | None]]) -> None:
-        if tree.children_left[node] < 0:
-            own = y[leaf_of == node]
-            shares = {zone: float((own == k).mean()) for k, zone in enumerate(_NAMES)}
-            result.append({"where": _where(bounds), "bounds": bounds, "pairs": len(own), "shares": shares})
-            return
-        name, threshold = names[tree.feature[node]], float(tree.threshold[node])
-        low, high = bounds.get(name, [None, None])
-        walk(tree.children_left[node], bounds | {name: [low, threshold]})
-        walk(tree.children_right[node], bounds | {name: [threshold, high]})
-
-    walk(0, {})
-    return result
-
-
-def _where(bounds: dict[str, list[float | None]]) -> str:
-    symbols = {"sigma": "σ", "delta_epsilon": "Δε"}
-    parts = []
-    for name, (low, high) in bounds.items():
-        text = symbols.get(name, name)
-        parts.append(
-            (f"{low:.2f} < " if low is not None else "") + text + (f" ≤ {high:.2f}" if high is not None else "")
-        )
-    return ", ".join(parts).replace("-", "−")
-
-
-def _plain(content: Any) -> Any:
-    """Return content with null for what could not be measured, as JSON has it."""
-    if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not np.isfinite(content) else content
-
-
 def _draw(squares: list[Square], folder: Path, found: Outcome) -> None:
     parts = []
     for p in (s.pairs for s in squares):
@@ -284,6 +165,6 @@ EXPERIMENT = Experiment(
     "signatures",
     "Warning signs",
     "Can one tell from σ and Δε alone that a network will collapse, or that it will hold? How often is such a rule right, and how much does it miss?",
-    _STUDIES,
+    ZONE_STUDIES,
     evaluate,
 )

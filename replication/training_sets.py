@@ -9,10 +9,6 @@ import polars as pl
 from passband.analysis.resampling import Figure
 from passband.analysis.set_comparison import set_kinds, set_ratio, set_results, with_interval
 from passband.figures import bands, style
-from passband.files.atomic import write_json
-from passband.files.tables import write_table
-from passband.studies.study import load_study
-from passband.verdicts.set_loss import FEATURES, set_features, spread
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "training_sets"
@@ -130,24 +126,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
             bands.draw(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
         style.save(made, folder, "training_sets", ("png",))
-    if studies[_STUDY].paths.study.is_file():
-        # What it takes to expect something of other sets needs the conditions themselves.
-        losses = _set_losses(studies[_STUDY])
-        write_table(folder.parent / "set_losses.parquet", losses)
-        write_json(folder.parent / "set_losses.json", spread(losses))
     found.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
     return found
-
-
-def _set_losses(tables: StudyTables) -> pl.DataFrame:
-    """Return what the expected loss of a new set is learnt from."""
-    tests = [(t.id, t.condition) for t in load_study(tables.paths.study).tests]
-    sizes = {name: int(name.split("-")[1]) for name in tables.shift["train_condition"].unique()}
-    features = set_features(tables.shift, sizes, tests)
-    losses = tables.scores.group_by("train_condition", "test_condition").agg(pl.col("loss").mean())
-    numbers = [pl.col(name).cast(pl.Float32) for name in (*FEATURES, "loss")]
-    joined = features.join(losses, on=["train_condition", "test_condition"], maintain_order="left")
-    return joined.select("train_condition", *numbers)
 
 
 EXPERIMENT = Experiment(

@@ -4,12 +4,17 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from passband.studies.study import load_study
-from passband.verdicts.zones import zones
+from passband.verdicts.set_loss import FEATURES, learnt
+from passband.verdicts.zones import PAIR_FEATURES, PLANE
+from replication.outcome import StudyTables
 from replication.pages import EXPERIMENTS, study_names
 from replication.paths import ResultsPaths
+from replication.verdict_data import COLLAPSE, SET_STUDY, STABLE, ZONE_STUDIES, write_verdict_data
 
 ROOT = Path(__file__).parents[2]
 PATHS = ResultsPaths(ROOT, ROOT / "docs" / "results")
@@ -59,10 +64,42 @@ def test_the_readme_says_that_the_verdict_on_real_images_is_too_kind():
     assert re.search(r"\| 0\.90 \[0\.84, 0\.94\] \| 0\.74 \|$", page, re.MULTILINE)
 
 
-def test_the_zones_that_are_shipped_are_those_of_the_page():
-    shipped = zones()
-    assert shipped == json.loads((PATHS.pages / "zones.json").read_text(encoding="utf-8"))
-    for tree in shipped["trees"].values():
+DATA = ROOT / "src" / "passband" / "verdicts" / "data"
+
+
+def test_the_data_of_verdicts_are_of_the_committed_studies():
+    content = json.loads((DATA / "zones.json").read_text(encoding="utf-8"))
+    assert (content["stable_up_to"], content["collapse_from"]) == (STABLE, COLLAPSE)
+    facts = {name: json.loads(PATHS.study(name).analysis.read_text(encoding="utf-8")) for name in ZONE_STUDIES}
+    assert content["studies"] == {name: study["study_id"] for name, study in facts.items()}
+    assert {key: tuple(tree["features"]) for key, tree in content["trees"].items()} == {
+        "plane": PLANE,
+        "many": PAIR_FEATURES,
+    }
+    for tree in content["trees"].values():
         for leaf in tree["leaves"]:
             assert sum(leaf["shares"].values()) == pytest.approx(1)
             assert set(leaf["bounds"]) <= set(tree["features"])
+    assert learnt().columns == ["train_condition", *FEATURES, "loss"]
+    scores = pl.read_parquet(PATHS.study(SET_STUDY).table("scores"))
+    assert len(learnt()) == scores.select("train_condition", "test_condition").n_unique()
+
+
+@pytest.mark.slow
+def test_the_data_of_verdicts_are_what_the_tables_give(tmp_path):
+    studies = {name: StudyTables(PATHS.study(name)) for name in (*ZONE_STUDIES, SET_STUDY)}
+    for built in write_verdict_data(studies, tmp_path):
+        committed = DATA / built.name
+        if built.suffix == ".parquet":
+            assert_frame_equal(pl.read_parquet(built), pl.read_parquet(committed), rel_tol=1e-5)
+        else:
+            new, old = (json.loads(path.read_text(encoding="utf-8")) for path in (built, committed))
+            assert flat(new) == pytest.approx(flat(old), rel=1e-5)
+
+
+def flat(content, place=""):
+    """A nested dictionary as one from place to value."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else None
+    if items is None:
+        return {place: content}
+    return {k: v for key, value in items for k, v in flat(value, f"{place}/{key}").items()}

@@ -14,6 +14,7 @@ from passband.studies.result_tables import condition_row
 from replication import pages
 from replication.outcome import StudyTables
 from replication.paths import ResultsPaths
+from replication.verdict_data import learn_zones
 
 FACTS = {
     "study_id": "made-up",
@@ -206,10 +207,10 @@ def by_signature(row, train, test, rng):
 @pytest.mark.parametrize("law, verdict", [(by_signature, "agrees"), (by_nothing, "differs")])
 def test_the_signatures_hold_where_they_are_the_law(tmp_path, law, verdict):
     names = EXPERIMENTS["signatures"].studies
-    found = verdicts("signatures", {n: write(tmp_path / n, n, law) for n in names}, tmp_path)
+    studies = {n: write(tmp_path / n, n, law) for n in names}
+    found = verdicts("signatures", studies, tmp_path)
     assert {v for c, v in found.items() if c.startswith("σ < 0.5 and Δε < −0.2")} == {verdict}
-    zones = json.loads((tmp_path / "zones.json").read_text())
-    leaves = zones["trees"]["plane"]["leaves"]
+    leaves = learn_zones(studies)["trees"]["plane"]["leaves"]
     assert sum(leaf["pairs"] for leaf in leaves) == 2 * 20 * 19 + 11 * 10 + 30 * 29
     if law is by_signature:
         assert starts(found, "ours: a tree learnt") == "agrees"
