@@ -134,5 +134,5 @@ def test_from_a_session_to_a_model(session, recipe, tmp_path, monkeypatch, capsy
     assert trained["scores"]["trained"]["conditions"] == 2
     assert trained["specimens"]["elements"] == ["Au"]
     assert load_model("small").card.name == "small"
-    with pytest.raises(BadInputError, match="exists; choose another name with --name"):
+    with pytest.raises(BadInputError, match="exists; choose another name, or delete the folder first"):
         app(train, standalone_mode=False)

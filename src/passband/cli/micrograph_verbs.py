@@ -16,15 +16,15 @@ ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
 ]
 PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", help="Of the micrograph [Å], where the file does not say, or wrongly.")
+    float | None, typer.Option("--pixel-size", help="Pixel size [Å], if the file lacks it or has it wrong.")
 ]
-Energy = Annotated[float | None, typer.Option("--energy", help="Of the electrons, in eV, where the file does not say.")]
-Dose = Annotated[float | None, typer.Option("--dose", help="Of the micrograph, in e/Å², where the file does not say.")]
+Energy = Annotated[float | None, typer.Option("--energy", help="Electron energy [eV], if the file lacks it.")]
+Dose = Annotated[float | None, typer.Option("--dose", help="Dose [e/Å²], if the file lacks it.")]
 Frames = Annotated[
     str | None,
     typer.Option(
         "--frames",
-        help="Of a stack: a number, sum, or each.",
+        help="Frames of a stack: a number, sum, or each.",
         show_default="movies are summed, other stacks taken image by image",
     ),
 ]
@@ -36,12 +36,12 @@ def estimate(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], as far as it is known.")] = 0.0,
+    spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Estimate defocus, astigmatism and information limit of a micrograph from its power spectrum.
 
-    The exit code is 1 if nothing can be said of the defocus.
+    The exit code is 1 if the defocus cannot be estimated.
 
     Example:  passband estimate image.dm4
     """
@@ -85,7 +85,9 @@ def segment(
     twice = {stem for stem, _ in read if sum(s == stem for s, _ in read) > 1}
     if twice:
         raise BadInputError(
-            f"{sorted(twice)[0]}: two images have this name, and one's results would replace the other's; rename one"
+            "two images have this name, and their results would overwrite each other",
+            remedy="rename one",
+            place=sorted(twice)[0],
         )
     for _, micrograph in read:
         check_pixel_size(micrograph, chosen.card)
@@ -103,11 +105,11 @@ def segment(
         print_json({"model": chosen.card.name, "images": answers})
     else:
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
-        print(f"Will that hold? passband check {model} --image {shlex.quote(str(images[0]))}{size}")
+        print(f"Does the model work here? passband check {model} --image {shlex.quote(str(images[0]))}{size}")
 
 
 class _Tiles:
-    """Shows tiles done as a stage of a progress bar."""
+    """Shows finished tiles as a stage of a progress bar."""
 
     def __init__(self, progress: Any, name: str):
         self._progress, self._name, self._done = progress, name, 0
@@ -123,28 +125,25 @@ class _Tiles:
 
 def check(
     model: ModelName,
-    condition: Annotated[
-        Path | None, typer.Option("--condition", help="A condition file or preset: will the model hold under it?")
-    ] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="A micrograph: does the model hold on it?")] = None,
+    condition: Annotated[Path | None, typer.Option("--condition", help="A condition file or preset.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="A micrograph.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
     element: Annotated[
-        list[str] | None, typer.Option("--element", help="What the particles are of; may be repeated.")
+        list[str] | None, typer.Option("--element", help="Element of the particles; may be repeated.")
     ] = None,
     support: Annotated[
-        str | None, typer.Option("--support", help="What carries them: carbon, silica, …, none.")
+        str | None, typer.Option("--support", help="Material of the support: carbon, silica, …, none.")
     ] = None,
-    thickness: Annotated[float | None, typer.Option("--thickness", help="Of the support [Å].")] = None,
-    diameter: Annotated[float | None, typer.Option("--diameter", help="Of the particles [Å].")] = None,
+    thickness: Annotated[float | None, typer.Option("--thickness", help="Thickness of the support [Å].")] = None,
+    diameter: Annotated[float | None, typer.Option("--diameter", help="Diameter of the particles [Å].")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a model holds under a condition or on a micrograph: predicted loss and Dice with intervals, zone, reason, advice.
+    """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.
 
-    What is not said of the specimen is taken to be as the model was trained. The exit code is 1 if it does not hold, or if
-    nothing can be said.
+    Unknown facts of the specimen are assumed to be as in the calibration. The exit code is 1 if the answer is no or cannot say.
 
     Example:  passband check au-300kv --condition microscope.yaml
     """
@@ -165,16 +164,16 @@ def check(
 
         loaded = load_condition(condition)
         warn(loaded.doubts())
-        verdicts = [(str(condition), (), chosen.check(loaded, claim))]
+        no_notes: list[str] = []
+        verdicts = [(str(condition), no_notes, chosen.check(loaded, claim))]
     else:
         assert image is not None
-        verdicts = [
-            (m.name, m.notes, chosen.check_image(m, claim)) for m in _read(image, pixel_size, energy, dose, frames)
-        ]
+        micrographs = _read(image, pixel_size, energy, dose, frames)
+        verdicts = [(m.name, list(m.notes), chosen.check_image(m, claim)) for m in micrographs]
     answers = {v.answer for *_, v in verdicts}
     worst = next(a for a in ("no", "cannot say", "yes") if a in answers)
     if as_json:
-        found = [{"subject": name, "found": list(notes), **v.to_dict(option)} for name, notes, v in verdicts]
+        found = [{"subject": name, "found": notes, **v.to_dict(option)} for name, notes, v in verdicts]
         print_json(found[0] if condition is not None else {"images": found, "answer": worst})
     else:
         for name, notes, verdict in verdicts:

@@ -1,4 +1,4 @@
-"""Score a network under conditions where the truth is known: what its verdicts are calibrated on."""
+"""Calibrate verdicts: score a network on simulated images, where the truth is known, and fit the predictors of its loss."""
 
 import json
 import math
@@ -39,12 +39,12 @@ from passband.verdicts.features import (
 )
 
 Named = tuple[str, Condition]
-#: What a verdict needs at least to be calibrated on.
+#: Fewest conditions that verdicts are calibrated on.
 FEWEST = 40
 # Conditions of one job.
 _BLOCK = 8
 _TABLE = "table.parquet"
-# Share of particles that an image has at least to be one of those that stand for a micrograph.
+# Share of particles that an image needs to stand for a micrograph's tile.
 _LEAST_SHARE = 0.02
 
 
@@ -56,7 +56,7 @@ class CalibrationJob(FolderJob):
         model: its folder.
         weights: checksum of its network.
         waves: exit waves of specimens.
-        specimens: first of those that the network has not been trained on, and one past the last.
+        specimens: first and one past the last of those to test on, none of which the network was trained on.
         conditions: role (trained, calibration or held_out) and condition of each.
         paths: where finished jobs lie.
     """
@@ -76,7 +76,7 @@ class CalibrationJob(FolderJob):
 
     @property
     def label(self) -> str:
-        """What is made, in words."""
+        """A short description."""
         return f"scores under {len(self.conditions)} conditions"
 
     @property
@@ -86,7 +86,7 @@ class CalibrationJob(FolderJob):
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that decides the scores."""
+        """Everything that the scores depend on."""
         return {
             "revision": REVISIONS[self.kind],
             "weights": self.weights,
@@ -125,23 +125,25 @@ def score_model(
     *,
     memory: int,
 ) -> Model:
-    """Score a model under conditions, fit what predicts its loss, and return it with both; its folder is replaced at the end.
+    """Score a model under conditions, fit the predictors of its loss, and return it with both; its folder is replaced at the end.
 
     Args:
         model: to be scored.
-        waves: of the specimens; what is missing is made.
-        specimens: first and last but one of those to test on.
+        waves: of the specimens; missing ones are computed.
+        specimens: first and one past the last of those to test on.
         conditions: role (trained, calibration or held_out) and condition of each. Predictors are fitted to the first two.
-        folder: for work in progress, which a next run goes on with.
-        executor: where to do it.
-        progress: where to show it.
-        memory: bytes that the exit waves in work may take in a worker.
+        folder: for work in progress, which the next run continues.
+        executor: runs the jobs.
+        progress: shows them.
+        memory: bytes that exit waves in work may take in a worker.
 
     Raises:
         BadInputError: if there are too few conditions, or the work fails.
     """
     if sum(role != "held_out" for role, _ in conditions) < FEWEST:
-        raise BadInputError(f"a verdict is calibrated on at least {FEWEST} conditions; give more")
+        raise BadInputError(
+            f"verdicts are calibrated on at least {FEWEST} conditions", limit=FEWEST, remedy="give more"
+        )
     paths = StudyPaths(folder.absolute())
     paths.jobs.mkdir(parents=True, exist_ok=True)
     make_waves(waves, specimens[1], waves.missing(specimens[1]), executor, progress, memory=memory)
@@ -159,27 +161,27 @@ def score_model(
 
 
 def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
-    """Return a model with a table of scores and what predicts its loss; its folder is replaced.
+    """Return a model with a table of scores and the predictors of its loss; its folder is replaced.
 
     Args:
-        model: that was scored.
+        model: the model that was scored.
         scores: a row per condition, as `CalibrationJob` writes them.
         advance: called as predictors are fitted, one at a time.
     """
-    fitted, kept = scores.filter(pl.col("role") != "held_out"), {}
+    fitted, predictors = scores.filter(pl.col("role") != "held_out"), {}
     for source in SOURCES:
         for target in TARGETS:
-            kept[f"{target}_from_{source}"] = predictor.fit(*training_data(fitted, source, target)).to_json()
+            predictors[f"{target}_from_{source}"] = predictor.fit(*training_data(fitted, source, target)).to_json()
             advance(1.0)
-    own = scores.filter(pl.col("role") == "trained")["loss"].median()
-    if own is None:
-        own = scores.filter(pl.col("role") == "calibration")["loss"].quantile(0.1)
+    in_domain = scores.filter(pl.col("role") == "trained")["loss"].median()
+    if in_domain is None:
+        in_domain = scores.filter(pl.col("role") == "calibration")["loss"].quantile(0.1)
     contents = {
         name: (model.folder / name).read_bytes() for name in model.card.files if name not in (SCORES, PREDICTOR)
     }
-    contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(kept).encode()}
-    assert isinstance(own, float)
-    return write_model(model.folder, model.card.model_copy(update={"own_loss": own}), contents, replace=True)
+    contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(predictors).encode()}
+    assert isinstance(in_domain, float)
+    return write_model(model.folder, model.card.model_copy(update={"own_loss": in_domain}), contents, replace=True)
 
 
 def _row(
@@ -189,26 +191,26 @@ def _row(
     imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     logits = predict(network, normalize(counts)[:, None])
-    found = _counted(logits, truth[:, None].float(), card.threshold)
-    tp, fp, fn, tn = (int(sum(found[name])) for name in ("tp", "fp", "fn", "tn"))
+    counted = _counted(logits, truth[:, None].float(), card.threshold)
+    tp, fp, fn, tn = (int(sum(counted[name])) for name in ("tp", "fp", "fn", "tn"))
     return {
-        "loss": float(np.mean(found["loss"])),
+        "loss": float(np.mean(counted["loss"])),
         "dice": 2 * tp / max(2 * tp + fp + fn, 1),
         **{"tp": tp, "fp": fp, "fn": fn, "tn": tn, "n_images": len(counts)},
-        **_as_images(found, truth, counts, logits, seen.id, card.threshold),
+        **_as_images(counted, truth, counts, logits, seen.id, card.threshold),
     }
 
 
 def _counted(logits: Tensor, truth: Tensor, threshold: float) -> dict[str, list[float]]:
-    """Return loss and pixels of each image, as `count_pixels`; a pixel is called particle from the network's threshold on."""
+    """Return loss and pixel counts of each image, as `count_pixels`, with the network's threshold."""
     called = count_pixels(logits - math.log(threshold / (1 - threshold)), truth)
     return called | {"loss": count_pixels(logits, truth)["loss"]} if threshold != 0.5 else called
 
 
 def _as_images(
-    found: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str, threshold: float
+    counted: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str, threshold: float
 ) -> dict[str, object]:
-    """Return features, loss and Dice of some of the images, as many as a micrograph may have tiles; they have particles to find."""
+    """Return features, loss and Dice of as many of the images as a micrograph has tiles; they contain particles."""
     shares = truth.double().mean((1, 2))
     full = (shares >= _LEAST_SHARE).nonzero()[:, 0]
     if not len(full):
@@ -217,8 +219,8 @@ def _as_images(
     row: dict[str, object] = {}
     for source, tiles in zip(SOURCES[1:], TILES, strict=True):
         chosen = full[order[:tiles]]
-        tp, fp, fn = (sum(found[what][i] for i in chosen.tolist()) for what in ("tp", "fp", "fn"))
+        tp, fp, fn = (sum(counted[what][i] for i in chosen.tolist()) for what in ("tp", "fp", "fn"))
         row[source] = image_features(counts[chosen], logits[chosen], threshold).tolist()
-        row[f"loss_{source}"] = float(np.mean([found["loss"][i] for i in chosen.tolist()]))
+        row[f"loss_{source}"] = float(np.mean([counted["loss"][i] for i in chosen.tolist()]))
         row[f"dice_{source}"] = 2 * tp / max(2 * tp + fp + fn, 1)
     return row

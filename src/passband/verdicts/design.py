@@ -1,11 +1,11 @@
-"""Which conditions to train on for a session: chosen by their transfer, beside uniform draws and single conditions."""
+"""Design a training set for a session: conditions chosen by their transfer, with the expected loss beside that of other choices."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_distribution
 from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture
@@ -21,19 +21,19 @@ from passband.studies.study import Study
 from passband.studies.training_sets import TrainingSets, choose_sets
 from passband.verdicts import set_loss
 
-#: Draws of each kind that are not guided, for their spread.
+#: Random draws of each kind that is not guided.
 _DRAWS = 4
-# Conditions that the session may meet, to judge on.
+# Conditions of the session that the expected loss is an average over.
 _MET = 64
-#: Test conditions of the study that trains the design.
+#: Test conditions of the design's study.
 _TESTS = 32
 
 
 def load_session(path: Path) -> ConditionDraw | ConditionMixture:
-    """Return the distribution of a YAML file, or of a preset's residual aberrations.
+    """Return the distribution of conditions of a YAML file, or of a preset's residual aberrations.
 
     Raises:
-        BadInputError: if it is none.
+        BadInputError: if it is not a distribution.
     """
     source = load_distribution(path)
     if isinstance(source, ConditionGrid):
@@ -49,13 +49,13 @@ def load_session(path: Path) -> ConditionDraw | ConditionMixture:
 
 
 def band_of(source: ConditionDraw | ConditionMixture) -> float:
-    """Return the band of ε and σ that the session's pixels can record, at most the usual one [1/Å]."""
+    """Return the radius of the band for ε and σ: the pixels' Nyquist frequency, at most the default [1/Å]."""
     pixel = source.conditions()[0].pixel_size_angstrom
     return min(Q_MAX, float(f"{1 / (2 * pixel):.4g}"))
 
 
 def session_conditions(study: Study, count: int) -> list[Condition]:
-    """Return conditions that a study's session may meet, other than those that it tests on.
+    """Return conditions of a study's session other than its test conditions.
 
     Raises:
         BadInputError: if the study has no training sets, or so many cannot be drawn.
@@ -66,28 +66,28 @@ def session_conditions(study: Study, count: int) -> list[Condition]:
     try:
         return source.model_copy(update={"count": count, "seed": source.seed + 2, "method": "sobol"}).conditions()
     except ValueError as error:
-        raise BadInputError(f"--score-on {count}: cannot be drawn: {' '.join(str(error).split())}") from None
+        raise _cannot_draw("score_on", count, error) from None
 
 
 def design(
     source: ConditionDraw | ConditionMixture, count: int, q_max: float, method: str = "guided"
 ) -> tuple[list[Condition], dict[str, Any]]:
-    """Return training conditions, and what is expected of them and of other choices.
+    """Return training conditions, and the expected loss of them and of other choices.
 
-    Expected are mean loss and mean loss of the worst tenth of the conditions that may be met, each with the factors within which 90 % of the
-    sets of the standard study lie, and over that of uniform draws of the same size.
+    Expected are the mean loss over the session and over its worst tenth, each with a 90 % interval, and relative to uniform draws of the same
+    size.
 
     Args:
-        source: what the session may meet.
-        count: budget: conditions to train on.
-        q_max: band of ε and σ for the choice [1/Å].
+        source: conditions of the session.
+        count: number of conditions to train on.
+        q_max: radius of the band for ε and σ [1/Å].
         method: guided (by their transfer) or uniform.
 
     Raises:
         BadInputError: if the method is unknown, or the distribution cannot give so many conditions.
     """
     if method not in ("guided", "uniform"):
-        raise BadInputError(f"--method {method}: is neither guided nor uniform")
+        raise BadInputError(f"{parameter('method')} {method} is neither guided nor uniform", value=method)
     plans = {
         "guided": TrainingSets(sizes=(count,), method="guided"),
         "uniform": TrainingSets(sizes=(count,), draws=_DRAWS),
@@ -97,10 +97,10 @@ def design(
         sets = {name: members for name, (_, members) in choose_sets(plans, source, q_max).items()}
         met = source.model_copy(update={"count": _MET, "seed": source.seed + 1, "method": "sobol"}).conditions()
     except ValueError as error:
-        raise BadInputError(f"--count {count}: cannot be drawn: {' '.join(str(error).split())}") from None
+        raise _cannot_draw("count", count, error) from None
     chosen = sets[f"{method}-{count}-0"]
     epsilon = information(chosen, q_max).numpy()
-    objections = set_loss.beyond(met)
+    objections = set_loss.outside_domain(met)
     answer: dict[str, Any] = {
         "count": count,
         "method": method,
@@ -112,14 +112,14 @@ def design(
         tests = [(str(i), c) for i, c in enumerate(met)]
         shift = set_shift_table(list(sets.items()), tests, Q_MAX)
         features = set_loss.set_features(shift, {name: len(members) for name, members in sets.items()}, tests)
-        found = {row["train_condition"]: row for row in set_loss.predict(features).to_dicts()}
+        rows = {row["train_condition"]: row for row in set_loss.predict(features).to_dicts()}
         reach = set_loss.learnt_spread()
         expected = {}
         for kind in plans:
-            own = [row for name, row in found.items() if name.startswith(f"{kind}-")]
+            of_kind = [row for name, row in rows.items() if name.startswith(f"{kind}-")]
             expected[kind] = {
                 score: {
-                    "loss": (value := float(np.mean([row[score] for row in own]))),
+                    "loss": (value := float(np.mean([row[score] for row in of_kind]))),
                     "low": value * reach[score][0],
                     "high": value * reach[score][1],
                 }
@@ -139,20 +139,20 @@ def write_design(
     recipe: Recipe,
     q_max: float,
 ) -> Study:
-    """Write a design: a study, complete in itself, that trains one network on the chosen conditions and tests it on others.
+    """Write a design: a self-contained study that trains one network on the chosen conditions and tests it on others.
 
     Args:
         path: of the YAML file.
         chosen: training conditions.
-        source: what the session may meet.
+        source: conditions of the session.
         recipe: of the specimens.
-        q_max: band of ε and σ [1/Å].
+        q_max: radius of the band for ε and σ [1/Å].
 
     Raises:
         BadInputError: if conditions, recipe and network do not fit each other, or the file exists or cannot be written.
     """
     if path.exists():
-        raise BadInputError(f"{path}: exists; choose another name, or delete it first")
+        raise BadInputError("exists", remedy="choose another name, or delete it first", place=path)
     try:
         study = Study(
             name=path.stem,
@@ -168,6 +168,10 @@ def write_design(
         raise BadInputError(f"{path}: these conditions and this recipe make no study: {_message(error)}") from None
     write_text(path, dump(study))
     return study
+
+
+def _cannot_draw(name: str, count: int, error: ValueError) -> BadInputError:
+    return BadInputError(f"{parameter(name)} {count}: cannot be drawn: {' '.join(str(error).split())}", value=count)
 
 
 def _message(error: ValueError) -> str:

@@ -100,7 +100,7 @@ class Domain:
         return result
 
     def assumptions(self, claim: SpecimenInfo) -> list[Statement]:
-        """Return what a verdict assumes of the specimen because the user has not said it."""
+        """Return what a verdict assumes of the specimen where the user gives no information."""
         return [
             Statement("assumed", name, known)
             for name in ("elements", "support", "thickness_angstrom", "diameter_angstrom")
@@ -116,18 +116,18 @@ class Domain:
 
     def objections(self, condition: Condition) -> list[Statement]:
         """Return what of a condition lies outside the domain."""
-        found = self.energy_objections(condition.energy_ev)
-        if found:
-            return found
+        objections = self.energy_objections(condition.energy_ev)
+        if objections:
+            return objections
         low, high = self.card.pixel_band_angstrom
         if not low <= condition.pixel_size_angstrom <= high:
             pixel = condition.pixel_size_angstrom
-            found.append(
+            objections.append(
                 _outside("pixel_size_angstrom", pixel, (low, high), f"{low:g} to {high:g} Å", what="pixel size")
             )
         seen = as_measured(condition, self.card)
         return [
-            *found,
+            *objections,
             *self._aberrations(seen),
             *self._aperture(seen),
             *self._coherence(seen, blurred=condition.detector.mtf is not None),

@@ -1,4 +1,4 @@
-"""Make a model of a network that a study has trained."""
+"""Make a model from a network that a study has trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import seed_from
 from passband.base.version import __version__
 from passband.conditions import Condition
@@ -22,7 +22,7 @@ from passband.studies.study import TrainDomain
 from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import Named, score_model
 
-# Finer images lose nothing by resampling, down to where a camera samples no more; coarser ones lack what the network has seen.
+# Finest pixels of an image [Å], and its coarsest in the network's pixels: coarser ones lack frequencies that the network needs.
 _FINEST, _COARSEST = 0.05, 1.1
 
 
@@ -31,7 +31,7 @@ class Chosen:
     """A network of a study.
 
     Attributes:
-        job: that trained it.
+        job: the training job.
         loss: its mean loss over the study's test conditions.
     """
 
@@ -40,56 +40,57 @@ class Chosen:
 
     @property
     def training(self) -> TrainDomain:
-        """What it was trained on."""
+        """The training domain."""
         return self.job.domain
 
 
-def choose(plan: StudyFolder, training: str | None, seed: int | None) -> Chosen:
-    """Return the network of a finished study that a user means, or the one of the lowest mean loss over the study's tests.
+def choose(study_folder: StudyFolder, training: str | None, seed: int | None) -> Chosen:
+    """Return a network of a finished study: of those that match, the one with the lowest mean loss over the study's tests.
 
     Args:
-        plan: of the study.
-        training: name of a training set, its beginning (`uniform-32`), or id of a condition; None leaves the choice open.
-        seed: number of the network; None leaves the choice open.
+        study_folder: of the study.
+        training: name of a training set, its beginning (`uniform-32`), or id of a condition; None matches all.
+        seed: number of the network; None matches all.
 
     Raises:
         BadInputError: if the study is not finished, or has no such network.
     """
-    if not plan.paths.table("scores").is_file() or not plan.paths.jobs.is_dir():
-        raise BadInputError(
-            f"{plan.paths.folder}: has no networks; run the study first: passband study run {plan.paths.folder}"
-        )
-    scores = pl.read_parquet(plan.paths.table("scores"))
-    found = []
-    for job in plan.training_jobs:
+    if not study_folder.paths.table("scores").is_file() or not study_folder.paths.jobs.is_dir():
+        folder = study_folder.paths.folder
+        raise BadInputError("has no networks", remedy=f"run the study first: passband study run {folder}", place=folder)
+    scores = pl.read_parquet(study_folder.paths.table("scores"))
+    candidates = []
+    for job in study_folder.training_jobs:
         subject = job.domain
         if training is not None and subject.id != training and not subject.id.startswith(f"{training}-"):
             continue
         if (seed is None or job.seed == seed) and job.weights_digest() is not None:
-            own = scores.filter((pl.col("train_condition") == subject.id) & (pl.col("seed") == job.seed))["loss"].mean()
-            if isinstance(own, float):
-                found.append(Chosen(job, own))
-    if not found:
-        names = sorted({t.id for t in plan.study.trainings})
+            mean_loss = scores.filter((pl.col("train_condition") == subject.id) & (pl.col("seed") == job.seed))[
+                "loss"
+            ].mean()
+            if isinstance(mean_loss, float):
+                candidates.append(Chosen(job, mean_loss))
+    if not candidates:
+        names = sorted({t.id for t in study_folder.study.trainings})
         raise BadInputError(
-            f"--training {training}, --seed {seed}: {plan.paths.folder} has no such network; it was trained on {', '.join(names[:8])}{' …' if len(names) > 8 else ''}, "
-            f"with seeds 0 to {plan.study.seeds - 1}"
+            f"no network of {study_folder.paths.folder} has {parameter('training')} {training} and {parameter('seed')} {seed}; "
+            f"it was trained on {', '.join(names[:8])}{' …' if len(names) > 8 else ''}, with seeds 0 to {study_folder.study.seeds - 1}"
         )
-    return min(found, key=lambda chosen: chosen.loss)
+    return min(candidates, key=lambda chosen: chosen.loss)
 
 
 def divide(conditions: Sequence[Condition], share: float) -> tuple[list[Condition], list[Condition]]:
-    """Return conditions to calibrate on, and a share of them to judge verdicts on, drawn at random by a fixed seed."""
+    """Return conditions to calibrate on, and a random share of them to hold out, by a fixed seed."""
     order = np.random.default_rng(seed_from("held out")).permutation(len(conditions))
-    judged = {int(i) for i in order[: round(share * len(conditions))]}
+    held_out = {int(i) for i in order[: round(share * len(conditions))]}
     parts: tuple[list[Condition], list[Condition]] = ([], [])
     for i, condition in enumerate(conditions):
-        parts[i in judged].append(condition)
+        parts[i in held_out].append(condition)
     return parts
 
 
 def use_of(chosen: Chosen) -> str:
-    """Return what a network is for, in a sentence, from what it was trained on."""
+    """Return the intended use of a network, in a sentence, from its training domain."""
     known = specimens_of(chosen.training.recipe)
     size = (
         ""
@@ -107,7 +108,7 @@ def use_of(chosen: Chosen) -> str:
 
 
 def pack(
-    plan: StudyFolder,
+    study_folder: StudyFolder,
     chosen: Chosen,
     folder: Path,
     calibration: Sequence[Condition],
@@ -119,24 +120,24 @@ def pack(
     intended_use: str,
     memory: int,
 ) -> Model:
-    """Write a model of a network of a study, scored under conditions, and return it.
+    """Write a model from a network of a study, scored under conditions, and return it.
 
     Args:
-        plan: of the study.
+        study_folder: of the study.
         chosen: which of its networks.
-        folder: for the model; it is replaced if it holds one of the same name that was not finished.
+        folder: for the model; an unfinished one of the same name is replaced.
         calibration: conditions that verdicts are calibrated on.
-        held_out: conditions that they are judged on.
-        executor: where to score.
-        progress: where to show it.
+        held_out: conditions that they are evaluated on.
+        executor: runs the jobs.
+        progress: shows them.
         name: of the model.
         intended_use: in a sentence or two.
-        memory: bytes that the exit waves in work may take in a worker.
+        memory: bytes that exit waves in work may take in a worker.
 
     Raises:
         BadInputError: if the folder holds something else, or the study's specimens cannot be read.
     """
-    study = plan.study
+    study = study_folder.study
     recipe = chosen.training.recipe
     first = chosen.training.conditions[0]
     pixel = first.pixel_size_angstrom
@@ -168,10 +169,10 @@ def pack(
     conditions += [("calibration", c) for c in calibration] + [("held_out", c) for c in held_out]
     return score_model(
         bare,
-        open_wave_set(recipe, study.exit_waves, plan.paths.root),
+        open_wave_set(recipe, study.exit_waves, study_folder.paths.root),
         study.split.test_range,
         conditions,
-        plan.paths.folder,
+        study_folder.paths.folder,
         executor,
         progress,
         memory=memory,
@@ -179,17 +180,19 @@ def pack(
 
 
 def check_free(folder: Path, name: str) -> None:
-    """Refuse a folder that a finished model, or something else, lies in, before any work.
+    """Refuse a folder that already holds a finished model or something else.
 
     Raises:
         BadInputError: if it does.
     """
     if folder.exists() and not _is_bare(folder, name):
-        raise BadInputError(f"{folder}: exists; choose another name with --name, or delete it first")
+        raise BadInputError(
+            "exists", remedy=f"choose another {parameter('name')}, or delete the folder first", place=folder
+        )
 
 
 def _is_bare(folder: Path, name: str) -> bool:
-    """Tell whether a folder holds a model of this name whose scoring was stopped."""
+    """Whether a folder holds a model of this name that has not been scored."""
     from passband.models.store import read_model
 
     try:
@@ -200,7 +203,7 @@ def _is_bare(folder: Path, name: str) -> bool:
 
 
 def specimens_of(recipe: Recipe) -> Specimens:
-    """Return what a verdict has to know of a recipe's specimens."""
+    """Return the facts of a recipe's specimens that verdicts need."""
     if not isinstance(recipe, SpecimenRecipe):
         raise BadInputError("a model's specimens have to come from a recipe, not from given scenes; train on a recipe")
     from ase.data import chemical_symbols
@@ -220,8 +223,7 @@ def specimens_of(recipe: Recipe) -> Specimens:
 
 def _limits(recipe: Recipe, condition: Condition) -> tuple[str, ...]:
     return (
-        "Trained and scored on simulated images alone; what experiments add beyond their optics and dose (contamination, damage, drift in steps, "
-        "a camera's own pattern) it has not seen.",
+        "Trained and scored on simulated images alone, without contamination, damage, drift in steps, or a camera's fixed pattern.",
         f"One energy, {condition.energy_ev / 1000:g} keV, and one kind of specimen; for another element, support or thickness its verdict is: cannot say.",
         "It marks particles against their support, and does not tell one kind of particle from another.",
     )

@@ -21,7 +21,7 @@ class ImageOptics:
     """What the rings of a micrograph add to its verdict.
 
     Attributes:
-        objections: why nothing can be said: optics outside the calibrated range.
+        objections: why there is no verdict: optics outside the calibrated range.
         reasons: for the verdict.
         nearest: training condition; of underfocus, where the sign is not known.
         stable: whether the network is predicted to be stable under each sign that can be predicted.
@@ -51,31 +51,31 @@ def estimate_optics(model: VerdictModel, micrograph: Micrograph) -> Estimate | N
     """
     value, known = model.domain.spherical()
     try:
-        found = estimate(micrograph, energy_ev=micrograph.energy_ev or model.domain.energy_ev, C30=round(value, -3))
+        fit = estimate(micrograph, energy_ev=micrograph.energy_ev or model.domain.energy_ev, C30=round(value, -3))
     except BadInputError:
         return None
-    return found if known else found.of_either_sign()
+    return fit if known else fit.of_either_sign()
 
 
-def optics_of(model: VerdictModel, found: Estimate | None) -> ImageOptics:
+def optics_of(model: VerdictModel, fit: Estimate | None) -> ImageOptics:
     """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
 
     Parameters that the rings do not determine, and an unknown dose, are set to the calibration's reference condition.
 
     Args:
         model: the model.
-        found: the estimate of the micrograph's optics, of `estimate_optics`.
+        fit: the estimate of the micrograph's optics, of `estimate_optics`.
     """
-    if found is None:
+    if fit is None:
         return ImageOptics()
-    if not found.has_rings:
-        return ImageOptics(reasons=(Statement("no_rings", value=found.notes[0]),))
+    if not fit.has_rings:
+        return ImageOptics(reasons=(Statement("no_rings", value=fit.notes[0]),))
     domain = model.domain
-    signs = [found.sign] if found.sign else ["underfocus", "overfocus"]
-    conditions = {sign: _condition(domain, found, sign) for sign in signs}
+    signs = [fit.sign] if fit.sign else ["underfocus", "overfocus"]
+    conditions = {sign: _condition(domain, fit, sign) for sign in signs}
     first = conditions[signs[0]]
-    rings, numbers = _rings(found), _numbers(found, first)
-    outside = [domain.objections(_nearest_in_interval(domain, found, s, c)) for s, c in conditions.items()]
+    rings, numbers = _rings(fit), _numbers(fit, first)
+    outside = [domain.objections(_nearest_in_interval(domain, fit, s, c)) for s, c in conditions.items()]
     if all(outside):
         objections = tuple(replace(why, given=f"{rings}: ") for why in outside[0])
         return ImageOptics(objections, condition=first, estimated=numbers)
@@ -83,7 +83,7 @@ def optics_of(model: VerdictModel, found: Estimate | None) -> ImageOptics:
     why = [rings, *_reasons(model, conditions)]
     if predicted:
         dice = sorted({f"{p.dice.predicted:.2f}" for p in predicted})
-        detail = {"dose_is_known": found.dose_per_angstrom2 is not None}
+        detail = {"dose_is_known": fit.dose_per_angstrom2 is not None}
         why.append(Statement("dice_of_optics", value=dice, detail=detail))
     stable = tuple(p.zone == NAMES[0] for p in predicted)
     return ImageOptics((), tuple(why), model.nearest(first), stable, first, numbers)
@@ -95,28 +95,31 @@ def _reasons(model: VerdictModel, conditions: dict[str, Condition]) -> list[Stat
     shared = functools.reduce(lambda a, b: [s for s in a if str(s) in map(str, b)], lists.values())
     texts = [str(s) for s in shared]
     return shared + [
-        replace(s, given=f"if {sign}, ") for sign, own in lists.items() for s in own if str(s) not in texts
+        replace(s, given=f"if {sign}, ")
+        for sign, statements in lists.items()
+        for s in statements
+        if str(s) not in texts
     ]
 
 
-def _condition(domain: Domain, found: Estimate, sign: str) -> Condition:
+def _condition(domain: Domain, fit: Estimate, sign: str) -> Condition:
     """Return the estimated condition of a sign; the focal spread stays as calibrated, because rings fade for other reasons, too."""
-    own, usual = found.condition(sign), domain.reference()
+    fitted, usual = fit.condition(sign), domain.reference()
     spreads = [c.focal_spread_angstrom for c in domain.conditions]
-    changed = {name: own.aberrations.get(name, 0.0) for name in ("C12", "phi12", "C30")}
+    changed = {name: fitted.aberrations.get(name, 0.0) for name in ("C12", "phi12", "C30")}
     return usual.varied(
         {
             **changed,
-            "C10": own.aberrations.get("C10", 0.0) - domain.behind_angstrom,
-            "focal_spread_angstrom": float(np.clip(own.focal_spread_angstrom, min(spreads), max(spreads))),
-            "pixel_size_angstrom": found.pixel_size_angstrom,
+            "C10": fitted.aberrations.get("C10", 0.0) - domain.behind_angstrom,
+            "focal_spread_angstrom": float(np.clip(fitted.focal_spread_angstrom, min(spreads), max(spreads))),
+            "pixel_size_angstrom": fit.pixel_size_angstrom,
         }
-    ).model_copy(update={"dose_per_angstrom2": found.dose_per_angstrom2 or usual.dose_per_angstrom2})
+    ).model_copy(update={"dose_per_angstrom2": fit.dose_per_angstrom2 or usual.dose_per_angstrom2})
 
 
-def _nearest_in_interval(domain: Domain, found: Estimate, sign: str, condition: Condition) -> Condition:
+def _nearest_in_interval(domain: Domain, fit: Estimate, sign: str, condition: Condition) -> Condition:
     """Return the condition within the intervals of defocus and C12 that is nearest to the calibrated range."""
-    reading = found.underfocus if sign == "underfocus" else found.overfocus
+    reading = fit.underfocus if sign == "underfocus" else fit.overfocus
     assert reading is not None
     behind, defoci = domain.behind_angstrom, [c.defocus_angstrom for c in domain.conditions]
     across = [abs(c.aberrations.get("C12", 0.0)) for c in domain.conditions]
@@ -128,20 +131,20 @@ def _nearest_in_interval(domain: Domain, found: Estimate, sign: str, condition: 
     return condition.varied({"C10": -float(np.clip(middle, low, high)), "C12": float(C12)})
 
 
-def _rings(found: Estimate) -> Statement:
-    reading = found.overfocus if found.sign == "overfocus" else found.underfocus
+def _rings(fit: Estimate) -> Statement:
+    reading = fit.overfocus if fit.sign == "overfocus" else fit.underfocus
     assert reading is not None
-    detail = {"sign": found.sign, "C12": reading.C12, "dose": found.dose_per_angstrom2}
-    ends = found.interval_angstrom or (0.0, 0.0)
-    return Statement("rings", "defocus_angstrom", found.defocus_angstrom, ends, detail)
+    detail = {"sign": fit.sign, "C12": reading.C12, "dose": fit.dose_per_angstrom2}
+    ends = fit.interval_angstrom or (0.0, 0.0)
+    return Statement("rings", "defocus_angstrom", fit.defocus_angstrom, ends, detail)
 
 
-def _numbers(found: Estimate, condition: Condition) -> EstimatedOptics:
+def _numbers(fit: Estimate, condition: Condition) -> EstimatedOptics:
     return EstimatedOptics(
-        found.defocus_angstrom,
-        tuple(found.interval_angstrom or ()),
-        found.sign,
+        fit.defocus_angstrom,
+        tuple(fit.interval_angstrom or ()),
+        fit.sign,
         condition.aberrations.get("C12", 0.0),
         condition.dose_per_angstrom2,
-        found.dose_per_angstrom2 is not None,
+        fit.dose_per_angstrom2 is not None,
     )

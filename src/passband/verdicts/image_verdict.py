@@ -80,7 +80,7 @@ def check_image(
 
 
 def _source(micrograph: Micrograph, card: ModelCard) -> str:
-    """Return the source of `features.SOURCES` for as many tiles as a micrograph holds without overlap."""
+    """Return the source of `features.SOURCES` for as many tiles as fit into a micrograph without overlap."""
     field = card.field_pixels * card.pixel_size_angstrom
     h, w = (int(n * micrograph.pixel_size_angstrom / field + 0.01) for n in micrograph.intensity.shape)
     return next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= max(h * w, 1))
@@ -104,5 +104,5 @@ def tiles_of(micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
     image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
     starts = [np.linspace(0, n - side, max(-(-n // side), 1)).round().astype(int) for n in image.shape]
     corners = [(int(i), int(j)) for i in starts[0] for j in starts[1]]
-    kept = np.linspace(0, len(corners) - 1, min(len(corners), _TILES)).round().astype(int)
-    return torch.from_numpy(np.stack([image[i : i + side, j : j + side] for i, j in (corners[k] for k in kept)]))
+    spread = np.linspace(0, len(corners) - 1, min(len(corners), _TILES)).round().astype(int)
+    return torch.from_numpy(np.stack([image[i : i + side, j : j + side] for i, j in (corners[k] for k in spread)]))

@@ -1,9 +1,9 @@
-"""Predict a network's loss from features, with an interval that holds as often as it says.
+"""Predict a network's loss from features, with a calibrated interval.
 
-A Gaussian process on the conditions that the network was scored under (Rasmussen and Williams, 2006), whose length scales are found
-once and kept with the model. The interval is a quantile of scaled residuals (conformal prediction; Lei et al., J. Am. Stat. Assoc. 113
-(2018) 1094), each of a condition that a process fitted anew to other conditions predicts (cross-conformal; Vovk, Ann. Math. Artif. Intell. 74
-(2015) 9): length scales found on all of them would flatter. A residual a condition: images of one condition are not independent.
+A Gaussian process on the calibration conditions (Rasmussen and Williams, 2006), whose length scales are fitted once and saved with the
+model. The interval is a quantile of scaled residuals (conformal prediction; Lei et al., J. Am. Stat. Assoc. 113 (2018) 1094). Each residual
+comes from a process fitted to the other folds (cross-conformal; Vovk, Ann. Math. Artif. Intell. 74 (2015) 9), because length scales fitted to
+all conditions would make it too small. There is one residual per condition: images of one condition are not independent.
 """
 
 import math
@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 
 from passband.base.identity import seed_from
 
-#: Parts that the conditions are cut into for the residuals.
+#: Folds of the conditions for the residuals.
 FOLDS = 5
 
 
@@ -28,12 +28,12 @@ class Predictor:
 
     Attributes:
         names: of the features.
-        centre, scale: that bring them to zero mean and unit deviation, shape [D].
-        x: features of the conditions scored, so brought, shape [n, D].
-        y: what is predicted, shape [n].
+        centre, scale: mean and standard deviation of the features, shape [D].
+        x: standardised features of the calibration conditions, shape [n, D].
+        y: predicted quantity, shape [n].
         lengths: length scale of each feature, shape [D].
-        amplitude, noise: variances of the process and of what no feature explains.
-        residuals: how far each condition lies from what processes that have not seen it predict, in predicted deviations, shape [n].
+        amplitude, noise: variances of the process and of the noise.
+        residuals: of each condition from a process fitted without it, in predicted standard deviations, shape [n].
     """
 
     names: tuple[str, ...]
@@ -63,27 +63,30 @@ class Predictor:
         return (np.atleast_2d(features) - self.centre) / self.scale
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the prediction and its deviation, both [B], of features [B, D]."""
+        """Return the prediction and its standard deviation, both [B], from features [B, D]."""
         across = self._kernel(self._scaled(features), self.x)
         mean = self.y.mean() + across @ self._alpha
         explained = (across * cho_solve(self._factor, across.T).T).sum(1)
         return mean, np.sqrt(np.maximum(self.amplitude - explained, 0) + self.noise)
 
     def quantile(self, level: float) -> float:
-        """Return how many predicted deviations hold a share `level` of new conditions, infinite if there are too few to tell."""
+        """Return the conformal quantile: the half-width, in predicted standard deviations, that covers `level` of new conditions.
+
+        It is infinite if there are too few residuals.
+        """
         n = len(self.residuals)
         rank = math.ceil((n + 1) * level)
         return float("inf") if rank > n else float(np.sort(np.abs(self.residuals))[rank - 1])
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Return how far features [B, D] lie from the nearest scored condition, over how far those lie from each other at most (99 %)."""
+        """Return the distance of features [B, D] from the nearest calibration condition, over the 99th percentile of these among each other."""
         x = self.x / self.lengths
-        own = cdist(x, x)
-        np.fill_diagonal(own, np.inf)
-        return cdist(self._scaled(features) / self.lengths, x).min(1) / np.quantile(own.min(1), 0.99)
+        among = cdist(x, x)
+        np.fill_diagonal(among, np.inf)
+        return cdist(self._scaled(features) / self.lengths, x).min(1) / np.quantile(among.min(1), 0.99)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is not in the table of scores."""
+        """Return all that does not follow from the table of scores."""
         return {
             "names": list(self.names),
             "lengths": self.lengths.tolist(),
@@ -94,7 +97,7 @@ class Predictor:
 
 
 def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predictor:
-    """Return a Gaussian process whose length scales make the data most likely, and its residuals on conditions left out.
+    """Return a Gaussian process of maximum likelihood, with its residuals on held-out folds.
 
     Args:
         names: of the features.
@@ -105,30 +108,30 @@ def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predicto
 
     # Matrices this small lose more to waiting threads than they gain.
     with threadpool_limits(1):
-        kept = _most_likely(features, y)
+        fitted = _most_likely(features, y)
         part = np.random.default_rng(seed_from("folds")).permutation(len(y)) % FOLDS
         residuals = np.zeros(len(y))
         for k in range(FOLDS):
-            seen = part != k
-            process = restore(_most_likely(features[seen], y[seen]) | {"names": names}, features[seen], y[seen])
-            mean, deviation = process.predict(features[~seen])
-            residuals[~seen] = (y[~seen] - mean) / deviation
-    return restore(kept | {"names": names, "residuals": residuals}, features, y)
+            rest = part != k
+            process = restore(_most_likely(features[rest], y[rest]) | {"names": names}, features[rest], y[rest])
+            mean, deviation = process.predict(features[~rest])
+            residuals[~rest] = (y[~rest] - mean) / deviation
+    return restore(fitted | {"names": names, "residuals": residuals}, features, y)
 
 
-def restore(kept: dict[str, Any], features: np.ndarray, y: np.ndarray) -> Predictor:
-    """Return the predictor that `to_json` kept, on the table that it was fitted to."""
+def restore(saved: dict[str, Any], features: np.ndarray, y: np.ndarray) -> Predictor:
+    """Return the predictor that `to_json` saved, with the table that it was fitted to."""
     centre, scale = _centre_and_scale(features)
     return Predictor(
-        tuple(kept["names"]),
+        tuple(saved["names"]),
         centre,
         scale,
         (features - centre) / scale,
         y,
-        np.array(kept["lengths"], dtype=float),
-        float(kept["amplitude"]),
-        float(kept["noise"]),
-        np.array(kept.get("residuals", []), dtype=float),
+        np.array(saved["lengths"], dtype=float),
+        float(saved["amplitude"]),
+        float(saved["noise"]),
+        np.array(saved.get("residuals", []), dtype=float),
     )
 
 

@@ -1,10 +1,10 @@
-"""Score a model on specimens of a recipe, so that verdicts can be given on a network whose training passband has not seen."""
+"""Calibrate verdicts of an external network, on specimens of a recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
@@ -22,14 +22,14 @@ from passband.verdicts.from_study import divide, specimens_of
 
 @dataclass(frozen=True)
 class Scoring:
-    """A model, and what it is to be scored under.
+    """A model, and the specimens and conditions to score it on.
 
     Attributes:
-        model: to be scored.
+        model: the model.
         recipe: of the specimens.
         conditions: that it may meet; all of one energy.
         count: number of specimens.
-        held_out: share of the conditions that verdicts are judged on.
+        held_out: share of the conditions that verdicts are evaluated on.
         folder: for exit waves and work in progress.
     """
 
@@ -47,7 +47,7 @@ class Scoring:
 
     @property
     def side(self) -> int:
-        """Side of the images that the network is shown: the recipe's field in its pixels.
+        """Side of the images: the recipe's field in the network's pixels.
 
         Raises:
             BadInputError: if that is no whole number.
@@ -61,16 +61,16 @@ class Scoring:
             ) from None
 
     def named(self) -> list[Named]:
-        """Return role and condition of all: those it was trained on, if the card says, those to calibrate on, those held out."""
-        calibration, judged = divide(self.conditions, self.held_out)
+        """Return role and condition of all: trained (if the card has them), calibration, held_out."""
+        calibration, held_out = divide(self.conditions, self.held_out)
         return [
             *(("trained", c) for c in self.model.card.conditions),
             *(("calibration", c) for c in calibration),
-            *(("held_out", c) for c in judged),
+            *(("held_out", c) for c in held_out),
         ]
 
     def check(self) -> None:
-        """Refuse what cannot work, before any work.
+        """Check the input before any work.
 
         Raises:
             BadInputError: if field, energies, apertures or the number of conditions do not fit, or the network was trained on these specimens.
@@ -89,7 +89,8 @@ class Scoring:
         fitted = sum(role != "held_out" for role, _ in named)
         if fitted < FEWEST:
             raise BadInputError(
-                f"{len(self.conditions)} conditions leave {fitted} to calibrate verdicts on, and at least {FEWEST} are needed; give more, or a smaller --held-out"
+                f"{len(self.conditions)} conditions leave {fitted} to calibrate verdicts on, and at least {FEWEST} are needed",
+                remedy=f"give more, or a smaller {parameter('held_out')}",
             )
         recipe = card.specimens.recipe
         if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
@@ -101,38 +102,36 @@ class Scoring:
         draw_specimen(self.recipe, self.count - 1)
 
     def warnings(self) -> list[str]:
-        """Return what is allowed but may surprise, a line each."""
-        card, side, found = self.model.card, self.side, []
+        """Return warnings, a line each."""
+        card, side, lines = self.model.card, self.side, []
         if side != card.field_pixels:
-            found.append(
+            lines.append(
                 f"the recipe's field is {side} of {card.name}'s pixels a side, and it was trained on {card.field_pixels} ({card.field_pixels * card.pixel_size_angstrom:g} Å); "
                 "a micrograph is shown to it in tiles of the latter, so that scores at another size may differ: better give the recipe that field"
             )
         ours = specimens_of(self.recipe)
         if set(ours.elements) != set(card.specimens.elements):
-            found.append(
+            lines.append(
                 f"the recipe's particles are {', '.join(ours.elements)}, and the card says {', '.join(card.specimens.elements)}; verdicts will rest on the former"
             )
-        lines = (
-            Imager(as_seen(c, card), self.recipe.field_angstrom, self.exit_waves).warning() for c in self.conditions
-        )
-        return found + [line for line in lines if line is not None][:1]
+        imagers = (Imager(as_seen(c, card), self.recipe.field_angstrom, self.exit_waves) for c in self.conditions)
+        return lines + [line for imager in imagers if (line := imager.warning()) is not None][:1]
 
     def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> Model:
-        """Score the model, and return it with its scores; what is finished of an earlier run is not done again.
+        """Score the model, and return it with its scores; finished jobs of an earlier run are not repeated.
 
         Args:
-            executor: where to do it.
-            progress: where to show it.
-            memory: bytes that the exit waves in work may take in a worker.
+            executor: runs the jobs.
+            progress: shows them.
+            memory: bytes that exit waves in work may take in a worker.
 
         Raises:
             BadInputError: as `check`, or if the work fails.
         """
         self.check()
         card = self.model.card
-        # The same file, asked in another way, is another network.
-        asked = {
+        # The same file with another description is another network.
+        description = {
             "foreign": card.external and card.external.model_dump(),
             "pixel": card.pixel_size_angstrom,
             "q": card.q_max_per_angstrom,
@@ -144,7 +143,7 @@ class Scoring:
             open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
             (0, self.count),
             self.named(),
-            self.folder / f"score-{card.name}-{content_id(asked, 8)}",
+            self.folder / f"score-{card.name}-{content_id(description, 8)}",
             executor,
             progress,
             memory=memory,

@@ -1,4 +1,4 @@
-"""Predict the loss of a network that is yet to be trained on a set of conditions, from what such networks did in the standard results."""
+"""Predict the loss of a network before it is trained on a set of conditions, from the networks of the standard results."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ from passband.metrics import measure
 from passband.metrics.band import Q_MAX
 from passband.verdicts.features import ln_dose
 
-#: What the loss of a set's network under a condition is predicted from.
+#: Features of a training set and a test condition that predict the loss.
 FEATURES = (
     "ln_size",
     "epsilon_test",
@@ -36,15 +36,15 @@ def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[
     Args:
         shift: of the sets and tests, from `metrics.shift_table.set_shift_table` over the whole band.
         sizes: conditions of each set by its name.
-        tests: names and conditions that their networks may meet.
+        tests: names and test conditions.
     """
     conditions = [c for _, c in tests]
-    own = measure(["image_snr", "channel_information"], conditions, conditions[:1], Q_MAX)
+    single = measure(["image_snr", "channel_information"], conditions, conditions[:1], Q_MAX)
     alone = pl.DataFrame(
         {
             "test_condition": [name for name, _ in tests],
-            "image_snr": own["image_snr_train"].numpy(),
-            "bits": own["channel_information_train"].numpy(),
+            "image_snr": single["image_snr_train"].numpy(),
+            "bits": single["channel_information_train"].numpy(),
             "ln_dose": [ln_dose(c) for c in conditions],
         }
     )
@@ -58,27 +58,27 @@ def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[
 
 @functools.cache
 def learnt() -> pl.DataFrame:
-    """Return the table that this version of passband carries: set_features of the standard study of training sets, with its losses."""
+    """Return the bundled table: set_features of the standard study of training sets, with the losses (`python -m replication verdict-data`)."""
     return pl.read_parquet(BytesIO(files("passband.verdicts").joinpath("data", "set_losses.parquet").read_bytes()))
 
 
 @functools.cache
 def learnt_spread() -> dict[str, list[float]]:
-    """Return what `spread` says of that table, as this version of passband carries it."""
-    found: dict[str, list[float]] = json.loads(
+    """Return the bundled result of `spread` for that table."""
+    factors: dict[str, list[float]] = json.loads(
         files("passband.verdicts").joinpath("data", "set_losses.json").read_text(encoding="utf-8")
     )
-    return found
+    return factors
 
 
 def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
-    """Return the factors that 90 % of sets lie within of their prediction, mean and worst share, where the trees have not seen the set.
+    """Return the 90 % interval of true over predicted loss of held-out sets, for the mean and for the worst share.
 
-    The conditions that they are tested under have been seen with other sets.
+    Their test conditions occur in training with other sets.
 
     Args:
         table: train_condition, FEATURES and loss.
-        worst: share of the conditions that counts as the worst.
+        worst: share of the conditions that are the worst.
     """
     names = table["train_condition"].unique(maintain_order=True).to_list()
     part = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
@@ -87,8 +87,8 @@ def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
     predicted = np.zeros(len(y))
     for k in range(_FOLDS):
         predicted[of == k] = _trees().fit(x[of != k], y[of != k]).predict(x[of == k])
-    found = table.select("train_condition", "loss").with_columns(predicted=np.exp(predicted))
-    sets = found.group_by("train_condition", maintain_order=True).agg(
+    losses = table.select("train_condition", "loss").with_columns(predicted=np.exp(predicted))
+    sets = losses.group_by("train_condition", maintain_order=True).agg(
         mean=pl.col("loss").mean() / pl.col("predicted").mean(),
         worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
         / pl.col("predicted").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean(),
@@ -97,32 +97,32 @@ def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
 
 
 def predict(features: pl.DataFrame, worst: float = 0.1) -> pl.DataFrame:
-    """Return train_condition, mean and worst: predicted mean loss over the tests, and mean over the worst share of them."""
+    """Return train_condition, mean and worst: predicted mean loss over the tests, and over the worst share of them."""
     table = learnt()
     trees = _trees().fit(_matrix(table), np.log(table["loss"].to_numpy()))
-    found = features.with_columns(loss=np.exp(trees.predict(_matrix(features))))
-    return found.group_by("train_condition", maintain_order=True).agg(
+    losses = features.with_columns(loss=np.exp(trees.predict(_matrix(features))))
+    return losses.group_by("train_condition", maintain_order=True).agg(
         mean=pl.col("loss").mean(), worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
     )
 
 
-def beyond(conditions: Sequence[Condition]) -> list[str]:
-    """Return what of some conditions the standard study of training sets has not met, in sentences."""
-    table, said = learnt(), []
-    found = measure(["epsilon", "image_snr"], conditions, conditions[:1], Q_MAX)
-    own = {
-        "epsilon_test": found["epsilon_train"].numpy(),
-        "image_snr": found["image_snr_train"].numpy(),
-        "ln_dose": np.array([ln_dose(c) for c in conditions]),
+def outside_domain(conditions: Sequence[Condition]) -> list[str]:
+    """Return which features of a session's conditions lie outside the standard study of training sets, in sentences."""
+    table, result = learnt(), []
+    metrics = measure(["epsilon", "image_snr"], conditions, conditions[:1], Q_MAX)
+    values = {
+        "image_snr": ("signal over noise", metrics["image_snr_train"].numpy()),
+        "ln_dose": ("dose", np.array([ln_dose(c) for c in conditions])),
+        "epsilon_test": ("ε", metrics["epsilon_train"].numpy()),
     }
-    for name, words in (("image_snr", "signal over noise"), ("ln_dose", "dose"), ("epsilon_test", "ε")):
+    for name, (title, value) in values.items():
         low, high = table[name].min(), table[name].max()
         assert isinstance(low, float) and isinstance(high, float)
         slack = 0.05 * (high - low)
-        outside = float(((own[name] < low - slack) | (own[name] > high + slack)).mean())
-        if outside > 0.1:
-            said.append(f"{words} of {outside:.0%} of the conditions is beyond what was studied")
-    return said
+        share = float(((value < low - slack) | (value > high + slack)).mean())
+        if share > 0.1:
+            result.append(f"{title} of {share:.0%} of the conditions is outside the standard study of training sets")
+    return result
 
 
 def _matrix(table: pl.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a verdict states, with its numbers, and the one place where that becomes sentences."""
+"""The statements of a verdict with their numbers, and the one place where they become sentences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Statement:
     Attributes:
         kind: what is stated, a key of SENTENCES.
         parameter: what it is about, such as `defocus_angstrom` or `elements`.
-        value: what was found.
+        value: the number, or text, stated.
         limit: what it is compared with: a value, or the ends of a range.
         detail: further numbers of the sentence.
         given: under what supposition, the beginning of the sentence.

@@ -67,7 +67,7 @@ class HeldOutVerdicts:
         conditions: number of them.
         asked: number of those within the applicability domain.
         level: of the intervals.
-        coverage_loss, coverage_dice: share of true values within their intervals; None if nothing could be said.
+        coverage_loss, coverage_dice: share of true values within their intervals; None if there are none within the domain.
         r2_log_loss: R² of the log loss.
         width_factor: median of high over low of the loss.
         confusion: number of conditions by predicted zone (or cannot say) and true zone.

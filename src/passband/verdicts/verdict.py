@@ -86,12 +86,12 @@ class Verdict:
         model: name of the model.
         answer: yes (it works), no, or cannot say.
         based_on: condition, or image.
-        prediction: None if nothing can be said.
+        prediction: None outside the applicability domain.
         in_domain_loss: median loss under the training conditions, or of the best tenth of the calibration conditions if those are unknown.
         trained: whether the training conditions are known.
         reasons: the physics behind the answer.
-        cannot_say: why nothing can be said: what lies outside the applicability domain.
-        assumed: what was taken for granted because nobody said otherwise.
+        cannot_say: why there is no prediction: what lies outside the applicability domain.
+        assumed: assumptions where the user gave no information.
         nearest: the best-matching training condition.
         remedies: what to do, alternatives.
         estimated: of an image: its optics, if it shows rings.
@@ -112,22 +112,22 @@ class Verdict:
 
     @property
     def zone(self) -> str | None:
-        """stable, degraded or collapse; None if nothing can be said."""
+        """stable, degraded or collapse; None outside the applicability domain."""
         return None if self.prediction is None else self.prediction.zone
 
     @property
     def loss(self) -> Interval | None:
-        """Predicted loss; None if nothing can be said."""
+        """Predicted loss; None outside the applicability domain."""
         return None if self.prediction is None else self.prediction.loss
 
     @property
     def dice(self) -> Interval | None:
-        """Predicted Dice; None if nothing can be said."""
+        """Predicted Dice; None outside the applicability domain."""
         return None if self.prediction is None else self.prediction.dice
 
     @property
     def zone_shares(self) -> dict[str, float]:
-        """Probability of each zone; empty if nothing can be said."""
+        """Probability of each zone; empty outside the applicability domain."""
         return {} if self.prediction is None else self.prediction.zone_shares
 
     @property

@@ -142,13 +142,13 @@ class VerdictModel:
         return self.predict(self.features(condition))
 
     def objections(self, condition: Condition) -> list[Statement]:
-        """Return why nothing can be said of a condition."""
+        """Return why a condition is outside the applicability domain."""
         return self.domain.objections(condition) or self._far(
             self.features(condition), "condition", "unlike_conditions"
         )
 
     def image_objections(self, features: np.ndarray, source: str) -> list[Statement]:
-        """Return why nothing can be said of an image with features [1, D] of a source."""
+        """Return why an image with features [1, D] of a source is outside the applicability domain."""
         if features[0, 2] < _LEAST_SHARE:
             return [Statement("few_particles", value=features[0, 2], limit=_LEAST_SHARE)]
         return self._far(features, source, "unlike_images")
