@@ -56,7 +56,7 @@ def test_a_slider_changes_the_picture_and_the_verdict(opened, tmp_path):
     print(f"from slider to picture: median {statistics.median(times):.0f} ms, {[round(t) for t in times]}")
     opened.wait_for_timeout(1000)
     assert picture(opened) != before and opened.locator(".verdict").first.inner_text() != said
-    assert "does not hold" in opened.locator(".verdict").first.inner_text()
+    assert "does not work" in opened.locator(".verdict").first.inner_text()
     opened.get_by_role("button", name="What to do?").click()
     opened.get_by_text("go to a defocus of").wait_for(timeout=60_000)
     opened.screenshot(path=tmp_path / "optics.png")
@@ -69,7 +69,7 @@ def test_a_number_beyond_the_slider_and_a_wrong_one(opened):
     opened.get_by_text("defocus 900 Å is beyond").wait_for(timeout=30_000)
     box.fill("40")
     box.press("Enter")
-    opened.get_by_text("made holds").wait_for(timeout=30_000)
+    opened.get_by_text("made works").wait_for(timeout=30_000)
 
 
 def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):

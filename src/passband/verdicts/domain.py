@@ -69,6 +69,13 @@ class Domain:
         """The calibration conditions as the network sees them."""
         return tuple(as_measured(c, self.card) for c in self.conditions)
 
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Calibrated range of each aberration and envelope parameter, as the network sees them."""
+        values = {symbol: [_magnitude(c, symbol) for c in self.measured] for symbol in ABERRATIONS}
+        values |= {name: [getattr(c, name) for c in self.measured] for name in _ENVELOPES}
+        return {name: (min(v), max(v)) for name, v in values.items()}
+
     @property
     def energy_ev(self) -> float:
         """Energy of all calibration conditions [eV]."""
@@ -160,12 +167,8 @@ class Domain:
 
     def _aberrations(self, seen: Condition) -> list[Statement]:
         result = []
-        for symbol, (n, m) in ABERRATIONS.items():
-            # The sign of an aberration with an axis is a turn of that axis.
-            value, *values = (
-                abs(v) if m else v for v in (c.aberrations.get(symbol, 0.0) for c in (seen, *self.measured))
-            )
-            low, high = min(values), max(values)
+        for symbol, (n, _) in ABERRATIONS.items():
+            value, (low, high) = _magnitude(seen, symbol), self.ranges[symbol]
             slack = _SLACK * (high - low)
             excess = max(low - slack - value, value - high - slack, 0.0)
             if self._phase(n, excess) > _PHASE:
@@ -191,8 +194,7 @@ class Domain:
     def _coherence(self, seen: Condition, *, blurred: bool) -> list[Statement]:
         result = []
         for name, envelope in _ENVELOPES.items():
-            value, values = getattr(seen, name), [getattr(c, name) for c in self.measured]
-            low, high = min(values), max(values)
+            value, (low, high) = getattr(seen, name), self.ranges[name]
             slack = _SLACK * (high - low)
             nearest = seen.model_copy(update={name: min(max(value, low), high)})
             if low - slack <= value <= high + slack or self._hardly_differ(seen, nearest, envelope):
@@ -225,6 +227,12 @@ class Domain:
         limit = (min(doses), max(doses)) if doses else None
         ends = "no shot noise" if limit is None else f"{limit[0]:.3g} to {limit[1]:.3g} e/Å²"
         return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
+
+
+def _magnitude(condition: Condition, symbol: str) -> float:
+    """Return an aberration [Å], without its sign if it has an axis, where the sign is a turn of the axis."""
+    value = condition.aberrations.get(symbol, 0.0)
+    return abs(value) if ABERRATIONS[symbol][1] else value
 
 
 def _outside(
