@@ -82,7 +82,7 @@ def test_a_micrograph_is_analyzed_and_messages_name_the_fields(subject, tmp_path
 
     async def action():
         uploads = Uploads(tmp_path)
-        tab = MicrographTab(subject.model, "", uploads, lambda condition: None)
+        tab = MicrographTab(subject.model, subject.judge, "", uploads, lambda condition: None)
         tab.layout()
         key, path = uploads.reserve("gold.tif")
         tifffile.imwrite(path, image)

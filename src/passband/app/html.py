@@ -10,12 +10,13 @@ FIELDS = {
     "pixel_size_angstrom": "the field “pixel size”",
     "energy_ev": "the field “energy”",
     "dose_per_angstrom2": "the field “dose”",
+    "condition": "the tab “Optics”",
     "frames": "the field “image of a stack”",
 }
 
 
 def field(parameter: str) -> str:
-    """Return the field of the page that sets a parameter."""
+    """Return the field of the page that sets a parameter, or the parameter."""
     return FIELDS.get(parameter, parameter)
 
 

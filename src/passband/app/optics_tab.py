@@ -199,7 +199,7 @@ class OpticsTab:
         verdict = judge.check(condition, advised=advised)
         works = advised and verdict.answer == "yes"
         nothing = html.section("What to do", "<p>Nothing: the model works under this condition.</p>") if works else ""
-        return condition, nothing + verdict.details_html()
+        return condition, nothing + verdict.details_html(html.field)
 
     def _show_why(self, result: tuple[Condition, str]) -> None:
         if result[0] == self._sliders.condition:
