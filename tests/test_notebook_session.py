@@ -50,13 +50,14 @@ assert "counts" in str(images)
 assert state() == before
 
 model = pb.load_model("au-300kv")
-assert pb.segment(model, images[0]).mask.shape == (64, 64)
+prediction = model.predict(images)
+assert prediction.masks.shape == images.masks.shape and prediction.score(images.masks)
 wide = pb.simulate("gold_on_carbon_wide", today.varied(pixel_size=0.8), n=1)
 tifffile.imwrite("image.tif", wide.images[0], imagej=True, resolution=(12.5, 12.5), metadata={"unit": "nm"})
 shot = pb.read_micrographs("image.tif", energy_ev=300e3)[0]
 assert shot.pixel_size_angstrom == 0.8
 segmentation = pb.segment(model, shot)
-assert segmentation.mask.shape == wide.masks.shape[1:]
+assert segmentation.mask.shape == wide.masks.shape[1:] and segmentation.overlay().size == (128, 128)
 assert pb.estimate(shot).plot().get_xlabel()
 verdict = pb.check(model, image=shot)
 assert verdict.answer in ("yes", "no", "cannot say") and str(verdict)

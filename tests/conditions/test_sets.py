@@ -79,7 +79,7 @@ def test_read_back_and_told_apart():
     ("spread", "message"),
     [
         ({}, "give one of"),
-        ({"uniform": [1.0, 2.0], "values": [1.0]}, "found uniform, values"),
+        ({"uniform": [1.0, 2.0], "values": [1.0]}, "got uniform, values"),
         ({"uniform": [2.0, 1.0]}, "swap them"),
         ({"log_uniform": [0.0, 1.0]}, "above zero"),
         ({"normal": [0.0, 0.0]}, "above zero"),

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.files import atomic, finished
+from passband.files import atomic, jobs
 from passband.files.tables import write_table
 
 
@@ -78,28 +78,28 @@ def test_a_lock_is_held_by_one_and_dies_with_its_holder(tmp_path):
 
 
 def make_cell(cell, text="data"):
-    with finished.writing(cell, {"seconds": 1.0}) as folder:
+    with jobs.writing(cell, {"seconds": 1.0}) as folder:
         (folder / "a.txt").write_text(text)
 
 
 def test_cell_is_finished_only_when_whole(tmp_path):
     cell = tmp_path / "train-1"
-    with pytest.raises(KeyboardInterrupt), finished.writing(cell, {}) as folder:
+    with pytest.raises(KeyboardInterrupt), jobs.writing(cell, {}) as folder:
         (folder / "a.txt").write_text("half")
         raise KeyboardInterrupt
     assert not cell.exists()
     assert list(tmp_path.iterdir()) == []
     make_cell(cell)
-    assert finished.marker(cell)["seconds"] == 1.0
+    assert jobs.marker(cell)["seconds"] == 1.0
     (cell / "a.txt").write_text("dat")
-    assert not finished.is_finished(cell)
+    assert not jobs.is_finished(cell)
     make_cell(cell, "new")
-    assert finished.is_finished(cell)
+    assert jobs.is_finished(cell)
     (cell / "a.txt").unlink()
-    assert not finished.is_finished(cell)
+    assert not jobs.is_finished(cell)
     make_cell(cell)
     (cell / "done.json").write_text('{"fi')
-    assert not finished.is_finished(cell)
+    assert not jobs.is_finished(cell)
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path):

@@ -51,7 +51,7 @@ class Distribution(BaseModel):
     def _one(self) -> "Distribution":
         given = [name for name in Distribution.model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of {', '.join(Distribution.model_fields)}; found {', '.join(given) or 'none'}")
+            raise ValueError(f"give one of {', '.join(Distribution.model_fields)}; got {', '.join(given) or 'none'}")
         for name in ("uniform", "log_uniform"):
             pair = getattr(self, name)
             if pair is not None and not pair[0] < pair[1]:

@@ -1,4 +1,4 @@
-"""The exceptions for what a user can mend."""
+"""Exceptions for faults that a user can correct."""
 
 import re
 from collections.abc import Callable
@@ -8,28 +8,28 @@ _MARKED = re.compile("\ue000(.*?)\ue001")
 
 
 def parameter(name: str) -> str:
-    """Return a parameter's name, marked so that each interface can write it in its own way (see `BadInputError.text`)."""
+    """Return a parameter's name, marked so that each interface can rename it (see `BadInputError.text`)."""
     return f"\ue000{name}\ue001"
 
 
 def named(text: str, name: Callable[[str], str] = str) -> str:
     """Return a text with each marked parameter written as `name` writes it; as the Python argument if left out."""
-    return _MARKED.sub(lambda found: name(found[1]), text)
+    return _MARKED.sub(lambda match: name(match[1]), text)
 
 
 class BadInputError(ValueError):
-    """Input that cannot be worked with.
+    """Input that cannot be used.
 
     The message is one line: `place: what; remedy`. Where it speaks of a parameter, mark its name by `parameter("pixel_size_angstrom")`:
     Python reads `pixel_size_angstrom`, the command line `--pixel-size`, the app the label of the field.
 
     Attributes:
-        what: the fact, with value and limit.
-        value: what was given, if it is one value.
-        limit: what it may be.
+        what: the fault, with value and limit.
+        value: the value at fault, if it is one value.
+        limit: the values that are allowed.
         parameters: the parameters that the message speaks of, the first one at fault.
         remedy: what to do.
-        place: file, line, or name of what was given.
+        place: file, line, or name of the input.
     """
 
     def __init__(
@@ -59,4 +59,4 @@ class BadInputError(ValueError):
 
 
 class JobFailedError(RuntimeError):
-    """One job cannot be made, and to try again would be in vain; the message says why. The others go on."""
+    """One job fails for a reason that another try would not change, given in the message; other jobs continue."""

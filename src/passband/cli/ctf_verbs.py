@@ -9,19 +9,19 @@ from passband.base.errors import BadInputError, named
 from passband.base.terminal import print_json, warn
 from passband.cli.options import Json, option
 
-ctf_app = typer.Typer(no_args_is_help=True, help="What a condition transfers, and how far two conditions lie apart.")
+ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
 
 _SOURCE = "A condition file (YAML, STAR or CSV with one row), or a preset by name."
-QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band that counts [1/Å].")]
-Figure = Annotated[Path | None, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")]
+QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band of spatial frequencies [1/Å].")]
+Figure = Annotated[Path | None, typer.Option("--figure", help="Draw into this .png, .svg or .html file.")]
 Source = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]
 
 
 @ctf_app.command("show")
 def show(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
-    """Show what a condition transfers: ε, first zero, resolution; with --figure curves, map and Thon rings.
+    """Show the contrast transfer of a condition: ε, first zero, resolution; with --figure curves, map and Thon rings.
 
-    Example:  passband ctf show studies/conditions/team_300kv.yaml --figure ctf.svg
+    Example:  passband ctf show titan_corrected_300kv --figure ctf.svg
     """
     from passband.report import ctf_page
 
@@ -37,11 +37,9 @@ def show(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: J
 def compare(
     train: Annotated[
         Path,
-        typer.Argument(metavar="TRAIN", help="The condition a network was trained under; a set of conditions too."),
+        typer.Argument(metavar="TRAIN", help="The training condition, or a set of conditions."),
     ],
-    test: Annotated[
-        Path, typer.Argument(metavar="TEST", help="The condition it is to be used under; a set of conditions too.")
-    ],
+    test: Annotated[Path, typer.Argument(metavar="TEST", help="The test condition, or a set of conditions.")],
     q_max: QMax = 1.0,
     figure: Figure = None,
     as_json: Json = False,
@@ -77,10 +75,8 @@ def map_(
     condition: Source,
     x: Annotated[str, typer.Option("--x", help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
     y: Annotated[str, typer.Option("--y", help="NAME=LOW:HIGH, such as C12=0:100.")],
-    figure: Annotated[Path, typer.Option("--figure", help="Draw it into this .png, .svg or .html file.")],
-    metric: Annotated[
-        str, typer.Option("--metric", help="A metric of the registry: epsilon, sigma, phase_rms, …")
-    ] = "epsilon",
+    figure: Annotated[Path, typer.Option("--figure", help="Draw into this .png, .svg or .html file.")],
+    metric: Annotated[str, typer.Option("--metric", help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
     train: Annotated[Path | None, typer.Option("--train", help="The training condition, for metrics of two.")] = None,
     points: Annotated[int, typer.Option("--points", min=2, max=400, help="Points along each axis.")] = 41,
     q_max: QMax = 1.0,
@@ -116,16 +112,16 @@ def fit() -> None:
 def optimize(
     condition: Source,
     vary: Annotated[
-        list[str], typer.Option("--vary", help="What may change; repeat it: defocus_angstrom, C12, phi12, …")
+        list[str], typer.Option("--vary", help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")
     ],
     target: Annotated[
-        Path | None, typer.Option("--target", help="Match the |T| of this condition; without it, ε is maximised.")
+        Path | None, typer.Option("--target", help="Match the |T| of this condition; if left out, maximise ε.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the best condition into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Find the condition that transfers most, or whose |T| is most like another's, by gradient from many starts.
+    """Optimize a condition so that it transfers most, or so that its |T| matches a target, by gradient from many starts.
 
     Example:  passband ctf optimize feg_200kv --vary defocus_angstrom
     """
@@ -164,7 +160,7 @@ def convert(
     ] = "passband",
     as_json: Json = False,
 ) -> None:
-    """Print a condition in another notation, as a file that every verb reads back.
+    """Print a condition in another notation, as a file that every verb reads.
 
     Example:  passband ctf convert titan_corrected_300kv --to ceos
     """

@@ -1,4 +1,4 @@
-"""Run a command line so that whatever goes wrong is one line on stderr and an exit code."""
+"""Run a command line: every fault is one line on stderr and an exit code."""
 
 import atexit
 import gc
@@ -19,12 +19,14 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 
 
 class _Terminated(BaseException):
-    """A batch system asked us to end."""
+    """SIGTERM, as batch systems send it."""
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line and exit: 0 fine, 1 the answer is no, 2 bad input, 130 stopped, 143 ended by SIGTERM."""
+    """Run a command line and exit: 0 success, 1 the answer is no, 2 bad input, 130 interrupted, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A command draws into files; only here is a backend chosen, unless the user has chosen one.
+    os.environ.setdefault("MPLBACKEND", "Agg")
     # The system takes back what is left faster than a last search for garbage does, by half a second.
     atexit.register(gc.freeze)
     with _one_line_errors():

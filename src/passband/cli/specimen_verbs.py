@@ -1,4 +1,4 @@
-"""The verbs of `passband specimen`: look at specimens, hand them on, take them in, compare sets of them."""
+"""The verbs of `passband specimen`: preview, gallery, compare, export, import."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,12 +9,12 @@ from passband.base.errors import BadInputError
 from passband.base.terminal import error, print_json
 from passband.cli.options import Json
 
-specimen_app = typer.Typer(
-    no_args_is_help=True, help="Look at the specimens of a recipe, export them, import others, compare sets of them."
-)
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens, YAML.")]
+specimen_app = typer.Typer(no_args_is_help=True, help="Draw, compare, export and import specimens.")
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
+]
 Index = Annotated[int, typer.Option("--index", min=0, help="Number of the scene, from 0.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="In place of the recipe's own.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed, instead of the recipe's.")]
 Conditions = Annotated[
     list[Path] | None,
     typer.Option(
@@ -34,7 +34,7 @@ def preview(
 ) -> None:
     """Draw one scene: projection, side view, radial distribution, images, every label, and a page with a 3-D view.
 
-    Example:  passband specimen preview studies/recipes/au_on_carbon.yaml --index 3
+    Example:  passband specimen preview gold_on_carbon --index 3
     """
     family = _recipe(recipe, seed)
     from passband.report import specimen_views
@@ -72,11 +72,11 @@ def gallery(
     conditions = _conditions(condition)
     with TerminalProgress(error) as progress:
         advance = progress.stage("scenes", count * len(families), 0)
-        made = specimen_views.gallery(families, count, conditions, out, advance)
+        scenes = specimen_views.gallery(families, count, conditions, out, advance)
     if as_json:
-        print_json({"scenes": made, "page": str(out)})
+        print_json({"scenes": scenes, "page": str(out)})
     else:
-        print(f"{made} scenes in {out}")
+        print(f"{scenes} scenes in {out}")
 
 
 @specimen_app.command("compare")
@@ -86,9 +86,9 @@ def compare(
     count: Annotated[int, typer.Option("--count", min=2, max=10_000, help="Scenes of each.")] = 30,
     as_json: Json = False,
 ) -> None:
-    """Say what the scenes of two recipes cover, and how far their particles' structures lie apart (SOAP).
+    """Compare the scenes of two recipes: what each covers, and the distance of their particles' structures (SOAP).
 
-    Example:  passband specimen compare studies/recipes/structure/gold.yaml studies/recipes/structure/gold_lattice_plus_5.yaml
+    Example:  passband specimen compare structure/gold structure/gold_lattice_plus_5
     """
     families = [_recipe(path, None) for path in (first, second)]
     import numpy as np
@@ -117,19 +117,19 @@ def compare(
         print_json(answer)
         return
     for name, label in (("first", first), ("second", second)):
-        found = answer[name]
-        print(f"{label}: {found['particles']} particles in {found['specimens']} scenes")
+        facts = answer[name]
+        print(f"{label}: {facts['particles']} particles in {facts['specimens']} scenes")
         print(
-            "  crystals      " + ", ".join(f"{c} {s:.0%}" for c, s in (found["composition"]["crystals"] or {}).items())
+            "  crystals      " + ", ".join(f"{c} {s:.0%}" for c, s in (facts["composition"]["crystals"] or {}).items())
         )
         for key, title in (("diameter_angstrom", "diameter"), ("film_thickness_angstrom", "film")):
-            if found[key]:
+            if facts[key]:
                 print(
-                    f"  {title:<13} {found[key]['mean']:.1f} ± {found[key]['deviation']:.1f} Å ({found[key]['least']:.1f} to {found[key]['greatest']:.1f})"
+                    f"  {title:<13} {facts[key]['mean']:.1f} ± {facts[key]['deviation']:.1f} Å ({facts[key]['least']:.1f} to {facts[key]['greatest']:.1f})"
                 )
-        if found["orientation"]:
+        if facts["orientation"]:
             print(
-                f"  orientations  {found['orientation']['covered']:.0%} of the sphere, {found['orientation']['covered_if_uniform']:.0%} if uniform"
+                f"  orientations  {facts['orientation']['covered']:.0%} of the sphere, {facts['orientation']['covered_if_uniform']:.0%} if uniform"
             )
     for key, title in (("soap", "with elements"), ("soap_geometry_only", "geometry only")):
         if answer[key]:
@@ -152,9 +152,9 @@ def export(
     pixel: Annotated[float, typer.Option("--pixel", min=0.01, help="Pixel of the labels [Å].")] = 0.4,
     as_json: Json = False,
 ) -> None:
-    """Write one scene for other programs; the same recipe, index and seed always give the same bytes.
+    """Export one scene to other programs; the same recipe, index and seed always give the same bytes.
 
-    Example:  passband specimen export studies/recipes/au_on_carbon.yaml scene.xyz --index 3
+    Example:  passband specimen export gold_on_carbon scene.xyz --index 3
     """
     family = _recipe(recipe, seed)
     from passband.specimens import draw_specimen, exchange
@@ -201,7 +201,7 @@ def import_(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of thermal displacements and noise.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Make a recipe of scenes from elsewhere, which then works wherever a recipe is asked for.
+    """Make a recipe of scenes from other programs' structures; every verb that takes a recipe accepts it.
 
     Example:  passband specimen import scene_*.xyz --format extxyz --out my_scenes.yaml
     """
@@ -218,9 +218,7 @@ def import_(
     if out.suffix not in (".yaml", ".yml"):
         raise BadInputError(f"--out {out}: a recipe is YAML; end its name in .yaml")
     family, facts = exchange.import_scenes(files, form, elements, field, seed)
-    write_text(
-        out, f"# {len(facts)} scenes from elsewhere; made by: passband specimen import\n{yaml_config.dump(family)}"
-    )
+    write_text(out, f"# {len(facts)} scenes, imported by: passband specimen import\n{yaml_config.dump(family)}")
     if as_json:
         print_json({"recipe": str(out), "field_angstrom": family.field_angstrom, "scenes": facts})
     else:

@@ -75,7 +75,7 @@ def field_name(name: str) -> str:
 
 
 class Condition(BaseModel):
-    """One imaging condition; invalid ones cannot be made.
+    """One imaging condition; an invalid one cannot be constructed.
 
     Attributes:
         energy_ev: electron energy [eV], 10,000 to 2,000,000.
@@ -166,14 +166,14 @@ class Condition(BaseModel):
     @field_validator("aberrations")
     @classmethod
     def _canonical_aberrations(cls, aberrations: dict[str, float]) -> dict[str, float]:
-        kept: dict[str, float] = {}
+        nonzero: dict[str, float] = {}
         for symbol in ABERRATIONS:
             if aberrations.get(symbol, 0.0) != 0.0:
-                kept[symbol] = aberrations[symbol]
+                nonzero[symbol] = aberrations[symbol]
                 angle = ANGLES.get(symbol, "")
                 if aberrations.get(angle, 0.0) != 0.0:
-                    kept[angle] = aberrations[angle]
-        return kept
+                    nonzero[angle] = aberrations[angle]
+        return nonzero
 
     @property
     def defocus_angstrom(self) -> float:
@@ -181,7 +181,7 @@ class Condition(BaseModel):
         return 0.0 - self.aberrations.get("C10", 0.0)
 
     def doubts(self) -> list[str]:
-        """Return what is possible but looks like a wrong unit, a line each."""
+        """Return values that are valid but look like a wrong unit, a line each."""
         doubts = []
         # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
         if self.aperture_mrad is not None and self.aperture_mrad < 1:
@@ -206,7 +206,7 @@ class Condition(BaseModel):
         return doubts
 
     def _too_few_nodes(self) -> list[str]:
-        """Say so if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
+        """Return a line if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
         lam, q = wavelength(self.energy_ev), 1 / (2 * self.pixel_size_angstrom)
         focus = math.pi * lam * self.focal_spread_angstrom * q**2
         tilt = 2 * math.pi * 1e-3 * self.convergence_mrad * abs(self.aberrations.get("C10", 0.0)) * q

@@ -1,4 +1,4 @@
-"""Conditions from outside: condition files, presets by name, other programs' notations, STAR and CSV files."""
+"""Conditions from files: YAML, STAR and CSV, presets by name, the notations of other programs."""
 
 import csv
 from pathlib import Path
@@ -104,7 +104,7 @@ def _preset(name: str, part: str) -> Labelled:
 
 
 def preset_sources(name: str) -> dict[str, Any]:
-    """Return the description of a preset, `about`, and where its numbers come from, `sources`."""
+    """Return the description of a preset (`about`) and the sources of its numbers (`sources`)."""
     content, _ = yaml_config.read_yaml(PRESETS[name])
     return {"about": content["about"], "sources": content["sources"]}
 

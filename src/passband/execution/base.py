@@ -13,18 +13,18 @@ from passband.base.errors import BadInputError, JobFailedError
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
 Progress = Callable[[float], None]
 Work = Callable[[Any, Progress], None]
-#: Times that a task may end its worker, or fail for no known reason, before it is given up.
+#: Attempts at a task that ends its worker, or fails for an unknown reason, before it counts as failed.
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that was given up.
+    """A task that failed.
 
     Attributes:
-        task: what was to be done.
-        reason: why it could not be, in one line.
-        tries: how often it was tried.
+        task: the task.
+        reason: the cause, in one line.
+        tries: number of attempts.
     """
 
     task: Any
@@ -33,10 +33,10 @@ class Failure:
 
 
 class StageProgress(Protocol):
-    """Shows how far a stage is."""
+    """Shows the progress of stages."""
 
     def note(self, text: str) -> None:
-        """Say something in one line."""
+        """Show a line of text."""
         ...
 
     def stage(self, name: str, total: int, done: int) -> Progress:
@@ -45,7 +45,7 @@ class StageProgress(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks in any order. A task that fails is given up alone; bad input stops everything."""
+    """Runs tasks in any order. A failed task does not stop the others; bad input does."""
 
     @property
     def workers(self) -> int:
@@ -53,7 +53,7 @@ class Executor(Protocol):
         ...
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that were given up.
+        """Call work(task, progress) for every task and return those that failed.
 
         Args:
             work: a function that can be pickled.
@@ -61,7 +61,7 @@ class Executor(Protocol):
             progress: called in this process as parts of tasks are done.
 
         Raises:
-            BadInputError: if a task met something that would stop the others too, such as a full disk.
+            BadInputError: if a fault would stop the other tasks too, such as a full disk.
         """
         ...
 
@@ -74,26 +74,26 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop; what was begun is abandoned."""
+        """Stop; unfinished tasks are abandoned."""
         ...
 
 
 class Tries:
-    """Counts how often tasks failed, and says when one is to be given up."""
+    """Counts the attempts at each task, and collects those that failed for good."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without failures."""
         self._count: dict[int, int] = {}
         self.failures: list[Failure] = []
 
     def failed(self, index: int, task: Any, reason: str, *, final: bool = False) -> bool:
-        """Note that a task failed; return whether it is to be tried again.
+        """Record a failed attempt; return whether to try again.
 
         Args:
             index: number of the task.
             task: the task.
             reason: why, in one line.
-            final: whether to try again would be in vain.
+            final: whether another attempt cannot succeed.
         """
         tries = self._count[index] = self._count.get(index, 0) + 1
         if not final and tries < TRIES:
@@ -108,7 +108,7 @@ class Serial:
     workers = 1
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that were given up."""
+        """Call work(task, progress) for every task and return those that failed."""
         tries = Tries()
         # The caller's random numbers go on as if nothing had been computed.
         with one_thread(), torch.random.fork_rng(devices=()):
@@ -127,17 +127,17 @@ class Serial:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one attempt failed, and whether another would be in vain."""
+    """The reason why an attempt failed, and whether another attempt cannot succeed."""
 
     reason: str
     final: bool
 
 
 def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
-    """Call work(task, progress); return what went wrong with this task alone, or None.
+    """Call work(task, progress); return the fault of this task, or None.
 
     Raises:
-        BadInputError: what would go wrong with every task.
+        BadInputError: if the fault would stop every task.
     """
     try:
         work(task, progress)

@@ -25,7 +25,7 @@ from passband.execution.base import Failure, Progress, Tries, Work, attempt, one
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
-# A worker holds one task and no other, and a death is told at once: so none is blamed for another's.
+# A worker has one task at a time and its death is reported at once, so no task is blamed for another's fault.
 _OWN_CLUSTER = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
@@ -39,7 +39,7 @@ _PAUSE = 0.5
 
 
 class Dask:
-    """Tasks on a Dask cluster. Workers may die, come late and go; a task that ends its worker again and again is given up."""
+    """Tasks on a Dask cluster. Workers may die, come late and go; a task that ends its worker again and again fails."""
 
     def __init__(self, workers: int, scheduler: str | None):
         """Connect, or start a cluster on this machine.
@@ -85,7 +85,7 @@ class Dask:
         return sum(self._look().values())
 
     def share(self, folder: Path) -> None:
-        """Check that every worker runs this passband and sees this folder; one that comes later and does not is told to leave.
+        """Check that every worker runs this passband and sees this folder; one that joins later and does not is told to leave.
 
         Raises:
             BadInputError: naming the worker that does not.
@@ -98,23 +98,23 @@ class Dask:
         self._working = True
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that were given up; without workers, wait for some.
+        """Call work(task, progress) for every task and return those that failed; without workers, wait for some.
 
         Raises:
-            BadInputError: if a task met what would stop the others too.
+            BadInputError: if a fault would stop the other tasks too.
         """
         topic = f"passband-{uuid.uuid4().hex}"
         shares: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
         waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
         lonely: deque[int] = deque()
-        asked = False
+        announced = False
         try:
             while waiting or flying or lonely:
                 threads = sum(self._look().values())
-                if not threads and not asked and self._cluster is None:
+                if not threads and not announced and self._cluster is None:
                     error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
-                    asked = True
+                    announced = True
                 room = _AHEAD * threads - len(flying)
                 while waiting and room > 0:
                     index = waiting.popleft()
@@ -142,8 +142,8 @@ class Dask:
                     elif fault is not None:
                         if tries.failed(index, tasks[index], f"{type(fault).__name__}: {fault}"):
                             waiting.append(index)
-                    elif (said := future.result()) is not None and tries.failed(
-                        index, tasks[index], said.reason, final=said.final
+                    elif (fault := future.result()) is not None and tries.failed(
+                        index, tasks[index], fault.reason, final=fault.final
                     ):
                         waiting.append(index)
         finally:
@@ -173,14 +173,14 @@ class Dask:
         return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
 
     def _look(self) -> dict[str, int]:
-        """Return the threads of each worker that can be used; those not seen before are asked."""
+        """Return the threads of each worker that can be used; new ones are queried."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
         self._known = {address: reason for address, reason in self._known.items() if address in workers}
         if new := sorted(set(workers) - set(self._known)):
-            told = self._ask(new)
-            self._known |= told
-            if bad := {address: reason for address, reason in told.items() if reason and self._working}:
+            answers = self._ask(new)
+            self._known |= answers
+            if bad := {address: reason for address, reason in answers.items() if reason and self._working}:
                 warn([f"{reason}; it was told to leave" for reason in bad.values()])
                 self._client.retire_workers(list(bad), close_workers=True)
         return {a: int(w["nthreads"]) for a, w in workers.items() if a in self._known and not self._known[a]}
@@ -196,25 +196,25 @@ class Dask:
         finally:
             if token is not None:
                 token.unlink(missing_ok=True)
-        found: dict[str, str | None] = {}
+        reasons: dict[str, str | None] = {}
         for address, answer in answers.items():
             if isinstance(answer, OSError):
                 continue
             if isinstance(answer, BaseException):
-                found[address] = (
+                reasons[address] = (
                     f"worker {address}: cannot import passband ({answer}); install passband {__version__} there"
                 )
             elif answer[0] != __version__:
-                found[address] = (
+                reasons[address] = (
                     f"worker {address}: runs passband {answer[0]}, and this is {__version__}; install the same version on both"
                 )
             elif not answer[1]:
-                found[address] = (
+                reasons[address] = (
                     f"worker {address}: does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
                 )
             else:
-                found[address] = None
-        return found
+                reasons[address] = None
+        return reasons
 
 
 def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
@@ -234,7 +234,7 @@ def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
 def _keep_freed_memory() -> None:
     """Undo what Dask tells the C library: to give freed memory back at once, which halves the speed of networks.
 
-    The values are those at which glibc's own, growing thresholds end.
+    The values are those at which glibc's growing thresholds end.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

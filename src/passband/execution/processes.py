@@ -1,4 +1,4 @@
-"""Tasks over worker processes of one thread each. A worker that dies costs its task one try, and nothing else."""
+"""Tasks over worker processes of one thread each. A worker that dies costs its task one attempt, and nothing else."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from typing import Any
 from passband.base.errors import BadInputError
 from passband.execution.base import TRIES, Failure, Progress, Tries, Work, attempt, one_thread
 
-# Seconds that workers have to finish the write in hand when they are stopped.
+# Seconds for workers to finish their current write when they are stopped.
 _GRACE = 10.0
 _CONTEXT = multiprocessing.get_context("spawn")
 _stopping = threading.Event()
@@ -28,7 +28,7 @@ class _Stopped(BaseException):
 
 
 class _Worker:
-    """A process with a pipe, and the task that it has in hand."""
+    """A process with a pipe, and its current task."""
 
     def __init__(self) -> None:
         self.pipe, far = _CONTEXT.Pipe()
@@ -41,7 +41,7 @@ class _Worker:
 
 
 class Processes:
-    """Tasks spread over worker processes, so that results do not depend on their number."""
+    """Worker processes with one thread each; results do not depend on their number."""
 
     def __init__(self, workers: int):
         """Processes start with the first tasks.
@@ -53,10 +53,10 @@ class Processes:
         self._workers: list[_Worker] = []
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that were given up.
+        """Call work(task, progress) for every task and return those that failed.
 
         Raises:
-            BadInputError: if a task met what would stop the others too, or workers cannot start.
+            BadInputError: if a fault would stop the other tasks too, or workers cannot start.
         """
         waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
         while done < len(tasks):
@@ -103,7 +103,7 @@ class Processes:
         """Do nothing: all is on this machine."""
 
     def close(self) -> None:
-        """Stop the workers: each finishes the write in hand, then drops its task."""
+        """Stop the workers: each finishes its current write, then abandons its task."""
         for worker in self._workers:
             worker.process.terminate()
         deadline = time.monotonic() + _GRACE
@@ -153,7 +153,7 @@ def _receive(worker: _Worker) -> tuple[str, Any]:
 
 
 def _serve(pipe: Connection, parent: int) -> None:
-    """Do tasks until the pipe closes; the life of a worker."""
+    """Do tasks until the pipe closes: the main function of a worker."""
     # Ctrl-C reaches the whole group of processes; the parent says what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _stop(pipe))

@@ -11,7 +11,7 @@ from passband.files.atomic import write_file
 def parquet(table: pl.DataFrame) -> bytes:
     """Return a table as the bytes of a Parquet file.
 
-    Polars reports a full disk in a way that cannot be told from other faults; writing the bytes ourselves can.
+    Polars reports a full disk like any other fault; writing the bytes here tells them apart.
     """
     buffer = BytesIO()
     table.write_parquet(buffer)

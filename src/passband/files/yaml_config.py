@@ -172,11 +172,11 @@ def one_line(error: ValidationError, path: Path, lines: Lines, names: set[str], 
     """Return the worst fault of a validation error as file:line: key: value, limit and remedy.
 
     Args:
-        error: what pydantic found.
+        error: from pydantic.
         path: of the file.
         lines: of its keys.
         names: of known keys, to guess what a wrong one meant.
-        skip: leading parts of pydantic's place that are not keys of the file.
+        skip: number of leading parts of pydantic's location that are not keys of the file.
     """
     # An unknown key explains a missing one, not the other way round.
     faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")

@@ -1,4 +1,4 @@
-"""Other programs' notations of aberrations, read into and written from passband's own.
+"""Other programs' notations of aberrations, read into and written from passband's.
 
 Each module has `read(content) -> fields of a condition file` and `write(condition) -> content`. The tests compare phase
 surfaces, never coefficients.

@@ -1,4 +1,4 @@
-"""abTEM's and quantem's dictionaries: passband's own symbols, with other widths and Cartesian names.
+"""abTEM's and quantem's dictionaries: passband's symbols, with other widths and Cartesian names.
 
 abTEM's `focal_spread` [Å] and `angular_spread` [mrad] are 1/e widths, √2 times the standard deviation, whatever its texts
 say; `semiangle_cutoff` [mrad] is the aperture and `energy` [eV]. quantem writes C12_a and C12_b for Cartesian parts.
@@ -47,11 +47,11 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
 
 def write(condition: Condition) -> dict[str, Any]:
     """Return keywords for abTEM's CTF; without the widths it is quantem's dictionary."""
-    found: dict[str, Any] = {"energy": condition.energy_ev, **condition.aberrations}
+    content: dict[str, Any] = {"energy": condition.energy_ev, **condition.aberrations}
     if condition.aperture_mrad is not None:
-        found["semiangle_cutoff"] = condition.aperture_mrad
+        content["semiangle_cutoff"] = condition.aperture_mrad
     if condition.focal_spread_angstrom:
-        found["focal_spread"] = math.sqrt(2) * condition.focal_spread_angstrom
+        content["focal_spread"] = math.sqrt(2) * condition.focal_spread_angstrom
     if condition.convergence_mrad:
-        found["angular_spread"] = math.sqrt(2) * condition.convergence_mrad
-    return found
+        content["angular_spread"] = math.sqrt(2) * condition.convergence_mrad
+    return content

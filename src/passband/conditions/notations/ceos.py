@@ -47,15 +47,15 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
 
 def write(condition: Condition) -> dict[str, Any]:
     """Return the coefficients that are not zero, in nm and degrees of the argument."""
-    found = {}
+    content = {}
     for name, (symbol, factor, sense) in _TERMS.items():
         magnitude = condition.aberrations.get(symbol, 0.0) / factor
         if magnitude == 0:
             continue
         if symbol not in ANGLES:
-            found[name] = f"{magnitude / 10:.10g} nm"
+            content[name] = f"{magnitude / 10:.10g} nm"
             continue
         turn = sense * ABERRATIONS[symbol][1] * condition.aberrations.get(ANGLES[symbol], 0.0)
         size, argument = cmath.polar(cmath.rect(magnitude, turn))
-        found[name] = f"{size / 10:.10g} nm, {argument * 180 / cmath.pi:.10g} deg"
-    return found
+        content[name] = f"{size / 10:.10g} nm, {argument * 180 / cmath.pi:.10g} deg"
+    return content

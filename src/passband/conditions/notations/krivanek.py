@@ -42,9 +42,9 @@ def polar(symbol: str, parts: list[float]) -> dict[str, float]:
 
 def cartesian(condition: Condition) -> dict[str, float]:
     """Return the Cartesian coefficients [Å] of a condition that are not zero."""
-    found: dict[str, float] = {}
+    content: dict[str, float] = {}
     for symbol, magnitude in condition.aberrations.items():
         if symbol in ABERRATIONS:
             turn = ABERRATIONS[symbol][1] * condition.aberrations.get(ANGLES.get(symbol, ""), 0.0)
-            found |= dict(zip(_NAMES[symbol], (magnitude * math.cos(turn), magnitude * math.sin(turn)), strict=False))
-    return found
+            content |= dict(zip(_NAMES[symbol], (magnitude * math.cos(turn), magnitude * math.sin(turn)), strict=False))
+    return content

@@ -39,15 +39,15 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
         part = total.setdefault(symbol, [0.0, 0.0])
         part[0] += magnitude * math.cos(n * math.radians(turn))
         part[1] += magnitude * math.sin(n * math.radians(turn))
-    found: dict[str, float] = {}
+    aberrations: dict[str, float] = {}
     for symbol, parts in total.items():
-        found |= polar(symbol, parts if symbol in ANGLES else parts[:1])
-    return {"aberrations": found}
+        aberrations |= polar(symbol, parts if symbol in ANGLES else parts[:1])
+    return {"aberrations": aberrations}
 
 
 def write(condition: Condition) -> dict[str, Any]:
     """Return C1, C3, C5 [Å] and the rows of all others."""
-    found: dict[str, Any] = {n: condition.aberrations[s] for n, s in _ROUND.items() if s in condition.aberrations}
+    content: dict[str, Any] = {n: condition.aberrations[s] for n, s in _ROUND.items() if s in condition.aberrations}
     rows = []
     parts = cartesian(condition)
     for symbol, (n, m) in ABERRATIONS.items():
@@ -55,4 +55,4 @@ def write(condition: Condition) -> dict[str, Any]:
             x, y = parts[symbol + "a"], parts[symbol + "b"]
             size = 2 * math.pi / (wavelength(condition.energy_ev) * (n + 1)) * math.hypot(x, y)
             rows.append([n + 1, m, size, math.degrees(math.atan2(y, x) / m)])
-    return found | ({"aberrations": rows} if rows else {})
+    return content | ({"aberrations": rows} if rows else {})

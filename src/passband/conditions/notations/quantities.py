@@ -51,15 +51,15 @@ def number(name: str, value: Any) -> float:
 def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    found = (
+    match = (
         re.fullmatch(r"\s*([-+−]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S+)\s*", str(value))
         if isinstance(value, str)
         else None
     )
-    if found is None or found[2] not in units:
+    if match is None or match[2] not in units:
         raise ValueError(f"{name} is {value!r}; give {wanted}")
     try:
-        return float(found[1].replace("−", "-")) * units[found[2]]
+        return float(match[1].replace("−", "-")) * units[match[2]]
     except ValueError:
         raise ValueError(f"{name} is {value!r}; give {wanted}") from None
 

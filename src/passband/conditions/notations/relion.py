@@ -29,7 +29,7 @@ def rows(text: str) -> list[tuple[str, dict[str, Any]]]:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"not a STAR file: {' '.join(str(error).split())}") from None
     groups: dict[str, dict[str, Any]] = {}
-    found: list[tuple[str, dict[str, Any]]] = []
+    micrographs: list[tuple[str, dict[str, Any]]] = []
     for block in document:
         for loop in (item.loop for item in block if item.loop is not None):
             for i in range(loop.length()):
@@ -40,10 +40,10 @@ def rows(text: str) -> list[tuple[str, dict[str, Any]]]:
                     groups[group] = values
                 elif "defocus_u" in values:
                     name = row.get("_rlnMicrographName") or row.get("_rlnImageName") or f"row {i + 1}"
-                    found.append((name, groups.get(group, {}) | values))
-    if not found:
+                    micrographs.append((name, groups.get(group, {}) | values))
+    if not micrographs:
         raise ValueError("has no _rlnDefocusU; give a STAR file of micrographs or particles with estimated defocus")
-    return found
+    return micrographs
 
 
 def _number(tag: str, text: str) -> float:
