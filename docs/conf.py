@@ -42,11 +42,12 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     # Executed while the site is built; the others are listed with their code and run in the tests or by hand.
-    "filename_pattern": r"/(from_the_alignment_screen|amorphous_rdf|partial_coherence)\.py$",
+    "filename_pattern": r"/(a_verdict_on_an_image|from_the_alignment_screen|amorphous_rdf|partial_coherence)\.py$",
     "nested_sections": False,
     "download_all_examples": False,
     "min_reported_time": 3600,
     "show_memory": False,
+    "capture_repr": (),
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",

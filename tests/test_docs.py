@@ -3,11 +3,14 @@
 import doctest
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 import passband
+from passband.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 INDEX = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
@@ -49,3 +52,20 @@ def test_examples_of_docstrings(path, tmp_path, monkeypatch):
     name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried and not failed
+
+
+def commands():
+    """Every command line of passband in README and pages: where it is, and its words."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("    passband "):
+                yield pytest.param(shlex.split(line, comments=True)[1:], id=f"{page.stem}: {line.strip()[:60]}")
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_commands_of_the_pages_exist(words):
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= options
