@@ -209,7 +209,7 @@ def _r2_both_held_out(predictor: Predictor, table: pl.DataFrame) -> float | None
     if len(table) < _FEWEST or np.ptp(table["loss"].to_numpy()) == 0:
         return None
     pairs = Pairs.from_table(table.select("train_condition", "test_condition", "loss", *predictor.columns))
-    fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear")
+    fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear", ridge=1e-12)
     return fit.both() if fit.fewest_left() >= _FEWEST else None
 
 
