@@ -5,7 +5,7 @@ from typing import Any
 
 from passband.base.errors import BadInputError
 from passband.execution.base import Executor, StageProgress
-from passband.report.build import gather
+from passband.report.build import write_results
 from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
@@ -78,7 +78,7 @@ def run(
     given_up: dict[str, list[dict[str, Any]]] = {}
     for i, (name, study) in enumerate(studies.items()):
         progress.note(f"study {i + 1} of {len(studies)}: {name}")
-        failed = runner.run(study, paths.run(name), executor, progress, finish=gather, group=group)
+        failed = runner.run(study, paths.run(name), executor, progress, finish=write_results, group=group)
         if failed:
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)

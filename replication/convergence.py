@@ -22,7 +22,7 @@ _SLACK = 1.25
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return rank correlations of ε with final loss, epochs and loss elsewhere, and where validation turns."""
-    found = Outcome()
+    outcome = Outcome()
     parts, said = [], []
     for name, how in _STUDIES.items():
         rows = _per_network(studies[name])
@@ -32,42 +32,42 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         said.append([how, *map(str, (final, own, speed, plateau, elsewhere, even))])
         if name == "zero_defocus":
             continue
-        found.claims.append(
+        outcome.claims.append(
             Claim(
                 f"Training conditions of higher ε end with a lower training loss; {how}",
-                f"rank correlation of ε with the final training loss {final}; with the test loss under the own condition {own}",
+                f"rank correlation of ε with the final training loss {final}; with the in-domain test loss {own}",
                 judged(final, below=0.0),
             )
         )
-        found.claims.append(
+        outcome.claims.append(
             Claim(
                 f"Training conditions of higher ε converge faster; {how}",
-                f"rank correlation of ε with the epochs to a loss that is the same for all {speed}; to 1.25 times the network's own last loss {plateau}",
+                f"rank correlation of ε with the epochs to a loss that is the same for all {speed}; to 1.25 times the network's final loss {plateau}",
                 _both(judged(speed, below=0.0), judged(plateau, below=0.0)),
             )
         )
-        found.claims.append(
+        outcome.claims.append(
             Claim(
                 f"Training conditions of low ε generalise better elsewhere; {how}",
-                f"rank correlation of ε with the mean loss under the other conditions {elsewhere}; with how hard those are taken out {even}",
+                f"rank correlation of ε with the mean loss under the other conditions {elsewhere}; corrected for their difficulty {even}",
                 _both(judged(elsewhere, above=0.0), judged(even, above=0.0)),
             )
         )
-    found.text.append(
+    outcome.text.append(
         f"Rank correlation of ε with the final training loss: {said[0][1]} at one dose, {said[1][1]} where the dose varies too. Over conditions "
         f"around zero defocus it is {said[2][1]}."
     )
-    found.text.append(
+    outcome.text.append(
         "Rank correlation of ε of the training condition with each, over networks, with the central 95 % when conditions are drawn again.\n\n"
         + table(
             [
                 "study",
                 "final training loss",
-                "own test loss",
+                "in-domain test loss",
                 "epochs to a common loss",
-                "epochs to the own plateau",
+                "epochs to the network's plateau",
                 "mean loss elsewhere",
-                "the same, test conditions' hardness taken out",
+                "the same, corrected for the difficulty of the test conditions",
             ],
             said,
         )
@@ -84,14 +84,14 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             log=True,
         )
         style.save(made, folder, "convergence_epsilon", ("png",))
-    found.figures.append(
+    outcome.figures.append(
         (
             "convergence_epsilon",
-            "A point a network: final training loss, and mean test loss under the study's other conditions.",
+            "Each point is a network: final training loss, and mean test loss under the study's other conditions.",
         )
     )
-    _long(studies, folder, found)
-    return found
+    _long(studies, folder, outcome)
+    return outcome
 
 
 def _both(first: Verdict, second: Verdict) -> Verdict:
@@ -140,7 +140,7 @@ def _rank(rows: pl.DataFrame, x: str, y: str) -> Figure:
     return figure(rank_correlation(a, b), values)
 
 
-def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> None:
+def _long(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:
     rows: list[dict[str, Any]] = []
     curves = []
     for name, how in _LONG.items():
@@ -217,14 +217,14 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> N
         ]
         for r in rows
     ]
-    found.text.append(
+    outcome.text.append(
         "Validation loss of long trainings, smoothed over a twentieth of the epochs; in brackets the range over networks.\n\n"
         + table(head, body)
     )
     for how in dict.fromkeys(r["how"] for r in rows):
         own_rows = [r for r in rows if r["how"] == how]
         over, total = (sum(r[k] for r in own_rows) for k in ("over", "networks"))
-        found.claims.append(
+        outcome.claims.append(
             Claim(
                 f"The validation loss rises after some epochs (the source: from 32 on), at other epochs for other seeds; {how}",
                 f"{over} of {total} networks rise by 5 % or more above their least validation loss; epochs of the least: "
@@ -241,7 +241,7 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> N
                 line.set_marker("")
             ax.set_title(f"trained on {how}")
         style.save(made, folder, "convergence_long", ("png",))
-    found.figures.append(("convergence_long", "Mean over networks; bands: their range."))
+    outcome.figures.append(("convergence_long", "Mean over networks; bands: their range."))
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
@@ -253,7 +253,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 EXPERIMENT = Experiment(
     "convergence",
     "How training goes",
-    "Do conditions that transfer more make training faster and better, do networks trained on poor ones generalise better, and when do they over-fit?",
+    "Is training faster and better under conditions that transfer more, do networks trained under poor ones generalise better, and when do they overfit?",
     tuple(_STUDIES),
     evaluate,
     extra=tuple(_LONG),

@@ -16,8 +16,8 @@ _SWEEP, _FINE = "defocus_sweep", "defocus_fine"
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
-    """Return correlation of |Δdefocus| and loss, and how networks do at the opposite defocus."""
-    found = Outcome()
+    """Return the correlation of |Δdefocus| and loss, and how networks perform at the opposite defocus."""
+    outcome = Outcome()
     sweep = studies[_SWEEP]
     defocus = _defocus(sweep)
     zero = np.abs(defocus) < ZERO_DEFOCUS
@@ -29,7 +29,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         return rank_correlation(pairs.features["defocus_difference_angstrom"][used], pairs.log_ratio[used])
 
     def mirrored(pairs: Pairs) -> float:
-        """The loss at the opposite defocus, over that of pairs equally far apart, both directions together."""
+        """The loss at the opposite defocus relative to that of pairs equally far apart, mean of both directions."""
         d, gap = defocus[pairs.drawn], pairs.features["defocus_difference_angstrom"]
         # How hard either condition is cancels between the two directions.
         both, used = (pairs.log_excess + pairs.log_excess.T) / 2, away(pairs)
@@ -51,42 +51,42 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     against, across = measured(sweep.square, mirrored, "mirrored"), measured(sweep.square, opposite, "opposite")
     own = sweep.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     grows = measured(sweep.square, lambda p: float((np.exp(p.log_ratio[p.off]) > 1).mean()), "grows")
-    # Some conditions are easier than others, so a network is also held against those that were trained where it is tested.
+    # Some conditions are easier than others, so a network is also compared with those trained at the test condition.
     behind = measured(sweep.square, lambda p: float((p.loss > p.in_domain)[p.off].mean()), "behind")
-    found.text.append(
-        f"Under its own defocus the median network reaches Dice {own['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network loses more than "
-        f"one that was trained where it is tested, in {grows.value:.0%} more than at its own defocus, and the more the further away: rank correlation of "
-        f"|Δdefocus| with the loss over the network's own {everywhere} over all pairs, {without} where zero defocus takes no part. Distance alone "
-        "leaves most of it open: what matters too is where the pair lies."
+    outcome.text.append(
+        f"At its training defocus the median network reaches Dice {own['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network has a higher loss than "
+        f"one trained at the test defocus, in {grows.value:.0%} a higher one than at its training defocus, and the loss grows with distance: rank correlation of "
+        f"|Δdefocus| with the relative loss (loss divided by the network's in-domain loss) {everywhere} over all pairs, {without} without zero defocus. Distance alone "
+        "explains little of it: the place of the pair matters, too."
     )
-    found.claims += [
+    outcome.claims += [
         Claim(
             "Tested at another defocus, a network loses more than one trained there (the defocus confusion matrix)",
-            f"share of pairs {behind}; more than at its own defocus {grows}; {len(sweep.square.names)} defoci, {sweep.square.loss.shape[2]} networks each",
+            f"share of pairs {behind}; more than at its training defocus {grows}; {len(sweep.square.names)} defoci, {sweep.square.loss.shape[2]} networks each",
             judged(behind, above=0.9),
         ),
         Claim(
             "The loss grows with the difference of defocus (rank correlation above 0.5)",
-            f"rank correlation of |Δdefocus| with the loss over own {everywhere}; without zero defocus {without}",
+            f"rank correlation of |Δdefocus| with the relative loss {everywhere}; without zero defocus {without}",
             judged(everywhere, above=0.5),
         ),
         Claim(
-            "A network generalises to the opposite defocus, where |T| is alike and the contrast reversed: better than to others as far away",
+            "A network generalises to the opposite defocus, where |T| is alike and the contrast reversed: better than to other conditions as far away",
             f"loss over that of networks trained there, −d and d both ways, × {across}; over that of other pairs as far apart × {against}",
             judged(against, below=1.0),
         ),
     ]
-    _matrices(studies, folder, found)
-    _distance(studies, folder, found)
+    _matrices(studies, folder, outcome)
+    _distance(studies, folder, outcome)
     rows = [
         [f"{d:+.0f}".replace("-", "−"), *[f"{v:.3f}" for v in row]]
         for d, row in zip(defocus, sweep.square.pairs.loss, strict=True)
     ]
-    found.text.append(
+    outcome.text.append(
         "Test loss, mean over networks; rows: trained at [Å], columns: tested at [Å].\n\n"
         + table(["", *[f"{d:+.0f}".replace("-", "−") for d in defocus]], rows)
     )
-    return found
+    return outcome
 
 
 def _defocus(study: StudyTables) -> np.ndarray:
@@ -94,16 +94,16 @@ def _defocus(study: StudyTables) -> np.ndarray:
     return np.array([by_name[name] for name in study.square.names])
 
 
-def _matrices(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> None:
+def _matrices(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:
     shown = [name for name in (_SWEEP, _FINE) if name in studies]
     with style.figure(6.4 * len(shown), 5.4) as made:
         for ax, name in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             matrix.draw(studies[name].pairs, ax, "loss")
         style.save(made, folder, "defocus_matrix", ("png",))
-    found.figures.append(("defocus_matrix", "Test loss; rows: trained at, columns: tested at. Mean over networks."))
+    outcome.figures.append(("defocus_matrix", "Test loss; rows: trained at, columns: tested at. Mean over networks."))
 
 
-def _distance(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) -> None:
+def _distance(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:
     parts = []
     for name, label in ((_FINE, "steps of 12.5 Å"), (_SWEEP, "steps of 50 Å")):
         if name not in studies:
@@ -125,17 +125,15 @@ def _distance(studies: Mapping[str, StudyTables], folder: Path, found: Outcome) 
                 .with_columns(group=pl.lit(f"{kind}, {label}"))
             )
     with style.figure(6.4, 4.0) as made:
-        bands.draw(
-            pl.concat(parts), made.subplots(), "|Δdefocus| [Å]", "loss over the network's own", log=(False, True)
-        )
+        bands.draw(pl.concat(parts), made.subplots(), "|Δdefocus| [Å]", "relative loss", log=(False, True))
         style.save(made, folder, "defocus_distance", ("png",))
-    found.figures.append(("defocus_distance", "Median over pairs with the central 80 % as a band."))
+    outcome.figures.append(("defocus_distance", "Median over pairs with the central 80 % as a band."))
 
 
 EXPERIMENT = Experiment(
     "defocus_sweep",
     "Trained at one defocus, tested at another",
-    "A network has learnt images taken at one defocus. How does it do at another, and does the distance between the two tell?",
+    "A network is trained on images taken at one defocus. How does it perform at another, and does the distance between the two predict it?",
     (_SWEEP,),
     evaluate,
     extra=(_FINE,),

@@ -22,9 +22,9 @@ _STUDIES = {
 }
 _SWEEP = "defocus_sweep"
 _SOURCE, _PAIR, _TREES = ("sigma", "delta_epsilon"), "σ and Δε", "trees on many metrics"
-# Cells of the plane with fewer pairs than this say nothing of their spread.
+# Cells of the plane with fewer pairs are ignored.
 _CROWD = 5
-# Named in advance: the source's, the trivial ones, and those that the first ranking found to lead.
+# Chosen in advance: the source's, the trivial ones, and the best of the first ranking.
 _CANDIDATES: dict[str, tuple[str, ...]] = {
     "mean": (),
     "σ and Δε": _SOURCE,
@@ -44,7 +44,7 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class _Row:
-    """A predictor's R²: of ln loss neither condition seen, train condition unseen, in sample; then neither seen of other targets."""
+    """R² of a predictor: of ln loss neither condition seen, train condition unseen, in sample; then neither seen of other targets."""
 
     both: Figure
     train: Figure | None
@@ -65,35 +65,35 @@ class _Study:
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return R² of the source's predictor, the trivial ones and others, in sample and held out."""
-    found = Outcome()
+    outcome = Outcome()
     shown = {name: how for name, how in _STUDIES.items() if name in studies}
     done = {name: _judged(studies[name]) for name in shown}
 
     def each(figure: Callable[[_Study], object]) -> str:
         return "; ".join(f"{figure(study)} ({shown[name]})" for name, study in done.items())
 
-    found.text.append(
+    outcome.text.append(
         f"R² of the logarithm of the loss, neither condition seen by the fit, of σ and Δε: {each(lambda s: s.rows[_PAIR].both)}. Best of the list: "
-        f"{each(lambda s: _lead(s, 'both'))}. Of the loss over that of networks trained where these are tested, which leaves out how hard the test condition is, σ and Δε: "
-        f"{each(lambda s: s.rows[_PAIR].excess)}; the best: {each(lambda s: _lead(s, 'excess'))}. For scale, what a number for each training condition and one for each test "
-        f"condition could explain of the loss, in sample: {each(lambda s: f'{_additive(s.pairs):.2f}')}."
+        f"{each(lambda s: _lead(s, 'both'))}. Of the excess loss (relative to networks trained under the test condition, so that the difficulty of the test condition cancels), σ and Δε: "
+        f"{each(lambda s: s.rows[_PAIR].excess)}; the best: {each(lambda s: _lead(s, 'excess'))}. For scale, a model with one number for each training condition and one for each test "
+        f"condition explains, in sample: {each(lambda s: f'{_additive(s.pairs):.2f}')}."
     )
     for name, how in {**shown, _SWEEP: "defocus sweep"}.items():
         pairs = studies[name].square.pairs
         linear = Fit(pairs, _SOURCE, "loss", linear=True).predictions()
         sample, both = (judging.r2(pairs, linear[kind], "loss") for kind in ("in_sample", "both"))
-        found.claims.append(
+        outcome.claims.append(
             Claim(
                 f"A linear model of σ and Δε explains the loss of the pairs (the target: R² above 0.7); {how}",
                 f"R² in sample {sample}; neither condition seen {both}",
                 judged(sample, above=0.7),
             )
         )
-    found.claims += _more(done)
-    found.claims.append(_smooth(studies["metrics_one_dose"]))
-    found.text += [_page_table(how, done[name]) for name, how in shown.items()]
-    _draw(studies, done, folder, found)
-    return found
+    outcome.claims += _more(done)
+    outcome.claims.append(_smooth(studies["metrics_one_dose"]))
+    outcome.text += [_page_table(how, done[name]) for name, how in shown.items()]
+    _draw(studies, done, folder, outcome)
+    return outcome
 
 
 def _judged(study: StudyTables) -> _Study:
@@ -151,16 +151,16 @@ def _page_table(how: str, study: _Study) -> str:
     ]
     return (
         f"**{how.capitalize()}**, {int(study.pairs.used.sum())} pairs. R² of a quadratic fit (a metric, its square, products) unless it says trees, with the central 95 % when conditions are drawn again "
-        "without fitting again. First three columns: logarithm of the loss. *Over own*: of the loss over the network's own; *over the test's own*: over that of networks trained where these are "
-        f"tested; both with neither condition seen. Best single metric of the whole registry, chosen afterwards: {study.best}.\n\n"
+        "without fitting again. First three columns: logarithm of the loss. *Relative loss*: loss divided by the network's in-domain loss; *excess loss*: loss divided by that of networks trained under the test "
+        f"condition; both with neither condition seen. Best single metric of the whole registry, chosen afterwards: {study.best}.\n\n"
         + table(
             [
                 "predictor",
                 "neither condition seen",
                 "train condition unseen",
                 "in sample",
-                "over own",
-                "over the test's own",
+                "relative loss",
+                "excess loss",
             ],
             body,
         )
@@ -193,7 +193,7 @@ def _more(done: dict[str, _Study]) -> list[Claim]:
     return [
         *claims,
         Claim(
-            "ours: with all that the transfer, the dose and the noise say, the loss over that of networks trained there can be predicted (R² above 0.5)",
+            "ours: with all metrics of transfer, dose and noise, the loss relative to networks trained there can be predicted (R² above 0.5)",
             f"trees, neither condition seen: {trees}",
             judged(done["metrics"].rows[_TREES].excess, above=0.5),
         ),
@@ -201,7 +201,7 @@ def _more(done: dict[str, _Study]) -> list[Claim]:
 
 
 def _smooth(study: StudyTables) -> Claim:
-    """Return how much of the loss over own goes with the place in the plane of σ and Δε, in cells of 0.1 × 0.1."""
+    """Return how much of the relative loss is explained by the place in the plane of σ and Δε, in cells of 0.1 × 0.1."""
 
     def share(pairs: Pairs) -> float:
         used = pairs.off & np.isfinite(pairs.features["sigma"])
@@ -217,12 +217,12 @@ def _smooth(study: StudyTables) -> Claim:
     found = measured(study.square, share, "cells")
     return Claim(
         "The loss varies smoothly and predictably over the plane of σ and Δε (its place there says more than half); one dose",
-        f"share of the variance of ln loss over own that lies between cells of 0.1 × 0.1 {found}",
+        f"share of the variance of ln relative loss that lies between cells of 0.1 × 0.1 {found}",
         judged(found, above=0.5),
     )
 
 
-def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: Path, found: Outcome) -> None:
+def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
     with style.figure(10.4, 4.0 * len(done)) as made:
         axes = made.subplots(len(done), 2)
         for row, name in zip(axes, done, strict=True):
@@ -238,7 +238,7 @@ def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: P
             plane.draw(drawn, row[0], row[1])
             row[0].set_title(f"{row[0].get_title()} ({_STUDIES[name]})")
         style.save(made, folder, "metrics_plane", ("png",))
-    found.figures.append(
+    outcome.figures.append(
         (
             "metrics_plane",
             "White: no pair of the study lies there. Dotted: where the source expects collapse (σ < 0.5, Δε < −0.2).",
@@ -256,13 +256,13 @@ def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: P
             ax.set_yscale("log")
             ax.get_legend().remove()
         style.save(made, folder, "metrics_predicted", ("png",))
-    found.figures.append(("metrics_predicted", "Each point a pair of which the trees saw neither condition."))
+    outcome.figures.append(("metrics_predicted", "Each point a pair of which the trees saw neither condition."))
 
 
 EXPERIMENT = Experiment(
     "metrics",
     "What predicts the loss",
-    "Two numbers from the contrast transfer function, σ and Δε, are said to tell how a network fares under another condition. Do they, when "
+    "Two numbers from the contrast transfer function, σ and Δε, are claimed to predict how a network performs under another condition. Do they, when "
     "every aberration varies, on conditions that the fit has not seen? And what does better?",
     ("metrics", "metrics_one_dose", _SWEEP),
     evaluate,

@@ -1,4 +1,4 @@
-"""Does the picture depend on the network?"""
+"""Do the results depend on the network?"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ _OTHERS = {
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return how alike the loss matrices of different networks and optimisers are."""
-    found = Outcome()
+    outcome = Outcome()
     base = studies[_BASE]
     rows, parts, figures = [_row("U-Net as everywhere here, Adam", base, None)], [], []
     for name, how in _OTHERS.items():
@@ -36,16 +36,16 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         used = a.off & b.off
         parts.append(pl.DataFrame({"group": how, "x": np.exp(a.log_ratio[used]), "y": np.exp(b.log_ratio[used])}))
     worst = min(figures, key=lambda f: f[1].value)
-    found.text.append(
-        f"The order of the pairs, by loss over the network's own, is shared: rank correlation with the U-Net's at least {worst[1]} ({worst[0]})."
+    outcome.text.append(
+        f"The order of the pairs, by relative loss (loss divided by the network's in-domain loss), is shared: rank correlation with the U-Net's at least {worst[1]} ({worst[0]})."
     )
-    found.text.append(
-        "Median over conditions under the own one; loss over own when tested at zero defocus (median); agreement with the first row: rank correlation over pairs.\n\n"
-        + table(["network", "networks", "own Dice", "own loss", "tested at zero", "agreement"], rows)
+    outcome.text.append(
+        "Median in-domain Dice and loss over conditions; relative loss when tested at zero defocus (median); agreement with the first row: rank correlation over pairs.\n\n"
+        + table(["network", "networks", "in-domain Dice", "in-domain loss", "tested at zero", "agreement"], rows)
     )
-    found.claims.append(
+    outcome.claims.append(
         Claim(
-            "ours: the picture does not depend on the network or the optimiser",
+            "ours: the results do not depend on the network or the optimiser",
             "; ".join(f"{how}: rank correlation {agreement}" for how, agreement in figures),
             # Another optimiser alone says nothing of another network.
             judged(worst[1], above=0.7) if (set(_OTHERS) - {_OPTIMISER}) & set(studies) else "cannot tell",
@@ -53,17 +53,17 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     )
     with style.figure(5.4, 4.6) as made:
         ax = made.subplots()
-        points.draw(pl.concat(parts), ax, "loss over own, U-Net", "loss over own, other network", log=True)
+        points.draw(pl.concat(parts), ax, "relative loss, U-Net", "relative loss, other network", log=True)
         ax.set_xscale("log")
         limits = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
         ax.plot(limits, limits, color="0.6", linewidth=0.8)
         style.save(made, folder, "networks", ("png",))
-    found.figures.append(("networks", "A point a pair of defoci."))
-    return found
+    outcome.figures.append(("networks", "Each point is a pair of defoci."))
+    return outcome
 
 
 def _alike(base: StudyTables, other: StudyTables) -> Figure:
-    """Return the rank correlation of the loss over own, the same conditions drawn again for both studies."""
+    """Return the rank correlation of the relative loss, the same conditions drawn again for both studies."""
     rng = np.random.default_rng(0)
     a, b = base.square.pairs, other.square.pairs
 
@@ -99,7 +99,7 @@ def _row(how: str, study: StudyTables, agreement: Figure | None) -> list[str]:
 EXPERIMENT = Experiment(
     "networks",
     "Other networks",
-    "Everything here rests on one small U-Net. Would a larger one, one of another family, or another optimiser show the same?",
+    "Everything here rests on one small U-Net. Does a larger one, another architecture or another optimiser give the same results?",
     (_BASE,),
     evaluate,
     extra=tuple(_OTHERS),

@@ -1,4 +1,4 @@
-"""What an experiment reads, and what it finds: claims of the source beside our figures, text, pictures."""
+"""What an experiment reads and returns: claims of the source with our results, text, figures."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ class StudyTables:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, what was measured of it, and whether the two agree.
+    """A claim, what was measured of it, and whether they agree.
 
     Attributes:
         text: what is claimed, and "ours" in front where the source does not.
@@ -78,11 +78,11 @@ class Claim:
 
 @dataclass
 class Outcome:
-    """What an experiment found.
+    """The result of an experiment.
 
     Attributes:
         claims: rows of the table of results.
-        text: paragraphs of the page, Markdown, the first of them what was found in a sentence or two.
+        text: paragraphs of the page, Markdown; the first is a summary in one or two sentences.
         figures: name of each picture and its caption.
     """
 

@@ -35,7 +35,7 @@ def study_names() -> list[str]:
 
 
 def keep(study: StudyPaths, paths: ResultsPaths, name: str) -> None:
-    """Copy the tables of a finished study to where pages are made from."""
+    """Copy the tables of a finished study to the folder that pages are made from."""
     kept = paths.study(name)
     for source, target in (
         *[(study.table(t), kept.table(t)) for t in TABLES],
@@ -99,7 +99,7 @@ def _page(experiment: Experiment, outcome: Outcome, used: dict[str, StudyTables]
         lines += [f"![{caption}](figures/{name}.png)", "", f"*{caption}*", ""]
     for text in outcome.text[1:]:
         lines += [text, ""]
-    lines += ["## How it was made", ""]
+    lines += ["## How to reproduce it", ""]
     lines += [
         table(
             ["study", "trained on", "networks", "tests", "specimens", "core-hours", "machine", "passband, torch"],
@@ -108,8 +108,8 @@ def _page(experiment: Experiment, outcome: Outcome, used: dict[str, StudyTables]
         "",
         f"Run: `python -m replication run --budget {budget}`. This page and its figures again, from the tables in `tables/`: `python -m replication page {_folder(budget)}`. "
         "Intervals are the central 95 % when conditions, and networks of a condition where there are several, are drawn again with replacement; the test specimens stay as "
-        "they are. They are seen by no network in training, and the test images of a condition are the same for every network. Where the source speaks of the training loss, "
-        "the loss of a network under its own condition on test specimens stands for it here.",
+        "they are. No network sees them in training, and the test images of a condition are the same for every network. *In-domain loss*: of a network on test specimens under its "
+        "training condition; it stands for what the source calls the training loss. *Relative loss*: loss divided by the in-domain loss.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -146,7 +146,7 @@ def _index(done: list[tuple[Experiment, Outcome]], missing: dict[str, list[str]]
     lines += [
         "What the study behind passband ([arXiv:2512.09067](https://arxiv.org/abs/2512.09067)) claims, and what passband measures. "
         f"Of {sum(counts.values())} claims, ours among them, {counts['agrees']} agree, {counts['differs']} differ, and of {counts['cannot tell']} these "
-        "figures cannot tell. Differing ones first. What could be wrong with all of it: [threats to validity](threats.md).",
+        "results cannot tell. Differing ones first. Limits of all of it: [threats to validity](threats.md).",
         "",
         "Loss is cross-entropy + Dice loss of a segmentation network's prediction. ε is the share of the spatial frequencies up to 1 1/Å that a condition "
         "transfers to the image; Δε is test minus train; σ is the share of what the training condition transfers that the test condition transfers too.",
@@ -160,8 +160,8 @@ def _index(done: list[tuple[Experiment, Outcome]], missing: dict[str, list[str]]
         for c in o.claims
         if c.verdict == v
     ]
-    lines += [table(["claim of the source", "our figure", "verdict", "page"], rows), ""]
-    lines += ["| experiment | in a sentence or two |", "|---|---|"]
+    lines += [table(["claim of the source", "our result", "verdict", "page"], rows), ""]
+    lines += ["| experiment | summary |", "|---|---|"]
     lines += [f"| [{e.title}]({e.name}.md) | {o.text[0].replace('|', chr(92) + '|')} |" for e, o in done]
     if missing:
         lines += [
@@ -170,8 +170,8 @@ def _index(done: list[tuple[Experiment, Outcome]], missing: dict[str, list[str]]
         ]
     lines += [
         "",
-        f"All of it: `make results BUDGET={budget}` (or `python -m replication run --budget {budget}`), which says beforehand what it takes and goes on where it was "
-        f"stopped. The pages again from the tables beside them: `python -m replication page {_folder(budget)}`. A study's `analysis.json` again from its tables: "
+        f"All of it: `make results BUDGET={budget}` (or `python -m replication run --budget {budget}`), which first estimates the time and continues where it was "
+        f"stopped. To make only the pages again from the tables beside them: `python -m replication page {_folder(budget)}`. To make a study's `analysis.json` again from its tables: "
         f"`passband study report {_folder(budget)}/tables/STUDY`.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The failure signatures as predictions: precision and recall of the source's rules, and of rules learnt from the pairs."""
+"""The failure signatures as predictions: precision and recall of the source's rules and of learnt rules."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,24 +22,24 @@ _NOTHING = Figure(float("nan"), float("nan"), float("nan"))
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return precision and recall of the rules in each study."""
-    found = Outcome()
+    outcome = Outcome()
     squares = {name: studies[name].square for name in ZONE_STUDIES}
     rules = {name: _rules(square, name) for name, square in squares.items()}
     one, all_vary = rules["metrics_one_dose"], rules["metrics"]
-    found.text.append(
-        f"At one dose {one['all pairs, collapse'][0].value:.0%} of the pairs have more than twice the network's own loss. Where σ < 0.5 and Δε < −0.2 it is "
-        f"{one[_COLLAPSE][0].value:.0%}, and the rule speaks for {one[_COLLAPSE][1].value:.0%} of those pairs. Where σ ≥ 0.9 and Δε ≥ 0, {one[_STABLE][0].value:.0%} have at most 1.5 times their own loss, "
-        f"against {one['all pairs, stable'][0].value:.0%} of all pairs; but networks that are poor at home earn that: {one[_THERE][0].value:.0%} of that zone have at most 1.5 times "
-        f"the loss of networks trained where they are tested, against {one['all pairs, as good as trained there'][0].value:.0%} of all pairs."
+    outcome.text.append(
+        f"At one dose {one['all pairs, collapse'][0].value:.0%} of the pairs have more than twice the in-domain loss. Where σ < 0.5 and Δε < −0.2 it is "
+        f"{one[_COLLAPSE][0].value:.0%}, and the rule covers {one[_COLLAPSE][1].value:.0%} of those pairs. Where σ ≥ 0.9 and Δε ≥ 0, {one[_STABLE][0].value:.0%} have at most 1.5 times the in-domain loss, "
+        f"against {one['all pairs, stable'][0].value:.0%} of all pairs; but networks with a poor in-domain loss meet that easily: {one[_THERE][0].value:.0%} of that zone have at most 1.5 times "
+        f"the loss of networks trained under the test condition, against {one['all pairs, as good as trained there'][0].value:.0%} of all pairs."
     )
     for label, claim in (
         (_COLLAPSE, "σ < 0.5 and Δε < −0.2 means more than twice the training loss (precision above 0.8)"),
         (
             _STABLE,
-            "σ ≈ 1 and Δε ≥ 0 means the loss holds (here: σ ≥ 0.9, at most 1.5 times the own; precision above 0.8)",
+            "σ ≈ 1 and Δε ≥ 0 means the network generalises (here: σ ≥ 0.9, at most 1.5 times the in-domain loss; precision above 0.8)",
         ),
     ):
-        found.claims += [
+        outcome.claims += [
             Claim(
                 f"{claim}; {how}",
                 f"precision {own[label][0]}, recall {own[label][1]}; share among all pairs {own[_BASE[label]][0]}",
@@ -47,7 +47,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
             for how, own in (("one dose", one), ("all vary", all_vary))
         ]
-    found.claims += [
+    outcome.claims += [
         Claim(
             "ours: the collapse rule adds to knowing how often networks collapse anyway; one dose",
             f"precision less the share among all pairs {_lift(squares['metrics_one_dose'])}; without σ, Δε < −0.2 alone has precision {one['Δε < −0.2 alone: collapse'][0]}",
@@ -59,7 +59,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             judged(one[_THERE][0], above=0.8),
         ),
     ]
-    found.text += [
+    outcome.text += [
         f"**{name}**: {int(squares[name].pairs.off.sum())} pairs.\n\n"
         + table(
             ["rule", "precision", "recall"],
@@ -70,19 +70,19 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     zones = learn_zones(studies)
     many, plane_ = (zones["trees"][k]["held_out"] for k in ("many", "plane"))
     gain = Figure(**many["over_most_frequent"])
-    found.claims.append(
+    outcome.claims.append(
         Claim(
             "ours: a tree learnt from the other studies sorts pairs into stable, degraded and collapse better than always saying their most frequent zone",
             f"{len(PAIR_FEATURES)} metrics: share right {Figure(**many['right'])}, more than that by {gain}; σ and Δε alone by {Figure(**plane_['over_most_frequent'])}",
             judged(gain, above=0.0),
         )
     )
-    found.text.append(
-        "Precision: of the pairs that a rule names, the share that are so. Recall: of the pairs that are so, the share that it names. *All pairs*: the share that are so whatever "
-        "the rule. A figure belongs to its study's mixture of conditions: 5 Å steps around zero defocus make another mixture than draws over all aberrations."
+    outcome.text.append(
+        "Precision: of the pairs that a rule selects, the share for which it is right. Recall: of the pairs for which the outcome is true, the share that it selects. *All pairs*: the share without "
+        "any rule. These values depend on the study's mixture of conditions: 5 Å steps around zero defocus are another mixture than draws over all aberrations."
     )
     leaves = zones["trees"]["plane"]["leaves"]
-    found.text.append(
+    outcome.text.append(
         "The zones that verdicts use (`src/passband/verdicts/data/zones.json`): leaves of a tree on σ and Δε over all four studies, with the share of each zone among their pairs (in sample; held out, "
         f"by leaving a study out, the tree is right in {Figure(**plane_['right'])} of the pairs).\n\n"
         + table(
@@ -93,8 +93,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             ],
         )
     )
-    _draw(list(squares.values()), folder, found)
-    return found
+    _draw(list(squares.values()), folder, outcome)
+    return outcome
 
 
 def _rules(square: Square, name: str) -> dict[str, tuple[Figure, Figure]]:
@@ -140,7 +140,7 @@ def _lift(square: Square) -> Figure:
     return measured(square, statistic, "lift")
 
 
-def _draw(squares: list[Square], folder: Path, found: Outcome) -> None:
+def _draw(squares: list[Square], folder: Path, outcome: Outcome) -> None:
     parts = []
     for p in (s.pairs for s in squares):
         used = p.off & np.isfinite(p.features["sigma"])
@@ -156,15 +156,13 @@ def _draw(squares: list[Square], folder: Path, found: Outcome) -> None:
     with style.figure(10.4, 4.0) as made:
         plane.draw(pl.concat(parts), *made.subplots(1, 2))
         style.save(made, folder, "signatures_plane", ("png",))
-    found.figures.append(
-        ("signatures_plane", "All pairs of the four studies. White: no pair; what happens there was not measured.")
-    )
+    outcome.figures.append(("signatures_plane", "All pairs of the four studies. White: no pair lies there."))
 
 
 EXPERIMENT = Experiment(
     "signatures",
     "Warning signs",
-    "Can one tell from σ and Δε alone that a network will collapse, or that it will hold? How often is such a rule right, and how much does it miss?",
+    "Do σ and Δε alone tell whether a network will collapse or generalise? How often is such a rule right, and how much does it miss?",
     ZONE_STUDIES,
     evaluate,
 )

@@ -64,8 +64,8 @@ class _Table:
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
-    """Return how much of the loss is the specimen's and how much the condition's, and what predicts each."""
-    found = Outcome()
+    """Return how much of the loss is due to the specimen and how much to the condition, and what predicts each."""
+    outcome = Outcome()
     names, whole = _laid_out(studies[_STUDY])
     family = _measured(whole, lambda t: _share(t, (1, 3)))
     condition = _measured(whole, lambda t: _share(t, (0, 2)))
@@ -77,13 +77,13 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ratio = _measured(whole, lambda t: _median(np.exp(t.excess[~t.same_family & t.same_condition])))
     optics = _measured(whole, lambda t: _median(np.exp(t.excess[t.same_family & ~t.same_condition])))
     worst = float(np.nanmax(np.exp(whole.excess[~whole.same_family & whole.same_condition])))
-    found.text.append(
-        f"Under the same condition (σ = 1, Δε = 0) a network that was trained on another family of specimens loses {ratio.value:.1f} times as much in the "
-        f"median as one trained on this, and up to {worst:.0f} times; one trained on this family under another of the study's defoci loses "
-        f"{optics.value:.1f} times as much. Of the variance of that ratio's logarithm {family.value:.0%} lies between pairs of families, and {condition.value:.0%} "
+    outcome.text.append(
+        f"Under the same condition (σ = 1, Δε = 0) a network trained on another family of specimens has {ratio.value:.1f} times the loss in the "
+        f"median of one trained on this family, and up to {worst:.0f} times; one trained on this family at another of the study's defoci has "
+        f"{optics.value:.1f} times the loss. Of the variance of that ratio's logarithm {family.value:.0%} lies between pairs of families, and {condition.value:.0%} "
         "between pairs of defoci."
     )
-    found.claims += [
+    outcome.claims += [
         Claim(
             "Metrics of the transfer do not predict the loss under a change of the specimen",
             f"R² in sample of σ and Δε over all pairs of different families {between} (they cannot see the specimen); within a family {within}",
@@ -106,23 +106,23 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             "agrees" if ratio.low > optics.high else "differs" if ratio.high < optics.low else "cannot tell",
         ),
         Claim(
-            "ours: under the same condition, a distance between the images tells how another specimen fares",
+            "ours: under the same condition, a distance between the images predicts the loss on another specimen",
             f"rank correlation of the images' MMD with the loss over that of networks trained there {images}",
             judged(images, above=0.3),
         ),
     ]  # fmt: skip
-    _draw(names, whole, folder, found)
+    _draw(names, whole, folder, outcome)
     excess = np.exp(whole.excess)
     rows = [
         [a, f"{np.nanmean(whole.in_domain[i]):.3f}", *[f"{_median(excess[i, c, j, c]):.1f}" for j in range(len(names))]]
         for i, a in enumerate(names)
         for c in [np.arange(excess.shape[1])]
     ]
-    found.text.append(
-        "Loss over that of networks trained on what is tested, same defocus, median over defoci; rows: trained on, columns: tested on.\n\n"
-        + table(["", "own loss", *names], rows)
+    outcome.text.append(
+        "Loss relative to that of networks trained on the test specimens, same defocus, median over defoci; rows: trained on, columns: tested on.\n\n"
+        + table(["", "in-domain loss", *names], rows)
     )
-    return found
+    return outcome
 
 
 def _laid_out(study: StudyTables) -> tuple[list[str], _Table]:
@@ -182,7 +182,7 @@ def _images(t: _Table) -> float:
     return rank_correlation(t.features["mmd"][used], t.excess[used])
 
 
-def _draw(names: list[str], whole: _Table, folder: Path, found: Outcome) -> None:
+def _draw(names: list[str], whole: _Table, folder: Path, outcome: Outcome) -> None:
     excess, c = np.exp(whole.excess), np.arange(whole.loss.shape[1])
     rows = [
         {"train_label": a, "test_label": b, "loss": _median(excess[i, c, j, c])}
@@ -192,12 +192,12 @@ def _draw(names: list[str], whole: _Table, folder: Path, found: Outcome) -> None
     with style.figure(6.8, 5.8) as made:
         ax = made.subplots()
         matrix.draw(pl.DataFrame(rows), ax, "loss")
-        ax.set_title("Loss over that of networks trained on what is tested")
+        ax.set_title("Loss relative to networks trained on the test specimens")
         style.save(made, folder, "structures_matrix", ("png",))
-    found.figures.append(
+    outcome.figures.append(
         (
             "structures_matrix",
-            "Trained on (rows), tested on (columns), under the same defocus, median over defoci: none of this can be seen in the transfer.",
+            "Trained on (rows), tested on (columns), at the same defocus, median over defoci. The transfer is the same for all of these.",
         )
     )
 
@@ -205,8 +205,8 @@ def _draw(names: list[str], whole: _Table, folder: Path, found: Outcome) -> None
 EXPERIMENT = Experiment(
     "structures",
     "Another specimen",
-    "The transfer function knows the microscope and nothing of the specimen. How does a network fare on another element, crystal structure, size or "
-    "film, and how much of the loss is the specimen's?",
+    "The transfer function knows the microscope and nothing of the specimen. How does a network perform on another element, crystal structure, size or "
+    "film, and how much of the loss is due to the specimen?",
     (_STUDY,),
     evaluate,
 )

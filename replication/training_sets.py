@@ -22,7 +22,7 @@ _WORDS = {
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return mean and worst loss by kind and size of the training set, and the ratios between kinds."""
-    found = Outcome()
+    outcome = Outcome()
     scores = studies[_STUDY].scores
     results = set_results(scores)
     sizes = {kind: sorted(results.filter(pl.col("kind") == kind)["size"].to_list()) for kind in _WORDS}
@@ -41,12 +41,12 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ]
     one = results.filter((pl.col("kind") == "uniform") & (pl.col("size") == 1)).to_dicts()[0]
     many = results.filter((pl.col("kind") == "uniform") & (pl.col("size") == most)).to_dicts()[0]
-    found.text.append(
-        f"Trained on one condition, networks lose {with_interval(one, 'mean_loss')} on conditions that they have not met, and {with_interval(one, 'worst_loss')} on the worst of them; trained on {most} "
+    outcome.text.append(
+        f"Trained on one condition, networks have a mean loss of {with_interval(one, 'mean_loss')} on unseen conditions, and {with_interval(one, 'worst_loss')} on the worst of them; trained on {most} "
         f"drawn uniformly, {with_interval(many, 'mean_loss')} and {with_interval(many, 'worst_loss')}. Choosing the conditions by their transfer multiplies the mean loss by {guided['mean']}, over all sizes "
-        f"together, and that of the worst condition by {guided['worst']}; against draws that cover the range evenly and know no optics the factors are {even['mean']} and {even['worst']}."
+        f"together, and that of the worst condition by {guided['worst']}; against draws that cover the range evenly without knowledge of the optics the factors are {even['mean']} and {even['worst']}."
     )
-    found.claims += [
+    outcome.claims += [
         Claim(
             "Training on many conditions is better on average than on one (b > a)",
             f"{most} conditions over one: mean loss × {several['mean']}, worst condition × {several['worst']}",
@@ -85,8 +85,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         kind: float(np.mean(served.filter(pl.col("kind") == kind, pl.col("size") > 1)["sigma_best"].to_numpy()))
         for kind in ("guided", "uniform")
     }
-    found.text.append(
-        f"The choice does what it was made for: the test condition that is served worst has σ(best member, test) = {worst['guided']:.2f} with guided sets and {worst['uniform']:.2f} with uniform "
+    outcome.text.append(
+        f"The choice does what it is meant to do: the test condition that is covered worst has σ(best member, test) = {worst['guided']:.2f} with guided sets and {worst['uniform']:.2f} with uniform "
         "ones, mean over sizes. Whether that lowers the loss is what the table says."
     )
     enough = next(
@@ -94,7 +94,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         for row in results.filter(pl.col("kind") == "uniform").sort("size").to_dicts()
         if row["mean_loss"] <= 1.1 * results.filter(pl.col("kind") == "uniform")["mean_loss"].min()
     )
-    found.text.append(
+    outcome.text.append(
         f"How many are enough: with {enough} conditions drawn uniformly the mean loss is within 10 % of the best of any size. All networks "
         "saw the same number of images in the same number of steps, so that a larger set shows each condition less often. Which size is best was read off "
         "afterwards, and the guided sets of one draw share conditions between sizes."
@@ -109,7 +109,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         for r in results.to_dicts()
     ]
     head = ["set", "conditions", "sets", "mean loss", "worst tenth", "worst", "mean Dice", "worst Dice"]
-    found.text.append("With the central 95 % when sets and test conditions are drawn again.\n\n" + table(head, rows))
+    outcome.text.append("With the central 95 % when sets and test conditions are drawn again.\n\n" + table(head, rows))
     with style.figure(9.6, 3.8) as made:
         for ax, column, title in zip(
             made.subplots(1, 2),
@@ -126,15 +126,15 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
             bands.draw(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
         style.save(made, folder, "training_sets", ("png",))
-    found.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
-    return found
+    outcome.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
+    return outcome
 
 
 EXPERIMENT = Experiment(
     "training_sets",
     "What to train on",
-    "A session may meet any of a range of conditions. Is a network better that was trained on many of them rather than on one, how many are "
-    "enough, and is it worth choosing them by their contrast transfer?",
+    "Imaging conditions vary within a range. Is a network that was trained on many of them better than one trained on one, how many are "
+    "enough, and does it help to choose them by their contrast transfer?",
     (_STUDY,),
     evaluate,
 )

@@ -12,9 +12,9 @@ from passband.figures import bands, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "zero_defocus"
-# Conditions this close to zero defocus, or to the least ε, are near; this far from both, they are elsewhere [Å].
+# Distance from zero defocus, or from the least ε, up to which a condition is near; and from both, above which it is far [Å].
 _NEAR, _FAR = 7.5, 35.0
-# Fewer conditions near zero than this have no order.
+# Fewer conditions near zero are not ranked.
 _FEWEST = 5
 
 
@@ -37,8 +37,8 @@ class _Places:
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
-    """Return the two halves of the asymmetry, and whether zero defocus or the least ε is behind them."""
-    found = Outcome()
+    """Return the two halves of the asymmetry, and whether zero defocus or the least ε causes them."""
+    outcome = Outcome()
     study = studies[_STUDY]
     at = _Places(study)
 
@@ -47,7 +47,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         return pairs.off & (c[:, None] == c)
 
     def tested(near: np.ndarray, share: float) -> Callable[[Pairs], float]:
-        """The loss over own where `near`, of networks trained far away: the quantile over pairs."""
+        """The relative loss where `near`, of networks trained far away: the quantile over pairs."""
 
         def statistic(pairs: Pairs) -> float:
             used = same(pairs) & at.far[pairs.drawn][:, None] & near[pairs.drawn]
@@ -92,20 +92,20 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         measured(study.square, lambda p, k=key: trained_near(p)[k], "trained") for key in ("own", "spread", "against")
     )
     places = ", ".join(f"{d:+.0f} Å for C30 {v / 1e4:+.0f} µm".replace("-", "−") for v, d in at.least.items())
-    found.text.append(
-        f"ε is least at {places}. Networks trained {_FAR:g} Å or more from both places lose {at_least.value:.1f} times their own in the median when "
+    outcome.text.append(
+        f"ε is least at {places}. Networks trained {_FAR:g} Å or more from both places have {at_least.value:.1f} times their in-domain loss in the median when "
         f"tested within {_NEAR:g} Å of the least ε, and {at_zero.value:.1f} times when tested within {_NEAR:g} Å of zero defocus. Over the conditions "
         f"between, the loss follows −ε with rank correlation {orders['ε']}, closeness to the least ε with {orders['least']}, closeness to zero defocus with {orders['zero']}."
     )
-    found.claims += [
+    outcome.claims += [
         Claim(
-            "Tested near zero defocus, networks fail whatever they were trained on (more than twice their own loss)",
-            f"loss over own within {_NEAR:g} Å of zero, median {at_zero}, tenth that fare best {best_zero}",
+            "Tested near zero defocus, networks fail whatever they were trained on (more than twice their in-domain loss)",
+            f"relative loss within {_NEAR:g} Å of zero, median {at_zero}, best tenth {best_zero}",
             judged(best_zero, above=2.0),
         ),
         Claim(
             "ours: tested near the least ε, networks fail whatever they were trained on",
-            f"loss over own within {_NEAR:g} Å of the least ε, median {at_least}, tenth that fare best {best_least}",
+            f"relative loss within {_NEAR:g} Å of the least ε, median {at_least}, best tenth {best_least}",
             judged(best_least, above=2.0),
         ),
         Claim(
@@ -115,29 +115,29 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             judged(better, above=0.0),
         ),
         Claim(
-            "Trained near zero defocus (here: near the least ε), a network is poor under its own condition",
-            f"own loss over that of networks trained far away {own}",
+            "Trained near zero defocus (here: near the least ε), a network has a high in-domain loss",
+            f"in-domain loss relative to that of networks trained far away {own}",
             judged(own, above=1.0),
         ),
         Claim(
             "Trained near zero defocus (here: near the least ε), a network generalises broadly: no worse far away than networks that were trained far away and tested under another condition there",
-            f"ratio of the median losses far away {against}; loss there over its own, poor one {spread}",
+            f"ratio of the median losses far away {against}; loss there relative to its in-domain loss, which is high {spread}",
             judged(against, below=1.0),
         ),
     ]
-    _curves(study, at, folder, found)
+    _curves(study, at, folder, outcome)
     rows = [
         [f"{v / 1e4:+.0f}", f"{d:+.0f}", f"{e:.3f}", f"{o:.3f}", f"{a:.3f}", f"{b:.3f}"]
         for v, d, e, o, a, b in _by_condition(study, at)
     ]
-    found.text.append(
-        "Each condition: ε, own loss, the median loss there of networks trained far away, and the median loss far away of networks trained there.\n\n"
+    outcome.text.append(
+        "Each condition: ε, in-domain loss, the median loss there of networks trained far away, and the median loss far away of networks trained there.\n\n"
         + table(
-            ["C30 [µm]", "defocus [Å]", "ε", "own loss", "tested here", "trained here"],
+            ["C30 [µm]", "defocus [Å]", "ε", "in-domain loss", "tested here", "trained here"],
             [[cell.replace("-", "−") for cell in row] for row in rows],
         )
     )
-    return found
+    return outcome
 
 
 def _by_condition(study: StudyTables, at: _Places) -> list[tuple[float, ...]]:
@@ -150,7 +150,7 @@ def _by_condition(study: StudyTables, at: _Places) -> list[tuple[float, ...]]:
     return result
 
 
-def _curves(study: StudyTables, at: _Places, folder: Path, found: Outcome) -> None:
+def _curves(study: StudyTables, at: _Places, folder: Path, outcome: Outcome) -> None:
     pairs, far = study.square.pairs, np.abs(at.defocus) >= 100
     with style.figure(3.6 * len(at.least), 3.8) as made:
         axes = made.subplots(1, len(at.least), sharey=True, squeeze=False)[0]
@@ -174,7 +174,7 @@ def _curves(study: StudyTables, at: _Places, folder: Path, found: Outcome) -> No
             ax.axvline(lowest, color="0.5", linewidth=0.9, linestyle="--")
             ax.set_title(f"C30 = {value / 1e4:+.0f} µm".replace("-", "−"))
         style.save(made, folder, "zero_defocus", ("png",))
-    found.figures.append(
+    outcome.figures.append(
         (
             "zero_defocus",
             "Solid line: zero defocus; dashed: the least ε. Far away: 100 Å or more; bands: the range over those conditions.",
@@ -185,8 +185,8 @@ def _curves(study: StudyTables, at: _Places, folder: Path, found: Outcome) -> No
 EXPERIMENT = Experiment(
     "zero_defocus",
     "Near zero defocus",
-    "At zero defocus a corrected microscope shows hardly any contrast. Do networks fail there whatever they have learnt, do networks that "
-    "learnt there do well elsewhere, and is it zero defocus that matters or the condition that transfers least?",
+    "At zero defocus a corrected microscope shows hardly any contrast. Do networks fail there whatever they were trained on, do networks "
+    "trained there generalise, and does zero defocus matter or the condition that transfers least?",
     (_STUDY,),
     evaluate,
 )

@@ -164,10 +164,10 @@ def test_findings_speak_from_the_numbers():
     result = analysis.findings(pairs, training_table(-0.05), analysis.fit_all(pairs))
     text = " ".join(result["sentences"])
     assert result["zero_defocus_test_ratio"]["median"] == pytest.approx(7)
-    assert "7.0 to 7.0 times as much" in text
+    assert "7.0 to 7.0 times their in-domain loss" in text
     assert "|Δdefocus| predicts the loss without zero defocus; σ and Δε do not." in text
-    assert "as the source reports" in text
-    assert "against the source" in " ".join(
+    assert "as expected" in text
+    assert "against expectation" in " ".join(
         analysis.findings(pairs, training_table(0.05), analysis.fit_all(pairs))["sentences"]
     )
     assert result["best_held_out"]["without_zero_defocus"].startswith("|Δdefocus|")

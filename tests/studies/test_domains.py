@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.report.build import gather
+from passband.report.build import write_results
 from passband.studies import jobs
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study
@@ -39,7 +39,7 @@ def study(folder, text, *changes, **options):
 def families(tmp_path_factory):
     folder = tmp_path_factory.mktemp("families")
     config = study(folder, FAMILIES)
-    run(config, folder / "runs/small", finish=gather)
+    run(config, folder / "runs/small", finish=write_results)
     return config, folder / "runs/small"
 
 
@@ -47,7 +47,7 @@ def families(tmp_path_factory):
 def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     config = study(folder, SETS)
-    run(config, folder / "runs/small", finish=gather)
+    run(config, folder / "runs/small", finish=write_results)
     return config, folder / "runs/small"
 
 

@@ -14,7 +14,7 @@ from passband.base.identity import content_id, seed_from
 from passband.conditions.sets import ConditionGrid
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
-from passband.report.build import gather
+from passband.report.build import write_results
 from passband.studies import cross_tests, jobs
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
@@ -107,7 +107,7 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
 
     monkeypatch.setattr(jobs, "train", train)
     folder = tmp_path / "runs/small"
-    failed, progress = run(config, folder, finish=gather)
+    failed, progress = run(config, folder, finish=write_results)
     assert [(f["stage"], f["reason"], f["tries"]) for f in failed] == [("train", "the loss is nan in epoch 1", 1)]
     assert "defocus" in failed[0]["what"] and any("failed: network" in line for line in progress.said)
     assert json.loads((folder / "failed.json").read_text()) == failed
@@ -240,8 +240,8 @@ def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_
     former = copy(finished, tmp_path)
     for job in (former / "cells").glob("evaluate-*"):
         shutil.rmtree(job)
-    run(config, former, finish=gather)
-    gather(held)
+    run(config, former, finish=write_results)
+    write_results(held)
     assert not list(former.rglob("predictions.npz"))
     del loaded[:]
     without = StudyFolder(config, StudyPaths(former)).coverage()

@@ -1,4 +1,4 @@
-"""What the tables say, in numbers and in words made from those numbers."""
+"""The findings of a study: numbers from its tables, and sentences with them."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from passband.analysis.fits import DEFOCUS, SOURCE
 
-#: Held-out R² from which a predictor is said to predict.
+#: Held-out R² from which a predictor counts as predictive.
 _PREDICTS = 0.3
 _SUBSETS = {"all": "over all off-diagonal pairs", "without_zero_defocus": "without zero defocus"}
 
@@ -29,9 +29,9 @@ def findings(pairs: pl.DataFrame, training: pl.DataFrame, fits: list[dict[str, A
         "diagonal_loss_seed_deviation": _seed_deviation(diagonal),
     }
     sentences = [
-        f"Under its own condition the median network reaches Dice {result['median_diagonal_dice']:.3f}"
+        f"Under its training condition the median network reaches Dice {result['median_diagonal_dice']:.3f}"
         + (
-            f"; zero defocus left out, {result['median_diagonal_dice_without_zero_defocus']:.3f}."
+            f"; without zero defocus, {result['median_diagonal_dice_without_zero_defocus']:.3f}."
             if result["median_diagonal_dice_without_zero_defocus"] is not None and pairs["train_zero"].any()
             else "."
         )
@@ -75,10 +75,10 @@ def _zero_defocus(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     rest = _median(off.filter(~pl.col("train_zero") & ~pl.col("test_zero"))["loss"])
     result["median_off_diagonal_loss_without_zero_defocus"] = rest
     return [
-        f"Tested at zero defocus, networks trained elsewhere lose {ratio['lowest']:.1f} to {ratio['highest']:.1f} times as much as under their own condition "
+        f"Tested at zero defocus, networks trained elsewhere have {ratio['lowest']:.1f} to {ratio['highest']:.1f} times their in-domain loss "
         f"(median {ratio['median']:.1f}).",
         f"Networks trained at zero defocus have loss {trained['own']:.2f} there and {trained['lowest']:.2f} to {trained['highest']:.2f} elsewhere"
-        + (f"; the median of all pairs away from zero is {rest:.2f}." if rest is not None else "."),
+        + (f"; the median of all other pairs is {rest:.2f}." if rest is not None else "."),
     ]
 
 
@@ -91,7 +91,7 @@ def _stable_zone(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     }
     if not len(zone):
         return [
-            "No pair lies in the zone of stable generalisation that the source names (σ ≥ 0.9, Δε ≥ 0), so this study cannot test it."
+            "No pair lies in the zone where stable generalisation is expected (σ ≥ 0.9, Δε ≥ 0), so this study cannot test it."
         ]
     ratio = (zone["loss"] / zone["own_loss"]).to_numpy()
     result["stable_zone"] |= {
@@ -101,8 +101,8 @@ def _stable_zone(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     }
     stable = result["stable_zone"]
     return [
-        f"In the zone where the source expects stable generalisation (σ ≥ 0.9, Δε ≥ 0; {stable['n_pairs']} pairs) the loss is {stable['median_loss_ratio']:.1f} times the own loss "
-        f"in the median, at most {stable['highest_loss_ratio']:.1f} times, and within 1.5 times in {stable['share_within_1.5']:.0%} of the networks' tests."
+        f"In the zone where stable generalisation is expected (σ ≥ 0.9, Δε ≥ 0; {stable['n_pairs']} pairs) the loss is {stable['median_loss_ratio']:.1f} times the in-domain loss "
+        f"in the median, at most {stable['highest_loss_ratio']:.1f} times, and within 1.5 times in {stable['share_within_1.5']:.0%} of the tests."
     ]
 
 
@@ -121,11 +121,11 @@ def _convergence(training: pl.DataFrame, result: dict[str, Any]) -> list[str]:
         "n_conditions": len(final),
     }
     expected = (
-        "as the source reports"
+        "as expected"
         if rank.statistic < 0 and rank.pvalue < 0.05
         else "not significant"
         if rank.pvalue >= 0.05
-        else "against the source"
+        else "against expectation"
     )
     return [
         f"ε of the training condition against the final training loss: rank correlation {_decimal(rank.statistic)} over {len(final)} conditions (p = {rank.pvalue:.2g}; {expected})."

@@ -1,4 +1,4 @@
-"""How well do shift metrics predict a network's loss, in sample and on conditions it was not fitted to?"""
+"""How well do shift metrics predict a network's loss, in sample and on held-out conditions?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ class Predictor:
 
     @property
     def trivial(self) -> bool:
-        """True if it knows nothing of contrast transfer."""
+        """True if it does not depend on contrast transfer."""
         return all(column(name).trivial for name in self.columns)
 
 
 #: The predictor of the source, and the one that a newcomer would try first.
 SOURCE, SOURCE_SMOOTH, DEFOCUS, MEAN = "σ and Δε, linear", "σ and Δε, smooth", "|Δdefocus|, linear", "mean loss"
-#: What a first ranking on older specimens found to predict best where conditions of all kinds differ.
+#: The best predictor of a first ranking on older specimens where conditions of all kinds differ.
 DEFAULT_PREDICTOR = "ln SNR of the test and Δ ln dose, smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
@@ -114,14 +114,14 @@ def smooth_surface(pairs: pl.DataFrame, points: int = 200) -> pl.DataFrame:
     predictor = next(p for p in PREDICTORS if p.name == SOURCE_SMOOTH)
     off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
     mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
-    # Without any spread of σ or Δε there is no plane to draw on.
+    # Where σ or Δε does not vary there is no plane.
     if len(mean) < _FEWEST or not all(_varies(mean[c]) for c in predictor.columns):
         return pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
     axes = [np.linspace(float(mean[c].min()), float(mean[c].max()), points) for c in predictor.columns]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     fitted = model(predictor).fit(_features(predictor, mean), mean["loss"].to_numpy())
     known = _features(predictor, mean)
-    # Far from any pair a quadratic says nothing.
+    # Do not extrapolate the quadratic.
     inside = Delaunay(known, qhull_options="QJ").find_simplex(grid) >= 0
     return pl.DataFrame(
         {"sigma": grid[:, 0], "delta_epsilon": grid[:, 1], "loss": np.where(inside, fitted.predict(grid), np.nan)}
@@ -162,7 +162,7 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
 
 
 def _mean_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
-    # All else is the same for every seed, or of no use here.
+    # All other columns are the same for every seed, or unused.
     rest = pl.all().exclude("train_condition", "test_condition", "loss", "seed")
     return table.group_by("train_condition", "test_condition", maintain_order=True).agg(
         pl.col("loss").mean(), rest.first()
@@ -209,7 +209,7 @@ def _r2_both_held_out(predictor: Predictor, table: pl.DataFrame) -> float | None
     if len(table) < _FEWEST or np.ptp(table["loss"].to_numpy()) == 0:
         return None
     pairs = Pairs.from_table(table.select("train_condition", "test_condition", "loss", *predictor.columns))
-    fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear")
+    fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear", ridge=1e-12)
     return fit.both() if fit.fewest_left() >= _FEWEST else None
 
 

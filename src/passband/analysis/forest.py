@@ -1,4 +1,4 @@
-"""A predictor without a form: trees on many metrics, judged on pairs of which they have seen neither condition."""
+"""Tree ensembles on many metrics; each pair is predicted by trees that saw neither of its conditions."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from passband.analysis.pairs import Pairs, Target
 from passband.base.identity import seed_from
 
-#: What the loss may depend on: of the test, of the change, of both.
+#: Columns that the loss may depend on: of the training and test conditions, and between them.
 FEATURES = (
     "image_snr_test",
     "image_snr_train",
@@ -49,11 +49,11 @@ def predictions(pairs: Pairs, names: Sequence[str], target: Target) -> np.ndarra
         for j in range(i, _FOLDS):
             kept = ~np.isin(part, (i, j))
             known = whole & kept[:, None] & kept
-            asked = np.zeros_like(known)
-            asked[np.ix_(part == i, part == j)] = asked[np.ix_(part == j, part == i)] = True
-            asked &= whole
-            if known.sum() < 2 * _LEAF or not asked.any():
+            wanted = np.zeros_like(known)
+            wanted[np.ix_(part == i, part == j)] = wanted[np.ix_(part == j, part == i)] = True
+            wanted &= whole
+            if known.sum() < 2 * _LEAF or not wanted.any():
                 continue
             trees = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, random_state=0, n_jobs=1)
-            result[asked] = trees.fit(x[known], y[known]).predict(x[asked])
+            result[wanted] = trees.fit(x[known], y[known]).predict(x[wanted])
     return result

@@ -1,4 +1,4 @@
-"""How well predictions of a table of pairs do: R² with an interval, from drawing conditions again."""
+"""R² of predictions for pairs of conditions, with an interval from resampling conditions."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from passband.base.identity import seed_from
 def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Figure:
     """Return R² of predictions with its central 95 %.
 
-    Conditions are drawn again, and nothing is fitted again: a fit to conditions drawn with replacement sees fewer different ones
-    than it does in truth, and would be judged too harshly.
+    Conditions are resampled without fitting again: a fit to conditions drawn with replacement sees fewer different ones
+    and would look worse than it is.
 
     Args:
         pairs: the pairs.
@@ -22,7 +22,7 @@ def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Figure:
 
 
 def gain(pairs: Pairs, first: np.ndarray, second: np.ndarray, target: Target) -> Figure:
-    """Return R² of the second predictions less that of the first, both judged on the same drawn conditions."""
+    """Return R² of the second predictions less that of the first, both on the same resampled conditions."""
     return _measured(pairs, [second, first], target)
 
 

@@ -7,9 +7,6 @@ import numpy as np
 
 from passband.analysis.pairs import Pairs, Target
 
-# Relative to the sums; changes an R² by less than 1e-9.
-_RIDGE = 1e-10
-
 
 class Fit:
     """A quadratic (or linear) least-squares fit to some features, and all its fits without some conditions.
@@ -17,7 +14,9 @@ class Fit:
     Least squares needs only sums over pairs, so a fit without some conditions is the fit to all less their sums.
     """
 
-    def __init__(self, pairs: Pairs, names: Sequence[str], target: Target, *, linear: bool = False):
+    def __init__(
+        self, pairs: Pairs, names: Sequence[str], target: Target, *, linear: bool = False, ridge: float = 1e-9
+    ):
         """Prepare the sums.
 
         Args:
@@ -25,8 +24,9 @@ class Fit:
             names: of features; none is the mean.
             target: what to predict.
             linear: without squares and products.
+            ridge: relative to the sums; keeps features that do not vary, or agree, from dividing by zero.
         """
-        self.pairs, self._y = pairs, pairs.target(target)
+        self.pairs, self._y, self._ridge = pairs, pairs.target(target), ridge
         self._x = _design([pairs.feature(name) for name in names], pairs.used, linear=linear)
         self._outer = self._x[..., :, None] * self._x[..., None, :]
         self._moment = self._x * self._y[..., None]
@@ -36,9 +36,9 @@ class Fit:
         weight = self._weight(times)
         outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
         whole = outer.sum((0, 1)), moment.sum((0, 1))
-        fits = {"r2_in_sample": _solve(*whole)[None, None]}
+        fits = {"r2_in_sample": self._solve(*whole)[None, None]}
         for kind, axis in (("r2_train", 1), ("r2_test", 0)):
-            fits[kind] = np.expand_dims(_solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
+            fits[kind] = np.expand_dims(self._solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
         return {kind: self._score(weights, weight) for kind, weights in fits.items()}
 
     def predictions(self) -> dict[str, np.ndarray]:
@@ -46,8 +46,12 @@ class Fit:
         weight = self._weight(None)
         outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
         whole = outer.sum((0, 1)), moment.sum((0, 1))
-        without_row = _solve(whole[0] - outer.sum(1), whole[1] - moment.sum(1))[:, None]
-        weights = {"in_sample": _solve(*whole)[None, None], "train": without_row, "both": self._without_both(weight)}
+        without_row = self._solve(whole[0] - outer.sum(1), whole[1] - moment.sum(1))[:, None]
+        weights = {
+            "in_sample": self._solve(*whole)[None, None],
+            "train": without_row,
+            "both": self._without_both(weight),
+        }
         return {kind: (w * self._x).sum(-1) for kind, w in weights.items()}
 
     def both(self, times: np.ndarray | None = None) -> float:
@@ -61,9 +65,14 @@ class Fit:
         return int(_without_either(used.astype(int))[used].min()) if used.any() else 0
 
     def _without_both(self, weight: np.ndarray) -> np.ndarray:
-        return _solve(
+        return self._solve(
             _without_either(weight[..., None, None] * self._outer), _without_either(weight[..., None] * self._moment)
         )
+
+    def _solve(self, outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
+        size = np.trace(outer, axis1=-2, axis2=-1)[..., None, None] + self._ridge
+        ridge = self._ridge * size * np.eye(outer.shape[-1])
+        return np.linalg.solve(outer + ridge, moment[..., None])[..., 0]
 
     def _weight(self, times: np.ndarray | None) -> np.ndarray:
         return self.pairs.used * (1.0 if times is None else times[:, None] * times)
@@ -88,10 +97,3 @@ def _design(features: list[np.ndarray], used: np.ndarray, *, linear: bool) -> np
     standard = [(values - values[used].mean()) / (values[used].std() or 1.0) for values in features]
     products = [] if linear else [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
     return np.stack([np.ones(used.shape), *standard, *products], -1)
-
-
-def _solve(outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    # The ridge only keeps features that do not vary, or say the same, from dividing by zero.
-    size = np.trace(outer, axis1=-2, axis2=-1)[..., None, None] + _RIDGE
-    ridge = _RIDGE * size * np.eye(outer.shape[-1])
-    return np.linalg.solve(outer + ridge, moment[..., None])[..., 0]

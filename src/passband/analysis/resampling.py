@@ -1,4 +1,4 @@
-"""Intervals for whatever is measured on all pairs of conditions: conditions and seeds are drawn again, and all is computed again."""
+"""Bootstrap intervals of statistics of all pairs: conditions and seeds are resampled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from scipy.stats import spearmanr
 from passband.analysis.pairs import Square
 from passband.base.identity import seed_from
 
-#: How often conditions and seeds are drawn again.
+#: Number of bootstrap samples.
 RESAMPLES = 500
-# The share of drawings in which there has to be something to measure.
+# Share of the samples in which the statistic has to be defined.
 _ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number with its central 95 %."""
+    """A statistic with its central 95 %."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Figure:
 
     @property
     def is_known(self) -> bool:
-        """Whether there was anything to measure, and often enough for an interval."""
+        """Whether the statistic and its interval are defined."""
         return bool(np.isfinite([self.value, self.low, self.high]).all())
 
 
@@ -38,9 +38,9 @@ def _signed(value: float) -> str:
 
 
 def figure(value: float, drawn: Sequence[float]) -> Figure:
-    """Return a number with the central 95 % of what it was when all was drawn again.
+    """Return a statistic with the central 95 % of its bootstrap samples.
 
-    Without an interval, NaN, if in more than half of the drawings there was nothing to measure.
+    The interval is NaN if the statistic is undefined in more than half of the samples.
     """
     finite = [v for v in drawn if np.isfinite(v)]
     low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) >= _ENOUGH * len(drawn) > 0 else (np.nan, np.nan)
@@ -58,9 +58,9 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
     """Return a statistic of the pairs of one or several studies with its central 95 %.
 
     Args:
-        squares: the studies; several are each drawn again on their own and given to `statistic` together.
+        squares: the studies; several are resampled independently and passed to `statistic` together.
         statistic: of Pairs, one argument a study.
-        names: for the seed of the drawing.
+        names: for the seed of the resampling.
     """
     several = [squares] if isinstance(squares, Square) else list(squares)
     rng = np.random.default_rng(seed_from("measured", *names))

@@ -89,7 +89,7 @@ def train(
     from passband.base.progress import TerminalProgress
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
-    from passband.report.build import gather
+    from passband.report.build import write_results
     from passband.studies import runner
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study
@@ -105,7 +105,7 @@ def train(
     executor = make_executor("processes", workers)
     try:
         with TerminalProgress(error) as progress:
-            failed = runner.run(config, folder, executor, progress, finish=gather, memory=int(1e9 * memory))
+            failed = runner.run(config, folder, executor, progress, finish=write_results, memory=int(1e9 * memory))
             if failed:
                 raise BadInputError(f"{folder}: a network could not be trained: {failed[0]['reason']}")
             chosen = from_study.choose(study_folder, None, None)

@@ -195,7 +195,7 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
 
     Example:  passband study report runs/defocus
     """
-    from passband.report.build import gather, rebuild_report
+    from passband.report.build import rebuild_report, write_results
     from passband.report.study_run import StudyRun
     from passband.studies.folder import StudyFolder
 
@@ -205,7 +205,7 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
     else:
         plan.require_finished()
         with plan.locked():
-            gather(plan)
+            write_results(plan)
     _print(StudyRun(plan), as_json)
 
 

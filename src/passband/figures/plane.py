@@ -1,4 +1,4 @@
-"""The plane of σ and Δε: what the loss is where there are pairs, how many there are, and where there are none."""
+"""The plane of σ and Δε: relative loss and number of pairs in each cell."""
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ def draw(table: pl.DataFrame, loss_ax: Axes, count_ax: Axes) -> None:
     """Draw the median loss ratio of each cell of the plane, and the number of its pairs; empty cells stay white.
 
     Args:
-        table: sigma, delta_epsilon, ratio (loss over the network's own), a row per pair.
+        table: sigma, delta_epsilon, ratio (loss divided by the network's in-domain loss), a row per pair.
         loss_ax: where to draw the ratio.
         count_ax: where to draw the number.
     """
@@ -20,7 +20,7 @@ def draw(table: pl.DataFrame, loss_ax: Axes, count_ax: Axes) -> None:
     reach = float(np.abs(delta).max())
     extent = (0.0, 1.0, -reach, reach)
     for ax, values, reduce, title, norm in (
-        (loss_ax, ratio, np.median, "Loss over the network's own, median", LogNorm(1, 10)),
+        (loss_ax, ratio, np.median, "Relative loss, median", LogNorm(1, 10)),
         (count_ax, np.ones_like(ratio), np.sum, "Pairs", LogNorm(1, None)),
     ):
         drawn = ax.hexbin(

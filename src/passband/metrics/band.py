@@ -1,4 +1,4 @@
-"""The band of spatial frequencies over which conditions are compared, and what metrics need of conditions on it."""
+"""The band of spatial frequencies over which conditions are compared, and the transfer of conditions on it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
         n, m = ABERRATIONS[symbol]
         size = 2 * math.pi * (parameters.wavelength**n * magnitude.abs())[:, None] * q ** (n + 1)
         radial, around = radial + size, around + size * m / (n + 1)
-    # What the envelopes have put out need not be resolved.
+    # Frequencies that the envelopes suppress need not be resolved.
     alive = wave_transfer(parameters, q, 0 * q).abs() > 1e-3
     rings = int((radial * alive).max() * q_max**2 / (2 * q[-1] ** 2) / 0.15) + 1
     is_round = not any(symbol in c.aberrations for c in conditions for symbol in ANGLES) and not any(
@@ -84,7 +84,7 @@ def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
 
 
 class View:
-    """What B conditions do on a band (or a piece of it); each quantity is made when a metric first asks for it."""
+    """Transfer of B conditions on a band (or a piece of it); each quantity is computed on first use."""
 
     def __init__(self, parameters: Parameters, band: Band, gauge: Tensor):
         """Prepare the view.

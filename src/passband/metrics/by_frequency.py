@@ -1,4 +1,4 @@
-"""Two conditions, frequency by frequency: what the test loses of the training transfer, and what it reverses."""
+"""Two conditions, frequency by frequency: where transfer is lost and where contrast is reversed."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from passband.conditions import Condition
 from passband.optics import contrast_sign, intensity_transfer, stack
 
 _RINGS, _DIRECTIONS = 200, 64
-# What the training condition transfers less than this of, a network cannot have learnt from.
+# A network cannot have learnt from frequencies of which the training condition transfers less.
 _WORTH = 0.1
 
 
@@ -51,17 +51,17 @@ def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.
 def intervals(table: pl.DataFrame, column: str) -> list[list[float]]:
     """Return the intervals of |q| [1/Å] in which a column of `compare_by_frequency` is true."""
     step = float(table["q_per_angstrom"][1] - table["q_per_angstrom"][0])
-    found: list[list[float]] = []
+    result: list[list[float]] = []
     for q, flag in table.select("q_per_angstrom", column).iter_rows():
-        if flag and found and q - found[-1][1] < 0.75 * step:
-            found[-1][1] = round(q + step / 2, 6)
+        if flag and result and q - result[-1][1] < 0.75 * step:
+            result[-1][1] = round(q + step / 2, 6)
         elif flag:
-            found.append([round(q - step / 2, 6), round(q + step / 2, 6)])
-    return found
+            result.append([round(q - step / 2, 6), round(q + step / 2, 6)])
+    return result
 
 
 def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
-    """Return one line that says how far apart two conditions lie, in words made from the numbers.
+    """Return one line on how much of the training transfer the test condition keeps.
 
     Args:
         metrics: by name, of one pair.
@@ -72,11 +72,11 @@ def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
         return "the training condition transfers nothing, so there is nothing to keep"
     # σ = same + reversed and signed σ = same − reversed.
     reverse = (sigma - signed) / 2
-    said = f"the test keeps {sigma:.0%} of what the training condition transfers"
-    said += f", {reverse:.0%} of it with reversed contrast" if reverse >= 0.005 else ", none of it reversed"
+    text = f"the test keeps {sigma:.0%} of what the training condition transfers"
+    text += f", {reverse:.0%} of it with reversed contrast" if reverse >= 0.005 else ", none of it reversed"
     places = [
-        f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in found)} 1/Å"
+        f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in where)} 1/Å"
         for name in ("lost", "reversed")
-        if (found := intervals(table, name))
+        if (where := intervals(table, name))
     ]
-    return "; ".join([said, *places])
+    return "; ".join([text, *places])

@@ -16,7 +16,7 @@ def coefficient_distance(train: Parameters, test: Parameters, q_max: float) -> T
     Args:
         train: B training conditions.
         test: B′ test conditions.
-        q_max: does not matter.
+        q_max: unused.
     """
     symbols = [s for s in ABERRATIONS if s in train.coefficients or s in test.coefficients]
     a, b = _values(train, symbols), _values(test, symbols)

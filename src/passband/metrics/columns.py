@@ -1,4 +1,4 @@
-"""The columns of the table of pairs: how each reads, its unit, and whether it knows anything of contrast transfer."""
+"""The columns of the table of pairs: symbol, unit, and whether it is a baseline without contrast transfer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Column:
     """A column of the table of pairs.
 
     Attributes:
-        symbol: for figures and tables to read.
+        symbol: in figures and tables.
         unit: of the values; empty if there is none.
-        trivial: True if it knows nothing of contrast transfer.
+        trivial: True if it does not depend on contrast transfer.
     """
 
     symbol: str
@@ -25,7 +25,7 @@ class Column:
 
 
 def column(name: str) -> Column:
-    """Return what a column is.
+    """Return symbol, unit and triviality of a column.
 
     Args:
         name: of a metric; of a metric of one condition followed by _train or _test, or after delta_ (test less train);

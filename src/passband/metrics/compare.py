@@ -35,9 +35,9 @@ def compare(train: Sequence[Condition], test: Sequence[Condition], q_max: float 
         test: B′ test conditions.
         q_max: radius of the band [1/Å].
     """
-    found = measure(["epsilon", "sigma"], train, test, q_max)
+    values = measure(["epsilon", "sigma"], train, test, q_max)
     reverse = measure(["sigma"], test, train, q_max)["sigma"].T
-    return Shift(found["epsilon_train"], found["epsilon_test"], found["sigma"], reverse)
+    return Shift(values["epsilon_train"], values["epsilon_test"], values["sigma"], reverse)
 
 
 def information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> Tensor:

@@ -1,4 +1,4 @@
-"""Contrast correlation: how alike the images of a weak object are that two conditions make."""
+"""Contrast correlation: similarity of the images of a weak object under two conditions."""
 
 from torch import Tensor
 

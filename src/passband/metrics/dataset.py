@@ -1,4 +1,4 @@
-"""ε and σ between sets of conditions: training data are seldom taken under one condition."""
+"""ε and σ between sets of conditions, for training data taken under more than one."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""|Δdefocus|: the trivial baseline that every other metric has to beat."""
+"""|Δdefocus|: the baseline for every other metric."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ def defocus_difference(train: Parameters, test: Parameters, q_max: float) -> Ten
     Args:
         train: B training conditions.
         test: B′ test conditions.
-        q_max: does not matter.
+        q_max: unused.
     """
     return (_c10(train)[:, None] - _c10(test)[None, :]).abs()
 

@@ -1,4 +1,4 @@
-"""Difference of delocalisation: how much farther one condition spreads each frequency than the other."""
+"""Difference of delocalisation: rms difference of the lengths over which the conditions spread each frequency."""
 
 from torch import Tensor
 

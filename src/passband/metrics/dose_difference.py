@@ -11,7 +11,7 @@ def dose_difference(train: Parameters, test: Parameters, q_max: float) -> Tensor
     Args:
         train: B training conditions.
         test: B′ test conditions.
-        q_max: does not matter.
+        q_max: unused.
     """
     a, b = (p.finite_dose.log() for p in (train, test))
     return b - a[:, None]

@@ -1,4 +1,4 @@
-"""Generic distances between sets of images, from their radial power spectra: they know nothing of optics."""
+"""Generic distances between sets of images, from their radial power spectra: no optics needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

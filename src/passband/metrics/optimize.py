@@ -28,10 +28,11 @@ def fit_condition(
 ) -> Condition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
-    Adam from the best of many random candidates at once, which spread over phases of tens of radians at the middle of the band. Which of several equal maxima comes out is decided by the seed.
+    Adam from the best of many random candidates at once, whose phases differ by tens of radians at the middle of the band. The seed decides between equal
+    maxima.
 
     Args:
-        base: where to begin, and all that is not varied.
+        base: start, and all values that are not varied.
         names: defocus_angstrom, aberrations and angles, or (with a target) focal_spread_angstrom, convergence_mrad.
         q_max: radius of the band [1/Å].
         target: whose azimuthal mean of |T| to match in least squares; None maximises ε.
@@ -57,7 +58,7 @@ def fit_condition(
     # Half of them near, half far: where C30 is large the best defocus may lie tens of radians away.
     reach = torch.where(torch.arange(candidates) % 2 == 0, 10.0, 80.0)[:, None].double()
     spread = reach * (torch.rand(candidates, len(symbols), generator=generator, dtype=torch.float64) - 0.5)
-    # The first is the base itself, but for a nudge: at T = 0 there is no slope.
+    # The first is the base itself, slightly shifted: at T = 0 the gradient vanishes.
     spread[0] = 0.01
     is_round = base.is_round and all(s in ("C10", "C30", "C50", *_WIDTHS) for s in symbols)
     qx, qy = polar_band(q_max, 512, 2 if is_round else 48)
@@ -86,11 +87,11 @@ def fit_condition(
             m = ABERRATIONS["C" + symbol[3:]][1]
             value = (value + torch.pi / m) % (2 * torch.pi / m) - torch.pi / m
         values[symbol] = float(f"{abs(value) if symbol in _WIDTHS else value:.6g}")
-    found = base.varied(values)
-    # A maximum of ε found from afar must not be worse than where we stood.
-    if target is None and information([found], q_max) < information([base], q_max):
+    result = base.varied(values)
+    # A maximum of ε must not be worse than the base.
+    if target is None and information([result], q_max) < information([base], q_max):
         return base
-    return found
+    return result
 
 
 def _value(condition: Condition, symbol: str) -> float:

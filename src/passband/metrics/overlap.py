@@ -1,4 +1,4 @@
-"""σ: of what one condition transfers, the share that another transfers too."""
+"""σ: share of one condition's transfer that another condition transfers, too."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def sums(train: View, test: View, power: int = 1) -> tuple[Tensor, ...]:
 
 def shared(a: Tensor, b: Tensor) -> Tensor:
     """Return Σ min(a, b) of every pair of rows, [B, N] and [B′, N] → [B, B′]: (Σa + Σb − Σ|a − b|) / 2."""
-    # Clamped, for rounding must not make a share of nothing.
+    # Rounding must not give a negative share.
     return (0.5 * (a.sum(1)[:, None] + b.sum(1) - torch.cdist(a, b, p=1.0))).clamp_min(0)
 
 

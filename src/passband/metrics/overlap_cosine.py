@@ -1,4 +1,4 @@
-"""σ as a cosine: whether two conditions pass frequencies in the same proportion, however strongly."""
+"""σ as a cosine: whether two conditions transfer frequencies in the same proportion, whatever the scale."""
 
 from torch import Tensor
 

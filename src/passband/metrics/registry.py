@@ -41,22 +41,22 @@ class Metric:
 
     Attributes:
         name: column of tables.
-        symbol: for figures and tables to read.
-        says: what it measures, in a few words.
+        symbol: in figures and tables.
+        meaning: what it measures, in a few words.
         form: condition (one value a condition), pair (summed over the band), or direct (not a sum over the band).
         compute: sums of a view, sums of two views, or the function of two Parameters and q_max.
         finish: from the sums to the metric; None for the mean over the band.
         weight: spectral weight; core is the inner half of the band.
         similar: True if larger means more alike.
-        trivial: True if it knows nothing of contrast transfer.
+        trivial: True if it does not depend on contrast transfer.
         unit: of the value.
         gauge_free: True if mean phase and image shift are removed first (`View.gauge`).
-        column: in tables, if that is not the name; a condition's has it with _train and _test.
+        column: in tables, if it differs from the name; metrics of one condition have it with _train and _test.
     """
 
     name: str
     symbol: str
-    says: str
+    meaning: str
     form: Literal["condition", "pair", "direct"]
     compute: Callable[..., Any]
     finish: Callable[..., Tensor] | None = None
@@ -68,21 +68,21 @@ class Metric:
     column: str = ""
 
     def __post_init__(self) -> None:
-        """Take the name for the column where none is given."""
+        """Use the name as column by default."""
         if not self.column:
             object.__setattr__(self, "column", self.name)
 
 
 def _family(
-    name: str, symbol: str, says: str, compute: Any, finish: Any, extra: Sequence[Weight], **rest: Any
+    name: str, symbol: str, meaning: str, compute: Any, finish: Any, extra: Sequence[Weight], **rest: Any
 ) -> list[Metric]:
     """Return a metric and its versions under other weights."""
-    first = Metric(name, symbol, says, "pair", compute, finish, **rest)
+    first = Metric(name, symbol, meaning, "pair", compute, finish, **rest)
     return [first] + [
         Metric(
             f"{name}_{w}",
             f"{symbol} ({_WEIGHTS[w][0]})",
-            f"{says}; {_WEIGHTS[w][1]}",
+            f"{meaning}; {_WEIGHTS[w][1]}",
             "pair",
             compute,
             finish,
@@ -92,10 +92,10 @@ def _family(
     ]
 
 
-# How each weight is called in symbols and in words.
+# Symbol and description of each weight.
 _WEIGHTS: dict[Weight, tuple[str, str]] = {
     "uniform": ("flat", "whole band, flat"),
-    "radial": ("1/q", "every |q| counts alike"),
+    "radial": ("1/q", "every |q| weighted equally"),
     "core": ("inner", "inner half of the band"),
     "structure_factor": ("F²", "weighted by gold's reflections"),
     "exit_wave": ("ψ", "weighted by what the specimen scatters"),
@@ -121,12 +121,12 @@ METRICS: dict[str, Metric] = {
             "channel_information", "bits", "mutual information of image and object, mean over the band",
             "condition", channel_information.sums, similar=True, unit="bit",
         ),
-        *_family("sigma", "σ", "share of the training transfer that the test keeps", overlap.sums, overlap.finish,
+        *_family("sigma", "σ", "share of the training transfer that the test condition transfers, too", overlap.sums, overlap.finish,
                  ("radial", "structure_factor", "exit_wave"), similar=True),
         Metric("sigma_p2", "σ (p=2)", "σ of the power |T|²", "pair", partial(overlap.sums, power=2), overlap.finish, similar=True),
         Metric("sigma_product", "σ (product)", "σ with |T||T′| for the minimum", "pair", overlap_product.sums, overlap_product.finish, similar=True),
         Metric("sigma_cosine", "σ (cosine)", "cosine of |T| and |T′|", "pair", overlap_cosine.sums, overlap_cosine.finish, similar=True),
-        *_family("signed_overlap", "signed σ", "σ, reversed contrast counts against", signed_overlap.sums, signed_overlap.finish,
+        *_family("signed_overlap", "signed σ", "σ, reversed contrast subtracted", signed_overlap.sums, signed_overlap.finish,
                  _DISTORTED, similar=True),
         *_family("contrast_correlation", "correlation", "correlation of the two images of a weak object",
                  contrast_correlation.sums, contrast_correlation.finish, _DISTORTED, similar=True),

@@ -22,10 +22,10 @@ def shift_table(
     """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
 
     The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
-    and the generic measures between the images (`metrics.columns` tells symbol and unit of every column).
+    and the generic distances between images (`metrics.columns` has symbol and unit of every column).
 
     Args:
-        conditions: B conditions; one may come several times, under other names.
+        conditions: B conditions; one may occur several times, under different names.
         q_max: band of the metrics [1/Å].
         spectra: radial power spectra of each condition's N images, shape [B, N, bins].
         exit_wave: power spectral density of the exit waves [Å²] over |q|.
@@ -33,22 +33,22 @@ def shift_table(
     """
     n = len(conditions)
     distinct = list({c.id: c for c in conditions}.values())
-    found = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
+    values_of = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
     place = {c.id: i for i, c in enumerate(distinct)}
     spread = torch.tensor([place[c.id] for c in conditions])
-    found = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in found.items()}
+    values_of = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in values_of.items()}
     logs = torch.from_numpy(np.log(spectra.clip(1e-12))).double()
-    found |= {name: measure.compute(logs) for name, measure in IMAGE_MEASURES.items()}
+    values_of |= {name: measure.compute(logs) for name, measure in IMAGE_MEASURES.items()}
     ids = np.array([c.id for c in conditions] if names is None else names)
     train, test = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
     columns = {"train_condition": ids[train], "test_condition": ids[test]}
     for name in ("epsilon_train", "epsilon_test"):
-        columns[name] = found.pop(name).numpy()[train if name.endswith("train") else test]
+        columns[name] = values_of.pop(name).numpy()[train if name.endswith("train") else test]
     columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
-    columns["sigma"] = found.pop("sigma").numpy().ravel()
+    columns["sigma"] = values_of.pop("sigma").numpy().ravel()
     columns["sigma_reverse"] = columns["sigma"].reshape(n, n).T.ravel()
-    columns[METRICS["defocus_difference"].column] = found.pop("defocus_difference").numpy().ravel()
-    for name, values in found.items():
+    columns[METRICS["defocus_difference"].column] = values_of.pop("defocus_difference").numpy().ravel()
+    for name, values in values_of.items():
         side = train if name.endswith("train") else test
         columns[name] = values.numpy().ravel() if values.ndim == 2 else values.numpy()[side]
     return pl.DataFrame(columns)
@@ -59,7 +59,7 @@ def set_shift_table(
 ) -> pl.DataFrame:
     """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and sigma_best.
 
-    ε of a set is its mean, σ that of its mean |T| (`shift.dataset`); `sigma_best` and `phase_rms` are of the member with the highest
+    ε of a set is its mean, σ that of its mean |T| (`metrics.dataset`); `sigma_best` and `phase_rms` are of the member with the highest
     σ(member, test), and of the one with the smallest phase difference.
 
     Args:

@@ -1,4 +1,4 @@
-"""Signed overlap: σ in which frequencies with reversed contrast count against."""
+"""Signed overlap: σ in which frequencies with reversed contrast are subtracted."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ __all__ = ["finish", "sums"]
 def sums(train: View, test: View) -> tuple[Tensor, ...]:
     """Return Σ w s s′ min(|T|, |T′|) [B, B′] and Σ w |T| [B]; s is the sign of sin χ of the even aberrations.
 
-    Odd aberrations (coma, trefoil) turn the phase of T but reverse nothing by themselves.
+    Odd aberrations (coma, trefoil) change the phase of T, but do not reverse contrast by themselves.
     """
     a, b = (view.signed * view.band.weight for view in (train, test))
     up_a, down_a, up_b, down_b = a.clamp_min(0), (-a).clamp_min(0), b.clamp_min(0), (-b).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Spectral weights w(|q|): which frequencies count, and how much."""
+"""Spectral weights w(|q|) of the metrics."""
 
 import math
 from collections.abc import Sequence

@@ -247,7 +247,7 @@ class Comparison(_Answer):
         ]
         for name, value in self.metrics.items():
             metric = METRICS.get(name) or METRICS[name.rsplit("_", 1)[0]]
-            lines.append(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.says}")
+            lines.append(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.meaning}")
         return "\n".join(lines)
 
     __repr__ = __str__

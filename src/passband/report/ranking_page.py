@@ -22,7 +22,7 @@ _SUBSETS = {
 
 
 def rank_folder(folder: Path) -> dict[str, Any]:
-    """Write ranking.parquet, ranking.md and figures/ranking.{png,svg} into a study folder; return what they say.
+    """Write ranking.parquet, ranking.md and figures/ranking.{png,svg} into a study folder; return its sentences and paths.
 
     Raises:
         BadInputError: if a table that this needs is missing.
@@ -56,8 +56,8 @@ def best_singles(ranked: pl.DataFrame, target: str) -> pl.DataFrame:
 
 
 def findings(ranked: pl.DataFrame) -> list[str]:
-    """Return what the ranking says, in sentences made from its numbers."""
-    said = []
+    """Return the ranking in sentences."""
+    sentences = []
     for pairs, where in _SUBSETS.items():
         rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == "log_loss"))
         if not len(rows):
@@ -68,12 +68,12 @@ def findings(ranked: pl.DataFrame) -> list[str]:
         double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True).to_dicts()[0]
         source = _row(rows, "delta_epsilon + sigma")
         defocus = _row(rows, "defocus_difference_angstrom")
-        said.append(
+        sentences.append(
             f"Log loss, {where}, neither condition seen by the fit: best single metric {_symbol(optical['predictor'])} {_figure(optical)}; "
             f"best of those that know no optics {_symbol(trivial['predictor'])} {_figure(trivial)}; |Δdefocus| {_figure(defocus)}; "
             f"σ with Δε {_figure(source)}; best two {_symbol(double['predictor'])} {_figure(double)}."
         )
-    return said
+    return sentences
 
 
 def page(ranked: pl.DataFrame, sentences: list[str]) -> str:

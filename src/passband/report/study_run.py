@@ -24,7 +24,7 @@ from passband.execution.base import StageProgress
 from passband.execution.choose import open_executor
 from passband.figures import matrix, style
 from passband.files import yaml_config
-from passband.report.build import gather, rebuild_report
+from passband.report.build import rebuild_report, write_results
 from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
 from passband.studies import jobs, runner
@@ -130,7 +130,7 @@ def run_study(
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
     with open_executor(executor, workers, scheduler) as chosen, _progress(quiet) as progress:
-        runner.run(study, folder, chosen, progress, finish=gather, group=together, memory=memory)
+        runner.run(study, folder, chosen, progress, finish=write_results, group=together, memory=memory)
     return StudyRun(StudyFolder(study, StudyPaths(folder)))
 
 

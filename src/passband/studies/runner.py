@@ -36,7 +36,7 @@ def run(
         folder: the study's folder; exit waves lie beside it.
         executor: where to do it.
         progress: where to show it.
-        finish: called with the finished study while its folder is held, such as `report.build.gather`, which writes tables and report.
+        finish: called with the finished study while its folder is held, such as `report.build.write_results`, which writes tables and report.
         group: networks that a worker trains together.
         memory: bytes that the exit waves in work may take in a worker.
 
