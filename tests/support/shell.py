@@ -1,21 +1,21 @@
-"""The command line in this process."""
-
-import sys
+"""A command line in this process."""
 
 import pytest
+from typer import Typer
 
-from passband.cli import main
+from passband.cli.main import app
+from passband.cli.run_app import run_app
 
 
-def caller(monkeypatch, capsys, folder):
-    """Return a function that runs the command line in a folder and returns exit code, stdout and stderr."""
+def caller(monkeypatch, capsys, folder, app: Typer = app):
+    """Return a function that runs a command line in a folder and returns exit code, stdout and stderr."""
     monkeypatch.chdir(folder)
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["passband", *map(str, words)])
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["passband", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
-            main.main()
+            run_app(app)
         out = capsys.readouterr()
         return stop.value.code, out.out, out.err
 
-    return run
+    return call

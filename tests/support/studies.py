@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -51,17 +52,25 @@ seeds: 1
 TABLES = ("scores", "conditions", "shift", "training", "counts")
 
 
-def passband(*words, cwd, **options):
+def program(module, *words, cwd):
+    """Run a module of this checkout as a program."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-m", "passband.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, **options
-    )
-
-
-def replication(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "replication", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=cwd, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
+
+
+def passband(*words, cwd):
+    return program("passband.cli", *words, cwd=cwd)
+
+
+def wait_for(happened, seconds=60):
+    """Wait until something is the case; a test that waits in vain fails."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"in vain for {seconds} s"
+        time.sleep(0.03)
 
 
 SETS = TINY.replace(
@@ -129,12 +138,19 @@ def started(folder):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
+    with ended(run):
         yield run
+
+
+@contextmanager
+def ended(process):
+    """Kill a process and its group at the end, whatever happens."""
+    try:
+        yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def workers_of(run):
