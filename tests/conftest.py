@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from passband.conditions import Condition
-from support.shell import caller
+from support.shell import run_here
 from support.studies import run, study
 
 
@@ -15,9 +15,10 @@ def _one_thread():
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
+def call(monkeypatch, tmp_path):
     """Run the command line in this process, in the test's folder; returns exit code, stdout and stderr."""
-    return caller(monkeypatch, capsys, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return run_here
 
 
 @pytest.fixture(scope="session")

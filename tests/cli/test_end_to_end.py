@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import chdir, suppress
 from itertools import chain
 
 import polars as pl
@@ -18,6 +18,7 @@ import pytest
 from markupsafe import escape
 
 from passband.studies.study import load_study
+from support.shell import run_here
 from support.studies import STUDY, TINY, ended, group, passband, started, study, tables, traces, wait_for, workers_of
 
 
@@ -25,9 +26,10 @@ from support.studies import STUDY, TINY, ended, group, passband, started, study,
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     (folder / "small.yaml").write_text(STUDY)
-    done = passband("study", "run", "small.yaml", "--workers", 2, "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout), done.stderr
+    with chdir(folder):
+        code, out, error = run_here("study", "run", "small.yaml", "--workers", 1, "--json")
+    assert code == 0, error
+    return folder, json.loads(out), error
 
 
 def test_tables_have_the_promised_columns_and_rows(finished):

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from contextlib import chdir
 
 import pytest
 
 from passband.studies.study import load_study
 from replication.__main__ import replication_app
 from replication.pages import EXPERIMENTS, study_names
-from support.studies import SETS, program
+from support.shell import run_here
+from support.studies import SETS
 
 _PLANS = SETS[SETS.index("training_sets:") : SETS.index("split:")]
 _OURS = """training_sets:
@@ -20,10 +22,9 @@ _OURS = """training_sets:
 STUDY = SETS.replace(_PLANS, _OURS).replace("name: small\n", "") + "budgets: {quick: {training: {epochs: 1}}}\n"
 
 
-@pytest.fixture
-def replicate(monkeypatch, capsys, tmp_path):
+def replicate(*words):
     """Run `python -m replication` in this process; returns exit code, stdout and stderr."""
-    return caller(monkeypatch, capsys, tmp_path, replication_app)
+    return run_here(*words, app=replication_app)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,11 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("campaign")
     (folder / "studies").mkdir()
     (folder / "studies/training_sets.yaml").write_text(STUDY)
-    words = ("run", "--studies", "studies", "--only", "training_sets", "--workers", 2, "--json")
-    done = program("replication", *words, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, words, json.loads(done.stdout), done.stderr
+    words = ("run", "--studies", "studies", "--only", "training_sets", "--workers", 1, "--json")
+    with chdir(folder):
+        code, out, error = replicate(*words)
+    assert code == 0, error
+    return folder, words, json.loads(out), error
 
 
 def test_says_what_it_takes_and_then_what_it_found(ran):
@@ -47,21 +49,22 @@ def test_says_what_it_takes_and_then_what_it_found(ran):
     assert load_study(folder / "runs/results-quick/pages/tables/training_sets/study.yaml").training.epochs == 1
 
 
-def test_a_second_run_makes_nothing_new(ran, replicate, monkeypatch):
+def test_a_second_run_makes_nothing_new(ran, monkeypatch):
     folder, words, answer, _ = ran
     monkeypatch.chdir(folder)
-    code, out, error = replicate(*words, "--executor", "serial")
+    code, out, error = replicate(*words)
     assert code == 0, error
     assert "networks: 10 of 10 were finished before" in error
     assert json.loads(out)["claims"] == answer["claims"]
 
 
-def test_pages_from_the_tables_alone(ran, replicate, tmp_path):
+def test_pages_from_the_tables_alone(ran, tmp_path, monkeypatch):
     folder, _, answer, _ = ran
     shutil.copytree(folder / "runs/results-quick/pages", tmp_path / "pages")
     page = tmp_path / "pages/training_sets.md"
     before = page.read_bytes()
     page.unlink()
+    monkeypatch.chdir(tmp_path)
     code, out, error = replicate("page", "pages", "--json")
     assert code == 0, error
     assert page.read_bytes() == before
@@ -77,7 +80,8 @@ def test_pages_from_the_tables_alone(ran, replicate, tmp_path):
         (("page", "."), ".: holds no tables of studies; make them with: python -m replication run"),
     ],
 )
-def test_bad_input_is_one_line(replicate, words, message):
+def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, _, error = replicate(*words)
     assert code == 2
     assert message in error

@@ -1,5 +1,9 @@
 """A command line in this process."""
 
+import io
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+
 import pytest
 from typer import Typer
 
@@ -7,15 +11,12 @@ from passband.cli.main import app
 from passband.cli.run_app import run_app
 
 
-def caller(monkeypatch, capsys, folder, app: Typer = app):
-    """Return a function that runs a command line in a folder and returns exit code, stdout and stderr."""
-    monkeypatch.chdir(folder)
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["passband", *map(str, words)])
+def run_here(*words, app: Typer = app):
+    """Run a command line in this process and return exit code, stdout and stderr."""
+    ending = signal.getsignal(signal.SIGTERM)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as error, pytest.MonkeyPatch.context() as patch:  # fmt: skip
+        patch.setattr("sys.argv", ["passband", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
             run_app(app)
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    return call
+    signal.signal(signal.SIGTERM, ending)
+    return stop.value.code, out.getvalue(), error.getvalue()

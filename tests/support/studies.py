@@ -15,7 +15,6 @@ from passband.studies import runner
 from passband.studies.result_tables import write_tables
 from passband.studies.study import load_study
 
-ROOT = Path(__file__).parents[2]
 STUDY = """
 name: small
 specimens:
@@ -52,17 +51,10 @@ seeds: 1
 TABLES = ("scores", "conditions", "shift", "training", "counts")
 
 
-def program(module, *words, cwd):
-    """Run a module of this checkout as a program."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
-
-
 def passband(*words, cwd):
-    return program("passband.cli", *words, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "passband.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=600
+    )
 
 
 def wait_for(happened, seconds=60):
