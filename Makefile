@@ -10,13 +10,19 @@ BUDGET ?= quick
 # Of `make docs` and `make figures`: --committed keeps the committed picture of the demo where runs/defocus is missing, instead of running the demo.
 FIGURES ?=
 
-.PHONY: demo test lint figures docs bench results clean
+.PHONY: demo test test-all lint figures docs bench results clean
 
 demo: $(READY)
 	$(BIN)/passband study run studies/defocus.yaml
 
+# One worker a core; the tests of a module stay together and share its fixtures.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not cluster and not browser"
+
+test-all: $(READY)
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,12 +1,40 @@
+import fcntl
+import os
+
 import pytest
 import torch
 
 from passband.conditions import Condition
+from support.shell import run_here
+from support.studies import run, study
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Run the command line in this process, in the test's folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    return run_here
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """TINY and its folder, with tables and without report: trained once for all tests, also of other processes. Copy it to change it."""
+    root = tmp_path_factory.getbasetemp()
+    # The processes of pytest-xdist have their folders in one.
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "tiny"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        config = study(folder)
+        if not (folder / "finished").exists():
+            run(config, folder / "runs/small")
+            (folder / "finished").touch()
+    return config, folder / "runs/small"
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from support import made
 from support.browser import MOVE, browser, running_app
 from support.study_tables import study
 
+pytestmark = pytest.mark.browser
+
 RECIPE = {
     "field_angstrom": 51.2,
     "particles": [{"crystal": "Au", "count": [3, 3], "diameter_angstrom": [9.0, 12.0]}],

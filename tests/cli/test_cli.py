@@ -6,18 +6,11 @@ import pytest
 from PIL import Image, ImageSequence
 
 from passband.metrics import METRICS
-from support.shell import caller
 
 CONDITION = (
     "energy_ev: 300000\naberrations: {C10: -50, C30: -50000}\nfocal_spread_angstrom: 20\ndose_per_angstrom2: 500\n"
 )
 RECIPE = "field_angstrom: 25.6\nparticles: {count: [1, 1], diameter_angstrom: [10.0, 12.0]}\nsubstrate: {thickness_angstrom: [4.0, 5.0]}\n"
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process; returns exit code, stdout and stderr."""
-    return caller(monkeypatch, capsys, tmp_path)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A whole small study through the command line, and what is left of it when it is killed."""
 
+import fcntl
 import json
 import os
 import random
@@ -9,23 +10,26 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import chdir, suppress
+from itertools import chain
 
 import polars as pl
 import pytest
 from markupsafe import escape
 
 from passband.studies.study import load_study
-from support.studies import STUDY, TINY, group, passband, started, tables, traces, workers_of
+from support.shell import run_here
+from support.studies import STUDY, TINY, ended, group, passband, started, study, tables, traces, wait_for, workers_of
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     (folder / "small.yaml").write_text(STUDY)
-    done = passband("study", "run", "small.yaml", "--workers", 2, "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout), done.stderr
+    with chdir(folder):
+        code, out, error = run_here("study", "run", "small.yaml", "--workers", 1, "--json")
+    assert code == 0, error
+    return folder, json.loads(out), error
 
 
 def test_tables_have_the_promised_columns_and_rows(finished):
@@ -117,132 +121,129 @@ def test_progress_goes_to_stderr_in_plain_lines(finished):
     assert "\x1b" not in finished[2]
 
 
-def test_status_and_report_of_a_finished_study(finished):
+def test_status_and_report_of_a_finished_study(finished, call):
     folder = finished[0]
-    status = passband("study", "status", "small.yaml", "--json", cwd=folder)
-    assert status.returncode == 0
-    assert json.loads(status.stdout)["finished"] is True
+    code, out, _ = call("study", "status", folder / "small.yaml", "--out", folder / "runs/small", "--json")
+    assert code == 0
+    assert json.loads(out)["finished"] is True
     before = tables(folder)
     (folder / "runs/small/scores.parquet").unlink()
-    again = passband("study", "report", "runs/small", cwd=folder)
-    assert again.returncode == 0, again.stderr
+    code, _, error = call("study", "report", folder / "runs/small")
+    assert code == 0, error
     assert all(before[name].equals(table) for name, table in tables(folder).items())
 
 
-def test_running_again_does_no_work_twice(finished):
+def test_running_again_does_no_work_twice(finished, call):
     folder = finished[0]
-    cells = {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")}
-    again = passband("study", "run", "runs/small", cwd=folder)
-    assert again.returncode == 0
-    assert "networks: 10 of 10 were finished before" in again.stderr
-    assert {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")} == cells
+    jobs = {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")}
+    code, _, error = call("study", "run", folder / "runs/small", "--workers", 1)
+    assert code == 0
+    assert "networks: 10 of 10 were finished before" in error
+    assert {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("done.json")} == jobs
 
 
-def test_results_do_not_depend_on_the_number_of_workers(finished, tmp_path):
-    (tmp_path / "small.yaml").write_text(STUDY)
-    done = passband("study", "run", "small.yaml", "--workers", 1, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    expected = tables(finished[0])
+def test_results_do_not_depend_on_the_number_of_workers(tiny, call, tmp_path):
+    (tmp_path / "small.yaml").write_text(TINY)
+    code, _, error = call("study", "run", "small.yaml", "--workers", 2)
+    assert code == 0, error
+    expected = tables(tiny[1].parents[1])
     assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
 
 
-def test_damage_is_found_and_mended(finished, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(finished[0], folder)
-    expected = tables(folder)
-    weights = next((folder / "runs/small/cells").glob("train-*")) / "weights.safetensors"
+def test_damage_is_found_and_mended(tiny, call, tmp_path):
+    shutil.copytree(tiny[1].parent, tmp_path / "runs")
+    expected = tables(tmp_path)
+    weights = next((tmp_path / "runs/small/cells").glob("train-*")) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    next((folder / "runs/exit_waves").rglob("coefficients/c/7/0/0")).unlink()
-    status = passband("study", "status", "runs/small", "--json", cwd=folder)
-    assert status.returncode == 1
-    assert json.loads(status.stdout)["cells"]["waves"] == {"done": 33, "total": 34}
-    report = passband("study", "report", "runs/small", cwd=folder)
-    assert (
-        report.returncode == 2
-        and "1 waves, 1 train, 5 tests missing" in report.stderr
-        and report.stderr.count("\n") == 1
-    )
-    done = passband("study", "run", "runs/small", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert all(expected[name].equals(table) for name, table in tables(folder).items())
+    next((tmp_path / "runs/exit_waves").rglob("coefficients/c/7/0/0")).unlink()
+    code, out, _ = call("study", "status", "runs/small", "--json")
+    assert code == 1
+    assert json.loads(out)["cells"]["waves"] == {"done": 10, "total": 11}
+    code, _, error = call("study", "report", "runs/small")
+    assert code == 2 and "1 waves, 1 train, 3 tests missing" in error and error.count("\n") == 1
+    code, _, error = call("study", "run", "runs/small", "--workers", 1)
+    assert code == 0, error
+    assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
 
 
-def test_another_study_in_the_folder_is_refused(finished):
+def test_another_study_in_the_folder_is_refused(finished, call):
     folder = finished[0]
     (folder / "other.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 1"))
-    refused = passband("study", "run", "other.yaml", cwd=folder)
-    assert refused.returncode == 2
-    assert "holds study 'small'" in refused.stderr and "--out" in refused.stderr and refused.stderr.count("\n") == 1
+    code, _, error = call("study", "run", folder / "other.yaml", "--out", folder / "runs/small")
+    assert code == 2
+    assert "holds study 'small'" in error and "--out" in error and error.count("\n") == 1
 
 
-def test_two_runs_in_one_folder(finished):
-    import fcntl
-
+def test_two_runs_in_one_folder(finished, call):
     with (finished[0] / "runs/small/.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        refused = passband("study", "run", "small.yaml", cwd=finished[0])
-    assert refused.returncode == 2 and "another run is working in this folder" in refused.stderr
+        code, _, error = call("study", "run", finished[0] / "runs/small", "--workers", 1)
+    assert code == 2 and "another run is working in this folder" in error
 
 
-def test_killed_at_thirty_random_moments(finished, tmp_path):
-    """kill −9 of a worker, the driver or both, while it starts, at work and while it makes the report."""
-    (tmp_path / "small.yaml").write_text(STUDY)
+VICTIMS = ("worker", "driver", "all")
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills, request, tmp_path):
+    """kill −9 of a worker, the driver or both, while it starts, at work and while it makes the report; each at least once."""
+    text, expected = (TINY, request.getfixturevalue("tiny")[1].parents[1]) if kills == 3 else (STUDY, request.getfixturevalue("finished")[0])  # fmt: skip
+    (tmp_path / "small.yaml").write_text(text)
     moments = random.Random(5)
-    everything = 34 + 10 + 5 + 8
-    kills = {"worker": 0, "driver": 0, "all": 0}
-    runs = 0
-    while sum(kills.values()) < 30:
-        runs += 1
-        victim = moments.choice(["worker", "worker", "driver", "all"])
+    everything, pause = traces(expected), 0.2 if kills == 3 else 0.8
+    coming = chain(VICTIMS, iter(lambda: moments.choice(["worker", *VICTIMS]), None))
+    done = dict.fromkeys(VICTIMS, 0)
+    victim = next(coming)
+    while sum(done.values()) < kills:
         late = traces(tmp_path) >= everything
         with started(tmp_path) as run:
             # Several workers may die in one run, which goes on; a driver's death ends it.
             wanted = traces(tmp_path) + (0 if late else 1)
-            while run.poll() is None and traces(tmp_path) < wanted:
-                time.sleep(0.02)
-            while run.poll() is None and sum(kills.values()) < 30:
-                time.sleep(moments.uniform(0, 4 if late else 0.8))
+            wait_for(lambda run=run, wanted=wanted: run.poll() is not None or traces(tmp_path) >= wanted, 120)
+            while run.poll() is None and sum(done.values()) < kills:
+                time.sleep(moments.uniform(0, 4 if late else pause))
                 if run.poll() is not None:
                     break
                 if victim == "worker" and (found := workers_of(run)):
                     with suppress(ProcessLookupError):
                         os.kill(moments.choice(found), signal.SIGKILL)
-                    kills["worker"] += 1
-                    victim = moments.choice(["worker", "worker", "driver", "all"])
-                    continue
-                (os.killpg if victim == "all" else os.kill)(run.pid, signal.SIGKILL)
-                kills["all" if victim == "worker" else victim] += 1
-                run.wait()
-    assert min(kills.values()) > 0
-    done = passband("study", "run", "small.yaml", "--workers", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    expected = tables(finished[0])
+                elif victim == "driver":
+                    run.kill()
+                    run.wait()
+                else:
+                    victim = "all"
+                    os.killpg(run.pid, signal.SIGKILL)
+                    run.wait()
+                done[victim] += 1
+                victim = next(coming)
+    assert min(done.values()) > 0
+    last = passband("study", "run", "small.yaml", "--workers", 2, cwd=tmp_path)
+    assert last.returncode == 0, last.stderr
+    expected = tables(expected)
     assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
     assert not [p for p in (tmp_path / "runs").rglob(".*") if p.name != ".lock"]
 
 
-def test_sigterm_ends_it_soon_and_it_goes_on(finished, tmp_path):
-    (tmp_path / "small.yaml").write_text(STUDY)
+def test_sigterm_ends_it_soon_and_it_can_be_resumed(tmp_path):
+    study(tmp_path, ("epochs: 2", "epochs: 3000"))
     run = subprocess.Popen(
         [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    while traces(tmp_path) < 36:
+    with ended(run):
+        wait_for(lambda: traces(tmp_path) >= 11 or run.poll() is not None, 120)
         assert run.poll() is None
-        time.sleep(0.05)
-    began = time.monotonic()
-    run.terminate()
-    _, said = run.communicate(timeout=30)
-    assert time.monotonic() - began < 20
-    assert run.returncode == 143 and "ended by SIGTERM; run the same command again" in said.splitlines()[-1]
-    # The standard library's resource tracker ends a moment after its parent.
-    deadline = time.monotonic() + 10
-    while group(run.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not group(run.pid)
+        began = time.monotonic()
+        run.terminate()
+        _, error = run.communicate(timeout=30)
+        assert time.monotonic() - began < 20
+        assert run.returncode == 143 and "ended by SIGTERM; run the same command again" in error.splitlines()[-1]
+        # The standard library's resource tracker ends a moment after its parent.
+        wait_for(lambda: not group(run.pid), 10)
     assert not [p for p in (tmp_path / "runs").rglob(".*") if p.name != ".lock"]
 
 
+@pytest.mark.slow  # By default, test_two_runs_in_one_folder shows that a folder in use is refused.
 def test_two_drivers_at_once(tmp_path):
     """One works, the other says so and leaves it alone."""
     (tmp_path / "small.yaml").write_text(TINY)
@@ -251,41 +252,36 @@ def test_two_drivers_at_once(tmp_path):
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [run.communicate()[1] for run in both]
+    errors = [run.communicate(timeout=300)[1] for run in both]
     codes = [run.returncode for run in both]
-    assert sorted(codes) == [0, 2], said
-    assert "another run is working in this folder" in said[codes.index(2)]
+    assert sorted(codes) == [0, 2], errors
+    assert "another run is working in this folder" in errors[codes.index(2)]
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     (tmp_path / "small.yaml").write_text(STUDY)
     with started(tmp_path) as run:
-        while not traces(tmp_path):
-            assert run.poll() is None
-            time.sleep(0.05)
+        wait_for(lambda: traces(tmp_path) or run.poll() is not None, 120)
+        assert run.poll() is None
         run.kill()
         run.wait()
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and group(run.pid):
-            time.sleep(0.2)
-        assert not group(run.pid)
+        wait_for(lambda: not group(run.pid), 20)
 
 
-def test_a_dask_cluster_gives_the_same_tables(finished, tmp_path):
-    (tmp_path / "small.yaml").write_text(STUDY)
+@pytest.mark.cluster
+def test_a_dask_cluster_gives_the_same_tables(tiny, tmp_path):
+    (tmp_path / "small.yaml").write_text(TINY)
     done = passband("study", "run", "small.yaml", "--executor", "dask", "--workers", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    expected = tables(finished[0])
+    expected = tables(tiny[1].parents[1])
     assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
 
 
-def test_a_plan_and_whether_the_run_kept_to_it(tmp_path):
+def test_a_plan_and_whether_the_run_kept_to_it(call, tmp_path):
     (tmp_path / "small.yaml").write_text(TINY)
-    asked = passband(
-        "study", "plan", "small.yaml", "--workers", 2, "--cores", 64, "--price", 0.1, "--json", cwd=tmp_path
-    )
-    assert asked.returncode == 0, asked.stderr
-    plan = json.loads(asked.stdout)
+    code, out, error = call("study", "plan", "small.yaml", "--workers", 1, "--cores", 64, "--price", 0.1, "--json")
+    assert code == 0, error
+    plan = json.loads(out)
     assert {s: n["total"] - n["done"] for s, n in plan["cells"].items()} == {
         "waves": 11,
         "train": 3,
@@ -295,16 +291,16 @@ def test_a_plan_and_whether_the_run_kept_to_it(tmp_path):
     assert plan["workers"] == 64 and plan["cost"] == pytest.approx(0.1 * sum(plan["core_seconds"].values()) / 3600)
     assert all(plan["core_seconds"][stage] > 0 for stage in ("waves", "train", "images", "tests"))
     assert 0 < plan["disk_bytes"] < plan["disk_free_bytes"] and plan["memory_bytes_per_worker"] > 4e8
-    done = passband("study", "run", "small.yaml", "--workers", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"took 0:0\d:\d\d, and 0:0\d:\d\d were planned", done.stderr)
-    again = passband("study", "plan", "small.yaml", "--workers", 1, cwd=tmp_path)
-    assert again.returncode == 0 and "networks             0         3" in again.stdout, again.stdout
+    code, _, error = call("study", "run", "small.yaml", "--workers", 1)
+    assert code == 0, error
+    assert re.search(r"took 0:0\d:\d\d, and 0:0\d:\d\d were planned", error)
+    code, out, _ = call("study", "plan", "small.yaml", "--workers", 1)
+    assert code == 0 and "networks             0         3" in out, out
 
 
-def test_too_little_memory_is_said_before_any_work(tmp_path):
+def test_too_little_memory_is_said_before_any_work(call, tmp_path):
     (tmp_path / "small.yaml").write_text(TINY)
-    refused = passband("study", "run", "small.yaml", "--workers", 1, "--memory", 0.005, cwd=tmp_path)
-    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert "--memory of 5 MB is less than the" in refused.stderr and "96² samples" in refused.stderr
+    code, _, error = call("study", "run", "small.yaml", "--workers", 1, "--memory", 0.005)
+    assert code == 2 and len(error.splitlines()) == 1, error
+    assert "--memory of 5 MB is less than the" in error and "96² samples" in error
     assert traces(tmp_path) == 0

@@ -1,4 +1,4 @@
-"""Dask clusters: workers that come late, die, are told to leave, have a GPU, or cannot do the work."""
+"""Dask clusters: workers that join late, die, are told to leave, have a GPU, or cannot do the work."""
 
 import os
 import signal
@@ -6,15 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from distributed import Client
 
 from passband.execution.base import Serial
 from passband.execution.dask_cluster import Dask
-from support.studies import TINY, group, passband, study, tables, traces
+from support.studies import TINY, ended, group, passband, study, tables, traces, wait_for
 from support.studies import run as run_here
+
+pytestmark = pytest.mark.cluster
 
 # Networks that take about two seconds each, so that workers can come and go meanwhile.
 SLOWER = (("epochs: 2", "epochs: 80"), ("seeds: 1", "seeds: 4"))
@@ -28,12 +30,8 @@ def program(*words, cwd, path=None):
         started = subprocess.Popen(
             [sys.executable, "-m", *map(str, words)], cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True
         )
-    try:
+    with ended(started):
         yield started
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +53,6 @@ def scheduler(place):
 def listens(port):
     with socket.socket() as line:
         return line.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(happened, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -182,10 +173,11 @@ def test_sigterm_ends_a_dask_run_within_seconds(tmp_path):
         [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--executor", "dask", "--workers", "2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    wait_for(lambda: traces(tmp_path) >= 11)
-    began = time.monotonic()
-    run.terminate()
-    _, said = run.communicate(timeout=60)
-    assert time.monotonic() - began < 30
-    assert run.returncode == 143 and "ended by SIGTERM; run the same command again" in said.splitlines()[-1]
-    wait_for(lambda: not group(run.pid), 15)
+    with ended(run):
+        wait_for(lambda: traces(tmp_path) >= 11, 120)
+        began = time.monotonic()
+        run.terminate()
+        _, said = run.communicate(timeout=60)
+        assert time.monotonic() - began < 30
+        assert run.returncode == 143 and "ended by SIGTERM; run the same command again" in said.splitlines()[-1]
+        wait_for(lambda: not group(run.pid), 15)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from passband.base.errors import BadInputError, JobFailedError
+from passband.execution import dask_cluster
 from passband.execution.base import TRIES, Serial
 from passband.execution.choose import make_executor
 from passband.execution.dask_cluster import Dask
@@ -64,6 +65,10 @@ def test_what_would_stop_every_task_stops_all(executor):
         executor.map(full_disk, [3], lambda share: None)
 
 
+# Without Dask by default, whose cluster takes long to notice each death; that it works at all is tested above.
+@pytest.mark.parametrize(
+    "executor", ["serial", "processes", pytest.param("dask", marks=pytest.mark.cluster)], indirect=True
+)
 def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
     names = [*(f"good{i}" for i in range(8)), "flaky", "hopeless", "diverges"]
     deadly = [] if isinstance(executor, Serial) else ["kill", "segfault"]
@@ -116,6 +121,7 @@ def test_one_worker_is_this_process():
         ("dask", "nonsense", "no Dask scheduler answers there within"),
     ],
 )
-def test_bad_choices_are_one_clear_line(kind, scheduler, message):
+def test_bad_choices_are_one_clear_line(kind, scheduler, message, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "_PATIENCE", 2)
     with pytest.raises(BadInputError, match=message):
         make_executor(kind, 2, scheduler)

@@ -1,12 +1,16 @@
 """The results from the command line: planned, run, gone on with, and made again from tables."""
 
 import json
+import shutil
+from contextlib import chdir
 
 import pytest
 
 from passband.studies.study import load_study
+from replication.__main__ import replication_app
 from replication.pages import EXPERIMENTS, study_names
-from support.studies import SETS, replication
+from support.shell import run_here
+from support.studies import SETS
 
 _PLANS = SETS[SETS.index("training_sets:") : SETS.index("split:")]
 _OURS = """training_sets:
@@ -18,15 +22,21 @@ _OURS = """training_sets:
 STUDY = SETS.replace(_PLANS, _OURS).replace("name: small\n", "") + "budgets: {quick: {training: {epochs: 1}}}\n"
 
 
+def replicate(*words):
+    """Run `python -m replication` in this process; returns exit code, stdout and stderr."""
+    return run_here(*words, app=replication_app)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("campaign")
     (folder / "studies").mkdir()
     (folder / "studies/training_sets.yaml").write_text(STUDY)
-    words = ("run", "--studies", "studies", "--only", "training_sets", "--workers", 2, "--json")
-    done = replication(*words, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, words, json.loads(done.stdout), done.stderr
+    words = ("run", "--studies", "studies", "--only", "training_sets", "--workers", 1, "--json")
+    with chdir(folder):
+        code, out, error = replicate(*words)
+    assert code == 0, error
+    return folder, words, json.loads(out), error
 
 
 def test_says_what_it_takes_and_then_what_it_found(ran):
@@ -39,26 +49,26 @@ def test_says_what_it_takes_and_then_what_it_found(ran):
     assert load_study(folder / "runs/results-quick/pages/tables/training_sets/study.yaml").training.epochs == 1
 
 
-def test_a_second_run_makes_nothing_new(ran):
+def test_a_second_run_makes_nothing_new(ran, monkeypatch):
     folder, words, answer, _ = ran
-    done = replication(*words, cwd=folder)
-    assert done.returncode == 0
-    assert "networks: 10 of 10 were finished before" in done.stderr
-    assert json.loads(done.stdout)["claims"] == answer["claims"]
+    monkeypatch.chdir(folder)
+    code, out, error = replicate(*words)
+    assert code == 0, error
+    assert "networks: 10 of 10 were finished before" in error
+    assert json.loads(out)["claims"] == answer["claims"]
 
 
-def test_pages_from_the_tables_alone(ran, tmp_path):
-    import shutil
-
+def test_pages_from_the_tables_alone(ran, tmp_path, monkeypatch):
     folder, _, answer, _ = ran
     shutil.copytree(folder / "runs/results-quick/pages", tmp_path / "pages")
     page = tmp_path / "pages/training_sets.md"
     before = page.read_bytes()
     page.unlink()
-    done = replication("page", "pages", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    code, out, error = replicate("page", "pages", "--json")
+    assert code == 0, error
     assert page.read_bytes() == before
-    assert json.loads(done.stdout)["claims"] == answer["claims"]
+    assert json.loads(out)["claims"] == answer["claims"]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +80,12 @@ def test_pages_from_the_tables_alone(ran, tmp_path):
         (("page", "."), ".: holds no tables of studies; make them with: python -m replication run"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, words, message):
-    done = replication(*words, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = replicate(*words)
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("budget", ["quick", "standard", "full"])

@@ -1,5 +1,6 @@
 """Each experiment on made-up losses of which the law is known: does the page say what the law is?"""
 
+import functools
 import json
 import re
 
@@ -63,6 +64,13 @@ def conditions_of(name):
     return several(name)
 
 
+@functools.cache
+def shift_of(conditions, names):
+    """The table of pairs; several laws are tried on the same conditions."""
+    spectra = np.random.default_rng(1).uniform(1, 2, (len(names), 4, 16))
+    return shift_table(list(conditions), 1.0, spectra, names=list(names))
+
+
 def write(folder, name, law, seeds=2, epochs=10, curve=None):
     """Write the tables of a study whose loss is law(pairs, i, j, rng): pairs is the shift table's row."""
     paths = StudyPaths(folder)
@@ -70,8 +78,7 @@ def write(folder, name, law, seeds=2, epochs=10, curve=None):
     given = conditions_of(name)
     families = ["gold", "silver", "copper", "CdSe"] if name == "structures" else [""]
     named = [(f"{f}/{c.id}" if f else c.id, c, f) for f in families for c in given]
-    spectra = np.random.default_rng(1).uniform(1, 2, (len(named), 4, 16))
-    shift = shift_table([c for _, c, _ in named], 1.0, spectra, names=[n for n, _, _ in named])
+    shift = shift_of(tuple(c for _, c, _ in named), tuple(n for n, _, _ in named))
     rows = []
     for row in shift.to_dicts():
         i, j = (

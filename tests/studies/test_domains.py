@@ -11,7 +11,6 @@ from passband.report.build import write_results
 from passband.studies import jobs
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study
-from support.shell import caller
 from support.studies import SETS, TINY, run
 
 _FAMILY = """
@@ -137,8 +136,7 @@ def test_a_study_grows_by_sets(sets, tmp_path):
     assert after.filter(pl.col("train_condition").is_in(before["train_condition"].unique().to_list())).equals(before)
 
 
-def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path, monkeypatch, capsys):
-    call = caller(monkeypatch, capsys, tmp_path)
+def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path, call):
     for name, (_, folder) in {"families": families, "sets": sets}.items():
         kept = tmp_path / name
         kept.mkdir()

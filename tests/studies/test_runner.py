@@ -36,24 +36,16 @@ def tables(folder):
     return {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    config = study(folder)
-    run(config, folder / "runs/small")
-    return config, folder / "runs/small"
-
-
-def copy(finished, tmp_path):
-    shutil.copytree(finished[1].parent, tmp_path / "runs")
-    return tmp_path / "runs/small"
+def copy(tiny, folder):
+    shutil.copytree(tiny[1].parent, folder / "runs")
+    return folder / "runs/small"
 
 
 WIDER = (("[-100, 0, 100]", "[-100, -50, 0, 100]"), ("seeds: 1", "seeds: 2"))
 
 
-def test_a_study_grows_by_what_is_new(finished, tmp_path):
-    folder = copy(finished, tmp_path)
+def test_a_study_grows_by_what_is_new(tiny, tmp_path):
+    folder = copy(tiny, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("done.json")}
     larger = study(tmp_path, *WIDER)
     StudyFolder(larger, StudyPaths(folder)).check()
@@ -64,38 +56,38 @@ def test_a_study_grows_by_what_is_new(finished, tmp_path):
     grown, fresh = tables(folder), tables(tmp_path / "fresh/runs/small")
     assert all(grown[name].equals(fresh[name]) for name in TABLES)
     with pytest.raises(BadInputError, match="nor is this one the same with more conditions or seeds"):
-        StudyFolder(finished[0], StudyPaths(folder)).check()
+        StudyFolder(tiny[0], StudyPaths(folder)).check()
 
 
-def test_any_division_into_jobs_gives_the_same_tables(finished, tmp_path, monkeypatch):
+def test_any_division_into_jobs_gives_the_same_tables(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_tests, "_NETWORKS", 2)
     monkeypatch.setattr(cross_tests, "_JOBS", 1)
     monkeypatch.setattr(cross_tests, "_TESTS", 1)
-    folder = copy(finished, tmp_path)
+    folder = copy(tiny, tmp_path)
     for job in (folder / "cells").glob("evaluate-*"):
         shutil.rmtree(job)
-    _, progress = run(finished[0], folder)
+    _, progress = run(tiny[0], folder)
     assert progress.new["tests"] == 9 and len(list((folder / "cells").glob("evaluate-*"))) == 6
-    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
     # Too many counts for one table stay where they are.
     monkeypatch.setattr(cross_tests, "_COUNTS_GATHERED", 26)
-    write_tables(StudyFolder(finished[0], StudyPaths(folder)))
+    write_tables(StudyFolder(tiny[0], StudyPaths(folder)))
     assert not (folder / "counts.parquet").exists()
-    assert pl.read_parquet(folder / "scores.parquet").equals(tables(finished[1])["scores"])
+    assert pl.read_parquet(folder / "scores.parquet").equals(tables(tiny[1])["scores"])
 
 
-def test_a_network_trained_again_is_tested_again_and_no_other(finished, tmp_path):
-    folder = copy(finished, tmp_path)
-    plan = StudyFolder(finished[0], StudyPaths(folder))
+def test_a_network_trained_again_is_tested_again_and_no_other(tiny, tmp_path):
+    folder = copy(tiny, tmp_path)
+    plan = StudyFolder(tiny[0], StudyPaths(folder))
     flip(plan.training_jobs[1].folder / "weights.safetensors")
     assert plan.counts()["tests"] == {"done": 6, "total": 9}
-    _, progress = run(finished[0], folder)
+    _, progress = run(tiny[0], folder)
     # Trained again it is the same to the last bit, so its old tests count again.
     assert progress.new["networks"] == 1 and progress.new["tests"] == 0
-    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
 
 
-def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path, monkeypatch):
+def test_a_network_that_diverges_fails_alone_with_its_reason(tiny, tmp_path, monkeypatch):
     config = study(tmp_path)
     bad = config.test_conditions[2]
     real = jobs.train
@@ -117,10 +109,10 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(finished, tmp_path,
     plan.require_finished()
     monkeypatch.setattr(jobs, "train", real)
     assert run(config, folder)[0] == []
-    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
 
 
-def test_a_group_makes_the_same_study(finished, tmp_path, monkeypatch):
+def test_a_group_makes_the_same_study(tiny, tmp_path, monkeypatch):
     """Three networks in groups of two; the second one's weights are spoilt at first, and trained alone it gives the reason."""
     module = sys.modules["passband.learning.train"]
     real, config, folder = module._initial, study(tmp_path), tmp_path / "runs/small"
@@ -138,7 +130,7 @@ def test_a_group_makes_the_same_study(finished, tmp_path, monkeypatch):
         json.loads((c.folder / "card.json").read_text()) for c in StudyFolder(config, StudyPaths(folder)).training_jobs
     ]
     assert [card["trained"]["fleet"] for card in cards] == [2, 1, 1]
-    for name, table in tables(finished[1]).items():
+    for name, table in tables(tiny[1]).items():
         ours = tables(folder)[name]
         assert ours.columns == table.columns and len(ours) == len(table)
         if name in ("scores", "training"):
@@ -160,24 +152,24 @@ def test_if_every_network_fails_it_says_why(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("hurt", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-9]), flip])
-def test_missing_truncated_and_flipped_files_are_made_again(finished, tmp_path, hurt):
-    folder = copy(finished, tmp_path)
+def test_missing_truncated_and_flipped_files_are_made_again(tiny, tmp_path, hurt):
+    folder = copy(tiny, tmp_path)
     hurt(chunk(folder))
     hurt(next((folder / "cells").glob("evaluate-*")) / "table.parquet")
     hurt(next((folder / "cells").glob("images-*")) / "spectra.npy")
-    _, progress = run(finished[0], folder)
+    _, progress = run(tiny[0], folder)
     assert progress.new["exit waves"] == 1 and progress.new["images"] == 1 and progress.new["tests"] == 3
-    assert all(tables(folder)[name].equals(table) for name, table in tables(finished[1]).items())
+    assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
 
 
-def test_clock_jumps_change_nothing(finished, tmp_path, monkeypatch):
+def test_clock_jumps_change_nothing(tiny, tmp_path, monkeypatch):
     config, jumps = study(tmp_path), iter(range(10**9, 0, -997))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
     run(config, tmp_path / "runs/small")
-    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(finished[1]).items())
+    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(tiny[1]).items())
 
 
-def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(finished, tmp_path, monkeypatch):
+def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(tiny, tmp_path, monkeypatch):
     import errno
 
     from passband.files import atomic
@@ -195,7 +187,7 @@ def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(finished, tmp_path, mon
     monkeypatch.setattr(atomic, "sync", real)
     _, progress = run(config, tmp_path / "runs/small")
     assert progress.new["exit waves"] < 11
-    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(finished[1]).items())
+    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(tiny[1]).items())
 
 
 def counted(monkeypatch, owner, name):
@@ -210,8 +202,8 @@ def counted(monkeypatch, owner, name):
     return calls
 
 
-def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(finished, tmp_path, monkeypatch):
-    folder = copy(finished, tmp_path)
+def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(tiny, tmp_path, monkeypatch):
+    folder = copy(tiny, tmp_path)
     study(tmp_path)
     read = counted(monkeypatch, yaml_config, "read_yaml")
     built = counted(monkeypatch, ConditionGrid, "_build")
@@ -228,8 +220,8 @@ def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(finish
     assert StudyFolder.open(folder).study.seeds == 2
 
 
-def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_not(finished, tmp_path, monkeypatch):
-    config, folder = finished
+def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_not(tiny, tmp_path, monkeypatch):
+    config, folder = tiny[0], copy(tiny, tmp_path / "stored")
     held = StudyFolder(config, StudyPaths(folder))
     image = held.image_jobs[2].sample()["image"]
     loaded = counted(monkeypatch, jobs.TrainingJob, "network")
@@ -237,7 +229,7 @@ def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_
     assert loaded == [] and stored[0].shape == image.shape and stored[0].dtype == bool
     # As tests were stored before there were predictions.
     monkeypatch.setattr(cross_tests, "shown_tests", lambda study: [])
-    former = copy(finished, tmp_path)
+    former = copy(tiny, tmp_path)
     for job in (former / "cells").glob("evaluate-*"):
         shutil.rmtree(job)
     run(config, former, finish=write_results)
@@ -252,8 +244,8 @@ def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_
     assert sheets[0].read_bytes() == sheets[1].read_bytes()
 
 
-def test_a_job_is_named_by_its_kind_and_content(finished):
-    config, folder = finished
+def test_a_job_is_named_by_its_kind_and_content(tiny):
+    config, folder = tiny
     held = StudyFolder(config, StudyPaths(folder))
     for job in (*held.training_jobs, *held.image_jobs):
         assert job.folder == folder / "cells" / f"{job.kind}-{content_id(job.content, 16)}" and job.is_finished()

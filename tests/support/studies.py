@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from passband.studies import runner
 from passband.studies.result_tables import write_tables
 from passband.studies.study import load_study
 
-ROOT = Path(__file__).parents[2]
 STUDY = """
 name: small
 specimens:
@@ -51,17 +51,18 @@ seeds: 1
 TABLES = ("scores", "conditions", "shift", "training", "counts")
 
 
-def passband(*words, cwd, **options):
+def passband(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "passband.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, **options
+        [sys.executable, "-m", "passband.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=600
     )
 
 
-def replication(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "replication", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-    )  # fmt: skip
+def wait_for(happened, seconds=60):
+    """Wait until something is the case; a test that waits in vain fails."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"in vain for {seconds} s"
+        time.sleep(0.03)
 
 
 SETS = TINY.replace(
@@ -129,12 +130,19 @@ def started(folder):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
+    with ended(run):
         yield run
+
+
+@contextmanager
+def ended(process):
+    """Kill a process and its group at the end, whatever happens."""
+    try:
+        yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def workers_of(run):

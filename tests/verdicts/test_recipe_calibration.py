@@ -18,7 +18,6 @@ from passband.verdicts import calibration, recipe_calibration
 from passband.verdicts.verdict_model import VerdictModel
 from support import networks
 from support.networks import convolution
-from support.shell import caller
 
 RECIPE = "field_angstrom: {}\nparticles: {{count: [1, 1], diameter_angstrom: [9.0, 10.0]}}\nsubstrate: null\n"
 CONDITIONS = """
@@ -41,10 +40,10 @@ class _Silent:
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process; returns exit code, stdout and stderr."""
+def call(call, monkeypatch, tmp_path):
+    """The command line in this process, with models of its own."""
     monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path / "mine"))
-    return caller(monkeypatch, capsys, tmp_path)
+    return call
 
 
 @pytest.fixture
