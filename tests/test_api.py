@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 import passband
 from passband.base.errors import BadInputError
@@ -28,7 +29,7 @@ class Signal:
         return {f"axis-{i}": {"name": name, "size": size, **rest} for i, (name, size) in enumerate(sizes)}
 
 
-class Bright(made.torch.nn.Module):
+class Bright(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
 
