@@ -161,3 +161,11 @@ def test_a_gpu_machine_needs_little_to_simulate_and_train(room):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_tests_import_helpers_from_support_only():
+    tests = Path(__file__).parent
+    ours = {path.stem for path in tests.rglob("*.py") if "support" not in path.parts}
+    for path in tests.rglob("*.py"):
+        names = {name for name in imports(path) if name.split(".")[0] in {*ours, "tests"}}
+        assert not names, f"{path} imports {names}; what several modules need belongs in tests/support"

@@ -9,7 +9,6 @@ import pytest
 from ase.build import bulk
 
 from passband.base.errors import BadInputError
-from passband.cli.main import main
 from passband.files.yaml_config import dump
 from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.specimens.exchange import export, export_labels, import_scenes, readable_formats
@@ -160,45 +159,35 @@ def test_no_format_that_unpickles_is_read():
     assert not {"traj", "bundletrajectory", "gpw", "db", "json"} & set(readable_formats())
 
 
-def call(capsys, *words):
-    with pytest.raises(SystemExit) as stop:
-        sys.argv = ["passband", *map(str, words)]
-        main()
-    return stop.value.code, capsys.readouterr()
-
-
-def test_the_verbs(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_verbs(tmp_path, call):
     (tmp_path / "r.yaml").write_text(dump(RECIPE))
-    code, said = call(capsys, "specimen", "preview", "r.yaml", "--index", 1, "--seed", 4, "--out", "seen", "--json")
-    facts = json.loads(said.out)
+    code, out, error = call("specimen", "preview", "r.yaml", "--index", 1, "--seed", 4, "--out", "seen", "--json")
+    facts = json.loads(out)
     assert code == 0 and facts["index"] == 1 and facts["seed"] == 4 and len(facts["particles"]) == 1
     page = (tmp_path / "seen" / "r-1.html").read_text()
     assert "Plotly.newPlot" in page and "http://" not in page.split("<script")[0]
     assert (tmp_path / "seen" / "r-1.png").stat().st_size > 50_000
-    code, said = call(capsys, "specimen", "export", "r.yaml", "s.xyz", "--index", 2, "--json")
-    assert code == 0 and json.loads(said.out)["files"] == ["s.xyz"]
-    code, said = call(capsys, "specimen", "export", "r.yaml", "s.npz", "--pixel", 0.37)
-    assert code == 2 and "such as 0.371" in said.err and not (tmp_path / "s.npz").exists()
-    code, said = call(capsys, "specimen", "export", "r.yaml", "s.stl")
-    assert code == 2 and "names no format" in said.err
-    code, said = call(capsys, "specimen", "import", "s.xyz", "--format", "extxyz", "--out", "given.yaml", "--json")
-    assert code == 0 and json.loads(said.out)["scenes"][0]["particles"] == 1
-    code, said = call(
-        capsys, "specimen", "gallery", "r.yaml", "given.yaml", "--count", 1, "--out", "all.html", "--json"
-    )
-    assert code == 0 and json.loads(said.out)["scenes"] == 2
+    code, out, error = call("specimen", "export", "r.yaml", "s.xyz", "--index", 2, "--json")
+    assert code == 0 and json.loads(out)["files"] == ["s.xyz"]
+    code, out, error = call("specimen", "export", "r.yaml", "s.npz", "--pixel", 0.37)
+    assert code == 2 and "such as 0.371" in error and not (tmp_path / "s.npz").exists()
+    code, out, error = call("specimen", "export", "r.yaml", "s.stl")
+    assert code == 2 and "names no format" in error
+    code, out, error = call("specimen", "import", "s.xyz", "--format", "extxyz", "--out", "given.yaml", "--json")
+    assert code == 0 and json.loads(out)["scenes"][0]["particles"] == 1
+    code, out, error = call("specimen", "gallery", "r.yaml", "given.yaml", "--count", 1, "--out", "all.html", "--json")
+    assert code == 0 and json.loads(out)["scenes"] == 2
     assert (tmp_path / "all.html").read_text().count("<img") == 2
-    code, said = call(capsys, "simulate", "given.yaml", "--count", 2, "--condition", "team05_300kv")
-    assert code == 2 and "has 1 scenes" in said.err
+    code, out, error = call("simulate", "given.yaml", "--count", 2, "--condition", "team05_300kv")
+    assert code == 2 and "has 1 scenes" in error
     (tmp_path / "study.yaml").write_text(
         "specimens: given.yaml\nconditions: {base: {energy_ev: 3e5}, vary: {defocus_angstrom: [0, 50]}}\n"
     )
-    code, said = call(capsys, "study", "run", "study.yaml")
+    code, out, error = call("study", "run", "study.yaml")
     assert (
         code == 2
-        and "asks for 240 specimens, and 1 scenes are given" in said.err
+        and "asks for 240 specimens, and 1 scenes are given" in error
         and not (tmp_path / "runs" / "study").exists()
     )
-    code, said = call(capsys, "specimen", "import", "s.xyz", "--format", "extxyz", "--out", "x.yaml", "--support", "Zz")
-    assert code == 2 and "not a chemical element" in said.err and not (tmp_path / "x.yaml").exists()
+    code, out, error = call("specimen", "import", "s.xyz", "--format", "extxyz", "--out", "x.yaml", "--support", "Zz")
+    assert code == 2 and "not a chemical element" in error and not (tmp_path / "x.yaml").exists()
