@@ -10,7 +10,7 @@ import torch
 import passband
 from passband.base.errors import BadInputError
 from passband.files import yaml_config
-from passband.models import segment as module
+from passband.models import network as module
 from support import made
 from support.studies import passband as cli
 

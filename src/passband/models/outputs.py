@@ -28,12 +28,13 @@ def names(stem: str) -> dict[str, str]:
     }
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: str | Path) -> None:
     """Create a folder for results.
 
     Raises:
         BadInputError: if it is a file or cannot be created.
     """
+    folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"{parameter('folder')} {folder}: is a file; give a folder")
     try:
@@ -44,7 +45,7 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
-def write_outputs(folder: Path, stem: str, segmentation: Segmentation) -> dict[str, str]:
+def write_outputs(folder: str | Path, stem: str, segmentation: Segmentation) -> dict[str, str]:
     """Write all files of a segmentation, replacing those of these names, and return their paths by content.
 
     Args:
@@ -55,7 +56,7 @@ def write_outputs(folder: Path, stem: str, segmentation: Segmentation) -> dict[s
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    paths = {what: folder / name for what, name in names(stem).items()}
+    paths = {what: Path(folder) / name for what, name in names(stem).items()}
     pixel = segmentation.pixel_size_angstrom
     _tiff(paths["mask"], segmentation.mask.astype(np.uint8) * np.uint8(255), pixel)
     _tiff(
