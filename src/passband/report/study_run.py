@@ -24,6 +24,7 @@ from passband.execution.base import StageProgress
 from passband.execution.choose import open_executor
 from passband.figures import matrix, style
 from passband.files import yaml_config
+from passband.metrics import METRICS
 from passband.report.build import rebuild_report, write_results
 from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
@@ -218,12 +219,13 @@ class StudyRun:
         pairs = self.pairs.with_columns(**{n: e for n, e in deltas.items() if n not in self.pairs})
         predictors = (chosen, *(p for p in analysis.PREDICTORS if p.trivial))
         fits = [row for row in analysis.fit_all(pairs, predictors) if row["pairs"] == "all"]
-        own = [row for row in fits if row["predictor"] == chosen.name]
-        if not own:
+        chosen_fit = [row for row in fits if row["predictor"] == chosen.name]
+        if not chosen_fit:
             raise BadInputError(
                 f"{' and '.join(columns)} do not vary in this study, so the loss cannot be fitted to them"
             )
-        return Fit(columns, form, own[0], [row for row in fits if row["trivial"]])
+        baselines = [row for row in fits if row["trivial"] and row["predictor"] != chosen.name]
+        return Fit(columns, form, chosen_fit[0], baselines)
 
     def report(self) -> Path:
         """Return the path of the offline report; it is made from the tables if it is missing.
@@ -281,7 +283,7 @@ class StudyRun:
         for column in (name, f"{name}_angstrom"):
             if column in metrics:
                 return column
-        raise BadInputError(f"no metric is called {name!r}; there are {', '.join(metrics)}", value=name, limit=metrics)
+        raise BadInputError(f"no metric is called {name!r}; there are {', '.join(METRICS)}", value=name, limit=metrics)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,0 +1,50 @@
+"""Results of a study in Python are those of its tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from passband.base.errors import BadInputError
+from passband.report.study_run import open_study
+
+FOLDER = Path(__file__).parents[2] / "docs" / "results" / "tables" / "defocus_fine"
+
+
+@pytest.fixture(scope="module")
+def run():
+    return open_study(str(FOLDER))
+
+
+def test_a_fit_is_that_of_the_analysis_beside_the_trivial_predictors(run):
+    fits = json.loads((FOLDER / "analysis.json").read_text(encoding="utf-8"))["fits"]
+    committed = {f["predictor"]: f for f in fits if f["pairs"] == "all"}
+    fit = run.fit("sigma", "epsilon")
+    assert fit.columns == ("sigma", "delta_epsilon")
+    assert fit.r2_in_sample == pytest.approx(committed["σ and Δε, linear"]["r2_in_sample"], abs=1e-9)
+    assert fit.r2_held_out == pytest.approx(committed["σ and Δε, linear"]["r2_held_out"], abs=1e-9)
+    assert [row["predictor"] for row in fit.baselines] == [name for name, f in committed.items() if f["trivial"]]
+    assert "mean loss" in str(fit) and "mean loss" in fit._repr_html_()
+    # Of a metric of one condition the difference counts.
+    assert run.fit("image_snr", form="smooth").columns == ("delta_image_snr",)
+    assert [row["form"] for row in run.fit("defocus_difference").baselines].count("smooth") == 1
+    with pytest.raises(BadInputError, match="no metric is called 'sigam'; there are epsilon, "):
+        run.fit("sigam")
+
+
+def test_a_matrix_is_the_mean_over_seeds(run):
+    matrix = run.matrix("dice")
+    assert matrix.values.shape == (len(run.conditions), len(run.conditions))
+    first = run.pairs.filter(
+        (run.pairs["train_label"] == matrix.to_dict()["trained"][0])
+        & (run.pairs["test_label"] == matrix.to_dict()["tested"][1])
+    )
+    assert matrix.values[0, 1] == pytest.approx(np.mean(first["dice"].to_numpy()))
+    with pytest.raises(BadInputError, match="'f1' is no score of a matrix"):
+        run.matrix("f1")
+
+
+def test_the_findings_are_the_text_of_a_run(run):
+    assert run.findings and all(f"- {line}" in str(run) for line in run.findings)
+    assert run.to_dict()["findings"]["sentences"] == run.findings
