@@ -69,3 +69,10 @@ def test_commands_of_the_pages_exist(words):
         command = command.commands[words.pop(0)]
     options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_the_reference_names_what_exists():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for name in re.findall(r"auto(?:class|function|exception):: (\S+)", text):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
