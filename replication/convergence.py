@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import RESAMPLES, Figure, figure, rank_correlation
+from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
 from passband.figures import bands, points, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, Verdict, judged, table
@@ -128,7 +128,7 @@ def _per_network(study: StudyTables) -> pl.DataFrame:
     )
 
 
-def _rank(rows: pl.DataFrame, x: str, y: str) -> Figure:
+def _rank(rows: pl.DataFrame, x: str, y: str) -> Statistic:
     """Return Spearman's rank correlation of means over seeds, with its 95 % from drawing conditions again."""
     mean = rows.group_by("condition", maintain_order=True).agg(pl.col(x, y).mean())
     a, b = mean[x].to_numpy(), mean[y].to_numpy()
@@ -137,7 +137,7 @@ def _rank(rows: pl.DataFrame, x: str, y: str) -> Figure:
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(a), size=len(a))
         values.append(rank_correlation(a[drawn], b[drawn]))
-    return figure(rank_correlation(a, b), values)
+    return with_percentiles(rank_correlation(a, b), values)
 
 
 def _long(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:

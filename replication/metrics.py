@@ -10,7 +10,7 @@ import polars as pl
 from passband.analysis import forest, judging
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Target
-from passband.analysis.resampling import Figure, measured
+from passband.analysis.resampling import Statistic, measured
 from passband.figures import plane, predicted_loss, style
 from passband.metrics.columns import column
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
@@ -46,11 +46,11 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
 class _Row:
     """R² of a predictor: of ln loss neither condition seen, train condition unseen, in sample; then neither seen of other targets."""
 
-    both: Figure
-    train: Figure | None
-    in_sample: Figure | None
-    ratio: Figure
-    excess: Figure
+    both: Statistic
+    train: Statistic | None
+    in_sample: Statistic | None
+    ratio: Statistic
+    excess: Statistic
 
 
 @dataclass(frozen=True)

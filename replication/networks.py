@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.pairs import Pairs
-from passband.analysis.resampling import RESAMPLES, Figure, figure, measured, rank_correlation
+from passband.analysis.resampling import RESAMPLES, Statistic, measured, rank_correlation, with_percentiles
 from passband.figures import points, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
@@ -62,7 +62,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return outcome
 
 
-def _alike(base: StudyTables, other: StudyTables) -> Figure:
+def _alike(base: StudyTables, other: StudyTables) -> Statistic:
     """Return the rank correlation of the relative loss, the same conditions drawn again for both studies."""
     rng = np.random.default_rng(0)
     a, b = base.square.pairs, other.square.pairs
@@ -73,10 +73,10 @@ def _alike(base: StudyTables, other: StudyTables) -> Figure:
         return rank_correlation(a.log_ratio[grid][used], b.log_ratio[grid][used])
 
     n = len(a.loss)
-    return figure(correlation(np.arange(n)), [correlation(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
+    return with_percentiles(correlation(np.arange(n)), [correlation(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
 
 
-def _row(how: str, study: StudyTables, agreement: Figure | None) -> list[str]:
+def _row(how: str, study: StudyTables, agreement: Statistic | None) -> list[str]:
     own = study.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     by_name = dict(study.conditions.select("condition", "defocus_angstrom").iter_rows())
     zero = np.array([abs(by_name[n]) < 1 for n in study.square.names])

@@ -11,7 +11,7 @@ import polars as pl
 
 from passband import analysis
 from passband.analysis.pairs import Square
-from passband.analysis.resampling import Figure
+from passband.analysis.resampling import Statistic
 from passband.studies.paths import StudyPaths
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
@@ -114,7 +114,7 @@ class Experiment:
     needs_extra: bool = False
 
 
-def judged(figure: Figure, *, above: float | None = None, below: float | None = None) -> Verdict:
+def judged(figure: Statistic, *, above: float | None = None, below: float | None = None) -> Verdict:
     """Return whether an interval lies wholly where a claim wants it, wholly elsewhere, or across the border."""
     if not figure.is_known:
         return "cannot tell"

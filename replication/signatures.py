@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import Figure, measured
+from passband.analysis.resampling import Statistic, measured
 from passband.figures import plane, style
 from passband.verdicts.zones import NAMES, PAIR_FEATURES
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
@@ -17,7 +17,7 @@ _COLLAPSE, _STABLE = "source: σ < 0.5, Δε < −0.2: collapse", "source: σ �
 _THERE = "the same zone: as good as trained there"
 _BASE = {_COLLAPSE: "all pairs, collapse", _STABLE: "all pairs, stable"}
 _Says = Callable[[Pairs], np.ndarray]
-_NOTHING = Figure(float("nan"), float("nan"), float("nan"))
+_NOTHING = Statistic(float("nan"), float("nan"), float("nan"))
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
@@ -69,11 +69,11 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ]
     zones = learn_zones(studies)
     many, plane_ = (zones["trees"][k]["held_out"] for k in ("many", "plane"))
-    gain = Figure(**many["over_most_frequent"])
+    gain = Statistic(**many["over_most_frequent"])
     outcome.claims.append(
         Claim(
             "ours: a tree learnt from the other studies sorts pairs into stable, degraded and collapse better than always saying their most frequent zone",
-            f"{len(PAIR_FEATURES)} metrics: share right {Figure(**many['right'])}, more than that by {gain}; σ and Δε alone by {Figure(**plane_['over_most_frequent'])}",
+            f"{len(PAIR_FEATURES)} metrics: share right {Statistic(**many['right'])}, more than that by {gain}; σ and Δε alone by {Statistic(**plane_['over_most_frequent'])}",
             judged(gain, above=0.0),
         )
     )
@@ -84,7 +84,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     leaves = zones["trees"]["plane"]["leaves"]
     outcome.text.append(
         "The zones that verdicts use (`src/passband/verdicts/data/zones.json`): leaves of a tree on σ and Δε over all four studies, with the share of each zone among their pairs (in sample; held out, "
-        f"by leaving a study out, the tree is right in {Figure(**plane_['right'])} of the pairs).\n\n"
+        f"by leaving a study out, the tree is right in {Statistic(**plane_['right'])} of the pairs).\n\n"
         + table(
             ["where", "pairs", *NAMES],
             [
@@ -97,7 +97,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return outcome
 
 
-def _rules(square: Square, name: str) -> dict[str, tuple[Figure, Figure]]:
+def _rules(square: Square, name: str) -> dict[str, tuple[Statistic, Statistic]]:
     """Return precision and recall of each rule."""
     zone, low = (lambda p: p.features["sigma"] < 0.5), (lambda p: p.features["delta_epsilon"] < -0.2)
     high = lambda p: (p.features["sigma"] >= 0.9) & (p.features["delta_epsilon"] >= 0)  # noqa: E731
@@ -131,7 +131,7 @@ def _among(group: np.ndarray, so: np.ndarray, used: np.ndarray) -> float:
     return float(so[group & used].mean()) if (group & used).any() else float("nan")
 
 
-def _lift(square: Square) -> Figure:
+def _lift(square: Square) -> Statistic:
     def statistic(pairs: Pairs) -> float:
         named = (pairs.features["sigma"] < 0.5) & (pairs.features["delta_epsilon"] < -0.2)
         so = np.exp(pairs.log_ratio) > COLLAPSE

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import RESAMPLES, Figure, figure, rank_correlation
+from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
 from passband.figures import matrix, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
@@ -134,12 +134,12 @@ def _laid_out(study: StudyTables) -> tuple[list[str], _Table]:
     return names, _Table(pairs.loss.reshape(shape), features, np.arange(shape[0]), np.arange(shape[1]))
 
 
-def _measured(whole: _Table, statistic: Callable[[_Table], float]) -> Figure:
+def _measured(whole: _Table, statistic: Callable[[_Table], float]) -> Statistic:
     """Return a statistic with its interval from drawing families and conditions again."""
     rng = np.random.default_rng(seed_from("structures"))
     n, m = whole.loss.shape[:2]
     drawn = [whole.drawn(rng.choice(np.arange(n), size=n), rng.choice(np.arange(m), size=m)) for _ in range(RESAMPLES)]
-    return figure(statistic(whole), [statistic(t) for t in drawn])
+    return with_percentiles(statistic(whole), [statistic(t) for t in drawn])
 
 
 def _median(values: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import Figure
+from passband.analysis.resampling import Statistic
 from passband.analysis.set_comparison import set_kinds, set_ratio, set_results, with_interval
 from passband.figures import bands, style
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
@@ -27,7 +27,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     results = set_results(scores)
     sizes = {kind: sorted(results.filter(pl.col("kind") == kind)["size"].to_list()) for kind in _WORDS}
 
-    def ratios(first: str, second: str) -> dict[str, Figure]:
+    def ratios(first: str, second: str) -> dict[str, Statistic]:
         common = [(s, s) for s in sizes[first] if s in sizes[second]]
         return {score: set_ratio(scores, first, second, common, score) for score in ("mean", "tail", "worst")}
 

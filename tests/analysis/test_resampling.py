@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from passband.analysis.pairs import Square
-from passband.analysis.resampling import Figure, measured
+from passband.analysis.resampling import Statistic, measured
 from replication.outcome import judged
 
 
@@ -93,9 +93,9 @@ def test_the_same_figure_every_time_and_several_studies_together():
 
 
 def test_verdicts_need_the_whole_interval():
-    assert judged(Figure(0.5, 0.3, 0.7), above=0.2) == "agrees"
-    assert judged(Figure(0.5, 0.1, 0.7), above=0.2) == "cannot tell"
-    assert judged(Figure(0.1, 0.0, 0.15), above=0.2) == "differs"
-    assert judged(Figure(0.1, 0.0, 0.15), below=0.2) == "agrees"
-    assert judged(Figure(0.5, 0.3, 0.7), below=0.2) == "differs"
-    assert judged(Figure(float("nan"), 0, 1), below=0.2) == "cannot tell"
+    assert judged(Statistic(0.5, 0.3, 0.7), above=0.2) == "agrees"
+    assert judged(Statistic(0.5, 0.1, 0.7), above=0.2) == "cannot tell"
+    assert judged(Statistic(0.1, 0.0, 0.15), above=0.2) == "differs"
+    assert judged(Statistic(0.1, 0.0, 0.15), below=0.2) == "agrees"
+    assert judged(Statistic(0.5, 0.3, 0.7), below=0.2) == "differs"
+    assert judged(Statistic(float("nan"), 0, 1), below=0.2) == "cannot tell"

@@ -104,7 +104,7 @@ def test_a_network_that_diverges_fails_alone_with_its_reason(tiny, tmp_path, mon
     assert "defocus" in failed[0]["what"] and any("failed: network" in line for line in progress.said)
     assert json.loads((folder / "failed.json").read_text()) == failed
     assert set(tables(folder)["scores"]["train_condition"]) == {c.id for c in config.test_conditions[:2]}
-    assert "Given up, and missing below" in (folder / "report.html").read_text()
+    assert "Failed, and missing below" in (folder / "report.html").read_text()
     plan = StudyFolder(config, StudyPaths(folder))
     plan.require_finished()
     monkeypatch.setattr(jobs, "train", real)

@@ -3,11 +3,11 @@
 import numpy as np
 
 from passband.analysis.pairs import Pairs, Target
-from passband.analysis.resampling import RESAMPLES, Figure, figure
+from passband.analysis.resampling import RESAMPLES, Statistic, with_percentiles
 from passband.base.identity import seed_from
 
 
-def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Figure:
+def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Statistic:
     """Return R² of predictions with its central 95 %.
 
     Conditions are resampled without fitting again: a fit to conditions drawn with replacement sees fewer different ones
@@ -21,12 +21,12 @@ def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Figure:
     return _measured(pairs, [predicted], target)
 
 
-def gain(pairs: Pairs, first: np.ndarray, second: np.ndarray, target: Target) -> Figure:
+def gain(pairs: Pairs, first: np.ndarray, second: np.ndarray, target: Target) -> Statistic:
     """Return R² of the second predictions less that of the first, both on the same resampled conditions."""
     return _measured(pairs, [second, first], target)
 
 
-def _measured(pairs: Pairs, several: list[np.ndarray], target: Target) -> Figure:
+def _measured(pairs: Pairs, several: list[np.ndarray], target: Target) -> Statistic:
     y = pairs.target(target)
     used = pairs.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)
     y, filled = np.where(used, y, 0), [np.where(used, p, 0) for p in several]
@@ -41,4 +41,4 @@ def _measured(pairs: Pairs, several: list[np.ndarray], target: Target) -> Figure
         return float(values[0] - (values[1] if len(values) > 1 else 0))
 
     drawn = [score(np.bincount(rng.integers(n, size=n), minlength=n).astype(float)) for _ in range(RESAMPLES)]
-    return figure(score(np.ones(n)), drawn)
+    return with_percentiles(score(np.ones(n)), drawn)

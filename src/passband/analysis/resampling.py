@@ -16,7 +16,7 @@ _ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
-class Figure:
+class Statistic:
     """A statistic with its central 95 %."""
 
     value: float
@@ -37,14 +37,14 @@ def _signed(value: float) -> str:
     return "–" if not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
-def figure(value: float, drawn: Sequence[float]) -> Figure:
+def with_percentiles(value: float, drawn: Sequence[float]) -> Statistic:
     """Return a statistic with the central 95 % of its bootstrap samples.
 
     The interval is NaN if the statistic is undefined in more than half of the samples.
     """
     finite = [v for v in drawn if np.isfinite(v)]
     low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) >= _ENOUGH * len(drawn) > 0 else (np.nan, np.nan)
-    return Figure(float(value), float(low), float(high))
+    return Statistic(float(value), float(low), float(high))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -54,7 +54,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b)[0])
 
 
-def measured(squares: Square | Sequence[Square], statistic: Callable[..., float], *names: str) -> Figure:
+def measured(squares: Square | Sequence[Square], statistic: Callable[..., float], *names: str) -> Statistic:
     """Return a statistic of the pairs of one or several studies with its central 95 %.
 
     Args:
@@ -65,4 +65,4 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
     several = [squares] if isinstance(squares, Square) else list(squares)
     rng = np.random.default_rng(seed_from("measured", *names))
     values = [statistic(*[s.drawn_again(rng) for s in several]) for _ in range(RESAMPLES)]
-    return figure(statistic(*[s.pairs for s in several]), values)
+    return with_percentiles(statistic(*[s.pairs for s in several]), values)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import Figure, figure
+from passband.analysis.resampling import Statistic, with_percentiles
 from passband.base.identity import seed_from
 
 _RESAMPLES = 2000
@@ -83,7 +83,7 @@ def _figures(loss: np.ndarray, dice: np.ndarray) -> dict[str, float]:
 
 def set_ratio(
     scores: pl.DataFrame, first: str, second: str, sizes: Sequence[tuple[int, int]], score: str = "mean"
-) -> Figure:
+) -> Statistic:
     """Return how many times the loss of one kind of set is that of another, over some sizes together, with its 95 %.
 
     The ratio is the geometric mean over sizes. Draws are resampled whole, with all their sizes, for sets of one draw are not
@@ -99,7 +99,7 @@ def set_ratio(
         score: mean, tail (the worst tenth) or worst, over test conditions.
     """
     if not sizes:
-        return figure(float("nan"), [])
+        return with_percentiles(float("nan"), [])
     named = set_kinds(scores)
     sides = []
     for kind, own_sizes in ((first, [a for a, _ in sizes]), (second, [b for _, b in sizes])):
@@ -138,7 +138,7 @@ def set_ratio(
         values.append(ratio(drawn, chosen))
     fewest = min(len(w) for w in whole)
     wider = np.sqrt(fewest / (fewest - 1)) if fewest > 1 else np.nan
-    return figure(float(np.exp(value)), list(np.exp(value + wider * (np.array(values) - value))))
+    return with_percentiles(float(np.exp(value)), list(np.exp(value + wider * (np.array(values) - value))))
 
 
 def compare_sets(scores: pl.DataFrame) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Sample:
         label: of the condition.
         image: network input, shape [n, n].
         truth: bool, shape [n, n].
-        own: prediction of a network trained under this condition, bool, shape [n, n].
+        in_domain: prediction of a network trained under this condition, bool, shape [n, n].
         worst: prediction of the network with the highest loss under this condition.
         worst_label: the condition that one was trained under.
     """
@@ -24,13 +24,13 @@ class Sample:
     label: str
     image: np.ndarray
     truth: np.ndarray
-    own: np.ndarray
+    in_domain: np.ndarray
     worst: np.ndarray
     worst_label: str
 
 
 def draw(samples: Sequence[Sample], made: Figure) -> None:
-    """Draw rows of image, truth, own prediction and worst prediction.
+    """Draw rows of image, truth, in-domain prediction and worst prediction.
 
     Args:
         samples: one a column.
@@ -38,7 +38,7 @@ def draw(samples: Sequence[Sample], made: Figure) -> None:
     """
     axes = made.subplots(4, len(samples), squeeze=False)
     for j, sample in enumerate(samples):
-        for i, mask in enumerate((None, sample.truth, sample.own, sample.worst)):
+        for i, mask in enumerate((None, sample.truth, sample.in_domain, sample.worst)):
             ax = axes[i, j]
             ax.imshow(sample.image.astype(np.float32), cmap="gray", vmin=-3, vmax=3)
             if mask is not None:

@@ -16,7 +16,7 @@ from passband.conditions import Condition
 from passband.metrics import METRICS
 from passband.metrics import measure as measure_on
 from passband.metrics.band import Band
-from passband.metrics.weights import carbon_film, core, uniform
+from passband.metrics.weights import WEIGHTS, Weight, carbon_film
 
 _RINGS, _DIRECTIONS = 256, 64
 
@@ -27,7 +27,7 @@ def measure(
     """Return metrics by name, as `metrics.measure` does.
 
     Args:
-        names: of metrics of uniform or core weight, or without a weight.
+        names: of METRICS.
         train: B training conditions.
         test: B′ test conditions.
         q_max: radius of the band [1/Å].
@@ -35,13 +35,14 @@ def measure(
     result: dict[str, Tensor] = {}
     for weight in dict.fromkeys(METRICS[name].weight for name in names):
         chosen = [name for name in names if METRICS[name].weight == weight]
-        result |= measure_on(chosen, train, test, q_max, band=_band(q_max, train[0].energy_ev, weight == "core"))
+        result |= measure_on(chosen, train, test, q_max, band=_band(q_max, train[0].energy_ev, weight))
     return result
 
 
 @functools.lru_cache(maxsize=8)
-def _band(q_max: float, energy_ev: float, inner: bool) -> Band:
+def _band(q_max: float, energy_ev: float, weight: Weight) -> Band:
     qx, qy = (q.flatten() for q in polar_band(q_max, _RINGS, _DIRECTIONS))
     radius = torch.hypot(qx, qy)
-    weight = (core(q_max / 2) if inner else uniform)(radius)
-    return Band(qx, qy, weight / weight.mean(), carbon_film(energy_ev)(radius))
+    power = carbon_film(energy_ev)
+    w = WEIGHTS[weight].spectrum(q_max, power)(radius)
+    return Band(qx, qy, w / w.mean(), power(radius))

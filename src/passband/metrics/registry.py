@@ -1,6 +1,6 @@
 """The registry: every shift metric by name, measured in one pass over the band, memory bounded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -21,16 +21,15 @@ from passband.metrics import (
     signed_overlap,
     snr,
     wave_overlap,
-    weights,
 )
 from passband.metrics.band import Q_MAX, Band, Spectrum, View, gauge, make_band
 from passband.metrics.coefficient_distance import coefficient_distance
 from passband.metrics.defocus_difference import defocus_difference
 from passband.metrics.dose_difference import dose_difference
 from passband.metrics.psf_distance import psf_distance
+from passband.metrics.weights import WEIGHTS, Weight, carbon_film
 from passband.optics import Parameters, stack
 
-Weight = Literal["uniform", "radial", "core", "structure_factor", "exit_wave"]
 # Bytes that the views of one piece of the band may take, all quantities together about eight times this.
 _PIECE_BYTES = 32_000_000
 
@@ -81,8 +80,8 @@ def _family(
     return [first] + [
         Metric(
             f"{name}_{w}",
-            f"{symbol} ({_WEIGHTS[w][0]})",
-            f"{meaning}; {_WEIGHTS[w][1]}",
+            f"{symbol} ({WEIGHTS[w].symbol})",
+            f"{meaning}; {WEIGHTS[w].meaning}",
             "pair",
             compute,
             finish,
@@ -92,14 +91,6 @@ def _family(
     ]
 
 
-# Symbol and description of each weight.
-_WEIGHTS: dict[Weight, tuple[str, str]] = {
-    "uniform": ("flat", "whole band, flat"),
-    "radial": ("1/q", "every |q| weighted equally"),
-    "core": ("inner", "inner half of the band"),
-    "structure_factor": ("F²", "weighted by gold's reflections"),
-    "exit_wave": ("ψ", "weighted by what the specimen scatters"),
-}
 _EPSILON = information.sums
 _PHASE = {"unit": "rad", "weight": "core"}
 _DISTORTED: tuple[Weight, ...] = ("structure_factor", "exit_wave")
@@ -110,8 +101,8 @@ METRICS: dict[str, Metric] = {
         Metric("epsilon", "ε", "share of the band that is transferred", "condition", _EPSILON, similar=True),
         Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition", partial(_EPSILON, power=2), similar=True),
         *[
-            Metric(f"epsilon_{w}", f"ε ({s})", f"ε, {t}", "condition", _EPSILON, weight=w, similar=True)
-            for w, (s, t) in _WEIGHTS.items()
+            Metric(f"epsilon_{w}", f"ε ({weight.symbol})", f"ε, {weight.meaning}", "condition", _EPSILON, weight=w, similar=True)
+            for w, weight in WEIGHTS.items()
             if w not in ("uniform", "core")
         ],
         Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", snr.gain_sums, similar=True),
@@ -186,21 +177,14 @@ def measure(
         if metric.form == "direct":
             result[metric.name] = metric.compute(a, b, q_max)
     energy = float(a.energy_ev[0])
-    power = weights.carbon_film(energy) if exit_wave is None else exit_wave
-    spectra: Mapping[Weight, Spectrum] = {
-        "uniform": weights.uniform,
-        "radial": weights.radial,
-        "core": weights.core(q_max / 2),
-        "structure_factor": weights.fcc_structure_factor(),
-        "exit_wave": power,
-    }
+    power = carbon_film(energy) if exit_wave is None else exit_wave
     for weight in dict.fromkeys(m.weight for m in metrics if m.form != "direct"):
         chosen = [m for m in metrics if m.weight == weight and m.form != "direct"]
         nodes = band
         if nodes is None:
             if isinstance(train, Parameters) or isinstance(test, Parameters):
                 raise TypeError("give conditions, or a band that resolves the parameters")
-            nodes = make_band([*train, *test], q_max, spectra[weight], power)
+            nodes = make_band([*train, *test], q_max, WEIGHTS[weight].spectrum(q_max, power), power)
         result |= _over_band(chosen, a, b, nodes)
     ordered: dict[str, Tensor] = {}
     for name in names:

@@ -1,7 +1,9 @@
 """Spectral weights w(|q|) of the metrics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -82,3 +84,29 @@ def tabulated(q_per_angstrom: Sequence[float] | np.ndarray, values: Sequence[flo
 def core(q_limit: float) -> Spectrum:
     """Return 1 up to a limit [1/Å] and 0 beyond."""
     return lambda q: (q <= q_limit).to(q.dtype)
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """A weight that metrics can have.
+
+    Attributes:
+        symbol: in figures and tables.
+        meaning: which frequencies count.
+        spectrum: w(|q|) for the radius of the band [1/Å] and the power spectral density of the specimen's exit waves.
+    """
+
+    symbol: str
+    meaning: str
+    spectrum: Callable[[float, Spectrum], Spectrum]
+
+
+Weight = Literal["uniform", "radial", "core", "structure_factor", "exit_wave"]
+#: Every weight, by name.
+WEIGHTS: dict[Weight, Weighting] = {
+    "uniform": Weighting("flat", "whole band, flat", lambda q_max, power: uniform),
+    "radial": Weighting("1/q", "every |q| weighted equally", lambda q_max, power: radial),
+    "core": Weighting("inner", "inner half of the band", lambda q_max, power: core(q_max / 2)),
+    "structure_factor": Weighting("F²", "weighted by gold's reflections", lambda q_max, power: fcc_structure_factor()),
+    "exit_wave": Weighting("ψ", "weighted by what the specimen scatters", lambda q_max, power: power),
+}

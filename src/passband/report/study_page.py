@@ -166,7 +166,7 @@ def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
                 label=labels[tested],
                 image=picture["image"],
                 truth=picture["truth"],
-                own=covered.prediction(networks[tested], test, picture["image"]),
+                in_domain=covered.prediction(networks[tested], test, picture["image"]),
                 worst=covered.prediction(networks[worst], test, picture["image"]),
                 worst_label=labels[worst],
             )
