@@ -11,7 +11,9 @@ from passband.base.errors import BadInputError
 from passband.cli.main import app
 from passband.cli.options import option
 from passband.micrographs.micrograph import Micrograph
-from passband.verdicts import domain, verdict_model
+from passband.models import network
+from passband.models.store import read_model
+from passband.verdicts import domain
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import as_measured
 from passband.verdicts.statements import Statement
@@ -164,16 +166,17 @@ def loaded(monkeypatch):
     """The networks that are loaded."""
     networks = []
 
-    class Counted(verdict_model.Network):
+    class Counted(network.Network):
         def __init__(self, model):
             networks.append(model.card.name)
             super().__init__(model)
 
-    monkeypatch.setattr(verdict_model, "Network", Counted)
+    monkeypatch.setattr(network, "Network", Counted)
     return networks
 
 
 def test_a_stack_loads_the_network_once_and_a_condition_never(model, loaded, tmp_path, capsys):
+    model = read_model(model.folder)
     rng = np.random.default_rng(1)
     stack = rng.poisson(50.0, (3, 96, 96)).astype(np.float32)
     verdicts = VerdictModel(model)

@@ -47,7 +47,7 @@ def check_image(
     check_pixel_size(micrograph, card)
     specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
     tiles = tiles_of(micrograph, card)
-    features = image_features(tiles, predict(model.network, normalize(tiles)[:, None]), card.threshold)[None]
+    features = image_features(tiles, predict(model.model.network, normalize(tiles)[:, None]), card.threshold)[None]
     source = _source(micrograph, card)
     unlike = model.image_objections(features, source)
     known = not specimen and not unlike

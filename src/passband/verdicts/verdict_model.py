@@ -12,7 +12,6 @@ from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.estimation.estimate import Estimate
 from passband.micrographs.micrograph import Micrograph
-from passband.models.network import Network
 from passband.models.store import PREDICTOR, Model
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain, SpecimenInfo
@@ -63,11 +62,6 @@ class VerdictModel:
         self.calibration = tuple(Condition(**json.loads(c)) for c in self.scores["condition"])
         self._predictors: dict[tuple[str, str], Predictor] = {}
         self._features: dict[str, np.ndarray] = {}
-
-    @cached_property
-    def network(self) -> Network:
-        """The network, loaded when first used."""
-        return Network(self.model)
 
     @cached_property
     def domain(self) -> Domain:
