@@ -51,7 +51,7 @@ assert state() == before
 
 model = pb.load_model("au-300kv")
 prediction = model.predict(images)
-assert prediction.masks.shape == images.masks.shape and prediction.score(images.masks)
+assert prediction.masks.shape == images.masks.shape and len(prediction.score(images.masks)) == 3
 wide = pb.simulate("gold_on_carbon_wide", today.varied(pixel_size=0.8), n=1)
 tifffile.imwrite("image.tif", wide.images[0], imagej=True, resolution=(12.5, 12.5), metadata={"unit": "nm"})
 shot = pb.read_micrographs("image.tif", energy_ev=300e3)[0]
@@ -95,7 +95,7 @@ def test_the_session_works_and_changes_nothing_global(tmp_path):
         env=os.environ | {"MPLBACKEND": "svg"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
