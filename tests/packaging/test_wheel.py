@@ -52,7 +52,7 @@ def wheel(tmp_path_factory):
 def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
-    run([folder / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], folder)
+    run([folder / "bin" / "pip", "install", "-q", "--no-compile", "-c", ROOT / "constraints.txt", wheel], folder)
     return folder / "bin"
 
 
