@@ -13,7 +13,7 @@ import polars as pl
 from sklearn.tree import DecisionTreeClassifier
 
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import figure
+from passband.analysis.resampling import with_percentiles
 from passband.files.atomic import write_json
 from passband.files.tables import write_table
 from passband.studies.study import load_study
@@ -113,7 +113,7 @@ def _left_out(squares: dict[str, Square], x: dict[str, np.ndarray], y: dict[str,
         )
     values = float(correct.mean()), float(correct.mean() - usual.mean())
     return {
-        key: asdict(figure(value, [d[k] for d in drawn]))
+        key: asdict(with_percentiles(value, [d[k] for d in drawn]))
         for k, (key, value) in enumerate(zip(("right", "over_most_frequent"), values, strict=True))
     }
 
