@@ -9,10 +9,10 @@ from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
 from passband.micrographs.micrograph import Micrograph
+from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import Domain
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import EstimatedOptics, Nearest
-from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import NAMES
 
 
@@ -36,14 +36,14 @@ class ImageOptics:
     condition: Condition | None = None
     estimated: EstimatedOptics | None = None
 
-    def remedies(self, model: VerdictModel) -> list[Statement]:
+    def remedies(self, model: CalibratedModel) -> list[Statement]:
         """Return what to do if the network does not work."""
         if self.condition is None or not self.stable:
             return [Statement("check_condition", "condition")]
         return [Statement("check_specimen")] if all(self.stable) else model.remedies(self.condition)
 
 
-def estimate_optics(model: VerdictModel, micrograph: Micrograph) -> Estimate | None:
+def estimate_optics(model: CalibratedModel, micrograph: Micrograph) -> Estimate | None:
     """Return the estimate of a micrograph's optics, or None if there can be none.
 
     Energy and C30 are the calibrated ones where the image does not say. Where C30 varied, it is not known, and the estimate tells no sign
@@ -57,7 +57,7 @@ def estimate_optics(model: VerdictModel, micrograph: Micrograph) -> Estimate | N
     return fit if known else fit.of_either_sign()
 
 
-def optics_of(model: VerdictModel, fit: Estimate | None) -> ImageOptics:
+def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
     """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
 
     Parameters that the rings do not determine, and an unknown dose, are set to the calibration's reference condition.
@@ -89,7 +89,7 @@ def optics_of(model: VerdictModel, fit: Estimate | None) -> ImageOptics:
     return ImageOptics((), tuple(why), model.nearest(first), stable, first, numbers)
 
 
-def _reasons(model: VerdictModel, conditions: dict[str, Condition]) -> list[Statement]:
+def _reasons(model: CalibratedModel, conditions: dict[str, Condition]) -> list[Statement]:
     """Return what sets the estimated conditions apart: what they share, then what is of one sign of the defocus."""
     lists = {sign: model.reasons(condition) for sign, condition in conditions.items()}
     shared = functools.reduce(lambda a, b: [s for s in a if str(s) in map(str, b)], lists.values())

@@ -14,19 +14,19 @@ from passband.models.card import ModelCard
 from passband.models.segment import check_pixel_size
 from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
+from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import SpecimenInfo
 from passband.verdicts.features import SOURCES, TILES, image_features
 from passband.verdicts.image_optics import ImageOptics, estimate_optics, optics_of
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import Verdict
-from passband.verdicts.verdict_model import VerdictModel
 
 # Largest number of tiles of a micrograph, spread evenly.
 _TILES = 64
 
 
 def check_image(
-    model: VerdictModel, micrograph: Micrograph, claim: SpecimenInfo, estimate: Estimate | None = None
+    model: CalibratedModel, micrograph: Micrograph, claim: SpecimenInfo, estimate: Estimate | None = None
 ) -> Verdict:
     """Return the verdict on a micrograph.
 

@@ -1,0 +1,225 @@
+"""A calibrated model: predictors of its loss, applicability domain, reasons and remedies."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from passband.base.errors import BadInputError
+from passband.conditions import Condition
+from passband.models.store import PREDICTOR, Model
+from passband.verdicts import reasons
+from passband.verdicts.domain import Domain
+from passband.verdicts.features import (
+    IMAGE_FEATURES,
+    as_measured,
+    as_seen,
+    measured_features,
+    training_data,
+)
+from passband.verdicts.predictor import Predictor, restore
+from passband.verdicts.statements import Statement
+from passband.verdicts.verdict import LEVEL, Interval, Nearest, Prediction, Verdict
+from passband.verdicts.zones import NAMES, best_match, zone_of, zones
+
+# Refuse what is farther than 1.5 × the 99th-percentile nearest-neighbour distance of the calibration.
+_TOO_FAR = 1.5
+# Share of a micrograph that must be marked.
+_LEAST_SHARE = 0.005
+# Dice below which a network is not useful, however near its in-domain loss.
+_USEFUL = 0.5
+# Probability of stable from which a condition is recommended.
+_SURE = 0.8
+# Conditions whose features are remembered.
+_REMEMBERED = 1000
+# Defoci and factors of the dose that are tried for advice.
+_DEFOCI, _DOSES = 40, (2.0, 4.0, 8.0)
+
+
+class CalibratedModel:
+    """What the verdicts on a model rest on. Predictors are loaded when first used, and the domain is projected once."""
+
+    def __init__(self, model: Model):
+        """Take a calibrated model.
+
+        Raises:
+            BadInputError: if the model has not been scored.
+        """
+        if model.scores is None or model.card.own_loss is None:
+            raise BadInputError(
+                "has not been scored under known conditions, so that no verdict can be given",
+                remedy="score it: passband model score",
+                place=model.card.name,
+            )
+        self.model, self.card = model, model.card
+        self.in_domain_loss = model.card.own_loss
+        self.scores = model.scores.filter(pl.col("role") != "held_out")
+        self.calibration = tuple(Condition(**json.loads(c)) for c in self.scores["condition"])
+        self._predictors: dict[tuple[str, str], Predictor] = {}
+        self._features: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The applicability domain."""
+        return Domain(self.card, self.calibration)
+
+    @cached_property
+    def trained(self) -> tuple[Condition, ...]:
+        """The training conditions as the network sees them; none if unknown."""
+        return tuple(as_measured(c, self.card) for c in self.card.conditions)
+
+    @cached_property
+    def _saved(self) -> dict[str, dict[str, object]]:
+        content: dict[str, dict[str, object]] = json.loads((self.model.folder / PREDICTOR).read_text(encoding="utf-8"))
+        return content
+
+    def predictor(self, target: str, source: str) -> Predictor:
+        """Return the predictor of a target of `features.TARGETS` from a source of `features.SOURCES`."""
+        key = target, source
+        if key not in self._predictors:
+            _, x, y = training_data(self.scores, source, target)
+            self._predictors[key] = restore(self._saved[f"{target}_from_{source}"], x, y)
+        return self._predictors[key]
+
+    def features(self, condition: Condition) -> np.ndarray:
+        """Return the features of a condition, in the predictors' order, shape [1, D]."""
+        if condition.id not in self._features:
+            self.prepare([condition])
+        return self._features[condition.id]
+
+    def prepare(self, conditions: Sequence[Condition]) -> None:
+        """Compute the features of several conditions at once, which is faster than one by one."""
+        if not conditions:
+            return
+        if len(self._features) + len(conditions) > _REMEMBERED:
+            self._features.clear()
+        seen = tuple(as_measured(c, self.card) for c in conditions)
+        features = measured_features(self.trained, seen, self.card.q_max_per_angstrom)
+        table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
+        self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
+
+    def image_features_of(self, source: str, role: str) -> np.ndarray:
+        """Return the image features of a source under each condition of a role, shape [B, D]."""
+        rows = self.scores.filter(pl.col("role") == role)[source].to_list()
+        return np.array(rows, dtype=float).reshape(len(rows), len(IMAGE_FEATURES))
+
+    def predict(self, features: np.ndarray, source: str = "condition") -> Prediction:
+        """Return zone, loss and Dice predicted from features [1, D] of a source.
+
+        From a condition the intervals are of the mean over many fields of specimens like the calibrated ones; few fields scatter more.
+        """
+        predictor = self.predictor("loss", source)
+        [mean], [deviation] = predictor.predict(features)
+        reach = predictor.quantile(LEVEL) * deviation
+        # Where new conditions would lie, if they deviate as those that were left out did.
+        likely = np.exp(mean + deviation * predictor.residuals) / self.in_domain_loss
+        shares = np.bincount(zone_of(likely), minlength=len(NAMES)) / len(likely)
+        # Stable only if that is the better bet; between degraded and collapse the larger.
+        zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
+        logit = self.predictor("dice", source)
+        [d_mean], [d_deviation] = logit.predict(features)
+        d_reach = logit.quantile(LEVEL) * d_deviation
+        return Prediction(
+            zone,
+            dict(zip(NAMES, shares.tolist(), strict=True)),
+            Interval(*(float(np.exp(v)) for v in (mean, mean - reach, mean + reach))),
+            Interval(*(float(1 / (1 + np.exp(v))) for v in (d_mean, d_mean + d_reach, d_mean - d_reach))),
+        )
+
+    def predict_condition(self, condition: Condition) -> Prediction:
+        """Return zone, loss and Dice predicted under a condition."""
+        return self.predict(self.features(condition))
+
+    def objections(self, condition: Condition) -> list[Statement]:
+        """Return why a condition is outside the applicability domain."""
+        return self.domain.objections(condition) or self._far(
+            self.features(condition), "condition", "unlike_conditions"
+        )
+
+    def image_objections(self, features: np.ndarray, source: str) -> list[Statement]:
+        """Return why an image with features [1, D] of a source is outside the applicability domain."""
+        if features[0, 2] < _LEAST_SHARE:
+            return [Statement("few_particles", value=features[0, 2], limit=_LEAST_SHARE)]
+        return self._far(features, source, "unlike_images")
+
+    def _far(self, features: np.ndarray, source: str, kind: str) -> list[Statement]:
+        distance = float(self.predictor("loss", source).distance(features)[0])
+        return [Statement(kind, value=distance, limit=_TOO_FAR)] if distance > _TOO_FAR else []
+
+    def reasons(self, condition: Condition, *, stable: bool = True) -> list[Statement]:
+        """Return how a condition differs from the training conditions; see `reasons.of_condition`."""
+        seen = as_measured(condition, self.card)
+        return reasons.of_condition(self.trained, seen, self.card.q_max_per_angstrom, stable=stable)
+
+    def nearest(self, condition: Condition) -> Nearest | None:
+        """Return the best-matching training condition; None if these are unknown."""
+        if not self.trained:
+            return None
+        index, leaf, pair = best_match(self.trained, as_measured(condition, self.card))
+        trained = as_seen(self.card.conditions[index], self.card)
+        return Nearest(trained, leaf.where, leaf.pairs, leaf.shares, pair)
+
+    def cannot_say(self, objections: Sequence[Statement], *remedies: Statement) -> Verdict:
+        """Return the verdict outside the applicability domain."""
+        return Verdict(self.card.name, "cannot say", cannot_say=tuple(objections), remedies=remedies)
+
+    def decided(self, verdict: Verdict, prediction: Prediction) -> Verdict:
+        """Return a verdict with its prediction and the answer: yes where the loss stays near the in-domain loss and the Dice is useful.
+
+        Where the network is stable but not useful, another one is the remedy.
+        """
+        stable, useful = prediction.zone == NAMES[0], prediction.dice.predicted >= _USEFUL
+        verdict = replace(
+            verdict,
+            answer="yes" if stable and useful else "no",
+            prediction=prediction,
+            in_domain_loss=self.in_domain_loss,
+            trained=bool(self.card.conditions),
+        )
+        if useful:
+            return verdict
+        return replace(
+            verdict,
+            reasons=(Statement("useless", "dice", stable, _USEFUL), *verdict.reasons),
+            remedies=(Statement("other_model"),) if stable else (),
+        )
+
+    def remedies(self, condition: Condition) -> list[Statement]:
+        """Return what to do under a condition where the network does not work: the nearest defocus where it does, more dose, or training."""
+        others = self._other_defoci(condition)
+        self.prepare(others)
+        known: dict[Condition, Prediction] = {}
+        cures = []
+        for other in others:
+            if self.objections(other):
+                continue
+            known[other] = prediction = self.predict_condition(other)
+            if prediction.zone_shares[NAMES[0]] >= _SURE and prediction.dice.predicted >= _USEFUL:
+                cures.append(Statement("defocus", "defocus_angstrom", other.defocus_angstrom, prediction.dice))
+                break
+        dose = condition.dose_per_angstrom2
+        for factor in _DOSES if dose is not None else ():
+            other = condition.model_copy(update={"dose_per_angstrom2": (dose or 0.0) * factor})
+            if self.objections(other):
+                break
+            if self.predict_condition(other).zone_shares[NAMES[0]] >= _SURE:
+                cures.append(Statement("raise_dose", "dose_per_angstrom2", other.dose_per_angstrom2))
+                break
+        if cures:
+            return cures
+        if not known:
+            return [reasons.into_domain(self.card, "condition")]
+        best = min(known, key=lambda c: known[c].loss.predicted)
+        relative, detail = known[best].loss.predicted / self.in_domain_loss, {"defocus": best.defocus_angstrom}
+        return [Statement("retrain", "conditions", relative, zones().stable_up_to, detail)]
+
+    def _other_defoci(self, condition: Condition) -> list[Condition]:
+        """Return a condition at defoci over the calibrated range, nearest first."""
+        values = [c.defocus_angstrom for c in self.calibration]
+        count = int(min((max(values) - min(values)) / 10, _DEFOCI)) + 1
+        defoci = np.unique(np.linspace(min(values), max(values), count).round(-1 if count > 1 else 6))
+        nearest = sorted(defoci, key=lambda d: abs(d - condition.defocus_angstrom))
+        return [condition.varied({"C10": -float(d)}) for d in nearest]
