@@ -1,13 +1,16 @@
 """What networks learn to predict: the target of a specimen, the loss, and what is counted on each image."""
 
-from typing import Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from passband.specimens import Specimen, particle_mask
+if TYPE_CHECKING:
+    from passband.specimens import Specimen
 
 
 class Task(Protocol):
@@ -33,6 +36,9 @@ class Segmentation:
 
     def target(self, specimen: Specimen, n: int) -> np.ndarray:
         """Return the mask of all particles, bool, shape [n, n]."""
+        # Crystals and shapes take a third of a second, which a network that only predicts can spare.
+        from passband.specimens import particle_mask
+
         return particle_mask(specimen, n)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
