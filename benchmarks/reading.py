@@ -101,7 +101,7 @@ def _sum(reader: Callable[[str], list[dict[str, Any]]], path: Path) -> float:
 def formats() -> pl.DataFrame:
     """Return a row per format: seconds that passband and RosettaSciIO alone take for an image of 4096²."""
     sys.path.insert(0, str(ROOT / "tests"))
-    files = importlib.import_module("deploy.files")
+    files = importlib.import_module("support.files")
     counts = np.random.default_rng(0).poisson(40, (SIDE, SIDE)).astype(np.uint16)
     rows = []
     with tempfile.TemporaryDirectory() as place:

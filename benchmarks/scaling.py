@@ -183,7 +183,7 @@ def main() -> None:
         "![Roofs and where the work lies](images/scaling.png)",
         "",
         "*Networks this narrow are bound by memory and by the start of each operation, not by arithmetic: on a GPU a single one leaves it",
-        "idle, which is what training many at once (`--fleet`) is for. No GPU was at hand to measure how well.*",
+        "idle, which is what training many at once (`--fleet`) is for. [Benchmarks](benchmarks.md) has what one GPU reached.*",
         "",
         "## Whole studies",
         "",

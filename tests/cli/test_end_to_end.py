@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from markupsafe import escape
 
+from passband.report.study_page import PAIR_FIGURES
 from passband.studies.study import load_study
 from support.shell import run_here
 from support.studies import STUDY, TINY, ended, group, passband, started, study, tables, traces, wait_for, workers_of
@@ -97,7 +98,7 @@ def test_analysis_has_every_fit(finished):
 def test_report_is_one_offline_file(finished):
     folder = finished[0] / "runs/small"
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/") == 8
+    assert page.count("data:image/") == len(PAIR_FIGURES) + 6
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     for name in (
         "matrix_loss",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from passband.studies.folder import StudyFolder
 
 _MATRIX = "rows are training conditions, columns are test conditions"
-#: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and what it shows.
+#: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and its caption.
 PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
     "matrix_loss": (partial(matrix.draw, score="loss"), f"Matrix of test loss: {_MATRIX}"),
     "matrix_dice": (partial(matrix.draw, score="dice"), f"Matrix of Dice: {_MATRIX}"),
