@@ -72,6 +72,10 @@ def test_a_slider_changes_picture_verdict_and_advice(subject):
         assert tab._sources["prediction"].data["xs"] and tab._sources["current"].data["sigma"]
         tab._advisor.submit(tab._sliders.condition)
         await until(lambda: "What to do" in tab._why.object)
+        # Reasons that come later do not take the place of the advice.
+        tab._explainer.submit(tab._sliders.condition)
+        await until(lambda: tab._explainer._task.done())
+        assert "What to do" in tab._why.object
 
     in_a_document(action)
 

@@ -89,7 +89,8 @@ class OpticsTab:
         self._predictor = Latest(Step(self._predict, self._show_opinion), self._refuse, later)
         # Separate, so that no picture waits for it.
         self._explainer = Latest(Step(self._explain, self._show_why, pause=_REST), self._refuse, later)
-        self._advisor = Latest(Step(partial(self._explain, advised=True), self._show_why), self._refuse, later)
+        self._advisor = Latest(Step(partial(self._explain, advised=True), self._show_advice), self._refuse, later)
+        self._advised: Condition | None = None
         self._sliders = Sliders(self._presets(), field / PIXELS, self._changed, self._refuse)
         self._layers.param.watch(lambda event: later(self._show_layers), "value")
         self._advise.on_click(lambda event: self._advisor.submit(self._sliders.condition))
@@ -140,7 +141,7 @@ class OpticsTab:
         if not self._subject.scenes.ready(condition.energy_ev):
             line = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being computed once; this takes about ten seconds"
             self._message.object = html.note(line)
-        self._why.object = ""
+        self._why.object, self._advised = "", None
         self._drawer.submit(condition)
         self._explainer.submit(condition)
 
@@ -202,8 +203,13 @@ class OpticsTab:
         return condition, nothing + verdict.details_html(html.field)
 
     def _show_why(self, result: tuple[Condition, str]) -> None:
-        if result[0] == self._sliders.condition:
+        # Advice includes the reasons; those that are ready only later do not take its place.
+        if result[0] == self._sliders.condition and self._advised != result[0]:
             self._why.object = result[1]
+
+    def _show_advice(self, result: tuple[Condition, str]) -> None:
+        self._show_why(result)
+        self._advised = result[0]
 
     def _refuse(self, fault: BadInputError) -> None:
         self._message.object = html.refusal(fault)
