@@ -153,3 +153,22 @@ def test_results_of_a_study_before_it_ran(tmp_path):
     (tmp_path / "study.yaml").write_text(yaml_config.dump(passband.load_study("quick")))
     with pytest.raises(BadInputError, match="the study has no results yet; run it to its end"):
         _ = passband.open_study(tmp_path).scores
+
+
+def test_calibration_given_beside_a_micrograph_replaces_its_own():
+    shot = passband.micrograph(
+        np.random.default_rng(0).poisson(50, (128, 128)), pixel_size_angstrom=0.4, energy_ev=200e3
+    )
+    assert passband.micrograph(shot, energy_ev=80e3).energy_ev == 80e3
+    assert passband.micrograph(shot, pixel_size_angstrom=0.8).pixel_size_angstrom == 0.8
+    assert passband.micrograph(shot).energy_ev == 200e3
+    with pytest.raises(passband.BadInputError):
+        passband.micrograph(shot, pixel_size_angstrom=-1.0)
+
+
+def test_a_value_under_two_names_is_refused():
+    condition = passband.Condition(energy_ev=300e3)
+    with pytest.raises(passband.BadInputError, match="C10 and defocus both set C10"):
+        condition.varied(C10=80, defocus=3)
+    with pytest.raises(passband.BadInputError, match="'80', not a number"):
+        condition.varied(defocus="80")

@@ -32,6 +32,7 @@ ROOMS = (
     "api",
     "app",
     "cli",
+    "__main__",
 )
 
 

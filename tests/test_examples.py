@@ -14,7 +14,7 @@ def test_the_tutorial_page_says_what_the_script_prints(monkeypatch, tmp_path, ca
     for name in ("today.svg", "trained_and_today.svg"):
         assert (tmp_path / "runs" / "tutorial" / name).read_text().startswith("<?xml")
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    for line in ("the test keeps 81% of what", "reversed at 0.76–0.91 1/Å"):
+    for line in ("also transfers 81% of what", "reversed at 0.76–0.91 1/Å"):
         assert line in said and line in page
     for number in ("0.475", "0.490", "0.812", "0.479", "0.986", "0.846", "630"):
         assert re.search(rf"(?<![\d.]){re.escape(number)}", said), number

@@ -13,6 +13,7 @@ unit. Bad input raises `BadInputError`, a ValueError with the fields value, limi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -342,7 +343,7 @@ def micrograph(
     energy_ev: float | None = None,
     dose_per_angstrom2: float | None = None,
 ) -> Micrograph:
-    """Return the one micrograph of a path, a NumPy array [h, w], a HyperSpy signal, or as it is.
+    """Return the one micrograph of a path, a NumPy array [h, w] or a HyperSpy signal; of a micrograph, with the values that are given.
 
     Args:
         image: what holds it.
@@ -362,7 +363,12 @@ def micrograph(
     from passband.micrographs.reading import read_micrographs
 
     if isinstance(image, Micrograph):
-        return image
+        return replace(
+            image,
+            pixel_size_angstrom=pixel_size_angstrom or image.pixel_size_angstrom,
+            energy_ev=energy_ev or image.energy_ev,
+            dose_per_angstrom2=dose_per_angstrom2 or image.dose_per_angstrom2,
+        )
     images = read_micrographs(
         image,
         pixel_size_angstrom=pixel_size_angstrom,

@@ -159,7 +159,7 @@ def test_compare_measures_everything_and_gives_a_verdict(call, condition, tmp_pa
     assert answer["sigma_train_test"] == pytest.approx(1) and answer["metrics"]["signed_overlap"] == pytest.approx(-1)
     assert answer["lost_per_angstrom"] == [] and len(answer["reversed_per_angstrom"]) >= 1
     assert answer["verdict"].startswith(
-        "the test keeps 100% of what the training condition transfers, 100% of it with reversed contrast"
+        "the test condition also transfers 100% of what the training condition transfers: 0% with the same contrast and 100% with reversed contrast"
     )
     page = (tmp_path / "c.html").read_text()
     assert "<svg" in page and "reversed contrast" in page and "http" not in page.split("<svg")[0]

@@ -18,8 +18,8 @@ ModelName = Annotated[
 PixelSize = Annotated[
     float | None, typer.Option("--pixel-size", help="Pixel size [Å], if the file lacks it or has it wrong.")
 ]
-Energy = Annotated[float | None, typer.Option("--energy", help="Electron energy [eV], if the file lacks it.")]
-Dose = Annotated[float | None, typer.Option("--dose", help="Dose [e/Å²], if the file lacks it.")]
+Energy = Annotated[float | None, typer.Option("--energy", help="Electron energy in eV, if the file lacks it.")]
+Dose = Annotated[float | None, typer.Option("--dose", help="Dose in e/Å², if the file lacks it.")]
 Frames = Annotated[
     str | None,
     typer.Option(

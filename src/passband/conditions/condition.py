@@ -271,9 +271,15 @@ class Condition(BaseModel):
             BadInputError: listing the names, if one is unknown.
             pydantic.ValidationError: if the result is not valid.
         """
-        content = self.to_dict()
+        content, seen = self.to_dict(), dict[str, str]()
         for given, value in {**(values or {}), **named}.items():
-            symbol, value = canonical(field_name(given), value)
+            try:
+                symbol, value = canonical(field_name(given), value)
+            except TypeError:
+                raise BadInputError(f"{given} is {value!r}, not a number", value=value) from None
+            if symbol in seen:
+                raise BadInputError(f"{seen[symbol]} and {given} both set {symbol}; give one of them", value=value)
+            seen[symbol] = given
             if symbol not in (*ABERRATIONS, *ANGLES.values(), *Condition.model_fields):
                 names = ["defocus", *(SHORT_NAMES.values()), *ABERRATIONS, *ANGLES.values(), *ALIASES]
                 raise BadInputError(

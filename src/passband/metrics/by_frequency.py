@@ -61,7 +61,7 @@ def intervals(table: pl.DataFrame, column: str) -> list[list[float]]:
 
 
 def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
-    """Return one line on how much of the training transfer the test condition keeps.
+    """Return one line on how much of the training transfer the test condition transfers too.
 
     Args:
         metrics: by name, of one pair.
@@ -69,11 +69,12 @@ def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
     """
     sigma, signed = metrics["sigma"], metrics["signed_overlap"]
     if sigma is None:
-        return "the training condition transfers nothing, so there is nothing to keep"
+        return "the training condition transfers nothing, so there is nothing to compare"
     # σ = same + reversed and signed σ = same − reversed.
     reverse = (sigma - signed) / 2
-    text = f"the test keeps {sigma:.0%} of what the training condition transfers"
-    text += f", {reverse:.0%} of it with reversed contrast" if reverse >= 0.005 else ", none of it reversed"
+    text = f"the test condition also transfers {sigma:.0%} of what the training condition transfers"
+    same = f": {sigma - reverse:.0%} with the same contrast and {reverse:.0%} with reversed contrast"
+    text += same if reverse >= 0.005 else ", all of it with the same contrast"
     places = [
         f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in where)} 1/Å"
         for name in ("lost", "reversed")

@@ -45,6 +45,9 @@ class Model:
     folder: Path
     card: ModelCard
 
+    def __repr__(self) -> str:
+        return f"Model({self.card.name!r}, {self.folder})"
+
     @property
     def weights(self) -> Path:
         """File of the network: weights of one of passband's families, or an external network in ONNX."""

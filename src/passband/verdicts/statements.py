@@ -12,7 +12,7 @@ _ENERGY = "the energy is {:g} eV; the model was calibrated at {:g} eV"
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Statement:
     """A reason, an objection, an assumption or a remedy. `str()` gives its sentence.
 
@@ -38,6 +38,9 @@ class Statement:
 
     def __str__(self) -> str:
         return self.text()
+
+    # A list of statements reads as its sentences.
+    __repr__ = __str__
 
 
 def bands(intervals: list[list[float]]) -> str:
