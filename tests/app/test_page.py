@@ -68,7 +68,7 @@ def test_a_number_beyond_the_slider_and_a_wrong_one(opened):
     box = opened.locator(".box input").first
     box.fill("900")
     box.press("Enter")
-    opened.get_by_text("defocus 900 Å is beyond").wait_for(timeout=30_000)
+    opened.get_by_text("defocus 900 Å is outside the calibrated range").wait_for(timeout=30_000)
     box.fill("40")
     box.press("Enter")
     opened.get_by_text("made works").wait_for(timeout=30_000)
