@@ -15,8 +15,8 @@ FIGURES ?=
 demo: $(READY)
 	$(BIN)/passband study run studies/defocus.yaml
 
-# One worker a core; the tests of a module stay together and share its fixtures.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# One worker a core, one thread a worker; the tests of a module stay together and share its fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(READY)
 	$(PYTEST) -m "not slow and not cluster and not browser"
