@@ -73,7 +73,7 @@ def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
     # σ = same + reversed and signed σ = same − reversed.
     reverse = (sigma - signed) / 2
     text = f"the test condition also transfers {sigma:.0%} of what the training condition transfers"
-    same = f": {sigma - reverse:.0%} with the same contrast and {reverse:.0%} with reversed contrast"
+    same = f": {max(sigma - reverse, 0):.0%} with the same contrast and {reverse:.0%} with reversed contrast"
     text += same if reverse >= 0.005 else ", all of it with the same contrast"
     places = [
         f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in where)} 1/Å"
