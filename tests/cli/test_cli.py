@@ -166,7 +166,11 @@ def test_compare_measures_everything_and_gives_a_verdict(call, condition, tmp_pa
     blurred = tmp_path / "blurred.yaml"
     blurred.write_text(CONDITION.replace("spread_angstrom: 20", "spread_angstrom: 60") + "pixel_size_angstrom: 0.3\n")
     code, out, err = call("ctf", "compare", condition, blurred)
-    assert code == 0 and "none of it reversed; lost at" in out and "rescale the images to one pixel size" in err
+    assert (
+        code == 0
+        and "all of it with the same contrast; lost at" in out
+        and "rescale the images to one pixel size" in err
+    )
 
 
 def test_sets_of_conditions(call):
