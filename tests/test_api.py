@@ -162,8 +162,9 @@ def test_calibration_given_beside_a_micrograph_replaces_its_own():
     assert passband.micrograph(shot, energy_ev=80e3).energy_ev == 80e3
     assert passband.micrograph(shot, pixel_size_angstrom=0.8).pixel_size_angstrom == 0.8
     assert passband.micrograph(shot).energy_ev == 200e3
-    with pytest.raises(passband.BadInputError):
-        passband.micrograph(shot, pixel_size_angstrom=-1.0)
+    for wrong in (-1.0, 0.0):
+        with pytest.raises(passband.BadInputError):
+            passband.micrograph(shot, pixel_size_angstrom=wrong)
 
 
 def test_a_value_under_two_names_is_refused():

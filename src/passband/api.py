@@ -365,9 +365,9 @@ def micrograph(
     if isinstance(image, Micrograph):
         return replace(
             image,
-            pixel_size_angstrom=pixel_size_angstrom or image.pixel_size_angstrom,
-            energy_ev=energy_ev or image.energy_ev,
-            dose_per_angstrom2=dose_per_angstrom2 or image.dose_per_angstrom2,
+            pixel_size_angstrom=image.pixel_size_angstrom if pixel_size_angstrom is None else pixel_size_angstrom,
+            energy_ev=image.energy_ev if energy_ev is None else energy_ev,
+            dose_per_angstrom2=image.dose_per_angstrom2 if dose_per_angstrom2 is None else dose_per_angstrom2,
         )
     images = read_micrographs(
         image,
