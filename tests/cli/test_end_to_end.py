@@ -20,7 +20,20 @@ from markupsafe import escape
 from passband.report.study_page import PAIR_FIGURES
 from passband.studies.study import load_study
 from support.shell import run_here
-from support.studies import STUDY, TINY, ended, group, passband, started, study, tables, traces, wait_for, workers_of
+from support.studies import (
+    SCORE_COLUMNS,
+    STUDY,
+    TINY,
+    ended,
+    group,
+    passband,
+    started,
+    study,
+    tables,
+    traces,
+    wait_for,
+    workers_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +50,7 @@ def test_tables_have_the_promised_columns_and_rows(finished):
     folder = finished[0]
     result = tables(folder)
     scores, shift = result["scores"], result["shift"]
-    assert scores.columns == [
-        "train_condition",
-        "test_condition",
-        "seed",
-        "loss",
-        "dice",
-        "tp",
-        "fp",
-        "fn",
-        "tn",
-        "n_images",
-    ]
+    assert scores.columns == SCORE_COLUMNS
     assert len(scores) == 5 * 5 * 2
     assert set(scores["seed"]) == {0, 1}
     assert (scores["n_images"] == 6).all()

@@ -4,6 +4,7 @@ import torch
 
 from passband.learning import count_pixels
 from passband.studies.cross_tests import cross_table
+from support.studies import SCORE_COLUMNS
 
 
 def test_counts_of_known_images():
@@ -27,18 +28,7 @@ def test_cross_table_sums_counts_and_averages_loss():
         }
     )
     table = cross_table(counts)
-    assert table.columns == [
-        "train_condition",
-        "test_condition",
-        "seed",
-        "loss",
-        "dice",
-        "tp",
-        "fp",
-        "fn",
-        "tn",
-        "n_images",
-    ]
+    assert table.columns == SCORE_COLUMNS
     first = table.row(0, named=True)
     assert (first["tp"], first["fp"], first["fn"], first["tn"], first["n_images"]) == (4, 2, 2, 10, 2)
     assert first["loss"] == pytest.approx(0.3)

@@ -48,6 +48,8 @@ network: {widths: [4, 8], stem: 2}
 training: {epochs: 2, batch_size: 3}
 seeds: 1
 """
+#: Columns of scores.parquet, which others read.
+SCORE_COLUMNS = ["train_condition", "test_condition", "seed", "loss", "dice", "tp", "fp", "fn", "tn", "n_images"]
 TABLES = ("scores", "conditions", "shift", "training", "counts")
 
 
