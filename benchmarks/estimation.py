@@ -96,7 +96,7 @@ def one(task: tuple[str, float, int]) -> dict[str, Any]:
     counts = torch.poisson((intensity * given["dose"] * 0.16).clamp_min(0), generator=generator).numpy()
     side = int(given["pixels"])
     started = time.perf_counter()
-    found = estimate(Micrograph(counts[:side, :side].astype(np.float32), 0.4, 300e3), C30=C30)
+    found = estimate(Micrograph(counts.T[:side, :side].astype(np.float32), 0.4, 300e3), C30=C30)
     return (
         {"sweep": sweep, "value": float(value), "specimen": index}
         | row(found, given["defocus"] - depth, given["C12"])

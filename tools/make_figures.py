@@ -25,7 +25,7 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 #: Scripts of examples/ whose last figure is shown in a page.
-EXAMPLES = ("amorphous_rdf", "partial_coherence")
+EXAMPLES = ("amorphous_rdf", "axes", "partial_coherence")
 
 
 def run(*arguments: str) -> None:

@@ -15,8 +15,8 @@ def noise(shape=(256, 256), mean=80.0, seed=0):
 
 
 def lattice(shape, spacing, angle, amplitude, pixel=0.4):
-    """A plane wave of a lattice plane, along an angle from the first axis."""
-    x, y = np.meshgrid(*(pixel * np.arange(n) for n in shape), indexing="ij")
+    """A plane wave of a lattice plane, along an angle from x (the columns) towards y (the rows)."""
+    y, x = np.meshgrid(*(pixel * np.arange(n) for n in shape), indexing="ij")
     return amplitude * np.cos(2 * np.pi / spacing * (x * math.cos(angle) + y * math.sin(angle)))
 
 
@@ -52,8 +52,8 @@ def test_rings_are_those_of_a_sum_over_pixels():
     assert total / found.count.sum() == pytest.approx(power[inside].mean(), rel=1e-4)
 
 
-def test_sectors_count_from_the_first_axis():
-    """A stripe pattern that varies along the first axis has its power at angle 0."""
+def test_sectors_count_from_the_columns_axis():
+    """A stripe pattern that varies along the columns has its power at angle 0."""
     image = noise((256, 256)) + lattice((256, 256), 2.5, 0.0, 30.0).astype(np.float32)
     found = power_spectrum(Micrograph(image, 0.4), band_per_angstrom=BAND, rings=40, sectors=12, mask_spots=False)
     ring = np.abs(found.q - 0.4).argmin()

@@ -11,8 +11,8 @@ Y, X = np.mgrid[:200, :300]
 
 
 def ellipse(x, y, a, b, angle):
-    """Half axes a and b in pixels, the first at an angle from x, upwards positive."""
-    u, v = X - x, -(Y - y)
+    """Half axes a and b in pixels, the first at an angle from x towards y."""
+    u, v = X - x, Y - y
     along, across = u * math.cos(angle) + v * math.sin(angle), -u * math.sin(angle) + v * math.cos(angle)
     return (along / a) ** 2 + (across / b) ** 2 <= 1
 

@@ -29,12 +29,12 @@ def micrograph(
     """
     rng = np.random.default_rng(seed)
     k = np.fft.fftfreq(n, pixel)
-    qx, qy = np.meshgrid(k, k, indexing="ij")
+    qx, qy = np.meshgrid(k, k)  # x along the columns
     q, angle = np.hypot(qx, qy), np.arctan2(qy, qx)
     phase = np.fft.ifft2(np.fft.fft2(rng.standard_normal((n, n))) / (1 + (q / 0.5) ** 2)).real
     phase *= film / max(phase.std(), 1e-9)
     if gold:
-        x, y = np.meshgrid(*(pixel * (np.arange(n) - n / 2),) * 2, indexing="ij")
+        x, y = np.meshgrid(*(pixel * (np.arange(n) - n / 2),) * 2)
         for turn in (0.2, 0.2 + math.acos(1 / 3)):
             waves = np.cos(2 * np.pi / 2.355 * (x * math.cos(turn) + y * math.sin(turn)))
             phase += 0.3 * (np.hypot(x, y) < gold) * waves

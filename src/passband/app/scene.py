@@ -45,7 +45,7 @@ class Scene:
         recipe: its family.
         energy_ev: of the electrons [eV].
         waves: coefficients of its exit wave, complex64, shape [1, P, K].
-        mask: of the particles, bool, shape [PIXELS, PIXELS].
+        mask: of the particles, bool, shape [rows, columns], both PIXELS.
         config: multislice settings of the wave.
     """
 
@@ -65,7 +65,7 @@ class Scene:
         return Imager(condition, self.recipe.field_angstrom, self.config)
 
     def image(self, condition: Condition) -> NDArray[np.float32]:
-        """Return the picture under a condition: counts, or the expected intensity if it has no dose; float32 [PIXELS, PIXELS].
+        """Return the picture under a condition: counts, or the expected intensity if it has no dose; float32 [rows, columns].
 
         The seed of the shot noise is fixed: a picture changes only with its condition.
 
@@ -76,7 +76,7 @@ class Scene:
             BadInputError: if the aperture exceeds the band of the exit wave.
         """
         mask = torch.from_numpy(self.mask)[None]
-        return self.imager(condition).images(self.waves, mask, seed=seed_from("app", "noise")).counts[0].numpy()
+        return self.imager(condition).images(self.waves, mask, seed=seed_from("app", "noise")).arrays()[0][0]
 
 
 class Scenes:
@@ -133,7 +133,7 @@ class Scenes:
             self.recipe,
             energy_ev,
             torch.from_numpy(coefficients),
-            camera_masks(torch.from_numpy(masks), PIXELS)[0].numpy(),
+            camera_masks(torch.from_numpy(masks), PIXELS)[0].T.numpy(),
             config,
         )
 

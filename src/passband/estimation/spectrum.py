@@ -1,7 +1,7 @@
 """The power spectrum of one image in rings and sectors, without the spots of crystals.
 
-Rings are equally wide in q², in which the Thon rings of a defocus are equidistant. The x axis is the first of the image, as in
-`simulation.imaging`.
+Rings are equally wide in q², in which the Thon rings of a defocus are equidistant. x runs along the columns of the image, to the
+right; y along its rows, downwards.
 """
 
 import math
@@ -49,7 +49,7 @@ class Spectrum:
 
     Attributes:
         q: mean spatial frequency of each ring [1/Å], shape [R].
-        angle: middle of each sector [rad], shape [K], from the image's first axis towards its second.
+        angle: middle of each sector [rad], shape [K], from x towards y.
         power: contribution of a frequency to the variance of a pixel, shape [R, K]: white noise of variance v has power v everywhere.
         count: independent values in each mean, shape [R, K].
         noise: power beyond the band.
@@ -178,9 +178,9 @@ def _window(n: int) -> Array:
 
 def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return |q| [1/Å], its direction in [0, π), and which pixels of a half spectrum are independent."""
-    kx, ky = np.fft.fftfreq(n, pixel)[:, None], np.abs(np.fft.rfftfreq(n, pixel))[None]
-    once = (ky > 0) | (kx > 0)
-    return np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi), once & (2 * pixel * ky < 1)
+    kx, ky = np.abs(np.fft.rfftfreq(n, pixel))[None], np.fft.fftfreq(n, pixel)[:, None]
+    once = (kx > 0) | (ky > 0)
+    return np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi), once & (2 * pixel * kx < 1)
 
 
 def _find_spots(

@@ -33,12 +33,13 @@ def draw(curve: pl.DataFrame, plane: np.ndarray, figure: Figure, q_max: float, *
     ax.axhline(0, color="0.5", linewidth=0.6)
     ax.set(xlim=(0, q_max), ylim=(-1.05, 1.05), xlabel="spatial frequency |q| [1/Å]", ylabel="transfer")
     ax.legend(fontsize=7, ncols=3, loc="lower right")
-    extent = (-q_max, q_max, -q_max, q_max)
+    # As a picture: qx to the right, qy downwards.
+    extent = (-q_max, q_max, q_max, -q_max)
     for place, values, name, limits, colours in (
         (grid[1, 0], plane, "T, sign of the contrast", (-1, 1), "RdBu_r"),
         (grid[1, 1], plane**2, "Thon rings: |T|²", (0, 1), "gray"),
     ):
         ax = figure.add_subplot(place)
-        shown = ax.imshow(values.T, origin="lower", extent=extent, vmin=limits[0], vmax=limits[1], cmap=colours)
+        shown = ax.imshow(values.T, extent=extent, vmin=limits[0], vmax=limits[1], cmap=colours)
         ax.set(title=name, xlabel="qx [1/Å]", ylabel="qy [1/Å]")
         figure.colorbar(shown, ax=ax, shrink=0.85)

@@ -7,15 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Panels = dict[str, Any]
+#: Names of the maps of a specimen's labels, [rows, columns].
+MAPS = ("potential", "mask", "instances", "classes", "boundary_distance", "thickness", "film_thickness")
 
 
 def draw_preview(panels: Panels, made: Figure) -> None:
     """Draw everything about one specimen.
 
     Args:
-        panels: `field` and `height` [Å]; maps [n, n] `potential`, `mask`, `instances`, `classes`, `boundary_distance`,
-            `thickness`, `film_thickness`; `side` [n, m] atoms seen along y; `columns` (x, y); `rdf` name → (r, g);
-            `images` name → [k, k]; `names` of the classes.
+        panels: `field` and `height` [Å]; the `MAPS`, [rows, columns]; `side` [x, z] atoms seen along y; `columns` (x, y); `rdf`
+            name → (r, g); `images` name → [rows, columns]; `names` of the classes.
         made: an empty figure, about 12 by 9 inches.
     """
     axes = made.subplots(3, 4)
@@ -70,7 +71,7 @@ def draw_row(panels: Panels, made: Figure) -> None:
     images = list(panels["images"].items())[:3]
     axes = made.subplots(1, 5 + len(images))
     field = panels["field"]
-    axes[0].imshow(panels["potential"].T, origin="lower", cmap="gray", vmax=_high(panels["potential"]))
+    axes[0].imshow(panels["potential"], cmap="gray", vmax=_high(panels["potential"]))
     axes[0].plot(
         *(np.asarray(c) * len(panels["potential"]) / field for c in panels["columns"]),
         ".",
@@ -79,19 +80,19 @@ def draw_row(panels: Panels, made: Figure) -> None:
     )
     axes[1].imshow(panels["side"].T, origin="lower", cmap="gray_r", vmax=_high(panels["side"]))
     for ax, (_, image) in zip(axes[2:], images, strict=False):
-        ax.imshow(image.T, origin="lower", cmap="gray", vmin=-3, vmax=3)
+        ax.imshow(image, cmap="gray", vmin=-3, vmax=3)
     rest = axes[2 + len(images) :]
-    rest[0].imshow(_coloured(panels["instances"]).transpose(1, 0, 2), origin="lower")
+    rest[0].imshow(_coloured(panels["instances"]))
     reach = float(np.abs(panels["boundary_distance"]).max())
-    rest[1].imshow(panels["boundary_distance"].T, origin="lower", cmap="RdBu", vmin=-reach, vmax=reach)
-    rest[2].imshow(panels["thickness"].T, origin="lower", cmap="viridis")
+    rest[1].imshow(panels["boundary_distance"], cmap="RdBu", vmin=-reach, vmax=reach)
+    rest[2].imshow(panels["thickness"], cmap="viridis")
     for ax in axes:
         ax.set_axis_off()
 
 
 def _map(ax: Axes, content: np.ndarray, field: float, title: str, colours: str, **limits: Any) -> Any:
-    # Pixel (i, j) lies at x = i, y = j: x runs to the right, y upwards.
-    shown = ax.imshow(content.T, origin="lower", extent=(0, field, 0, field), cmap=colours, **limits)
+    # x runs to the right, y downwards.
+    shown = ax.imshow(content, extent=(0, field, field, 0), cmap=colours, **limits)
     ax.set_title(title, fontsize=8)
     ax.tick_params(labelsize=7)
     return shown
@@ -105,7 +106,7 @@ def _bar(
 
 
 def _numbers(ax: Axes, content: np.ndarray, field: float, title: str) -> None:
-    ax.imshow(_coloured(content).transpose(1, 0, 2), origin="lower", extent=(0, field, 0, field))
+    ax.imshow(_coloured(content), extent=(0, field, field, 0))
     ax.set_title(title, fontsize=8)
     ax.tick_params(labelsize=7)
 

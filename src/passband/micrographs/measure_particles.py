@@ -31,7 +31,7 @@ def particle_table(
     Connected pixels are one particle; regions under 28 Å² are excluded from the table, not from the mask. Columns: particle;
     x_angstrom and y_angstrom of the centroid, from the centre of the upper left pixel, x to the right; area_angstrom2;
     equivalent_diameter_angstrom of the disc of that area; circularity 4π area / perimeter², at most 1; major and minor axis of the
-    ellipse of the same second moments; orientation_rad of its major axis from the x axis, upwards positive, (−π/2, π/2];
+    ellipse of the same second moments; orientation_rad of its major axis, from x towards y, which runs downwards, (−π/2, π/2];
     touches_edge of the image; mean_probability.
 
     Args:
@@ -56,8 +56,8 @@ def particle_table(
         top, left, bottom, right = region.bbox
         instances[top:bottom, left:right][region.image] = len(rows) + 1
         perimeter = region.perimeter_crofton * p
-        # scikit-image measures from the row axis, counter-clockwise.
-        angle = math.remainder(region.orientation + math.pi / 2, math.pi)
+        # scikit-image measures from the rows' axis towards the columns'.
+        angle = math.remainder(math.pi / 2 - region.orientation, math.pi)
         rows.append(
             {
                 "particle": len(rows) + 1,

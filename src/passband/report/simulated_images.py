@@ -26,8 +26,8 @@ class SimulatedImages:
     """Images of specimens under one condition, with the truth.
 
     Attributes:
-        images: electron counts, or mean intensities without a dose, float32, shape [N, n, n].
-        masks: where particles are, bool, shape [N, n, n].
+        images: electron counts, or mean intensities without a dose, float32, shape [N, rows, columns]; x runs along the columns.
+        masks: where particles are, bool, shape [N, rows, columns].
         condition: how the specimens are imaged.
         notes: what is allowed but may surprise, a line each.
     """
@@ -102,9 +102,9 @@ def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
     warning = imager.warning()
     with one_thread():
         waves, masks = scatter(recipe, range(n), config)
-        counts, truth = imager.images(waves, masks, seed=seed_from("simulate", recipe.seed, condition.id))
+        counts, truth = imager.images(waves, masks, seed=seed_from("simulate", recipe.seed, condition.id)).arrays()
     notes = (*condition.doubts(), *([] if warning is None else [warning]))
-    return SimulatedImages(counts.numpy(), truth.numpy(), condition, notes)
+    return SimulatedImages(counts, truth, condition, notes)
 
 
 def _draw(ax: Axes, image: NDArray[Any], colours: str, low: float, high: float) -> None:

@@ -166,14 +166,8 @@ def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -
     return {
         "field": field,
         "height": height,
-        "potential": labels.potential,
-        "mask": labels.mask,
-        "instances": labels.instances,
-        "classes": labels.classes,
-        "boundary_distance": labels.boundary_distance,
-        "thickness": labels.thickness,
-        "film_thickness": labels.film_thickness,
         "names": labels.names,
+        **{name: getattr(labels, name).T for name in specimen_sheet.MAPS},
         "side": side,
         "columns": (columns["x"], columns["y"]),
         "rdf": _rdf(specimen),
@@ -200,7 +194,7 @@ def _images(recipe: Recipe, index: int, conditions: Named) -> dict[str, np.ndarr
     for name, condition in conditions:
         imager = Imager(condition, recipe.field_angstrom, config)
         seed = seed_from("preview", recipe.seed, index, condition.id)
-        images[name] = normalize(imager.images(wave, mask, seed=seed).counts)[0].numpy()
+        images[name] = normalize(imager.images(wave, mask, seed=seed).counts)[0].T.numpy()
     return images
 
 

@@ -164,10 +164,11 @@ def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
         samples.append(
             image_sheet.Sample(
                 label=labels[tested],
-                image=picture["image"],
-                truth=picture["truth"],
-                in_domain=covered.prediction(networks[tested], test, picture["image"]),
-                worst=covered.prediction(networks[worst], test, picture["image"]),
+                # x is the first axis inside, and runs to the right in a picture.
+                image=picture["image"].T,
+                truth=picture["truth"].T,
+                in_domain=covered.prediction(networks[tested], test, picture["image"]).T,
+                worst=covered.prediction(networks[worst], test, picture["image"]).T,
                 worst_label=labels[worst],
             )
         )

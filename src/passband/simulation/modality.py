@@ -6,7 +6,9 @@ HRTEM (`simulation/hrtem.py`) is the first. Another kind is another module with 
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from passband.conditions import Condition
@@ -35,12 +37,19 @@ class Images(NamedTuple):
     """Images with their truth, on the CPU.
 
     Attributes:
-        counts: electron counts, or mean intensities without a dose, float32, shape [N, n, n].
-        masks: truth on the camera's pixels, bool, shape [N, n, n].
+        counts: electron counts, or mean intensities without a dose, float32, shape [N, x, y].
+        masks: truth on the camera's pixels, bool, shape [N, x, y].
     """
 
     counts: Tensor
     masks: Tensor
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return counts and masks as pictures, shape [N, rows, columns]: x runs along the columns, y along the rows.
+
+        Inside, x is the first axis of an image, as of a wave; every image, mask or label that leaves passband is turned by this or its like.
+        """
+        return self.counts.transpose(1, 2).numpy(), self.masks.transpose(1, 2).numpy()
 
 
 def camera_masks(masks: Tensor, pixels: int) -> Tensor:

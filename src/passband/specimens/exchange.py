@@ -99,13 +99,14 @@ def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str)
 
 
 def export_labels(specimen: Specimen, n: int, out: Path) -> Path:
-    """Write every label of a scene as a NumPy archive (.npz), n pixels along each side, and the atomic columns.
+    """Write every label of a scene as a NumPy archive (.npz), maps [rows, columns] of n pixels along each side, and the atomic columns.
 
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
     labels = make_labels(specimen, n)
-    arrays: dict[str, Any] = {f.name: np.asarray(getattr(labels, f.name)) for f in dataclasses.fields(labels)}
+    # Maps are [x, y] inside; outside, x runs along the columns.
+    arrays: dict[str, Any] = {f.name: np.asarray(getattr(labels, f.name)).T for f in dataclasses.fields(labels)}
     arrays |= {f"column_{name}": values for name, values in atomic_columns(specimen).items()}
     arrays["pixel_angstrom"] = np.array(float(specimen.atoms.cell[0, 0]) / n)
     # Lattice vectors of each particle's first grain, NaN where they are not known.

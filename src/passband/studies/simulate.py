@@ -137,15 +137,15 @@ class Simulation:
 
     def _write_images(self, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
         seed = seed_from("simulate", self.recipe.seed, condition.id)
-        images, truth = self.imager(condition).images(coefficients, masks, seed=seed)
-        _write_stack(self.folder / "images.tif", images.numpy(), condition.pixel_size_angstrom)
-        _write_stack(self.folder / "masks.tif", truth.numpy().astype(np.uint8) * 255, condition.pixel_size_angstrom)
+        images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
+        _write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
+        _write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
         shown = min(self.count, 8)
         with style.figure(1.6 * shown, 3.3) as figure:
             upper, lower = figure.subplots(2, shown, squeeze=False)
             for i in range(shown):
-                upper[i].imshow(normalize(images[i]).numpy(), cmap="gray", vmin=-3, vmax=3)
-                lower[i].imshow(truth[i].numpy(), cmap="gray", vmin=0, vmax=1)
+                upper[i].imshow(normalize(torch.from_numpy(images[i])).numpy(), cmap="gray", vmin=-3, vmax=3)
+                lower[i].imshow(truth[i], cmap="gray", vmin=0, vmax=1)
             for ax in (*upper, *lower):
                 ax.set_axis_off()
             style.save(figure, self.folder, "sheet", ("png",))
