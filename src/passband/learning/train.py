@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ from passband.simulation.image_source import Source
 from passband.simulation.symmetry import ORIENTATIONS
 
 Epoch = dict[str, float]
+#: A trained network and its losses, or why it failed.
+Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
 
 
 class TrainingConfig(BaseModel):
@@ -101,7 +104,7 @@ def train_group(
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
     task: Task = SEGMENTATION,
-) -> list[tuple[nn.Module, list[Epoch]] | FloatingPointError]:
+) -> list[Trained]:
     """Train independent networks together; return what `train` would of each, or the error that it would raise.
 
     Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but each update
@@ -114,19 +117,26 @@ def train_group(
         on_epoch: called with the place of a member and its losses.
         task: gives the loss.
     """
-    if len(members) > 1 and not network.trains_in_groups:
+    together = len(members) if network.trains_in_groups else 1
+    trained: list[Trained] = []
+    with _fast_convolutions(members[0].train_images.device):
+        for first in range(0, len(members), together):
+            group = members[first : first + together]
 
-        def alone(place: int) -> tuple[nn.Module, list[Epoch]] | FloatingPointError:
-            [trained] = train_group(
-                network,
-                training,
-                members[place : place + 1],
-                on_epoch=lambda _, epoch: on_epoch(place, epoch),
-                task=task,
-            )
-            return trained
+            def report(place: int, epoch: Epoch, first: int = first) -> None:
+                on_epoch(first + place, epoch)
 
-        return [alone(place) for place in range(len(members))]
+            trained += _train_together(network, training, group, report, task)
+    return trained
+
+
+def _train_together(
+    network: NetworkConfig,
+    training: TrainingConfig,
+    members: Sequence[Member],
+    on_epoch: Callable[[int, Epoch], None],
+    task: Task,
+) -> list[Trained]:
     count, device = len(members), members[0].train_images.device
     model = build(network, count)
     model.load_state_dict(join_states([_initial(network, member.seed) for member in members]))
@@ -173,6 +183,11 @@ def train_group(
         errors.get(i) or (_member(network, state), history)
         for i, (state, history) in enumerate(zip(split_state(model.cpu().state_dict(), count), histories, strict=True))
     ]
+
+
+def _fast_convolutions(device: torch.device) -> AbstractContextManager[None]:
+    """Let cuDNN choose its algorithms by trial while this lasts: four times as fast for groups, whose shapes stay the same."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True) if device.type == "cuda" else nullcontext()
 
 
 class _Draws:

@@ -78,7 +78,7 @@ def exit_waves(
         for (i, _), spectrum in zip(chunk, _propagate([s for _, s in chunk], optics), strict=True):
             spectra[i].append(spectrum)
     k = disc_indices(config.band_per_angstrom * field)
-    return [keep_band(torch.stack(parts).cpu(), k, config) for parts in spectra]
+    return [keep_band(torch.stack(parts), k, config) for parts in spectra]
 
 
 def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:
@@ -139,10 +139,11 @@ class _Optics:
 
     def propagators(self, thickness: Sequence[float]) -> Tensor:
         """Return P(q) / n², band-limited, complex, shape [C or 1, n, n], for the slice thickness of each configuration [Å]."""
-        kinds = thickness[:1] if len(set(thickness)) == 1 else thickness
-        phase = -math.pi * self.wavelength * np.array(kinds)[:, None, None] * self.q2
+        kinds, kind = np.unique(thickness, return_inverse=True)
+        phase = -math.pi * self.wavelength * kinds[:, None, None] * self.q2
         band = soft_band(np.sqrt(self.q2), self.limit, self.edge)
-        return torch.from_numpy(band / self.n**2 * np.exp(1j * phase)).to(self.device, self.dtype)
+        each = torch.from_numpy(band / self.n**2 * np.exp(1j * phase)).to(self.device, self.dtype)
+        return each if len(kinds) == 1 else each[torch.from_numpy(kind).to(self.device)]
 
 
 @functools.lru_cache(maxsize=4)

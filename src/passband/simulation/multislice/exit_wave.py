@@ -33,7 +33,7 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
     """Return the stored band of a specimen's spectra and the shares of the beam outside it.
 
     Args:
-        spectrum: complex, shape [P, n, n], vacuum = 1 at k = 0.
+        spectrum: complex, shape [P, n, n], vacuum = 1 at k = 0, on any device; only the band is copied from it.
         k: integer frequencies to store, shape [K, 2].
         config: multislice settings.
 
@@ -47,6 +47,7 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
         raise BadInputError(
             f"{lost:.1%} of the beam is scattered beyond the band limit, more than 5 %; lower exit_waves.sampling_angstrom from {config.sampling_angstrom:g}"
         )
+    k = k.to(spectrum.device)
     coefficients = spectrum[:, k[:, 0] % n, k[:, 1] % n]
     stored = (coefficients.real.double() ** 2 + coefficients.imag.double() ** 2).sum(1).mean().item()
-    return ExitWave(coefficients.to(torch.complex64).numpy(), lost, intensity - stored)
+    return ExitWave(coefficients.to(torch.complex64).cpu().numpy(), lost, intensity - stored)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from passband.base.identity import seed_from
 from passband.simulation.multislice.config import ExitWaveConfig
@@ -52,8 +53,8 @@ def slice_atoms(
         seed: of the specimen's displacements.
         configuration: which frozen-phonon configuration.
     """
-    symbols = atoms.get_chemical_symbols()
-    sigma = np.array([thermal_displacement_angstrom[symbol] for symbol in symbols])
+    elements, element = np.unique(atoms.numbers, return_inverse=True)
+    sigma = np.array([thermal_displacement_angstrom[chemical_symbols[z]] for z in elements])[element]
     draws = np.random.default_rng(phonon_seed(seed, configuration)).normal(size=(len(atoms), 3))
     positions = atoms.positions + sigma[:, None] * draws
     height = float(atoms.cell[2, 2])
