@@ -6,7 +6,6 @@ Exit waves are the exception: a wave set grows specimen by specimen in one Zarr 
 
 import functools
 import hashlib
-import json
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from passband.base.identity import content_id
-from passband.files.atomic import disk_errors, sync, temporary_beside, write_json
+from passband.files.atomic import disk_errors, sync, temporary_beside
+from passband.files.checked_json import read_checked, write_checked
 
 _MARKER = "done.json"
+# Keys of markers that were written before they had a checksum.
+_FORMER_KEYS = {"files", "content", "seconds"}
 #: Raise a kind's number when its code changes its results, so that old work is not taken for new.
 REVISIONS = {"waves": 3, "train": 2, "images": 3, "evaluate": 2, "score": 4}
 
@@ -117,7 +119,7 @@ def writing(folder: Path, facts: dict[str, Any]) -> Iterator[Path]:
             files = sorted(p for p in temporary.iterdir() if p.is_file())
             for path in files:
                 sync(path)
-            write_json(temporary / _MARKER, {"files": {p.name: _digest(p) for p in files}, **facts})
+            write_checked(temporary / _MARKER, {"files": {p.name: _digest(p) for p in files}, **facts})
             if not is_finished(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 try:
@@ -132,24 +134,24 @@ def writing(folder: Path, facts: dict[str, Any]) -> Iterator[Path]:
 
 
 def marker(folder: Path) -> dict[str, Any] | None:
-    """Return the marker of a folder whose every file is as it was written, else None."""
+    """Return the marker of a folder if it and every file are as they were written, else None."""
     content = peek(folder)
-    if content is None:
-        return None
     try:
-        whole = all(_digest(folder / name) == digest for name, digest in content["files"].items())
-    except (OSError, KeyError, AttributeError):
+        whole = content is not None and all(_digest(folder / n) == digest for n, digest in content["files"].items())
+    except OSError:
         return None
     return content if whole else None
 
 
 def peek(folder: Path) -> dict[str, Any] | None:
-    """Return the marker of a folder without checking its files, or None."""
-    try:
-        content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Return the marker of a folder without checking its files; None if it is absent, damaged or of another folder."""
+    content = read_checked(folder / _MARKER, _FORMER_KEYS)
+    if content is None or not isinstance(content.get("files"), dict) or not content["files"]:
         return None
-    return content if isinstance(content, dict) else None
+    # A folder's name ends in the hash of what decides its result: that protects markers without a checksum, too.
+    if "content" in content and not folder.name.endswith(f"-{content_id(content['content'], 16)}"):
+        return None
+    return content
 
 
 def is_finished(folder: Path) -> bool:

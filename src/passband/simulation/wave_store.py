@@ -16,9 +16,14 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.files.atomic import disk_errors, locked, remove_leftovers, write_json
+from passband.files.checked_json import read_checked, write_checked
 from passband.files.jobs import REVISIONS
+from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe
+
+# What a manifest entry says of its specimen.
+_FACTS = {"digest", "atoms", "particles", "mask_share", "lost_intensity", "dropped_intensity", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -44,39 +49,61 @@ class WaveSet:
         """Side of the stored masks: the multislice grid."""
         return self.config.grid_points(self.recipe.field_angstrom)
 
-    def create(self, specimens: int, shape: tuple[int, int]) -> None:
+    def create(self, specimens: int) -> None:
         """Make room for at least this many specimens; those already there stay.
 
-        Args:
-            specimens: how many.
-            shape: of one specimen's coefficients, [P, K].
-
         Raises:
-            BadInputError: if the disk is full, or the wave set is damaged.
+            BadInputError: if the disk is full or the folder cannot be written.
         """
-        shapes = {"coefficients": shape, "masks": (self.mask_pixels, self.mask_pixels)}
+        with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
+            remove_leftovers(self.folder, self._manifest)
+            content = _plain(wave_content(self.recipe, self.config))
+            if _json(self.folder / "recipe.json") != content:
+                write_json(self.folder / "recipe.json", content)
+        self._describe(specimens)
+
+    def _describe(self, specimens: int) -> bool:
+        """Write each zarr.json that is missing, damaged or for fewer specimens; return whether there was one.
+
+        They follow from the recipe and the settings, so the chunks stay readable if one is lost.
+        """
+        known = [int(path.stem) + 1 for path in self._manifest.glob("*.json") if path.stem.isdecimal()]
+        specimens = max([specimens, *known])
+        group = zarr.create_group(zarr.storage.MemoryStore())
+        shapes = {"coefficients": stored_shape(self.recipe, self.config), "masks": (self.mask_pixels, self.mask_pixels)}
+        for name, shape in shapes.items():
+            waves = name == "coefficients"
+            group.create_array(
+                name,
+                shape=(specimens, *shape),
+                chunks=(1, *shape),
+                dtype="complex64" if waves else "bool",
+                # Waves do not compress; the checksum catches a damaged chunk, the manifest a lost one.
+                compressors=[Crc32cCodec()] if waves else [ZstdCodec(level=3), Crc32cCodec()],
+            )
+        changed = False
         # Studies share wave sets; two that grow one at once must take turns.
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
-            remove_leftovers(self.folder, self.folder / "manifest")
-            if not (self.folder / "recipe.json").exists():
-                write_json(self.folder / "recipe.json", wave_content(self.recipe, self.config))
-            try:
-                group = zarr.open_group(self.folder / "waves.zarr", mode="a")
-                for name, shape in shapes.items():
-                    if name not in group:
-                        waves = name == "coefficients"
-                        group.create_array(
-                            name,
-                            shape=(specimens, *shape),
-                            chunks=(1, *shape),
-                            dtype="complex64" if waves else "bool",
-                            # Waves do not compress; the checksum catches a damaged chunk, the manifest a lost one.
-                            compressors=[Crc32cCodec()] if waves else [ZstdCodec(level=3), Crc32cCodec()],
-                        )
-                    elif group[name].shape[0] < specimens:
-                        group[name].resize((specimens, *shape))
-            except (ValueError, KeyError, TypeError) as error:
-                raise self._damaged(str(error)) from None
+            for name in ("", *shapes):
+                path = self._zarr / name / "zarr.json"
+                wanted, present = _plain((group[name] if name else group).metadata.to_dict()), _json(path)
+                if name and isinstance(present, dict) and isinstance(present.get("shape"), list):
+                    # Another study may have made room for more.
+                    wanted["shape"][0] = max(
+                        wanted["shape"][0], *[n for n in present["shape"][:1] if type(n) is int], 0
+                    )
+                if present != wanted:
+                    write_json(path, wanted)
+                    changed = True
+        return changed
+
+    @property
+    def _zarr(self) -> Path:
+        return self.folder / "waves.zarr"
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "manifest"
 
     def write(self, index: int, coefficients: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) -> None:
         """Write one specimen, its manifest entry last.
@@ -85,13 +112,13 @@ class WaveSet:
             index: the specimen.
             coefficients: complex64, shape [P, K].
             mask: bool, shape [mask_pixels, mask_pixels].
-            facts: what else to note in the manifest.
+            facts: what else the manifest says of it: all of `_FACTS` but the digest.
         """
         with disk_errors(self.folder):
-            group = zarr.open_group(self.folder / "waves.zarr", mode="r+")
+            group = zarr.open_group(self._zarr, mode="r+")
             group["coefficients"][index] = coefficients
             group["masks"][index] = mask
-        write_json(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
+        write_checked(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
 
     def missing(self, specimens: int) -> list[int]:
         """Return the specimens that are absent, half-written or damaged."""
@@ -108,16 +135,23 @@ class WaveSet:
             BadInputError: if an entry is missing or its checksum is wrong.
         """
         try:
-            group = zarr.open_group(self.folder / "waves.zarr", mode="r")
+            return self._read(start, stop)
+        except BadInputError:
+            if not (self._manifest.is_dir() and self._describe(0)):
+                raise
+        return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            group = zarr.open_group(self._zarr, mode="r")
             coefficients = np.asarray(group["coefficients"][start:stop])
             masks = np.asarray(group["masks"][start:stop])
-            digests = [facts["digest"] for facts in self._facts(start, stop)]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise self._damaged(str(error)) from None
         if len(coefficients) < stop - start:
             raise self._damaged(f"it ends before specimen {stop - 1}")
-        for i, digest in enumerate(digests):
-            if digest != _digest(coefficients[i], masks[i]):
+        for i, facts in enumerate(self._facts(start, stop)):
+            if facts["digest"] != _digest(coefficients[i], masks[i]):
                 raise self._damaged(f"specimen {start + i} is not as it was written")
         return coefficients, masks
 
@@ -132,14 +166,18 @@ class WaveSet:
         return True
 
     def _facts(self, start: int, stop: int) -> list[dict[str, Any]]:
-        return [json.loads(self._entry(i).read_text(encoding="utf-8")) for i in range(start, stop)]
+        entries = {index: read_checked(self._entry(index), _FACTS) for index in range(start, stop)}
+        for index, entry in entries.items():
+            if entry is None or not entry.keys() >= _FACTS:
+                raise self._damaged(f"the manifest entry of specimen {index} is missing or not as it was written")
+        return [entry for entry in entries.values() if entry is not None]
 
     def _entry(self, index: int) -> Path:
-        return self.folder / "manifest" / f"{index:06d}.json"
+        return self._manifest / f"{index:06d}.json"
 
     def _damaged(self, reason: str) -> BadInputError:
         return BadInputError(
-            f"{self.folder}: exit waves missing or damaged ({' '.join(reason.split())}); delete this folder and run the same command again"
+            f"{self.folder}: exit waves missing or damaged ({' '.join(reason.split())}); run the same command again, which makes them again"
         )
 
 
@@ -156,6 +194,19 @@ def wave_content(recipe: Recipe, config: ExitWaveConfig) -> dict[str, Any]:
 def wave_id(recipe: Recipe, config: ExitWaveConfig) -> str:
     """Return the id of a wave set: the hash of recipe and multislice settings."""
     return content_id(wave_content(recipe, config))
+
+
+def _json(path: Path) -> Any:
+    """Return the content of a JSON file, or None if it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _plain(content: dict[str, Any]) -> Any:
+    """Return content as JSON reads it back."""
+    return json.loads(json.dumps(content))
 
 
 def _digest(coefficients: np.ndarray, mask: np.ndarray) -> str:

@@ -198,9 +198,14 @@ def compare_with_plan(
     """
     if planned is None or planned.get("id") != study.id:
         return None
-    if todo != {stage: n["total"] - n["done"] for stage, n in planned["cells"].items()}:
+    try:
+        same = todo == {stage: n["total"] - n["done"] for stage, n in planned["cells"].items()}
+        expected = wall_seconds(planned["core_seconds"], todo, study, workers) if same else 0.0
+    except (AttributeError, KeyError, TypeError):
+        # The plan is damaged.
         return None
-    expected = wall_seconds(planned["core_seconds"], todo, study, workers)
+    if not expected > 0:
+        return None
     ratio = took / expected
     line = f"took {clock(took)}, and {clock(expected)} were planned"
     if 0.5 <= ratio <= 2:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError, parameter
-from passband.files import atomic, bundled, yaml_config
+from passband.files import atomic, bundled
 from passband.files.jobs import FolderJob
 from passband.studies import cross_tests
 from passband.studies.jobs import ImagesJob, TrainingJob
 from passband.studies.paths import StudyPaths
-from passband.studies.study import Study, load_study
+from passband.studies.study import Study, dump_study, is_dump, load_study
 from passband.studies.wave_jobs import wave_sets
 
 
@@ -71,31 +71,44 @@ class StudyFolder:
         folder, study = self.paths.folder, self.study
         if folder.exists() and not folder.is_dir():
             raise BadInputError(f"{folder}: is a file, not a folder; choose another {parameter('folder')}")
-        if self.paths.study.is_file():
-            text = self.paths.study.read_text(encoding="utf-8")
-            if text == self._yaml:
-                return
-            other = _load(self.paths.study.absolute(), text)
+        if (other := self._present()) is not None:
             if other.id != study.id and not study.extends(other):
                 raise BadInputError(
                     f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
                     f"choose another {parameter('folder')}, or delete this one"
                 )
-        elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+            return
+        # A folder that lost its study.yaml still has finished work of its study.
+        used = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
+        if used and not any(job.is_finished() for job in self.image_jobs):
             raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another {parameter('folder')}")
 
     def adopt(self) -> None:
-        """Write study.yaml, which makes the folder this study's.
+        """Write study.yaml, which makes the folder this study's; a file of the user's own that says the same stays.
 
         Raises:
             BadInputError: if the folder contains anything else.
         """
         self.check()
-        atomic.write_text(self.paths.study, self._yaml)
+        path, present = self.paths.study, self._present()
+        if present is None or is_dump(path.read_text(encoding="utf-8")):
+            atomic.write_text(path, self._dump.decode())
+        elif present.id != self.study.id:
+            raise BadInputError(
+                f"{path}: is a file of your own, with fewer conditions or seeds than the study to run; change it, or choose another {parameter('folder')}"
+            )
+
+    def _present(self) -> Study | None:
+        """Return the study in the folder, None without one; it is loaded only if it is another."""
+        path = self.paths.study
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
+        return self.study if content == self._dump else _load(path.absolute(), content)
 
     @functools.cached_property
-    def _yaml(self) -> str:
-        return yaml_config.dump(self.study)
+    def _dump(self) -> bytes:
+        return dump_study(self.study).encode()
 
     @functools.cached_property
     def training_jobs(self) -> list[TrainingJob]:
@@ -113,9 +126,14 @@ class StudyFolder:
         return cross_tests.coverage(self.study, self.paths, self.training_jobs)
 
     def failures(self) -> list[dict[str, Any]]:
-        """Return the failed jobs of the last run: stage, what, reason and tries of each."""
+        """Return the failed jobs of the last run: stage, what, reason and tries of each; none if failed.json is damaged."""
         content = _json(self.paths.failed)
-        return content if isinstance(content, list) else []
+        kinds = {"stage": str, "what": str, "reason": str, "tries": int}
+        whole = isinstance(content, list) and all(
+            isinstance(fault, dict) and all(isinstance(fault.get(key), kind) for key, kind in kinds.items())
+            for fault in content
+        )
+        return content if whole else []
 
     def require_finished(self) -> None:
         """Raise if anything is missing that did not fail in the last run.
@@ -167,8 +185,8 @@ class StudyFolder:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(path: Path, text: str) -> Study:
-    """Return the study of a file with this text; it is loaded again when the text changes."""
+def _load(path: Path, content: bytes) -> Study:
+    """Return the study of a file with this content."""
     return load_study(path)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from passband.base.errors import BadInputError
 from passband.execution.base import Executor, StageProgress
 from passband.files.atomic import remove_leftovers, require_space, write_json
@@ -80,12 +82,28 @@ def run(
         write_json(paths.failed, failed)
         for fault in failed:
             progress.note(f"failed: {fault['what']}: {fault['reason']}")
+        # Workers that were killed leave their temporary folders.
+        remove_leftovers(folder, paths.jobs, paths.figures)
         if reasons := [fault["reason"] for fault in failed if fault["stage"] == "images"]:
             raise BadInputError(
                 f"{folder}: test images of a condition could not be made ({reasons[0]}); correct it and run the same command again, finished work is kept"
             )
+        _require_all_tests(held, failed)
         finish(held)
         line = compare_with_plan(held.planned(), study, todo, workers, time.perf_counter() - began)
         if line is not None:
             progress.note(line)
     return failed
+
+
+def _require_all_tests(held: StudyFolder, failed: list[dict[str, Any]]) -> None:
+    """Refuse to make tables that lack a test of a trained network, unless a job of tests failed."""
+    covered = held.coverage()
+    trained = np.array([weights is not None for weights in covered.weights])
+    unexplained = len(trained) - int(trained.sum()) - sum(fault["stage"] == "train" for fault in failed)
+    untested = int((~covered.done[trained]).sum())
+    if unexplained > 0 or (untested and not any(fault["stage"] == "tests" for fault in failed)):
+        raise BadInputError(
+            f"{held.paths.folder}: {untested} of {covered.done.size} tests and {max(unexplained, 0)} of {len(trained)} networks are missing, though no job failed: "
+            "their files were changed while the study ran; run the same command again, which makes them"
+        )

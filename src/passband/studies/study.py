@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from passband.base.errors import BadInputError
@@ -23,6 +24,8 @@ from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals
 from passband.studies.training_sets import TrainingSets, choose_sets
 
+# Begins the last line of a study.yaml that passband wrote.
+_CHECKSUM = "# checksum "
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -267,6 +270,7 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
         BadInputError: with file, line, value and remedy.
     """
     path = bundled.find(path, bundled.studies())
+    _require_unchanged(path)
     content, lines = yaml_config.read_yaml(path)
     if isinstance(content, dict):
         content = dict(content)
@@ -290,6 +294,34 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
             }
         content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return yaml_config.validate(Study, content, path, lines)
+
+
+def dump_study(study: Study) -> str:
+    """Return a study as the text of study.yaml, which ends in a comment with its checksum."""
+    text = yaml_config.dump(study)
+    return f"{text}{_CHECKSUM}{content_id(text, 32)}\n"
+
+
+def is_dump(text: str) -> bool:
+    """Tell whether passband wrote this text of a study; older versions wrote no checksum."""
+    if _CHECKSUM in text:
+        return True
+    content = yaml.safe_load(text)
+    return {"name", "conditions", "split", "network", "seeds"} <= content.keys() and text == yaml.safe_dump(
+        content, sort_keys=False, allow_unicode=True
+    )
+
+
+def _require_unchanged(path: Path) -> None:
+    """Refuse a study.yaml that is not as `dump_study` wrote it."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    content, mark, checksum = text.rpartition(_CHECKSUM)
+    if mark and checksum.strip() != content_id(content, 32):
+        raise BadInputError(
+            "is not as passband wrote it",
+            remedy="if you edited it, delete its last line, the checksum; if it is damaged, delete it and run the study's own YAML file into this folder again",
+            place=path,
+        )
 
 
 def _by_kind(lines: list[str]) -> list[list[str]]:

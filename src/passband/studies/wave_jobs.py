@@ -104,7 +104,9 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: in
     if missing:
         check_memory(waves.config, waves.recipe.field_angstrom, memory)
         draw_specimen(waves.recipe, missing[-1])
-    waves.create(specimens, hrtem.stored_shape(waves.recipe, waves.config))
+    waves.create(specimens)
+    # A damaged description is made again there, and then its waves are not missing.
+    missing = [index for index in missing if not waves.has(index)]
     return [WavesJob(waves, tuple(missing[i : i + BLOCK]), memory) for i in range(0, len(missing), BLOCK)]
 
 
