@@ -1,10 +1,13 @@
 import fcntl
 import os
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from passband.conditions import Condition
+from passband.models.store import read_model
+from support import made
 from support.shell import run_here
 from support.studies import run, study
 
@@ -21,20 +24,34 @@ def call(monkeypatch, tmp_path):
     return run_here
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """TINY and its folder, with tables and without report: trained once for all tests, also of other processes. Copy it to change it."""
+@contextmanager
+def once(tmp_path_factory, name):
+    """Yield a folder that all processes of a run share, one process at a time, and whether it is finished; it is afterwards."""
     root = tmp_path_factory.getbasetemp()
     # The processes of pytest-xdist have their folders in one.
-    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "tiny"
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, (folder / "finished").exists()
+        (folder / "finished").touch()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """TINY and its folder, with tables and without report: trained once for all tests, also of other processes. Copy it to change it."""
+    with once(tmp_path_factory, "tiny") as (folder, finished):
         config = study(folder)
-        if not (folder / "finished").exists():
+        if not finished:
             run(config, folder / "runs/small")
-            (folder / "finished").touch()
     return config, folder / "runs/small"
+
+
+@pytest.fixture(scope="session")
+def scored_model(tmp_path_factory):
+    """A model whose loss follows a known law, scored; not to be changed."""
+    with once(tmp_path_factory, "scored") as (folder, finished):
+        return read_model(folder / "made") if finished else made.scored_model(folder / "made")
 
 
 @pytest.fixture

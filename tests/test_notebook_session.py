@@ -57,7 +57,7 @@ tifffile.imwrite("image.tif", wide.images[0], imagej=True, resolution=(12.5, 12.
 shot = pb.read_micrographs("image.tif", energy_ev=300e3)[0]
 assert shot.pixel_size_angstrom == 0.8
 segmentation = pb.segment(model, shot)
-assert segmentation.mask.shape == wide.masks.shape[1:] and segmentation.overlay().size == (128, 128)
+assert segmentation.mask.shape == wide.masks.shape[1:] and segmentation.overlay().size == (1024, 1024)
 assert pb.estimate(shot).plot().get_xlabel()
 verdict = pb.check(model, image=shot)
 assert verdict.answer in ("yes", "no", "cannot say") and str(verdict)

@@ -24,8 +24,8 @@ CONDITION = Condition(
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
-    return VerdictModel(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
+def judge(scored_model):
+    return VerdictModel(scored_model)
 
 
 def test_shades_keep_the_order_and_turn_the_rows():

@@ -16,15 +16,12 @@ from torch.nn import functional
 
 from passband.base.errors import BadInputError
 from passband.micrographs.sandbox.parsing import Limits
-from passband.models import external, external_trial
-from passband.models.card import External
+from passband.models import external, store
 from passband.models.external import import_onnx, import_weights
 from passband.models.network import Network
 from passband.models.store import read_model
 from support import networks
 from support.networks import SIDE, convolution, image, kernel, write_onnx
-
-WAY = External(channel=None)
 
 
 @pytest.fixture(autouse=True)
@@ -166,11 +163,11 @@ def endless_loop():
 def test_loops_are_refused_also_inside(said, tmp_path):
     path, true = tmp_path / "a.onnx", {"true": np.array(True)}
     write_onnx(path, [endless_loop()], tensors=true)
-    refused("holds a Loop, which may never end", import_onnx, path, said())
+    refused("contains a Loop, which may never end", import_onnx, path, said())
     outputs = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)]
     branch = helper.make_graph([endless_loop()], "branch", [], outputs)
     write_onnx(path, [helper.make_node("If", ["true"], ["y"], then_branch=branch, else_branch=branch)], tensors=true)
-    refused("holds a Loop, which may never end", import_onnx, path, said())
+    refused("contains a Loop, which may never end", import_onnx, path, said())
 
 
 def test_what_takes_too_long_is_ended(said, tmp_path):
@@ -232,15 +229,43 @@ def test_a_changed_file_is_not_run(said, tmp_path):
     refused("card.json: has been changed since it was written", Network, model)
 
 
-def test_a_model_from_elsewhere_is_tried_before_it_is_loaded(monkeypatch, said, tmp_path):
+def test_a_model_from_elsewhere_is_refused_before_it_is_run(monkeypatch, said, tmp_path):
     """Its card and checksums are right, and its network is not what an import would have let in."""
-    monkeypatch.setattr(external_trial, "try_network", lambda *_, **__: external_trial.Trial("", 1, 18, 1))
     path = write_onnx(tmp_path / "a.onnx", [endless_loop()], tensors={"true": np.array(True)})
-    digest = external.store.digest(path)
-    monkeypatch.setattr(external_trial, "try_network", lambda *_, **__: external_trial.Trial(digest, 1, 18, 1))
-    model = import_onnx(path, said())
-    monkeypatch.undo()
-    refused("holds a Loop", Network, read_model(model.folder))
+    made = import_onnx(convolution(tmp_path / "b.onnx"), said())
+    model = store.write_model(tmp_path / "theirs", made.card, {store.ONNX: path.read_bytes()})
+    refused("contains a Loop", Network, read_model(model.folder))
+
+
+def exploding():
+    """Memory without end, for an image that is all 5."""
+    return [
+        helper.make_node("ReduceMin", ["x"], ["m"], keepdims=0),
+        helper.make_node("Clip", ["m", "four", "five"], ["c"]),
+        helper.make_node("Sub", ["c", "four"], ["z"]),
+        helper.make_node("Mul", ["z", "many"], ["f"]),
+        helper.make_node("Cast", ["f"], ["i"], to=onnx.TensorProto.INT64),
+        helper.make_node("Add", ["i", "one"], ["n"]),
+        helper.make_node("Concat", ["n", "rest"], ["shape"], axis=0),
+        helper.make_node("Expand", ["x", "shape"], ["e"]),
+        helper.make_node("ReduceMax", ["e"], ["y"], keepdims=1, axes=[0]),
+    ]
+
+
+def test_memory_is_bounded_whenever_a_network_runs(said, tmp_path):
+    """The trial's image is harmless; a later one is not."""
+    tensors = {
+        "four": np.float32(4),
+        "five": np.float32(5),
+        "many": np.array([1e8], np.float32),
+        "one": np.array([1]),
+        "rest": np.array([1, 1, 1]),
+    }
+    model = import_onnx(write_onnx(tmp_path / "a.onnx", exploding(), tensors=tensors, opset=(("", 17),)), said())
+    network = Network(model)
+    given = image(1, 1, SIDE, SIDE)
+    torch.testing.assert_close(network(given), given)
+    refused("takes more memory than 4.3 GB", network, torch.full((1, 1, SIDE, SIDE), 5.0))
 
 
 def test_weights_of_a_family_of_ours(said, tmp_path):
@@ -254,7 +279,7 @@ def test_weights_of_a_family_of_ours(said, tmp_path):
     refused(
         "does not hold the weights of that network", import_weights, ours.weights, said("network: {widths: [4, 4096]}")
     )
-    refused("holds no weights that can be read", import_weights, said(shape), said(shape))
+    refused("does not hold the weights of that network", import_weights, said(shape), said(shape))
 
 
 @pytest.mark.parametrize(

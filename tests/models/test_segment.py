@@ -1,18 +1,20 @@
 """Segmentation of micrographs of any size, with a network whose answer is known: it calls bright what stands out of its tile."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from rsciio.hspy import file_reader
+from scipy import ndimage
 
 from passband.base.errors import BadInputError
 from passband.cli.main import app
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network as module
-from passband.models.outputs import names, write_outputs
+from passband.models.outputs import free_place, names, origin, places, write_outputs
 from passband.models.segment import segment
 from support import made
 
@@ -77,7 +79,7 @@ def test_outputs_carry_the_calibration(model, tmp_path):
     image, _ = discs((128, 200), 0.4, [(25, 25), (60, 30)], radius=7)
     micrograph = Micrograph(image, 0.4, name="discs")
     found = segment(model, micrograph)
-    files = write_outputs(tmp_path, "discs", found)
+    files = write_outputs(tmp_path / "discs", found, origin(model.card, tmp_path / "discs.tif", ""))
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != "") >= sorted(names("discs").values())
     with tifffile.TiffFile(files["mask"]) as file:
         assert file.imagej_metadata["unit"] == "nm"
@@ -89,9 +91,25 @@ def test_outputs_carry_the_calibration(model, tmp_path):
     np.testing.assert_allclose(signal["data"], found.probability)
     assert [(a["scale"], a["units"]) for a in signal["axes"]] == [(pytest.approx(0.04), "nm")] * 2
     assert len((tmp_path / "discs_particles.csv").read_text().splitlines()) == 1 + len(found.particles)
+    cells = (tmp_path / "discs_particles.csv").read_text().replace("\n", ",").split(",")
+    assert all(len(cell.partition(".")[2]) <= 3 for cell in cells)
+    record = json.loads((tmp_path / "discs_segmentation.json").read_text())
+    assert (record["model"], record["model_digest"]) == ("made", model.card.digest) and record["particles"] == 2
+
+
+def test_the_overlay_has_outlines_where_the_mask_ends_and_a_scale_bar(model):
+    image, _ = discs((128, 200), 0.4, [(25, 25), (60, 30)], radius=7)
+    found = segment(model, Micrograph(image, 0.4, name="discs"))
     picture = np.asarray(found.overlay()).astype(int)
-    outlined = picture[..., 0] - picture[..., 2] > 200
-    assert outlined.any() and found.mask[outlined].all()
+    zoom = picture.shape[0] // 128
+    assert picture.shape[:2] == (128 * zoom, 200 * zoom) and 1024 <= max(picture.shape) <= 2048
+    orange = (picture[..., 0] - picture[..., 2] > 200)[100:]
+    near = ndimage.binary_dilation(found.mask, iterations=2) & ~ndimage.binary_erosion(found.mask, iterations=2)
+    assert orange.any() and np.kron(near, np.ones((zoom, zoom), bool))[100:][orange].all()
+    # The bar: the longest white row of the lower left corner, 1, 2 or 5 × 10ⁿ nm long.
+    white = (picture[-60:, : picture.shape[1] // 3] > 250).all(-1)
+    bar = white.sum(1).max() / zoom * 0.4 / 10
+    assert min(abs(bar - n) for n in (0.5, 1, 2)) < 0.05
 
 
 def test_text_data_and_table_say_the_same(model):
@@ -177,5 +195,44 @@ def test_the_verb(model, tmp_path, capsys):
     [answer] = json.loads(capsys.readouterr().out)["images"]
     assert answer["particles"] == 1 and answer["pixel_size_angstrom"] == pytest.approx(0.8)
     assert sorted(p.name for p in out.iterdir()) == sorted(names("one").values())
-    with pytest.raises(BadInputError, match="two images have this name"):
-        app(["segment", str(model.folder), str(file), str(file), "--out", str(out)], standalone_mode=False)
+
+
+def tiff(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image, _ = discs((128, 128), 0.8, [(50 + 3 * seed, 50)])
+    tifffile.imwrite(path, image, imagej=True, resolution=(12.5, 12.5), metadata={"unit": "nm"})
+    return path
+
+
+def test_images_of_one_name_get_a_folder_each(model, tmp_path, capsys):
+    files = [str(tiff(tmp_path / name, i)) for i, name in enumerate(("a/i.tif", "b/i.tif"))]
+    out = tmp_path / "out"
+
+    app(["segment", str(model.folder), *files, files[0], "--out", str(out), "--json"], standalone_mode=False)
+    written = [i["files"] for i in json.loads(capsys.readouterr().out)["images"]]
+    assert [Path(f["mask"]) for f in written] == [out / "a/i_mask.tif", out / "b/i_mask.tif"]
+    records = [json.loads(Path(f["record"]).read_text()) for f in written]
+    assert [(r["image"], r["model"]) for r in records] == [(file, "made") for file in files]
+
+
+def test_results_of_another_image_or_model_stay(model, tmp_path):
+    def place(image, card=model.card, frame=""):
+        made_by = origin(card, tmp_path / image, frame)
+        path = free_place(tmp_path, Path("i"), made_by)
+        (path.parent / names("i")["record"]).write_text(json.dumps(made_by))
+        return path.relative_to(tmp_path).as_posix()
+
+    other = model.card.model_copy(update={"name": "other"})
+    assert [place("i.tif"), place("i.tif"), place("i.tif", other), place("b/i.tif")] == ["i", "i", "other/i", "made/i"]
+    with pytest.raises(BadInputError, match="has results of another image or model named i; choose another"):
+        place("c/i.tif")
+    (tmp_path / "i_segmentation.json").unlink()
+    (tmp_path / "i_mask.tif").touch()
+    with pytest.raises(BadInputError, match="has results of another image"):
+        place("i.tif")
+
+
+def test_names_that_would_collide_are_told_apart():
+    given = ["/x/a/i.dm4", "/x/b/i.dm4", "/x/b/i.tif", "/x/b/c/i.dm4", "/y/k.dm4"]
+    found = [path.as_posix() for path in places([Path(name) for name in given])]
+    assert found == ["a/i", "b/i.dm4", "b/i.tif", "b/c/i", "k"]

@@ -111,8 +111,8 @@ def test_a_C30_that_varied_is_not_known(values, known):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return VerdictModel(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
+def model(scored_model):
+    return VerdictModel(scored_model)
 
 
 def test_no_number_is_given(model):

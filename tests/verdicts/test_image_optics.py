@@ -8,13 +8,12 @@ import pytest
 from passband.micrographs.micrograph import Micrograph
 from passband.verdicts import image_optics
 from passband.verdicts.verdict_model import VerdictModel
-from support import made
 from support.film import micrograph
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
-    return VerdictModel(made.scored_model(tmp_path_factory.mktemp("models") / "made"))
+def judge(scored_model):
+    return VerdictModel(scored_model)
 
 
 def optics_of(judge, image):

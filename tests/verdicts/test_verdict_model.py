@@ -24,8 +24,8 @@ from support import made
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return made.scored_model(tmp_path_factory.mktemp("models") / "made")
+def model(scored_model):
+    return scored_model
 
 
 def at(**changes):

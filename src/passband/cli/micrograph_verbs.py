@@ -71,36 +71,34 @@ def segment(
     Example:  passband segment au-300kv image.dm4
     """
     from passband.base.progress import TerminalProgress
-    from passband.models.outputs import check_folder, write_outputs
+    from passband.models import outputs
     from passband.models.segment import check_pixel_size
     from passband.models.segment import segment as segmented
     from passband.models.store import load_model
 
     chosen = load_model(model)
     read = []
-    for path in images:
-        found = _read(path, pixel_size, None, None, frames)
-        stems = [path.stem] if len(found) == 1 else [f"{path.stem}_{i:04d}" for i in range(len(found))]
-        read += list(zip(stems, found, strict=True))
-    twice = {stem for stem, _ in read if sum(s == stem for s, _ in read) > 1}
-    if twice:
-        raise BadInputError(
-            "two images have this name, and their results would overwrite each other",
-            remedy="rename one",
-            place=sorted(twice)[0],
-        )
-    for _, micrograph in read:
-        check_pixel_size(micrograph, chosen.card)
-    check_folder(out)
+    unique = list({path.resolve(): path for path in images}.values())
+    for path, place in zip(unique, outputs.places(unique), strict=True):
+        micrographs = _read(path, pixel_size, None, None, frames)
+        for i, micrograph in enumerate(micrographs):
+            check_pixel_size(micrograph, chosen.card)
+            frame = "" if len(micrographs) == 1 else f"{i:04d}"
+            made_by = outputs.origin(chosen.card, path, frame)
+            name = f"{place.name}_{frame}" if frame else place.name
+            read.append((place.with_name(name), micrograph, made_by))
+    placed = [(outputs.free_place(out, place, made_by), micrograph, made_by) for place, micrograph, made_by in read]
     answers = []
-    for stem, micrograph in read:
+    for place, micrograph, made_by in placed:
         with TerminalProgress(error) as progress:
             shown = _Tiles(progress, micrograph.name)
             result = segmented(chosen, micrograph, progress=shown)
-        files = write_outputs(out, stem, result)
+        files = outputs.write_outputs(place, result, made_by)
         answers.append(result.to_dict() | {"files": files})
         if not as_json:
-            print(f"{micrograph}\n  {result}\n  {files['overlay']} and beside it mask, probability, table and sizes")
+            print(
+                f"{micrograph}\n  {result}\n  {files['overlay']} and beside it mask, probability, table, sizes and record"
+            )
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:

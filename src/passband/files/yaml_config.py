@@ -161,11 +161,10 @@ _PLAINLY = {
 def message(error: ValidationError) -> str:
     """Return the first fault of a validation error, without a place."""
     fault = error.errors(include_url=False)[0]
-    return (
-        fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "value_error"
-        else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
-    )
+    place, text = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return text
+    return f"{place}: is missing" if fault["type"] == "missing" else f"{place}: {text}, got {fault['input']!r:.100}"
 
 
 def one_line(error: ValidationError, path: Path, lines: Lines, names: set[str], skip: int = 0) -> str:

@@ -133,21 +133,21 @@ def _licence(text: str) -> Any:
 
 def documentation(card: ModelCard) -> str:
     """Return a card as Markdown."""
-    specimens = card.specimens
-    low, high = card.pixel_band_angstrom
-    thickness = (
-        "" if specimens.thickness_angstrom is None else " of {:.3g} to {:.3g} Å".format(*specimens.thickness_angstrom)
-    )
-    size = (
-        ""
-        if specimens.diameter_angstrom is None
-        else ", {:.3g} to {:.3g} Å across".format(*specimens.diameter_angstrom)
+    specimens, (low, high) = card.specimens, card.pixel_band_angstrom
+
+    def between(before: str, ends: tuple[float, float] | None, after: str) -> str:
+        return "" if ends is None else f"{before}{ends[0]:.3g} to {ends[1]:.3g} Å{after}"
+
+    thickness, size = (
+        between(" of ", specimens.thickness_angstrom, ""),
+        between(", ", specimens.diameter_angstrom, " across"),
     )
     origin = "".join(f"- {name}: {value}\n" for name, value in card.made_by.items())
-    own = (
-        ""
-        if card.own_loss is None
-        else f" Its median loss (cross-entropy + Dice) under its training conditions is {card.own_loss:.3f}."
+    limits = "".join(f"- {limit}\n" for limit in card.limits) or "None are stated.\n"
+    in_domain = (
+        f" Its median loss (cross-entropy + Dice) under its training conditions is {card.own_loss:.3f}."
+        if card.own_loss
+        else ""
     )
     return f"""# {card.name}
 
@@ -162,10 +162,10 @@ Its output is the probability of particle at each pixel; a pixel is particle fro
 
 ## Limits
 
-{"".join(f"- {limit}" + chr(10) for limit in card.limits) or "None are stated." + chr(10)}
+{limits}
 ## Validation
 
-Tested on simulated specimens that were not part of the training, under known imaging conditions.{own} `passband check {card.name}
+Tested on simulated specimens that were not part of the training, under known imaging conditions.{in_domain} `passband check {card.name}
 --condition FILE` predicts whether it works under other conditions; on your images, compare its masks with some drawn by hand.
 
 ## Origin

@@ -5,6 +5,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -17,8 +18,31 @@ from pydantic import (
 from passband.conditions import Condition
 from passband.learning import NetworkConfig
 
+
+def plain(text: str, most: int = 500) -> str:
+    """Return a text from a file elsewhere on one line, cut after `most` characters, with `?` for control characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(text)[: 2 * most].split())[:most])
+
+
+def _printable(text: str) -> str:
+    if plain(text, len(text)) != " ".join(text.split()):
+        raise ValueError(f"{plain(text, 40)!r} contains control characters; remove them")
+    return text
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"{list(ends)} runs downwards; write the smaller number first")
+    return ends
+
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=4000), AfterValidator(_printable)]
+Word = Annotated[str, Field(max_length=100), AfterValidator(_printable)]
+Band = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
+_Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Range = Annotated[tuple[_Length, _Length], AfterValidator(_ascending)]
 
 
 class Specimens(BaseModel):
@@ -34,10 +58,10 @@ class Specimens(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    elements: Annotated[tuple[str, ...], Field(min_length=1)]
-    support: str | None = None
-    thickness_angstrom: tuple[float, float] | None = None
-    diameter_angstrom: tuple[float, float] | None = None
+    elements: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)]
+    support: Word | None = None
+    thickness_angstrom: _Range | None = None
+    diameter_angstrom: _Range | None = None
     recipe: dict[str, Any] | None = None
 
 
@@ -58,63 +82,64 @@ class External(BaseModel):
     channel: Annotated[int, Field(ge=0, le=1023)] | None = 0
 
 
-class ModelCard(BaseModel):
-    """The card of a model, with the checksums of its files.
+class Described(BaseModel):
+    """The metadata that its maker gives to a network.
 
     Attributes:
-        format: of the card; this passband reads 1.
         name: of the model.
         intended_use: in a sentence or two.
         limits: unsuitable uses, a sentence each.
         licence: SPDX expression, or a sentence.
-        made_by: origin: command, versions, study and network.
-        runs: passband (weights of one of its networks) or onnx (an external network).
-        network: family and shape, for `passband`.
-        external: input and output, for `onnx`; None is the defaults. Cards call it `foreign`.
+        network: family and shape, of one of passband's networks.
         pixel_size_angstrom: that the network works at [Å].
-        pixel_band_angstrom: accepted pixel sizes of images, finest and coarsest [Å]; images are resampled.
         field_pixels: side of the training images and of the tiles [pixels].
-        divisor: of the side of a tile.
         threshold: probability from which a pixel is particle.
-        q_max_per_angstrom: band of ε and σ [1/Å].
         specimens: of the training.
         conditions: of the training; empty if unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    intended_use: Text
+    limits: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
+    licence: Text
+    network: NetworkConfig | None = None
+    pixel_size_angstrom: Positive
+    field_pixels: Annotated[int, Field(ge=16, le=4096)]
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    specimens: Specimens
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
+
+
+class ModelCard(Described):
+    """The card of a model, with the checksums of its files.
+
+    Attributes:
+        format: of the card; this passband reads 1.
+        made_by: origin: command, versions, study and network.
+        runs: passband (weights of one of its networks) or onnx (an external network).
+        external: input and output, for `onnx`; None is the defaults. Cards call it `foreign`.
+        pixel_band_angstrom: accepted pixel sizes of images, finest and coarsest [Å]; images are resampled.
+        divisor: of the side of a tile.
+        q_max_per_angstrom: band of ε and σ [1/Å].
         scored_on: specimens of the scores, if other than those of the training.
         own_loss: median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
         files: SHA-256 of each file beside the card.
         digest: SHA-256 of the rest of the card.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    intended_use: str
-    limits: tuple[str, ...] = ()
-    licence: str
     made_by: dict[str, Any] = {}
     runs: Literal["passband", "onnx"] = "passband"
-    network: NetworkConfig | None = None
     external: External | None = Field(default=None, validation_alias=AliasChoices("external", "foreign"))
-    pixel_size_angstrom: Positive
-    pixel_band_angstrom: tuple[Positive, Positive]
-    field_pixels: Annotated[int, Field(ge=16, le=4096)]
+    pixel_band_angstrom: Band
     divisor: Annotated[int, Field(ge=1, le=1024)]
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     q_max_per_angstrom: Positive
-    specimens: Specimens
-    conditions: tuple[Condition, ...] = ()
     scored_on: Specimens | None = None
-    own_loss: float | None = None
+    own_loss: Positive | None = None
     files: dict[str, Digest] = {}
     digest: Digest | None = None
-
-    @field_validator("pixel_band_angstrom")
-    @classmethod
-    def _ascending(cls, band: tuple[float, float]) -> tuple[float, float]:
-        if band[0] > band[1]:
-            raise ValueError(f"pixel_band_angstrom {list(band)} runs downwards; write [finest, coarsest]")
-        return band
 
     @field_validator("files")
     @classmethod

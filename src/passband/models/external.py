@@ -6,55 +6,38 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load
 
-from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.base.errors import BadInputError, parameter
 from passband.files import yaml_config
-from passband.learning import NetworkConfig, build
 from passband.micrographs.sandbox.parsing import Limits
-from passband.models import external_trial, store
-from passband.models.card import External, ModelCard, Positive, Specimens
+from passband.models import store
+from passband.models.card import Band, Described, External, ModelCard, Positive, Text
+from passband.models.network import load_weights
+from passband.models.onnx_worker import EXPORT
 from passband.models.store import Model
 
 # Default pixel sizes of images: the finest [Å], and the coarsest relative to the network's. Coarser images lack frequencies that the
 # network was trained on.
 _FINEST, _COARSEST = 0.05, 1.1
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".torchscript", ".pt2")
-_UNPICKLED = (
-    "is in PyTorch's own format, whose reading can run any program, so it is not opened; "
-    'export the network to ONNX, torch.onnx.export(network, (image,), "network.onnx", dynamo=True), or save the weights of one of passband\'s families as safetensors'
-)
 
 
-class Description(External):
-    """Description of an external network in YAML.
+class Description(Described, External):
+    """Description of an external network in YAML; the other attributes are those of `card.Described`.
 
     Attributes:
-        name, intended_use, limits, licence, pixel_size_angstrom, field_pixels, threshold, specimens, conditions: as in `card.ModelCard`.
-        pixel_band_angstrom: as there; by default 0.05 Å to 1.1 times the network's pixels.
+        pixel_band_angstrom: as in `card.ModelCard`; by default 0.05 Å to 1.1 times the network's pixels.
         divisor: as there; determined by trial if omitted.
         q_max_per_angstrom: as there; by default the Nyquist frequency of the network's pixels.
         normalisation, output: as in `card.External`.
         channel: as there; required if there are several.
-        network: family and shape, for weights of one of passband's families.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    intended_use: str = "Not stated at import."
-    limits: tuple[str, ...] = ()
-    licence: str
-    pixel_size_angstrom: Positive
-    pixel_band_angstrom: tuple[Positive, Positive] | None = None
-    field_pixels: Annotated[int, Field(ge=16, le=4096)]
+    intended_use: Text = "Not stated at import."
+    pixel_band_angstrom: Band | None = None
     divisor: Annotated[int, Field(ge=1, le=1024)] | None = None
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     q_max_per_angstrom: Positive | None = None
-    specimens: Specimens
-    conditions: tuple[Condition, ...] = ()
     channel: Annotated[int, Field(ge=0, le=1023)] | None = None
-    network: NetworkConfig | None = None
 
     @property
     def external(self) -> External:
@@ -62,19 +45,15 @@ class Description(External):
         return External(**self.model_dump(include=set(External.model_fields)))
 
     def card(self, divisor: int, file: Path, content: bytes) -> ModelCard:
-        """Return the card of the model, without checksums and network."""
-        same = self.model_dump(
-            exclude={"normalisation", "output", "channel", "network", "specimens", "conditions"}, exclude_none=True
-        )
+        """Return the card of the model, without checksums."""
+        given = {name: value for name in Description.model_fields if (value := getattr(self, name)) is not None}
         pixel = self.pixel_size_angstrom
         defaults = {
             "pixel_band_angstrom": (min(_FINEST, pixel), round(pixel * _COARSEST, 4)),
             "q_max_per_angstrom": 0.5 / pixel,
         }
         return ModelCard(
-            **(defaults | same | {"divisor": divisor}),
-            specimens=self.specimens,
-            conditions=self.conditions,
+            **(defaults | {k: v for k, v in given.items() if k not in External.model_fields} | {"divisor": divisor}),
             made_by={"imported_from": file.name, "sha256": hashlib.sha256(content).hexdigest()},
         )
 
@@ -90,11 +69,13 @@ def import_network(file: str | Path, description: str | Path) -> Model:
         BadInputError: if it is neither, or refused.
     """
     file, description = Path(file), Path(description)
-    return import_weights(file, description) if file.suffix == ".safetensors" else import_onnx(file, description)
+    return (
+        import_weights(file, description) if file.suffix.lower() == ".safetensors" else import_onnx(file, description)
+    )
 
 
 def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Model:
-    """Install an ONNX network among the user's models, after one run in a limited process, and return the model.
+    """Install an ONNX network among the user's models, after runs on images of two sizes in a limited process, and return the model.
 
     Args:
         file: of the network, at most 500 MB in one file: one input [1 or any, 1, h, w] and one output [·, C, h, w], float32.
@@ -104,23 +85,32 @@ def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Mo
     Raises:
         BadInputError: with the fault of the file or its description.
     """
+    from passband.models.onnx_process import OnnxProcess
+
     refuse_pickles(file)
     description = _description(card_yaml)
     if description.network is not None:
         raise BadInputError(
             f"{card_yaml}: network: describes weights of passband's families, which {file} is not; remove it"
         )
-    external, side = description.external, description.field_pixels
-    trial = external_trial.try_network(
-        file, (side, side), external, find_divisor=description.divisor is None, limits=limits
-    )
+    side = description.field_pixels
+    process = OnnxProcess(file, description.external, limits)
+    try:
+        trial = process.try_sizes(side, description.divisor)
+    finally:
+        process.close()
     content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != trial.digest:
+    if hashlib.sha256(content).hexdigest() != process.digest:
         raise BadInputError(f"{file}: has changed while it was read; try again")
-    card = description.card(description.divisor or trial.divisor or side, file, content).model_copy(
-        update={"runs": "onnx", "external": external.model_copy(update={"channel": description.channel or 0})}
-    )
-    return store.write_model(_place(description.name), card, {store.ONNX: content})
+    card = description.card(trial.divisor, file, content)
+    changes = {
+        "runs": "onnx",
+        "external": description.external.model_copy(update={"channel": description.channel or 0}),
+    }
+    if trial.fixed:
+        limit = f"Takes images of {side} × {side} pixels only; for other sizes export it with free height and width: {EXPORT}"
+        changes["limits"] = (*card.limits, limit)
+    return store.write_model(_place(description.name), card.model_copy(update=changes), {store.ONNX: content})
 
 
 def import_weights(file: Path, card_yaml: Path) -> Model:
@@ -138,40 +128,27 @@ def import_weights(file: Path, card_yaml: Path) -> Model:
         raise BadInputError(
             f"{card_yaml}: does not describe the shape of the network; add network: {{family: unet, widths: […]}}"
         )
-    if (description.normalisation, description.output, description.channel or 0) != (
-        "zero_mean_unit_variance",
-        "logits",
-        0,
-    ):
+    if description.external.model_copy(update={"channel": description.channel or 0}) != External():
         raise BadInputError(
             f"{card_yaml}: networks of passband's families take zero mean and unit variance and return logits of one channel; remove normalisation, output and channel"
         )
-    # Compare shapes on the meta device before allocating anything.
-    with torch.device("meta"):
-        wanted = {k: list(v.shape) for k, v in build(description.network).state_dict().items()}
     try:
-        with safe_open(file, "pt") as opened:
-            shapes = {k: opened.get_slice(k).get_shape() for k in opened.keys()}  # noqa: SIM118 not a mapping
-        if shapes != wanted:
-            odd = sorted({*shapes} ^ {*wanted} or {k for k in wanted if shapes[k] != wanted[k]})
-            raise BadInputError(
-                f"{file}: does not hold the weights of that network: {odd[0]} differs; correct network: in {card_yaml}"
-            )
-        content = file.read_bytes()
-        network = build(description.network)
-        network.load_state_dict(load(content))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise BadInputError(f"{file}: holds no weights that can be read: {str(error).splitlines()[0]}") from None
+        network = load_weights(file, description.network, "of that network")
+    except BadInputError as error:
+        error.remedy = f"correct network: in {card_yaml}, or get the file again"
+        raise
     divisor = description.network.divisor
     if description.field_pixels % divisor or description.divisor not in (None, divisor):
         raise BadInputError(
             f"{card_yaml}: this network's images must have a multiple of {divisor} pixels a side; correct field_pixels {description.field_pixels}, and leave out divisor"
         )
     with torch.no_grad():
-        if not network.eval()(torch.randn(1, 1, divisor, divisor)).isfinite().all():
+        if not network(torch.randn(1, 1, divisor, divisor)).isfinite().all():
             raise BadInputError(f"{file}: returns values that are no numbers; train it again")
-    card = description.card(divisor, file, content).model_copy(update={"network": description.network})
-    return store.write_model(_place(description.name), card, {store.WEIGHTS: content})
+    content = file.read_bytes()
+    return store.write_model(
+        _place(description.name), description.card(divisor, file, content), {store.WEIGHTS: content}
+    )
 
 
 def _description(path: Path) -> Description:
@@ -181,13 +158,6 @@ def _description(path: Path) -> Description:
     if description.divisor is not None and description.field_pixels % description.divisor:
         raise BadInputError(
             f"{path}: field_pixels {description.field_pixels} is no multiple of divisor {description.divisor}; correct one of them"
-        )
-    if (
-        description.pixel_band_angstrom is not None
-        and description.pixel_band_angstrom[0] > description.pixel_band_angstrom[1]
-    ):
-        raise BadInputError(
-            f"{path}: pixel_band_angstrom {list(description.pixel_band_angstrom)} runs downwards; write [finest, coarsest]"
         )
     return description
 
@@ -200,8 +170,12 @@ def refuse_pickles(file: Path) -> None:
     except OSError as error:
         raise BadInputError(f"{file}: cannot be read: {error.strerror}; correct the path") from None
     if file.suffix.lower() in _PICKLES or first[:2] == b"PK" or (first[:1] == b"\x80" and first[1:2] <= b"\x05"):
-        raise BadInputError(f"{file}: {_UNPICKLED}")
-    if file.suffix != ".onnx":
+        raise BadInputError(
+            "is in PyTorch's own format, whose reading can run any program, so it is not opened",
+            remedy=f"export the network to ONNX, {EXPORT}, or save the weights of one of passband's families as safetensors",
+            place=file,
+        )
+    if file.suffix.lower() not in (".onnx", ".safetensors"):
         raise BadInputError(
             f"{file}: ends in neither .onnx nor .safetensors nor .zip; give an ONNX network, weights as safetensors, or a model's zip file"
         )
@@ -215,5 +189,9 @@ def _place(name: str) -> Path:
     """
     taken = store.installed().get(name)
     if taken is not None:
-        raise BadInputError(f"{taken}: a model {name!r} is installed already; delete it first, or choose another name")
+        raise BadInputError(
+            f"a model {name!r} is installed already",
+            remedy=f"delete it first, or choose another {parameter('name')}",
+            place=taken,
+        )
     return store.user_folder() / name

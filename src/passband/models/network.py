@@ -8,20 +8,21 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
-from passband.learning import build, count_pixels
+from passband.learning import NetworkConfig, build, count_pixels
 from passband.micrographs.resample import resample
-from passband.models.card import ModelCard
+from passband.models.card import External, ModelCard, plain
 from passband.simulation.imaging import normalize
 
 _BATCH = 16
 # Smallest side that an image is resampled to [pixels].
 _LEAST_SIDE = 8
+_DTYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"), torch.float32) | {"I64": torch.int64}
 
 
 class Stored(Protocol):
@@ -43,36 +44,61 @@ class Network(nn.Module):
     """The network of a model: normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
 
     def __init__(self, model: Stored):
-        """Load the network.
+        """Load the network; an external one runs in a process of its own with limited memory and time.
 
         Raises:
             BadInputError: if the weights do not fit the card, or the runtime of an external network is not installed.
         """
         super().__init__()
-        self._session = None
-        if model.card.runs == "onnx":
-            from passband.models.external_trial import open_session
-
-            self._session = open_session(model.weights, model.checked_card())
+        self.process = None
+        if model.card.runs == "passband":
+            assert model.card.network is not None
+            self._module = load_weights(model.weights, model.card.network)
+            self.eval()
             return
-        assert model.card.network is not None
-        try:
-            network = build(model.card.network)
-            network.load_state_dict(load_file(model.weights))
-        except (RuntimeError, SafetensorError, OSError) as error:
-            raise BadInputError(
-                f"does not hold the weights that its card describes: {str(error).splitlines()[0]}; get the model again",
-                place=model.weights,
-            ) from None
-        self._module = network
-        self.eval()
+        from passband.models.onnx_process import OnnxProcess
+
+        card = model.checked_card()
+        self.process = OnnxProcess(model.weights, card.external or External())
+        if self.process.digest != card.files[model.weights.name]:
+            raise BadInputError("has changed while it was read", remedy="get the model again", place=model.weights)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of images, both [B, 1, n, n]."""
-        if self._session is not None:
-            return torch.from_numpy(self._session(images.numpy()))
+        if self.process is not None:
+            return torch.from_numpy(self.process(images.numpy()))
         return self._module(images)
+
+
+def load_weights(path: Path, config: NetworkConfig, described: str = "that its card describes") -> nn.Module:
+    """Return a network of passband's families with the weights of a safetensors file, for evaluation.
+
+    Raises:
+        BadInputError: if the file does not have exactly the weights of such a network.
+    """
+    # Compare names and shapes on the meta device before allocating anything.
+    with torch.device("meta"):
+        wanted = {k: (list(v.shape), v.dtype) for k, v in build(config).state_dict().items()}
+    try:
+        with safe_open(path, "pt") as opened:
+            slices = {k: opened.get_slice(k) for k in opened.keys()}  # noqa: SIM118 not a mapping
+            stored = {k: (v.get_shape(), _DTYPES.get(v.get_dtype())) for k, v in slices.items()}
+        if stored != wanted:
+            odd = sorted({*stored} ^ {*wanted} or {k for k in wanted if stored[k] != wanted[k]})
+            raise ValueError(f"{plain(odd[0], 100)} differs")
+        weights = load_file(path)
+        if odd := [k for k, v in weights.items() if not v.isfinite().all()]:
+            raise ValueError(f"{odd[0]} contains values that are no numbers")
+        network = build(config)
+        network.load_state_dict(weights)
+    except (RuntimeError, SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(
+            f"does not hold the weights {described}: {plain(str(error))}",
+            remedy="get the model again",
+            place=path,
+        ) from None
+    return network.eval()
 
 
 class Prediction:

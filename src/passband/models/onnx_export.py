@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from passband.files.atomic import write_file
 from passband.models import onnx_io
 from passband.models.card import ModelCard
 from passband.models.network import Network
-from passband.models.store import Model
+from passband.models.store import Model, work_folder
 
 #: Largest difference of an exported network's output: logits of ONNX, probabilities of a package.
 TOLERANCE = 1e-4
@@ -47,28 +46,26 @@ def export(model: Model, out: str | Path) -> dict[str, Any]:
         raise BadInputError(
             f"{model.card.name}: has an external network, {model.weights}; share that file, or the whole model as {model.card.name}.zip"
         )
-    package = out.name.endswith(".bioimageio.zip")
+    packaged = out.name.endswith(".bioimageio.zip")
     with quiet():
-        needed = ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if package else []))
+        needed = ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if packaged else []))
         require("exchange", "exporting a model", *needed)
     network = Network(model)
     content = onnx_bytes(network.get_submodule("_module"), model.card)
     largest, images = compare(network, content, model.card)
     facts = {"file": str(out), "opset": onnx_io.OPSET, "compared_images": images, "largest_difference": largest}
     _agree(out, "logits", largest)
-    if not package:
+    if not packaged:
         write_file(out, lambda temporary: temporary.write_bytes(content))
         return facts | {"format": "ONNX"}
     from passband.models import bioimageio
 
-    def write(temporary: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="passband-") as folder:
-            differs = bioimageio.write(network, model.card, content, Path(folder), temporary)
+    with quiet(), work_folder(out) as folder:
+        package = folder / out.name
+        differs = bioimageio.write(network, model.card, content, folder, package)
         _agree(out, "probabilities", differs)
-        facts["largest_difference_of_package"] = differs
-
-    with quiet():
-        write_file(out, write)
+        package.replace(out)
+    facts["largest_difference_of_package"] = differs
     return facts | {"format": "bioimage.io"}
 
 
@@ -76,7 +73,9 @@ def _agree(out: Path, what: str, largest: float) -> None:
     # NaN must fail too.
     if not largest <= TOLERANCE:
         raise BadInputError(
-            f"{out}: its {what} would differ from the network's by {largest:.2g}, more than {TOLERANCE:g}; it is not written: export NAME.zip instead"
+            f"its {what} would differ from the network's by {largest:.2g}, more than {TOLERANCE:g}; it is not written",
+            remedy="export NAME.zip instead",
+            place=out,
         )
 
 
@@ -106,13 +105,8 @@ def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
     proto = program.model_proto
     # Remove the paths of this computer that the exporter writes.
     del proto.metadata_props[:], proto.graph.metadata_props[:]
-    for part in (
-        *proto.graph.node,
-        *proto.graph.value_info,
-        *proto.graph.input,
-        *proto.graph.output,
-        *proto.graph.initializer,
-    ):
+    graph = proto.graph
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
     proto.producer_name, proto.producer_version = "passband", __version__

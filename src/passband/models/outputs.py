@@ -1,17 +1,24 @@
-"""Write a segmentation: masks and probabilities with their calibration, an overlay, a table, a histogram."""
+"""Write a segmentation: masks and probabilities with their calibration, an overlay, a table, a histogram, and a record of its origin."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
 from passband.figures import size_histogram, style
-from passband.files.atomic import write_file
+from passband.files.atomic import write_file, write_json
 from passband.files.tables import write_table
+from passband.models.card import ModelCard
 from passband.models.segment import Segmentation
+
+# Digits after the decimal point in the CSV: 0.001 Å, rad, or of a probability.
+_DIGITS = 3
 
 
 def names(stem: str) -> dict[str, str]:
@@ -25,86 +32,125 @@ def names(stem: str) -> dict[str, str]:
         "particles": f"{stem}_particles.parquet",
         "particles_csv": f"{stem}_particles.csv",
         "sizes": f"{stem}_sizes.png",
+        "record": f"{stem}_segmentation.json",
     }
 
 
-def check_folder(folder: str | Path) -> None:
-    """Create a folder for results.
+def places(images: Sequence[Path]) -> list[Path]:
+    """Return where the results of images go, relative to one folder: folder and start of the files' names, different for each image.
+
+    Images of one name in different folders get a subfolder each; images that differ in their ending alone keep it.
+    """
+    whole = [path.absolute() for path in images]
+    by_stem = {path: [other for other in whole if other.stem == path.stem] for path in whole}
+    result = []
+    for path, same in by_stem.items():
+        folders = {other.parent for other in same}
+        shared = [other for other in same if other.parent == path.parent]
+        common = Path(*_common([folder.parts for folder in folders])) if len(folders) > 1 else path.parent
+        result.append(path.parent.relative_to(common) / (path.stem if len(shared) == 1 else path.name))
+    return [result[list(by_stem).index(path)] for path in whole]
+
+
+def _common(parts: list[tuple[str, ...]]) -> list[str]:
+    return [level[0] for level in zip(*parts, strict=False) if len(set(level)) == 1]
+
+
+def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:
+    """Return the origin of a segmentation: model with its digest, version of passband, image and frame."""
+    return {
+        "model": card.name,
+        "model_digest": str(card.digest),
+        "passband": __version__,
+        "image": str(image.absolute()),
+        "frame": frame,
+    }
+
+
+def free_place(folder: Path, place: Path, made_by: dict[str, str]) -> Path:
+    """Return where to write results so that those of another model or image stay: the place, or one in the model's subfolder.
+
+    Results of the same image by the same model are replaced.
+
+    Args:
+        folder: of the results.
+        place: in it, of `places`.
+        made_by: `origin` of the segmentation.
 
     Raises:
-        BadInputError: if it is a file or cannot be created.
+        BadInputError: if both places are taken, or the folder is a file or cannot be created.
     """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{parameter('folder')} {folder}: is a file; give a folder")
+    for path in (folder / place, folder / made_by["model"] / place):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(
+                f"{parameter('folder')} {path.parent}: cannot be created: {error.strerror}; choose another"
+            ) from None
+        files = [path.parent / name for name in names(path.name).values()]
+        if not any(file.exists() for file in files) or _same(files[-1], made_by):
+            return path
+    raise BadInputError(
+        f"has results of another image or model named {place.name}",
+        remedy=f"choose another {parameter('folder')}, or delete them first",
+        place=folder,
+    )
+
+
+def _same(record: Path, made_by: dict[str, str]) -> bool:
+    """Whether the record of results names the same image and model; the version of passband may differ."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(
-            f"{parameter('folder')} {folder}: cannot be created: {error.strerror}; choose another"
-        ) from None
+        written = json.loads(record.read_text(encoding="utf-8"))
+        return all(written[key] == value for key, value in made_by.items() if key != "passband")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
-def write_outputs(folder: str | Path, stem: str, segmentation: Segmentation) -> dict[str, str]:
+def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str]) -> dict[str, str]:
     """Write all files of a segmentation, replacing those of these names, and return their paths by content.
 
     Args:
-        folder: an existing one.
-        stem: start of the files' names.
+        path: folder, which exists, and start of the files' names.
         segmentation: to write.
+        made_by: its `origin`.
 
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    paths = {what: Path(folder) / name for what, name in names(stem).items()}
-    pixel = segmentation.pixel_size_angstrom
+    paths = {what: path.parent / name for what, name in names(path.name).items()}
+    pixel, instances = segmentation.pixel_size_angstrom, segmentation.instances
     _tiff(paths["mask"], segmentation.mask.astype(np.uint8) * np.uint8(255), pixel)
-    _tiff(
-        paths["instances"],
-        segmentation.instances.astype(np.uint16 if segmentation.instances.max() < 65536 else np.float32),
-        pixel,
-    )
+    _tiff(paths["instances"], instances.astype(np.uint16 if instances.max() < 65536 else np.float32), pixel)
     _tiff(paths["probability"], segmentation.probability, pixel)
-    write_file(paths["hspy"], lambda path: _hspy(path, segmentation))
-    write_file(paths["overlay"], lambda path: segmentation.overlay().save(path, format="PNG"))
+    write_file(paths["hspy"], lambda file: _hspy(file, segmentation))
+    write_file(paths["overlay"], lambda file: segmentation.overlay().save(file, format="PNG"))
     write_table(paths["particles"], segmentation.particles)
-    write_file(paths["particles_csv"], lambda path: segmentation.particles.write_csv(path))
+    rounded = segmentation.particles.with_columns(pl.selectors.float().round(_DIGITS))
+    write_file(paths["particles_csv"], lambda file: rounded.write_csv(file))
     with style.figure(5.2, 3.4) as figure:
         size_histogram.draw(segmentation.particles, figure.subplots())
-        write_file(paths["sizes"], lambda path: figure.savefig(path, format="png"))
-    return {what: str(path) for what, path in paths.items()}
+        write_file(paths["sizes"], lambda file: figure.savefig(file, format="png"))
+    write_json(paths["record"], made_by | segmentation.to_dict() | {"image": made_by["image"]})
+    return {what: str(file) for what, file in paths.items()}
 
 
 def _tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
     """Write a TIFF with a scale that ImageJ and HyperSpy read."""
     import tifffile
 
-    per_nm = 10 / pixel
-    write_file(
-        path,
-        lambda temporary: tifffile.imwrite(
-            temporary, image, imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm", "axes": "YX"}
-        ),
-    )
+    scale: dict[str, Any] = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm", "axes": "YX"}}
+    write_file(path, lambda file: tifffile.imwrite(file, image, imagej=True, **scale))
 
 
 def _hspy(path: Path, segmentation: Segmentation) -> None:
     from rsciio.hspy import file_writer
 
-    axes = [
-        {
-            "name": name,
-            "size": size,
-            "scale": segmentation.pixel_size_angstrom / 10,
-            "offset": 0.0,
-            "units": "nm",
-            "navigate": False,
-        }
-        for name, size in zip(("y", "x"), segmentation.probability.shape, strict=True)
-    ]
+    scale = {"scale": segmentation.pixel_size_angstrom / 10, "offset": 0.0, "units": "nm", "navigate": False}
     signal = {
         "data": segmentation.probability,
-        "axes": axes,
+        "axes": [
+            {"name": n, "size": size} | scale for n, size in zip("yx", segmentation.probability.shape, strict=True)
+        ],
         "metadata": {
             "General": {"title": f"probability of a particle, {segmentation.micrograph.name}"},
             "Signal": {"signal_type": "", "quantity": "probability"},

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +26,10 @@ from passband.simulation.imaging import normalize
 OVERLAP = 0.25
 # Tiles at a time.
 _BATCH = 8
-_OUTLINE = (255, 90, 0)
+# Shortest longer side of an overlay [pixels].
+_SIDE = 1024
+_OUTLINE = (255, 140, 0)
+_LEGEND = "particle, with its number in the table"
 # Rows of the table in a page or notebook; `particles` has all of them.
 _ROWS = 200
 
@@ -92,14 +95,35 @@ class Segmentation:
         return f"<p>{html.escape(str(self))}</p><div class='scroll'><table>{head}{rows}</table></div>{omitted}"
 
     def overlay(self) -> Image.Image:
-        """Return the micrograph in grey with the outlines of the particles, at most 2048 pixels a side; a notebook shows it."""
-        from skimage.segmentation import find_boundaries
+        """Return the micrograph in grey with the outlines of the particles, their numbers in the table, a scale bar and a legend.
+
+        Its longer side has 1024 to 2048 pixels; a notebook shows it.
+        """
+        from skimage.measure import find_contours
 
         grey, step = self.micrograph.grey()
-        h, w = (side * step for side in grey.shape)
-        picture = np.repeat(grey[..., None], 3, axis=2)
-        picture[find_boundaries(self.mask[:h:step, :w:step], mode="inner")] = _OUTLINE
-        return Image.fromarray(picture)
+        zoom = max(-(-_SIDE // max(grey.shape)), 1)
+        size = max(max(grey.shape) * zoom // 45, 14)
+        picture = Image.fromarray(grey).resize((grey.shape[1] * zoom, grey.shape[0] * zoom)).convert("RGB")
+        draw = ImageDraw.Draw(picture)
+        font = ImageFont.load_default(size)
+        # Outside the image nothing is particle, so that outlines close.
+        inside = np.pad(self.mask[::step, ::step].astype(float), 1)
+        for line in find_contours(inside, 0.5):
+            draw.line([(x, y) for y, x in (line - 0.5) * zoom], fill=_OUTLINE, width=max(size // 6, 2), joint="curve")
+        black: dict[str, Any] = {"font": font, "stroke_width": max(size // 9, 2), "stroke_fill": "black"}
+        per_pixel = zoom / step / self.pixel_size_angstrom
+        for row in self.particles.iter_rows(named=True):
+            x, y = ((row[f"{axis}_angstrom"]) * per_pixel + zoom / 2 for axis in "xy")
+            draw.text((x, y), str(row["particle"]), fill="white", anchor="mm", **black)
+        h, field = picture.height, picture.width / per_pixel / 10
+        bar = max((n * 10.0**k for k in range(-2, 5) for n in (1, 2, 5) if n * 10.0**k <= field / 4), default=field / 4)
+        width = bar * 10 * per_pixel
+        draw.rectangle([size - 2, h - size - 2, size + width + 2, h - size * 2 // 3 + 2], fill="black")
+        draw.rectangle([size, h - size, size + width, h - size * 2 // 3], fill="white")
+        draw.text((size, h - size * 1.2), f"{bar:g} nm", fill="white", anchor="ls", **black)
+        draw.text((size, size / 2), f"{_LEGEND} ({len(self.particles)})", fill=_OUTLINE, anchor="lt", **black)
+        return picture
 
 
 def check_pixel_size(micrograph: Micrograph, card: ModelCard) -> None:

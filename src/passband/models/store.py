@@ -3,12 +3,16 @@
 Reading a model runs and unpickles nothing: weights are safetensors, tables are Parquet, the card is JSON.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -19,9 +23,9 @@ import polars as pl
 from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
-from passband.files.atomic import disk_errors, temporary_beside, write_json
+from passband.files.atomic import disk_errors, temporary_beside, write_file, write_json
 from passband.files.yaml_config import message
-from passband.models.card import ModelCard
+from passband.models.card import ModelCard, plain
 
 if TYPE_CHECKING:
     from passband.models.network import Network, Prediction
@@ -29,8 +33,13 @@ if TYPE_CHECKING:
 #: Files of a model.
 CARD, WEIGHTS, ONNX = "card.json", "weights.safetensors", "network.onnx"
 SCORES, PREDICTOR = "scores.parquet", "predictor.json"
-# Largest card, and largest model [bytes].
-_CARD_BYTES, _MODEL_BYTES = 5_000_000, 2_000_000_000
+#: Largest file of each name [bytes].
+MOST_BYTES = {CARD: 5_000_000, WEIGHTS: 500_000_000, ONNX: 500_000_000, SCORES: 50_000_000, PREDICTOR: 5_000_000}
+# Largest share of a packed file that its packing may save; tables and weights are hardly packed at all.
+_MOST_RATIO = 100
+_MOST_CONDITIONS, _MOST_FILES = 20_000, 16
+# Columns of the scores that verdicts need.
+_COLUMNS = {"role": pl.String, "condition": pl.String, "loss": pl.Float64, "dice": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Model:
     @cached_property
     def scores(self) -> pl.DataFrame | None:
         """One row for each condition that the model was tested under: the condition as JSON, loss, dice and more; None if untested."""
-        return pl.read_parquet(self.folder / SCORES) if SCORES in self.card.files else None
+        return read_scores(self.folder / SCORES) if SCORES in self.card.files else None
 
     def checked_card(self) -> ModelCard:
         """Return the card on disk, after checking it and the files again.
@@ -130,9 +139,7 @@ def load_model(name: str | Path) -> Model:
     if path.is_dir():
         return read_model(path)
     if path.is_file():
-        raise BadInputError(
-            f"{name}: is a file; install it first with `passband model import {name}`, then use it by its name"
-        )
+        raise BadInputError("is a file", remedy="import it as a model, then use it by its name", place=name)
     raise BadInputError(f"{name}: no such model; there are {', '.join(known) or 'none'}, or give a model's folder")
 
 
@@ -143,32 +150,88 @@ def read_model(folder: Path) -> Model:
         BadInputError: if one of them is wrong.
     """
     path = folder / CARD
-    try:
-        if path.stat().st_size > _CARD_BYTES:
-            raise BadInputError(f"{path}: has more than {_CARD_BYTES:,} bytes, which no card has; get the model again")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"{folder}: is no model (it has no {CARD}); give a model's name or folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInputError(f"{path}: cannot be read: {' '.join(str(error).split())}; get the model again") from None
-    try:
-        card = ModelCard.model_validate(content)
-    except ValidationError as error:
-        raise BadInputError(f"{path}: is not a model's card: {message(error)}") from None
-    if card.digest != card.own_digest():
-        raise BadInputError(f"{path}: has been changed since it was written: its checksum differs; get the model again")
+    if not path.exists():
+        raise BadInputError(f"{folder}: is no model (it has no {CARD}); give a model's name or folder")
+    card = _card(read_json(path), path)
     needed = {WEIGHTS if card.runs == "passband" else ONNX}
     if not needed <= set(card.files) or (card.runs == "passband") != (card.network is not None):
-        raise BadInputError(f"{path}: names no network; get the model again")
+        raise _bad(path, "names no network")
+    if len({card.own_loss is None, SCORES not in card.files, PREDICTOR not in card.files}) > 1:
+        raise _bad(path, f"has own_loss, {SCORES} and {PREDICTOR} only in part; a scored model has all three")
     for name, expected in card.files.items():
         file = folder / name
-        if not file.is_file() or file.is_symlink() or file.stat().st_size > _MODEL_BYTES:
-            raise BadInputError(f"{file}: is missing, no plain file, or too large; get the model again")
+        most = MOST_BYTES.get(name, 0)
+        if not file.is_file() or file.is_symlink() or file.stat().st_size > most:
+            raise _bad(file, f"is missing, no plain file of a model, or larger than {most / 1e6:g} MB")
         if digest(file) != expected:
-            raise BadInputError(
-                f"{file}: is not the file that its card describes: its checksum differs; get the model again"
-            )
+            raise _bad(file, "is not the file that its card describes: its checksum differs")
     return Model(folder, card)
+
+
+def _card(content: Any, path: Path) -> ModelCard:
+    """Return the card in the content of a JSON file, if it is as its checksum says."""
+    try:
+        card = ModelCard.model_validate(content)
+        written = card.own_digest()
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        fault = f"{place}: {message(error).removeprefix(f'{place}: ')}"
+        raise _bad(path, f"is not a model's card: {plain(fault, 300)}") from None
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"is not a model's card: {plain(str(error), 300)}") from None
+    if card.digest != written:
+        raise _bad(path, "has been changed since it was written: its checksum differs")
+    return card
+
+
+def _bad(path: Path, what: str) -> BadInputError:
+    return BadInputError(what, remedy="get the model again", place=path)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it contains {name}, which is no number")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file of a model; NaN and Infinity are refused.
+
+    Raises:
+        BadInputError: if it is too large, cannot be read, or is no JSON.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES[path.name]:
+            raise _bad(path, f"has more than the {MOST_BYTES[path.name]:,} bytes that such a file may have")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except BadInputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise _bad(path, f"cannot be read: {plain(str(error))}") from None
+
+
+def read_scores(path: Path) -> pl.DataFrame:
+    """Return the scores of a model, a row per condition.
+
+    Raises:
+        BadInputError: if it is no table, lacks columns, or has values that no scores have.
+    """
+    try:
+        scan = pl.scan_parquet(path)
+        schema, rows = scan.collect_schema(), int(scan.select(pl.len()).collect().item())
+        if odd := [name for name, kind in _COLUMNS.items() if schema.get(name) != kind]:
+            raise _bad(path, f"has no column {odd[0]} of {_COLUMNS[odd[0]]}")
+        if not 0 < rows <= _MOST_CONDITIONS:
+            raise _bad(path, f"has {rows} conditions, where 1 to {_MOST_CONDITIONS} can be used")
+        table = pl.read_parquet(path)
+        numbers = table.select(pl.selectors.float())
+        bad = [c.name for c in numbers if c.null_count() or not c.is_finite().all()]
+        bad += [c for c in ("role", "condition") if table[c].null_count()]
+        bad += [c for c in table.columns if c.startswith("loss") and (table[c] <= 0).any()]
+        bad += [c for c in table.columns if c.startswith("dice") and not table[c].is_between(0, 1).all()]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TypeError) as error:
+        raise _bad(path, f"is no table of scores: {plain(str(error), 200)}") from None
+    if bad:
+        raise _bad(path, f"has values in the column {plain(bad[0], 50)} that no score has")
+    return table
 
 
 def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, replace: bool = False) -> Model:
@@ -189,22 +252,41 @@ def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, re
         update={"files": {name: hashlib.sha256(c).hexdigest() for name, c in contents.items()}, "digest": None}
     )
     card = card.model_copy(update={"digest": card.own_digest()})
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(folder)
-        temporary.mkdir()
-        try:
-            for name, content in contents.items():
-                (temporary / name).write_bytes(content)
-            write_json(temporary / CARD, card.model_dump(mode="json"))
-            aside = temporary_beside(folder)
-            if folder.exists():
-                folder.replace(aside)
-            temporary.replace(folder)
-            shutil.rmtree(aside, ignore_errors=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with work_folder(folder) as temporary:
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
+        write_json(temporary / CARD, card.model_dump(mode="json"))
+        aside = temporary_beside(folder)
+        if folder.exists():
+            folder.replace(aside)
+        temporary.replace(folder)
+        shutil.rmtree(aside, ignore_errors=True)
     return Model(folder, card)
+
+
+@contextmanager
+def work_folder(target: Path) -> Iterator[Path]:
+    """Provide an empty folder beside a file or folder to write, and delete those that killed processes left there.
+
+    Raises:
+        BadInputError: if the place cannot be written.
+    """
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place = os.open(target.parent, os.O_RDONLY)
+        try:
+            # The system releases the lock with the process, however that ends.
+            fcntl.flock(place, fcntl.LOCK_EX)
+            for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = temporary_beside(target)
+            temporary.mkdir()
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            os.close(place)
 
 
 def export_zip(model: Model, out: str | Path) -> Path:
@@ -216,16 +298,13 @@ def export_zip(model: Model, out: str | Path) -> Path:
     out = Path(out)
     if out.exists():
         raise BadInputError(f"{out}: exists; choose another name, or delete it first")
-    temporary = temporary_beside(out)
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name in (CARD, *model.card.files):
-                    archive.write(model.folder / name, name)
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in (CARD, *model.card.files):
+                archive.write(model.folder / name, name)
+
+    write_file(out, write)
     return out
 
 
@@ -236,38 +315,60 @@ def import_zip(path: str | Path, place: Path | None = None) -> Model:
         BadInputError: if the model is incomplete, or one of this name is installed.
     """
     path, place = Path(path), user_folder() if place is None else place
-    temporary = temporary_beside(place / path.stem)
-    with disk_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
+    with work_folder(place / "import") as temporary:
+        _unpack(path, temporary)
         try:
-            temporary.mkdir()
-            _unpack(path, temporary)
             model = read_model(temporary)
-            target = place / model.card.name
-            if target.exists() or model.card.name in installed():
-                raise BadInputError(
-                    f"{path}: a model {model.card.name!r} is installed already; delete {installed().get(model.card.name, target)} first"
-                )
-            temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _ = model.scores
+        except BadInputError as error:
+            # The user knows the file by its name, not by its place among the temporary ones.
+            error.place = f"{path}: {Path(error.place or CARD).name}"
+            raise
+        target = place / model.card.name
+        if target.exists() or model.card.name in installed():
+            raise BadInputError(
+                f"{path}: a model {model.card.name!r} is installed already; delete {installed().get(model.card.name, target)} first"
+            )
+        temporary.replace(target)
     return Model(target, model.card)
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpack plain files of bounded size only."""
+    """Unpack the files of a model from a zip file, each of bounded size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if sum(e.file_size for e in entries) > _MODEL_BYTES or len(entries) > 16:
-                raise BadInputError(f"{path}: would unpack to more than a model holds; get the model again")
+            if len(entries) > _MOST_FILES:
+                raise _bad(path, f"has {len(entries)} files, more than a model holds")
             for entry in entries:
-                if "/" in entry.filename or "\\" in entry.filename or entry.filename.startswith("."):
-                    raise BadInputError(f"{path}: holds {entry.filename!r}, which no model does; get the model again")
+                _check_entry(path, entry)
+            if len({entry.filename for entry in entries}) != len(entries):
+                raise _bad(path, "contains a file twice")
+            for entry in entries:
                 # `read` stops at the size that the entry states, and refuses one that is longer.
-                (folder / entry.filename).write_bytes(archive.read(entry))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise BadInputError(f"{path}: is no zip file of a model: {' '.join(str(error).split())}") from None
+                with archive.open(entry) as packed, (folder / entry.filename).open("xb") as file:
+                    shutil.copyfileobj(packed, file, 1 << 20)
+    except BadInputError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadInputError(
+            f"{path}: cannot be read: {error.strerror or plain(str(error))}; correct the path"
+        ) from None
+    except Exception as error:  # zipfile and its decompressors raise many classes on damaged files.
+        raise _bad(path, f"is no zip file of a model: {plain(str(error), 200)}") from None
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    """Refuse what no zip file of a model contains."""
+    name = f"{plain(entry.filename, 60)!r}"
+    if entry.filename not in MOST_BYTES or stat.S_ISLNK(entry.external_attr >> 16):
+        raise _bad(path, f"contains {name}, which no model does")
+    if entry.flag_bits & 0x1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _bad(path, f"contains {name} encrypted, or packed in another way than zip's usual one (deflate)")
+    if entry.file_size > min(MOST_BYTES[entry.filename], 1_000_000 + _MOST_RATIO * entry.compress_size):
+        raise _bad(path, f"would unpack {name} to {entry.file_size / 1e6:.0f} MB, more than a model holds")
 
 
 def digest(path: Path) -> str:

@@ -1,0 +1,151 @@
+"""External ONNX networks, each run in a process of its own with limited memory and time."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from passband.base.errors import BadInputError
+from passband.base.extras import require
+from passband.micrographs.sandbox.parsing import Limits
+from passband.models import onnx_worker
+from passband.models.card import External
+
+#: Largest ONNX file [bytes].
+MOST_BYTES = 500_000_000
+_LONGEST_LINE = 100_000
+_BROKEN = (
+    "makes onnxruntime break off; it is damaged, or takes more memory than this computer has free: export it again"
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Properties of a network that ran.
+
+    Attributes:
+        channels: of its output.
+        divisor: of the side of an image.
+        fixed: whether it runs on images of one size only.
+    """
+
+    channels: int
+    divisor: int
+    fixed: bool
+
+
+class OnnxProcess:
+    """An external network, run one image at a time in a process that ends with this object, or with the program."""
+
+    def __init__(self, path: Path, external: External, limits: Limits | None = None):
+        """Load a network.
+
+        Args:
+            path: of the ONNX file.
+            external: its input and output.
+            limits: on its memory, and on the processor time of each image; None for the default.
+
+        Raises:
+            BadInputError: naming file, fault and remedy.
+        """
+        require("exchange", "an ONNX network", "onnx", "onnxruntime")
+        self.path, self._limits = path, limits or Limits()
+        self._check_file()
+        arguments = [external.model_dump(), torch.get_num_threads(), self._limits.memory_bytes]
+        # -P: import no module from the current folder. Pipes leave no file behind, however either process ends.
+        self._process = subprocess.Popen(  # noqa: S603 our own module, by this Python
+            [sys.executable, "-P", "-W", "ignore", "-m", onnx_worker.__name__, str(path.resolve())]
+            + [json.dumps(a) for a in arguments],
+            cwd=os.sep,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.close = weakref.finalize(self, _end, self._process)
+        #: SHA-256 of the file.
+        self.digest = str(self._answer(b"", 0)[0]["digest"])
+
+    def try_sizes(self, side: int, divisor: int | None) -> Trial:
+        """Run the network on images of two sizes and return its properties.
+
+        Args:
+            side: of the first image [pixels].
+            divisor: of the sides; None finds it by trial.
+
+        Raises:
+            BadInputError: naming file, fault and remedy.
+        """
+        header, _ = self._answer(_line({"shape": [side, side], "divisor": divisor, "bytes": 0}), 0)
+        return Trial(int(header["channels"]), int(header["divisor"]), bool(header["fixed"]))
+
+    def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return logits of normalised images, both float32 [B, 1, h, w].
+
+        Raises:
+            BadInputError: naming file, fault and remedy.
+        """
+        logits = np.empty(images.shape, dtype=np.float32)
+        for image, result in zip(images.astype(np.float32), logits, strict=True):
+            request = _line({"shape": image.shape[-2:], "bytes": image.nbytes})
+            result[:] = np.frombuffer(self._answer(request + image.tobytes(), image.nbytes)[1], np.float32).reshape(
+                image.shape
+            )
+        return logits
+
+    def _check_file(self) -> None:
+        try:
+            size = self.path.stat().st_size if self.path.is_file() else -1
+        except OSError as error:
+            raise BadInputError(f"cannot be read: {error.strerror}; correct the path", place=self.path) from None
+        if size < 0:
+            raise BadInputError("is no file; give the path of an ONNX network", place=self.path)
+        if size > MOST_BYTES:
+            raise BadInputError(
+                f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network",
+                place=self.path,
+            )
+
+    def _answer(self, request: bytes, size: int) -> tuple[dict[str, Any], bytes]:
+        """Return the header of the process's answer, and `size` bytes after it."""
+        late = threading.Timer(2 * self._limits.seconds, self._process.kill)
+        late.start()
+        try:
+            assert self._process.stdin is not None and self._process.stdout is not None
+            self._process.stdin.write(request)
+            self._process.stdin.flush()
+            header = json.loads(self._process.stdout.readline(_LONGEST_LINE))
+            content = self._process.stdout.read(size) if "refusal" not in header else b""
+        except (OSError, ValueError):
+            header, content = None, b""
+        finally:
+            in_time = late.is_alive()
+            late.cancel()
+        if header is not None and "refusal" in header:
+            refusal = "".join(c if c.isprintable() else "?" for c in str(header["refusal"])[:1000])
+            raise BadInputError(refusal, place=self.path)
+        if not in_time:
+            raise BadInputError(
+                f"takes more than {self._limits.seconds} s for one image; give a smaller network, or fewer field_pixels",
+                place=self.path,
+            )
+        if header is None or len(content) != size:
+            raise BadInputError(_BROKEN, place=self.path)
+        return header, content
+
+
+def _line(request: dict[str, Any]) -> bytes:
+    return json.dumps(request).encode() + b"\n"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()

@@ -1,0 +1,254 @@
+"""The process that runs an external ONNX network: limited memory, and no right to start programs, connect or write.
+
+`onnx_process.OnnxProcess` starts it and limits its time. A message is a line of JSON, and before an image its bytes.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passband.base.errors import BadInputError
+from passband.base.extras import require
+from passband.micrographs.sandbox.parse_worker import guard, limit
+from passband.models import onnx_io
+
+#: The line that exports a PyTorch network (torch 2.9 or newer) in a form that passband takes.
+EXPORT = (
+    'torch.onnx.export(network.eval(), (torch.zeros(1, 1, 128, 128),), "network.onnx", dynamo=True, external_data=False, '
+    "dynamic_shapes=[{2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}])"
+)
+_STANDARD = ("", "ai.onnx")
+# Operations that may never end, depending on the image.
+_LOOPS = ("Loop", "Scan", "SequenceMap")
+# Divisors of the side of an image to try.
+_DIVISORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_MOST_DIVISOR = 1024
+# The parent limits the time of each answer [s].
+_FOREVER = 10**7
+
+
+def refuse(model: Any) -> None:
+    """Refuse an ONNX model with unsafe or unsupported content, before running it.
+
+    Args:
+        model: an onnx.ModelProto.
+
+    Raises:
+        BadInputError: with fault and remedy.
+    """
+    graph = model.graph
+    for node in _nodes(graph):
+        if node.domain not in _STANDARD:
+            raise BadInputError(
+                f"uses the operation {node.domain}.{node.op_type}, which ONNX does not define; export it with ONNX's own operations only"
+            )
+        if node.op_type in _LOOPS:
+            raise BadInputError(f"contains a {node.op_type}, which may never end; export it without loops")
+    if model.functions or model.training_info:
+        raise BadInputError(
+            "contains functions of its own or training steps; write it again with onnx.inliner.inline_local_functions"
+        )
+    if any(t.data_location == 1 or t.external_data for t in _tensors(graph)):
+        raise BadInputError(f"keeps its weights in another file; write one file: {EXPORT}")
+    given = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in given]
+    _check_one("input", inputs)
+    _check_one("output", list(graph.output))
+    sides = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]
+    if len(sides) != 4 or sides[0] not in (0, 1) or sides[1] not in (0, 1):
+        shown = " × ".join(str(side or "?") for side in sides) or "images of unknown shape"
+        raise BadInputError(
+            f"takes {shown}, where images are 1 × 1 × height × width; export it for one channel, and for one image or any number of them"
+        )
+
+
+def _check_one(what: str, values: list[Any]) -> None:
+    if len(values) != 1:
+        raise BadInputError(f"has {len(values)} {what}s; export it with one, the {what} that counts")
+    if values[0].type.tensor_type.elem_type != 1:
+        raise BadInputError(f"its {what} is no single-precision number (float32); export it in single precision")
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield the tensors of a graph and of the graphs inside it."""
+    yield from graph.initializer
+    sparse = [*graph.sparse_initializer]
+    for node in _nodes(graph):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                yield from inner.initializer
+                sparse += inner.sparse_initializer
+    for pair in sparse:
+        yield from (pair.values, pair.indices)
+
+
+def run(session: Any, image: onnx_io.Images, external: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """Return the output [1, C, h, w] of a network for a normalised image [1, 1, h, w].
+
+    Raises:
+        BadInputError: if it fails, or its output does not have the height and width of the image.
+    """
+    h, w = image.shape[2:]
+    try:
+        values = session.run(None, {session.get_inputs()[0].name: onnx_io.to_input(image, external["normalisation"])})[
+            0
+        ]
+    except Exception as error:  # onnxruntime raises its own classes.
+        if isinstance(error, MemoryError) or "alloc" in str(error):
+            raise MemoryError from None
+        raise BadInputError(
+            f"does not run on an image of {h} × {w} pixels: {' '.join(str(error).split())[:200]}; correct field_pixels, "
+            f"or export it with free height and width: {EXPORT}"
+        ) from None
+    if values.ndim != 4 or values.shape[0] != 1 or values.shape[2:] != (h, w):
+        raise BadInputError(
+            f"returns {' × '.join(map(str, values.shape))} for 1 × 1 × {h} × {w}; the output must have the height and width of the input"
+        )
+    return np.asarray(values)
+
+
+def check(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> int:
+    """Run a network twice on one image, check its output and return the number of channels.
+
+    Args:
+        session: of onnxruntime.
+        shape: of the image.
+        external: normalisation, output and channel, which may be None.
+
+    Raises:
+        BadInputError: if the output does not have the described form.
+    """
+    image = np.random.default_rng(0).standard_normal((1, 1, *shape), dtype=np.float32)
+    values, again = (run(session, image, external) for _ in range(2))
+    channels = int(values.shape[1])
+    if channels > 1 and external["channel"] is None:
+        raise BadInputError(
+            f"returns {channels} channels; say which is that of the particles: channel: 0 to {channels - 1}"
+        )
+    channel = external["channel"] or 0
+    if channel >= channels or (external["output"] == "softmax" and channels < 2):
+        raise BadInputError(
+            f"returns {channels} channels, which does not fit output: {external['output']}, channel: {channel}"
+        )
+    onnx_io.to_logits(values, external["output"], channel)
+    if not np.allclose(values, again, atol=1e-4, rtol=1e-4):
+        raise BadInputError("returns another result when run again; export it in evaluation mode: network.eval()")
+    return channels
+
+
+def sizes(session: Any, side: int, external: dict[str, Any], divisor: int | None) -> tuple[int, bool]:
+    """Return the divisor of the side of an image, by trial unless it is given, and whether images of that side alone run.
+
+    Raises:
+        BadInputError: if the network runs on other sizes, but not on multiples of the given divisor.
+    """
+
+    def runs(*shape: int) -> bool:
+        try:
+            check(session, (shape[0], shape[1]), external)
+        except BadInputError:
+            return False
+        return True
+
+    if divisor is not None:
+        free = runs(side, side + divisor)
+        if not free and divisor != side:
+            check(session, (side, side + divisor), external)
+        return divisor, not free
+    for candidate in _DIVISORS:
+        if side % candidate:
+            break
+        # The largest odd multiple of it: a multiple of nothing larger among the candidates.
+        tried = candidate * (side // candidate - (side // candidate + 1) % 2)
+        if runs(tried, tried) if tried != side else runs(side, side + candidate):
+            return candidate, False
+    return max(d for d in range(1, _MOST_DIVISOR + 1) if side % d == 0), not runs(side, 2 * side)
+
+
+def load(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
+    """Return the session of a network, and the digest of its file and its opset.
+
+    Raises:
+        BadInputError: if it is refused.
+    """
+    import onnx
+
+    content = path.read_bytes()
+    try:
+        model = onnx.ModelProto.FromString(content)
+    except Exception:  # The parser raises its own classes.
+        raise BadInputError("is no ONNX file; export it again") from None
+    refuse(model)
+    try:
+        onnx.checker.check_model(model)
+        opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
+        del model
+        session = onnx_io.start(content, threads)
+    except MemoryError:
+        raise
+    except Exception as error:  # From onnx or onnxruntime.
+        raise BadInputError(f"cannot be loaded: {' '.join(str(error).split())[:200]}; export it again") from None
+    return session, {"digest": hashlib.sha256(content).hexdigest(), "opset": opset}
+
+
+def answer(session: Any, request: dict[str, Any], pixels: bytes, external: dict[str, Any]) -> tuple[Any, bytes]:
+    """Return the answer to a request: the trial of a network, or the logits of an image."""
+    h, w = request["shape"]
+    if "divisor" in request:
+        channels = check(session, (h, w), external)
+        divisor, fixed = sizes(session, h, external, request["divisor"])
+        return {"channels": channels, "divisor": divisor, "fixed": fixed}, b""
+    image = np.frombuffer(pixels, np.float32).reshape(1, 1, h, w)
+    return {}, onnx_io.to_logits(run(session, image, external), external["output"], external["channel"] or 0).tobytes()
+
+
+def main() -> int:
+    """Run the network that the arguments name: path, input and output, threads, bytes of memory. Requests come on stdin."""
+    path, (external, threads, memory) = Path(sys.argv[1]), map(json.loads, sys.argv[2:5])
+    # Libraries that print must not write between the answers.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    def reply(header: dict[str, Any], content: bytes = b"") -> None:
+        out.write(json.dumps(header).encode() + b"\n" + content)
+        out.flush()
+
+    limit(memory, _FOREVER)
+    # Before the guard: importing them reads files.
+    require("exchange", "an ONNX network", "onnx", "onnxruntime")
+    sys.addaudithook(guard(path, Path(os.devnull)))
+    shape = "any size"
+    try:
+        session, facts = load(path, threads)
+        reply(facts)
+        while header := sys.stdin.buffer.readline():
+            request = json.loads(header)
+            shape = "{} × {} pixels".format(*request["shape"])
+            reply(*answer(session, request, sys.stdin.buffer.read(request["bytes"]), external))
+    except BadInputError as error:
+        reply({"refusal": str(error)})
+    except MemoryError:
+        refusal = f"takes more memory than {memory / 1e9:.1f} GB for one image of {shape}; make it smaller, or give fewer field_pixels"
+        reply({"refusal": refusal})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
