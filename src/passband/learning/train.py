@@ -71,7 +71,8 @@ def train(
     """Return the trained network, in evaluation mode on the CPU, and its loss per epoch.
 
     Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
-    same noise in every epoch. The final weights are returned; none are chosen on the validation set.
+    same noise in every epoch. The final weights are returned; none are chosen on the validation set. On a GPU the network is evaluated
+    in bfloat16 while it trains; `benchmarks/gpu.py` compares the losses with the CPU's.
 
     Args:
         network: family and shape of the network.
@@ -236,7 +237,9 @@ def _schedule(
 def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> Tensor:
     """Return the loss of each image and member, shape [B, M]."""
     images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
-    outputs = model(images)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
+        outputs = model(images)
+    outputs = outputs.float()
     return task.loss(outputs.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(outputs), -1)
 
 

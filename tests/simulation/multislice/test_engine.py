@@ -55,7 +55,7 @@ def test_vacuum_leaves_the_wave_as_it_is():
 def test_structure_factor_is_exact_over_the_band():
     n, rng = 64, np.random.default_rng(3)
     places = rng.uniform(-n, 2 * n, (50, 2))
-    density = deposit.density(places, np.zeros(50, dtype=int), (1, 1, n, n), torch.float64, torch.device("cpu"))
+    density = deposit.density(torch.from_numpy(places), torch.zeros(50, dtype=torch.long), (1, 1, n, n), torch.float64)
     spread = torch.from_numpy(deposit.spectrum(n))
     k = disc_indices(n / 3)
     ours = (torch.fft.fft2(density[0, 0]) / (spread[:, None] * spread))[k[:, 0] % n, k[:, 1] % n]

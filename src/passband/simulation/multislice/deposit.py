@@ -18,28 +18,23 @@ _WIDTH = 7
 _BETA = 0.95 * math.pi * _WIDTH * (1 - 1 / 3)
 
 
-def density(
-    places: np.ndarray, planes: np.ndarray, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def density(places: Tensor, planes: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
     """Return the spread atoms, of the given shape [C, E, n, n].
 
     Args:
-        places: positions in grid points, shape [N, 2]; the grid is periodic.
+        places: positions in grid points, float64, shape [N, 2]; the grid is periodic.
         planes: which of the C · E planes each atom belongs to, shape [N].
         shape: of the result.
         dtype: float32 or float64.
-        device: of the result.
     """
     n = shape[-1]
-    xy = torch.from_numpy(places).to(device)
-    first = torch.ceil(xy - _WIDTH / 2)
-    offsets = torch.arange(_WIDTH, device=device)
-    weights = _kernel((first - xy)[:, :, None] + offsets).to(dtype)
+    first = torch.ceil(places - _WIDTH / 2)
+    offsets = torch.arange(_WIDTH, device=places.device)
+    weights = _kernel((first - places)[:, :, None] + offsets).to(dtype)
     points = (first.long()[:, :, None] + offsets) % n
-    plane = torch.from_numpy(planes).to(device)
-    flat = (plane[:, None, None] * n + points[:, 0, :, None]) * n + points[:, 1, None, :]
+    flat = (planes[:, None, None] * n + points[:, 0, :, None]) * n + points[:, 1, None, :]
     value = weights[:, 0, :, None] * weights[:, 1, None, :]
-    result = torch.zeros(math.prod(shape), dtype=dtype, device=device)
+    result = torch.zeros(math.prod(shape), dtype=dtype, device=places.device)
     return result.index_add_(0, flat.reshape(-1), value.reshape(-1)).view(shape)
 
 

@@ -119,6 +119,8 @@ class _Optics:
         self.limit, self.edge = _BAND * n / (2 * field), _EDGE * n / field
         k = np.fft.fftfreq(n, 1 / n)
         self.q2 = (k[:, None] ** 2 + k[None, :] ** 2) / field**2
+        band = soft_band(np.sqrt(self.q2), self.limit, self.edge)
+        self._band, self._q2 = (torch.from_numpy(a).to(device) for a in (band / n**2, self.q2))
         self.columns = math.ceil(self.limit * field) + 1
         self._factors: dict[int, Tensor] = {}
 
@@ -140,9 +142,8 @@ class _Optics:
     def propagators(self, thickness: Sequence[float]) -> Tensor:
         """Return P(q) / n², band-limited, complex, shape [C or 1, n, n], for the slice thickness of each configuration [Å]."""
         kinds, kind = np.unique(thickness, return_inverse=True)
-        phase = -math.pi * self.wavelength * kinds[:, None, None] * self.q2
-        band = soft_band(np.sqrt(self.q2), self.limit, self.edge)
-        each = torch.from_numpy(band / self.n**2 * np.exp(1j * phase)).to(self.device, self.dtype)
+        phase = torch.from_numpy(-math.pi * self.wavelength * kinds).to(self.device)[:, None, None] * self._q2
+        each = torch.polar(self._band.expand(phase.shape), phase).to(self.dtype)
         return each if len(kinds) == 1 else each[torch.from_numpy(kind).to(self.device)]
 
 
@@ -179,18 +180,23 @@ def _transmissions(configurations: Sequence[Slices], optics: _Optics) -> Iterato
     owner = np.repeat(np.arange(len(configurations)), [len(c.numbers) for c in configurations])
     places = np.concatenate([c.places for c in configurations]) / optics.field * n
     order = np.argsort(index, kind="stable")
-    numbers, owner, places = numbers[order], owner[order], places[order]
-    ends = np.searchsorted(index[order], np.arange(slices), side="right")
-    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+    numbers, owner = numbers[order], owner[order]
+    ends = np.searchsorted(index[order], np.arange(slices), side="right").tolist()
+    bounds = list(zip([0, *ends[:-1]], ends, strict=True))
+    # Each slice has a plane for each configuration and element in it. Everything goes to the device at once.
+    elements, planes = [], np.zeros(len(numbers), dtype=np.int64)
+    for begin, end in bounds:
+        kinds, kind = np.unique(numbers[begin:end], return_inverse=True)
+        planes[begin:end] = owner[begin:end] * len(kinds) + kind
+        elements.append(kinds.tolist())
+    xy, plane = (torch.from_numpy(a).to(optics.device) for a in (places[order], planes))
+    for (begin, end), kinds in zip(bounds, elements, strict=True):
         if begin == end:
             yield None
             continue
-        elements, element = np.unique(numbers[begin:end], return_inverse=True)
-        planes = owner[begin:end] * len(elements) + element
-        shape = (len(configurations), len(elements), n, n)
-        density = deposit.density(places[begin:end], planes, shape, optics.real, optics.device)
+        density = deposit.density(xy[begin:end], plane[begin:end], (len(configurations), len(kinds), n, n), optics.real)
         spectrum = torch.fft.rfft2(density)[..., None, :, : optics.columns]
-        spectrum = (spectrum * torch.stack([optics.factor(int(z)) for z in elements])).sum(1)
+        spectrum = (spectrum * torch.stack([optics.factor(z) for z in kinds])).sum(1)
         # One axis after the other, the first over the band alone.
         rows = torch.fft.ifft(spectrum, dim=-2, norm="forward")
         w = torch.fft.irfft(rows, n=n, dim=-1, norm="forward")
