@@ -28,7 +28,7 @@ def table(content: dict[str, Any]) -> list[str]:
     notes = []
     for row in content["rows"]:
         ours, theirs = ("–" if row[side] is None else f"{row[side]:.4g}" for side in ("ours", "yardstick"))
-        ratio = "not measured" if row["ours"] is None else "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
         if len(row["ratios"]) > 1:
             ratio += f" ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})"
         aim = "" if row["aim"] is None else f"{row['aim']:g}"

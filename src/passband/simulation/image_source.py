@@ -69,7 +69,7 @@ class ImageSource:
             specimens: indices, shape [B].
             orientations: 0 to 7, shape [B].
         """
-        specimens, orientations = specimens.to(self.device), orientations.to(self.device)
+        specimens, orientations = self._here(specimens), self._here(orientations)
         if self._cached is None:
             return self._imager.intensity(self._stored[specimens], orientations)
         return symmetry.turn_each(self._cached[specimens], orientations, self.condition.detector.binning)
@@ -86,11 +86,15 @@ class ImageSource:
         """
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
-        masks = symmetry.turn_each(self.masks[specimens.to(self.device)], turns.to(self.device))
+        masks = symmetry.turn_each(self.masks[self._here(specimens)], self._here(turns))
         return normalize(counts)[:, None], masks[:, None].float()
 
     def begin(self, share: float) -> None:
         """Curriculum hook; does nothing for a single condition."""
+
+    def _here(self, indices: Tensor) -> Tensor:
+        # Without waiting for what the device is at.
+        return indices.to(self.device, non_blocking=True)
 
 
 class MixedSource:
