@@ -1,7 +1,9 @@
 import numpy as np
 import polars as pl
+import pytest
+from matplotlib.colors import to_rgb
 
-from passband.figures import loss_over_shift, matrix, style
+from passband.figures import loss_over_shift, matrix, size_histogram, style, training_curves
 from passband.figures.matrix import short_labels
 
 
@@ -49,3 +51,41 @@ def test_figures_are_the_same_each_time(tmp_path):
             style.save(made, tmp_path, name)
     for suffix in ("png", "svg"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_numbers_have_a_minus_and_counts_are_whole():
+    assert (
+        style.minus("defocus -50 Å, C12 -.5 Å, e-3, a-1, 2026-11-27")
+        == "defocus −50 Å, C12 −.5 Å, e-3, a-1, 2026-11-27"
+    )
+    rows = [{"label": "defocus -50 Å", "epoch": e, "train_loss": 1 / e, "validation_loss": 2 / e} for e in range(1, 4)]
+    sizes = {"equivalent_diameter_angstrom": [20.0, 21.0, 30.0], "touches_edge": [False, False, True]}
+    with style.figure(6, 3) as made:
+        left, right = made.subplots(1, 2)
+        training_curves.draw(pl.DataFrame(rows), left)
+        size_histogram.draw(pl.DataFrame(sizes), right)
+        made.canvas.draw()
+        assert left.get_legend().get_texts()[0].get_text() == "defocus −50 Å"
+        assert all(float(t).is_integer() for t in (*left.get_xticks(), *right.get_yticks()))
+
+
+def luminance(colour):
+    """Relative luminance of a colour as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 11, 41])
+def test_no_curve_is_lost_on_a_white_page(count):
+    assert all(1.05 / (luminance(colour) + 0.05) > 1.4 for colour in style.in_order(count))
+
+
+def as_deuteranopes_see(colour):
+    """Linear RGB of a colour for somebody without M cones (Viénot, Brettel and Mollon 1999)."""
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
+    return np.array([0.29275 * r + 0.70725 * g, 0.29275 * r + 0.70725 * g, -0.02234 * r + 0.02234 * g + b])
+
+
+def test_the_first_two_colours_and_the_two_outlines_differ_without_m_cones():
+    for a, b in ((style.BLUE, style.ORANGE), (style.PREDICTION, style.TRUTH)):
+        assert np.abs(as_deuteranopes_see(a) - as_deuteranopes_see(b)).max() > 0.2

@@ -6,8 +6,6 @@ from matplotlib.ticker import FormatStrFormatter
 
 from passband.figures import style
 
-_COLOURS = ("#2b5c8a", "#c1272d", "#1b9e77", "#f2a33a", "#6b4c9a", "#5b6875")
-
 
 def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool] = (False, False)) -> None:
     """Draw a line and a band for each group, in the order of the table.
@@ -19,10 +17,11 @@ def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool
         y: label of the vertical axis.
         log: whether each axis is logarithmic (base 2 for the horizontal one).
     """
-    for i, name in enumerate(table["group"].unique(maintain_order=True)):
+    groups = table["group"].unique(maintain_order=True)
+    for i, name in enumerate(groups):
         rows = table.filter(pl.col("group") == name).sort("x")
-        colour = _COLOURS[i % len(_COLOURS)]
-        ax.plot(rows["x"], rows["y"], color=colour, marker="o", markersize=3.5, linewidth=1.2, label=name)
+        colour, marker = style.GROUPS[i % len(style.GROUPS)], style.MARKERS[i % len(style.MARKERS)]
+        ax.plot(rows["x"], rows["y"], color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
         if len(rows) > 1:
             ax.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
         else:
@@ -32,7 +31,6 @@ def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool
         ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     if log[1]:
         style.log_scale(ax)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    if table["group"].n_unique() > 1:
+    ax.set(xlabel=x, ylabel=y)
+    if len(groups) > 1:
         ax.legend(fontsize=7)

@@ -5,7 +5,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
+from passband.figures import style
+
 _TITLES = {"loss": "Test loss", "dice": "Dice"}
+# Most test conditions whose scores are written into the cells.
+_NUMBERED = 16
 
 
 def short_labels(labels: list[str]) -> tuple[str, list[str]]:
@@ -18,7 +22,7 @@ def short_labels(labels: list[str]) -> tuple[str, list[str]]:
     if len(shared) > 1:
         return "", labels
     title = " / ".join(f"{name} [{unit}]" for name, unit in shared.pop())
-    return title, [" / ".join(value.replace("-", "−") for _, value, _ in label) for label in parts]
+    return title, [" / ".join(style.minus(value) for _, value, _ in label) for label in parts]
 
 
 def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
@@ -40,20 +44,17 @@ def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
         picture = ax.imshow(values, cmap="magma_r", norm=LogNorm(low, max(high, 1.01 * low)))
     else:
         picture = ax.imshow(values, cmap="viridis", vmin=min(0.5, float(np.nanmin(values))), vmax=1)
-    if len(tested) <= 16:
-        for i, j in np.ndindex(*values.shape):
-            red, green, blue, _ = picture.to_rgba(values[i, j])
-            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
-            ax.text(
-                j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color="white" if dark else "black"
-            )
+    numbered = len(tested) <= _NUMBERED
+    for i, j in np.ndindex(*values.shape) if numbered else ():
+        red, green, blue, _ = picture.to_rgba(values[i, j])
+        ink = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
+        ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
     for axis, name, labels in ((ax.xaxis, "tested", tested), (ax.yaxis, "trained", trained)):
         shared, ticks = short_labels(labels)
-        axis.set_ticks(range(len(labels)), ticks, fontsize=8 if len(tested) <= 16 else 4)
+        axis.set_ticks(range(len(labels)), ticks, fontsize=8 if numbered else 4)
         axis.set_label_text(f"{name} at {shared}" if shared else f"{name} on")
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(f"{_TITLES[score]} (mean over seeds)")
-    assert ax.figure is not None
-    ax.figure.colorbar(picture, ax=ax, shrink=0.8)
+    style.colour_bar(picture, ax, _TITLES[score])

@@ -3,6 +3,8 @@
 import polars as pl
 from matplotlib.axes import Axes
 
+from passband.figures import style
+
 
 def draw(table: pl.DataFrame, ax: Axes, x_label: str, y_label: str, title: str) -> None:
     """Draw a map with a colour bar.
@@ -18,6 +20,4 @@ def draw(table: pl.DataFrame, ax: Axes, x_label: str, y_label: str, title: str) 
     values = table.sort("x", "y")["value"].to_numpy().reshape(len(x), len(y))
     shown = ax.pcolormesh(x, y, values.T, shading="nearest", cmap="viridis", rasterized=True)
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
-    figure = ax.get_figure()
-    assert figure is not None
-    figure.colorbar(shown, ax=ax)
+    style.colour_bar(shown, ax, title)

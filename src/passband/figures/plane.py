@@ -5,6 +5,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
+from passband.figures import style
+
 _CELLS = 24
 
 
@@ -30,8 +32,5 @@ def draw(table: pl.DataFrame, loss_ax: Axes, count_ax: Axes) -> None:
         ax.axhline(0, color="0.5", linewidth=0.6)
         ax.axvline(0.5, color="0.5", linewidth=0.6, linestyle=":")
         ax.axhline(-0.2, color="0.5", linewidth=0.6, linestyle=":")
-        ax.set_xlabel("σ(train, test)")
-        ax.set_ylabel("Δε = ε(test) − ε(train)")
-        ax.set_title(title)
-        assert ax.figure is not None
-        ax.figure.colorbar(drawn, ax=ax, shrink=0.8)
+        ax.set(xlabel="σ(train, test)", ylabel="Δε = ε(test) − ε(train)", title=title)
+        style.colour_bar(drawn, ax, title.lower())

@@ -1,7 +1,17 @@
-"""Predicted against measured loss for train conditions that the fit has not seen."""
+"""Predicted against measured loss, for pairs whose condition the fit has not seen."""
+
+from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
+
+from passband.figures import style
+
+_KINDS = {
+    "tested at zero": (pl.col("test_zero"), style.ORANGE, "s"),
+    "trained at zero": (pl.col("train_zero"), style.GROUPS[4], "^"),
+    "neither": (~pl.col("train_zero") & ~pl.col("test_zero"), style.BLUE, "o"),
+}
 
 
 def draw(table: pl.DataFrame, ax: Axes, title: str) -> None:
@@ -12,17 +22,12 @@ def draw(table: pl.DataFrame, ax: Axes, title: str) -> None:
         ax: where to draw.
         title: name of the predictor.
     """
-    low, high = table["loss"].min(), table["loss"].max()
-    ax.plot([low, high], [low, high], color="0.6", linewidth=0.8)
-    for name, condition, colour in (
-        ("tested at zero", pl.col("test_zero"), "#c1272d"),
-        ("trained at zero", pl.col("train_zero"), "#f2a33a"),
-        ("neither", ~pl.col("train_zero") & ~pl.col("test_zero"), "#2b5c8a"),
-    ):
+    ends = [table["loss"].min(), table["loss"].max()]
+    ax.plot(ends, ends, color="0.6", linewidth=0.8)
+    for name, (condition, colour, marker) in _KINDS.items():
         rows = table.filter(condition)
         if len(rows):
-            ax.scatter(rows["loss"], rows["predicted"], s=12, color=colour, label=name, alpha=0.8, linewidths=0)
-    ax.set_xlabel("measured test loss")
-    ax.set_ylabel("predicted, held out")
-    ax.set_title(title)
+            look: dict[str, Any] = {"s": 14, "color": colour, "marker": marker, "alpha": 0.8, "linewidths": 0}
+            ax.scatter(rows["loss"], rows["predicted"], label=name, **look)
+    ax.set(xlabel="measured test loss", ylabel="predicted, held out", title=title)
     ax.legend(fontsize=7)

@@ -3,6 +3,20 @@
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from passband.figures import style
+
+
+def diameters(table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the diameters [nm] of whole particles and of those cut by the image's edge, and edges of bins for both.
+
+    Args:
+        table: equivalent_diameter_angstrom and touches_edge, a row per particle.
+    """
+    size, cut = table["equivalent_diameter_angstrom"].to_numpy() / 10, table["touches_edge"].to_numpy().astype(bool)
+    bins = min(max(2 * int(np.sqrt(len(size))), 8), 40)
+    return size[~cut], size[cut], np.linspace(0, 1.05 * max([*size, 1.0]), bins + 1)
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
@@ -12,21 +26,12 @@ def draw(table: pl.DataFrame, ax: Axes) -> None:
         table: equivalent_diameter_angstrom and touches_edge, a row per particle.
         ax: axes to draw into.
     """
-    whole = table.filter(~pl.col("touches_edge"))["equivalent_diameter_angstrom"].to_numpy() / 10
-    cut = table.filter(pl.col("touches_edge"))["equivalent_diameter_angstrom"].to_numpy() / 10
-    largest = max([*whole, *cut, 1.0])
-    edges = np.linspace(0, largest * 1.05, min(max(int(np.sqrt(len(table))) * 2, 8), 40) + 1)
-    ax.hist(
-        [whole, cut],
-        edges.tolist(),
-        stacked=True,
-        color=["C0", "0.8"],
-        label=[f"whole ({len(whole)})", f"cut by the edge ({len(cut)})"],
-    )
+    whole, cut, edges = diameters(table)
+    labels = [f"whole ({len(whole)})", f"cut by the edge ({len(cut)})"]
+    ax.hist([whole, cut], edges.tolist(), stacked=True, color=[style.BLUE, "0.8"], label=labels)
     if len(whole):
-        ax.axvline(
-            float(np.median(whole)), color="0.2", linewidth=1, label=f"median of whole {np.median(whole):.2f} nm"
-        )
-    ax.set_xlabel("equivalent diameter [nm]")
-    ax.set_ylabel("particles")
+        median = float(np.median(whole))
+        ax.axvline(median, color=style.ORANGE, linewidth=1.5, label=f"median of whole {median:.2f} nm")
+    ax.set(xlabel="equivalent diameter [nm]", ylabel="particles", ylim=(0, max(ax.get_ylim()[1], 1)))
+    style.whole_numbers(ax.yaxis)
     ax.legend()

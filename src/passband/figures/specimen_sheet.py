@@ -3,62 +3,64 @@
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+
+from passband.figures import style
 
 Panels = dict[str, Any]
 #: Names of the maps of a specimen's labels, [rows, columns].
 MAPS = ("potential", "mask", "instances", "classes", "boundary_distance", "thickness", "film_thickness")
+# Of whole numbers: 0 is black, others take ten colours in turn.
+_NUMBERS: dict[str, Any] = {"cmap": ListedColormap(["black", *colormaps["tab10"](range(10))]), "vmin": 0, "vmax": 10}
+_IMAGE: dict[str, Any] = {"cmap": "gray", "vmin": -3, "vmax": 3}
 
 
 def draw_preview(panels: Panels, made: Figure) -> None:
     """Draw everything about one specimen.
 
     Args:
-        panels: `field` and `height` [Å]; the `MAPS`, [rows, columns]; `side` [x, z] atoms seen along y; `columns` (x, y); `rdf`
-            name → (r, g); `images` name → [rows, columns]; `names` of the classes.
+        panels: `field` and `height` [Å]; the `MAPS`, [rows, columns]; `side` [x, z] atoms seen along y; `columns` (x, y);
+            `rdf` name → (r, g); `images` name → [rows, columns]; `names` of the classes.
         made: an empty figure, about 12 by 9 inches.
     """
-    axes = made.subplots(3, 4)
     field = panels["field"]
-    first = axes.flat
-    _map(
-        first[0],
-        panels["potential"],
-        field,
-        "projected potential [V·Å], columns",
-        "gray",
-        vmax=_high(panels["potential"]),
-    )
-    first[0].plot(*panels["columns"], ".", color="tab:orange", markersize=1.5)
-    first[1].imshow(
-        panels["side"].T,
-        origin="lower",
-        extent=(0, field, 0, panels["height"]),
-        cmap="gray_r",
-        vmax=_high(panels["side"]),
-    )
-    first[1].set(title="from the side; beam upwards", xlabel="x [Å]", ylabel="z [Å]")
+    plan, side, rdf, *axes = made.subplots(3, 4).flat
+    _potential(plan, panels, 1.5)
+    plan.set_title("projected potential [V·Å], columns")
+    _side(side, panels)
+    side.set(title="from the side; beam upwards", xlabel="x [Å]", ylabel="z [Å]")
     for name, (r, g) in panels["rdf"].items():
-        first[2].plot(r, g, label=name, linewidth=1)
-    first[2].axhline(1, color="0.8", linewidth=0.8)
-    first[2].set(title="radial distribution", xlabel="r [Å]", ylabel="g(r)", xlim=(0, None), ylim=(0, 6))
+        rdf.plot(r, g, label=name, linewidth=1)
+    rdf.axhline(1, color="0.8", linewidth=0.8)
+    rdf.set(title="radial distribution", xlabel="r [Å]", ylabel="g(r)", xlim=(0, None), ylim=(0, 6))
     if panels["rdf"]:
-        first[2].legend(fontsize=7)
-    name, image = next(iter(panels["images"].items()))
-    _map(first[3], image, field, f"image: {name}", "gray", vmin=-3, vmax=3)
-    _map(first[4], panels["mask"], field, "mask", "gray")
-    _numbers(first[5], panels["instances"], field, "instances")
-    _numbers(first[6], panels["classes"], field, f"crystal: {', '.join(panels['names'])}")
+        rdf.legend(fontsize=7)
+    first, *others = list(panels["images"].items())[:3]
     reach = float(np.abs(panels["boundary_distance"]).max())
-    _bar(made, first[7], panels["boundary_distance"], field, "distance to the boundary [Å]", "RdBu", -reach, reach)
-    _bar(made, first[8], panels["thickness"], field, "thickness of the particles [Å]", "viridis", 0, None)
-    _bar(made, first[9], panels["film_thickness"], field, "thickness of the film [Å]", "viridis", 0, None)
-    others = list(panels["images"].items())[1:3]
-    for ax, (title, shown) in zip((first[10], first[11]), others, strict=False):
-        _map(ax, shown, field, f"image: {title}", "gray", vmin=-3, vmax=3)
-    for ax in list(first[10:12])[len(others) :]:
+    distance: dict[str, Any] = {"cmap": "RdBu", "vmin": -reach, "vmax": reach}
+    maps: list[tuple[str, Any, dict[str, Any]]] = [
+        (f"image: {first[0]}", first[1], _IMAGE),
+        ("mask", panels["mask"], {"cmap": "gray"}),
+        ("instances", _coloured(panels["instances"]), _NUMBERS),
+        (f"crystal: {', '.join(panels['names'])}", _coloured(panels["classes"]), _NUMBERS),
+        ("distance to the boundary [Å]", panels["boundary_distance"], distance),
+        ("thickness of the particles [Å]", panels["thickness"], {"vmin": 0}),
+        ("thickness of the film [Å]", panels["film_thickness"], {"vmin": 0}),
+        *((f"image: {name}", image, _IMAGE) for name, image in others),
+    ]
+    for ax, (title, content, look) in zip(axes, maps, strict=False):
+        drawn = _map(ax, content, field, **look)
+        ax.set_title(title)
+        if title.endswith("[Å]"):
+            made.colorbar(drawn, ax=ax, shrink=0.8).ax.tick_params(labelsize=7)
+    for ax in axes[len(maps) :]:
         ax.set_axis_off()
+    for ax in (plan, side, rdf, *axes):
+        ax.title.set_fontsize(8)
+        ax.tick_params(labelsize=7)
 
 
 def draw_row(panels: Panels, made: Figure) -> None:
@@ -68,55 +70,38 @@ def draw_row(panels: Panels, made: Figure) -> None:
         panels: as for `draw_preview`.
         made: an empty figure, about 14 by 2 inches.
     """
-    images = list(panels["images"].items())[:3]
+    images = list(panels["images"].values())[:3]
     axes = made.subplots(1, 5 + len(images))
-    field = panels["field"]
-    axes[0].imshow(panels["potential"], cmap="gray", vmax=_high(panels["potential"]))
-    axes[0].plot(
-        *(np.asarray(c) * len(panels["potential"]) / field for c in panels["columns"]),
-        ".",
-        color="tab:orange",
-        markersize=0.8,
-    )
-    axes[1].imshow(panels["side"].T, origin="lower", cmap="gray_r", vmax=_high(panels["side"]))
-    for ax, (_, image) in zip(axes[2:], images, strict=False):
-        ax.imshow(image, cmap="gray", vmin=-3, vmax=3)
-    rest = axes[2 + len(images) :]
-    rest[0].imshow(_coloured(panels["instances"]))
-    reach = float(np.abs(panels["boundary_distance"]).max())
-    rest[1].imshow(panels["boundary_distance"], cmap="RdBu", vmin=-reach, vmax=reach)
-    rest[2].imshow(panels["thickness"], cmap="viridis")
+    field, reach = panels["field"], float(np.abs(panels["boundary_distance"]).max())
+    _potential(axes[0], panels, 0.8)
+    _side(axes[1], panels)
+    for ax, image in zip(axes[2:], images, strict=False):
+        _map(ax, image, field, **_IMAGE)
+    _map(axes[-3], _coloured(panels["instances"]), field, **_NUMBERS)
+    _map(axes[-2], panels["boundary_distance"], field, cmap="RdBu", vmin=-reach, vmax=reach)
+    _map(axes[-1], panels["thickness"], field)
     for ax in axes:
         ax.set_axis_off()
 
 
-def _map(ax: Axes, content: np.ndarray, field: float, title: str, colours: str, **limits: Any) -> Any:
+def _potential(ax: Axes, panels: Panels, size: float) -> None:
+    _map(ax, panels["potential"], panels["field"], cmap="gray", vmax=_high(panels["potential"]))
+    ax.plot(*panels["columns"], ".", color=style.PREDICTION, markersize=size)
+
+
+def _side(ax: Axes, panels: Panels) -> None:
+    extent = (0, panels["field"], 0, panels["height"])
+    ax.imshow(panels["side"].T, origin="lower", extent=extent, cmap="gray_r", vmax=_high(panels["side"]))
+
+
+def _map(ax: Axes, content: np.ndarray, field: float, **look: Any) -> Any:
     # x runs to the right, y downwards.
-    shown = ax.imshow(content, extent=(0, field, field, 0), cmap=colours, **limits)
-    ax.set_title(title, fontsize=8)
-    ax.tick_params(labelsize=7)
-    return shown
-
-
-def _bar(
-    made: Figure, ax: Axes, content: np.ndarray, field: float, title: str, colours: str, low: float, high: float | None
-) -> None:
-    limits = {"vmin": low} if high is None else {"vmin": low, "vmax": high}
-    made.colorbar(_map(ax, content, field, title, colours, **limits), ax=ax, shrink=0.8).ax.tick_params(labelsize=7)
-
-
-def _numbers(ax: Axes, content: np.ndarray, field: float, title: str) -> None:
-    ax.imshow(_coloured(content), extent=(0, field, field, 0))
-    ax.set_title(title, fontsize=8)
-    ax.tick_params(labelsize=7)
+    return ax.imshow(content, extent=(0, field, field, 0), **look)
 
 
 def _coloured(numbers: np.ndarray) -> np.ndarray:
-    """Return colours [n, n, 3] of whole numbers, 0 black."""
-    from matplotlib import colormaps
-
-    colours = np.array([(0.0, 0.0, 0.0), *(c[:3] for c in colormaps["tab10"].colors)])  # type: ignore[attr-defined]
-    return colours[np.where(numbers > 0, (numbers.astype(int) - 1) % 10 + 1, 0)]
+    """Return whole numbers from 1 as 1 to 10 in turn; 0 stays."""
+    return np.where(numbers > 0, (numbers.astype(int) - 1) % 10 + 1, 0)
 
 
 def _high(content: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """One look for all figures: sizes, colours, and how they are saved. No backend is chosen here."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -7,18 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.rcsetup import cycler
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from passband.files.atomic import write_file
 
+#: The palette, safe for the colour-blind; groups also differ by their marker.
+BLUE, ORANGE, GREY = "#2b5c8a", "#d9730d", "#5b6875"
+GROUPS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", GREY)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+#: Outlines on a grey image.
+PREDICTION, TRUTH = "#ff9d2e", "#4dd4ff"
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": False,
+    "axes.prop_cycle": cycler(color=GROUPS),
     "figure.dpi": 100,
     "savefig.dpi": 160,
     "svg.hashsalt": "passband",
@@ -44,6 +55,22 @@ def shown(width: float, height: float) -> Iterator[Figure]:
         yield plt.figure(figsize=(width, height), layout="constrained")
 
 
+def minus(text: str) -> str:
+    """Return a text whose negative numbers have a minus sign, not a hyphen."""
+    return re.sub(r"(?<![\w.])-(?=\.?\d)", "−", text)
+
+
+def in_order(count: int) -> list[Any]:
+    """Return colours for curves in an order, all dark enough for a white page."""
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count)))
+
+
+def whole_numbers(*axes: Any) -> None:
+    """Give axes of counts, such as `ax.xaxis`, ticks at whole numbers only."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def log_scale(ax: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers on it."""
     ax.set_yscale("log")
@@ -53,6 +80,15 @@ def log_scale(ax: Axes) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high > 10 * low else short))
     ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def colour_bar(drawn: Any, ax: Axes, label: str) -> None:
+    """Add a named colour bar beside some axes, with plain numbers."""
+    assert ax.figure is not None
+    ticks: dict[str, Any] = {}
+    if isinstance(drawn.norm, LogNorm):
+        ticks = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "%g"}
+    ax.figure.colorbar(drawn, ax=ax, label=label, shrink=0.8, **ticks)
 
 
 def svg(made: Figure) -> str:

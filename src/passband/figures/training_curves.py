@@ -1,8 +1,9 @@
 """Loss per epoch, for training and validation."""
 
-import matplotlib
 import polars as pl
 from matplotlib.axes import Axes
+
+from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
@@ -13,16 +14,13 @@ def draw(table: pl.DataFrame, ax: Axes) -> None:
         ax: where to draw.
     """
     mean = table.group_by("label", "epoch", maintain_order=True).agg(pl.col("train_loss", "validation_loss").mean())
-    labels = mean["label"].unique(maintain_order=True).to_list()
-    colours = matplotlib.colormaps["coolwarm"]
-    for i, label in enumerate(labels):
+    labels = mean["label"].unique(maintain_order=True)
+    for label, colour in zip(labels, style.in_order(len(labels)), strict=True):
         rows = mean.filter(pl.col("label") == label)
-        shade = colours(i / max(len(labels) - 1, 1))
-        ax.plot(rows["epoch"], rows["train_loss"], color=shade, linewidth=1.1, label=label)
-        ax.plot(rows["epoch"], rows["validation_loss"], color=shade, linewidth=0.8, linestyle="--")
-    ax.set_yscale("log")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("loss (cross-entropy + Dice)")
-    ax.set_title("Training (solid) and validation (dashed)")
+        ax.plot(rows["epoch"], rows["train_loss"], color=colour, linewidth=1.1, label=style.minus(label))
+        ax.plot(rows["epoch"], rows["validation_loss"], color=colour, linewidth=0.8, linestyle="--")
+    style.log_scale(ax)
+    style.whole_numbers(ax.xaxis)
+    ax.set(xlabel="epoch", ylabel="loss (cross-entropy + Dice)", title="Training (solid) and validation (dashed)")
     if len(labels) <= 16:
         ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

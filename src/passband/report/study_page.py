@@ -22,8 +22,7 @@ from passband.analysis import fits
 from passband.conditions.sets import ConditionGrid
 from passband.figures import (
     ctf_curves,
-    epsilon_by_condition,
-    epsilon_over_defocus,
+    epsilon,
     image_sheet,
     loss_over_shift,
     matrix,
@@ -138,13 +137,12 @@ def _optics(plan: StudyFolder, conditions: pl.DataFrame, folder: Path) -> str:
         style.save(made, folder, "ctf_curves")
     swept = isinstance(study.conditions, ConditionGrid) and conditions["defocus_angstrom"].n_unique() > 1
     name = "epsilon_over_defocus" if swept else "epsilon_by_condition"
+    sweep = None
+    if isinstance(study.conditions, ConditionGrid) and swept:
+        reach = max(300.0, 1.2 * float(conditions["defocus_angstrom"].abs().max()))
+        sweep = transfer_curves.epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
     with style.figure(6.4, 3.6) as made:
-        if swept and isinstance(study.conditions, ConditionGrid):
-            reach = max(300.0, 1.2 * float(conditions["defocus_angstrom"].abs().max()))
-            sweep = transfer_curves.epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
-            epsilon_over_defocus.draw(sweep, made.subplots(), conditions)
-        else:
-            epsilon_by_condition.draw(conditions, made.subplots())
+        epsilon.draw(conditions, made.subplots(), sweep)
         style.save(made, folder, name)
     return name
 
@@ -173,7 +171,7 @@ def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
             )
         )
     if samples:
-        with style.figure(1.15 * len(samples) + 0.6, 5.6) as made:
+        with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
             image_sheet.draw(samples, made)
             style.save(made, folder, "image_sheet", ("png",))
 
