@@ -1,6 +1,6 @@
 import pytest
-from pydantic import ValidationError
 
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
 
 
@@ -12,11 +12,11 @@ from passband.conditions import Condition
         ({"mtf": [[0.0, 1.0], [0.5, 0.5]]}, "rises from 0 to at least 1"),
         ({"dqe": [[0.0, 0.9], [1.0, -0.1]]}, "above 0"),
         ({"binning": 0}, "greater than or equal to 1"),
-        ({"bining": 2}, "Extra inputs"),
+        ({"bining": 2}, "unknown key 'bining'; did you mean 'binning'"),
     ],
 )
 def test_bad_cameras(detector, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(BadInputError, match=message):
         Condition(energy_ev=300e3, detector=detector)
 
 

@@ -131,11 +131,18 @@ def test_torch_ctf_draws_the_same_ctf(angle):
 
 
 def test_relion_star():
-    (first, a), (second, b) = relion.rows(STAR)
-    assert (first, second) == ("a.mrc", "b.mrc")
-    assert a == {"voltage_kv": 300, "cs_mm": 2.7, "amplitude_contrast": 0.1, "pixel_size": 0.885, "defocus_u": 9000,
-                 "defocus_v": 8800, "defocus_angle": 20}  # fmt: skip
-    assert ctffind.read(b)["aberrations"]["C10"] == -700
+    a, b = relion.rows(STAR)
+    assert (a.name, b.name, a.notes) == ("a.mrc", "b.mrc", [])
+    same = {
+        "voltage_kv": 300,
+        "cs_mm": 2.7,
+        "pixel_size": 0.885,
+        "defocus_u": 9000,
+        "defocus_v": 8800,
+        "defocus_angle": 20,
+    }
+    assert a.fields == ctffind.read(same)
+    assert b.fields["aberrations"]["C10"] == -700
     for bad, message in (
         ("hello", "not a STAR"),
         (STAR.replace("rlnDefocusU", "rlnX"), "no _rlnDefocusU"),

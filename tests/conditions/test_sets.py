@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionMixture, ConditionSet, Distribution
 
@@ -91,11 +92,11 @@ def test_bad_spreads(spread, message):
 
 
 def test_bad_draws():
-    with pytest.raises(ValidationError, match="cannot vary 'defokus'"):
+    with pytest.raises(BadInputError, match="cannot vary 'defokus'"):
         draw(defokus={"uniform": [0.0, 1.0]})
-    with pytest.raises(ValidationError, match="same coefficient"):
+    with pytest.raises(BadInputError, match="same coefficient"):
         draw(C10={"uniform": [0.0, 1.0]}, defocus={"uniform": [0.0, 1.0]})
-    with pytest.raises(ValidationError, match="varied condition is not valid: focal_spread_angstrom.*got -"):
+    with pytest.raises(BadInputError, match="varied condition is not valid: focal_spread_angstrom.*got -"):
         draw(focal_spread_angstrom={"normal": [0.0, 5.0]})
-    with pytest.raises(ValidationError, match="fewer than 8 different conditions"):
+    with pytest.raises(BadInputError, match="fewer than 8 different conditions"):
         draw(count=8, C12={"values": [1.0, 2.0]})

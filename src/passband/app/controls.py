@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition
-from passband.files import yaml_config
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,7 @@ def condition_at(
             aberrations[control.key] = value
         else:
             content[control.key] = value if has.get(control.key, True) else None
-    try:
-        return Condition(**(content | {"aberrations": aberrations}))
-    except ValidationError as error:
-        raise BadInputError(yaml_config.message(error)) from None
+    return Condition(**(content | {"aberrations": aberrations}))
 
 
 def in_yaml(condition: Condition) -> str:

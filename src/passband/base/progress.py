@@ -7,17 +7,19 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_LINE_EVERY = 10.0
+from passband.base.terminal import error, plain
+
+_FIRST_LINE, _LINE_EVERY = 1.0, 10.0
 
 
 class TerminalProgress:
-    """A bar a stage on a terminal; elsewhere a line every ten seconds and one at each stage's end."""
+    """A bar a stage on a terminal; elsewhere a line after a second, then every ten, and one at each stage's end."""
 
-    def __init__(self, console: Console):
-        """Show progress on a console."""
+    def __init__(self, console: Console = error):
+        """Show progress on a console; on stderr by default."""
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.1f} of {task.total:.0f}"),
             TimeElapsedColumn(),
@@ -40,11 +42,11 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._console.print(f"passband: {text}", highlight=False, soft_wrap=True, markup=False)
+        self._console.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
 
     def stage(self, name: str, total: int, done: int) -> "_Stage":
         """Begin a stage; the returned function advances it."""
-        return _Stage(self._bars, self._console, name, total, done)
+        return _Stage(self._bars, self._console, plain(name), total, done)
 
 
 class Silent:
@@ -69,9 +71,10 @@ class _Stage:
     def __init__(self, bars: Progress, console: Console, name: str, total: int, done: int):
         self._bars, self._console, self._name, self._total = bars, console, name, total
         self._task = bars.add_task(name, total=total, completed=done)
-        self._first, self._done, self._began, self._said = done, float(done), time.monotonic(), time.monotonic()
+        self._first, self._done, self._began = done, float(done), time.monotonic()
+        self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
         if done:
-            self._say(f"{name}: {done} of {total} were finished before")
+            self._print(f"{name}: {done} of {total} were finished before")
 
     def __call__(self, share: float) -> None:
         """Advance by a share of one unit."""
@@ -80,17 +83,17 @@ class _Stage:
         now = time.monotonic()
         finished = self._done > self._total - 1e-6
         if finished:
-            self._say(f"{self._name}: {self._total} of {self._total} in {_clock(now - self._began)}")
-        elif now - self._said > _LINE_EVERY:
-            self._said = now
+            self._print(f"{self._name}: {self._total} of {self._total} in {_clock(now - self._began)}")
+        elif now - self._last_line > _LINE_EVERY:
+            self._last_line = now
             left = (now - self._began) * (self._total - self._done) / max(self._done - self._first, 1e-9)
-            self._say(
+            self._print(
                 f"{self._name}: {self._done:.1f} of {self._total}, {_clock(now - self._began)} elapsed, about {_clock(left)} left"
             )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _clock(seconds: float) -> str:

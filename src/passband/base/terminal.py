@@ -1,7 +1,9 @@
-"""What is printed: warnings on stderr, one JSON object on stdout, numbers that may be missing."""
+"""What is printed: answers on stdout, warnings and progress on stderr, always as characters that a terminal can show."""
 
 import json
 import math
+import sys
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -10,15 +12,41 @@ from rich.console import Console
 error = Console(stderr=True)
 
 
+def plain(text: object) -> str:
+    """Return a text whose control, format and undecodable characters are written as escapes; line breaks and tabs stay.
+
+    File names and what files hold may carry them: a terminal would obey the first and cannot encode the last.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
+        for c in str(text)
+    )
+
+
+def show(answer: object) -> None:
+    """Print an answer on stdout."""
+    print(plain(answer))
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    error.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
+
+
 def warn(lines: list[str]) -> None:
     """Print warnings, a line each."""
     for line in lines:
-        error.print(f"passband: warning: {line}", highlight=False, soft_wrap=True, markup=False)
+        note(f"warning: {line}")
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON object on stdout."""
-    print(json.dumps(content, allow_nan=False, ensure_ascii=False))
+    """Print one JSON object on stdout; characters that stdout cannot encode are escaped."""
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(content, allow_nan=False)
+    print(text)
 
 
 def or_dash(value: float | None, digits: int = 4) -> str:

@@ -8,18 +8,15 @@ import typer
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.extras import require
-from passband.base.terminal import error
+from passband.base.terminal import note
 
 
 def app(
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port on this computer; 0 takes a free one.")
-    ] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this computer; 0 takes a free one.")] = 0,
     model: Annotated[
-        str | None,
-        typer.Option("--model", help="A model by name, or its folder.", show_default="the first that is installed"),
+        str | None, typer.Option(help="A model by name, or its folder.", show_default="the first that is installed")
     ] = None,
-    study: Annotated[Path | None, typer.Option("--study", help="Folder of a study to browse.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Folder of a study to browse.")] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address without opening a browser.")
     ] = False,
@@ -41,16 +38,12 @@ def app(
     chosen = None if name is None else load_model(name)
     absent = "no model is installed, so there is no prediction and no verdict; install one with passband model import, or name a folder with --model"
     if chosen is None:
-        error.print(f"passband: {absent}", highlight=False, soft_wrap=True, markup=False)
+        note(absent)
 
     from passband.app.page import make_page, subject_of
     from passband.app.serving import serve
 
-    error.print(
-        "passband: computing the sample specimen; the first time takes about ten seconds",
-        highlight=False,
-        soft_wrap=True,
-    )
+    note("computing the sample specimen; the first time takes about ten seconds")
     subject = subject_of(chosen, absent)
 
     def announce(address: str) -> None:

@@ -1,50 +1,48 @@
 """The verbs of `passband ctf`: parsing and printing only."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from passband.base.errors import BadInputError, named
-from passband.base.terminal import print_json, warn
-from passband.cli.options import Json, option
+from passband.base.progress import TerminalProgress
+from passband.base.terminal import warn
+from passband.cli.options import CORES, Json, QMax, Source, option, print_answer
+from passband.conditions.notations import NOTATIONS
 
 ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
 
-_SOURCE = "A condition file (YAML, STAR or CSV with one row), or a preset by name."
-QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band of spatial frequencies [1/Å].")]
-Figure = Annotated[Path | None, typer.Option("--figure", help="Draw into this .png, .svg or .html file.")]
-Source = Annotated[Path, typer.Argument(metavar="CONDITION", help=_SOURCE)]
+Figure = Annotated[Path | None, typer.Option(help="Draw into this .png, .svg or .html file.")]
 
 
 @ctf_app.command("show")
-def show(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
+def show_(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
     """Show the contrast transfer of a condition: ε, first zero, resolution; with --figure curves, map and Thon rings.
 
     Example:  passband ctf show titan_corrected_300kv --figure ctf.svg
     """
     from passband.report import ctf_page
 
-    if figure is not None:
-        ctf_page.check_figure(figure)
-    answer = ctf_page.ctf(_condition(condition, q_max), q_max)
+    _check_figure(figure)
+    answer = ctf_page.ctf(read_condition(condition, q_max), q_max)
     if figure is not None:
         answer.save(figure)
-    _print(answer, as_json)
+    print_answer(answer, as_json)
 
 
 @ctf_app.command("compare")
 def compare(
-    train: Annotated[
-        Path,
-        typer.Argument(metavar="TRAIN", help="The training condition, or a set of conditions."),
-    ],
+    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="The training condition, or a set of conditions.")],
     test: Annotated[Path, typer.Argument(metavar="TEST", help="The test condition, or a set of conditions.")],
     q_max: QMax = 1.0,
     figure: Figure = None,
+    every: Annotated[bool, typer.Option("--all", help="Print every metric.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a training with a test condition: every metric, a verdict, and where information is lost or reversed.
+    """Compare a training with a test condition: a verdict, ε and σ, and with --all or --json every other metric.
 
     Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ.
 
@@ -52,13 +50,13 @@ def compare(
     """
     from passband.report import ctf_page
 
-    if figure is not None:
-        ctf_page.check_figure(figure)
-    sets = [_conditions(source, q_max) for source in (train, test)]
+    _check_figure(figure)
+    sets = [_read_conditions(source, q_max) for source in (train, test)]
     if max(len(conditions) for conditions in sets) > 1:
         if figure is not None:
             raise BadInputError("--figure draws two single conditions; leave it out for sets")
-        _print(ctf_page.compare_sets(sets[0], sets[1], q_max), as_json)
+        with _stage("comparisons", ctf_page.SET_STEPS) as advance:
+            print_answer(ctf_page.compare_sets(sets[0], sets[1], q_max, advance), as_json)
         return
     [one], [other] = sets
     if one.pixel_size_angstrom != other.pixel_size_angstrom:
@@ -67,18 +65,18 @@ def compare(
     answer = ctf_page.compare(one, other, q_max)
     if figure is not None:
         answer.save(figure)
-    _print(answer, as_json)
+    print_answer(answer, as_json, answer.text(every=every))
 
 
 @ctf_app.command("map")
 def map_(
     condition: Source,
-    x: Annotated[str, typer.Option("--x", help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
-    y: Annotated[str, typer.Option("--y", help="NAME=LOW:HIGH, such as C12=0:100.")],
-    figure: Annotated[Path, typer.Option("--figure", help="Draw into this .png, .svg or .html file.")],
-    metric: Annotated[str, typer.Option("--metric", help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
-    train: Annotated[Path | None, typer.Option("--train", help="The training condition, for metrics of two.")] = None,
-    points: Annotated[int, typer.Option("--points", min=2, max=400, help="Points along each axis.")] = 41,
+    x: Annotated[str, typer.Option(help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
+    y: Annotated[str, typer.Option(help="NAME=LOW:HIGH, such as C12=0:100.")],
+    figure: Annotated[Path, typer.Option(help="Draw into this .png, .svg or .html file.")],
+    metric: Annotated[str, typer.Option(help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
+    train: Annotated[Path | None, typer.Option(help="The training condition, for metrics of two.")] = None,
+    points: Annotated[int, typer.Option(min=2, max=400, help="Points along each axis.")] = 41,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -89,17 +87,16 @@ def map_(
     from passband.metrics import METRICS
     from passband.report import ctf_page
 
-    ctf_page.check_figure(figure)
+    _check_figure(figure)
     axes = _axis("--x", x), _axis("--y", y)
-    trained = None if train is None else _condition(train, q_max)
-    table = ctf_page.map_plane(_condition(condition, q_max), metric, axes, points, trained, q_max)
-    ctf_page.draw_map(table, (axes[0][0], axes[1][0], METRICS[metric].symbol), figure)
+    trained = None if train is None else read_condition(train, q_max)
+    table = ctf_page.map_plane(read_condition(condition, q_max), metric, axes, points, trained, q_max)
+    ctf_page.draw_map(table, (axes[0][0], axes[1][0], metric), figure)
     best = table.sort("value")[-1 if METRICS[metric].similar else 0].to_dicts()[0]
     best = {axes[0][0]: best["x"], axes[1][0]: best["y"], metric: best["value"]}
-    if as_json:
-        print_json({"best": best, "figure": str(figure), "metric": metric, **table.to_dict(as_series=False)})
-    else:
-        print(f"best: {', '.join(f'{name} {value:.6g}' for name, value in best.items())}\n{figure}")
+    answer = {"best": best, "figure": str(figure), "metric": metric, **table.to_dict(as_series=False)}
+    text = f"best: {', '.join(f'{name} {value:.6g}' for name, value in best.items())}\n{figure}"
+    print_answer(answer, as_json, text)
 
 
 @ctf_app.command("fit", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -112,12 +109,12 @@ def fit() -> None:
 def optimize(
     condition: Source,
     vary: Annotated[
-        list[str], typer.Option("--vary", help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")
+        list[str], typer.Option(help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")
     ],
     target: Annotated[
-        Path | None, typer.Option("--target", help="Match the |T| of this condition; if left out, maximise ε.")
+        Path | None, typer.Option(help="Match the |T| of this condition; if left out, maximise ε.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the best condition into this YAML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the best condition into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -128,36 +125,40 @@ def optimize(
     from passband.files.atomic import write_text
     from passband.files.yaml_config import dump
     from passband.metrics import information, measure
-    from passband.metrics.optimize import fit_condition
+    from passband.metrics.optimize import STEPS, fit_condition
 
-    base = _condition(condition, q_max)
-    wanted = None if target is None else _condition(target, q_max)
-    try:
-        best = fit_condition(base, vary, q_max, target=wanted)
-    except ValueError as error:
-        raise BadInputError(f"--vary: {error}") from None
+    base = read_condition(condition, q_max)
+    wanted = None if target is None else read_condition(target, q_max)
+    with _stage("steps", STEPS) as advance:
+        try:
+            best = fit_condition(base, vary, q_max, target=wanted, progress=advance)
+        except ValueError as error:
+            raise BadInputError(f"--vary: {error}") from None
     before, after = information([base, best], q_max).tolist()
-    answer: dict[str, Any] = {"condition": best.to_dict(), "epsilon_before": before, "epsilon": after}
+    answer: dict[str, Any] = {
+        "condition": best.to_dict(),
+        "defocus_before_angstrom": base.defocus_angstrom,
+        "defocus_angstrom": best.defocus_angstrom,
+        "epsilon_before": before,
+        "epsilon": after,
+    }
+    lines = [
+        f"defocus {base.defocus_angstrom:+g} → {best.defocus_angstrom:+g} Å",
+        f"epsilon {before:.4f} → {after:.4f}",
+    ]
     if wanted is not None:
-        answer["sigma_to_target"] = measure(["sigma"], [wanted], [best], q_max)["sigma"].item()
+        sigma = measure(["sigma"], [wanted], [base, best], q_max)["sigma"].flatten().tolist()
+        answer |= {"sigma_to_target_before": sigma[0], "sigma_to_target": sigma[1]}
+        lines.append(f"keeps {sigma[0]:.1%} → {sigma[1]:.1%} of the target's transfer (σ)")
     if out is not None:
         write_text(out, dump(best))
-    if as_json:
-        print_json(answer)
-        return
-    print(
-        f"epsilon {before:.4f} → {after:.4f}"
-        + (f", keeps {answer['sigma_to_target']:.1%} of the target's transfer" if wanted else "")
-    )
-    print(dump(best), end="")
+    print_answer(answer, as_json, "\n".join([*lines, str(best)]))
 
 
 @ctf_app.command("convert")
 def convert(
     condition: Source,
-    to: Annotated[
-        str, typer.Option("--to", help="krivanek, ceos, prismatic, ctffind, abtem, nexus or passband.")
-    ] = "passband",
+    to: Annotated[str, typer.Option(help=f"{', '.join(NOTATIONS)} or passband.")] = "passband",
     as_json: Json = False,
 ) -> None:
     """Print a condition in another notation, as a file that every verb reads.
@@ -168,12 +169,10 @@ def convert(
 
     from passband.conditions.condition_files import export
 
-    loaded = _condition(condition, None)
+    loaded = read_condition(condition)
     content = loaded.to_dict() if to == "passband" else export(loaded, to)
-    if as_json:
-        print_json(content)
-    else:
-        print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None), end="")
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    print_answer(content, as_json, text.rstrip())
 
 
 @ctf_app.command("presets")
@@ -185,20 +184,59 @@ def presets(as_json: Json = False) -> None:
     from passband.conditions.condition_files import preset_names, preset_sources
 
     listed = {name: preset_sources(name) for name in preset_names()}
-    if as_json:
-        print_json(listed)
-        return
+    lines = []
     for name, preset in listed.items():
-        print(f"{name}: {preset['about']}")
-        for what, source in preset["sources"].items():
-            print(f"    {what}: {' '.join(str(source).split())}")
+        lines.append(f"{name}: {preset['about']}")
+        lines += [f"    {what}: {' '.join(str(source).split())}" for what, source in preset["sources"].items()]
+    print_answer(listed, as_json, "\n".join(lines))
 
 
-def _print(answer: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(answer.to_dict())
-    else:
-        print(answer)
+def read_condition(source: Path, q_max: float | None = None) -> Any:
+    """Return the one condition of a file, and print what is doubtful about it, also within a band [1/Å]."""
+    conditions = _read_conditions(source, q_max)
+    if len(conditions) > 1:
+        raise BadInputError(f"{source}: holds {len(conditions)} conditions where one is needed; give a file of one")
+    return conditions[0]
+
+
+def _read_conditions(source: Path, q_max: float | None) -> list[Any]:
+    from passband.conditions.condition_files import load_conditions
+
+    conditions = [condition for _, condition in load_conditions(source)]
+    doubts = [doubt for condition in conditions for doubt in condition.doubts()]
+    if q_max is not None:
+        from passband.report import ctf_page
+
+        ctf_page.check_band(q_max)
+        doubts += [doubt for condition in conditions for doubt in ctf_page.band_doubts(condition, q_max)]
+    # Many conditions of a set share a doubt.
+    warn([f"{source}: {named(doubt, option)}" for doubt in dict.fromkeys(doubts)][:5])
+    return conditions
+
+
+@contextmanager
+def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
+    """Yield the function that advances a stage, which is shown from its first call; PyTorch gets one thread a core."""
+    import torch
+
+    torch.set_num_threads(CORES)
+    with TerminalProgress() as progress:
+        stage: list[Callable[[float], None]] = []
+
+        def advance(units: float) -> None:
+            if not stage:
+                progress.note(f"{name}: 0 of {total}")
+                stage.append(progress.stage(name, total, 0))
+            stage[0](units)
+
+        yield advance
+
+
+def _check_figure(path: Path | None) -> None:
+    from passband.report import ctf_page
+
+    if path is not None:
+        ctf_page.check_figure(path)
 
 
 def _axis(option: str, text: str) -> tuple[str, float, float]:
@@ -211,25 +249,3 @@ def _axis(option: str, text: str) -> tuple[str, float, float]:
     if not axis[1] < axis[2]:
         raise BadInputError(f"{option} {text}: the lower end comes first; write {name}={high}:{low}")
     return axis
-
-
-def _condition(source: Path, q_max: float | None) -> Any:
-    conditions = _conditions(source, q_max)
-    if len(conditions) > 1:
-        raise BadInputError(f"{source}: holds {len(conditions)} conditions where one is needed; give a file of one")
-    return conditions[0]
-
-
-def _conditions(source: Path, q_max: float | None) -> list[Any]:
-    from passband.conditions.condition_files import load_conditions
-    from passband.report import ctf_page
-
-    if q_max is not None:
-        ctf_page.check_band(q_max)
-    conditions = [condition for _, condition in load_conditions(source)]
-    doubts = [doubt for condition in conditions for doubt in condition.doubts()]
-    if q_max is not None:
-        doubts += [doubt for condition in conditions for doubt in ctf_page.band_doubts(condition, q_max)]
-    # Many conditions of a set share a doubt.
-    warn([f"{source}: {named(doubt, option)}" for doubt in dict.fromkeys(doubts)][:5])
-    return conditions

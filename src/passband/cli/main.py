@@ -1,18 +1,18 @@
 """The command line: one verb per stage; parsing and printing only."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import error, print_json, warn
+from passband.base.terminal import show, warn
 from passband.base.version import __version__
 from passband.cli import app_verb, design_verbs, micrograph_verbs
 from passband.cli.ctf_verbs import ctf_app
 from passband.cli.model_verbs import model_app
-from passband.cli.options import Json
+from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
 from passband.cli.run_app import run_app
 from passband.cli.specimen_verbs import specimen_app
 
@@ -31,54 +31,35 @@ app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
 app.add_typer(model_app, name="model")
-for _verb in (
+_VERBS: tuple[Callable[..., None], ...] = (
     micrograph_verbs.estimate,
     micrograph_verbs.segment,
     micrograph_verbs.check,
     design_verbs.design,
     design_verbs.train,
-):
+    app_verb.app,
+)
+for _verb in _VERBS:
     app.command()(_verb)
-app.command("app")(app_verb.app)
-
-_CORES = len(os.sched_getaffinity(0))
 
 Target = Annotated[
     Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if left out.")]
-Workers = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        min=1,
-        max=1024,
-        help="Processes, one core and about 0.7 GB each.",
-        show_default="number of cores",
-    ),
-]
-Memory = Annotated[
-    float,
-    typer.Option("--memory", min=0.001, max=10_000, help="GB of memory for exit waves in each worker."),
-]
 
 
 @study_app.command("run")
 def study_run(
     target: Target,
     out: Out = None,
-    workers: Workers = _CORES,
+    workers: Workers = CORES,
     executor: Annotated[str, typer.Option("--executor", help="serial, processes or dask.")] = "processes",
     scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler", metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786."
-        ),
+        str | None, typer.Option(metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786.")
     ] = None,
     fleet: Annotated[
         int | None,
         typer.Option(
-            "--fleet",
             min=1,
             max=4096,
             help="Networks that a worker trains together.",
@@ -109,7 +90,7 @@ def study_run(
         group=fleet,
         memory=int(1e9 * memory),
     )
-    _print(result, as_json)
+    print_answer(result, as_json)
     raise typer.Exit(1 if result.failed else 0)
 
 
@@ -117,13 +98,11 @@ def study_run(
 def study_plan(
     target: Target,
     out: Out = None,
-    workers: Workers = _CORES,
+    workers: Workers = CORES,
     cores: Annotated[
-        int | None, typer.Option("--cores", min=1, help="Cores of the cluster it would run on; --workers if left out.")
+        int | None, typer.Option(min=1, help="Cores of the cluster it would run on; --workers if left out.")
     ] = None,
-    price: Annotated[
-        float | None, typer.Option("--price", min=0, help="Price of a core-hour there, in any currency.")
-    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of a core-hour there, in any currency.")] = None,
     as_json: Json = False,
 ) -> None:
     """Estimate the jobs, disk, memory, time and cost of a study before it runs, from a few seconds of calibration.
@@ -139,20 +118,16 @@ def study_plan(
     from passband.studies.folder import StudyFolder
 
     held = StudyFolder.open(target, out)
-    config, paths = held.study, held.paths
-    warn(config.warnings())
+    warn(held.study.warnings())
     with open_executor("processes", workers) as executor:
-        seconds = cost.measure(config, executor)
-    answer = cost.estimate(config, paths, seconds, cores or workers)
+        seconds = cost.measure(held.study, executor)
+    answer = cost.estimate(held.study, held.paths, seconds, cores or workers)
     if price is not None:
         hours = sum(answer["core_seconds"].values()) / 3600
         answer |= {"core_hours": hours, "price_per_core_hour": price, "cost": hours * price}
     held.adopt()
-    write_json(paths.plan, answer)
-    if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(cost.describe(answer)))
+    write_json(held.paths.plan, answer)
+    print_answer(answer, as_json, "\n".join(cost.describe(answer)))
     raise typer.Exit(1 if answer["disk_free_bytes"] < answer["disk_bytes"] else 0)
 
 
@@ -164,28 +139,22 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
     """
     from passband.studies.folder import StudyFolder
 
-    plan = StudyFolder.open(target, out)
-    config, paths = plan.study, plan.paths
-    counts, failed = plan.counts(), plan.failures()
+    held = StudyFolder.open(target, out)
+    counts, failed = held.counts(), held.failures()
     finished = all(n["done"] == n["total"] for n in counts.values())
-    if as_json:
-        print_json(
-            {
-                "study": config.name,
-                "id": config.id,
-                "folder": str(paths.folder),
-                "finished": finished,
-                "cells": counts,
-                "failed": failed,
-                "report": str(paths.report) if paths.report.is_file() else None,
-            }
-        )
-    else:
-        for stage, n in counts.items():
-            print(f"{stage:<10}{n['done']:>6} of {n['total']}")
-        for fault in failed:
-            print(f"failed: {fault['what']}, tried {fault['tries']} times: {fault['reason']}")
-        print("finished" if finished else f"not finished; go on with: passband study run {target}")
+    answer = {
+        "study": held.study.name,
+        "id": held.study.id,
+        "folder": str(held.paths.folder),
+        "finished": finished,
+        "cells": counts,
+        "failed": failed,
+        "report": str(held.paths.report) if held.paths.report.is_file() else None,
+    }
+    lines = [f"{stage:<10}{n['done']:>6} of {n['total']}" for stage, n in counts.items()]
+    lines += [f"failed: {fault['what']}, tried {fault['tries']} times: {fault['reason']}" for fault in failed]
+    lines.append("finished" if finished else f"not finished; go on with: passband study run {target}")
+    print_answer(answer, as_json, "\n".join(lines))
     raise typer.Exit(0 if finished else 1)
 
 
@@ -199,14 +168,14 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
     from passband.report.study_run import StudyRun
     from passband.studies.folder import StudyFolder
 
-    plan = StudyFolder.open(target, out)
-    if plan.paths.table("scores").is_file() and not plan.paths.jobs.is_dir():
-        rebuild_report(plan)
+    held = StudyFolder.open(target, out)
+    if held.paths.table("scores").is_file() and not held.paths.jobs.is_dir():
+        rebuild_report(held)
     else:
-        plan.require_finished()
-        with plan.locked():
-            write_results(plan)
-    _print(StudyRun(plan), as_json)
+        held.require_finished()
+        with held.locked():
+            write_results(held)
+    print_answer(StudyRun(held), as_json)
 
 
 @study_app.command("rank")
@@ -223,39 +192,31 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     # Tables are enough: a folder need not hold a study that could be run again.
     folder = target if target.is_dir() and out is None else StudyFolder.open(target, out).paths.folder
     answer = rank_folder(folder)
-    if as_json:
-        print_json(answer)
-    else:
-        print("\n".join(answer["sentences"]))
-        print(f"\nTable: {answer['table']}\nPage:  {answer['page']}")
+    lines = [*answer["sentences"], "", f"Table: {answer['table']}", f"Page:  {answer['page']}"]
+    print_answer(answer, as_json, "\n".join(lines))
 
 
 @app.command()
 def simulate(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
-    ],
-    condition: Annotated[
-        Path | None, typer.Option("--condition", help="A condition file or preset; makes images too.")
-    ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="Number of specimens.")] = 8,
+    recipe: RecipeArgument,
+    condition: Annotated[Path | None, typer.Option(help="A condition file or preset; makes images too.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of specimens.")] = 8,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it."),
+        Path | None, typer.Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
     ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="With --condition: write every label of each specimen (.npz).")
     ] = False,
-    workers: Workers = _CORES,
+    workers: Workers = CORES,
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Simulate specimens and exit waves, and with --condition their images.
+    """Simulate specimens and exit waves, and with --condition their images. A stopped run can be resumed.
 
     Example:  passband simulate gold_on_carbon --condition titan_corrected_300kv
     """
     from passband.base.progress import TerminalProgress
-    from passband.conditions.condition_files import load_condition
+    from passband.cli.ctf_verbs import read_condition
     from passband.execution.choose import open_executor
     from passband.specimens.recipe_files import load_recipe
     from passband.studies import simulate as simulation
@@ -266,39 +227,28 @@ def simulate(
         )
     plan = simulation.Simulation(
         recipe=load_recipe(recipe),
-        condition=None if condition is None else load_condition(condition),
+        condition=None if condition is None else read_condition(condition),
         count=count,
         folder=Path("runs") / recipe.stem if out is None else out,
         labels=labels,
     )
     plan.check()
     warn(plan.warnings())
-    with open_executor("processes", workers) as executor, TerminalProgress(error) as progress:
+    with open_executor("processes", workers) as executor, TerminalProgress() as progress:
         facts = plan.run(executor, progress, memory=int(1e9 * memory))
-    if as_json:
-        print_json(facts)
-    else:
-        print(
-            f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
-        )
-        if facts["images"]:
-            print(f"images, masks and a contact sheet in {plan.folder}")
+    lines = f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
+    if facts["images"]:
+        lines += f"\nimages, masks and a contact sheet in {plan.folder}"
+    print_answer(facts, as_json, lines)
 
 
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        print(__version__)
+        show(__version__)
         raise typer.Exit
 
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     run_app(app)
-
-
-def _print(answer: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(answer.to_dict())
-    else:
-        print(answer)

@@ -8,30 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import error, print_json, warn
-from passband.cli.options import Json, option
-from passband.micrographs.formats import endings
-
-ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
-]
-PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", help="Pixel size [Å], if the file lacks it or has it wrong.")
-]
-Energy = Annotated[float | None, typer.Option("--energy", help="Electron energy in eV, if the file lacks it.")]
-Dose = Annotated[float | None, typer.Option("--dose", help="Dose in e/Å², if the file lacks it.")]
-Frames = Annotated[
-    str | None,
-    typer.Option(
-        "--frames",
-        help="Frames of a stack: a number, sum, or each.",
-        show_default="movies are summed, other stacks taken image by image",
-    ),
-]
+from passband.base.progress import TerminalProgress
+from passband.base.terminal import print_json, show
+from passband.cli.ctf_verbs import read_condition
+from passband.cli.options import Dose, Energy, Frames, Images, Json, ModelArgument, PixelSize, option
 
 
 def estimate(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help=f"{endings()}.")],
+    images: Images,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
@@ -39,38 +23,37 @@ def estimate(
     spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Estimate defocus, astigmatism and information limit of a micrograph from its power spectrum.
+    """Estimate defocus, astigmatism and information limit of micrographs from their power spectrum.
 
-    The exit code is 1 if the defocus cannot be estimated.
+    The exit code is 1 if a defocus cannot be estimated.
 
     Example:  passband estimate image.dm4
     """
     from passband.estimation.estimate import estimate as estimated
 
     answers = []
-    for micrograph in _read(image, pixel_size, energy, dose, frames):
-        found = estimated(micrograph, C30=spherical)
-        answers.append({"image": micrograph.name, "found": list(micrograph.notes), **found.to_dict()})
+    for micrograph in _read(images, pixel_size, energy, dose, frames):
+        result = estimated(micrograph, C30=spherical)
+        answers.append({"image": micrograph.name, "found": list(micrograph.notes), **result.to_dict()})
         if not as_json:
-            print(f"{micrograph}\n{indent(str(found), '  ')}")
+            show(f"{micrograph}\n{indent(str(result), '  ')}")
     if as_json:
         print_json({"images": answers})
     raise typer.Exit(0 if all(a["defocus_angstrom"] is not None for a in answers) else 1)
 
 
 def segment(
-    model: ModelName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help=f"{endings()}.")],
+    model: ModelArgument,
+    images: Images,
     pixel_size: PixelSize = None,
     frames: Frames = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("segmented"),
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("segmented"),
     as_json: Json = False,
 ) -> None:
     """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
 
     Example:  passband segment au-300kv image.dm4
     """
-    from passband.base.progress import TerminalProgress
     from passband.models import outputs
     from passband.models.segment import check_pixel_size
     from passband.models.segment import segment as segmented
@@ -80,7 +63,7 @@ def segment(
     read = []
     unique = list({path.resolve(): path for path in images}.values())
     for path, place in zip(unique, outputs.places(unique), strict=True):
-        micrographs = _read(path, pixel_size, None, None, frames)
+        micrographs = _read([path], pixel_size, None, None, frames)
         for i, micrograph in enumerate(micrographs):
             check_pixel_size(micrograph, chosen.card)
             frame = "" if len(micrographs) == 1 else f"{i:04d}"
@@ -90,20 +73,19 @@ def segment(
     placed = [(outputs.free_place(out, place, made_by), micrograph, made_by) for place, micrograph, made_by in read]
     answers = []
     for place, micrograph, made_by in placed:
-        with TerminalProgress(error) as progress:
-            shown = _Tiles(progress, micrograph.name)
-            result = segmented(chosen, micrograph, progress=shown)
+        with TerminalProgress() as progress:
+            result = segmented(chosen, micrograph, progress=_Tiles(progress, micrograph.name))
         files = outputs.write_outputs(place, result, made_by)
         answers.append(result.to_dict() | {"files": files})
         if not as_json:
-            print(
+            show(
                 f"{micrograph}\n  {result}\n  {files['overlay']} and beside it mask, probability, table, sizes and record"
             )
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
-        print(f"Does the model work here? passband check {model} --image {shlex.quote(str(images[0]))}{size}")
+        show(f"Does the model work here? passband check {model} {shlex.quote(str(images[0]))}{size}")
 
 
 class _Tiles:
@@ -122,21 +104,18 @@ class _Tiles:
 
 
 def check(
-    model: ModelName,
-    condition: Annotated[Path | None, typer.Option("--condition", help="A condition file or preset.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="A micrograph.")] = None,
+    model: ModelArgument,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Micrographs.")] = None,
+    condition: Annotated[Path | None, typer.Option(help="A condition file or preset, instead of images.")] = None,
+    image: Annotated[Path | None, typer.Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    element: Annotated[
-        list[str] | None, typer.Option("--element", help="Element of the particles; may be repeated.")
-    ] = None,
-    support: Annotated[
-        str | None, typer.Option("--support", help="Material of the support: carbon, silica, …, none.")
-    ] = None,
-    thickness: Annotated[float | None, typer.Option("--thickness", help="Thickness of the support [Å].")] = None,
-    diameter: Annotated[float | None, typer.Option("--diameter", help="Diameter of the particles [Å].")] = None,
+    element: Annotated[list[str] | None, typer.Option(help="Element of the particles; may be repeated.")] = None,
+    support: Annotated[str | None, typer.Option(help="Material of the support: carbon, silica, …, none.")] = None,
+    thickness: Annotated[float | None, typer.Option(help="Thickness of the support [Å].")] = None,
+    diameter: Annotated[float | None, typer.Option(help="Diameter of the particles [Å].")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.
@@ -149,25 +128,21 @@ def check(
     from passband.verdicts.domain import SpecimenInfo
     from passband.verdicts.verdict_model import VerdictModel
 
-    if (condition is None) == (image is None):
-        raise BadInputError("give either --condition or --image, and not both")
+    images = [*(images or []), *([] if image is None else [image])]
+    if (condition is None) == (not images):
+        raise BadInputError("give either --condition or images, and not both")
     of_image = {"--pixel-size": pixel_size, "--energy": energy, "--dose": dose, "--frames": frames}
-    if condition is not None and any(value is not None for value in of_image.values()):
-        given = next(name for name, value in of_image.items() if value is not None)
+    given = next((name for name, value in of_image.items() if value is not None), None)
+    if condition is not None and given:
         raise BadInputError(f"{given} is of an image; with --condition put it into {condition}")
     chosen = VerdictModel(load_model(model))
-    claim = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
+    specimen = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
-        from passband.conditions.condition_files import load_condition
-
-        loaded = load_condition(condition)
-        warn(loaded.doubts())
         no_notes: list[str] = []
-        verdicts = [(str(condition), no_notes, chosen.check(loaded, claim))]
+        verdicts = [(str(condition), no_notes, chosen.check(read_condition(condition), specimen))]
     else:
-        assert image is not None
-        micrographs = _read(image, pixel_size, energy, dose, frames)
-        verdicts = [(m.name, list(m.notes), chosen.check_image(m, claim)) for m in micrographs]
+        micrographs = _read(images, pixel_size, energy, dose, frames)
+        verdicts = [(m.name, list(m.notes), chosen.check_image(m, specimen)) for m in micrographs]
     answers = {v.answer for *_, v in verdicts}
     worst = next(a for a in ("no", "cannot say", "yes") if a in answers)
     if as_json:
@@ -175,20 +150,21 @@ def check(
         print_json(found[0] if condition is not None else {"images": found, "answer": worst})
     else:
         for name, notes, verdict in verdicts:
-            print("\n  ".join([name, *notes, *verdict.text(option).splitlines()]))
+            show("\n  ".join([name, *notes, *verdict.text(option).splitlines()]))
     raise typer.Exit(0 if worst == "yes" else 1)
 
 
-def _read(path: Path, pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None) -> Any:
+def _read(
+    paths: list[Path], pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None
+) -> list[Any]:
     from passband.micrographs.reading import read_micrographs
 
     wanted: int | Literal["sum", "each"] | None = None
-    if frames is not None and frames.isdigit():
+    if frames is not None and frames.isdecimal():
         wanted = int(frames)
     elif frames in ("sum", "each"):
         wanted = "sum" if frames == "sum" else "each"
     elif frames is not None:
         raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
-    return read_micrographs(
-        path, pixel_size_angstrom=pixel_size, energy_ev=energy, dose_per_angstrom2=dose, frames=wanted
-    )
+    given: dict[str, Any] = {"pixel_size_angstrom": pixel_size, "energy_ev": energy, "dose_per_angstrom2": dose}
+    return [micrograph for path in paths for micrograph in read_micrographs(path, frames=wanted, **given)]

@@ -1,25 +1,88 @@
-"""Options that all verbs share, and how the command line writes the parameters that the library's messages speak of."""
+"""Options that several verbs share, and how the command line writes the parameters that the library's messages speak of."""
 
-from typing import Annotated
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-#: An option of every verb that answers something.
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+from passband.base.terminal import print_json, show
+from passband.micrographs.formats import endings
 
-#: Where the option is not the parameter without its unit.
-_OPTIONS = {
-    "elements": "--element",
-    "folder": "--out",
-    "form": "--format",
-}
-_UNITS = ("_per_angstrom", "_angstrom", "_ev", "_per_angstrom2", "_mrad", "_rad")
+CORES = len(os.sched_getaffinity(0))
+#: Former names of options, which still work.
+RENAMED = {"--conditions": "--condition", "--pixel": "--pixel-size"}
+
+
+def _energy(text: str) -> float:
+    """Return an energy in eV from eV or kV, such as 300000, 300kV or 300 keV."""
+    match = re.fullmatch(r"\s*(\S+?)\s*(k?e?V)?\s*", text, re.IGNORECASE)
+    try:
+        return float(match[1]) * (1000 if (match[2] or "").lower().startswith("k") else 1) if match else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no energy; write 300000 (eV) or 300kV") from None
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band of spatial frequencies [1/Å].")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed, instead of the recipe's.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=1, max=1024, help="Processes, one core and about 0.7 GB each.", show_default="cores"),
+]
+Memory = Annotated[
+    float, typer.Option("--memory", min=0.001, max=10_000, help="Memory for exit waves in each worker [GB].")
+]
+HeldOut = Annotated[
+    float, typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts.")
+]
+
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="CONDITION", help="A condition file (YAML, STAR or CSV with one row), or a preset by name."),
+]
+Session = Annotated[
+    Path, typer.Option("--condition", help="Set of conditions to score it under, such as those of a session.")
+]
+RecipeArgument = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
+]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help=f"{endings()}.")]
+
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Pixel size [Å], if the file lacks it or has it wrong.")
+]
+Energy = Annotated[
+    float | None,
+    typer.Option("--energy", parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
+]
+Dose = Annotated[float | None, typer.Option("--dose", help="Dose [e/Å²], if the file lacks it.")]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        help="Frames of a stack: a number, sum, or each.",
+        show_default="movies are summed, other stacks taken image by image",
+    ),
+]
+
+# Where the option is not the parameter without its unit.
+_OPTIONS = {"elements": "--element", "folder": "--out", "form": "--format"}
 
 
 def option(parameter: str) -> str:
     """Return the option of a parameter, such as --pixel-size of pixel_size_angstrom."""
-    if parameter in _OPTIONS:
-        return _OPTIONS[parameter]
-    for unit in _UNITS:
-        parameter = parameter.removesuffix(unit)
-    return f"--{parameter.replace('_', '-')}"
+    plain = re.sub("(_per)?_angstrom2?$|_(ev|mrad|rad)$", "", parameter)
+    return _OPTIONS.get(parameter, f"--{plain.replace('_', '-')}")
+
+
+def print_answer(answer: Any, as_json: bool, text: str | None = None) -> None:
+    """Print an answer: as JSON, or its own text, or the one that is given."""
+    if as_json:
+        print_json(answer if isinstance(answer, dict) else answer.to_dict())
+    else:
+        show(answer if text is None else text)

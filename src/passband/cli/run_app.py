@@ -2,20 +2,25 @@
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from passband.base.errors import BadInputError
-from passband.cli.options import option
+from passband.base.terminal import plain
+from passband.cli.options import RENAMED, option
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc")
 
 
 class _Terminated(BaseException):
@@ -23,15 +28,38 @@ class _Terminated(BaseException):
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line and exit: 0 success, 1 the answer is no, 2 bad input, 130 interrupted, 143 SIGTERM."""
+    """Run a command line and exit: 0 success, 1 the answer is no, 2 bad input or a fault, 130 interrupted, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, _terminate)
     # A command draws into files; only here is a backend chosen, unless the user has chosen one.
     os.environ.setdefault("MPLBACKEND", "Agg")
     # The system takes back what is left faster than a last search for garbage does, by half a second.
     atexit.register(gc.freeze)
-    with _one_line_errors():
-        code = app(standalone_mode=False)
+    for stream in (sys.stdout, sys.stderr):
+        # No encoding has all characters: file names may not even be text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    words = [_present(word) for word in sys.argv[1:]]
+    command = typer.main.get_command(app)
+    if "--help" in words:
+        _hide_types_of_flags(command)
+    with _one_line_errors(command, words):
+        code = command.main(words, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _present(word: str) -> str:
+    """Return an option by its present name."""
+    name, equals, value = word.partition("=")
+    return f"{RENAMED.get(name, name)}{equals}{value}"
+
+
+def _hide_types_of_flags(command: Any) -> None:
+    """Let the help of a flag name no type: there is no value to give."""
+    for parameter in command.get_params(typer.Context(command)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _hide_types_of_flags(inner)
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -39,24 +67,57 @@ def _terminate(number: int, frame: Any) -> None:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(command: Any, words: list[str]) -> Iterator[None]:
     try:
         yield
     except BadInputError as fault:
         _fail(fault.text(option))
     except _ClickException as fault:
-        _fail(f"{fault.format_message()} Try --help.")
+        _fail(_usage(fault, words))
     except (KeyboardInterrupt, typer.Abort):
-        _fail("stopped; run the same command again to go on, finished work is kept", code=130)
+        _fail(f"stopped{_resumed(command, words)}", code=130)
     except _Terminated:
-        _fail("ended by SIGTERM; run the same command again to go on, finished work is kept", code=143)
+        _fail(f"ended by SIGTERM{_resumed(command, words)}", code=143)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as fault:
         _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}")
+    except Exception as fault:
+        if isinstance(fault, MemoryError) or any(words in str(fault) for words in _NO_MEMORY):
+            _fail("too little memory; close other programs, or use fewer --workers, smaller images or another computer")
+        if "PASSBAND_TRACEBACK" in os.environ:
+            raise
+        where = fault.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = "" if where is None else f" ({Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno})"
+        _fail(
+            f"a fault of passband: {type(fault).__name__}: {str(fault)[:300]}{place}; "
+            "please report it with the traceback that PASSBAND_TRACEBACK=1 shows"
+        )
+
+
+def _usage(fault: Any, words: list[str]) -> str:
+    """Return a fault of the command line with the value at fault and where the help is."""
+    names = getattr(getattr(fault, "param", None), "opts", [])
+    given = [value for name, value in pairwise(words) if name in names]
+    given += [value for name, _, value in (word.partition("=") for word in words) if name in names and value]
+    text = fault.format_message().rstrip(".")
+    text = text.replace("Input should", "it should").replace(", unable to parse string as a number", "")
+    path = fault.ctx.command_path if getattr(fault, "ctx", None) else "passband"
+    got = f", got {given[-1]!r}" if given and repr(given[-1]) not in text else ""
+    return f"{text}{got}; see {path} --help"
+
+
+def _resumed(command: Any, words: list[str]) -> str:
+    """Return what remains of a stopped command: its help says whether it can be resumed."""
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    resumes = "resume" in (command.help or "")
+    return "; run the same command again to go on, finished work is kept" if resumes else ""
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"passband: {' '.join(message.split())}", file=sys.stderr)
+    print(f"passband: {plain(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)

@@ -5,14 +5,13 @@ Units are Å, rad, mrad, eV and e/Å²; defocus = −C10, positive = underfocus.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -32,20 +31,7 @@ METHODS: dict[str, Callable[..., Any]] = {}
 
 #: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
 ABERRATIONS: dict[str, tuple[int, int]] = {
-    "C10": (1, 0),
-    "C12": (1, 2),
-    "C21": (2, 1),
-    "C23": (2, 3),
-    "C30": (3, 0),
-    "C32": (3, 2),
-    "C34": (3, 4),
-    "C41": (4, 1),
-    "C43": (4, 3),
-    "C45": (4, 5),
-    "C50": (5, 0),
-    "C52": (5, 2),
-    "C54": (5, 4),
-    "C56": (5, 6),
+    f"C{n}{m}": (n, m) for n in range(1, 6) for m in range((n + 1) % 2, n + 2, 2)
 }
 #: The angle that belongs to each coefficient that is not round.
 ANGLES: dict[str, str] = {c: "phi" + c[1:] for c, (_, m) in ABERRATIONS.items() if m > 0}
@@ -74,7 +60,7 @@ def field_name(name: str) -> str:
     return next((field for field, short in SHORT_NAMES.items() if short == name), name)
 
 
-class Condition(BaseModel):
+class Condition(yaml_config.Config):
     """One imaging condition; an invalid one cannot be constructed.
 
     Attributes:
@@ -94,10 +80,8 @@ class Condition(BaseModel):
         detector: the camera.
 
     Raises:
-        pydantic.ValidationError: on unknown names, values out of range or two values for one coefficient.
+        BadInputError: on unknown names, values out of range or two values for one coefficient.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     energy_ev: float = Field(strict=True)
     aberrations: dict[str, float] = Field(default={})
@@ -112,6 +96,7 @@ class Condition(BaseModel):
     coherence: Literal["quasi", "quadrature"] = "quasi"
     quadrature_nodes: int = Field(default=7, ge=2, le=65, strict=True)
     detector: Detector = Detector()
+    _notes: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="before")
     @classmethod
@@ -181,8 +166,8 @@ class Condition(BaseModel):
         return 0.0 - self.aberrations.get("C10", 0.0)
 
     def doubts(self) -> list[str]:
-        """Return values that are valid but look like a wrong unit, a line each."""
-        doubts = []
+        """Return what is assumed, ignored, or looks like a wrong unit, a line each."""
+        doubts = list(self._notes)
         # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
         if self.aperture_mrad is not None and self.aperture_mrad < 1:
             doubts.append(
@@ -201,9 +186,20 @@ class Condition(BaseModel):
             doubts.append(
                 f"C30 {spherical:g} Å is next to none; is it in µm or mm? {spherical:g} µm is {1e4 * spherical:g} Å, {spherical:g} mm is {1e7 * spherical:g} Å"
             )
+        doubts += [
+            f"{symbol} {value:g} Å is next to none; is it in m? {value:g} m is {1e10 * value:g} Å"
+            for symbol, value in self.aberrations.items()
+            if symbol in ABERRATIONS and symbol != "C30" and abs(value) < 1e-5
+        ]
         if self.coherence == "quadrature":
             doubts += self._too_few_nodes()
         return doubts
+
+    def noted(self, notes: Sequence[str]) -> "Condition":
+        """Return this condition with notes on the file that it comes from; `doubts` begins with them."""
+        copy = self.model_copy()
+        copy._notes = tuple(notes)
+        return copy
 
     def _too_few_nodes(self) -> list[str]:
         """Return a line if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
@@ -268,8 +264,7 @@ class Condition(BaseModel):
                 unit (dose or dose_per_angstrom2). Several aberrations combine with those that are there.
 
         Raises:
-            BadInputError: listing the names, if one is unknown.
-            pydantic.ValidationError: if the result is not valid.
+            BadInputError: listing the names, if one is unknown; if the result is not valid.
         """
         content, seen = self.to_dict(), dict[str, str]()
         for given, value in {**(values or {}), **named}.items():
@@ -291,9 +286,9 @@ class Condition(BaseModel):
                 content[symbol] = value
         return Condition(**content)
 
-    def __str__(self) -> str:
-        """Return the condition as its YAML file."""
-        return yaml_config.dump(self).rstrip()
+    def __eq__(self, other: object) -> bool:
+        """Compare the values, not the notes."""
+        return isinstance(other, Condition) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
         """Hash by identity of content."""

@@ -1,23 +1,46 @@
 """Conditions from files: YAML, STAR and CSV, presets by name, the notations of other programs."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from passband.base.errors import BadInputError
-from passband.conditions.condition import PRESETS, Condition
-from passband.conditions.notations import NOTATIONS, ctffind, relion
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, PRESETS, Condition, canonical
+from passband.conditions.notations import NOTATIONS, relion
+from passband.conditions.notations.quantities import once
 from passband.conditions.sets import ConditionDraw, ConditionSet
 from passband.files import yaml_config
 
 Labelled = list[tuple[str, Condition]]
+_SET_KEYS = {"vary", "draw", "mixture"}
+# Columns of a CSV file, by their names in lower case.
+_COLUMNS = {
+    name.lower(): name
+    for name in (
+        "label",
+        "defocus",
+        "defocus_angstrom",
+        *ABERRATIONS,
+        *ANGLES.values(),
+        *ALIASES,
+        *Condition.model_fields,
+    )
+    if name not in ("aberrations", "detector")
+}
 
 
 def preset_names() -> list[str]:
     """Return the names of the presets."""
     return list(PRESETS)
+
+
+def preset_sources(name: str) -> dict[str, Any]:
+    """Return the description of a preset (`about`) and the sources of its numbers (`sources`)."""
+    content, _ = yaml_config.read_yaml(PRESETS[name])
+    return {"about": content["about"], "sources": content["sources"]}
 
 
 def load_condition(source: str | Path) -> Condition:
@@ -43,19 +66,22 @@ def load_conditions(source: str | Path) -> Labelled:
         BadInputError: with file, line, value and remedy.
     """
     source = Path(source)
-    name, _, part = str(source).partition(":")
-    if name in PRESETS and part in ("", "residuals") and not source.exists():
-        return _preset(name, part)
+    name, part = _preset(source)
+    if name is not None:
+        if not part:
+            return [(name, Condition.preset(name))]
+        draw = _residuals(name)
+        return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
     if not source.exists() and source.suffix == "":
         raise BadInputError(
             f"{source}: neither a file nor a preset; presets are {', '.join(PRESETS)}, each also with :residuals"
         )
-    if source.suffix == ".star":
+    if source.suffix.lower() == ".star":
         return _star(source)
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         return _csv(source)
     content, lines = yaml_config.read_yaml(source)
-    if isinstance(content, dict) and {"vary", "draw", "mixture"} & set(content):
+    if isinstance(content, dict) and _SET_KEYS & set(content):
         several = _distribution(content, source, lines)
         return list(zip(several.labels(), several.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
@@ -70,111 +96,17 @@ def load_distribution(source: str | Path) -> ConditionSet:
         BadInputError: with file, line, value and remedy.
     """
     source = Path(source)
-    name, _, part = str(source).partition(":")
-    if name in PRESETS and part == "residuals" and not source.exists():
+    name, part = _preset(source)
+    if name is not None and part:
         return _residuals(name)
     if not source.exists() and source.suffix == "":
         raise BadInputError(
             f"{source}: neither a file nor a preset's residuals, such as {next(iter(PRESETS))}:residuals"
         )
     content, lines = yaml_config.read_yaml(source)
-    if not isinstance(content, dict) or not {"vary", "draw", "mixture"} & set(content):
+    if not isinstance(content, dict) or not _SET_KEYS & set(content):
         raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")
     return _distribution(content, source, lines)
-
-
-def _distribution(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> ConditionSet:
-    try:
-        several: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
-    except ValidationError as error:
-        raise BadInputError(yaml_config.one_line(error, path, lines, set(), skip=1)) from None
-    return several
-
-
-def _residuals(name: str) -> ConditionDraw:
-    content, _ = yaml_config.read_yaml(PRESETS[name])
-    return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
-
-
-def _preset(name: str, part: str) -> Labelled:
-    if not part:
-        return [(name, Condition.preset(name))]
-    draw = _residuals(name)
-    return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
-
-
-def preset_sources(name: str) -> dict[str, Any]:
-    """Return the description of a preset (`about`) and the sources of its numbers (`sources`)."""
-    content, _ = yaml_config.read_yaml(PRESETS[name])
-    return {"about": content["about"], "sources": content["sources"]}
-
-
-def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> Condition:
-    content = dict(content)
-    notation = content.pop("notation")
-    where = f"{path}:{lines.get(('notation',), 1)}"
-    if notation not in NOTATIONS:
-        raise BadInputError(f"{where}: notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
-    ours = {n: content.pop(n) for n in list(content) if n in Condition.model_fields and n not in ("aberrations",)}
-    if "energy_ev" in ours and notation == "prismatic":
-        content["energy_ev"] = ours["energy_ev"]
-    try:
-        fields = NOTATIONS[notation].read(content)
-    except ValueError as error:
-        key = next((k for k in content if k in str(error)), "notation")
-        raise BadInputError(f"{path}:{lines.get((key,), 1)}: {error}") from None
-    return yaml_config.validate(Condition, fields | ours, path, lines)
-
-
-def _star(path: Path) -> Labelled:
-    try:
-        rows = [(name, ctffind.read(dict(row.items()))) for name, row in relion.rows(_text(path))]
-    except ValueError as error:
-        raise BadInputError(f"{path}: {error}") from None
-    return [
-        (f"{i + 1}: {name}", yaml_config.validate(Condition, fields, path, {})) for i, (name, fields) in enumerate(rows)
-    ]
-
-
-def _csv(path: Path) -> Labelled:
-    """Read a condition a row: columns are fields of a condition file, defocus_angstrom, symbols or aliases; `label` names it."""
-    reader = csv.DictReader(_text(path).splitlines())
-    conditions: Labelled = []
-    names = reader.fieldnames or []
-    if "energy_ev" not in names:
-        raise BadInputError(f"{path}:1: has no column energy_ev; the first line names the columns, separated by commas")
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        label = row.pop("label", None) or f"row {len(conditions) + 1}"
-        values = {}
-        for name, text in row.items():
-            if name is None or text is None:
-                raise BadInputError(
-                    f"{where}: has {'more' if name is None else 'fewer'} values than the first line has columns"
-                )
-            if text.strip():
-                try:
-                    values[name.strip()] = float(text)
-                except ValueError:
-                    raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
-        fields: dict[str, Any] = {
-            n: values.pop(n) for n in list(values) if n in Condition.model_fields or n == "defocus_angstrom"
-        }
-        try:
-            conditions.append((label, Condition(**fields, aberrations=values)))
-        except ValidationError as error:
-            raise BadInputError(f"{where}: {yaml_config.message(error)}") from None
-    if not conditions:
-        raise BadInputError(f"{path}: has no rows; write a condition a line below the names of the columns")
-    return conditions
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise BadInputError(f"{path}: cannot be read: {reason}; correct the path") from None
 
 
 def export(condition: Condition, notation: str) -> dict[str, Any]:
@@ -185,18 +117,123 @@ def export(condition: Condition, notation: str) -> dict[str, Any]:
     """
     if notation not in NOTATIONS:
         raise BadInputError(f"notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
+    module = NOTATIONS[notation]
     try:
-        content = NOTATIONS[notation].write(condition)
+        content = module.write(condition)
     except ValueError as error:
         raise BadInputError(str(error)) from None
-    # Fields that the notation has a name of its own for.
-    theirs = {
-        "abtem": ("energy_ev", "aperture_mrad", "focal_spread_angstrom", "convergence_mrad"),
-        "ctffind": ("energy_ev", "pixel_size_angstrom"),
-    }.get(notation, ())
-    ours = {
-        name: value
-        for name, value in condition.to_dict().items()
-        if name not in ("aberrations", *theirs) and value not in (None, 0.0)
-    }
+    theirs = ("aberrations", *getattr(module, "FIELDS", ()))
+    ours = {n: v for n, v in condition.to_dict().items() if n not in theirs and v not in (None, 0.0)}
     return {"notation": notation, **ours, **content}
+
+
+def _preset(source: Path) -> tuple[str | None, str]:
+    """Return the preset that a source names, in upper or lower case, and `residuals` if it asks for them; None for a file."""
+    lower, _, part = str(source).lower().partition(":")
+    name = next((preset for preset in PRESETS if preset.lower() == lower), None)
+    return (name, part) if part in ("", "residuals") and not source.exists() else (None, "")
+
+
+def _residuals(name: str) -> ConditionDraw:
+    content, _ = yaml_config.read_yaml(PRESETS[name])
+    return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
+
+
+def _distribution(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> ConditionSet:
+    try:
+        several: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
+    except ValidationError as error:
+        raise BadInputError(yaml_config.one_line(error, path, lines, set(), skip=1)) from None
+    return several
+
+
+def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> Condition:
+    content = dict(content)
+    notation = content.pop("notation")
+    if notation not in NOTATIONS:
+        where = f"{path}:{lines.get(('notation',), 1)}"
+        raise BadInputError(f"{where}: notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
+    module = NOTATIONS[notation]
+    ours = {n: content.pop(n) for n in list(content) if n in Condition.model_fields and n != "aberrations"}
+    needed = {n: ours[n] for n in getattr(module, "NEEDS", ()) if n in ours}
+    try:
+        fields = module.read(content | needed)
+        for name in sorted(set(fields) & set(ours)):
+            raise ValueError(f"{name} is given, and in the words of {notation}, too; keep one of them")
+        notes = module.doubts(content | ours) if hasattr(module, "doubts") else []
+    except ValueError as error:
+        key = next((k for k in content if str(k) in str(error)), "notation")
+        raise BadInputError(f"{path}:{lines.get((key,), 1)}: {error}") from None
+    return yaml_config.validate(Condition, fields | ours, path, lines).noted(notes)
+
+
+def _star(path: Path) -> Labelled:
+    try:
+        rows = relion.rows(yaml_config.read_text(path, "STAR file"))
+    except ValueError as error:
+        if isinstance(error, BadInputError):
+            raise
+        raise BadInputError(f"{path}: {error}") from None
+    return [
+        (f"{i + 1}: {row.name}", yaml_config.validate(Condition, row.fields, path, {}).noted(row.notes))
+        for i, row in enumerate(rows)
+    ]
+
+
+def _csv(path: Path) -> Labelled:
+    """Read a condition a row: columns are fields of a condition file, defocus_angstrom, symbols or aliases; `label` names it."""
+    reader = csv.reader(io.StringIO(yaml_config.read_text(path, "CSV file"), newline=""), skipinitialspace=True)
+    names: list[str] = []
+    conditions: Labelled = []
+    try:
+        for cells in reader:
+            row = [cell.strip() for cell in cells]
+            where = f"{path}:{reader.line_num}"
+            if not any(row):
+                continue
+            if not names:
+                names = _columns(row, where)
+                continue
+            if len(row) != len(names):
+                more = "more" if len(row) > len(names) else "fewer"
+                raise BadInputError(f"{where}: has {more} values than the first line has columns")
+            given = {name: text for name, text in zip(names, row, strict=True) if text}
+            label = given.pop("label", f"row {len(conditions) + 1}")
+            values = {name: _cell(name, text, where) for name, text in given.items()}
+            fields: dict[str, Any] = {n: values.pop(n) for n in list(values) if n in Condition.model_fields}
+            try:
+                conditions.append((label, Condition(**fields, aberrations=values)))
+            except BadInputError as error:
+                raise BadInputError(f"{where}: {error}") from None
+    except csv.Error as error:
+        raise BadInputError(f"{path}:{reader.line_num}: not valid CSV: {error}; give short plain values") from None
+    if not conditions:
+        raise BadInputError(f"{path}: has no rows; write a condition a line below the names of the columns")
+    return conditions
+
+
+def _columns(header: list[str], where: str) -> list[str]:
+    """Return the names of a CSV file's columns."""
+    names = [_COLUMNS.get(name.lower(), name) for name in header]
+    if "energy_ev" not in names:
+        raise BadInputError(f"{where}: has no column energy_ev; the first line names the columns, separated by commas")
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f"{where}: column {name} is there twice; keep one of them")
+    try:
+        once({name: canonical(name, 0.0)[0] for name in names})
+    except ValueError as error:
+        raise BadInputError(f"{where}: {error}") from None
+    return names
+
+
+def _cell(name: str, text: str, where: str) -> float | int | str:
+    """Return a value of a CSV file: a word where the field takes words, else a number."""
+    kind = Condition.model_fields[name].annotation if name in Condition.model_fields else float
+    if name == "coherence":
+        return text.lower()
+    try:
+        number = float("" if "_" in text else text)
+    except ValueError:
+        raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
+    return int(number) if kind is int and number.is_integer() else number

@@ -5,7 +5,9 @@ Frequencies are fractions of the Nyquist frequency of the camera's physical pixe
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from passband.files.yaml_config import Config
 
 # The least that a Gaussian becomes.
 _NEXT_TO_NOTHING = 1e-30
@@ -13,7 +15,7 @@ _NEXT_TO_NOTHING = 1e-30
 Curve = list[Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2)]]
 
 
-class Detector(BaseModel):
+class Detector(Config):
     """A camera; the default is ideal.
 
     Attributes:
@@ -25,10 +27,8 @@ class Detector(BaseModel):
         binning: physical pixels along a side of one pixel of the image.
 
     Raises:
-        pydantic.ValidationError: on values outside (0, 1] or curves that do not rise from 0 to Nyquist.
+        BadInputError: on values outside (0, 1] or curves that do not rise from 0 to Nyquist.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mtf: float | Curve | None = None
     dqe: float | Curve | None = None

@@ -5,44 +5,21 @@ import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from passband.base.distribution import Distribution, Values
+from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, Condition, canonical
-from passband.files.yaml_config import message
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical
+from passband.files.yaml_config import Config
 
 _MOST_CONDITIONS = 2000
-_UNITS = {"angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV", "per_angstrom2": "e/Å²"}
-_SHORT = {
-    "defocus_angstrom": "defocus",
-    "focal_spread_angstrom": "focal spread",
-    "convergence_mrad": "convergence",
-    "aperture_mrad": "aperture",
-    "pixel_size_angstrom": "pixel",
-    "dose_per_angstrom2": "dose",
-    "energy_ev": "energy",
-    "vibration_angstrom": "vibration",
-    "drift_angstrom": "drift",
-    "drift_angle_rad": "drift angle",
-}
+_UNITS = {"per_angstrom2": "e/Å²", "angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV"}
+_SHORT = {"defocus_angstrom": "defocus"} | {name: short.replace("_", " ") for name, short in SHORT_NAMES.items()}
+_SHORT["pixel_size_angstrom"] = "pixel"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class _Set(_Strict):
+class _Set(Config):
     """Conditions that are built from the fields once; a copy with other fields builds its own."""
 
     _built: tuple[list[Any], list[Condition]] | None = PrivateAttr(default=None)
@@ -51,10 +28,17 @@ class _Set(_Strict):
         raise NotImplementedError
 
     def conditions(self) -> list[Condition]:
-        """Return the conditions in their order."""
+        """Return the conditions in their order.
+
+        Raises:
+            BadInputError: if one is not valid.
+        """
         fields = list(self.__dict__.values())
         if self._built is None or any(a is not b for a, b in zip(self._built[0], fields, strict=True)):
-            self._built = fields, self._build()
+            try:
+                self._built = fields, self._build()
+            except BadInputError as error:
+                raise BadInputError(f"a varied condition is not valid: {error}") from None
         return list(self._built[1])
 
 
@@ -71,14 +55,6 @@ def check_names(names: list[str]) -> None:
         same = [other for other in names if canonical(other, 0.0)[0] == canonical(name, 0.0)[0]]
         if len(same) > 1:
             raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")
-
-
-def _checked(make: Any) -> list[Condition]:
-    try:
-        conditions: list[Condition] = make()
-    except ValidationError as error:
-        raise ValueError(f"a varied condition is not valid: {message(error)}") from None
-    return conditions
 
 
 class ConditionGrid(_Set):
@@ -109,7 +85,7 @@ class ConditionGrid(_Set):
 
     @model_validator(mode="after")
     def _valid_conditions(self) -> "ConditionGrid":
-        if len({c.id for c in _checked(self.conditions)}) < math.prod(len(v) for v in self.vary.values()):
+        if len({c.id for c in self.conditions()}) < math.prod(len(v) for v in self.vary.values()):
             raise ValueError(
                 "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
             )
@@ -152,7 +128,7 @@ class ConditionDraw(_Set):
 
     @model_validator(mode="after")
     def _valid_conditions(self) -> "ConditionDraw":
-        if len({c.id for c in _checked(self.conditions)}) < self.count:
+        if len({c.id for c in self.conditions()}) < self.count:
             raise ValueError(
                 f"fewer than {self.count} different conditions can be drawn; lower `count`, or draw more values"
             )
@@ -183,7 +159,7 @@ class ConditionDraw(_Set):
         return _numbered(self.conditions(), next(iter(self.draw)))
 
 
-class Part(_Strict):
+class Part(Config):
     """A component of a mixture: its share, and how its conditions are drawn."""
 
     weight: float = Field(gt=0, strict=True)
@@ -259,11 +235,22 @@ def _numbered(conditions: list[Condition], name: str) -> list[str]:
     return [f"{i + 1:0{width}d}: {_described(c, name)}" for i, c in enumerate(conditions)]
 
 
+def axis_label(name: str) -> str:
+    """Return the label of an axis along which a value varies, with its unit."""
+    return f"{_SHORT.get(name, name)} [{_unit(name)}]"
+
+
+def _unit(name: str) -> str:
+    return next(
+        (u for end, u in _UNITS.items() if name.endswith(end)), "rad" if "phi" in ALIASES.get(name, name) else "Å"
+    )
+
+
 def _described(condition: Condition, name: str) -> str:
     flat = condition.to_dict() | condition.aberrations
     flat |= {"defocus": condition.defocus_angstrom, "defocus_angstrom": condition.defocus_angstrom}
     symbol = ALIASES.get(name, name)
     value = flat.get(symbol, 0.0)
-    unit = next((u for end, u in _UNITS.items() if name.endswith(end)), "rad" if "phi" in symbol else "Å")
+    unit = _unit(name)
     sign = "+" if name.startswith("defocus") and value > 0 else ""
     return f"{_SHORT.get(name, name)} {sign}{value:.12g} {unit}"

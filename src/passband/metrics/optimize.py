@@ -1,6 +1,6 @@
 """Find the condition that transfers most, or whose |T| is most like another's, by gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,9 @@ from passband.metrics.band import Q_MAX
 from passband.metrics.compare import information
 from passband.optics import Parameters, intensity_transfer, stack
 
-_STEPS, _RATE = 300, 0.1
+#: Steps of the search.
+STEPS = 300
+_RATE = 0.1
 _WIDTHS = ("focal_spread_angstrom", "convergence_mrad")
 
 
@@ -25,6 +27,7 @@ def fit_condition(
     target: Condition | None = None,
     starts: int = 16,
     seed: int = 0,
+    progress: Callable[[float], None] = lambda steps: None,
 ) -> Condition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
@@ -38,9 +41,10 @@ def fit_condition(
         target: whose azimuthal mean of |T| to match in least squares; None maximises ε.
         starts: number of starts.
         seed: of the starts.
+        progress: called after each of `STEPS` steps.
 
     Raises:
-        ValueError: for a name that cannot be fitted.
+        ValueError: for a name that cannot be fitted, or two names of one value.
     """
     symbols = [canonical(name, 0.0)[0] for name in names]
     for name, symbol in zip(names, symbols, strict=True):
@@ -50,6 +54,11 @@ def fit_condition(
             )
         if symbol in _WIDTHS and target is None:
             raise ValueError(f"{name} only damps, so ε is largest without it; fit it to a target")
+        if symbols.count(symbol) > 1:
+            raise ValueError(
+                f"{' and '.join(n for n in names if canonical(n, 0.0)[0] == symbol)} are the same value; give one"
+            )
+    progress(0.0)
     candidates = 16 * starts
     parameters = stack([base])
     begin = torch.tensor([_value(base, s) for s in symbols], dtype=torch.float64)
@@ -73,12 +82,13 @@ def fit_condition(
         costs = torch.cat([cost(part) for part in spread.split(32)])
     z = spread[costs.argsort()[:starts]].clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
-    for _ in range(_STEPS):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
         optimizer.zero_grad()
         cost(z).sum().backward()
         optimizer.step()
         schedule.step()
+        progress(1.0)
     with torch.no_grad():
         best = begin + scale * z[cost(z).argmin()]
     values = {}

@@ -12,15 +12,13 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import ValidationError
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError, parameter
 from passband.base.terminal import or_dash
 from passband.conditions import Condition
-from passband.conditions.sets import check_names
+from passband.conditions.sets import axis_label, check_names
 from passband.figures import comparison, ctf_sheet, metric_map, style
-from passband.files import yaml_config
 from passband.files.atomic import write_text
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
 from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
@@ -234,8 +232,8 @@ class Comparison(_Answer):
         }
         _write(Path(path), lambda f: self.plot(f.subplots()), (7.2, 3.8), "Training against test condition", rows)
 
-    def __str__(self) -> str:
-        """Return the answer as lines to read."""
+    def text(self, *, every: bool = False) -> str:
+        """Return the answer as lines to read: the verdict, ε and σ; on request every other metric."""
         lines = [
             f"{self.verdict}\n",
             f"epsilon train          {self.epsilon_train:.4f}   information transferred, |q| up to {self.q_max_per_angstrom:g} 1/Å",
@@ -243,12 +241,15 @@ class Comparison(_Answer):
             f"delta epsilon         {self.delta_epsilon:+.4f}   test minus train",
             f"sigma(train, test)     {or_dash(self.sigma)}   share of the training transfer that the test keeps",
             f"sigma(test, train)     {or_dash(self.sigma_test_train)}",
-            f"|defocus difference|   {self.metrics['defocus_difference']:g} Å\n",
+            f"|defocus difference|   {self.metrics['defocus_difference']:g} Å",
         ]
-        for name, value in self.metrics.items():
+        for name, value in self.metrics.items() if every else ():
             metric = METRICS.get(name) or METRICS[name.rsplit("_", 1)[0]]
             lines.append(f"{name:<44}{or_dash(value):>9} {metric.unit:<4} {metric.meaning}")
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
 
     __repr__ = __str__
 
@@ -337,8 +338,15 @@ def compare(train: Condition, test: Condition, q_max_per_angstrom: float = 1.0) 
     return Comparison(train, test, q_max_per_angstrom, metrics, backward, table)
 
 
+#: Steps of `compare_sets`, for a display of its progress.
+SET_STEPS = 5
+
+
 def compare_sets(
-    train: Sequence[Condition], test: Sequence[Condition], q_max_per_angstrom: float = 1.0
+    train: Sequence[Condition],
+    test: Sequence[Condition],
+    q_max_per_angstrom: float = 1.0,
+    progress: Callable[[float], None] = lambda steps: None,
 ) -> SetComparison:
     """Return ε and σ between two sets of conditions.
 
@@ -346,22 +354,30 @@ def compare_sets(
         train: training conditions.
         test: test conditions.
         q_max_per_angstrom: radius of the band that counts [1/Å].
+        progress: called after each of `SET_STEPS` steps.
 
     Raises:
         BadInputError: if the band is out of range.
     """
     check_band(q_max_per_angstrom)
     q_max = q_max_per_angstrom
-    before, after = dataset_information(train, q_max), dataset_information(test, q_max)
+
+    progress(0.0)
+
+    def counted(value: float) -> float:
+        progress(1.0)
+        return value
+
+    before, after = (counted(dataset_information(conditions, q_max)) for conditions in (train, test))
     return SetComparison(
         len(train),
         len(test),
         before,
         after,
         after - before,
-        dataset_overlap(train, test, q_max),
-        dataset_overlap(test, train, q_max),
-        dataset_overlap(train, test, q_max, "pairwise"),
+        counted(dataset_overlap(train, test, q_max)),
+        counted(dataset_overlap(test, train, q_max)),
+        counted(dataset_overlap(train, test, q_max, "pairwise")),
         q_max,
     )
 
@@ -429,8 +445,6 @@ def map_plane(
         check_names([x, y])
         grid = [(a, b) for a in np.linspace(x0, x1, points).tolist() for b in np.linspace(y0, y1, points).tolist()]
         plane = [base.varied({x: a, y: b}) for a, b in grid]
-    except ValidationError as error:
-        raise BadInputError(yaml_config.message(error), place=place) from None
     except ValueError as error:
         raise BadInputError(str(error), place=place) from None
     values = measure([metric], [train or plane[0]], plane, q_max_per_angstrom)
@@ -438,15 +452,17 @@ def map_plane(
     return pl.DataFrame({"x": [a for a, _ in grid], "y": [b for _, b in grid], "value": value.numpy()})
 
 
-def draw_map(table: pl.DataFrame, labels: tuple[str, str, str], path: Path) -> None:
+def draw_map(table: pl.DataFrame, names: tuple[str, str, str], path: Path) -> None:
     """Draw a map of a metric into a .png, .svg or .html file.
 
     Args:
         table: from `map_plane`.
-        labels: of x, y and the metric.
+        names: of x, y and the metric.
         path: the file.
     """
-    _write(path, lambda figure: metric_map.draw(table, figure.subplots(), *labels), (6.0, 4.6), labels[2], {})
+    x, y, metric = axis_label(names[0]), axis_label(names[1]), METRICS[names[2]]
+    name = f"{metric.symbol} [{metric.unit}]" if metric.unit else metric.symbol
+    _write(path, lambda figure: metric_map.draw(table, figure.subplots(), x, y, name), (6.0, 4.6), metric.meaning, {})
 
 
 def check_figure(path: Path) -> None:

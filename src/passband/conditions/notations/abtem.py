@@ -10,39 +10,44 @@ from typing import Any
 
 from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, Condition, canonical
 from passband.conditions.notations.krivanek import polar
-from passband.conditions.notations.quantities import number, unknown
+from passband.conditions.notations.quantities import number, once, unknown
 
 _MORE = {"quadrafoil": "C34", "astigmatism3": "C32", "astigmatism5": "C52", "coma4": "C41", "trefoil4": "C43",
          "quadrafoil5": "C54", "pentafoil": "C45", "hexafoil": "C56"}  # fmt: skip
 _NAMES = _MORE | {f"{name}_angle": ANGLES[symbol] for name, symbol in _MORE.items()} | ALIASES
-_PARTS = {f"{s}_{part}": (s, i) for s in ANGLES for i, part in enumerate("ab")}
-_OPTICS = {"energy", "semiangle_cutoff", "focal_spread", "angular_spread"}
+_PARTS = {f"{s}_{part}": s for s in ANGLES for part in "ab"}
+_OPTICS = {
+    "energy": "energy_ev",
+    "semiangle_cutoff": "aperture_mrad",
+    "focal_spread": "focal_spread_angstrom",
+    "angular_spread": "convergence_mrad",
+}
+FIELDS = tuple(_OPTICS.values())
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
     """Return fields of a condition from the keywords of abTEM's CTF, or quantem's dictionary.
 
     Raises:
-        ValueError: on unknown names or values that are not numbers.
+        ValueError: on unknown names, values that are not numbers, or one quantity under two names.
     """
-    symbols = {*ABERRATIONS, *ANGLES.values(), *_NAMES, "defocus"}
-    unknown(content, symbols | set(_PARTS) | _OPTICS | {"energy_ev"}, "abtem")
-    values = {name: number(name, value) for name, value in content.items()}
-    aberrations = {}
-    for name in symbols & set(values):
-        symbol, value = canonical(_NAMES.get(name, name), values[name])
-        aberrations[symbol] = value
-    for symbol in {_PARTS[name][0] for name in _PARTS if name in values}:
+    unknown(content, {*ABERRATIONS, *ANGLES.values(), *_NAMES, "defocus", *_PARTS, *_OPTICS}, "abtem")
+    # abTEM's default, infinity, is no aperture.
+    values = {n: number(n, v) for n, v in content.items() if (n, v) != ("semiangle_cutoff", math.inf)}
+    symbols = {n: canonical(_NAMES.get(n, n), 0.0)[0] for n in values if n not in _PARTS}
+    once(symbols)
+    for part, symbol in _PARTS.items():
+        polar_names = [n for n, s in symbols.items() if s in (symbol, ANGLES[symbol])]
+        if part in values and polar_names:
+            raise ValueError(f"{part} and {polar_names[0]} both give {symbol}; keep one of the two forms")
+    aberrations = dict(canonical(_NAMES.get(n, n), v) for n, v in values.items() if n not in (*_PARTS, *_OPTICS))
+    for symbol in dict.fromkeys(_PARTS[name] for name in values if name in _PARTS):
         aberrations |= polar(symbol, [values.get(f"{symbol}_{part}", 0.0) for part in "ab"])
-    fields: dict[str, Any] = {"aberrations": aberrations}
-    if "energy" in values:
-        fields["energy_ev"] = values["energy"]
-    if math.isfinite(values.get("semiangle_cutoff", math.inf)):
-        fields["aperture_mrad"] = values["semiangle_cutoff"]
-    for theirs, ours in (("focal_spread", "focal_spread_angstrom"), ("angular_spread", "convergence_mrad")):
-        if theirs in values:
-            fields[ours] = values[theirs] / math.sqrt(2)
-    return fields
+    fields: dict[str, Any] = {ours: values[theirs] for theirs, ours in _OPTICS.items() if theirs in values}
+    for name in ("focal_spread_angstrom", "convergence_mrad"):
+        if name in fields:
+            fields[name] /= math.sqrt(2)
+    return fields | {"aberrations": aberrations}
 
 
 def write(condition: Condition) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import cmath
 from typing import Any
 
 from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
-from passband.conditions.notations.quantities import angle, length, unknown
+from passband.conditions.notations.quantities import angle, length, renamed, unknown
 
 # Symbol, factor of its prefactor, direction in which its argument counts.
 _TERMS = {
@@ -27,7 +27,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: on unknown names or missing units.
     """
-    content = {{"D5": "R5"}.get(name, name): value for name, value in content.items()}
+    content = renamed(content, lambda name: {"D5": "R5"}.get(name, name))
     unknown(content, {*_TERMS, "angles"}, "ceos")
     shown = content.pop("angles", "argument")
     if shown not in ("argument", "azimuth"):

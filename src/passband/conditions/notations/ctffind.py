@@ -1,4 +1,4 @@
-"""CTFFIND and RELION: defocus U and V [Å, positive = underfocus] along and across an angle [degrees], kV, Cs in mm.
+"""CTFFIND and RELION: defocus U, V [Å, positive = underfocus] along and across an angle [degrees], kV, Cs in mm.
 
 Amplitude contrast belongs to the specimen, not to the microscope: the contrast transfer that these programs mean is
 √(1 − w²) T − w T_a with passband's T and amplitude transfer T_a. It is read and ignored. Sources: RELION's
@@ -11,6 +11,7 @@ from typing import Any
 from passband.conditions.condition import Condition
 from passband.conditions.notations.quantities import number, unknown
 
+FIELDS = ("energy_ev", "pixel_size_angstrom")
 _KEYS = {
     "defocus_u",
     "defocus_v",
@@ -29,7 +30,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: on unknown names, missing defocus or a phase plate.
     """
-    unknown(content, _KEYS | {"energy_ev"}, "ctffind")
+    unknown(content, _KEYS, "ctffind")
     if number("phase_shift_deg", content.get("phase_shift_deg", 0)) != 0:
         raise ValueError(
             f"phase_shift_deg is {content['phase_shift_deg']:g}; passband has no phase plate, so this cannot be read"
@@ -50,6 +51,21 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     if "pixel_size" in content:
         fields["pixel_size_angstrom"] = number("pixel_size", content["pixel_size"])
     return fields
+
+
+def doubts(content: dict[str, Any]) -> list[str]:
+    """Return what of a valid content looks like another unit, a line each."""
+    u, turn = content["defocus_u"], content.get("defocus_angle", 0)
+    lines = []
+    if not {"pixel_size", "pixel_size_angstrom"} & set(content):
+        lines.append("the pixel size is not given, so 0.4 Å is assumed; add pixel_size [Å]")
+    if 0 < abs(u) < 50:
+        lines.append(
+            f"defocus_u {u:g} Å is next to none; is it in µm or nm? {u:g} µm is {1e4 * u:g} Å, {u:g} nm is {10 * u:g} Å"
+        )
+    if 0 < abs(turn) <= math.pi and turn != round(turn) and content.get("defocus_v", u) != u:
+        lines.append(f"defocus_angle {turn:g}° is small; is it in rad? {turn:g} rad is {math.degrees(turn):.4g}°")
+    return lines
 
 
 def write(condition: Condition) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
-from passband.conditions.notations.quantities import length, unknown
+from passband.conditions.notations.quantities import length, renamed, unknown
 
 _NAMES = {s: [s] if s not in ANGLES else [s + "a", s + "b"] for s in ABERRATIONS}
 
@@ -18,7 +18,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: on unknown names or a missing unit.
     """
-    content = {name.replace(".", ""): value for name, value in content.items()}
+    content = renamed(content, lambda name: name.replace(".", ""))
     unknown(content, {name for names in _NAMES.values() for name in names}, "krivanek")
     aberrations: dict[str, float] = {}
     for symbol, names in _NAMES.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from passband.conditions.condition import Condition
 from passband.conditions.notations import ceos, krivanek
+from passband.conditions.notations.quantities import renamed
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     if model not in ("nion", "ceos"):
         raise ValueError(f"model is {model!r}; NeXus knows nion and ceos")
     rewrite = _to_nion if model == "nion" else _to_ceos
-    return (krivanek if model == "nion" else ceos).read({rewrite(name): value for name, value in content.items()})
+    return (krivanek if model == "nion" else ceos).read(renamed(content, rewrite))
 
 
 def write(condition: Condition) -> dict[str, Any]:

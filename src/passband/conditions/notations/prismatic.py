@@ -14,6 +14,7 @@ from passband.conditions.notations.krivanek import cartesian, polar
 from passband.conditions.notations.quantities import number, unknown
 
 _ROUND = {"C1": "C10", "C3": "C30", "C5": "C50"}
+NEEDS = ("energy_ev",)
 _BY_ORDER = {(n + 1, m): symbol for symbol, (n, m) in ABERRATIONS.items()}
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 _LENGTHS = {
@@ -51,17 +52,37 @@ def number(name: str, value: Any) -> float:
 def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    match = (
-        re.fullmatch(r"\s*([-+−]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S+)\s*", str(value))
-        if isinstance(value, str)
-        else None
-    )
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"\s*([-+−]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+−]?[0-9]+)?)\s*(\S+)\s*", text)
     if match is None or match[2] not in units:
         raise ValueError(f"{name} is {value!r}; give {wanted}")
-    try:
-        return float(match[1].replace("−", "-")) * units[match[2]]
-    except ValueError:
-        raise ValueError(f"{name} is {value!r}; give {wanted}") from None
+    return float(match[1].replace("−", "-")) * units[match[2]]
+
+
+def once(quantities: dict[str, str]) -> None:
+    """Refuse two names of one quantity.
+
+    Args:
+        quantities: what each name in a file stands for.
+
+    Raises:
+        ValueError: naming both.
+    """
+    first: dict[str, str] = {}
+    for name, quantity in quantities.items():
+        if quantity in first:
+            raise ValueError(f"{first[quantity]} and {name} are the same quantity; keep one of them")
+        first[quantity] = name
+
+
+def renamed(content: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """Return content under other names.
+
+    Raises:
+        ValueError: if two names become one.
+    """
+    once({name: rename(name) for name in content})
+    return {rename(name): value for name, value in content.items()}
 
 
 def unknown(content: dict[str, Any], known: set[str], notation: str) -> None:

@@ -1,6 +1,14 @@
-"""Rows of a RELION STAR file as `ctffind` content. Parsing by gemmi, which reads STAR as it reads CIF."""
+"""RELION's STAR files, versions 1 to 5: a row per micrograph or particle as `ctffind` content, with its pixel size and beam tilt.
 
-from typing import Any
+Parsing by gemmi, which reads STAR as it reads CIF. The phase of beam tilt t [rad] with Cs is 2π Cs λ² q² (q · t), which is the coma
+C21 = 3 Cs |t| along t (RELION's fftw.cpp, selfApplyBeamTilt; Glaeser et al., J. Struct. Biol. 174 (2011) 1).
+"""
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from passband.conditions.notations import ctffind
 
 _COLUMNS = {
     "_rlnDefocusU": "defocus_u",
@@ -10,17 +18,53 @@ _COLUMNS = {
     "_rlnSphericalAberration": "cs_mm",
     "_rlnAmplitudeContrast": "amplitude_contrast",
     "_rlnPhaseShift": "phase_shift_deg",
-    "_rlnMicrographPixelSize": "pixel_size",
-    "_rlnImagePixelSize": "pixel_size",
 }
+_MICROGRAPH = ("_rlnMicrographPixelSize", "_rlnTomoTiltSeriesPixelSize")
+_PARTICLE = ("_rlnImagePixelSize",)
+# RELION up to 3.0 has these for whatever the file lists; the detector's pixel [µm] over the magnification is one, too.
+_OLD = ("_rlnPixelSize", "_rlnDetectorPixelSize")
+_UNBINNED = ("_rlnMicrographOriginalPixelSize",)
+_TILT = ("_rlnBeamTiltX", "_rlnBeamTiltY")
+# What else changes the transfer, and the value at which it does nothing.
+_IGNORED = re.compile(
+    "_rln(OddZernike|EvenZernike|CtfBfactor|CtfScalefactor|MagMat|ChromaticAberration|ConvergenceCone|EnergyLoss"
+    "|LensStability|LongitudinalDisplacement|TransversalDisplacement)"
+)
+_NEUTRAL = {"_rlnCtfScalefactor": 1.0, "_rlnMagMat00": 1.0, "_rlnMagMat11": 1.0}
 
 
-def rows(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return a name and CTFFIND's content for each micrograph or particle; optics groups are looked up.
+class Row(NamedTuple):
+    """A micrograph or particle: its name, fields of a condition, and what is unknown, ignored or doubtful about it."""
+
+    name: str
+    fields: dict[str, Any]
+    notes: list[str]
+
+
+def rows(text: str) -> list[Row]:
+    """Return the micrographs or particles of a STAR file; optics groups are looked up.
 
     Raises:
-        ValueError: if the text is no STAR file, or has no defocus.
+        ValueError: if the text is no STAR file, has no defocus, or gives one quantity two values.
     """
+    groups: dict[str, dict[str, str]] = {}
+    micrographs: list[dict[str, str]] = []
+    for block, table in _tables(text):
+        if block == "optics":
+            for row in table:
+                group = row.get("_rlnOpticsGroup", "")
+                if group in groups:
+                    raise ValueError(f"optics group {group or 'without a number'} is given twice; keep one of them")
+                groups[group] = row
+        else:
+            micrographs += [row for row in table if "_rlnDefocusU" in row]
+    if not micrographs:
+        raise ValueError("has no _rlnDefocusU; give a STAR file of micrographs or particles with estimated defocus")
+    return [_row(_with_optics(row, groups), i) for i, row in enumerate(micrographs)]
+
+
+def _tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return the tables of a STAR file with the names of their blocks; a block without loop_ is a table of one row."""
     # A tenth of a second, for every command that reads a condition of another kind.
     from gemmi import cif
 
@@ -28,22 +72,107 @@ def rows(text: str) -> list[tuple[str, dict[str, Any]]]:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"not a STAR file: {' '.join(str(error).split())}") from None
-    groups: dict[str, dict[str, Any]] = {}
-    micrographs: list[tuple[str, dict[str, Any]]] = []
+    tables = []
     for block in document:
-        for loop in (item.loop for item in block if item.loop is not None):
-            for i in range(loop.length()):
-                row = {tag: cif.as_string(loop[i, j]) for j, tag in enumerate(loop.tags)}
-                values = {_COLUMNS[tag]: _number(tag, text) for tag, text in row.items() if tag in _COLUMNS}
-                group = row.get("_rlnOpticsGroup", "")
-                if block.name == "optics":
-                    groups[group] = values
-                elif "defocus_u" in values:
-                    name = row.get("_rlnMicrographName") or row.get("_rlnImageName") or f"row {i + 1}"
-                    micrographs.append((name, groups.get(group, {}) | values))
-    if not micrographs:
-        raise ValueError("has no _rlnDefocusU; give a STAR file of micrographs or particles with estimated defocus")
-    return micrographs
+        pairs: list[Any] = [item.pair for item in block if item.pair is not None]
+        loops: list[Any] = [item.loop for item in block if item.loop is not None]
+        for tags in [[tag for tag, _ in pairs], *(list(loop.tags) for loop in loops)]:
+            twice = sorted({tag for tag in tags if tags.count(tag) > 1})
+            if twice:
+                raise ValueError(f"{twice[0]} is given twice in data_{block.name}; keep one of them")
+        if pairs:
+            tables.append((block.name, [{tag: cif.as_string(value) for tag, value in pairs}]))
+        for loop in loops:
+            cells = [[cif.as_string(loop[i, j]) for j in range(loop.width())] for i in range(loop.length())]
+            tables.append((block.name, [dict(zip(loop.tags, row, strict=True)) for row in cells]))
+    return tables
+
+
+def _with_optics(row: dict[str, str], groups: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return a row with the columns of its optics group."""
+    group = row.get("_rlnOpticsGroup")
+    if groups and group is not None and group not in groups:
+        raise ValueError(f"_rlnOpticsGroup is {group}, which data_optics lacks; it has {', '.join(groups)}")
+    if group is None and len(groups) > 1:
+        raise ValueError(f"data_optics has {len(groups)} groups and the rows no _rlnOpticsGroup; add the column")
+    optics = (groups[group] if group is not None else next(iter(groups.values()))) if groups else {}
+    for tag in set(row) & set(optics):
+        if tag in (*_COLUMNS, *_MICROGRAPH, *_PARTICLE, *_OLD, *_TILT) and not _alike(row[tag], optics[tag]):
+            raise ValueError(
+                f"{tag} is {row[tag]} in the row and {optics[tag]} in its optics group; correct one of them"
+            )
+    return optics | row
+
+
+def _alike(one: str, other: str) -> bool:
+    return one == other or math.isclose(_number("value", one), _number("value", other), rel_tol=1e-3)
+
+
+def _row(row: dict[str, str], index: int) -> Row:
+    content = {name: _number(tag, row[tag]) for tag, name in _COLUMNS.items() if tag in row}
+    notes = []
+    pixel, origin = _pixel_size(row)
+    if pixel is None:
+        notes.append(origin)
+    else:
+        content["pixel_size"] = pixel
+        notes += [origin] if origin else []
+    fields = ctffind.read(content)
+    tilt = [1e-3 * _number(tag, row.get(tag, "0")) for tag in _TILT]
+    if any(tilt):
+        cs = fields["aberrations"]["C30"]
+        if cs:
+            fields["aberrations"] |= {"C21": 3 * cs * math.hypot(*tilt), "phi21": math.atan2(tilt[1], tilt[0])}
+        else:
+            notes.append(
+                "_rlnBeamTiltX and _rlnBeamTiltY are coma with Cs, which is not given or zero; they are ignored"
+            )
+    ignored = [tag for tag in row if _IGNORED.match(tag) and not _does_nothing(tag, row[tag])]
+    if ignored:
+        notes.append(
+            f"{', '.join(sorted(ignored))} would change the transfer and cannot be read; the condition is without it"
+        )
+    notes += [
+        re.sub("defocus_(u|angle)", lambda m: f"_rlnDefocus{m[1].title()}", d)
+        for d in ctffind.doubts({"pixel_size": 0.0} | content)
+    ]
+    name = row.get("_rlnMicrographName") or row.get("_rlnImageName") or f"row {index + 1}"
+    return Row(name, fields, notes)
+
+
+def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
+    """Return the pixel size of a row's image [Å], None if it is unknown, and what is to be said of it."""
+    sizes = {tag: _number(tag, row[tag]) for tag in (*_MICROGRAPH, *_PARTICLE, *_OLD, *_UNBINNED) if tag in row}
+    if "_rlnDetectorPixelSize" in sizes:
+        if "_rlnMagnification" in row:
+            sizes["_rlnDetectorPixelSize"] *= 1e4 / _number("_rlnMagnification", row["_rlnMagnification"])
+        else:
+            del sizes["_rlnDetectorPixelSize"]
+    particle = "_rlnImageName" in row or "_rlnMicrographName" not in row
+    first, second = (_PARTICLE, _MICROGRAPH) if particle else (_MICROGRAPH, _PARTICLE)
+    named = [(tag, sizes[tag]) for tag in (*first, *_OLD) if tag in sizes]
+    if named:
+        tag, size = named[0]
+        for other, value in named[1:]:
+            if not math.isclose(size, value, rel_tol=0.01):
+                raise ValueError(
+                    f"{tag} gives pixels of {size:g} Å and {other} of {value:g} Å; correct or remove one of them"
+                )
+        return size, ""
+    for tag in (*second, *_UNBINNED):
+        if tag in sizes:
+            return sizes[tag], f"the pixel size is taken from {tag}, {sizes[tag]:g} Å; is that of these images?"
+    return (
+        None,
+        "no column gives the pixel size, so 0.4 Å is assumed; add _rlnMicrographPixelSize or _rlnImagePixelSize",
+    )
+
+
+def _does_nothing(tag: str, text: str) -> bool:
+    """Tell whether a value, or list of values, leaves the transfer as it is."""
+    neutral = _NEUTRAL.get(tag, 0.0)
+    words = text.strip("[]").replace(",", " ").split()
+    return all(word.lower() in ("none", "null", ".", "?") or _number(tag, word) == neutral for word in words)
 
 
 def _number(tag: str, text: str) -> float:
