@@ -1,9 +1,10 @@
 """One look for all figures: sizes, colours, and how they are saved. No backend is chosen here."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,38 @@ def colour_bar(drawn: Any, ax: Axes, label: str) -> None:
     ax.figure.colorbar(drawn, ax=ax, label=label, shrink=0.8, **ticks)
 
 
+def bar_length(field_angstrom: float) -> float:
+    """Return the length of a scale bar [Å] for a field [Å]: 1, 2 or 5 times a power of ten, a tenth to a quarter of it."""
+    power = 10.0 ** math.floor(math.log10(field_angstrom / 4))
+    return max(n * power for n in (1, 2, 5) if n * power <= field_angstrom / 4)
+
+
+def scale_bar(ax: Axes) -> None:
+    """Draw a scale bar with its length into an image whose extent is in Å."""
+    left, right, bottom, top = ax.images[0].get_extent()
+    length = bar_length(right - left)
+    x, y = left + 0.05 * (right - left), bottom + 0.07 * (top - bottom)
+    ax.plot([x, x + length], [y, y], color="white", linewidth=3, solid_capstyle="butt")
+    label = f"{length / 10:g} nm"
+    box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
+    ax.annotate(label, (x, y), (0, 4), textcoords="offset points", color="white", fontsize=8, va="bottom", bbox=box)
+
+
 def svg(made: Figure) -> str:
     """Return a figure as an <svg> element."""
     buffer = StringIO()
     made.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def png(width: float, height: float, draw: Callable[[Figure], Any], dpi: int = 90) -> bytes:
+    """Return a figure [inches] that a function draws as a PNG."""
+    buffer = BytesIO()
+    with figure(width, height) as made:
+        draw(made)
+        made.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def save(made: Figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "svg")) -> None:

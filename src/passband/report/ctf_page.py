@@ -1,6 +1,5 @@
 """What `passband ctf` answers: what one condition transfers, how far two lie apart, a metric over a plane of two parameters."""
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,24 +22,23 @@ from passband.files.atomic import write_text
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
 from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
 from passband.metrics.transfer_curves import first_zero, information_limit, transfer_curves, transfer_map
+from passband.report import pages
 
 _SUFFIXES = (".png", ".svg", ".html")
 _LARGEST_BAND = 10.0
 
 
 class _Answer:
-    """An answer with a text, a table for notebooks, and JSON-like content."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of the answer as plain values; undefined numbers are None."""
-        raise NotImplementedError
+    """An answer with a text, and a table for notebooks."""
 
     def _rows(self) -> list[tuple[str, str]]:
-        """Return what the table of a notebook shows: name and value."""
-        return [(name, _text(value)) for name, value in self.to_dict().items()]
+        raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        return _table(self._rows())
+        return pages.table(self._rows())
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,23 +113,19 @@ class Ctf(_Answer):
         Raises:
             BadInputError: if the name ends otherwise.
         """
-        rows = {name: value for name, value in self.to_dict().items() if name not in ("curve", "condition")}
-        _write(Path(path), self._draw, (9.6, 6.4), self._title(), rows | self.condition.to_dict())
+        rows = self.to_dict() | self.condition.to_dict()
+        _write(Path(path), self._draw, (9.6, 6.4), self._title(), rows, hidden=("curve", "condition"))
 
     def __str__(self) -> str:
         """Return the answer as lines to read."""
         return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
 
-    __repr__ = __str__
-
     def _rows(self) -> list[tuple[str, str]]:
+        defocus = f"{self.condition.defocus_angstrom:+g} Å"
         return [
             ("condition", self.condition.id),
             ("wavelength", f"{self.wavelength_angstrom:.6f} Å"),
-            (
-                "defocus",
-                f"{self.condition.defocus_angstrom:+g} Å   (Scherzer: {or_dash(self.scherzer_defocus_angstrom, 0)} Å)",
-            ),
+            ("defocus", f"{defocus}   (Scherzer: {or_dash(self.scherzer_defocus_angstrom, 0)} Å)"),
             ("first zero", f"{or_dash(self.first_zero_per_angstrom)} 1/Å (lowest in any direction)"),
             ("point resolution", f"{or_dash(self.point_resolution_angstrom, 3)} Å (its inverse)"),
             ("information limit", f"{or_dash(self.information_limit_angstrom, 3)} Å (envelopes fall to exp(−2))"),
@@ -251,8 +245,6 @@ class Comparison(_Answer):
     def __str__(self) -> str:
         return self.text()
 
-    __repr__ = __str__
-
     def _rows(self) -> list[tuple[str, str]]:
         return [
             ("verdict", self.verdict),
@@ -265,7 +257,7 @@ class Comparison(_Answer):
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SetComparison(_Answer):
     """How far a set of test conditions lies from a set of training conditions; NaN where a number is undefined.
 
@@ -297,7 +289,10 @@ class SetComparison(_Answer):
 
     def __str__(self) -> str:
         """Return the answer as lines to read."""
-        return "\n".join(f"{name:<20}{v if isinstance(v, int) else or_dash(v)}" for name, v in vars(self).items())
+        return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, str(v) if isinstance(v, int) else or_dash(v)) for name, v in vars(self).items()]
 
 
 def ctf(condition: Condition, q_max_per_angstrom: float = 1.0) -> Ctf:
@@ -481,7 +476,12 @@ def check_figure(path: Path) -> None:
 
 
 def _write(
-    path: Path, draw: Callable[[Figure], Any], size: tuple[float, float], title: str, rows: dict[str, Any]
+    path: Path,
+    draw: Callable[[Figure], Any],
+    size: tuple[float, float],
+    title: str,
+    rows: dict[str, Any],
+    hidden: tuple[str, ...] = (),
 ) -> None:
     check_figure(path)
     with style.figure(*size) as figure:
@@ -490,22 +490,8 @@ def _write(
             style.save(figure, path.parent, path.stem, (path.suffix[1:],))
             return
         picture = style.svg(figure)
-    write_text(
-        path,
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)} · passband</title><style>body{{font:15px/1.5 system-ui,sans-serif;margin:1rem auto;"
-        "max-width:60rem;padding:0 1rem}svg{max-width:100%;height:auto}th{text-align:left;font-weight:500;padding-right:1.5rem;"
-        f"vertical-align:top}}</style><h1>{html.escape(title)}</h1>{picture}{_table([(k, _text(v)) for k, v in rows.items()])}</html>\n",
-    )
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{cells}</table>"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    cells = [(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in rows.items() if k not in hidden]
+    write_text(path, pages.page(title, picture + pages.table(cells)))
 
 
 def _inverse(value: float | None) -> float | None:

@@ -21,6 +21,18 @@ _SUBSETS = {
 }
 
 
+_METHOD = [
+    "Made by `passband study rank` of this folder, which reads only the tables beside this page.",
+    "",
+    "![Held-out R² of each metric](figures/ranking.svg)",
+    "",
+    "R² of a quadratic fit (a metric, its square; for two also their product) to the loss, mean over seeds, of the pairs",
+    "off the diagonal. *train*: each training condition predicted by a fit to all others; *test*: the same for test",
+    "conditions; *both*: each pair predicted by a fit to the pairs that share neither of its conditions. In brackets the",
+    f"central 95 % when conditions are drawn again with replacement and all is fitted again ({analysis.RESAMPLES} times). Sorted by *both*.",
+]
+
+
 def rank_folder(folder: Path) -> dict[str, Any]:
     """Write ranking.parquet, ranking.md and figures/ranking.{png,svg} into a study folder; return its sentences and paths.
 
@@ -42,8 +54,9 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     ranked = analysis.rank(tables["scores"], tables["shift"])
     write_table(paths.table("ranking"), ranked)
     sentences = findings(ranked)
+    named = pl.col("predictor").map_elements(_symbol, return_dtype=pl.String)
     with style.figure(8.4, 9.0) as made:
-        ranking_figure.draw(_named(best_singles(ranked, "log_loss")), made.subplots())
+        ranking_figure.draw(best_singles(ranked, "log_loss").with_columns(name=named), made.subplots())
         style.save(made, paths.figures, "ranking")
     write_text(paths.ranking_page, page(ranked, sentences))
     return {"sentences": sentences, "table": str(paths.table("ranking")), "page": str(paths.ranking_page)}
@@ -62,90 +75,65 @@ def findings(ranked: pl.DataFrame) -> list[str]:
         rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == "log_loss"))
         if not len(rows):
             continue
-        single = rows.filter(pl.col("metrics") == 1).sort("r2_both", descending=True)
-        optical = single.filter(~pl.col("trivial")).to_dicts()[0]
-        trivial = single.filter(pl.col("trivial")).to_dicts()[0]
-        double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True).to_dicts()[0]
-        source = _row(rows, "delta_epsilon + sigma")
-        defocus = _row(rows, "defocus_difference_angstrom")
+        rows = rows.sort("r2_both", descending=True)
+        single, double = (rows.filter(pl.col("metrics") == n) for n in (1, 2))
+        optical, trivial = (single.filter(pl.col("trivial") == known).row(0, named=True) for known in (False, True))
+        best = double.row(0, named=True)
+        source, defocus = (_row(rows, n) for n in ("delta_epsilon + sigma", "defocus_difference_angstrom"))
         sentences.append(
             f"Log loss, {where}, neither condition seen by the fit: best single metric {_symbol(optical['predictor'])} {_figure(optical)}; "
             f"best of those that know no optics {_symbol(trivial['predictor'])} {_figure(trivial)}; |Δdefocus| {_figure(defocus)}; "
-            f"σ with Δε {_figure(source)}; best two {_symbol(double['predictor'])} {_figure(double)}."
+            f"σ with Δε {_figure(source)}; best two {_symbol(best['predictor'])} {_figure(best)}."
         )
     return sentences
 
 
 def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
     """Return the ranking as a Markdown page."""
-    lines = ["# Which shift metric predicts the loss?", "", *[f"- {s}" for s in sentences], ""]
-    lines += [
-        "Made by `passband study rank` of this folder, which reads only the tables beside this page.",
-        "",
-    ]
-    lines += ["![Held-out R² of each metric](figures/ranking.svg)", ""]
-    lines += [
-        "R² of a quadratic fit (a metric, its square; for two also their product) to the loss, mean over seeds, of the pairs",
-        "off the diagonal. *train*: each training condition predicted by a fit to all others; *test*: the same for test",
-        "conditions; *both*: each pair predicted by a fit to the pairs that share neither of its conditions. In brackets the",
-        f"central 95 % when conditions are drawn again with replacement and all is fitted again ({analysis.RESAMPLES} times). Sorted by *both*.",
-    ]
+    lines = ["# Which shift metric predicts the loss?", "", *[f"- {s}" for s in sentences], "", *_METHOD]
     for target, title in (("log_loss", "logarithm of the loss"), ("loss", "loss itself")):
         for pairs, where in _SUBSETS.items():
             rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == target))
             if not len(rows):
                 continue
+            rows = rows.sort("r2_both", descending=True)
+            single, double = (rows.filter(c) for c in (pl.col("metrics") < 2, pl.col("metrics") == 2))
             lines += ["", f"## The {title}, {where} ({rows['n_pairs'][0]} pairs)", ""]
             lines += ["| metric | train | test | both | in sample | rank correlation |", "|---|---|---|---|---|---|"]
-            lines += [
-                _line(row) for row in rows.filter(pl.col("metrics") < 2).sort("r2_both", descending=True).to_dicts()
-            ]
-            lines += [
-                "",
-                "Two metrics, the best:",
-                "",
-                "| metrics | train | test | both | in sample |",
-                "|---|---|---|---|---|",
-            ]
-            double = rows.filter(pl.col("metrics") == 2).sort("r2_both", descending=True)
+            lines += [_line(row) for row in single.to_dicts()]
+            lines += ["", "Two metrics, the best:", ""]
+            lines += ["| metrics | train | test | both | in sample |", "|---|---|---|---|---|"]
             lines += [_line(row) for row in double.to_dicts()]
             source = _row(rows, "delta_epsilon + sigma")
             if source is not None:
-                lines += [
-                    "",
-                    f"For comparison, σ with Δε: train {source['r2_train']:.2f}, test {source['r2_test']:.2f}, both {source['r2_both']:.2f}.",
-                ]
+                r2 = ", ".join(f"{kind} {source[f'r2_{kind}']:.2f}" for kind in ("train", "test", "both"))
+                lines += ["", f"For comparison, σ with Δε: {r2}."]
     return "\n".join(lines).replace("-0.", "−0.") + "\n"
 
 
 def _line(row: dict[str, Any]) -> str:
     cells = [_symbol(row["predictor"]) + (" (knows no optics)" if row["trivial"] and row["metrics"] else "")]
-    for kind in ("train", "test", "both"):
-        low, high = row[f"r2_{kind}_low"], row[f"r2_{kind}_high"]
-        cells.append(f"{row[f'r2_{kind}']:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]"))
+    cells += [_interval(row, kind) for kind in ("train", "test", "both")]
     cells.append(f"{row['r2_in_sample']:.2f}")
     if row["metrics"] < 2:
         cells.append("" if row["spearman"] is None else f"{row['spearman']:.2f}")
     return "| " + " | ".join(cells) + " |"
 
 
-def _named(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(name=pl.col("predictor").map_elements(_symbol, return_dtype=pl.String))
-
-
 def _symbol(predictor: str) -> str:
-    return (
-        "mean of all" if predictor == "mean" else " and ".join(column(name).symbol for name in predictor.split(" + "))
-    )
+    if predictor == "mean":
+        return "mean of all"
+    return " and ".join(column(name).symbol for name in predictor.split(" + "))
 
 
 def _row(rows: pl.DataFrame, predictor: str) -> dict[str, Any] | None:
-    found = rows.filter(pl.col("predictor") == predictor).to_dicts()
-    return found[0] if found else None
+    return next(iter(rows.filter(pl.col("predictor") == predictor).to_dicts()), None)
+
+
+def _interval(row: dict[str, Any], kind: str) -> str:
+    value, low, high = (row[f"r2_{kind}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
 
 
 def _figure(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "not measured"
-    low, high = row["r2_both_low"], row["r2_both_high"]
-    return f"R² {row['r2_both']:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
+    return "not measured" if row is None else f"R² {_interval(row, 'both')}"

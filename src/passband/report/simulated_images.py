@@ -2,23 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.execution.base import one_thread
-from passband.figures import style
+from passband.figures import simulated_sheet, style
 from passband.micrographs.micrograph import Micrograph
+from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
-
-# Most that `show` draws.
-_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,14 +47,8 @@ class SimulatedImages:
 
     def __getitem__(self, index: int) -> Micrograph:
         """Return one image as a micrograph, with its energy, dose and pixel size."""
-        condition = self.condition
-        return Micrograph(
-            self.images[index],
-            condition.pixel_size_angstrom,
-            condition.energy_ev,
-            condition.dose_per_angstrom2,
-            f"simulated {range(len(self))[index]}",
-        )
+        c, name = self.condition, f"simulated {range(len(self))[index]}"
+        return Micrograph(self.images[index], c.pixel_size_angstrom, c.energy_ev, c.dose_per_angstrom2, name)
 
     def __iter__(self) -> Iterator[Micrograph]:
         """Go through the images as micrographs."""
@@ -63,13 +56,9 @@ class SimulatedImages:
 
     def show(self) -> NDArray[Any]:
         """Draw the first eight images over their masks; return the axes, shape [2, columns]."""
-        columns = min(len(self), _SHOWN)
-        with style.shown(1.6 * columns, 3.3) as figure:
-            axes: NDArray[Any] = figure.subplots(2, columns, squeeze=False)
-        for i in range(columns):
-            _draw(axes[0, i], self.images[i], "gray", *np.percentile(self.images[i], [0.5, 99.5]))
-            _draw(axes[1, i], self.masks[i], "gray", 0, 1)
-        return axes
+        with style.shown(*simulated_sheet.size(len(self))) as figure:
+            self._draw(figure)
+        return np.array(figure.axes).reshape(2, -1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the images are, without them."""
@@ -83,6 +72,14 @@ class SimulatedImages:
         return "\n".join([first, *self.notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the lines and the picture of `show`."""
+        lines = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
+        return lines + pages.picture(style.png(*simulated_sheet.size(len(self)), self._draw), "images over their masks")
+
+    def _draw(self, figure: Figure) -> None:
+        simulated_sheet.draw(self.images, self.masks, self.pixel_size_angstrom, figure)
 
 
 def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
@@ -105,8 +102,3 @@ def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
         counts, truth = imager.images(waves, masks, seed=seed_from("simulate", recipe.seed, condition.id)).arrays()
     notes = (*condition.doubts(), *([] if warning is None else [warning]))
     return SimulatedImages(counts, truth, condition, notes)
-
-
-def _draw(ax: Axes, image: NDArray[Any], colours: str, low: float, high: float) -> None:
-    ax.imshow(image, cmap=colours, vmin=low, vmax=high)
-    ax.set_axis_off()

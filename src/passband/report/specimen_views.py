@@ -1,11 +1,12 @@
-"""Previews and galleries of specimens."""
+"""Previews and galleries of specimens, each a single page that opens offline."""
 
-from io import BytesIO
+import html
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from passband.base.errors import BadInputError, parameter
@@ -14,8 +15,8 @@ from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.figures import specimen_sheet, style
 from passband.files import yaml_config
-from passband.files.atomic import write_file
-from passband.report import specimen_page
+from passband.files.atomic import write_file, write_text
+from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
 from passband.simulation.multislice.config import ExitWaveConfig
@@ -37,7 +38,7 @@ Named = list[tuple[str, Condition]]
 
 
 def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: str) -> dict[str, Any]:
-    """Write NAME.png and NAME.html of one specimen; return their paths and a table of its particles.
+    """Write NAME.png and NAME.html of one specimen; return their paths and a row for each of its particles.
 
     Args:
         recipe: the family.
@@ -52,18 +53,17 @@ def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: s
     check_conditions(recipe, conditions)
     specimen = draw_specimen(recipe, index)
     panels = _panels(recipe, specimen, index, conditions)
-    sheet = _png(12.5, 9.0, panels, specimen_sheet.draw_preview)
+    sheet = style.png(12.5, 9.0, partial(specimen_sheet.draw_preview, panels))
     rows = describe(specimen)
     write_file(folder / f"{name}.png", lambda path: path.write_bytes(sheet))
     identity = content_id(recipe.model_dump(mode="json"))
-    specimen_page.write_preview(
-        folder / f"{name}.html",
-        f"{name}: recipe {identity}, scene {index}, seed {recipe.seed}",
-        sheet,
-        _atoms_3d(specimen),
-        rows,
-        yaml_config.dump(recipe)[:20_000],
+    table = pages.table([list(row.values()) for row in rows], list(rows[0]) if rows else [])
+    body = (
+        f"{table}{pages.picture(sheet, 'sheet of the specimen')}<h2>In three dimensions</h2>{_view(specimen)}"
+        f"<h2>Recipe</h2><pre>{html.escape(yaml_config.dump(recipe)[:20_000])}</pre>"
     )
+    title = f"{name}: recipe {identity}, scene {index}, seed {recipe.seed}"
+    write_text(folder / f"{name}.html", pages.page(title, body))
     return {
         "recipe": identity,
         "index": index,
@@ -87,19 +87,24 @@ def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, pa
     """
     for _, recipe in recipes:
         check_conditions(recipe, conditions)
+    images = [name for name, _ in conditions]
+    columns = ["potential, columns", "side", *images, "instances", "distance to boundary", "thickness"]
+    head = '<div class="head">' + "".join(f"<span>{html.escape(c)}</span>" for c in columns) + "</div>"
     scenes = []
     for name, recipe in recipes:
         for index in range(count):
             specimen = draw_specimen(recipe, index)
-            panels = _panels(recipe, specimen, index, conditions)
-            text = "; ".join(
+            row = partial(specimen_sheet.draw_row, _panels(recipe, specimen, index, conditions))
+            sheet = style.png(15.0, 2.0, row, dpi=100)
+            particles = "; ".join(
                 f"{r['crystal']} {r['shape']} {r['diameter [Å]']} Å" + (f", {r['zone axis']}" if r["zone axis"] else "")
                 for r in describe(specimen)
             )
-            sheet = _png(15.0, 2.0, panels, specimen_sheet.draw_row, dpi=100)
-            scenes.append({"title": f"{name}, scene {index}", "text": text, "sheet": sheet})
+            title = f"{name}, scene {index}"
+            caption = f"<figcaption><b>{html.escape(title)}</b> {html.escape(particles)}</figcaption>"
+            scenes.append(f"<figure>{caption}{head}{pages.picture(sheet, title)}</figure>")
             progress(1.0)
-    specimen_page.write_gallery(path, "Specimens", [name for name, _ in conditions][:3], scenes)
+    write_text(path, pages.page("Specimens", "".join(scenes)))
     return len(scenes)
 
 
@@ -130,9 +135,9 @@ def describe(specimen: Specimen) -> list[dict[str, Any]]:
         axis = None
         if len(truth.lattices):
             first = atoms & (specimen.grain == specimen.grain[atoms][0])
-            axis = zone_axis(
-                truth.lattices[specimen.grain[first][0]], float(np.ptp(specimen.atoms.positions[first, 2]))
-            )
+            height = float(np.ptp(specimen.atoms.positions[first, 2]))
+            axis = zone_axis(truth.lattices[specimen.grain[first][0]], height)
+        zone = "" if axis is None else f"[{' '.join(str(int(i)) for i in axis[0])}] tilted {1e3 * axis[1]:.0f} mrad"
         rows.append(
             {
                 "particle": number,
@@ -144,9 +149,7 @@ def describe(specimen: Specimen) -> list[dict[str, Any]]:
                 "grains": len(truth.lattices) or None,
                 "twins": truth.twins,
                 "stacking faults": truth.stacking_faults,
-                "zone axis": f"[{' '.join(str(int(i)) for i in axis[0])}] tilted {1e3 * axis[1]:.0f} mrad"
-                if axis
-                else "",
+                "zone axis": zone,
             }
         )
     return rows
@@ -176,15 +179,13 @@ def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -
 
 
 def _rdf(specimen: Specimen) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return g(r) of the film, where it is thick enough, and the pair distances of the particles."""
-    curves = {}
+    """Return g(r) of the film, where it is thick enough."""
     cell = np.diag(np.array(specimen.atoms.cell))
     film = specimen.atoms.positions[specimen.particle == 0]
-    if specimen.film is not None and len(film):
-        reach = min(8.0, (specimen.film[1] - specimen.film[0]) / 2 - 2.0, cell[0] / 2)
-        if reach > 3:
-            curves["film"] = radial_distribution(film, cell, reach, 120, periodic_z=False)
-    return curves
+    if specimen.film is None or not len(film):
+        return {}
+    reach = min(8.0, (specimen.film[1] - specimen.film[0]) / 2 - 2.0, cell[0] / 2)
+    return {"film": radial_distribution(film, cell, reach, 120, periodic_z=False)} if reach > 3 else {}
 
 
 def _images(recipe: Recipe, index: int, conditions: Named) -> dict[str, np.ndarray]:
@@ -198,25 +199,25 @@ def _images(recipe: Recipe, index: int, conditions: Named) -> dict[str, np.ndarr
     return images
 
 
-def _atoms_3d(specimen: Specimen) -> dict[str, Any]:
+def _view(specimen: Specimen) -> str:
+    """Return the atoms in a view to turn, as HTML: particles whole, and every k-th atom of a large film."""
+    import plotly.graph_objects as go
+
     keep = np.arange(len(specimen.atoms))
     if len(keep) > _MOST_IN_3D:
-        # Particles whole, and every k-th atom of the film.
         film = keep[specimen.particle == 0]
         keep = np.concatenate([film[:: len(film) // _MOST_IN_3D + 1], keep[specimen.particle > 0]])
-    symbols = np.array(specimen.atoms.get_chemical_symbols())
-    kinds = {s: specimen.atoms.numbers[symbols == s][0] for s in dict.fromkeys(symbols.tolist())}
-    return {
-        "positions": specimen.atoms.positions[keep],
-        "symbols": symbols[keep],
-        "colours": {s: "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * jmol_colors[z])) for s, z in kinds.items()},
-        "sizes": {s: round(2.2 * float(covalent_radii[z]), 1) for s, z in kinds.items()},
-    }
-
-
-def _png(width: float, height: float, panels: dict[str, Any], draw: Any, dpi: int = 90) -> bytes:
-    buffer = BytesIO()
-    with style.figure(width, height) as figure:
-        draw(panels, figure)
-        figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+    numbers, positions = specimen.atoms.numbers[keep], np.round(specimen.atoms.positions[keep], 2)
+    traces = []
+    for z in dict.fromkeys(numbers.tolist()):
+        colour = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * jmol_colors[z]))
+        marker = {"size": round(2.2 * float(covalent_radii[z]), 1), "color": colour, "line": {"width": 0}}
+        places = dict(zip("xyz", positions[numbers == z].T, strict=True))
+        traces.append(go.Scatter3d(**places, mode="markers", name=chemical_symbols[z], marker=marker, hoverinfo="name"))
+    made = go.Figure(traces)
+    made.update_layout(
+        height=700,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        scene={"aspectmode": "data", "xaxis_title": "x [Å]", "yaxis_title": "y [Å]", "zaxis_title": "z [Å], beam"},
+    )
+    return str(made.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))

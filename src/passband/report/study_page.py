@@ -1,15 +1,11 @@
 """The offline report: one HTML file with every figure, table and setting of a study."""
 
-from __future__ import annotations
-
-import base64
-import html
 import math
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,23 +16,15 @@ from matplotlib.axes import Axes
 from passband import analysis
 from passband.analysis import fits
 from passband.conditions.sets import ConditionGrid
-from passband.figures import (
-    ctf_curves,
-    epsilon,
-    image_sheet,
-    loss_over_shift,
-    matrix,
-    predicted_loss,
-    style,
-    training_curves,
-)
+from passband.figures import ctf_curves, epsilon, image_sheet, loss_over_shift, matrix, predicted_loss, style
+from passband.figures import training_curves as training_figure
 from passband.files import yaml_config
 from passband.files.atomic import write_text
-from passband.metrics import transfer_curves
+from passband.metrics.transfer_curves import epsilon_over_defocus, transfer_curves
+from passband.report import pages
+from passband.report.conclusion import conclusion, question
 from passband.studies.cross_tests import SHOWN
-
-if TYPE_CHECKING:
-    from passband.studies.folder import StudyFolder
+from passband.studies.folder import StudyFolder
 
 _MATRIX = "rows are training conditions, columns are test conditions"
 #: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and its caption.
@@ -47,36 +35,37 @@ PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
 
 
 def write_report(
-    plan: StudyFolder, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]
+    folder: StudyFolder, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]
 ) -> None:
     """Draw the figures and write the page.
 
     Args:
-        plan: the finished study.
+        folder: of the finished study.
         tables: scores, conditions, shift, training, counts.
         pairs: from `analysis.join_pairs`.
         result: the content of analysis.json.
     """
-    folder = plan.paths.figures
-    _pair_figures(pairs, folder)
-    _shift(pairs, folder)
-    _predictions(pairs, {f["predictor"] for f in result["fits"]}, folder)
-    epsilon_figure = _optics(plan, tables["conditions"], folder)
-    labels = plan.study.labels
-    labelled = tables["training"].with_columns(label=pl.col("condition").replace_strict(labels))
+    study, figures = folder.study, folder.paths.figures
+    _pair_figures(pairs, figures)
+    _predictions(pairs, {f["predictor"] for f in result["fits"]}, figures)
+    epsilon_figure = _optics(folder, tables["conditions"])
     with style.figure(6.4, 4.2) as made:
-        training_curves.draw(labelled, made.subplots())
-        style.save(made, folder, "training")
+        labelled = tables["training"].with_columns(label=pl.col("condition").replace_strict(study.labels))
+        training_figure.draw(labelled, made.subplots())
+        style.save(made, figures, "training")
     # Predictions are not in the tables, and a folder of tables alone has no sheet.
-    sheet = plan.study.trains_on_tests and plan.paths.jobs.is_dir()
-    if sheet:
-        _sheet(plan, pairs, folder)
+    samples = _samples(folder, pairs) if study.trains_on_tests and folder.paths.jobs.is_dir() else []
+    if samples:
+        with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
+            image_sheet.draw(samples, made)
+            style.save(made, figures, "image_sheet", ("png",))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["r2"] = _r2
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "minus": style.minus}
     template = environment.from_string(files("passband.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
     page = template.render(
-        study=plan.study,
+        study=study,
+        title=question(study),
+        conclusion=conclusion(study, pairs, result["findings"]),
         result=result,
         findings=result["findings"],
         tests=len(tables["scores"]),
@@ -84,34 +73,30 @@ def write_report(
         provenance=result["provenance"],
         seconds=sum(result["provenance"]["core_seconds"].values()),
         epsilon_figure=epsilon_figure,
-        sheet=sheet,
+        columns=len(samples),
         pair_figures={name: shows for name, (_, shows) in PAIR_FIGURES.items()},
         conditions=tables["conditions"].to_dicts(),
-        trainings=len(plan.study.trainings),
+        trainings=len(study.trainings),
         scores=_score_rows(pairs),
-        configuration=yaml_config.dump(plan.study),
-        picture=lambda name, alt, suffix="svg": _picture(folder / f"{name}.{suffix}", alt),
+        configuration=yaml_config.dump(study),
+        picture=lambda name, alt, suffix="svg": _picture(figures / f"{name}.{suffix}", alt),
     )
-    write_text(plan.paths.report, page)
+    write_text(folder.paths.report, page)
 
 
-def _pair_figures(pairs: pl.DataFrame, folder: Path) -> None:
+def _pair_figures(pairs: pl.DataFrame, figures: Path) -> None:
     size = 1.6 + 0.36 * min(pairs["train_label"].n_unique(), 16)
     for name, (draw, _) in PAIR_FIGURES.items():
         with style.figure(size + 1, size) as made:
             draw(pairs, made.subplots())
-            style.save(made, folder, name)
-
-
-def _shift(pairs: pl.DataFrame, folder: Path) -> None:
+            style.save(made, figures, name)
     with style.figure(6.6, 4.6) as made:
         loss_over_shift.draw(pairs, made.subplots(), analysis.smooth_surface(pairs))
-        style.save(made, folder, "loss_over_shift")
+        style.save(made, figures, "loss_over_shift")
 
 
-def _predictions(pairs: pl.DataFrame, fitted: set[str], folder: Path) -> None:
-    shown: tuple[str, ...] = (fits.DEFOCUS, fits.SOURCE, fits.SOURCE_SMOOTH)
-    names = [name for name in shown if name in fitted] or [fits.MEAN]
+def _predictions(pairs: pl.DataFrame, fitted: set[str], figures: Path) -> None:
+    names = [name for name in (fits.DEFOCUS, fits.SOURCE, fits.SOURCE_SMOOTH) if name in fitted] or [fits.MEAN]
     with style.figure(3.2 * len(names), 3.6) as made:
         for ax, name in zip(made.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             table = analysis.held_out_predictions(pairs, name)
@@ -119,61 +104,49 @@ def _predictions(pairs: pl.DataFrame, fitted: set[str], folder: Path) -> None:
                 predicted_loss.draw(table, ax, name)
             else:
                 ax.set_title(f"{name}: too few conditions")
-        style.save(made, folder, "predicted_loss")
+        style.save(made, figures, "predicted_loss")
 
 
-def _optics(plan: StudyFolder, conditions: pl.DataFrame, folder: Path) -> str:
-    study = plan.study
-    q_max = study.q_max_per_angstrom
-    curves = transfer_curves.transfer_curves(study.test_conditions, q_max)
+def _optics(folder: StudyFolder, conditions: pl.DataFrame) -> str:
+    """Draw the transfer of the conditions and their ε; return the name of the latter's figure."""
+    study, q_max = folder.study, folder.study.q_max_per_angstrom
     names = dict(zip((c.id for c in study.test_conditions), study.conditions.labels(), strict=True))
-    labelled = curves.with_columns(label=pl.col("condition").replace_strict(names))
+    curves = transfer_curves(study.test_conditions, q_max)
+    curves = curves.with_columns(label=pl.col("condition").replace_strict(names))
     with style.figure(9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
-        ctf_curves.draw(labelled, left, "transfer")
-        ctf_curves.draw(labelled, right, "magnitude")
+        ctf_curves.draw(curves, left, "transfer")
+        ctf_curves.draw(curves, right, "magnitude")
         if len(names) <= 16:
             made.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
-        style.save(made, folder, "ctf_curves")
-    swept = isinstance(study.conditions, ConditionGrid) and conditions["defocus_angstrom"].n_unique() > 1
-    name = "epsilon_over_defocus" if swept else "epsilon_by_condition"
-    sweep = None
-    if isinstance(study.conditions, ConditionGrid) and swept:
+        style.save(made, folder.paths.figures, "ctf_curves")
+    name, sweep = "epsilon_by_condition", None
+    if isinstance(study.conditions, ConditionGrid) and conditions["defocus_angstrom"].n_unique() > 1:
         reach = max(300.0, 1.2 * float(conditions["defocus_angstrom"].abs().max()))
-        sweep = transfer_curves.epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
+        name, sweep = "epsilon_over_defocus", epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
     with style.figure(6.4, 3.6) as made:
         epsilon.draw(conditions, made.subplots(), sweep)
-        style.save(made, folder, name)
+        style.save(made, folder.paths.figures, name)
     return name
 
 
-def _sheet(plan: StudyFolder, pairs: pl.DataFrame, folder: Path) -> None:
-    """Draw the first test specimen under some conditions, with the predictions of the in-domain and the worst network of seed 0."""
-    labels, covered = plan.study.labels, plan.coverage()
+def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheet.Sample]:
+    """Return the first test specimen under some conditions, with the predictions of the in-domain and the worst network of seed 0."""
+    labels, covered = folder.study.labels, folder.coverage()
     first = pairs.filter(pl.col("seed") == 0)
     trained = first["train_condition"].unique(maintain_order=True).to_list()
     shown = np.unique(np.linspace(0, len(trained) - 1, min(SHOWN, len(trained))).round().astype(int))
     networks = {job.domain.id: i for i, job in enumerate(covered.networks) if job.seed == 0}
-    images = {job.domain.id: job for job in plan.image_jobs}
+    images = {job.domain.id: job for job in folder.image_jobs}
     samples = []
     for tested in (trained[i] for i in shown):
         test, picture = images[tested].domain, images[tested].sample()
         worst = first.filter(pl.col("test_condition") == tested).sort("loss")["train_condition"][-1]
-        samples.append(
-            image_sheet.Sample(
-                label=labels[tested],
-                # x is the first axis inside, and runs to the right in a picture.
-                image=picture["image"].T,
-                truth=picture["truth"].T,
-                in_domain=covered.prediction(networks[tested], test, picture["image"]).T,
-                worst=covered.prediction(networks[worst], test, picture["image"]).T,
-                worst_label=labels[worst],
-            )
-        )
-    if samples:
-        with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
-            image_sheet.draw(samples, made)
-            style.save(made, folder, "image_sheet", ("png",))
+        predictions = (covered.prediction(networks[n], test, picture["image"]) for n in (tested, worst))
+        # x is the first axis inside, and runs to the right in a picture.
+        image, truth, here, there = (array.T for array in (picture["image"], picture["truth"], *predictions))
+        samples.append(image_sheet.Sample(labels[tested], image, truth, here, there, labels[worst]))
+    return samples
 
 
 def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:
@@ -188,15 +161,10 @@ def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _picture(path: Path, alt: str) -> str:
     kind = "image/svg+xml" if path.suffix == ".svg" else "image/png"
-    data = base64.b64encode(path.read_bytes()).decode()
-    return Markup(f'<div class="picture"><img src="data:{kind};base64,{data}" alt="{html.escape(alt)}"></div>')  # noqa: S704
+    return Markup(f'<div class="picture">{pages.picture(path.read_bytes(), alt, kind)}</div>')  # noqa: S704
 
 
-def _number(value: Any, digits: int = 3) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None or math.isnan(value):
         return "–"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def _r2(value: float | None) -> str:
-    return _number(value, 2)
+    return style.minus(f"{round(value, digits) + 0.0:.{digits}f}")

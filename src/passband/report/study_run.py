@@ -20,11 +20,11 @@ from passband.analysis.fits import Predictor
 from passband.base.errors import BadInputError
 from passband.base.progress import Silent, TerminalProgress
 from passband.base.terminal import error, or_dash
-from passband.execution.base import StageProgress
 from passband.execution.choose import open_executor
 from passband.figures import matrix, style
 from passband.files import yaml_config
 from passband.metrics import METRICS
+from passband.report import pages
 from passband.report.build import rebuild_report, write_results
 from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
@@ -66,12 +66,12 @@ class Study(configuration.Study):
     def _complete(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        content = dict(content)
+        more: dict[str, Any] = {}
         if isinstance(content.get("specimens"), str | Path):
-            content["specimens"] = load_recipe(content["specimens"])
+            more["specimens"] = load_recipe(content["specimens"])
         if "exit_waves" not in content and hasattr(content.get("conditions"), "conditions"):
-            content["exit_waves"] = {"energy_ev": content["conditions"].conditions()[0].energy_ev}
-        return content
+            more["exit_waves"] = {"energy_ev": content["conditions"].conditions()[0].energy_ev}
+        return content | more
 
     def run(
         self,
@@ -130,7 +130,8 @@ def run_study(
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
-    with open_executor(executor, workers, scheduler) as chosen, _progress(quiet) as progress:
+    shown: Any = Silent() if quiet else TerminalProgress(error)
+    with open_executor(executor, workers, scheduler) as chosen, shown as progress:
         runner.run(study, folder, chosen, progress, finish=write_results, group=together, memory=memory)
     return StudyRun(StudyFolder(study, StudyPaths(folder)))
 
@@ -171,7 +172,7 @@ class StudyRun:
 
     @functools.cached_property
     def scores(self) -> pl.DataFrame:
-        """Loss, Dice and counts of each network under each test condition, a row per train condition, test condition and seed."""
+        """Loss, Dice and counts, a row per train condition, test condition and seed."""
         return self._table("scores")
 
     @functools.cached_property
@@ -255,6 +256,7 @@ class StudyRun:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        """Return the findings and a link to the report."""
         lines = "".join(f"<li>{escape(line)}</li>" for line in self.findings)
         path = self.held.paths.report.absolute()
         return f'<ul>{lines}</ul><p>Report: <a href="{path.as_uri()}">{escape(str(path))}</a></p>'
@@ -309,6 +311,10 @@ class Matrix:
         )
 
     @property
+    def _size(self) -> float:
+        return min(max(3.5, 0.5 * len(self.table) + 2), 10)
+
+    @property
     def values(self) -> NDArray[np.float64]:
         """The scores alone, shape [train, test]; NaN where a network failed."""
         return self.table.drop("trained").to_numpy().astype(np.float64)
@@ -320,21 +326,15 @@ class Matrix:
             ax: where to draw; a new figure if left out.
         """
         if ax is None:
-            size = min(max(3.5, 0.5 * len(self.table) + 2), 10)
-            with style.shown(size + 1, size) as figure:
+            with style.shown(self._size + 1, self._size) as figure:
                 return self.plot(figure.subplots())
         matrix.draw(self.pairs, ax, self.score)
         return ax
 
     def to_dict(self) -> dict[str, Any]:
         """Return labels and scores as plain values."""
-        tested = self.table.columns[1:]
-        return {
-            "score": self.score,
-            "trained": self.table["trained"].to_list(),
-            "tested": tested,
-            "values": self.values.tolist(),
-        }
+        labels = {"trained": self.table["trained"].to_list(), "tested": self.table.columns[1:]}
+        return {"score": self.score} | labels | {"values": self.values.tolist()}
 
     def __str__(self) -> str:
         """Return the table as text."""
@@ -343,7 +343,10 @@ class Matrix:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.table._repr_html_()
+        return pages.picture(
+            style.png(self._size + 1, self._size, lambda figure: self.plot(figure.subplots())),
+            f"{self.score} of every pair",
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -383,7 +386,7 @@ class Fit:
 
     def __str__(self) -> str:
         """Return the R² of the fit and of the baselines, a line each."""
-        rows = [("", "in sample", "held out", "both held out"), *self._rows()]
+        rows = [["", "in sample", "held out", "both held out"], *self._rows()]
         width = max(len(row[0]) for row in rows)
         title = f"R² of the loss, {self.result['n_pairs']} pairs"
         return "\n".join([title, *(f"{n:<{width}}  {a:>9}  {b:>9}  {c:>13}" for n, a, b, c in rows)])
@@ -391,22 +394,8 @@ class Fit:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("R² of the loss", "in sample", "held out", "both held out"))
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
-        return f"<table><tr>{head}</tr>{body}</table>"
+        return pages.table(self._rows(), ("R² of the loss", "in sample", "held out", "both held out"))
 
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        return [
-            (
-                fit["predictor"],
-                or_dash(fit["r2_in_sample"], 2),
-                or_dash(fit["r2_held_out"], 2),
-                or_dash(fit["r2_both_held_out"], 2),
-            )
-            for fit in (self.result, *self.baselines)
-        ]
-
-
-def _progress(quiet: bool) -> Any:
-    progress: StageProgress = Silent() if quiet else TerminalProgress(error)
-    return progress
+    def _rows(self) -> list[list[str]]:
+        columns = ("r2_in_sample", "r2_held_out", "r2_both_held_out")
+        return [[fit["predictor"], *(or_dash(fit[c], 2) for c in columns)] for fit in (self.result, *self.baselines)]

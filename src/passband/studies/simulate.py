@@ -13,10 +13,9 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
-from passband.figures import style
+from passband.figures import simulated_sheet, style
 from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
 from passband.simulation.hrtem import Imager
-from passband.simulation.imaging import normalize
 from passband.simulation.multislice.config import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
@@ -140,14 +139,8 @@ class Simulation:
         images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
         _write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
         _write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
-        shown = min(self.count, 8)
-        with style.figure(1.6 * shown, 3.3) as figure:
-            upper, lower = figure.subplots(2, shown, squeeze=False)
-            for i in range(shown):
-                upper[i].imshow(normalize(torch.from_numpy(images[i])).numpy(), cmap="gray", vmin=-3, vmax=3)
-                lower[i].imshow(truth[i], cmap="gray", vmin=0, vmax=1)
-            for ax in (*upper, *lower):
-                ax.set_axis_off()
+        with style.figure(*simulated_sheet.size(self.count)) as figure:
+            simulated_sheet.draw(images, truth, condition.pixel_size_angstrom, figure)
             style.save(figure, self.folder, "sheet", ("png",))
         names = {name: str(self.folder / f"{name}.tif") for name in ("images", "masks")} | {
             "sheet": str(self.folder / "sheet.png")
