@@ -1,8 +1,14 @@
 """Shift metrics: what a condition transfers (ε), how far two conditions lie apart (σ, phases, …), one registry."""
 
 from passband.metrics.band import Q_MAX, View, make_band
-from passband.metrics.compare import Shift, compare, information
-from passband.metrics.dataset import dataset_information, dataset_overlap, profile_overlaps
+from passband.metrics.compare import (
+    Shift,
+    compare,
+    dataset_information,
+    dataset_overlap,
+    information,
+    profile_overlaps,
+)
 from passband.metrics.registry import METRICS, Metric, measure
 
 __all__ = [

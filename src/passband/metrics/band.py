@@ -28,13 +28,11 @@ Spectrum = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Band:
-    """Nodes of a band with their weights.
+    """Nodes (qx, qy) [1/Å] of a band with their weights, each of shape [N].
 
     Attributes:
-        qx: spatial frequency along x [1/Å], shape [N].
-        qy: spatial frequency along y [1/Å], shape [N].
-        weight: w(q) of each node with mean 1, shape [N]; nodes stand for equal areas.
-        object_power: power spectral density of the specimen's phase [Å²], shape [N].
+        weight: w(q) of each node with mean 1; nodes stand for equal areas.
+        object_power: power spectral density of the specimen's phase [Å²].
     """
 
     qx: Tensor
@@ -49,14 +47,7 @@ class Band:
 
 
 def make_band(conditions: Sequence[Condition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
-    """Return a band sampled finely enough for the phases of all conditions.
-
-    Args:
-        conditions: whose transfer is to be resolved.
-        q_max: radius of the band [1/Å].
-        weight: w(|q|), any scale.
-        object_power: of the specimen's phase [Å²] over |q|.
-    """
+    """Return a band of radius q_max [1/Å] that resolves the phases of all conditions; the weight may have any scale."""
     rings, directions = _nodes(conditions, q_max)
     qx, qy = (q.flatten() for q in polar_band(q_max, rings, directions))
     radius = torch.hypot(qx, qy)
@@ -87,13 +78,7 @@ class View:
     """Transfer of B conditions on a band (or a piece of it); each quantity is computed on first use."""
 
     def __init__(self, parameters: Parameters, band: Band, gauge: Tensor):
-        """Prepare the view.
-
-        Args:
-            parameters: of B conditions.
-            band: N nodes.
-            gauge: mean phase and image shift of each condition over the whole band, from `gauge`, shape [B, 3].
-        """
+        """Take B conditions, N nodes, and each condition's `gauge` over the whole band, shape [B, 3]."""
         self.parameters, self.band, self._gauge = parameters, band, gauge
 
     @cached_property

@@ -14,16 +14,11 @@ _WORTH = 0.1
 
 
 def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.DataFrame:
-    """Return a row per |q|: q_per_angstrom, train and test (mean |T| over azimuth), kept, reversed_share, lost, reversed.
+    """Return a row per |q| up to q_max [1/Å]: q_per_angstrom, train, test, kept, reversed_share, lost, reversed.
 
-    kept is the share of the training |T| that the test keeps; reversed_share the share of it whose contrast is reversed;
-    lost: less than half is kept; reversed: more than half of what is kept is reversed. Both only where the training condition
-    transfers more than 0.1.
-
-    Args:
-        train: the training condition.
-        test: the test condition.
-        q_max: highest |q| [1/Å].
+    train and test are the mean |T| over azimuth. kept is the share of the training |T| that the test keeps;
+    reversed_share the share of it whose contrast is reversed; lost: less than half is kept; reversed: more than half of
+    what is kept is reversed. Both only where the training condition transfers more than 0.1.
     """
     q = q_max * (torch.arange(_RINGS, dtype=torch.float64) + 0.5) / _RINGS
     angle = 2 * torch.pi * torch.arange(_DIRECTIONS, dtype=torch.float64) / _DIRECTIONS
@@ -64,7 +59,7 @@ def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
     """Return one line on how much of the training transfer the test condition transfers too.
 
     Args:
-        metrics: by name, of one pair.
+        metrics: of one pair, by name.
         table: from `compare_by_frequency`.
     """
     sigma, signed = metrics["sigma"], metrics["signed_overlap"]

@@ -11,13 +11,7 @@ from passband.metrics.registry import METRICS, Metric
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of pairs.
-
-    Attributes:
-        symbol: in figures and tables.
-        unit: of the values; empty if there is none.
-        trivial: True if it does not depend on contrast transfer.
-    """
+    """Symbol and unit of a column of the table of pairs; trivial if it does not depend on contrast transfer."""
 
     symbol: str
     unit: str = ""
@@ -25,14 +19,10 @@ class Column:
 
 
 def column(name: str) -> Column:
-    """Return symbol, unit and triviality of a column.
+    """Return symbol, unit and triviality of a column; KeyError for a name that is none.
 
-    Args:
-        name: of a metric; of a metric of one condition followed by _train or _test, or after delta_ (test less train);
-            sigma_reverse; or of a distance between the conditions' images.
-
-    Raises:
-        KeyError: for a name that is none of these.
+    It is a metric; one of one condition, followed by _train or _test, or after delta_ (test less train); sigma_reverse;
+    or a distance between the conditions' images.
     """
     if name in IMAGE_MEASURES:
         return Column(IMAGE_MEASURES[name].symbol, trivial=True)

@@ -1,25 +1,26 @@
-"""ε and σ between training and test conditions, as plain arrays."""
+"""ε and σ between training and test conditions, and between sets of conditions, as plain arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from passband.conditions import Condition
-from passband.metrics.band import Q_MAX
+from passband.metrics.band import Q_MAX, make_band
+from passband.metrics.overlap import shared
 from passband.metrics.registry import measure
+from passband.metrics.weights import carbon_film, uniform
+from passband.optics import intensity_transfer, stack
+
+# Values of |T| in work at once.
+_BLOCK_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
 class Shift:
-    """ε and σ between B training and B′ test conditions.
-
-    Attributes:
-        epsilon_train: ε of the training conditions, shape [B].
-        epsilon_test: ε of the test conditions, shape [B′].
-        sigma: σ(train, test), shape [B, B′].
-        sigma_reverse: σ(test, train), shape [B, B′].
-    """
+    """ε of B training and B′ test conditions, [B] and [B′], σ(train, test) and σ(test, train), both [B, B′]."""
 
     epsilon_train: Tensor
     epsilon_test: Tensor
@@ -28,13 +29,7 @@ class Shift:
 
 
 def compare(train: Sequence[Condition], test: Sequence[Condition], q_max: float = Q_MAX) -> Shift:
-    """Return ε and σ over the band 0 < |q| ≤ q_max.
-
-    Args:
-        train: B training conditions.
-        test: B′ test conditions.
-        q_max: radius of the band [1/Å].
-    """
+    """Return ε and σ of B training and B′ test conditions over the band 0 < |q| ≤ q_max [1/Å]."""
     values = measure(["epsilon", "sigma"], train, test, q_max)
     reverse = measure(["sigma"], test, train, q_max)["sigma"].T
     return Shift(values["epsilon_train"], values["epsilon_test"], values["sigma"], reverse)
@@ -43,3 +38,47 @@ def compare(train: Sequence[Condition], test: Sequence[Condition], q_max: float 
 def information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> Tensor:
     """Return ε of B conditions, shape [B]."""
     return measure(["epsilon"], conditions, conditions[:1], q_max)["epsilon_train"]
+
+
+def dataset_information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> float:
+    """Return the mean ε of a set of conditions, in [0, 1]."""
+    return float(information(conditions, q_max).mean())
+
+
+def dataset_overlap(
+    train: Sequence[Condition],
+    test: Sequence[Condition],
+    q_max: float = Q_MAX,
+    method: Literal["profile", "pairwise"] = "profile",
+) -> float:
+    """Return σ between two sets of conditions, in [0, 1]; NaN where the training set transfers nothing.
+
+    By `profile`, it is that of the mean |T| over each set; `pairwise`, the mean of σ over all pairs.
+    """
+    if method == "pairwise":
+        return float(compare(train, test, q_max).sigma.mean())
+    return float(profile_overlaps([train], [test], q_max)[0, 0])
+
+
+def profile_overlaps(
+    train: Sequence[Sequence[Condition]], test: Sequence[Sequence[Condition]], q_max: float = Q_MAX
+) -> Tensor:
+    """Return σ of the mean |T| of S training and S′ test sets, shape [S, S′]; NaN where a set transfers nothing."""
+    everything = list({c.id: c for conditions in (*train, *test) for c in conditions}.values())
+    place = {c.id: i for i, c in enumerate(everything)}
+    # A row a set: the share of each condition in its mean.
+    shares = [torch.zeros(len(sets), len(everything), dtype=torch.float64) for sets in (train, test)]
+    for share, sets in zip(shares, (train, test), strict=True):
+        for row, conditions in zip(share, sets, strict=True):
+            for c in conditions:
+                row[place[c.id]] += 1 / len(conditions)
+    band = make_band(everything, q_max, uniform, carbon_film(everything[0].energy_ev))
+    parameters = stack(everything)
+    common = torch.zeros(len(train), len(test), dtype=torch.float64)
+    total = torch.zeros(len(train), dtype=torch.float64)
+    for piece in band.split(max(_BLOCK_VALUES // len(everything), 64)):
+        transfer = intensity_transfer(parameters, piece.qx, piece.qy).abs()
+        a, b = (share @ transfer for share in shares)
+        total += a.sum(1)
+        common += shared(a, b)
+    return common / total[:, None]

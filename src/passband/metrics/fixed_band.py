@@ -13,7 +13,6 @@ from torch import Tensor
 
 from passband.base.frequencies import polar_band
 from passband.conditions import Condition
-from passband.metrics import METRICS
 from passband.metrics import measure as measure_on
 from passband.metrics.band import Band
 from passband.metrics.weights import WEIGHTS, Weight, carbon_film
@@ -24,19 +23,8 @@ _RINGS, _DIRECTIONS = 256, 64
 def measure(
     names: Sequence[str], train: Sequence[Condition], test: Sequence[Condition], q_max: float
 ) -> dict[str, Tensor]:
-    """Return metrics by name, as `metrics.measure` does.
-
-    Args:
-        names: of METRICS.
-        train: B training conditions.
-        test: B′ test conditions.
-        q_max: radius of the band [1/Å].
-    """
-    result: dict[str, Tensor] = {}
-    for weight in dict.fromkeys(METRICS[name].weight for name in names):
-        chosen = [name for name in names if METRICS[name].weight == weight]
-        result |= measure_on(chosen, train, test, q_max, band=_band(q_max, train[0].energy_ev, weight))
-    return result
+    """Return metrics by name, as `metrics.measure` does."""
+    return measure_on(names, train, test, q_max, band=functools.partial(_band, q_max, train[0].energy_ev))
 
 
 @functools.lru_cache(maxsize=8)

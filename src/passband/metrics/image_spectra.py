@@ -1,4 +1,8 @@
-"""Generic distances between sets of images, from their radial power spectra: no optics needed."""
+"""Generic distances between sets of images, from their radial power spectra: no optics needed.
+
+Each function takes the log power over rings of N images of each of B sets, shape [B, N, bins], and returns shape [B,
+B].
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +12,7 @@ from torch import Tensor
 
 
 def maximum_mean_discrepancy(spectra: Tensor) -> Tensor:
-    """Return the squared MMD between every two sets, Gaussian kernel of median width, unbiased, shape [B, B].
-
-    Args:
-        spectra: log power over rings of N images of each of B sets, shape [B, N, bins].
+    """Return the squared MMD between every two sets, Gaussian kernel of median width, unbiased.
 
     Source: Gretton et al., J. Mach. Learn. Res. 13 (2012) 723, eq. 3.
     """
@@ -25,12 +26,7 @@ def maximum_mean_discrepancy(spectra: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(spectra: Tensor, *, projections: int = 256, seed: int = 0) -> Tensor:
-    """Return the mean 1-Wasserstein distance over random directions between every two sets, shape [B, B].
-
-    Args:
-        spectra: log power over rings of N images of each of B sets, shape [B, N, bins].
-        projections: number of directions.
-        seed: of the directions.
+    """Return the mean 1-Wasserstein distance over random directions between every two sets.
 
     Source: Bonneel et al., J. Math. Imaging Vis. 51 (2015) 22.
     """
@@ -41,11 +37,7 @@ def sliced_wasserstein(spectra: Tensor, *, projections: int = 256, seed: int = 0
 
 
 def spectrum_divergence(spectra: Tensor) -> Tensor:
-    """Return the Kullback–Leibler divergence D(test ‖ train) of the mean spectra as distributions [nats], shape [B, B].
-
-    Args:
-        spectra: log power over rings of N images of each of B sets, shape [B, N, bins].
-    """
+    """Return the Kullback–Leibler divergence D(test ‖ train) of the mean spectra as distributions [nats]."""
     # A ring holds as many frequencies as its radius.
     area = torch.arange(spectra.shape[-1], dtype=spectra.dtype) + 0.5
     share = spectra.exp().mean(1) * area
@@ -54,11 +46,7 @@ def spectrum_divergence(spectra: Tensor) -> Tensor:
 
 
 def spectrum_distance(spectra: Tensor) -> Tensor:
-    """Return the rms difference of the sets' log mean spectra, shape [B, B].
-
-    Args:
-        spectra: log power over rings of N images of each of B sets, shape [B, N, bins].
-    """
+    """Return the rms difference of the sets' log mean spectra."""
     mean = spectra.exp().mean(1).log()
     return torch.cdist(mean, mean) / mean.shape[1] ** 0.5
 

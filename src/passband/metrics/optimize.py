@@ -31,8 +31,8 @@ def fit_condition(
 ) -> Condition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
-    Adam from the best of many random candidates at once, whose phases differ by tens of radians at the middle of the band. The seed decides between equal
-    maxima.
+    Adam from the best of many random candidates at once, whose phases differ by tens of radians at the middle of the
+    band. The seed decides between equal maxima.
 
     Args:
         base: start, and all values that are not varied.

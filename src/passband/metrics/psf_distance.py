@@ -11,11 +11,7 @@ _BLOCK = 128
 def psf_distance(train: Parameters, test: Parameters, q_max: float, n: int = 128) -> Tensor:
     """Return ½ ∫ |p − p′| d²r in [0, 1], p = |F⁻¹[t]|² normalised to 1, shape [B, B′]: the total variation distance.
 
-    Args:
-        train: B training conditions.
-        test: B′ test conditions.
-        q_max: radius of the band [1/Å]; t counts within it.
-        n: samples along a side, 1/(4 q_max) apart, so that |F⁻¹[t]|² is sampled without aliasing.
+    t counts within q_max [1/Å]; n samples along a side, 1/(4 q_max) apart, do not alias |F⁻¹[t]|².
     """
     step = 4 * q_max / n
     k = torch.fft.fftfreq(n, 1 / n, dtype=train.energy_ev.dtype) * step

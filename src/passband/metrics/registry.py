@@ -1,31 +1,15 @@
 """The registry: every shift metric by name, measured in one pass over the band, memory bounded."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
 
 from passband.conditions import Condition
-from passband.metrics import (
-    channel_information,
-    contrast_correlation,
-    delocalisation,
-    information,
-    overlap,
-    overlap_cosine,
-    overlap_product,
-    phase_rms,
-    phase_saturating,
-    signed_overlap,
-    snr,
-    wave_overlap,
-)
+from passband.metrics import baselines, correlation, noise, overlap, phase
 from passband.metrics.band import Q_MAX, Band, Spectrum, View, gauge, make_band
-from passband.metrics.coefficient_distance import coefficient_distance
-from passband.metrics.defocus_difference import defocus_difference
-from passband.metrics.dose_difference import dose_difference
 from passband.metrics.psf_distance import psf_distance
 from passband.metrics.weights import WEIGHTS, Weight, carbon_film
 from passband.optics import Parameters, stack
@@ -72,75 +56,68 @@ class Metric:
             object.__setattr__(self, "column", self.name)
 
 
-def _family(
-    name: str, symbol: str, meaning: str, compute: Any, finish: Any, extra: Sequence[Weight], **rest: Any
-) -> list[Metric]:
+def _family(name: str, symbol: str, meaning: str, *rest: Any, extra: Sequence[Weight], **facts: Any) -> list[Metric]:
     """Return a metric and its versions under other weights."""
-    first = Metric(name, symbol, meaning, "pair", compute, finish, **rest)
+    first = Metric(name, symbol, meaning, *rest, **facts)
     return [first] + [
-        Metric(
-            f"{name}_{w}",
-            f"{symbol} ({WEIGHTS[w].symbol})",
-            f"{meaning}; {WEIGHTS[w].meaning}",
-            "pair",
-            compute,
-            finish,
-            **(rest | {"weight": w}),
-        )
-        for w in extra
-    ]
+        replace(first, name=(n := f"{name}_{w}"), column=n, symbol=f"{symbol} ({v.symbol})", meaning=f"{meaning}; {v.meaning}", weight=w)
+        for w, v in ((w, WEIGHTS[w]) for w in extra)
+    ]  # fmt: skip
 
 
-_EPSILON = information.sums
-_PHASE = {"unit": "rad", "weight": "core"}
+_EPSILON = overlap.information_sums
+_PHASE: dict[str, Any] = {"unit": "rad", "weight": "core"}
+_FREE: dict[str, Any] = {"weight": "core", "gauge_free": True}
 _DISTORTED: tuple[Weight, ...] = ("structure_factor", "exit_wave")
+_ALIKE: dict[str, Any] = {"similar": True}
 #: Every metric, by name.
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in [
-        Metric("epsilon", "ε", "share of the band that is transferred", "condition", _EPSILON, similar=True),
-        Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition", partial(_EPSILON, power=2), similar=True),
+        Metric("epsilon", "ε", "share of the band that is transferred", "condition", _EPSILON, **_ALIKE),
+        Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition", partial(_EPSILON, power=2), **_ALIKE),
         *[
-            Metric(f"epsilon_{w}", f"ε ({weight.symbol})", f"ε, {weight.meaning}", "condition", _EPSILON, weight=w, similar=True)
+            Metric(f"epsilon_{w}", f"ε ({weight.symbol})", f"ε, {weight.meaning}", "condition", _EPSILON, weight=w, **_ALIKE)
             for w, weight in WEIGHTS.items()
             if w not in ("uniform", "core")
         ],
-        Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", snr.gain_sums, similar=True),
-        Metric("image_snr", "ln SNR", "log signal-to-noise power of the image of a weak object", "condition", snr.image_sums,
-               snr.image_finish, similar=True),
-        Metric(
-            "channel_information", "bits", "mutual information of image and object, mean over the band",
-            "condition", channel_information.sums, similar=True, unit="bit",
-        ),
-        *_family("sigma", "σ", "share of the training transfer that the test condition transfers, too", overlap.sums, overlap.finish,
-                 ("radial", "structure_factor", "exit_wave"), similar=True),
-        Metric("sigma_p2", "σ (p=2)", "σ of the power |T|²", "pair", partial(overlap.sums, power=2), overlap.finish, similar=True),
-        Metric("sigma_product", "σ (product)", "σ with |T||T′| for the minimum", "pair", overlap_product.sums, overlap_product.finish, similar=True),
-        Metric("sigma_cosine", "σ (cosine)", "cosine of |T| and |T′|", "pair", overlap_cosine.sums, overlap_cosine.finish, similar=True),
-        *_family("signed_overlap", "signed σ", "σ, reversed contrast subtracted", signed_overlap.sums, signed_overlap.finish,
-                 _DISTORTED, similar=True),
-        *_family("contrast_correlation", "correlation", "correlation of the two images of a weak object",
-                 contrast_correlation.sums, contrast_correlation.finish, _DISTORTED, similar=True),
-        *_family("phase_rms", "rms Δχ", "rms difference of the aberration phases", phase_rms.sums, phase_rms.finish,
-                 ("uniform", *_DISTORTED), **_PHASE),
-        *_family("phase_rms_gauge_free", "rms Δχ, free", "rms Δχ, mean phase and image shift removed",
-                 partial(phase_rms.sums, gauge_free=True), phase_rms.finish, _DISTORTED, gauge_free=True, **_PHASE),
-        *_family("phase_saturating", "1−⟨cos Δχ⟩", "phase difference that saturates", phase_saturating.sums,
-                 phase_saturating.finish, _DISTORTED, weight="core"),
-        *_family("phase_saturating_gauge_free", "1−|⟨exp iΔχ⟩|", "saturating, mean phase and image shift removed",
-                 partial(phase_saturating.sums, gauge_free=True), phase_saturating.finish_gauge_free, _DISTORTED, gauge_free=True, weight="core"),
-        *_family("wave_overlap", "wave overlap", "coherent overlap of the wave transfers", wave_overlap.sums, wave_overlap.finish,
-                 _DISTORTED, similar=True),
-        *_family("delocalisation", "Δ|∇χ|/2π", "rms difference of the delocalisation", delocalisation.sums, delocalisation.finish,
-                 ("exit_wave",), weight="core", unit="Å"),
+        Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", noise.gain_sums, **_ALIKE),
+        Metric("image_snr", "ln SNR", "log signal-to-noise power of the image of a weak object", "condition",
+               noise.image_sums, noise.image_finish, **_ALIKE),
+        Metric("channel_information", "bits", "mutual information of image and object, mean over the band", "condition",
+               noise.bit_sums, unit="bit", **_ALIKE),
+        *_family("sigma", "σ", "share of the training transfer that the test condition transfers, too", "pair",
+                 overlap.sums, overlap.finish, extra=("radial", *_DISTORTED), **_ALIKE),
+        Metric("sigma_p2", "σ (p=2)", "σ of the power |T|²", "pair", partial(overlap.sums, power=2), overlap.finish, **_ALIKE),
+        Metric("sigma_product", "σ (product)", "σ with |T||T′| for the minimum", "pair",
+               overlap.product_sums, overlap.product_finish, **_ALIKE),
+        Metric("sigma_cosine", "σ (cosine)", "cosine of |T| and |T′|", "pair",
+               overlap.product_sums, correlation.finish, **_ALIKE),
+        *_family("signed_overlap", "signed σ", "σ, reversed contrast subtracted", "pair",
+                 overlap.signed_sums, overlap.finish, extra=_DISTORTED, **_ALIKE),
+        *_family("contrast_correlation", "correlation", "correlation of the two images of a weak object", "pair",
+                 correlation.image_sums, correlation.finish, extra=_DISTORTED, **_ALIKE),
+        *_family("phase_rms", "rms Δχ", "rms difference of the aberration phases", "pair",
+                 phase.sums, phase.finish, extra=("uniform", *_DISTORTED), **_PHASE),
+        *_family("phase_rms_gauge_free", "rms Δχ, free", "rms Δχ, mean phase and image shift removed", "pair",
+                 partial(phase.sums, quantity="gauge_free_phase"), phase.finish, extra=_DISTORTED, unit="rad", **_FREE),
+        *_family("phase_saturating", "1−⟨cos Δχ⟩", "phase difference that saturates", "pair",
+                 phase.saturating_sums, phase.saturating_finish, extra=_DISTORTED, weight="core"),
+        *_family("phase_saturating_gauge_free", "1−|⟨exp iΔχ⟩|", "saturating, mean phase and image shift removed", "pair",
+                 partial(phase.saturating_sums, quantity="gauge_free_phase"), phase.gauge_free_finish, extra=_DISTORTED, **_FREE),
+        *_family("wave_overlap", "wave overlap", "coherent overlap of the wave transfers", "pair",
+                 correlation.wave_sums, correlation.wave_finish, extra=_DISTORTED, **_ALIKE),
+        *_family("delocalisation", "Δ|∇χ|/2π", "rms difference of the delocalisation", "pair",
+                 partial(phase.sums, quantity="delocalisation"), phase.finish, extra=("exit_wave",), weight="core", unit="Å"),
         Metric("psf_distance", "PSF distance", "total variation of the point-spread functions", "direct", psf_distance),
-        Metric("snr_overlap", "σ (SNR)", "σ with shot noise", "pair", snr.overlap_sums, snr.finish, similar=True),
-        Metric("shared_information", "shared bits", "σ in bits of a Gaussian channel", "pair", channel_information.overlap_sums,
-               channel_information.finish, similar=True),
-        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", defocus_difference, trivial=True, unit="Å",
-               column="defocus_difference_angstrom"),
-        Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", dose_difference, trivial=True),
-        Metric("coefficient_distance", "Euclid", "Euclidean distance of the coefficients", "direct", coefficient_distance, trivial=True),
+        Metric("snr_overlap", "σ (SNR)", "σ with shot noise", "pair", noise.gain_overlap_sums, overlap.finish, **_ALIKE),
+        Metric("shared_information", "shared bits", "σ in bits of a Gaussian channel", "pair",
+               noise.bit_overlap_sums, overlap.finish, **_ALIKE),
+        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", baselines.defocus_difference,
+               trivial=True, unit="Å", column="defocus_difference_angstrom"),
+        Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", baselines.dose_difference, trivial=True),
+        Metric("coefficient_distance", "Euclid", "Euclidean distance of the coefficients", "direct",
+               baselines.coefficient_distance, trivial=True),
     ]
 }  # fmt: skip
 
@@ -152,7 +129,7 @@ def measure(
     q_max: float = Q_MAX,
     *,
     exit_wave: Spectrum | None = None,
-    band: Band | None = None,
+    band: Band | Callable[[Weight], Band] | None = None,
 ) -> dict[str, Tensor]:
     """Return the metrics by name: a pair's shape [B, B′]; a condition's as NAME_train [B] and NAME_test [B′].
 
@@ -165,32 +142,25 @@ def measure(
         test: B′ test conditions.
         q_max: radius of the band [1/Å].
         exit_wave: power spectral density of the specimen's exit waves [Å²] over |q|; without it, that of 25 Å of carbon.
-        band: nodes to use instead of an automatic band (then all metrics take its weight).
+        band: nodes to use instead of an automatic band, for all metrics whatever their weight, or those of a weight.
 
     Raises:
         KeyError: for a name that is not a metric.
     """
     metrics = [METRICS[name] for name in names]
     a, b = (x if isinstance(x, Parameters) else stack(x) for x in (train, test))
-    result: dict[str, Tensor] = {}
-    for metric in metrics:
-        if metric.form == "direct":
-            result[metric.name] = metric.compute(a, b, q_max)
-    energy = float(a.energy_ev[0])
-    power = carbon_film(energy) if exit_wave is None else exit_wave
+    result: dict[str, Tensor] = {m.name: m.compute(a, b, q_max) for m in metrics if m.form == "direct"}
+    power = carbon_film(float(a.energy_ev[0])) if exit_wave is None else exit_wave
     for weight in dict.fromkeys(m.weight for m in metrics if m.form != "direct"):
         chosen = [m for m in metrics if m.weight == weight and m.form != "direct"]
-        nodes = band
+        nodes = band(weight) if callable(band) else band
         if nodes is None:
             if isinstance(train, Parameters) or isinstance(test, Parameters):
                 raise TypeError("give conditions, or a band that resolves the parameters")
             nodes = make_band([*train, *test], q_max, WEIGHTS[weight].spectrum(q_max, power), power)
         result |= _over_band(chosen, a, b, nodes)
-    ordered: dict[str, Tensor] = {}
-    for name in names:
-        keys = [name] if name in result else [f"{name}_train", f"{name}_test"]
-        ordered |= {key: result[key] for key in keys}
-    return ordered
+    keys = [key for name in names for key in ([name] if name in result else [f"{name}_train", f"{name}_test"])]
+    return {key: result[key] for key in keys}
 
 
 def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band: Band) -> dict[str, Tensor]:
@@ -201,13 +171,11 @@ def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band:
     for piece in band.split(size):
         views = [View(p, piece, g) for p, g in zip((train, test), gauges, strict=True)]
         for metric in metrics:
-            if metric.form == "pair":
-                parts = {metric.name: metric.compute(*views)}
-            else:
-                parts = {
-                    f"{metric.name}_{side}": metric.compute(v) for side, v in zip(("train", "test"), views, strict=True)
-                }
-            for key, sums in parts.items():
+            calls = {metric.name: views}
+            if metric.form == "condition":
+                calls = {f"{metric.name}_train": views[:1], f"{metric.name}_test": views[1:]}
+            for key, arguments in calls.items():
+                sums = metric.compute(*arguments)
                 totals[key] = [t + s for t, s in zip(totals[key], sums, strict=True)] if key in totals else list(sums)
     finishes = {key: m.finish for m in metrics for key in (m.name, f"{m.name}_train", f"{m.name}_test")}
     nodes = len(band.qx)

@@ -11,6 +11,18 @@ from passband.metrics import METRICS, information, measure, profile_overlaps
 from passband.metrics.band import Spectrum
 from passband.metrics.image_spectra import IMAGE_MEASURES
 
+# Columns that come first; the others follow in the registry's order.
+_FIRST = [
+    "train_condition",
+    "test_condition",
+    "epsilon_train",
+    "epsilon_test",
+    "delta_epsilon",
+    "sigma",
+    "sigma_reverse",
+]
+_FIRST += [METRICS["defocus_difference"].column]
+
 
 def shift_table(
     conditions: Sequence[Condition],
@@ -19,7 +31,7 @@ def shift_table(
     exit_wave: Spectrum | None = None,
     names: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
+    """Return a row per pair: ids, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
 
     The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
     and the generic distances between images (`metrics.columns` has symbol and unit of every column).
@@ -33,39 +45,31 @@ def shift_table(
     """
     n = len(conditions)
     distinct = list({c.id: c for c in conditions}.values())
-    values_of = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
+    measured = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
     place = {c.id: i for i, c in enumerate(distinct)}
     spread = torch.tensor([place[c.id] for c in conditions])
-    values_of = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in values_of.items()}
+    values_of = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in measured.items()}
     logs = torch.from_numpy(np.log(spectra.clip(1e-12))).double()
     values_of |= {name: measure.compute(logs) for name, measure in IMAGE_MEASURES.items()}
+    values_of["sigma_reverse"] = values_of["sigma"].T
     ids = np.array([c.id for c in conditions] if names is None else names)
     train, test = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
     columns = {"train_condition": ids[train], "test_condition": ids[test]}
-    for name in ("epsilon_train", "epsilon_test"):
-        columns[name] = values_of.pop(name).numpy()[train if name.endswith("train") else test]
-    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
-    columns["sigma"] = values_of.pop("sigma").numpy().ravel()
-    columns["sigma_reverse"] = columns["sigma"].reshape(n, n).T.ravel()
-    columns[METRICS["defocus_difference"].column] = values_of.pop("defocus_difference").numpy().ravel()
     for name, values in values_of.items():
         side = train if name.endswith("train") else test
-        columns[name] = values.numpy().ravel() if values.ndim == 2 else values.numpy()[side]
-    return pl.DataFrame(columns)
+        column = METRICS[name].column if name in METRICS else name
+        columns[column] = values.numpy().ravel() if values.ndim == 2 else values.numpy()[side]
+    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
+    return pl.DataFrame(columns).select(*_FIRST, pl.exclude(_FIRST))
 
 
 def set_shift_table(
     sets: Sequence[tuple[str, Sequence[Condition]]], tests: Sequence[tuple[str, Condition]], q_max: float
 ) -> pl.DataFrame:
-    """Return train_condition, test_condition, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and sigma_best.
+    """Return the shift table of training sets and tests, given by name, with sigma_best and phase_rms.
 
-    ε of a set is its mean, σ that of its mean |T| (`metrics.dataset`); `sigma_best` and `phase_rms` are of the member with the highest
-    σ(member, test), and of the one with the smallest phase difference.
-
-    Args:
-        sets: names and conditions of training sets.
-        tests: names and conditions of tests.
-        q_max: band of the metrics [1/Å].
+    ε of a set is its mean, σ that of its mean |T| (`profile_overlaps`); sigma_best is of the member with the highest
+    σ(member, test), phase_rms of the one with the smallest phase difference.
     """
     tested = [c for _, c in tests]
     epsilon = information(tested, q_max).numpy()
@@ -78,17 +82,9 @@ def set_shift_table(
         pairs = measure(["sigma", "phase_rms"], members, tested, q_max)
         best, nearest = pairs["sigma"].nan_to_num(0).amax(0).numpy(), pairs["phase_rms"].amin(0).numpy()
         for i, (test, _) in enumerate(tests):
-            rows.append(
-                {
-                    "train_condition": name,
-                    "test_condition": test,
-                    "epsilon_train": own,
-                    "epsilon_test": float(epsilon[i]),
-                    "delta_epsilon": float(epsilon[i]) - own,
-                    "sigma": float(sigma[s, i]),
-                    "sigma_reverse": float(reverse[i, s]),
-                    "sigma_best": float(best[i]),
-                    "phase_rms": float(nearest[i]),
-                }
-            )
+            ids = {"train_condition": name, "test_condition": test}
+            epsilons = {"epsilon_train": own, "epsilon_test": epsilon[i], "delta_epsilon": epsilon[i] - own}
+            sigmas = {"sigma": sigma[s, i], "sigma_reverse": reverse[i, s], "sigma_best": best[i]}
+            values = epsilons | sigmas | {"phase_rms": nearest[i]}
+            rows.append(ids | {key: float(value) for key, value in values.items()})
     return pl.DataFrame(rows)

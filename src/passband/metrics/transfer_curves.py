@@ -9,19 +9,14 @@ import torch
 
 from passband.conditions import Condition
 from passband.metrics import information
-from passband.optics import intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
+from passband.optics import even_part, intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
 
 
 def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int = 400) -> pl.DataFrame:
-    """Return condition, q_per_angstrom, transfer and envelope E_t E_s (along +x), magnitude (|T|, mean over azimuth).
+    """Return condition, q_per_angstrom up to q_max [1/Å], transfer and envelope E_t E_s (along +x), magnitude.
 
     The transfer is |T| with the sign of sin χ for the even part of χ, which is what reverses contrast; coma and trefoil
-    only turn the phase of T.
-
-    Args:
-        conditions: B conditions.
-        q_max: highest spatial frequency [1/Å].
-        points: samples of each curve.
+    only turn the phase of T. The magnitude is the mean of |T| over azimuth.
     """
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
     angle = 2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64
@@ -30,7 +25,7 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
     t = intensity_transfer(parameters, *grid)
     along = q, 0 * q
     envelope = temporal_envelope(parameters, *along) * spatial_envelope(parameters, *along)
-    sign = torch.sign(intensity_transfer(stack([_without_odd(c) for c in conditions]), *grid)[..., 0].real)
+    sign = torch.sign(intensity_transfer(even_part(parameters), *grid)[..., 0].real)
     return pl.concat(
         pl.DataFrame(
             {
@@ -46,18 +41,11 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
 
 
 def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float | None:
-    """Return the lowest |q| [1/Å] at which contrast reverses in any direction, interpolated; None if none up to q_max.
-
-    Args:
-        condition: the imaging condition.
-        q_max: highest spatial frequency [1/Å].
-        points: samples along each of 64 directions over half a turn.
-    """
+    """Return the lowest |q| [1/Å] at which contrast reverses in any of 64 directions; None if none up to q_max."""
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
     angle = torch.pi * torch.arange(64, dtype=torch.float64) / 64
-    t = intensity_transfer(
-        stack([_without_odd(condition)]), q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle)
-    )[0].real
+    grid = q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle)
+    t = intensity_transfer(even_part(stack([condition])), *grid)[0].real
     before, after = t[1:-1], t[2:]
     crossing = (before * after < 0).nonzero()
     if not len(crossing):
@@ -66,23 +54,10 @@ def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float 
     return float((q[i + 1] + (q[1] - q[0]) * before[i, j] / (before[i, j] - after[i, j])).min())
 
 
-def _without_odd(condition: Condition) -> Condition:
-    even = {s: v for s, v in condition.aberrations.items() if int(s.removeprefix("phi").removeprefix("C")[0]) % 2}
-    return condition.model_copy(update={"aberrations": even})
-
-
 def epsilon_over_defocus(
     base: Condition, lowest: float, highest: float, q_max: float, points: int = 201
 ) -> pl.DataFrame:
-    """Return defocus_angstrom and epsilon for a condition whose defocus is swept.
-
-    Args:
-        base: all but the defocus.
-        lowest: first defocus [Å].
-        highest: last defocus [Å].
-        q_max: band of ε [1/Å].
-        points: number of defoci.
-    """
+    """Return defocus_angstrom and epsilon of a condition whose defocus is swept from lowest to highest [Å]."""
     defocus = torch.linspace(lowest, highest, points, dtype=torch.float64)
     swept = [base.varied({"defocus_angstrom": float(d)}) for d in defocus]
     return pl.DataFrame({"defocus_angstrom": defocus.numpy(), "epsilon": information(swept, q_max).numpy()})
@@ -101,9 +76,9 @@ def information_limit(condition: Condition, points: int = 4000) -> float | None:
 
 
 def transfer_map(condition: Condition, q_max: float, points: int = 257) -> np.ndarray:
-    """Return T with the sign of its even part over a square of side 2 q_max, qx along the first axis, shape [points, points]."""
+    """Return T with the sign of its even part on a square of side 2 q_max, qx along the first axis."""
     q = torch.linspace(-q_max, q_max, points, dtype=torch.float64)
     qx, qy = torch.meshgrid(q, q, indexing="ij")
     parameters = stack([condition])
-    sign = torch.sign(intensity_transfer(stack([_without_odd(condition)]), qx, qy)[0].real)
+    sign = torch.sign(intensity_transfer(even_part(parameters), qx, qy)[0].real)
     return (sign * intensity_transfer(parameters, qx, qy)[0].abs()).numpy()

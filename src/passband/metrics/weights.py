@@ -40,12 +40,8 @@ def fcc_structure_factor(
 ) -> Spectrum:
     """Return the kinematic power of randomly turned fcc crystals in a plane through the origin of q, gold by default.
 
-    Each reflection g lies on a sphere; a plane cuts it in a ring of mean density m |F|² / (4π g²), broadened to 1/diameter.
-
-    Args:
-        lattice_constant_angstrom: a [Å].
-        atomic_number: Z.
-        diameter_angstrom: of the crystals [Å]; the rings' FWHM is its inverse.
+    Each reflection g lies on a sphere; a plane cuts it in a ring of mean density m |F|² / (4π g²), whose FWHM is
+    1/diameter.
     """
     h = torch.cartesian_prod(*[torch.arange(-8, 9)] * 3)
     parity = h % 2
@@ -66,9 +62,7 @@ def fcc_structure_factor(
 def carbon_film(energy_ev: float, thickness_angstrom: float = 25.0) -> Spectrum:
     """Return the power spectral density n λ² f² [Å²] of the phase of randomly placed carbon atoms, 2.0 g/cm³.
 
-    Args:
-        energy_ev: electron energy [eV]; f grows with the relativistic mass.
-        thickness_angstrom: of the film [Å].
+    f grows with the relativistic mass of the electrons.
     """
     relativistic = 1 + energy_ev / 510998.95
     scale = _CARBON_ATOMS_PER_CUBIC_ANGSTROM * thickness_angstrom * (wavelength(energy_ev) * relativistic) ** 2
@@ -88,13 +82,7 @@ def core(q_limit: float) -> Spectrum:
 
 @dataclass(frozen=True)
 class Weighting:
-    """A weight that metrics can have.
-
-    Attributes:
-        symbol: in figures and tables.
-        meaning: which frequencies count.
-        spectrum: w(|q|) for the radius of the band [1/Å] and the power spectral density of the specimen's exit waves.
-    """
+    """A weight that metrics can have: w(|q|), from the band's radius [1/Å] and the power spectrum of the exit waves."""
 
     symbol: str
     meaning: str

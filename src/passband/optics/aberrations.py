@@ -17,13 +17,7 @@ from passband.optics.parameters import Parameters
 
 
 def aberration_phase(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    """Return χ [rad], shape [B, *q].
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+    """Return χ [rad], shape [B, *q], at spatial frequencies qx, qy [1/Å] of any shape q."""
     weights, polynomials = _weights(parameters), []
     powers = _Powers(qx, qy)
     for symbol in parameters.coefficients:
@@ -36,13 +30,7 @@ def aberration_phase(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
 
 
 def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    """Return ∇_q χ as ∂χ/∂qx + i ∂χ/∂qy [rad·Å], complex, shape [B, *q]. |∇χ|/2π is the delocalisation [Å].
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+    """Return ∇χ as ∂χ/∂qx + i ∂χ/∂qy [rad·Å], complex, shape [B, *q]; |∇χ|/2π is the delocalisation [Å]."""
     return torch.complex(*gradient_parts(parameters, qx, qy))
 
 

@@ -16,35 +16,17 @@ _NOTHING = 80.0
 
 
 def temporal_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    """Return E_t = exp(−½ (π λ Δ |q|²)²), shape [B, *q], Δ the standard deviation of the focus.
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+    """Return E_t = exp(−½ (π λ Δ |q|²)²), shape [B, *q], Δ the standard deviation of the focus."""
     return torch.exp(-_temporal(parameters, qx, qy).clamp_max(_NOTHING))
 
 
 def spatial_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    """Return E_s = exp(−½ (α/λ)² |∇χ|²), shape [B, *q], α the standard deviation per axis of the illumination angle.
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+    """Return E_s = exp(−½ (α/λ)² |∇χ|²), shape [B, *q], α the standard deviation per axis of the illumination angle."""
     return torch.exp(-_spatial(parameters, qx, qy).clamp_max(_NOTHING))
 
 
 def coherence_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor | None:
-    """Return E_t · E_s, shape [B, *q], or None where the illumination is fully coherent under every condition.
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+    """Return E_t · E_s, shape [B, *q], or None where the illumination is fully coherent under every condition."""
     exponents = []
     if parameters.focal_spread_angstrom.any():
         exponents.append(_temporal(parameters, qx, qy))
@@ -68,12 +50,6 @@ def motion_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
     """Return what vibration and drift leave of the intensity: exp(−2π² s² |q|²) sinc(q·d), shape [B, *q].
 
     It multiplies the spectrum of the intensity, not of the wave; a long drift reverses contrast where sinc is negative.
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-
     Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.5.
     """
     shape = (-1, *[1] * qx.ndim)
@@ -85,11 +61,7 @@ def motion_envelope(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
 def aperture(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
     """Return the objective aperture A in [0, 1], shape [B, *q].
 
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-        edge: width of the linear edge [1/Å], one frequency step for an image; 0 is a hard edge.
+    `edge` is the width of its linear edge [1/Å], one frequency step for an image; 0 is a hard edge.
     """
     cutoff = (1e-3 * parameters.aperture_mrad / parameters.wavelength).reshape(-1, *[1] * qx.ndim)
     q = torch.hypot(qx, qy)

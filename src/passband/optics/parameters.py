@@ -78,11 +78,9 @@ def _part(values: Tensor, start: int, size: int) -> Tensor:
 
 
 def stack(conditions: Sequence[Condition], dtype: torch.dtype = torch.float64) -> Parameters:
-    """Return the parameters of a sequence of B conditions as tensors of shape [B].
+    """Return the parameters of B ≥ 1 conditions, each a tensor of shape [B].
 
-    Args:
-        conditions: at least one condition.
-        dtype: floating type; the aberration phase needs float64 where defocus or Cs is large.
+    The aberration phase needs float64 where defocus or Cs is large.
     """
 
     def column(values: list[float]) -> Tensor:

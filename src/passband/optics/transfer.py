@@ -12,14 +12,7 @@ from passband.optics.parameters import Parameters
 
 
 def wave_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
-    """Return t = A exp(−iχ) E_t E_s, complex, shape [B, *q].
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-        edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
-    """
+    """Return t = A exp(−iχ) E_t E_s, complex, shape [B, *q]; `edge` is the width of the aperture's edge [1/Å]."""
     chi = aberration_phase(parameters, qx, qy)
     # What no condition has costs nothing.
     envelope = coherence_envelope(parameters, qx, qy)
@@ -32,45 +25,28 @@ def wave_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 
 def intensity_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
     """Return T = (i/2) [t(q) − t*(−q)] · E_motion, complex, |T| ≤ 1, shape [B, *q].
 
-    It is sin χ · A · E_t · E_s · E_motion where χ is even in q; an odd part of χ only turns its phase.
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-        edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
-
-    Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.4.
+    It is sin χ · A · E_t · E_s · E_motion where χ is even in q; an odd part of χ only turns its phase. `edge` as in
+    `wave_transfer`. Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.4.
     """
     t = wave_transfer(parameters, qx, qy, edge)
     return _moved(0.5j * (t - _opposite(parameters, qx, qy, edge)), parameters, qx, qy)
 
 
 def amplitude_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
-    """Return ½ [t(q) + t*(−q)] · E_motion, the transfer of a weakly absorbing object, cos χ where χ is even, shape [B, *q].
-
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-        edge: width of the aperture's edge [1/Å]; 0 is a hard edge.
-    """
+    """Return ½ [t(q) + t*(−q)] · E_motion, shape [B, *q], of a weakly absorbing object: cos χ where χ is even."""
     t = wave_transfer(parameters, qx, qy, edge)
     return _moved(0.5 * (t + _opposite(parameters, qx, qy, edge)), parameters, qx, qy)
 
 
 def contrast_sign(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    """Return the sign of sin χ of the even aberrations: negative gives dark atoms, shape [B, *q].
+    """Return the sign of sin χ of the even aberrations: negative gives dark atoms, shape [B, *q]."""
+    return torch.sign(torch.sin(aberration_phase(even_part(parameters), qx, qy)))
 
-    Odd aberrations (coma, trefoil) turn the phase of T but reverse no contrast by themselves.
 
-    Args:
-        parameters: B conditions.
-        qx: spatial frequency along x [1/Å], any shape q.
-        qy: spatial frequency along y [1/Å], the same shape.
-    """
+def even_part(parameters: Parameters) -> Parameters:
+    """Return the conditions without odd aberrations (coma, trefoil), which turn the phase of T but reverse no contrast."""
     even = {s: c for s, c in parameters.coefficients.items() if ABERRATIONS[s][0] % 2}
-    return torch.sign(torch.sin(aberration_phase(replace(parameters, coefficients=even), qx, qy)))
+    return replace(parameters, coefficients=even)
 
 
 def _opposite(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float) -> Tensor:

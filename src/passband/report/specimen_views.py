@@ -19,7 +19,7 @@ from passband.files.atomic import write_file, write_text
 from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
-from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, Specimen, draw_specimen, make_labels
 from passband.specimens.columns import atomic_columns, zone_axis
 from passband.specimens.radial_distribution import radial_distribution

@@ -26,20 +26,12 @@ from passband.specimens import Recipe, draw_specimen, particle_mask
 
 
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:
-    """Return the shape [P, K] of one specimen's exit wave: frozen-phonon configurations and coefficients of the stored band."""
+    """Return the shape [P, K] of one specimen's exit wave: frozen-phonon configurations and stored coefficients."""
     return config.phonon_configurations, len(disc_indices(config.band_per_angstrom * recipe.field_angstrom))
 
 
 def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> tuple[Tensor, Tensor]:
-    """Return exit waves and masks of specimens of a recipe, made in memory.
-
-    Args:
-        recipe: the family of specimens.
-        indices: which of them, from 0.
-        config: multislice settings.
-
-    Returns:
-        Coefficients, complex64, shape [N, P, K], and masks on the multislice grid, bool, shape [N, m, m].
+    """Return exit waves, complex64 [N, P, K], and masks on the multislice grid, bool [N, m, m], of some specimens.
 
     Raises:
         BadInputError: if a specimen cannot be drawn, or too much of a beam is scattered beyond the band limit.
@@ -52,20 +44,10 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
 
 
 class Imager:
-    """Makes images of exit waves under one condition.
-
-    Attributes:
-        condition: how the specimens are imaged.
-        grid: grids of wave and image.
-    """
+    """Makes images of exit waves under one condition; `grid` has the grids of wave and image."""
 
     def __init__(self, condition: Condition, field_angstrom: float, config: ExitWaveConfig):
-        """Prepare the grids; what a condition does to a wave is computed with the first image.
-
-        Args:
-            condition: the imaging condition.
-            field_angstrom: side of the specimens' field [Å].
-            config: multislice settings of the waves.
+        """Prepare the grids for a field [Å]; what a condition does to a wave is computed with the first image.
 
         Raises:
             BadInputError: if the field is not a whole number of pixels.
@@ -82,11 +64,7 @@ class Imager:
         return self.grid.pixels
 
     def check(self) -> None:
-        """Refuse an aperture that opens beyond the stored band.
-
-        Raises:
-            BadInputError: naming aperture, limit and remedy.
-        """
+        """Refuse an aperture that opens beyond the stored band, by a BadInputError."""
         check_aperture(self.condition, self.grid)
 
     def warning(self) -> str | None:
@@ -94,7 +72,7 @@ class Imager:
         return band_warning(self.condition, self.grid)
 
     def intensity(self, stored: Tensor, orientations: Tensor | None = None) -> Tensor:
-        """Return expected intensities on the camera's physical pixels, vacuum = 1, float32, shape [B, physical, physical].
+        """Return expected intensities on the camera's physical pixels, vacuum = 1, float32, [B, physical, physical].
 
         Args:
             stored: coefficients of the exit waves, complex64, shape [B, P, K].
@@ -117,14 +95,9 @@ class Imager:
         return record(intensity, self.condition, generator=generator)
 
     def images(self, stored: Tensor, masks: Tensor, *, seed: int) -> Images:
-        """Return images of specimens with their truth.
+        """Return images with their truth, of coefficients [N, P, K] and masks [N, m, m] on any grid of the field.
 
         The shot noise is drawn on the CPU, so that the images are the same whatever the device.
-
-        Args:
-            stored: coefficients of the exit waves, complex64, shape [N, P, K].
-            masks: bool, shape [N, m, m], on any grid of the field.
-            seed: of the shot noise.
         """
         generator = torch.Generator().manual_seed(seed)
         counts = self.record(self.intensity(stored).cpu(), generator=generator)

@@ -30,25 +30,17 @@ class Source(Protocol):
 
 
 class ImageSource:
-    """Images of N specimens under one condition, with fresh shot noise at every call.
+    """Images of N specimens under one condition, with fresh shot noise at every call, made on the waves' device.
 
     A round condition images a turned specimen as the turned image, so the expected intensities are computed once and
-    cached, at 4 bytes a pixel. Under any other condition they are formed at every call. All is done on the waves' device.
-
-    Attributes:
-        condition: how the specimens are imaged.
-        masks: truth on the camera's pixels, bool, shape [N, n, n].
-        device: where the images are made.
+    cached, at 4 bytes a pixel. Under any other condition they are formed at every call. `masks` are the truth on the
+    camera's pixels, bool, [N, n, n].
     """
 
     def __init__(self, stored: Tensor, masks: Tensor, imager: Imager, *, cache: bool = True):
-        """Prepare the source.
+        """Prepare the source, of what is stored, [N, ...], and masks, bool [N, m, m], on any grid of the field.
 
-        Args:
-            stored: what the imager makes images of, shape [N, ...].
-            masks: bool, shape [N, m, m], on any grid of the field.
-            imager: how to make them.
-            cache: whether intensities under a round condition are computed once and kept in memory.
+        With `cache`, intensities under a round condition are computed once and stay in memory.
 
         Raises:
             BadInputError: if the waves' stored band does not suffice for the condition.
@@ -63,12 +55,7 @@ class ImageSource:
         return len(self._stored)
 
     def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
-        """Return expected intensities of turned specimens, vacuum = 1, on the camera's physical pixels.
-
-        Args:
-            specimens: indices, shape [B].
-            orientations: 0 to 7, shape [B].
-        """
+        """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B]."""
         specimens, orientations = self._here(specimens), self._here(orientations)
         if self._cached is None:
             return self._imager.intensity(self._stored[specimens], orientations)
@@ -77,12 +64,9 @@ class ImageSource:
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return network input and truth, both float32, shape [B, 1, n, n].
+        """Return network input and truth of specimens [B], each turned by its orientation [B], float32, [B, 1, n, n].
 
-        Args:
-            specimens: indices, shape [B].
-            orientations: 0 to 7, shape [B]; None leaves the specimens as they are.
-            generator: source of the shot noise, on the device of what is stored.
+        The generator of the shot noise is on the device of what is stored.
         """
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
@@ -98,18 +82,12 @@ class ImageSource:
 
 
 class MixedSource:
-    """Images of N specimens under several conditions, one drawn anew for every image.
-
-    Attributes:
-        device: where the images are made.
-    """
+    """Images of N specimens under several conditions, one drawn anew for every image."""
 
     def __init__(self, sources: Sequence[ImageSource], *, curriculum: bool = False):
-        """Mix sources.
+        """Mix sources of the same specimens on the same pixels, one a condition.
 
-        Args:
-            sources: of the same specimens on the same pixels, one a condition.
-            curriculum: whether training begins with the first alone and the others join in their order over its first half.
+        With a curriculum, training begins with the first alone and the others join in their order over its first half.
         """
         self._sources, self._curriculum, self.device = sources, curriculum, sources[0].device
         self._open = len(sources)

@@ -14,10 +14,7 @@ ORIENTATIONS = 8
 def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
     """Return images [..., n, n] flipped along the last two axes by bits 0 and 1, then transposed by bit 2.
 
-    Args:
-        images: shape [..., n, n].
-        orientation: 0 to 7.
-        step: binning of these pixels later on: pixel 0 goes to n − step, as pixel 0 of the binned image goes to its last.
+    If the pixels are binned by `step` later, pixel 0 goes to n − step, as pixel 0 of the binned image goes to its last.
     """
     flips = [dim for dim, bit in ((-2, 1), (-1, 2)) if orientation & bit]
     flipped = torch.flip(images, flips) if flips else images
@@ -27,13 +24,7 @@ def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
 
 
 def turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
-    """Return images [B, n, n], each turned by its own orientation, without a synchronisation with the device.
-
-    Args:
-        images: shape [B, n, n].
-        orientations: 0 to 7, shape [B], on the images' device.
-        step: as in `turn`.
-    """
+    """Return images [B, n, n], each turned by its own orientation [B], without a synchronisation with the device."""
     for bit in (1, 2, 4):
         turned = turn(images, bit, step)
         images = torch.where((orientations & bit).bool()[:, None, None], turned, images)

@@ -19,7 +19,7 @@ from passband.files.atomic import disk_errors, locked, remove_leftovers, write_j
 from passband.files.checked_json import read_checked, write_checked
 from passband.files.jobs import REVISIONS
 from passband.simulation.hrtem import stored_shape
-from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
 
 # What a manifest entry says of its specimen.
@@ -28,13 +28,7 @@ _FACTS = {"digest", "atoms", "particles", "mask_share", "lost_intensity", "dropp
 
 @dataclass(frozen=True)
 class WaveSet:
-    """A family of exit waves on disk.
-
-    Attributes:
-        folder: where it lies.
-        recipe: the specimens.
-        config: the multislice.
-    """
+    """A family of exit waves on disk: the specimens of a recipe, under multislice settings, in a folder."""
 
     folder: Path
     recipe: Recipe
@@ -106,13 +100,9 @@ class WaveSet:
         return self.folder / "manifest"
 
     def write(self, index: int, coefficients: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) -> None:
-        """Write one specimen, its manifest entry last.
+        """Write coefficients, complex64 [P, K], and mask, bool, of one specimen; its manifest entry last.
 
-        Args:
-            index: the specimen.
-            coefficients: complex64, shape [P, K].
-            mask: bool, shape [mask_pixels, mask_pixels].
-            facts: what else the manifest says of it: all of `_FACTS` but the digest.
+        `facts` are what else the manifest says of it: all of `_FACTS` but the digest.
         """
         with disk_errors(self.folder):
             group = zarr.open_group(self._zarr, mode="r+")

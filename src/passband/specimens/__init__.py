@@ -1,7 +1,6 @@
 """Specimens: random nanoparticles of many kinds on amorphous films, drawn from a recipe, a seed and an index."""
 
-from passband.specimens.families import Recipe, draw_specimen
-from passband.specimens.given import GivenRecipe
+from passband.specimens.families import GivenRecipe, Recipe, draw_specimen
 from passband.specimens.labels import Labels, make_labels, particle_mask
 from passband.specimens.particles import Particle
 from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe

@@ -24,9 +24,7 @@ _DIRECTIONS = np.array(
 def zone_axis(lattice: np.ndarray, reach: float) -> tuple[np.ndarray, float] | None:
     """Return the zone axis [u, v, w] along the beam and the tilt from it [rad], or None if columns would smear.
 
-    Args:
-        lattice: cell of the grain, a vector a row, shape [3, 3] [Å].
-        reach: the grain's extent along the beam [Å].
+    The cell of the grain is given as a vector a row, shape [3, 3] [Å], and its extent along the beam [Å].
     """
     vectors = _DIRECTIONS @ lattice
     lengths = np.linalg.norm(vectors, axis=1)
@@ -44,9 +42,6 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
 
     `x`, `y`: mean place of the atoms in projection [Å]; `particle` and `grain` as in the specimen; `atoms`: how many;
     `mean_number`: mean atomic number; `tilt_rad`: of the grain from its zone axis [rad].
-
-    Args:
-        specimen: what to label.
     """
     names = ("x", "y", "particle", "grain", "atoms", "mean_number", "tilt_rad")
     rows: list[tuple[float, ...]] = []
@@ -62,13 +57,11 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
             along = axis[0] @ lattice
             # Sheared along the axis onto the plane of the image: atoms of a column coincide.
             flat = positions[:, :2] - positions[:, [2]] * along[:2] / along[2]
-            label = _clusters(flat, 0.3)
+            label = connected(len(flat), cKDTree(flat).query_pairs(0.3, output_type="ndarray"))
             count = np.bincount(label)
             x, y = (np.bincount(label, positions[:, i]) / count for i in (0, 1))
-            if (
-                len(x) > 1
-                and cKDTree(np.column_stack([x, y])).query(np.column_stack([x, y]), k=2)[0][:, 1].min() < _APART
-            ):
+            middles = np.column_stack([x, y])
+            if len(x) > 1 and cKDTree(middles).query(middles, k=2)[0][:, 1].min() < _APART:
                 continue
             z = np.bincount(label, specimen.atoms.numbers[in_grain]) / count
             rows += [(*row, axis[1]) for row in zip(x, y, [number] * len(x), [grain] * len(x), count, z, strict=True)]
@@ -77,8 +70,7 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
     return {name: table[:, i].astype(int) if name in whole else table[:, i] for i, name in enumerate(names)}
 
 
-def _clusters(points: np.ndarray, distance: float) -> np.ndarray:
-    """Return a label for each point, the same for points linked by steps up to a distance."""
-    pairs = cKDTree(points).query_pairs(distance, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
+def connected(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Return a label for each of `count` points, the same for points that pairs of their indices [P, 2] link."""
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])

@@ -1,6 +1,8 @@
 """Crystals: a library of common nanoparticle materials, and cells given in full."""
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated
@@ -8,10 +10,12 @@ from typing import Annotated
 import gemmi
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from ase.geometry import cellpar_to_cell
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from scipy.spatial import cKDTree
+
+from passband.base.frozen_model import FrozenModel
 
 #: No two atoms of a crystal or of a scene lie closer than this [Å]; the shortest bond, H–H, has 0.74 Å.
 CLOSEST = 0.7
@@ -60,12 +64,17 @@ class Crystal:
         return float(abs(np.linalg.det(self.cell))) / len(self.numbers)
 
     @property
+    def nearest_neighbour(self) -> float:
+        """Shortest distance between two atoms [Å]."""
+        return closest_pair(self.cell, self.fractions)[0]
+
+    @property
     def symbols(self) -> list[str]:
         """Chemical symbols that occur, in the order of their atomic numbers."""
-        return [Atoms(numbers=[z]).get_chemical_symbols()[0] for z in np.unique(self.numbers)]
+        return [chemical_symbols[z] for z in np.unique(self.numbers)]
 
 
-class CellRecipe(BaseModel):
+class CellRecipe(FrozenModel):
     """A crystal given in full, as a CIF would.
 
     Attributes:
@@ -73,8 +82,6 @@ class CellRecipe(BaseModel):
         cell_angstrom: a, b, c [Å], α, β, γ [°] of the conventional cell.
         sites: symbol and fractional x, y, z of every atom of the cell.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=64)
     cell_angstrom: tuple[_Edge, _Edge, _Edge, _Angle, _Angle, _Angle]
@@ -101,6 +108,16 @@ class CellRecipe(BaseModel):
         )
 
 
+def closest_pair(cell: np.ndarray, fractions: np.ndarray) -> tuple[float, int, int]:
+    """Return the shortest distance between two atoms of a crystal, or an atom and its image [Å], and which these are."""
+    inside = fractions - np.floor(fractions)
+    shifts = np.array(sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda s: sum(map(abs, s))))
+    images = (inside + shifts[:, None]) @ cell
+    distance, other = cKDTree(images.reshape(-1, 3)).query(inside @ cell, k=2)
+    i = int(distance[:, 1].argmin())
+    return float(distance[i, 1]), i, int(other[i, 1]) % len(fractions)
+
+
 def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, name: str) -> None:
     """Refuse a crystal in which two atoms, or an atom and its periodic image, lie closer than any bond.
 
@@ -113,17 +130,11 @@ def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, na
     Raises:
         ValueError: naming the atoms and their distance.
     """
-    inside = fractions - np.floor(fractions)
-    shifts = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
-    order = np.argsort(np.abs(shifts).sum(1), kind="stable")
-    images = (inside[None] + shifts[order][:, None]) @ cell
-    distance, other = cKDTree(images.reshape(-1, 3)).query(inside @ cell, k=2)
-    i = int(distance[:, 1].argmin())
-    if distance[i, 1] < CLOSEST:
-        symbols = Atoms(numbers=numbers).get_chemical_symbols()
-        j = int(other[i, 1]) % len(numbers)
+    nearest, i, j = closest_pair(cell, fractions)
+    if nearest < CLOSEST:
+        a, b = (f"{chemical_symbols[numbers[k]]} {k + 1}" for k in (i, j))
         raise ValueError(
-            f"{name}: {symbols[i]} {i + 1} and {symbols[j]} {j + 1} lie {distance[i, 1]:.2f} Å apart, closer than {CLOSEST:g} Å; "
+            f"{name}: {a} and {b} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; "
             "correct the positions, or remove the atom that is there twice"
         )
 
@@ -136,19 +147,22 @@ _WURTZITE = {"100": 1.0, "001": 1.1, "00-1": 1.1, "101": 1.15, "10-1": 1.15}  # 
 _ZINCBLENDE = {"110": 1.0, "111": 1.05, "-1-1-1": 1.05, "100": 1.15}  # nominal
 _CORNER = [(0.0, 0.0, 0.0)]
 _ZINC = [(0.0, 0.0, 0.0), (0.25, 0.25, 0.25)]
+_ROCK_SALT = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)]
+_Entry = tuple[list[str], list[tuple[float, float, float]], str, list[float], str, dict[str, float]]
 
 
 def _cubic(a: float) -> list[float]:
     return [a, a, a, 90, 90, 90]
 
 
-def _wurtzite(a: float, c: float) -> list[float]:
-    return [a, a, c, 90, 90, 120]
+def _wurtzite(cation: str, anion: str, a: float, c: float, u: float) -> _Entry:
+    sites = [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, u)]
+    return [cation, anion], sites, "P 63 m c", [a, a, c, 90, 90, 120], "wurtzite", _WURTZITE
 
 
 # Name: symbols, sites, space group, cell, prototype, relative surface energies. Lattices from R. W. G. Wyckoff, Crystal
 # Structures (1963), at room temperature, unless a line says otherwise.
-_LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], str, list[float], str, dict[str, float]]] = {
+_LIBRARY: dict[str, _Entry] = {
     "Au": (["Au"], _CORNER, "F m -3 m", _cubic(4.0782), "fcc", _FCC),
     "Ag": (["Ag"], _CORNER, "F m -3 m", _cubic(4.0862), "fcc", _FCC),
     "Pt": (["Pt"], _CORNER, "F m -3 m", _cubic(3.9231), "fcc", _FCC),
@@ -158,54 +172,25 @@ _LIBRARY: dict[str, tuple[list[str], list[tuple[float, float, float]], str, list
     "W": (["W"], _CORNER, "I m -3 m", _cubic(3.1647), "bcc", _BCC),
     # Eaglesham et al., PRL 70 (1993) 1643: 1.23, 1.36, 1.43 J/m².
     "Si": (["Si"], _CORNER, "F d -3 m:1", _cubic(5.4307), "diamond", {"111": 1.0, "100": 1.11, "110": 1.16}),
-    "CdSe-wurtzite": (
-        ["Cd", "Se"],
-        [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.376)],
-        "P 63 m c",
-        _wurtzite(4.30, 7.02),
-        "wurtzite",
-        _WURTZITE,
-    ),
+    "CdSe-wurtzite": _wurtzite("Cd", "Se", 4.30, 7.02, 0.376),
     "CdSe-zincblende": (["Cd", "Se"], _ZINC, "F -4 3 m", _cubic(6.05), "zincblende", _ZINCBLENDE),
-    "CdS-wurtzite": (
-        ["Cd", "S"],
-        [(1 / 3, 2 / 3, 0), (1 / 3, 2 / 3, 0.377)],
-        "P 63 m c",
-        _wurtzite(4.1348, 6.749),
-        "wurtzite",
-        _WURTZITE,
-    ),
+    "CdS-wurtzite": _wurtzite("Cd", "S", 4.1348, 6.749, 0.377),
     "CdS-zincblende": (["Cd", "S"], _ZINC, "F -4 3 m", _cubic(5.818), "zincblende", _ZINCBLENDE),
     # {100} is the only stable face of rock salt; the others only bound what roundness there is.
-    "PbS": (
-        ["Pb", "S"],
-        [(0, 0, 0), (0.5, 0.5, 0.5)],
-        "F m -3 m",
-        _cubic(5.936),
-        "other",
-        {"100": 1.0, "110": 1.3, "111": 1.5},
-    ),
+    "PbS": (["Pb", "S"], _ROCK_SALT, "F m -3 m", _cubic(5.936), "other", {"100": 1.0, "110": 1.3, "111": 1.5}),
     # {111} is the stable face of fluorite: nominal.
     "CeO2": (["Ce", "O"], _ZINC, "F m -3 m", _cubic(5.411), "other", {"111": 1.0, "110": 1.25, "100": 1.45}),
     # Howard, Sabine and Dickson, Acta Cryst. B47 (1991) 462; energies Ramamoorthy et al., PRB 49 (1994) 16721.
     "TiO2-rutile": (
-        ["Ti", "O"],
-        [(0, 0, 0), (0.30478, 0.30478, 0)],
-        "P 42/m n m",
-        [4.5937, 4.5937, 2.9587, 90, 90, 90],
-        "other",
+        ["Ti", "O"], [(0, 0, 0), (0.30478, 0.30478, 0)], "P 42/m n m", [4.5937, 4.5937, 2.9587, 90, 90, 90], "other",
         {"110": 1.0, "100": 1.26, "101": 1.56, "001": 1.85},
     ),
     # Howard et al. as above; energies Lazzeri, Vittadini and Selloni, PRB 63 (2001) 155409: 0.44, 0.53, 0.90 J/m².
     "TiO2-anatase": (
-        ["Ti", "O"],
-        [(0, 0, 0), (0, 0, 0.20806)],
-        "I 41/a m d:1",
-        [3.7845, 3.7845, 9.5143, 90, 90, 90],
-        "other",
+        ["Ti", "O"], [(0, 0, 0), (0, 0, 0.20806)], "I 41/a m d:1", [3.7845, 3.7845, 9.5143, 90, 90, 90], "other",
         {"101": 1.0, "100": 1.2, "001": 2.05},
     ),
-}
+}  # fmt: skip
 
 #: Root-mean-square thermal displacement per axis at room temperature [Å], rounded to 0.005: elements after Peng et al., Acta
 #: Cryst. A52 (1996) 456; those that occur only in compounds, and carbon, silicon, oxygen and nitrogen in glasses, nominal.
@@ -222,11 +207,7 @@ def crystal_names() -> list[str]:
 
 @lru_cache(maxsize=64)
 def library_crystal(name: str) -> Crystal:
-    """Return a crystal of the library.
-
-    Args:
-        name: one of `crystal_names()`.
-    """
+    """Return a crystal of the library, one of `crystal_names()`."""
     symbols, places, group, cell, prototype, energies = _LIBRARY[name]
     structure = gemmi.SmallStructure()
     structure.cell = gemmi.UnitCell(*cell)
@@ -245,3 +226,18 @@ def library_crystal(name: str) -> Crystal:
         prototype,
         energies,
     )
+
+
+def thermal_displacements(elements: Iterable[str], given: dict[str, float]) -> dict[str, float]:
+    """Return the thermal displacement of each element [Å], the given ones before the table's.
+
+    Raises:
+        ValueError: if there is none for an element.
+    """
+    known = {**THERMAL_DISPLACEMENT, **given}
+    for element in sorted(elements):
+        if element not in known:
+            raise ValueError(
+                f"thermal_displacement_angstrom: has no entry for {element}, nor has the table; add one, such as {element}: 0.09"
+            )
+    return {element: known[element] for element in sorted(elements)}

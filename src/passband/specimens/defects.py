@@ -22,11 +22,7 @@ _PLANES: dict[str, tuple[tuple[int, int, int], tuple[float, float, float] | None
 
 
 def check_planar(crystal: Crystal, twins: int, faults: int) -> None:
-    """Refuse planar defects that a crystal does not have.
-
-    Raises:
-        BadInputError: naming the crystal and what is known.
-    """
+    """Refuse planar defects that a crystal does not have, by a BadInputError with those that are known."""
     _, shift, can_twin = _PLANES.get(crystal.prototype, (None, None, False))
     for count, name, possible in ((twins, "twins", can_twin), (faults, "stacking_faults", shift is not None)):
         if count and not possible:
@@ -37,18 +33,11 @@ def check_planar(crystal: Crystal, twins: int, faults: int) -> None:
 
 
 def add_planar(crystal: Crystal, grain: Grain, twins: int, faults: int, rng: np.random.Generator) -> list[Grain]:
-    """Return the lamellae into which parallel twin planes and stacking faults divide a single crystal.
+    """Return the lamellae into which twin planes and stacking faults divide a crystal's grain, whose matrix is 1.
 
-    A twin turns what lies above it by 180° about the plane's normal through an atom of the last layer below; a fault shifts
-    it. Planes cut where neighbouring layers are closest, so that no vertical bond of zinc blende or wurtzite is cut.
-    A facet of a twinned part is the twin of the facet, so that re-entrant edges form.
-
-    Args:
-        crystal: of the grain.
-        grain: one whose matrix is the unit matrix.
-        twins: number of twin planes.
-        faults: number of stacking faults.
-        rng: source of randomness.
+    A twin turns what lies above it by 180° about the plane's normal through an atom of the last layer below; a fault
+    shifts it. Planes cut where neighbouring layers are closest, so that no vertical bond of zinc blende or wurtzite is
+    cut. A facet of a twinned part is the twin of the facet, so that re-entrant edges form.
     """
     if not twins + faults:
         return [grain]
@@ -135,11 +124,7 @@ def vacancies(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
 def roughen(positions: np.ndarray, bond: float, share: float, rng: np.random.Generator) -> np.ndarray:
     """Return which atoms stay when a share of the surface's atoms has left, the loosest first, bool, shape [N].
 
-    Args:
-        positions: shape [N, 3] [Å].
-        bond: nearest neighbours lie closer than this [Å].
-        share: of the atoms with fewer neighbours than the bulk.
-        rng: source of randomness.
+    Surface atoms have fewer neighbours than the bulk, closer than a bond [Å].
     """
     keep = np.ones(len(positions), dtype=bool)
     pairs = cKDTree(positions).query_pairs(bond, output_type="ndarray")

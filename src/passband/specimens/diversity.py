@@ -17,11 +17,7 @@ _BINS = _BANDS * _SECTORS
 
 
 def _dscribe_soap() -> Any:
-    """Return dscribe's class of SOAP descriptors.
-
-    Raises:
-        BadInputError: if dscribe is not installed.
-    """
+    """Return dscribe's class of SOAP descriptors, or raise BadInputError if dscribe is not installed."""
     with warnings.catch_warnings():
         # Its imports raise deprecation warnings.
         warnings.simplefilter("ignore")
@@ -32,12 +28,9 @@ def coverage(specimens: list[Specimen]) -> dict[str, Any]:
     """Return what a set of specimens covers; an empty group is None.
 
     `composition`: share of the particles' atoms by element, and the Shannon entropy of the particles' crystals [nat].
-    `diameter_angstrom`, `particle_extent_angstrom` (along the beam), `film_thickness_angstrom`: mean, deviation, quartiles, range.
-    `orientation`: share of 72 cells of equal area on the sphere that the beam hits in the crystals' axes, and the share that
-    as many uniform directions would hit on average, 1 - (1 - 1/72)^n.
-
-    Args:
-        specimens: the set.
+    `diameter_angstrom`, `particle_extent_angstrom` (along the beam), `film_thickness_angstrom`: mean, deviation,
+    quartiles, range. `orientation`: share of 72 cells of equal area on the sphere that the beam hits in the crystals'
+    axes, and the share that as many uniform directions would hit on average, 1 - (1 - 1/72)^n.
     """
     particles = [(s, i + 1, p) for s in specimens for i, p in enumerate(s.particles)]
     elements: Counter[str] = Counter()
@@ -107,16 +100,10 @@ def soap_descriptors(
 ) -> np.ndarray:
     """Return descriptors of atoms' surroundings within 5 Å, unit vectors, shape [N, D].
 
-    SOAP (Bartók, Kondor and Csányi, PRB 87 (2013) 184115) by DScribe, of atoms drawn at random from the particles; the film's
-    atoms are left out.
-
-    Args:
-        specimens: the set.
-        per_specimen: atoms of each.
-        rng: source of randomness.
-        species_blind: take all atoms as of one kind, to compare geometry alone.
-        species: symbols that the descriptors tell apart, those of the set if None. Descriptors of two sets can be compared only
-            if both were made with the same; gold and silver alone have equal ones otherwise.
+    SOAP (Bartók, Kondor and Csányi, PRB 87 (2013) 184115) by DScribe, of some atoms of each specimen, drawn at random
+    from the particles; `species_blind` takes all atoms as of one kind, to compare geometry alone. `species` are the
+    symbols that the descriptors tell apart, those of the set if None: descriptors of two sets can be compared only if
+    both were made with the same; gold and silver alone have equal ones otherwise.
     """
     method = _dscribe_soap()
     numbers = {int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]} or {1}
@@ -151,17 +138,9 @@ def soap_comparison(
 ) -> dict[str, float] | None:
     """Return how far two sets of specimens lie apart, or None if a set has fewer than two specimens with particles.
 
-    `distance` is the energy distance (Székely and Rizzo 2013) between specimens' SOAP vectors: 2 E|x - y| - E|x - x'| - E|y -
-    y'|, zero for sets of one kind; `p` the share of random divisions of both sets together that come as far apart. Each specimen
-    counts as its mean descriptor, because atoms of one particle are not independent.
-
-    Args:
-        a: one set.
-        b: the other.
-        rng: source of randomness.
-        per_specimen: atoms of each.
-        species_blind: compare geometry alone.
-        permutations: random divisions.
+    `distance` is the energy distance (Székely and Rizzo 2013) between specimens' SOAP vectors: 2 E|x - y| - E|x - x'| -
+    E|y - y'|, zero for sets of one kind; `p` the share of random divisions (`permutations`) of both sets together that
+    come as far apart. Each specimen counts as its mean descriptor, because atoms of one particle are not independent.
     """
     _dscribe_soap()
     both = [s for s in [*a, *b] if (s.particle > 0).any()]

@@ -15,8 +15,6 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.io.formats import ioformats
 from pydantic import ValidationError
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError, parameter
@@ -24,9 +22,9 @@ from passband.base.identity import content_id
 from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
-from passband.specimens.columns import atomic_columns
+from passband.specimens.columns import atomic_columns, connected
 from passband.specimens.crystals import CLOSEST
-from passband.specimens.given import GivenScene, pack
+from passband.specimens.families import GivenScene, pack
 
 #: Formats of `export`, by the ending of the file that stands for them.
 EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem": ".py"}
@@ -54,14 +52,7 @@ if __name__ == "__main__":
 
 
 def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str) -> list[Path]:
-    """Write a scene; the same recipe, index and seed always give the same bytes.
-
-    Args:
-        specimen: the scene.
-        recipe: its family.
-        index: its number.
-        out: the file.
-        form: one of `EXPORTS`.
+    """Write a scene in a form of `EXPORTS`; the same recipe, index and seed always give the same bytes.
 
     Returns:
         The files written: `out`, and for abtem the structure beside it.
@@ -271,8 +262,7 @@ def _owners(atoms: Atoms, tree: cKDTree, support: list[str]) -> np.ndarray:
     near -= tree.boxsize * np.round(near / tree.boxsize)
     bonded = np.linalg.norm(near, axis=1) < 1.25 * radii[pairs].sum(axis=1)
     pairs = pairs[bonded & free[pairs].all(axis=1)]
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms),) * 2)
-    label = connected_components(graph, directed=False)[1]
+    label = connected(len(atoms), pairs)
     size = np.bincount(label)
     real = free & (size[label] >= _LEAST_PARTICLE)
     owners = np.zeros(len(atoms), dtype=int)

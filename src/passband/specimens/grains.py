@@ -1,6 +1,5 @@
 """Grains: pieces of one crystal, turned, shifted or strained, that fill an outline with atoms."""
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,33 +36,18 @@ class Grain:
 
 
 def fill(crystal: Crystal, grains: list[Grain]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions [N, 3] [Å], atomic numbers [N] and the grain of each atom [N].
-
-    Atoms that two grains share count once.
-
-    Args:
-        crystal: of all grains.
-        grains: that together make the particle.
-    """
+    """Return positions [N, 3] [Å], atomic numbers [N] and the grain of each atom [N]; shared atoms count once."""
     parts = [_fill_one(crystal, grain) for grain in grains]
     positions = np.concatenate([p for p, _ in parts])
     numbers = np.concatenate([z for _, z in parts])
     owner = np.repeat(np.arange(len(grains)), [len(p) for p, _ in parts])
     if len(grains) > 1:
-        pairs = cKDTree(positions).query_pairs(_SAME * nearest_neighbour(crystal), output_type="ndarray")
+        pairs = cKDTree(positions).query_pairs(_SAME * crystal.nearest_neighbour, output_type="ndarray")
         between = pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]
         keep = np.ones(len(positions), dtype=bool)
         keep[between.max(axis=1)] = False
         positions, numbers, owner = positions[keep], numbers[keep], owner[keep]
     return positions, numbers, owner
-
-
-def nearest_neighbour(crystal: Crystal) -> float:
-    """Return the shortest distance between two atoms of a crystal [Å]."""
-    shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
-    images = (shifts[:, None] + crystal.fractions) @ crystal.cell
-    distance, _ = cKDTree(images.reshape(-1, 3)).query(crystal.fractions @ crystal.cell, k=2)
-    return float(distance[:, 1].min())
 
 
 def _fill_one(crystal: Crystal, grain: Grain) -> tuple[np.ndarray, np.ndarray]:

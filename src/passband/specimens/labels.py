@@ -47,15 +47,11 @@ class Labels:
 
 
 def particle_mask(specimen: Specimen, n: int) -> np.ndarray:
-    """Return the mask of all particles, bool, shape [n, n].
+    """Return the mask of all particles on n × n pixels, bool.
 
     A pixel is particle if it lies inside the outline of a particle's atoms in projection, or outside it by no more than
-    1.4 Å, `ATOM_RADIUS`. The outline is their alpha shape of radius 3 Å (Edelsbrunner, Kirkpatrick and
-    Seidel 1983), which follows re-entrant edges and closes the gaps between columns.
-
-    Args:
-        specimen: what to label.
-        n: pixels along each side.
+    1.4 Å, `ATOM_RADIUS`. The outline is their alpha shape of radius 3 Å (Edelsbrunner, Kirkpatrick and Seidel 1983),
+    which follows re-entrant edges and closes the gaps between columns.
     """
     mask = np.zeros((n, n), dtype=bool)
     for number in range(1, len(specimen.particles) + 1):
@@ -65,12 +61,7 @@ def particle_mask(specimen: Specimen, n: int) -> np.ndarray:
 
 
 def make_labels(specimen: Specimen, n: int) -> Labels:
-    """Return all labels.
-
-    Args:
-        specimen: what to label.
-        n: pixels along each side.
-    """
+    """Return all labels on n × n pixels."""
     names = tuple(dict.fromkeys(p.crystal for p in specimen.particles))
     distance, instances = np.full((n, n), -np.inf), np.zeros((n, n), dtype=np.uint16)
     thickness = np.zeros((n, n))
@@ -99,13 +90,10 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
 
 
 def projected_potential(specimen: Specimen, n: int) -> np.ndarray:
-    """Return the projected potential of the independent atoms at rest, shape [n, n] [V·Å].
+    """Return the projected potential of the independent atoms at rest on n × n pixels [V·Å].
 
-    The Fourier sum of Lobato and Van Dyck's (2014) projected potentials over the frequencies that n pixels hold, including the mean over the field.
-
-    Args:
-        specimen: atoms.
-        n: pixels along each side.
+    The Fourier sum of Lobato and Van Dyck's (2014) projected potentials over the frequencies that n pixels hold,
+    including the mean over the field.
     """
     # PyTorch takes a second to import.
     import torch
@@ -151,11 +139,7 @@ def _signed_distance(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows, columns and the distance to a particle's boundary, positive inside [Å], shape [rows, columns].
 
-    Args:
-        specimen: atoms.
-        number: of the particle, from 1.
-        n: pixels along each side of the field.
-        margin: around the particle's atoms, beyond which pixels are left out [Å].
+    Pixels farther from the particle's atoms than the margin [Å] are left out.
     """
     field = float(specimen.atoms.cell[0, 0])
     points = specimen.atoms.positions[specimen.particle == number, :2]

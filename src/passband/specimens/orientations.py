@@ -3,25 +3,23 @@
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from scipy.spatial.transform import Rotation
 
+from passband.base.frozen_model import FrozenModel
 from passband.specimens.crystals import Crystal
 
 
-class OrientationRecipe(BaseModel):
+class OrientationRecipe(FrozenModel):
     """How particles are turned; by default every rotation is equally likely.
 
-    A texture is a zone axis for a share of the particles: fcc particles that lie on a {111} facet have [1, 1, 1] along the
-    beam.
+    A texture is a zone axis for a share of the particles: fcc particles on a {111} facet have [1, 1, 1] along the beam.
 
     Attributes:
         zone_axes: directions [u, v, w] of the crystal, each equally likely along the beam; none means uniform.
         tilt_rad: standard deviation of the tilt away from the beam about each of two axes [rad].
         share: of the particles that follow the zone axes; the others are uniform.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     zone_axes: list[tuple[int, int, int]] = Field(default=[], max_length=100)
     tilt_rad: Annotated[float, Field(ge=0, le=1.5, allow_inf_nan=False)] = 0.02
@@ -40,11 +38,6 @@ def draw_orientation(recipe: OrientationRecipe, crystal: Crystal, rng: np.random
     """Return the rotation from the crystal's axes to the laboratory's, the beam along +z.
 
     Uniform: a random unit quaternion (Shoemake 1992).
-
-    Args:
-        recipe: what to draw.
-        crystal: whose directions the zone axes are.
-        rng: source of randomness.
     """
     uniform = Rotation.random(rng=rng)
     follows = rng.uniform() < recipe.share

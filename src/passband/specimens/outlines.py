@@ -45,11 +45,7 @@ class Outline:
         return Outline(self.normals, self.distances * factor, self.radius * factor, self.segment * factor)
 
     def mapped(self, matrix: np.ndarray) -> "Outline":
-        """Return the outline of the points matrix @ x; only a rotation keeps a rounded surface round.
-
-        Args:
-            matrix: shape [3, 3].
-        """
+        """Return the outline of the points matrix [3, 3] @ x; only a rotation keeps a rounded surface round."""
         normals = self.normals @ np.linalg.inv(matrix)
         lengths = np.linalg.norm(normals, axis=1)
         return replace(
@@ -65,11 +61,7 @@ class Outline:
         )
 
     def corners(self, inside: np.ndarray) -> np.ndarray:
-        """Return the corners of a polyhedron, shape [C, 3] [Å].
-
-        Args:
-            inside: a point well inside, shape [3].
-        """
+        """Return the corners of a polyhedron, shape [C, 3] [Å]; a point [3] well inside has to be given."""
         return np.asarray(HalfspaceIntersection(np.column_stack([self.normals, -self.distances]), inside).intersections)
 
     def reach(self) -> float:
@@ -136,9 +128,8 @@ def _wulff(
 def wulff(crystal: Crystal, surface_energies: dict[str, float]) -> Outline:
     """Return the Wulff construction of a crystal, by WulffPack (Rahm and Erhart, JOSS 5 (2020) 1944).
 
-    Args:
-        crystal: whose point group repeats the facets.
-        surface_energies: relative, by Miller indices of the conventional cell; the facets' distances in Å until scaled.
+    The relative surface energies, by Miller indices of the conventional cell, are the facets' distances [Å] until
+    scaled; the crystal's point group repeats the facets.
 
     Raises:
         BadInputError: if the energies leave the particle open, or the cell is not the conventional one.
@@ -161,12 +152,7 @@ def wulff(crystal: Crystal, surface_energies: dict[str, float]) -> Outline:
 
 
 def random_polyhedron(facets: int, rng: np.random.Generator) -> Outline:
-    """Return facets at the same distance, in directions spread over the sphere as by a random rotation of a regular lattice.
-
-    Args:
-        facets: how many, at least 6.
-        rng: source of randomness.
-    """
+    """Return 6 or more facets at the same distance, in directions spread over the sphere as by a turned lattice."""
     i = np.arange(facets) + 0.5
     z, angle = 1 - 2 * i / facets, np.pi * (1 + 5**0.5) * i
     radius = np.sqrt(1 - z * z)

@@ -8,7 +8,7 @@ from ase.data import atomic_numbers
 
 from passband.specimens.crystals import Crystal
 from passband.specimens.defects import add_planar, random_strain, roughen, vacancies
-from passband.specimens.grains import Grain, fill, nearest_neighbour
+from passband.specimens.grains import Grain, fill
 from passband.specimens.orientations import draw_orientation
 from passband.specimens.recipes import ParticleRecipe
 from passband.specimens.shapes import draw_grains
@@ -44,14 +44,7 @@ class Particle:
 
 @dataclass(frozen=True)
 class ParticleAtoms:
-    """A particle and its atoms.
-
-    Attributes:
-        truth: its crystal, shape, size and orientation.
-        positions: shape [N, 3] [Å].
-        numbers: atomic numbers, shape [N].
-        grain: of each atom, from 0, shape [N].
-    """
+    """A particle and its atoms: positions [N, 3] [Å], atomic numbers [N], and the grain of each, from 0, [N]."""
 
     truth: Particle
     positions: np.ndarray
@@ -64,14 +57,10 @@ class ParticleAtoms:
 
 
 def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
-    """Return one particle around the origin.
+    """Return one particle of a population around the origin.
 
-    Size, shape, orientation, defects and composition come from separate streams, so that two recipes that differ in one
-    of them draw the same others.
-
-    Args:
-        recipe: its population.
-        stream: gives the source of randomness of a name.
+    Size, shape, orientation, defects and composition come from separate streams, by name, so that two recipes that
+    differ in one of them draw the same others.
     """
     crystal = recipe.crystal_used()
     crystal = replace(crystal, cell=crystal.cell * recipe.lattice_scale)
@@ -83,7 +72,7 @@ def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
         grains = add_planar(crystal, grains[0], twins, faults, planar)
     positions, numbers, grain = fill(crystal, grains)
     numbers = _composed(recipe, crystal, grains, positions, numbers, grain, stream("composition"))
-    keep = roughen(positions, 1.2 * nearest_neighbour(crystal), recipe.roughness, stream("surface"))
+    keep = roughen(positions, 1.2 * crystal.nearest_neighbour, recipe.roughness, stream("surface"))
     keep &= vacancies(len(positions), recipe.vacancies, stream("vacancies"))
     turn = draw_orientation(recipe.orientation, crystal, stream("orientation")).as_matrix()
     turn = turn @ random_strain(recipe.strain, stream("strain"))

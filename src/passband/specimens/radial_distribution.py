@@ -9,10 +9,11 @@ from passband.base.errors import BadInputError
 def radial_distribution(
     positions: np.ndarray, cell: np.ndarray, r_max: float, bins: int, periodic_z: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return g(r), the density of atoms at a distance r from an atom, relative to the mean density.
+    """Return the middles of equal bins up to r_max [Å], and g(r) there, both of shape [bins].
 
-    g(r) = n(r) / (4π r² dr ρ), with n(r) the mean number of atoms between r and r + dr from one atom, over all atoms and
-    all species alike (Allen & Tildesley 2017, eq. 8.16).
+    g is the density of atoms at a distance r from an atom, relative to the mean density: n(r) / (4π r² dr ρ), with n(r)
+    the mean number of atoms between r and r + dr from one atom, over all species alike (Allen & Tildesley 2017, eq.
+    8.16).
 
     Args:
         positions: the atoms, shape [N, 3] [Å]; those outside the cell are wrapped along the periodic axes.
@@ -21,9 +22,6 @@ def radial_distribution(
         bins: number of equal bins between 0 and r_max.
         periodic_z: False for a film, periodic along x and y only. Then only atoms farther than r_max from both faces
             (the lowest and the highest atom) are centres, and ρ is the density between these two limits.
-
-    Returns:
-        The centres of the bins [Å] and g there [1], both of shape [bins].
 
     Raises:
         BadInputError: if r_max exceeds half a periodic length, or leaves no atom of a film as a centre.

@@ -3,26 +3,17 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from passband.base.distribution import Distribution
+from passband.base.frozen_model import FrozenModel
 from passband.specimens.crystals import (
-    THERMAL_DISPLACEMENT,
     CellRecipe,
     Crystal,
     Element,
     crystal_names,
     library_crystal,
+    thermal_displacements,
 )
 from passband.specimens.defects import check_planar
 from passband.specimens.orientations import OrientationRecipe
@@ -63,7 +54,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Fewest = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
 
 
-class ShellRecipe(BaseModel):
+class ShellRecipe(FrozenModel):
     """A shell of the same lattice in which elements are replaced, such as CdS around CdSe.
 
     Attributes:
@@ -71,13 +62,11 @@ class ShellRecipe(BaseModel):
         replace: element by element.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     thickness_angstrom: Distribution
     replace: dict[Element, Element] = Field(min_length=1)
 
 
-class ParticleRecipe(BaseModel):
+class ParticleRecipe(FrozenModel):
     """A population of particles.
 
     Attributes:
@@ -97,8 +86,6 @@ class ParticleRecipe(BaseModel):
         position: on the support, in it, or under it (the beam meets the lower side first).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     crystal: Annotated[
         Annotated[str, AfterValidator(_known_crystal), Tag("name")] | Annotated[CellRecipe, Tag("cell")],
         Discriminator(lambda given: "cell" if isinstance(given, (dict, CellRecipe)) else "name"),
@@ -113,7 +100,7 @@ class ParticleRecipe(BaseModel):
     vacancies: Fewest = 0.0
     roughness: Share = 0.0
     strain: Annotated[float, Field(ge=0, le=0.1, allow_inf_nan=False)] = 0.0
-    alloy: dict[Element, dict[Element, Share]] = {}
+    alloy: dict[Element, dict[Element, Share]] = Field(default={})
     shell: ShellRecipe | None = None
     position: Literal["on", "in", "under"] = "on"
 
@@ -165,7 +152,7 @@ class ParticleRecipe(BaseModel):
         return {*self.crystal_used().symbols, *alloyed, *(self.shell.replace.values() if self.shell else ())}
 
 
-class SpecimenRecipe(BaseModel):
+class SpecimenRecipe(FrozenModel):
     """A family of specimens.
 
     Attributes:
@@ -179,15 +166,13 @@ class SpecimenRecipe(BaseModel):
             table's value at room temperature is not wanted.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     seed: int = Field(default=1, ge=0, strict=True)
     field_angstrom: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False, strict=True)] = 51.2
     particles: list[ParticleRecipe] = Field(default=[ParticleRecipe(count=(1, 2))], min_length=1, max_length=50)
     substrate: SubstrateRecipe | None = SubstrateRecipe()
     overlap: Literal["apart", "projected"] = "apart"
     gap_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 4.0
-    thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = {}
+    thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = Field(default={})
 
     @field_validator("particles", mode="before")
     @classmethod
@@ -241,13 +226,7 @@ class SpecimenRecipe(BaseModel):
         elements = set() if self.substrate is None else set(self.substrate.elements())
         for population in self.particles:
             elements |= population.elements()
-        known = {**THERMAL_DISPLACEMENT, **self.thermal_displacement_angstrom}
-        for element in sorted(elements):
-            if element not in known:
-                raise ValueError(
-                    f"thermal_displacement_angstrom: has no entry for {element}, nor has the table; add one, such as {element}: 0.09"
-                )
-        return {element: known[element] for element in sorted(elements)}
+        return thermal_displacements(elements, self.thermal_displacement_angstrom)
 
     def summary(self) -> str:
         """Return the scenes in a phrase, for a report."""

@@ -17,13 +17,9 @@ POTENTIAL = constants.h**2 / (2 * math.pi * constants.m_e * constants.e) * 1e20
 
 
 def scattering_factor(number: int, q2: Tensor) -> Tensor:
-    """Return the Fourier transform of an atom's potential [V Å³].
+    """Return the Fourier transform of an atom's potential [V Å³] at |q|² [1/Å²] of any shape.
 
     f(q) = Σ_i a_i (2 + b_i q²) / (1 + b_i q²)² (eq. 16), times h² / (2π m e).
-
-    Args:
-        number: atomic number, 1 to 103.
-        q2: |q|² [1/Å²], any shape.
 
     Raises:
         BadInputError: if the table has no such element.
@@ -34,10 +30,7 @@ def scattering_factor(number: int, q2: Tensor) -> Tensor:
 
 
 def parameters(number: int) -> tuple[list[float], list[float]]:
-    """Return the five a_i [Å] and the five b_i [Å²] of an element.
-
-    Args:
-        number: atomic number, 1 to 103.
+    """Return the five a_i [Å] and the five b_i [Å²] of an element, atomic number 1 to 103.
 
     Raises:
         BadInputError: if the table has no such element.

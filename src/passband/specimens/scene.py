@@ -10,10 +10,11 @@ from scipy.spatial import cKDTree
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.specimens.particles import Particle, ParticleAtoms, draw_particle
-from passband.specimens.placement import CONTACT, draw_places, drop_height
 from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
 from passband.specimens.substrates import Opening, draw_film, draw_opening, number_density
 
+# Atoms of a particle come no closer to what carries it than this [Å]: about a metal–carbon bond.
+_CONTACT = 2.3
 # Vacuum before the first atom and behind the last [Å].
 _VACUUM = 2.0
 # Positions are rounded to this many decimals [Å], so that the last bits of a processor's sine do not show.
@@ -45,13 +46,9 @@ class Specimen:
 
 
 def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
-    """Return specimen number `index` of the family; the same recipe and index always give the same atoms.
+    """Return specimen number `index`, from 0, of the family; the same recipe and index always give the same atoms.
 
     Film, places and each particle draw from streams named after them, so that changing one leaves the others.
-
-    Args:
-        recipe: the family.
-        index: from 0.
 
     Raises:
         BadInputError: if the particles do not fit the field.
@@ -92,18 +89,14 @@ Streams = Callable[..., np.random.Generator]
 def _placed(
     recipe: SpecimenRecipe, film: np.ndarray, thickness: float, opening: Opening, stream: Streams
 ) -> list[ParticleAtoms]:
-    """Return the particles where they lie.
-
-    Raises:
-        BadInputError: if they do not fit.
-    """
+    """Return the particles where they lie, or raise BadInputError if they do not fit."""
     count = 0
     for attempt in range(6):
         drawn = _draw_particles(recipe, stream, attempt)
         count = len(drawn)
         radii = np.array([np.hypot(p.positions[:, 0], p.positions[:, 1]).max() for _, p in drawn])
         for again in range(20):
-            places = draw_places(
+            places = _draw_places(
                 radii,
                 recipe.field_angstrom,
                 recipe.gap_angstrom,
@@ -144,7 +137,7 @@ def _lowered(
 ) -> list[ParticleAtoms]:
     """Return the particles moved along z: into the film, or onto it (from below: up to it) and onto particles placed before."""
     field = recipe.field_angstrom
-    surface = {1.0: film[film[:, 2] > thickness - 3 * CONTACT], -1.0: film[film[:, 2] < 3 * CONTACT]}
+    surface = {1.0: film[film[:, 2] > thickness - 3 * _CONTACT], -1.0: film[film[:, 2] < 3 * _CONTACT]}
     placed: list[ParticleAtoms] = []
     for number, (population, particle) in enumerate(flat):
         if population.position == "in":
@@ -157,8 +150,55 @@ def _lowered(
         up = -1.0 if population.position == "under" else 1.0
         flip = np.array([1.0, 1.0, up])
         carriers = [surface[up]] + [p.positions for p in placed if recipe.overlap == "projected"]
-        z_or_none = drop_height(particle.positions * flip, np.concatenate(carriers) * flip, field)
+        z_or_none = _drop_height(particle.positions * flip, np.concatenate(carriers) * flip, field)
         level = (thickness if up > 0 else 0.0) * up
-        z = level + CONTACT - (particle.positions[:, 2] * up).min() if z_or_none is None else z_or_none
+        z = level + _CONTACT - (particle.positions[:, 2] * up).min() if z_or_none is None else z_or_none
         placed.append(particle.moved(np.array([0.0, 0.0, z * up])))
     return placed
+
+
+def _draw_places(
+    radii: np.ndarray,
+    field: float,
+    gap: float,
+    apart: bool,
+    allowed: Callable[[np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray | None:
+    """Return centres, shape [n, 2] [Å], or None if this try found no room.
+
+    Args:
+        radii: radius of each particle's projection [Å], shape [n].
+        field: side of the square field [Å].
+        gap: clear distance between particles, and twice that to the field's edge [Å].
+        apart: whether particles may not overlap in projection.
+        allowed: whether points [M, 2] may be a particle's centre, bool [M].
+        rng: source of randomness.
+    """
+    places = np.empty((0, 2))
+    for i, radius in enumerate(radii):
+        margin = radius + gap / 2
+        tries = rng.uniform(margin, max(field - margin, margin), (50, 2))
+        free = allowed(tries)
+        if apart and i:
+            distances = np.linalg.norm(tries[:, None] - places, axis=2)
+            free &= (distances >= radius + radii[:i] + gap).all(axis=1)
+        if not free.any():
+            return None
+        places = np.concatenate([places, tries[[int(free.argmax())]]])
+    return places
+
+
+def _drop_height(particle: np.ndarray, below: np.ndarray, field: float) -> float | None:
+    """Return how far along z a particle [N, 3] moves to rest on atoms below it [M, 3], None if there are none [Å].
+
+    The field [Å] is periodic.
+    """
+    box = np.array([field, field]) * (1 + 1e-12)
+    pairs = cKDTree(particle[:, :2] % field, boxsize=box).sparse_distance_matrix(
+        cKDTree(below[:, :2] % field, boxsize=box), _CONTACT, output_type="ndarray"
+    )
+    if not len(pairs):
+        return None
+    rise = np.sqrt(np.maximum(_CONTACT**2 - pairs["v"] ** 2, 0))
+    return float((below[pairs["j"], 2] + rise - particle[pairs["i"], 2]).max())

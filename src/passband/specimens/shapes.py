@@ -4,11 +4,12 @@ import itertools
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from scipy.spatial.transform import Rotation
 
 from passband.base.distribution import Distribution
 from passband.base.errors import BadInputError
+from passband.base.frozen_model import FrozenModel
 from passband.specimens.crystals import Crystal
 from passband.specimens.grains import Grain
 from passband.specimens.outlines import Outline, miller, planes, random_polyhedron, wulff
@@ -26,11 +27,7 @@ def _as_text(energies: Any) -> Any:
     return {str(k): v for k, v in energies.items()} if isinstance(energies, dict) else energies
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Wulff(_Shape):
+class Wulff(FrozenModel):
     """The equilibrium shape, with every facet's distance varied independently: deposited particles lack the crystal's symmetry.
 
     Attributes:
@@ -51,15 +48,10 @@ class Wulff(_Shape):
 
     def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
         """Return the outline at an arbitrary scale, in the crystal's axes."""
-        energies = crystal.surface_energies if self.surface_energies is None else self.surface_energies
-        if not energies:
-            raise BadInputError(
-                f"{crystal.name}: has no surface energies in the library; give shape.surface_energies, such as {{111: 1.0, 100: 1.1}}, or another shape"
-            )
-        return _varied(wulff(crystal, energies), self.variation, rng)
+        return _varied(wulff(crystal, self.surface_energies or crystal.surface_energies), self.variation, rng)
 
 
-class TruncatedOctahedron(_Shape):
+class TruncatedOctahedron(FrozenModel):
     """{111} and {100} facets of a cubic crystal.
 
     Attributes:
@@ -78,7 +70,7 @@ class TruncatedOctahedron(_Shape):
         return _varied(wulff(crystal, {"111": 1.0, "-1-1-1": 1.0, "100": self.ratio}), self.variation, rng)
 
 
-class RandomFacets(_Shape):
+class RandomFacets(FrozenModel):
     """Facets in random directions, of no crystal's making: rough or dissolved particles.
 
     Attributes:
@@ -95,7 +87,7 @@ class RandomFacets(_Shape):
         return _varied(random_polyhedron(self.facets, rng), self.variation, rng)
 
 
-class Sphere(_Shape):
+class Sphere(FrozenModel):
     """A sphere."""
 
     kind: Literal["sphere"] = "sphere"
@@ -105,7 +97,7 @@ class Sphere(_Shape):
         return Outline(np.empty((0, 3)), np.empty(0), radius=1.0)
 
 
-class Rod(_Shape):
+class Rod(FrozenModel):
     """A cylinder with half spheres at its ends; the recipe's diameter is its length.
 
     Attributes:
@@ -140,7 +132,7 @@ class Rod(_Shape):
         return Outline(np.empty((0, 3)), np.empty(0), radius=1.0, segment=segment)
 
 
-class Decahedron(_Shape):
+class Decahedron(FrozenModel):
     """Five fcc grains around a common [110] axis (Marks 1983): the modified Wulff construction with twins of no energy.
 
     Attributes:
@@ -151,7 +143,7 @@ class Decahedron(_Shape):
     variation: Variation = 0.04
 
 
-class Icosahedron(_Shape):
+class Icosahedron(FrozenModel):
     """Twenty fcc grains around a point (Mackay 1962; Marks 1983).
 
     Attributes:
@@ -168,16 +160,10 @@ ShapeRecipe = Annotated[
 
 
 def draw_grains(shape: ShapeRecipe, crystal: Crystal, diameter: float, rng: np.random.Generator) -> list[Grain]:
-    """Return the grains of a particle around the origin.
+    """Return the grains of a particle of a crystal and a circumscribed diameter [Å] around the origin.
 
     A single crystal is placed at random relative to its outline; grains of a multiply twinned particle share an atom in
     the centre.
-
-    Args:
-        shape: what to draw.
-        crystal: what it is made of.
-        diameter: of the circumscribed sphere [Å].
-        rng: source of randomness.
 
     Raises:
         BadInputError: if the crystal cannot have this shape.

@@ -8,24 +8,20 @@ from io import BytesIO
 from typing import Annotated, Literal
 
 import numpy as np
-from ase.data import atomic_masses, chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from pydantic import Field, field_validator, model_validator
 from scipy.constants import atomic_mass
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from passband.base.distribution import Distribution
+from passband.base.frozen_model import FrozenModel
 
 # Mass densities of the blocks [g/cm³], the usual one first, and their formula.
-_MATERIALS: dict[str, tuple[list[float], str]] = {
-    "carbon": ([2.0, 1.8, 2.2], "C"),
-    "silica": ([2.2], "SiO2"),
-    "silicon_nitride": ([3.0], "Si3N4"),
-}
-_FORMULA_MASS = {
-    "C": atomic_masses[6],
-    "SiO2": (atomic_masses[14] + 2 * atomic_masses[8]) / 3,
-    "Si3N4": (3 * atomic_masses[14] + 4 * atomic_masses[7]) / 7,
+_MATERIALS: dict[str, tuple[list[float], dict[str, int]]] = {
+    "carbon": ([2.0, 1.8, 2.2], {"C": 1}),
+    "silica": ([2.2], {"Si": 1, "O": 2}),
+    "silicon_nitride": ([3.0], {"Si": 3, "N": 4}),
 }
 # No two atoms of these elements come closer where a cut film meets its periodic image [Å].
 _APART = {("C", "C"): 1.26, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.33, ("N", "Si"): 1.6, ("N", "N"): 2.05}
@@ -35,15 +31,13 @@ _PIECE = 12.0
 _MARGIN = 0.8
 
 
-class Hole(BaseModel):
+class Hole(FrozenModel):
     """Round holes through the film, in which there is vacuum.
 
     Attributes:
         share: of the fields that have one.
         radius_angstrom: of the hole [Å].
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     radius_angstrom: Distribution = Distribution(uniform=[10.0, 20.0])
@@ -56,7 +50,7 @@ class Hole(BaseModel):
         return radius
 
 
-class Edge(BaseModel):
+class Edge(FrozenModel):
     """A wavy edge through the field, beyond which there is vacuum.
 
     Attributes:
@@ -64,13 +58,11 @@ class Edge(BaseModel):
         waviness_angstrom: standard deviation of the edge from a straight line [Å].
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     waviness_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 3.0
 
 
-class SubstrateRecipe(BaseModel):
+class SubstrateRecipe(FrozenModel):
     """An amorphous film.
 
     Attributes:
@@ -80,8 +72,6 @@ class SubstrateRecipe(BaseModel):
         hole: fields with a hole.
         edge: fields with an edge.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     material: Literal["carbon", "silica", "silicon_nitride"] = "carbon"
     density_g_per_cm3: float = Field(default=0.0, ge=0, le=25)
@@ -110,12 +100,13 @@ class SubstrateRecipe(BaseModel):
 
     def elements(self) -> list[str]:
         """Return the symbols of its elements."""
-        return {"carbon": ["C"], "silica": ["O", "Si"], "silicon_nitride": ["N", "Si"]}[self.material]
+        return sorted(_MATERIALS[self.material][1])
 
 
 def number_density(recipe: SubstrateRecipe) -> float:
     """Return the number of atoms per Å³."""
-    mass = _FORMULA_MASS[_MATERIALS[recipe.material][1]]
+    formula = _MATERIALS[recipe.material][1]
+    mass = sum(n * atomic_masses[atomic_numbers[symbol]] for symbol, n in formula.items()) / sum(formula.values())
     return float(recipe.density_g_per_cm3 * 1e-27 / (mass * atomic_mass))
 
 
@@ -140,12 +131,7 @@ class Block:
 
 @lru_cache(maxsize=8)
 def block(material: str, density: float) -> Block:
-    """Return a block of the package's data, which `tools/make_amorphous_blocks.py` made.
-
-    Args:
-        material: carbon, silica or silicon_nitride.
-        density: one of those made [g/cm³].
-    """
+    """Return a block of the package's data, of a density [g/cm³] that `tools/make_amorphous_blocks.py` made."""
     data = files("passband.specimens").joinpath("blocks", f"{material}_{density:.1f}.npz").read_bytes()
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
         edge, fractions, numbers = float(arrays["edge_angstrom"]), arrays["fractions"] / 65536.0, arrays["numbers"]
@@ -158,15 +144,10 @@ def block(material: str, density: float) -> Block:
 
 
 def draw_film(recipe: SubstrateRecipe, field: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return positions [N, 3] [Å], atomic numbers [N] and thickness [Å] of a film from z = 0 up, periodic along x and y.
+    """Return positions [N, 3] [Å], atomic numbers [N] and thickness [Å] of a film from z = 0 up, periodic in x and y.
 
-    The film is a slab of the endlessly repeated block, turned and shifted at random, so that no two films are alike. Where it
-    meets its periodic image atoms that come too close are moved apart; none is added or lost.
-
-    Args:
-        recipe: what to draw.
-        field: side of the square field [Å].
-        rng: source of randomness.
+    The film is a slab of the endlessly repeated block, turned and shifted at random, so that no two films are alike.
+    Where it meets its periodic image atoms that come too close are moved apart; none is added or lost.
     """
     thickness = recipe.thickness_angstrom.draw(rng)
     source = block(recipe.material, recipe.density_g_per_cm3)
@@ -237,13 +218,7 @@ def _separate_across_seams(positions: np.ndarray, numbers: np.ndarray, field: fl
 
 
 def draw_opening(recipe: SubstrateRecipe, field: float, rng: np.random.Generator) -> "Opening":
-    """Return where the film is missing.
-
-    Args:
-        recipe: of the film.
-        field: side of the field [Å].
-        rng: source of randomness.
-    """
+    """Return where the film is missing in a field [Å]."""
     hole = edge = None
     shares = rng.uniform(size=2)
     if recipe.hole is not None and shares[0] < recipe.hole.share:

@@ -16,7 +16,7 @@ from passband.execution.base import Executor, StageProgress
 from passband.figures import simulated_sheet, style
 from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
 from passband.simulation.hrtem import Imager
-from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
 from passband.studies.wave_jobs import bytes_per_specimen, make_waves, open_wave_set

@@ -18,7 +18,7 @@ from passband.files import bundled, yaml_config
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
-from passband.simulation.multislice.config import ExitWaveConfig
+from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import wave_id
 from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals

@@ -15,13 +15,8 @@ from passband.simulation.imaging.form_image import ImageGrid
 def camera_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor | None:
     """Return what multiplies the half spectrum of the intensity: MTF · motion, float32, shape [n, n // 2 + 1].
 
-    Args:
-        condition: the imaging condition.
-        grid: grids of the image; n are its physical pixels.
-        orientation: optional matrix of shape [2, 2]; the drift is then taken at orientation · q.
-
-    Returns:
-        None for an ideal camera and a specimen at rest.
+    n are the physical pixels. None for an ideal camera and a specimen at rest. With an orientation, shape [2, 2], the
+    drift is taken at orientation · q.
     """
     if condition.detector.mtf is None and condition.vibration_angstrom == 0 and condition.drift_angstrom == 0:
         return None
@@ -38,16 +33,10 @@ def camera_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | 
 def record(intensity: Tensor, condition: Condition, *, generator: torch.Generator) -> Tensor:
     """Return electron counts of camera pixels, shape [B, n / binning, n / binning]; without a dose, the mean intensity.
 
-    Physical pixels count Poisson numbers with mean intensity · dose · pixel area · DQE(0). A measured DQE shapes their
-    noise by √NNPS, NNPS = DQE(0) MTF² / DQE, after which counts are no longer whole numbers. Then pixels are summed.
-
-    Args:
-        intensity: expected intensity on physical pixels, vacuum = 1, shape [B, n, n]. The ideal camera's band limit can
-            leave it slightly below zero; those pixels count nothing.
-        condition: gives dose [e/Å²], pixel size [Å] and camera.
-        generator: source of randomness.
-
-    Source: McMullan et al., Ultramicroscopy 109 (2009) 1126, for DQE = DQE(0) MTF² / NNPS.
+    Physical pixels, [B, n, n], count Poisson numbers with mean intensity · dose · pixel area · DQE(0); none where the
+    ideal camera's band limit leaves the intensity below zero. A measured DQE shapes their noise by √NNPS, NNPS = DQE(0)
+    MTF² / DQE (McMullan et al., Ultramicroscopy 109 (2009) 1126), after which counts are no longer whole numbers. Then
+    pixels are summed.
     """
     detector, binning = condition.detector, condition.detector.binning
     if condition.dose_per_angstrom2 is None:

@@ -65,13 +65,7 @@ class ImageGrid:
 def image_grid(
     field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float, binning: int = 1
 ) -> ImageGrid:
-    """Return the grids for a field, a stored band and a camera pixel.
-
-    Args:
-        field_angstrom: side of the field [Å].
-        band_per_angstrom: radius of the stored band of the wave [1/Å].
-        pixel_size_angstrom: pixel of the image in the specimen plane [Å].
-        binning: camera pixels along a side of one pixel of the image.
+    """Return the grids for a field [Å], the stored band of a wave [1/Å], and the pixels [Å] of a binned image.
 
     Raises:
         BadInputError: if the field is not a whole number of pixels.
@@ -105,14 +99,10 @@ def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
 def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
     """Return t(q) of a condition at the wave's coefficients, complex64, shape [M, K].
 
-    M is 1 for `coherence: quasi`. For `quadrature` each row is the transfer without envelopes at one focus and tilt, times
-    the root of its Gauss–Hermite weight: the image is the sum of the M intensities. A tilted beam shifts the spectrum of
-    a thin specimen's exit wave, so its transfer is t(q + k).
-
-    Args:
-        condition: the imaging condition.
-        grid: grids of the image.
-        orientation: optional matrix of shape [2, 2]; t is then taken at orientation · q, as if the microscope were turned.
+    M is 1 for `coherence: quasi`. For `quadrature` each row is the transfer without envelopes at one focus and tilt,
+    times the root of its Gauss–Hermite weight: the image is the sum of the M intensities. A tilted beam shifts the
+    spectrum of a thin specimen's exit wave, so its transfer is t(q + k). With an orientation, shape [2, 2], t is taken
+    at orientation · q, as if the microscope were turned.
 
     Raises:
         BadInputError: if the aperture opens beyond the stored band.
@@ -154,11 +144,7 @@ def _coherent_parts(condition: Condition) -> list[tuple[float, tuple[float, floa
 
 
 def check_aperture(condition: Condition, grid: ImageGrid) -> None:
-    """Refuse an aperture that opens beyond the stored band, where the wave is not known.
-
-    Raises:
-        BadInputError: naming aperture, limit and remedy.
-    """
+    """Refuse an aperture that opens beyond the stored band, by a BadInputError: the wave is not known there."""
     if condition.aperture_mrad is None:
         return
     cutoff = 1e-3 * condition.aperture_mrad / wavelength(condition.energy_ev)
@@ -174,12 +160,8 @@ def check_aperture(condition: Condition, grid: ImageGrid) -> None:
 def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
     """Return a warning if the stored band cuts off beams that the condition would still transfer, else None.
 
-    The band then acts as an aperture: without envelopes, 1.5 1/Å changes images of 5 nm of gold on carbon by several percent of
-    their contrast.
-
-    Args:
-        condition: the imaging condition.
-        grid: grids of the image.
+    The band then acts as an aperture: without envelopes, 1.5 1/Å changes images of 5 nm of gold on carbon by several
+    percent of their contrast.
     """
     band = int(grid.frequencies.abs().max()) / grid.field_angstrom
     angle = torch.linspace(0, 2 * torch.pi, 33, dtype=torch.float64)
@@ -198,8 +180,7 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """Return I(r) = mean over frozen phonons of Σ_M |F⁻¹[ψ̂ t]|², vacuum = 1, float32, shape [B, physical, physical].
 
     The camera's pixels sample the intensity after everything beyond their band has been cut off, in Fourier space.
-    Pixel (i, j) lies at (i, j) · pixel size. One of `waves` and `transfer` may stand for many of the other: a wave under
-    B conditions, or B waves under one.
+    Pixel (i, j) lies at (i, j) · pixel size. One of `waves` and `transfer` may stand for many of the other.
 
     Args:
         waves: coefficients of the exit waves, complex64, shape [B, P, K] or [1, P, K].

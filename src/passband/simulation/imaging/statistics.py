@@ -5,13 +5,9 @@ from torch import Tensor
 
 
 def wave_power(waves: Tensor, frequencies: Tensor, field_angstrom: float, bins: int = 150) -> tuple[Tensor, Tensor]:
-    """Return |q| [1/Å] and the mean power spectral density of exit waves [Å²], the undiffracted beam left out.
+    """Return |q| [1/Å] of rings and the mean power spectral density there [Å²], without the undiffracted beam.
 
-    Args:
-        waves: coefficients, vacuum = 1, complex, shape [B, P, K].
-        frequencies: integer frequencies of the coefficients, shape [K, 2].
-        field_angstrom: side of the field [Å].
-        bins: number of rings of equal width.
+    The waves' coefficients, vacuum = 1, have shape [B, P, K], their integer frequencies [K, 2].
     """
     q = frequencies.double().norm(dim=1) / field_angstrom
     power = (waves.real**2 + waves.imag**2).double().mean((0, 1)) * field_angstrom**2
@@ -25,12 +21,7 @@ def wave_power(waves: Tensor, frequencies: Tensor, field_angstrom: float, bins: 
 
 
 def radial_power(images: Tensor, bins: int = 32) -> Tensor:
-    """Return the mean power over rings of equal width up to Nyquist, shape [N, bins].
-
-    Args:
-        images: shape [N, n, n].
-        bins: number of rings.
-    """
+    """Return the mean power of images [N, n, n] over rings of equal width up to Nyquist, shape [N, bins]."""
     n = images.shape[-1]
     power = torch.fft.fft2(images, norm="ortho").abs().square()
     k = torch.fft.fftfreq(n, 1 / n)

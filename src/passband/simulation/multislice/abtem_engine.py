@@ -7,9 +7,8 @@ import torch
 from ase import Atoms
 
 from passband.base.frequencies import disc_indices
-from passband.simulation.multislice.config import ExitWaveConfig
-from passband.simulation.multislice.exit_wave import ExitWave, keep_band
-from passband.simulation.multislice.slices import phonon_seed
+from passband.simulation.multislice.engine import phonon_seed
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band
 
 _SETTINGS = {
     "device": "cpu",
@@ -24,37 +23,22 @@ _SETTINGS = {
 def exit_wave(
     atoms: Atoms, config: ExitWaveConfig, thermal_displacement_angstrom: dict[str, float], seed: int
 ) -> ExitWave:
-    """Return the wave at the far face of the atoms' cell, from which defocus is measured.
+    """Return the wave at the far face of the cell of field × field × height, from which defocus is measured.
 
-    Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons.
-
-    Args:
-        atoms: in a cell of field × field × height; the beam runs along +z.
-        config: multislice settings.
-        thermal_displacement_angstrom: standard deviation per axis, by element [Å].
-        seed: of the thermal displacements.
+    Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons: displacements per axis, by element
+    [Å].
 
     Raises:
         BadInputError: if more than 5 % of the beam is scattered beyond the band limit.
     """
     field = float(atoms.cell[0, 0])
     n = config.grid_points(field)
-    with (
-        abtem.config.set(_SETTINGS),
-        dask.config.set(scheduler="single-threaded"),
-    ):
-        phonons = abtem.FrozenPhonons(
-            atoms,
-            config.phonon_configurations,
-            thermal_displacement_angstrom,
-            seed=[phonon_seed(seed, i) for i in range(config.phonon_configurations)],
-        )
+    with abtem.config.set(_SETTINGS), dask.config.set(scheduler="single-threaded"):
+        count, thickness = config.phonon_configurations, config.slice_thickness_angstrom
+        seeds = [phonon_seed(seed, i) for i in range(count)]
+        phonons = abtem.FrozenPhonons(atoms, count, thermal_displacement_angstrom, seed=seeds)
         potential = abtem.Potential(
-            phonons,
-            gpts=n,
-            slice_thickness=config.slice_thickness_angstrom,
-            parametrization="lobato",
-            projection="infinite",
+            phonons, gpts=n, slice_thickness=thickness, parametrization="lobato", projection="infinite"
         )
         waves = abtem.PlaneWave(energy=config.energy_ev).multislice(potential).compute().array
     psi = torch.from_numpy(np.atleast_3d(waves).reshape(-1, n, n)).to(torch.complex128)

@@ -21,13 +21,9 @@ _CORRECTIONS = 3
 
 
 def projected_potential(number: int, r: np.ndarray) -> np.ndarray:
-    """Return the potential of an atom projected along the beam [V Å].
+    """Return the potential of an atom projected along the beam [V Å], at distances r [Å], any shape, positive.
 
     The inverse Fourier transform, in the plane, of the scattering factor of Lobato and Van Dyck (2014).
-
-    Args:
-        number: atomic number.
-        r: distance [Å], any shape, positive.
     """
     a, b = (np.array(values) for values in parameters(number))
     x = 2 * math.pi * r[..., None] / np.sqrt(b)
@@ -36,13 +32,9 @@ def projected_potential(number: int, r: np.ndarray) -> np.ndarray:
 
 
 def exponent(number: int, interaction: float, limit: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies [1/Å] up to `limit` and w(q) there [Å²], complex, both of shape [Q].
+    """Return frequencies [1/Å] up to the band's limit and w(q) there [Å²], complex, both of shape [Q].
 
-    Args:
-        number: atomic number.
-        interaction: σ_e [rad/(V Å)].
-        limit: where the band ends [1/Å].
-        edge: width of its soft edge, as of `soft_band` [1/Å].
+    `interaction` is σ_e [rad/(V Å)], `edge` the width of the band's soft edge [1/Å], as of `soft_band`.
     """
     r, dr = _quadrature(np.concatenate([[0], np.geomspace(_INNER, _FLAT, 30), np.arange(2, 301) * _OUTER / 300]), 8)
     q, dq = _quadrature(np.linspace(0, limit, math.ceil(limit * _OUTER / 2) + 8), 8)

@@ -19,13 +19,9 @@ _BETA = 0.95 * math.pi * _WIDTH * (1 - 1 / 3)
 
 
 def density(places: Tensor, planes: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
-    """Return the spread atoms, of the given shape [C, E, n, n].
+    """Return the spread atoms, shape [C, E, n, n], of positions in points of the periodic grid, float64, [N, 2].
 
-    Args:
-        places: positions in grid points, float64, shape [N, 2]; the grid is periodic.
-        planes: which of the C · E planes each atom belongs to, shape [N].
-        shape: of the result.
-        dtype: float32 or float64.
+    `planes` says which of the C · E planes each atom belongs to, shape [N].
     """
     n = shape[-1]
     first = torch.ceil(places - _WIDTH / 2)

@@ -7,21 +7,22 @@ each slice's potential projected along the beam, ψ ← F⁻¹[P · F[exp(i σ_e
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from passband.base.electron import interaction_parameter, wavelength
 from passband.base.errors import BadInputError, parameter
 from passband.base.frequencies import disc_indices
+from passband.base.identity import seed_from
 from passband.simulation.multislice import deposit
 from passband.simulation.multislice.atom import exponent, soft_band
-from passband.simulation.multislice.config import ExitWaveConfig
-from passband.simulation.multislice.exit_wave import ExitWave, keep_band
-from passband.simulation.multislice.slices import Slices, slice_atoms
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band
 
 #: Memory [bytes] that the configurations in work may take by default.
 MEMORY = 512 * 2**20
@@ -45,10 +46,10 @@ def exit_waves(
     dtype: torch.dtype = torch.complex64,
     memory: int = MEMORY,
 ) -> list[ExitWave]:
-    """Return the wave at the far face of each specimen's cell, from which defocus is measured.
+    """Return the wave at the far face of each specimen's cell, from which defocus is measured; the beam runs along +z.
 
     Args:
-        atoms: specimens in cells of field × field × height, all with the same field; the beam runs along +z.
+        atoms: specimens in cells of field × field × height, all with the same field.
         config: multislice settings.
         thermal_displacement_angstrom: standard deviation per axis, by element [Å].
         seeds: of the thermal displacements, one a specimen.
@@ -57,8 +58,7 @@ def exit_waves(
         memory: bytes that the configurations in work may take.
 
     Raises:
-        BadInputError: if one configuration does not fit in `memory`, or more than 5 % of a beam is scattered beyond the
-            band limit.
+        BadInputError: if a configuration does not fit in `memory`, or more than 5 % of a beam leaves the band.
     """
     field = float(atoms[0].cell[0, 0])
     n = config.grid_points(field)
@@ -82,16 +82,7 @@ def exit_waves(
 
 
 def check_memory(config: ExitWaveConfig, field: float, memory: int) -> None:
-    """Refuse a memory that one configuration does not fit in.
-
-    Args:
-        config: multislice settings.
-        field: side of the field [Å].
-        memory: bytes that the configurations in work may take.
-
-    Raises:
-        BadInputError: naming the memory that it takes.
-    """
+    """Refuse a memory [bytes] that one configuration of a field [Å] does not fit in, naming what it takes."""
     if config.engine == "native":
         _configurations_at_once(config.grid_points(field), torch.complex64, memory, torch.device("cpu"))
 
@@ -150,6 +141,46 @@ class _Optics:
 @functools.lru_cache(maxsize=4)
 def _optics(field: float, n: int, energy_ev: float, device: torch.device, dtype: torch.dtype) -> _Optics:
     return _Optics(field, n, energy_ev, device, dtype)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Atoms at places [N, 2] [Å], each in one of `count` slices of a thickness [Å], counted from the entrance."""
+
+    places: np.ndarray
+    numbers: np.ndarray
+    index: np.ndarray
+    count: int
+    thickness: float
+
+
+def phonon_seed(seed: int, configuration: int) -> int:
+    """Return the seed of one frozen-phonon configuration of a specimen; NumPy and abTEM take 32 bits."""
+    return seed_from(seed, configuration) % 2**32
+
+
+def slice_atoms(
+    atoms: Atoms,
+    config: ExitWaveConfig,
+    thermal_displacement_angstrom: dict[str, float],
+    seed: int,
+    configuration: int,
+) -> Slices:
+    """Return displaced atoms of a cell of field × field × height in slices of at most `slice_thickness_angstrom`.
+
+    The displacements, standard deviations per axis by element [Å], are abTEM's for the same seed: one normal draw per
+    atom and axis, in the order of the atoms.
+    """
+    elements, element = np.unique(atoms.numbers, return_inverse=True)
+    sigma = np.array([thermal_displacement_angstrom[chemical_symbols[z]] for z in elements])[element]
+    draws = np.random.default_rng(phonon_seed(seed, configuration)).normal(size=(len(atoms), 3))
+    positions = atoms.positions + sigma[:, None] * draws
+    height = float(atoms.cell[2, 2])
+    count = max(math.ceil(height / config.slice_thickness_angstrom), 1)
+    # An atom on the border of two slices belongs to the later one, whatever the rounding.
+    edges = np.cumsum(np.full(count, height / count)) - 1e-12
+    index = np.minimum(np.digitize(positions[:, 2], edges), count - 1)
+    return Slices(positions[:, :2], atoms.numbers.copy(), index, count, height / count)
 
 
 def _propagate(configurations: Sequence[Slices], optics: _Optics) -> Tensor:

@@ -6,9 +6,8 @@ import torch
 
 from passband.base.extras import require
 from passband.base.identity import seed_from
-from passband.simulation.multislice.config import ExitWaveConfig
 from passband.simulation.multislice.engine import MEMORY, exit_waves
-from passband.simulation.multislice.exit_wave import ExitWave
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig
 from passband.specimens import Recipe, Specimen
 
 
@@ -21,15 +20,9 @@ def specimen_exit_waves(
     device: torch.device | str = "cpu",
     memory: int = MEMORY,
 ) -> list[ExitWave]:
-    """Return the exit waves of some specimens of a recipe, with thermal displacements seeded by recipe and index.
+    """Return the exit waves of specimens of a recipe, with thermal displacements seeded by recipe and index.
 
-    Args:
-        recipe: the family of specimens.
-        specimens: drawn from it.
-        indices: their places in it.
-        config: multislice settings.
-        device: where the native engine computes.
-        memory: bytes that the native engine may take.
+    The native engine computes on a device, within a memory [bytes].
 
     Raises:
         BadInputError: if a wave does not fit in memory or too much of the beam is scattered beyond the band limit.

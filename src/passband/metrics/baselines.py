@@ -1,4 +1,4 @@
-"""Baseline: Euclidean distance of the standardised aberration coefficients."""
+"""Baselines for every other metric: distances of the conditions' values, without any contrast transfer; shape [B, B′]."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,23 @@ from passband.conditions import ABERRATIONS
 from passband.optics import Parameters
 
 
+def defocus_difference(train: Parameters, test: Parameters, q_max: float) -> Tensor:
+    """Return |defocus′ − defocus| [Å]."""
+    a, b = (p.coefficients.get("C10", 0 * p.energy_ev) for p in (train, test))
+    return (a[:, None] - b).abs()
+
+
+def dose_difference(train: Parameters, test: Parameters, q_max: float) -> Tensor:
+    """Return ln(dose′ / dose), test over train; no shot noise counts as 1e9 e/Å²."""
+    a, b = (p.finite_dose.log() for p in (train, test))
+    return b - a[:, None]
+
+
 def coefficient_distance(train: Parameters, test: Parameters, q_max: float) -> Tensor:
-    """Return the Euclidean distance of the conditions' values, each in units of its spread over all of them, [B, B′].
+    """Return the Euclidean distance of the conditions' values, each in units of its spread over all of them.
 
-    The values: Cartesian aberration coefficients, energy, focal spread, convergence and log dose. A value that is the
-    same in all conditions does not count.
-
-    Args:
-        train: B training conditions.
-        test: B′ test conditions.
-        q_max: unused.
+    The values: Cartesian aberration coefficients, energy, focal spread, convergence and log dose. A value that is the same in
+    all conditions does not count.
     """
     symbols = [s for s in ABERRATIONS if s in train.coefficients or s in test.coefficients]
     a, b = _values(train, symbols), _values(test, symbols)
