@@ -12,8 +12,9 @@ unit. Bad input raises `BadInputError`, a ValueError with the fields value, limi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,9 @@ def load_condition(source: str | Path) -> Condition:
     """
     from passband.conditions.condition_files import load_condition
 
-    return load_condition(source)
+    condition = load_condition(source)
+    _warn(source, [condition])
+    return condition
 
 
 def load_conditions(source: str | Path) -> list[Condition]:
@@ -122,7 +125,9 @@ def load_conditions(source: str | Path) -> list[Condition]:
     """
     from passband.conditions.condition_files import load_conditions
 
-    return [condition for _, condition in load_conditions(source)]
+    conditions = [condition for _, condition in load_conditions(source)]
+    _warn(source, conditions)
+    return conditions
 
 
 def load_recipe(source: str | Path) -> Recipe:
@@ -160,19 +165,17 @@ def sweep(base: Condition | str | Path, **values: float | Iterable[float]) -> Co
         >>> len(grid.conditions())
         10
     """
-    from pydantic import ValidationError
-
     from passband.conditions.sets import ConditionGrid
-    from passband.files.yaml_config import message
 
-    vary = {}
+    vary: dict[str, list[float]] = {}
     for name, given in values.items():
-        field = "defocus_angstrom" if name == "defocus" else field_name(name)
-        vary[field] = [float(value) for value in (given if isinstance(given, Iterable) else [given])]
-    try:
-        return ConditionGrid(base=_condition(base), vary=vary)
-    except ValidationError as fault:
-        raise BadInputError(message(fault)) from None
+        if _field(name) in vary:
+            raise BadInputError(f"{name} is given twice, also without or with its unit; keep one of them", value=name)
+        try:
+            vary[_field(name)] = [float(value) for value in (given if isinstance(given, Iterable) else [given])]
+        except (TypeError, ValueError):
+            raise BadInputError(f"{name} is {given!r}, which is neither a number nor a list of them") from None
+    return ConditionGrid(base=_condition(base), vary=vary)
 
 
 def compare(
@@ -235,10 +238,9 @@ def optimize(
     """
     from passband.metrics.optimize import fit_condition
 
-    fields = ["defocus_angstrom" if name == "defocus" else field_name(name) for name in names]
     wanted = None if target is None else _condition(target)
     try:
-        return fit_condition(_condition(condition), fields, q_max_per_angstrom, target=wanted)
+        return fit_condition(_condition(condition), [_field(n) for n in names], q_max_per_angstrom, target=wanted)
     except ValueError as fault:
         raise BadInputError(str(fault)) from None
 
@@ -409,7 +411,7 @@ def check(
     condition: Condition | str | Path | None = None,
     *,
     image: Any = None,
-    specimen: SpecimenInfo | None = None,
+    specimen: SpecimenInfo | Mapping[str, Any] | None = None,
     **calibration: float | None,
 ) -> Verdict:
     """Predict whether a model works under a condition, or on an image, with reasons and advice.
@@ -418,7 +420,7 @@ def check(
         model: by name, folder, or loaded.
         condition: a condition, its file, or a preset.
         image: instead, as `micrograph` takes it.
-        specimen: what is known of the specimen.
+        specimen: what is known of it: a `SpecimenInfo`, or its fields by name.
         **calibration: of the image: pixel_size_angstrom, energy_ev, dose_per_angstrom2.
 
     Raises:
@@ -434,10 +436,12 @@ def check(
 
     if (condition is None) == (image is None):
         raise BadInputError("give either a condition or an image, and not both")
-    specimen = SpecimenInfo() if specimen is None else specimen
+    known = specimen if isinstance(specimen, SpecimenInfo) else _specimen(specimen)
     if image is not None:
-        return VerdictModel(_model(model)).check_image(micrograph(image, **calibration), specimen)
-    return VerdictModel(_model(model)).check(_condition(condition), specimen)
+        return VerdictModel(_model(model)).check_image(micrograph(image, **calibration), known)
+    if calibration:
+        raise BadInputError(f"{', '.join(calibration)} describe an image; put them into the condition")
+    return VerdictModel(_model(model)).check(_condition(condition), known)
 
 
 def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: float | None) -> Estimate:
@@ -486,6 +490,28 @@ def to_signal(segmentation: Segmentation) -> Any:
 
 def _model(model: str | Path | Model) -> Model:
     return load_model(model) if isinstance(model, str | Path) else model
+
+
+def _field(name: str) -> str:
+    return "defocus_angstrom" if name == "defocus" else field_name(name)
+
+
+def _warn(source: str | Path, conditions: list[Condition]) -> None:
+    """Warn of what is doubtful about conditions from a file."""
+    for doubt in dict.fromkeys(doubt for condition in conditions for doubt in condition.doubts()):
+        warnings.warn(f"{source}: {doubt}", stacklevel=3)
+
+
+def _specimen(given: Any) -> SpecimenInfo:
+    from passband.verdicts.domain import SpecimenInfo
+
+    names = [field.name for field in fields(SpecimenInfo)]
+    if given is not None and not isinstance(given, Mapping):
+        raise BadInputError(f"specimen is a {type(given).__name__}; give a SpecimenInfo, or {', '.join(names)} by name")
+    for name in given or {}:
+        if name not in names:
+            raise BadInputError(f"specimen has no {name!r}; known are {', '.join(names)}", value=name, limit=names)
+    return SpecimenInfo(**(given or {}))
 
 
 def _condition(condition: Any) -> Condition:

@@ -219,6 +219,7 @@ def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
     """Yield the function that advances a stage, which is shown from its first call; PyTorch gets one thread a core."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(CORES)
     with TerminalProgress() as progress:
         stage: list[Callable[[float], None]] = []
@@ -229,7 +230,10 @@ def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
                 stage.append(progress.stage(name, total, 0))
             stage[0](units)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _check_figure(path: Path | None) -> None:

@@ -20,6 +20,7 @@ from passband.cli.options import RENAMED, option
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
+_INTERRUPTED = 130
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc")
 
 
@@ -44,6 +45,9 @@ def run_app(app: typer.Typer) -> None:
         _hide_types_of_flags(command)
     with _one_line_errors(command, words):
         code = command.main(words, standalone_mode=False)
+        if code == _INTERRUPTED:
+            # Newer Typer catches Ctrl-C itself.
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -75,7 +79,7 @@ def _one_line_errors(command: Any, words: list[str]) -> Iterator[None]:
     except _ClickException as fault:
         _fail(_usage(fault, words))
     except (KeyboardInterrupt, typer.Abort):
-        _fail(f"stopped{_resumed(command, words)}", code=130)
+        _fail(f"stopped{_resumed(command, words)}", code=_INTERRUPTED)
     except _Terminated:
         _fail(f"ended by SIGTERM{_resumed(command, words)}", code=143)
     except BrokenPipeError:

@@ -4,9 +4,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from passband.base.errors import BadInputError
 
 _TEMPORARY = ".tmp"
+# How NumPy, HDF5, Polars and the system itself report a full disk where they set no error number.
+_FULL = re.compile(r"\d+ requested and \d+ written|No space left|Disk quota exceeded|errno = 28\b|os error 28\b")
 
 
 @contextmanager
@@ -25,14 +28,17 @@ def disk_errors(place: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except BadInputError:
+        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(error)):
             free = shutil.disk_usage(existing(place)).free
             raise BadInputError(
                 f"{place}: the disk is full ({free / 1e6:.0f} MB free); free some space and run the same command again, finished work is kept"
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise BadInputError(f"{place}: cannot be written: {error.strerror}; choose another place") from None
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise BadInputError(f"{place}: cannot be written: {os.strerror(number)}; choose another place") from None
         raise
 
 
@@ -42,16 +48,32 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.
     """
-    temporary = temporary_beside(path, path.suffix)
-    with disk_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(temporary)
-            sync(temporary)
-            temporary.replace(path)
-        finally:
+    write_files({path: write})
+
+
+def write_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write several files as `write_file` does; if one cannot be written, none is.
+
+    Args:
+        writers: by the file's path, what fills a temporary file.
+
+    Raises:
+        BadInputError: naming the file, if the disk is full or the folder cannot be written.
+    """
+    temporaries = {path: temporary_beside(path, path.suffix) for path in writers}
+    try:
+        for path, temporary in temporaries.items():
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                writers[path](temporary)
+                sync(temporary)
+        for path, temporary in temporaries.items():
+            with disk_errors(path):
+                temporary.replace(path)
+                sync(path.parent)
+    finally:
+        for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
-        sync(path.parent)
 
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
@@ -66,7 +88,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically; NaN is refused."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Return the text of a JSON file."""
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def sync(path: Path) -> None:

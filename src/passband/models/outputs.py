@@ -1,7 +1,7 @@
 """Write a segmentation: masks and probabilities with their calibration, an overlay, a table, a histogram, and a record of its origin."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
 from passband.figures import size_histogram, style
-from passband.files.atomic import write_file, write_json
-from passband.files.tables import write_table
+from passband.files.atomic import json_text, write_files
+from passband.files.tables import parquet
 from passband.models.card import ModelCard
 from passband.models.segment import Segmentation
 
@@ -119,18 +119,23 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
     """
     paths = {what: path.parent / name for what, name in names(path.name).items()}
     pixel, instances = segmentation.pixel_size_angstrom, segmentation.instances
-    _tiff(paths["mask"], segmentation.mask.astype(np.uint8) * np.uint8(255), pixel)
-    _tiff(paths["instances"], instances.astype(np.uint16 if instances.max() < 65536 else np.float32), pixel)
-    _tiff(paths["probability"], segmentation.probability, pixel)
-    write_file(paths["hspy"], lambda file: _hspy(file, segmentation))
-    write_file(paths["overlay"], lambda file: segmentation.overlay().save(file, format="PNG"))
-    write_table(paths["particles"], segmentation.particles)
+    numbered = instances.astype(np.uint16 if instances.max() < 65536 else np.float32)
     rounded = segmentation.particles.with_columns(pl.selectors.float().round(_DIGITS))
-    write_file(paths["particles_csv"], lambda file: rounded.write_csv(file))
+    record = made_by | segmentation.to_dict() | {"image": made_by["image"]}
     with style.figure(5.2, 3.4) as figure:
         size_histogram.draw(segmentation.particles, figure.subplots())
-        write_file(paths["sizes"], lambda file: figure.savefig(file, format="png"))
-    write_json(paths["record"], made_by | segmentation.to_dict() | {"image": made_by["image"]})
+        writers: dict[str, Callable[[Path], object]] = {
+            "mask": lambda file: _tiff(file, segmentation.mask.astype(np.uint8) * np.uint8(255), pixel),
+            "instances": lambda file: _tiff(file, numbered, pixel),
+            "probability": lambda file: _tiff(file, segmentation.probability, pixel),
+            "hspy": lambda file: _hspy(file, segmentation),
+            "overlay": lambda file: segmentation.overlay().save(file, format="PNG"),
+            "particles": lambda file: file.write_bytes(parquet(segmentation.particles)),
+            "particles_csv": lambda file: rounded.write_csv(file),
+            "sizes": lambda file: figure.savefig(file, format="png"),
+            "record": lambda file: file.write_text(json_text(record), encoding="utf-8"),
+        }
+        write_files({paths[what]: write for what, write in writers.items()})
     return {what: str(file) for what, file in paths.items()}
 
 
@@ -139,7 +144,7 @@ def _tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
     import tifffile
 
     scale: dict[str, Any] = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm", "axes": "YX"}}
-    write_file(path, lambda file: tifffile.imwrite(file, image, imagej=True, **scale))
+    tifffile.imwrite(path, image, imagej=True, **scale)
 
 
 def _hspy(path: Path, segmentation: Segmentation) -> None:

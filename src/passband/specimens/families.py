@@ -89,6 +89,8 @@ class GivenRecipe(FrozenModel):
         """Return the scenes in a phrase, for a report."""
         return f"{len(self.scenes)} given scenes in fields of {self.field_angstrom:g} Å"
 
+    __str__ = summary
+
     def displacements(self) -> dict[str, float]:
         """Return the thermal displacement of every element that occurs [Å].
 

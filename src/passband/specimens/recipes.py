@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from passband.base.distribution import Distribution
 from passband.base.frozen_model import FrozenModel
+from passband.files.yaml_config import dump
 from passband.specimens.crystals import (
     CellRecipe,
     Crystal,
@@ -173,6 +174,10 @@ class SpecimenRecipe(FrozenModel):
     overlap: Literal["apart", "projected"] = "apart"
     gap_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 4.0
     thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = Field(default={})
+
+    def __str__(self) -> str:
+        """Return the recipe as its YAML file."""
+        return dump(self).rstrip()
 
     @field_validator("particles", mode="before")
     @classmethod

@@ -113,6 +113,10 @@ class Study(BaseModel):
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
     _conditions: list[Condition] = PrivateAttr(default=[])
 
+    def __str__(self) -> str:
+        """Return the study as its YAML file."""
+        return yaml_config.dump(self).rstrip()
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from passband.base.electron import wavelength
+from passband.base.errors import BadInputError, parameter
 from passband.conditions import ABERRATIONS, Condition
 from passband.models.card import ModelCard, Specimens
 from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
@@ -50,6 +51,16 @@ class SpecimenInfo:
     support: str | None = None
     thickness_angstrom: float | None = None
     diameter_angstrom: float | None = None
+
+    def __post_init__(self) -> None:
+        """Write elements as the calibration does; refuse lengths that are none."""
+        elements = (self.elements,) if isinstance(self.elements, str) else self.elements
+        if elements is not None:
+            object.__setattr__(self, "elements", tuple(element.capitalize() for element in elements))
+        for name in ("thickness_angstrom", "diameter_angstrom"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise BadInputError(f"{parameter(name)} {value} is no length; give Å above zero", value=value)
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,11 @@ class Domain:
         result, known = [], self.specimens
         for name in ("elements", "support"):
             value, limit = getattr(claim, name), getattr(known, name)
-            same = set(value or ()) == set(limit) if name == "elements" else value == (limit or "none")
+            same = (
+                set(value or ()) == set(limit)
+                if name == "elements"
+                else str(value).lower() == str(limit or "none").lower()
+            )
             if value is not None and not same:
                 result.append(Statement("specimen", name, value, limit))
         for name in ("thickness_angstrom", "diameter_angstrom"):

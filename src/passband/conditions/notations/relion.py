@@ -148,8 +148,14 @@ def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
             sizes["_rlnDetectorPixelSize"] *= 1e4 / _number("_rlnMagnification", row["_rlnMagnification"])
         else:
             del sizes["_rlnDetectorPixelSize"]
-    particle = "_rlnImageName" in row or "_rlnMicrographName" not in row
-    first, second = (_PARTICLE, _MICROGRAPH) if particle else (_MICROGRAPH, _PARTICLE)
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    if "_rlnImageName" in row:
+        first, second = _PARTICLE, _MICROGRAPH
+    elif "_rlnMicrographName" in row:
+        first, second = _MICROGRAPH, _PARTICLE
+    else:
+        first, second = (*_PARTICLE, *_MICROGRAPH), ()
     named = [(tag, sizes[tag]) for tag in (*first, *_OLD) if tag in sizes]
     if named:
         tag, size = named[0]
