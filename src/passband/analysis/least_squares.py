@@ -24,7 +24,7 @@ class Fit:
             names: of features; none is the mean.
             target: what to predict.
             linear: without squares and products.
-            ridge: relative to the sums; keeps features that do not vary, or agree, from dividing by zero.
+            ridge: relative to the sums; prevents division by zero where features do not vary, or agree.
         """
         self.pairs, self._y, self._ridge = pairs, pairs.target(target), ridge
         self._x = _design([pairs.feature(name) for name in names], pairs.used, linear=linear)
@@ -34,25 +34,14 @@ class Fit:
     def r2(self, times: np.ndarray | None = None) -> dict[str, float]:
         """Return r2_in_sample, r2_train and r2_test; `times` is how often each condition is drawn, shape [B]."""
         weight = self._weight(times)
-        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
-        whole = outer.sum((0, 1)), moment.sum((0, 1))
-        fits = {"r2_in_sample": self._solve(*whole)[None, None]}
-        for kind, axis in (("r2_train", 1), ("r2_test", 0)):
-            fits[kind] = np.expand_dims(self._solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
-        return {kind: self._score(weights, weight) for kind, weights in fits.items()}
+        fits = self._fits(weight)
+        return {f"r2_{kind}": self._score(weights, weight) for kind, weights in fits.items()}
 
     def predictions(self) -> dict[str, np.ndarray]:
         """Return the target as the fit gives it, shape [B, B]: in_sample, train (without its row), both (without either's pairs)."""
         weight = self._weight(None)
-        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
-        whole = outer.sum((0, 1)), moment.sum((0, 1))
-        without_row = self._solve(whole[0] - outer.sum(1), whole[1] - moment.sum(1))[:, None]
-        weights = {
-            "in_sample": self._solve(*whole)[None, None],
-            "train": without_row,
-            "both": self._without_both(weight),
-        }
-        return {kind: (w * self._x).sum(-1) for kind, w in weights.items()}
+        fits = self._fits(weight) | {"both": self._without_both(weight)}
+        return {kind: (fits[kind] * self._x).sum(-1) for kind in ("in_sample", "train", "both")}
 
     def both(self, times: np.ndarray | None = None) -> float:
         """Return R² when each pair is predicted by the fit to pairs that share no condition with it, in either role."""
@@ -63,6 +52,15 @@ class Fit:
         """Return the smallest number of pairs that a fit sees when both conditions of a pair are left out."""
         used = self.pairs.used
         return int(_without_either(used.astype(int))[used].min()) if used.any() else 0
+
+    def _fits(self, weight: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the coefficients in_sample, and for each pair without its row (train) and without its column (test)."""
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        whole = outer.sum((0, 1)), moment.sum((0, 1))
+        fits = {"in_sample": self._solve(*whole)[None, None]}
+        for kind, axis in (("train", 1), ("test", 0)):
+            fits[kind] = np.expand_dims(self._solve(whole[0] - outer.sum(axis), whole[1] - moment.sum(axis)), axis)
+        return fits
 
     def _without_both(self, weight: np.ndarray) -> np.ndarray:
         return self._solve(

@@ -40,14 +40,8 @@ class Pairs:
     def from_table(cls, table: pl.DataFrame) -> "Pairs":
         """Return the pairs of a table with a row per train_condition and test_condition, loss, and numeric columns."""
         names = list(dict.fromkeys([*table["train_condition"], *table["test_condition"]]))
-        rows = places(table, names)
-
-        def square(column: str) -> np.ndarray:
-            values = np.full((len(names), len(names)), np.nan)
-            values[rows] = table[column].to_numpy()
-            return values
-
-        return cls(square("loss"), {c: square(c) for c in table.columns if c not in (*_KEYS, "loss")})
+        squares = _squares(table, names)
+        return cls(squares.pop("loss"), squares)
 
     @cached_property
     def used(self) -> np.ndarray:
@@ -85,7 +79,7 @@ class Pairs:
         return np.nan_to_num(self.features[name], nan=0.0)
 
     def varies(self, *names: str) -> bool:
-        """Return whether the pairs have all of these features and each takes more than one value."""
+        """Tell whether the pairs have all of these features and each takes more than one value."""
         return all(n in self.features and np.ptp(self.feature(n)[self.used]) > 1e-9 for n in names)
 
     def among(self, chosen: np.ndarray) -> "Pairs":
@@ -105,17 +99,9 @@ class Square:
             score: column of scores.
         """
         self.names: list[str] = shift["train_condition"].unique(maintain_order=True).to_list()
-        n, seeds = len(self.names), scores["seed"].unique().sort().to_list()
-        self.loss = np.full((n, n, len(seeds)), np.nan)
-        self.loss[(*places(scores, self.names), np.searchsorted(seeds, scores["seed"].to_numpy()))] = scores[
-            score
-        ].to_numpy()
-        rows = places(shift, self.names)
-        self.features: dict[str, np.ndarray] = {}
-        for column in shift.columns:
-            if column not in _KEYS:
-                self.features[column] = np.full((n, n), np.nan)
-                self.features[column][rows] = shift[column].to_numpy()
+        of_seeds = scores.sort("seed").partition_by("seed")
+        self.loss = np.stack([_squares(own.select(*_KEYS, score), self.names)[score] for own in of_seeds], -1)
+        self.features = _squares(shift, self.names)
         self.features |= differences(self.features)
 
     @property
@@ -125,7 +111,7 @@ class Square:
 
     def drawn_again(self, rng: np.random.Generator) -> Pairs:
         """Return conditions drawn with replacement, each with seeds drawn with replacement."""
-        n, _, seeds = self.loss.shape
+        n, seeds = len(self.names), self.loss.shape[2]
         drawn = rng.integers(n, size=n)
         chosen = rng.integers(seeds, size=(n, 1, seeds))
         loss = np.take_along_axis(self.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
@@ -133,11 +119,16 @@ class Square:
         return Pairs(_mean(loss), {name: f[square] for name, f in self.features.items()}, drawn)
 
 
-def places(table: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and column of each line of a table in a square over `names`."""
+def _squares(table: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
+    """Return each column of a table of pairs as an array over `names`, trained by tested; NaN where a pair is missing."""
     place = {name: i for i, name in enumerate(names)}
-    train, test = (table[c].replace_strict(place, return_dtype=pl.Int64).to_numpy() for c in _KEYS)
-    return train, test
+    cells = tuple(table[key].replace_strict(place, return_dtype=pl.Int64).to_numpy() for key in _KEYS)
+    squares = {}
+    for column in table.columns:
+        if column not in _KEYS:
+            squares[column] = np.full((len(names), len(names)), np.nan)
+            squares[column][cells] = table[column].to_numpy()
+    return squares
 
 
 def _mean(loss: np.ndarray) -> np.ndarray:

@@ -16,12 +16,8 @@ _TAIL = 0.1
 
 def set_kinds(scores: pl.DataFrame) -> pl.DataFrame:
     """Return scores with the kind, size and draw of each training set, from its name KIND-SIZE-DRAW."""
-    parts = pl.col("train_condition").str.split("-")
-    return scores.with_columns(
-        kind=parts.list.get(0),
-        size=parts.list.get(1).cast(pl.Int64),
-        draw=parts.list.get(2).cast(pl.Int64),
-    )
+    parts = pl.col("train_condition").str.split("-").list
+    return scores.with_columns(kind=parts.get(0), size=parts.get(1).cast(pl.Int64), draw=parts.get(2).cast(pl.Int64))
 
 
 def set_results(scores: pl.DataFrame) -> pl.DataFrame:
@@ -40,12 +36,8 @@ def set_results(scores: pl.DataFrame) -> pl.DataFrame:
         loss, dice = _cube(own, "loss"), _cube(own, "dice")
         rng = np.random.default_rng(seed_from("sets", str(kind), str(size)))
         drawn = [_figures(*_again(loss, dice, rng)) for _ in range(_RESAMPLES)]
-        row: dict[str, Any] = {
-            "kind": kind,
-            "size": size,
-            "n_sets": len(loss),
-            "n_networks": int(np.isfinite(loss[..., 0]).sum()),
-        }
+        networks = int(np.isfinite(loss[..., 0]).sum())
+        row: dict[str, Any] = {"kind": kind, "size": size, "n_sets": len(loss), "n_networks": networks}
         for name, value in _figures(loss, dice).items():
             low, high = np.nanpercentile([d[name] for d in drawn], [2.5, 97.5])
             row |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
@@ -55,11 +47,14 @@ def set_results(scores: pl.DataFrame) -> pl.DataFrame:
 
 def _cube(own: pl.DataFrame, score: str) -> np.ndarray:
     """Return a score as [sets, seeds, tests], NaN where missing."""
-    axes = [own[c].unique(maintain_order=True).to_list() for c in ("train_condition", "seed", "test_condition")]
-    cube = np.full([len(a) for a in axes], np.nan)
-    places = [dict(zip(a, range(len(a)), strict=True)) for a in axes]
-    for *keys, value in own.select("train_condition", "seed", "test_condition", score).iter_rows():
-        cube[tuple(p[k] for p, k in zip(places, keys, strict=True))] = value
+    keys = ("train_condition", "seed", "test_condition")
+    names = [own[key].unique(maintain_order=True) for key in keys]
+    cube = np.full([len(n) for n in names], np.nan)
+    places = [
+        own[key].replace_strict(n, range(len(n)), return_dtype=pl.Int64).to_numpy().astype(int)
+        for key, n in zip(keys, names, strict=True)
+    ]
+    cube[tuple(places)] = own[score].to_numpy()
     return cube
 
 
@@ -105,37 +100,32 @@ def set_ratio(
     for kind, own_sizes in ((first, [a for a, _ in sizes]), (second, [b for _, b in sizes])):
         cubes = []
         for size in own_sizes:
-            own = named.filter((pl.col("kind") == kind) & (pl.col("size") == size))
+            own = named.filter(pl.col("kind") == kind, pl.col("size") == size)
             cubes.append(_cube(own.sort("draw", "seed", "test_condition"), "loss").mean(1))
         draws = min(len(c) for c in cubes)
         # [sizes, draws, tests]
         sides.append(np.stack([c[:draws] for c in cubes]))
     tests, paired = sides[0].shape[2], {first, second} == {"curriculum", "guided"}
+    worst = 1 if score == "worst" else max(round(_TAIL * tests), 1)
     rng = np.random.default_rng(seed_from("ratio", first, second, score))
 
     def ratio(drawn: Sequence[np.ndarray], chosen: np.ndarray) -> float:
         means = []
         for side, d in zip(sides, drawn, strict=True):
             taken = side[:, d][..., chosen]
-            if score == "mean":
-                of_each = taken.mean(2)
-            else:
-                count = 1 if score == "worst" else max(round(_TAIL * tests), 1)
-                of_each = np.sort(taken, 2)[..., -count:].mean(2)
+            of_each = taken.mean(2) if score == "mean" else np.sort(taken, 2)[..., -worst:].mean(2)
             means.append(np.log(np.nanmean(of_each, 1)))
         return float((means[0] - means[1]).mean())
 
     whole = [np.arange(side.shape[1]) for side in sides]
-    value = ratio(whole, np.arange(tests))
+    every = np.arange(tests)
+    value = ratio(whole, every)
     values = []
     for _ in range(_RESAMPLES):
         drawn = [rng.choice(w, size=len(w)) for w in whole]
         if paired:
             drawn[1] = drawn[0] % len(whole[1])
-        chosen = np.arange(tests)
-        if score == "mean":
-            chosen = rng.choice(chosen, size=tests)
-        values.append(ratio(drawn, chosen))
+        values.append(ratio(drawn, rng.choice(every, size=tests) if score == "mean" else every))
     fewest = min(len(w) for w in whole)
     wider = np.sqrt(fewest / (fewest - 1)) if fewest > 1 else np.nan
     return with_percentiles(float(np.exp(value)), list(np.exp(value + wider * (np.array(values) - value))))

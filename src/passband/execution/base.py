@@ -1,5 +1,6 @@
-"""Map a function over tasks: in this process, over processes, or over a Dask cluster. Science files know of none."""
+"""What an executor is, and the simplest: one task after the other in this process."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,7 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed.
-
-    Attributes:
-        task: the task.
-        reason: the cause, in one line.
-        tries: number of attempts.
-    """
+    """A task that failed, the cause in one line, and the number of attempts."""
 
     task: Any
     reason: str
@@ -37,11 +32,9 @@ class StageProgress(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line of text."""
-        ...
 
     def stage(self, name: str, total: int, done: int) -> Progress:
         """Begin a stage of `total` units with `done` finished before; return the function that advances it."""
-        ...
 
 
 class Executor(Protocol):
@@ -50,7 +43,6 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """Tasks that can be in work at the same time."""
-        ...
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that failed.
@@ -63,7 +55,6 @@ class Executor(Protocol):
         Raises:
             BadInputError: if a fault would stop the other tasks too, such as a full disk.
         """
-        ...
 
     def share(self, folder: Path) -> None:
         """Check that every worker, now and later, runs this passband and sees this folder.
@@ -71,11 +62,9 @@ class Executor(Protocol):
         Raises:
             BadInputError: naming the worker that does not.
         """
-        ...
 
     def close(self) -> None:
         """Stop; unfinished tasks are abandoned."""
-        ...
 
 
 class Tries:
@@ -83,22 +72,15 @@ class Tries:
 
     def __init__(self) -> None:
         """Start without failures."""
-        self._count: dict[int, int] = {}
+        self._count: Counter[int] = Counter()
         self.failures: list[Failure] = []
 
     def failed(self, index: int, task: Any, reason: str, *, final: bool = False) -> bool:
-        """Record a failed attempt; return whether to try again.
-
-        Args:
-            index: number of the task.
-            task: the task.
-            reason: why, in one line.
-            final: whether another attempt cannot succeed.
-        """
-        tries = self._count[index] = self._count.get(index, 0) + 1
-        if not final and tries < TRIES:
+        """Record a failed attempt at the task of this number; return whether to try again, never if it is final."""
+        self._count[index] += 1
+        if not final and self._count[index] < TRIES:
             return True
-        self.failures.append(Failure(task, " ".join(reason.split()), tries))
+        self.failures.append(Failure(task, " ".join(reason.split()), self._count[index]))
         return False
 
 
@@ -127,7 +109,7 @@ class Serial:
 
 @dataclass(frozen=True)
 class Fault:
-    """The reason why an attempt failed, and whether another attempt cannot succeed."""
+    """Why an attempt failed, and whether another attempt cannot succeed."""
 
     reason: str
     final: bool
@@ -152,7 +134,7 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread: sums are split between threads, so their number would change the last digits."""
+    """Let PyTorch use one thread: sums are split between threads, so their number would change the last digits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -2,10 +2,12 @@
 
 import ctypes
 import functools
-import importlib.util
 import logging
+import os
 import queue
+import shutil
 import socket
+import tempfile
 import time
 import uuid
 from collections import deque
@@ -21,7 +23,7 @@ from distributed import Client, Future, LocalCluster, wait
 from passband.base.errors import BadInputError, parameter
 from passband.base.terminal import error, warn
 from passband.base.version import __version__
-from passband.execution.base import Failure, Progress, Tries, Work, attempt, one_thread
+from passband.execution.base import Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
@@ -29,17 +31,18 @@ _PATIENCE = 10
 _OWN_CLUSTER = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
-    # A hundred looks a second at the stack of a thread that trains cost it a few percent.
+    # Sampling the stack of a training thread a hundred times a second slows it by a few percent.
     "distributed.worker.profile.enabled": False,
 }
-# Tasks given out per thread: one in work and one that waits, so that no worker idles.
+# Tasks submitted per thread: one that runs and one that waits, so that no worker idles.
 _AHEAD = 2
-# Seconds between looks for workers while there are none.
+# Seconds between checks for workers while there are none.
 _PAUSE = 0.5
+_SCRATCH = "passband-dask-"
 
 
 class Dask:
-    """Tasks on a Dask cluster. Workers may die, come late and go; a task that ends its worker again and again fails."""
+    """Tasks on a Dask cluster. Workers may die, join late and leave; a task that ends its worker again and again fails."""
 
     def __init__(self, workers: int, scheduler: str | None):
         """Connect, or start a cluster on this machine.
@@ -56,17 +59,24 @@ class Dask:
         self._known: dict[str, str | None] = {}
         self._folder: Path | None = None
         self._working = False
+        self._scratch = None if scheduler else _scratch_folder()
         try:
-            if scheduler is None:
-                dashboard = ":0" if importlib.util.find_spec("bokeh") else None
+            if self._scratch is not None:
                 with dask.config.set(_OWN_CLUSTER):
+                    # The dashboard has no password, so only this machine may reach it.
                     self._cluster = LocalCluster(
-                        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=dashboard,
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        local_directory=self._scratch.name,
                         silence_logs=logging.CRITICAL,
-                    )  # fmt: skip
+                    )
             self._client = Client(self._cluster or scheduler, timeout=_PATIENCE)
             self._address = self._client.scheduler_info()["address"]
         except (OSError, TimeoutError, ValueError) as fault:
+            self._clear()
             raise BadInputError(
                 f"no Dask scheduler answers there within {_PATIENCE} s ({' '.join(str(fault).split())[:120]})",
                 value=scheduler,
@@ -75,17 +85,12 @@ class Dask:
             ) from None
 
     @property
-    def dashboard(self) -> str | None:
-        """Where to watch the cluster, if it shows itself."""
-        return str(self._client.dashboard_link) if importlib.util.find_spec("bokeh") else None
-
-    @property
     def workers(self) -> int:
         """Threads of the cluster, as it is now."""
         return sum(self._look().values())
 
     def share(self, folder: Path) -> None:
-        """Check that every worker runs this passband and sees this folder; one that joins later and does not is told to leave.
+        """Check that every worker runs this passband and sees this folder; one that joins later and does not is dismissed.
 
         Raises:
             BadInputError: naming the worker that does not.
@@ -107,21 +112,20 @@ class Dask:
         shares: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
         waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
-        lonely: deque[int] = deque()
+        # Tasks that ended a worker; each is tried again alone on the cluster.
+        suspects: deque[int] = deque()
         announced = False
         try:
-            while waiting or flying or lonely:
+            while waiting or flying or suspects:
                 threads = sum(self._look().values())
                 if not threads and not announced and self._cluster is None:
                     error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
                     announced = True
                 room = _AHEAD * threads - len(flying)
-                while waiting and room > 0:
-                    index = waiting.popleft()
-                    flying[self._submit(work, tasks[index], topic)] = index
-                    room -= 1
-                if lonely and not flying and not waiting:
-                    index = lonely.popleft()
+                chosen = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                if suspects and not flying and not waiting and not chosen:
+                    chosen = [suspects.popleft()]
+                for index in chosen:
                     flying[self._submit(work, tasks[index], topic)] = index
                 finished = self._finished(list(flying))
                 while not shares.empty():
@@ -133,19 +137,17 @@ class Dask:
                         raise fault
                     if future.status == "cancelled":
                         waiting.append(index)
-                    elif isinstance(fault, distributed.KilledWorker):
-                        # Others may have been on that worker; alone on the cluster, it is proved guilty or innocent.
-                        if tries.failed(
-                            index, tasks[index], "it ended the workers that it ran on, perhaps out of memory"
-                        ):
-                            lonely.append(index)
+                        continue
+                    again = waiting
+                    if isinstance(fault, distributed.KilledWorker):
+                        failure: Fault | None = Fault("it ended its workers, perhaps out of memory", final=False)
+                        again = suspects
                     elif fault is not None:
-                        if tries.failed(index, tasks[index], f"{type(fault).__name__}: {fault}"):
-                            waiting.append(index)
-                    elif (fault := future.result()) is not None and tries.failed(
-                        index, tasks[index], fault.reason, final=fault.final
-                    ):
-                        waiting.append(index)
+                        failure = Fault(f"{type(fault).__name__}: {fault}", final=False)
+                    else:
+                        failure = future.result()
+                    if failure and tries.failed(index, tasks[index], failure.reason, final=failure.final):
+                        again.append(index)
         finally:
             self._client.cancel(list(flying))
             self._client.unsubscribe_topic(topic)
@@ -156,8 +158,13 @@ class Dask:
     def close(self) -> None:
         """Let go of the scheduler; a cluster on this machine ends."""
         self._client.close(timeout=_PATIENCE)
+        self._clear()
+
+    def _clear(self) -> None:
         if self._cluster is not None:
             self._cluster.close(timeout=_PATIENCE)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def _finished(self, flying: list[Future[Any]]) -> list[Future[Any]]:
         if not flying:
@@ -173,7 +180,7 @@ class Dask:
         return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
 
     def _look(self) -> dict[str, int]:
-        """Return the threads of each worker that can be used; new ones are queried."""
+        """Return the number of threads of each usable worker; new ones are queried."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
         self._known = {address: reason for address, reason in self._known.items() if address in workers}
@@ -181,12 +188,12 @@ class Dask:
             answers = self._ask(new)
             self._known |= answers
             if bad := {address: reason for address, reason in answers.items() if reason and self._working}:
-                warn([f"{reason}; it was told to leave" for reason in bad.values()])
+                warn([f"{reason}; it was dismissed" for reason in bad.values()])
                 self._client.retire_workers(list(bad), close_workers=True)
         return {a: int(w["nthreads"]) for a, w in workers.items() if a in self._known and not self._known[a]}
 
     def _ask(self, workers: list[str]) -> dict[str, str | None]:
-        """Return for each worker why it cannot be used, or None; one that went away again is left out."""
+        """Return for each worker why it cannot be used, or None; one that has left is omitted."""
         token = None
         if self._folder is not None:
             token = self._folder / f".{socket.gethostname()}.{uuid.uuid4().hex}.tmp"
@@ -201,24 +208,28 @@ class Dask:
             if isinstance(answer, OSError):
                 continue
             if isinstance(answer, BaseException):
-                reasons[address] = (
-                    f"worker {address}: cannot import passband ({answer}); install passband {__version__} there"
-                )
+                fault = f"cannot import passband ({answer}); install passband {__version__} there"
             elif answer[0] != __version__:
-                reasons[address] = (
-                    f"worker {address}: runs passband {answer[0]}, and this is {__version__}; install the same version on both"
-                )
+                fault = f"runs passband {answer[0]}, and this is {__version__}; install the same version on both"
             elif not answer[1]:
-                reasons[address] = (
-                    f"worker {address}: does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
-                )
+                fault = f"does not see {self._folder}; the study must lie on a disk that all workers share, under the same path"
             else:
-                reasons[address] = None
+                fault = None
+            reasons[address] = fault and f"worker {address}: {fault}"
         return reasons
 
 
+def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder for the workers' temporary files, named by this process; those of processes that are gone are deleted."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        number = left.name.removeprefix(_SCRATCH).partition("-")[0]
+        if number.isdecimal() and not Path("/proc", number).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True)
+
+
 def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
-    # A function within a function travels as code, so that a worker without this module can still answer.
+    # A nested function is sent as code, so that a worker without this module can still answer.
     place = None if token is None else str(token.absolute())
 
     def answer() -> tuple[str, bool]:
@@ -232,12 +243,10 @@ def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Undo what Dask tells the C library: to give freed memory back at once, which halves the speed of networks.
-
-    The values are those at which glibc's growing thresholds end.
-    """
+    """Undo Dask's setting that returns freed memory to the system at once, which halves the speed of networks."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
+        # The values at which glibc's growing thresholds end.
         mmap_threshold, trim_threshold = -3, -1
         mallopt(mmap_threshold, 32 * 2**20)
         mallopt(trim_threshold, 64 * 2**20)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from passband.base.errors import BadInputError
-from passband.execution.base import TRIES, Failure, Progress, Tries, Work, attempt, one_thread
+from passband.execution.base import TRIES, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds for workers to finish their current write when they are stopped.
 _GRACE = 10.0
@@ -44,11 +44,7 @@ class Processes:
     """Worker processes with one thread each; results do not depend on their number."""
 
     def __init__(self, workers: int):
-        """Processes start with the first tasks.
-
-        Args:
-            workers: number of processes.
-        """
+        """Processes start with the first tasks."""
         self.workers = workers
         self._workers: list[_Worker] = []
 
@@ -60,11 +56,14 @@ class Processes:
         """
         waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
         while done < len(tasks):
-            self._fill(min(self.workers, len(tasks) - done))
+            while len(self._workers) < min(self.workers, len(tasks) - done):
+                self._workers.append(_Worker())
             for worker in self._workers:
                 if worker.task is None and waiting:
                     worker.task = waiting.popleft()
-                    _send(worker, (work, tasks[worker.task]))
+                    # If the worker died, `wait` reports it next.
+                    with suppress(OSError):
+                        worker.pipe.send((work, tasks[worker.task]))
             for pipe in wait([w.pipe for w in self._workers], timeout=1.0):
                 worker = next(w for w in self._workers if w.pipe is pipe)
                 kind, content = _receive(worker)
@@ -77,7 +76,7 @@ class Processes:
                 index, worker.task = worker.task, None
                 if kind == "dead":
                     self._workers.remove(worker)
-                    content = (f"its worker process ended with {_cause(worker)}", False)
+                    content = Fault(f"its worker process ended with {_cause(worker)}", final=False)
                     if not worker.ready:
                         stillborn += 1
                         if stillborn > TRIES:
@@ -91,9 +90,7 @@ class Processes:
                     raise content
                 if index is None:
                     continue
-                if kind == "done":
-                    done += 1
-                elif tries.failed(index, tasks[index], content[0], final=content[1]):
+                if content is not None and tries.failed(index, tasks[index], content.reason, final=content.final):
                     waiting.append(index)
                 else:
                     done += 1
@@ -114,10 +111,6 @@ class Processes:
                 worker.process.join()
         self._workers = []
 
-    def _fill(self, wanted: int) -> None:
-        while len(self._workers) < wanted:
-            self._workers.append(_Worker())
-
 
 @contextmanager
 def _without_main() -> Iterator[None]:
@@ -136,12 +129,6 @@ def _cause(worker: _Worker) -> str:
     if code == -signal.SIGKILL:
         return "signal 9 (SIGKILL), perhaps out of memory: with fewer workers each has more"
     return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-
-
-def _send(worker: _Worker, message: Any) -> None:
-    # If it died, `wait` says so next.
-    with suppress(OSError):
-        worker.pipe.send(message)
 
 
 def _receive(worker: _Worker) -> tuple[str, Any]:
@@ -170,11 +157,9 @@ def _serve(pipe: Connection, parent: int) -> None:
             while not _stopping.is_set():
                 work, task = pipe.recv()
                 try:
-                    fault = attempt(work, task, progress)
+                    pipe.send(("ended", attempt(work, task, progress)))
                 except BadInputError as error:
                     pipe.send(("stop", error))
-                else:
-                    pipe.send(("done", None) if fault is None else ("failed", (fault.reason, fault.final)))
     except (EOFError, OSError, _Stopped):
         pass
     os._exit(0)
