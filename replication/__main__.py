@@ -166,7 +166,7 @@ def _paths(budget: str, out: Path | None, pages: Path | None) -> Any:
 
 
 def _lines(found: list[dict[str, Any]], workers: int) -> list[str]:
-    from passband.studies.cost import clock
+    from passband.base.progress import clock
 
     lines = [f"{'study':<24}{'networks to do':>15}{'tests to do':>14}{'time':>10}"]
     for f in found:

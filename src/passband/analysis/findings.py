@@ -28,18 +28,15 @@ def findings(pairs: pl.DataFrame, training: pl.DataFrame, fits: list[dict[str, A
         "median_diagonal_dice_without_zero_defocus": _median(diagonal.filter(~pl.col("train_zero"))["dice"]),
         "diagonal_loss_seed_deviation": _seed_deviation(diagonal),
     }
+    without = result["median_diagonal_dice_without_zero_defocus"]
+    more = f"; without zero defocus, {without:.3f}" if without is not None and pairs["train_zero"].any() else ""
     sentences = [
-        f"Under its training condition the median network reaches Dice {result['median_diagonal_dice']:.3f}"
-        + (
-            f"; without zero defocus, {result['median_diagonal_dice_without_zero_defocus']:.3f}."
-            if result["median_diagonal_dice_without_zero_defocus"] is not None and pairs["train_zero"].any()
-            else "."
-        )
+        f"Under its training condition the median network reaches Dice {result['median_diagonal_dice']:.3f}{more}.",
+        *_zero_defocus(off, result),
+        *_stable_zone(off, result),
+        *_convergence(training, result),
+        *_prediction(fits, result),
     ]
-    sentences += _zero_defocus(off, result)
-    sentences += _stable_zone(off, result)
-    sentences += _convergence(training, result)
-    sentences += _prediction(fits, result)
     return result | {"sentences": sentences}
 
 
@@ -61,17 +58,10 @@ def _zero_defocus(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
         ratio=pl.col("loss").mean() / pl.col("own_loss").mean()
     )["ratio"]
     row_loss = row.group_by("test_condition", maintain_order=True).agg(pl.col("loss").mean())["loss"]
-    result["zero_defocus_test_ratio"] = {
-        "lowest": float(per_network.min()),
-        "median": _median(per_network),
-        "highest": float(per_network.max()),
-    }
-    result["zero_defocus_trained_loss"] = {
-        "lowest": float(row_loss.min()),
-        "highest": float(row_loss.max()),
-        "own": float(row["own_loss"].mean()),
-    }
-    ratio, trained = result["zero_defocus_test_ratio"], result["zero_defocus_trained_loss"]
+    ratio: dict[str, Any] = {"lowest": float(per_network.min()), "median": _median(per_network)}
+    ratio["highest"] = float(per_network.max())
+    trained = {"lowest": float(row_loss.min()), "highest": float(row_loss.max()), "own": float(row["own_loss"].mean())}
+    result |= {"zero_defocus_test_ratio": ratio, "zero_defocus_trained_loss": trained}
     rest = _median(off.filter(~pl.col("train_zero") & ~pl.col("test_zero"))["loss"])
     result["median_off_diagonal_loss_without_zero_defocus"] = rest
     return [
@@ -83,12 +73,9 @@ def _zero_defocus(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
 
 
 def _stable_zone(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
-    zone = off.filter((pl.col("sigma") >= 0.9) & (pl.col("delta_epsilon") >= 0))
-    result["stable_zone"] = {
-        "sigma_at_least": 0.9,
-        "delta_epsilon_at_least": 0.0,
-        "n_pairs": zone.select("train_condition", "test_condition").n_unique(),
-    }
+    zone = off.filter(pl.col("sigma") >= 0.9, pl.col("delta_epsilon") >= 0)
+    pairs = zone.select("train_condition", "test_condition").n_unique()
+    result["stable_zone"] = {"sigma_at_least": 0.9, "delta_epsilon_at_least": 0.0, "n_pairs": pairs}
     if not len(zone):
         return [
             "No pair lies in the zone where stable generalisation is expected (σ ≥ 0.9, Δε ≥ 0), so this study cannot test it."
@@ -101,7 +88,7 @@ def _stable_zone(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     }
     stable = result["stable_zone"]
     return [
-        f"In the zone where stable generalisation is expected (σ ≥ 0.9, Δε ≥ 0; {stable['n_pairs']} pairs) the loss is {stable['median_loss_ratio']:.1f} times the in-domain loss "
+        f"In the zone where stable generalisation is expected (σ ≥ 0.9, Δε ≥ 0; {pairs} pairs) the loss is {stable['median_loss_ratio']:.1f} times the in-domain loss "
         f"in the median, at most {stable['highest_loss_ratio']:.1f} times, and within 1.5 times in {stable['share_within_1.5']:.0%} of the tests."
     ]
 
@@ -115,18 +102,11 @@ def _convergence(training: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     if len(final) < 4 or min(final["epsilon"].n_unique(), final["train_loss"].n_unique()) < 2:
         return []
     rank = spearmanr(final["epsilon"], final["train_loss"])
-    result["epsilon_and_final_training_loss"] = {
-        "spearman": float(rank.statistic),
-        "p_value": float(rank.pvalue),
-        "n_conditions": len(final),
-    }
-    expected = (
-        "as expected"
-        if rank.statistic < 0 and rank.pvalue < 0.05
-        else "not significant"
-        if rank.pvalue >= 0.05
-        else "against expectation"
-    )
+    figures = {"spearman": float(rank.statistic), "p_value": float(rank.pvalue), "n_conditions": len(final)}
+    result["epsilon_and_final_training_loss"] = figures
+    expected = "not significant"
+    if rank.pvalue < 0.05:
+        expected = "as expected" if rank.statistic < 0 else "against expectation"
     return [
         f"ε of the training condition against the final training loss: rank correlation {_decimal(rank.statistic)} over {len(final)} conditions (p = {rank.pvalue:.2g}; {expected})."
     ]
@@ -138,19 +118,19 @@ def _prediction(fits: list[dict[str, Any]], result: dict[str, Any]) -> list[str]
     for subset, where in _SUBSETS.items():
         scored = [f for f in fits if f["pairs"] == subset and f["r2_held_out"] is not None]
         by_name = {f["predictor"]: f for f in scored}
-        rivals = {"σ and Δε": by_name.get(SOURCE), "|Δdefocus|": by_name.get(DEFOCUS)}
-        held = {name: fit for name, fit in rivals.items() if fit is not None}
-        if not held:
+        rivals = {"σ and Δε": SOURCE, "|Δdefocus|": DEFOCUS}
+        shown = {name: by_name[predictor] for name, predictor in rivals.items() if predictor in by_name}
+        if not shown:
             continue
         best = max(scored, key=lambda f: f["r2_held_out"])
         result["best_held_out"][subset] = best["predictor"]
-        figures = [f"{name} {_interval(f)} (in sample {_decimal(f['r2_in_sample'])})" for name, f in held.items()]
+        figures = [f"{name} {_interval(f)} (in sample {_decimal(f['r2_in_sample'])})" for name, f in shown.items()]
         sentences.append(
             f"R² of the loss on train conditions left out of the fit, {where}: {'; '.join(figures)}. "
             f"Best of all: {best['predictor']}, {_interval(best)}."
         )
-        good = [name for name, f in held.items() if f["r2_held_out"] >= _PREDICTS]
-        poor = [name for name in held if name not in good]
+        good = [name for name, f in shown.items() if f["r2_held_out"] >= _PREDICTS]
+        poor = [name for name in shown if name not in good]
         if good and poor:
             verb, other = ("predict", "does") if good == ["σ and Δε"] else ("predicts", "do")
             sentences.append(f"{good[0]} {verb} the loss {where}; {poor[0]} {other} not.")

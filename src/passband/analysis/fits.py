@@ -26,13 +26,7 @@ _RCOND = 1e-10
 
 @dataclass(frozen=True)
 class Predictor:
-    """A set of columns and the form in which they predict the loss.
-
-    Attributes:
-        name: for tables.
-        columns: of the pairs table.
-        form: linear, or smooth: all squares and products too.
-    """
+    """Columns of the table of pairs that predict the loss: linearly, or smoothly with all squares and products too."""
 
     name: str
     columns: tuple[str, ...]
@@ -93,34 +87,25 @@ def fit_all(pairs: pl.DataFrame, predictors: Sequence[Predictor] = PREDICTORS) -
 
 
 def held_out_predictions(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Return the off-diagonal pairs' mean loss over seeds and the held-out `predicted` loss of a predictor.
+    """Return the off-diagonal pairs' mean loss over seeds and the held-out `predicted` loss of a predictor, by its name.
 
-    Args:
-        pairs: from `join_pairs`.
-        name: of one of PREDICTORS.
-
-    Returns:
-        Columns of the mean table and predicted; no rows if there are too few pairs.
+    There are no rows if there are too few pairs.
     """
-    predictor = next(p for p in PREDICTORS if p.name == name)
-    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
-    mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
+    predictor, mean = _mean_of(pairs, name)
     predicted = _held_out(predictor, mean)
     return mean.clear() if predicted is None else mean.with_columns(predicted=predicted)
 
 
 def smooth_surface(pairs: pl.DataFrame, points: int = 200) -> pl.DataFrame:
     """Return the smooth fit of the loss on a grid: sigma, delta_epsilon, loss; NaN outside the pairs' convex hull."""
-    predictor = next(p for p in PREDICTORS if p.name == SOURCE_SMOOTH)
-    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
-    mean = _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
+    predictor, mean = _mean_of(pairs, SOURCE_SMOOTH)
     # Where σ or Δε does not vary there is no plane.
     if len(mean) < _FEWEST or not all(_varies(mean[c]) for c in predictor.columns):
         return pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
     axes = [np.linspace(float(mean[c].min()), float(mean[c].max()), points) for c in predictor.columns]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    fitted = model(predictor).fit(_features(predictor, mean), mean["loss"].to_numpy())
     known = _features(predictor, mean)
+    fitted = model(predictor).fit(known, mean["loss"].to_numpy())
     # Do not extrapolate the quadratic.
     inside = Delaunay(known, qhull_options="QJ").find_simplex(grid) >= 0
     return pl.DataFrame(
@@ -138,12 +123,9 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
     all_pairs = len(_mean_over_seeds(table))
     table = table.filter(_defined(predictor))
     mean = _mean_over_seeds(table)
-    groups = mean["train_condition"].to_numpy()
-    loss = mean["loss"].to_numpy()
+    groups, loss = mean["train_condition"].to_numpy(), mean["loss"].to_numpy()
     held_out = _held_out(predictor, mean)
-    seeds = []
-    for _, own in table.group_by("seed", maintain_order=True):
-        seeds.append(_r2(own["loss"].to_numpy(), _held_out(predictor, own)))
+    of_seeds = [own for _, own in table.group_by("seed", maintain_order=True)]
     return {
         "predictor": predictor.name,
         "form": predictor.form,
@@ -157,8 +139,15 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
         "r2_held_out": _r2(loss, held_out),
         "r2_both_held_out": _r2_both_held_out(predictor, mean),
         "r2_held_out_interval": _interval(loss, held_out, groups),
-        "r2_held_out_seeds": seeds,
+        "r2_held_out_seeds": [_r2(own["loss"].to_numpy(), _held_out(predictor, own)) for own in of_seeds],
     }
+
+
+def _mean_of(pairs: pl.DataFrame, name: str) -> tuple[Predictor, pl.DataFrame]:
+    """Return a predictor by its name, and the mean over seeds of the off-diagonal pairs for which it is defined."""
+    predictor = next(p for p in PREDICTORS if p.name == name)
+    off_diagonal = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    return predictor, _mean_over_seeds(off_diagonal.filter(_defined(predictor)))
 
 
 def _mean_over_seeds(table: pl.DataFrame) -> pl.DataFrame:
@@ -195,7 +184,9 @@ def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     groups = table["train_condition"].to_numpy()
     if len(table) < _FEWEST or len(set(groups)) < 3:
         return None
-    x, joint = _joint(predictor, table)
+    x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
+    # Least squares needs only sums of products of these columns.
+    joint = np.column_stack([np.ones(len(y)), x, y])
     members = [np.flatnonzero(groups == g) for g in dict.fromkeys(groups)]
     sums = [joint[rows].T @ joint[rows] for rows in members]
     total, predicted = sum(sums), np.empty(len(x))
@@ -211,12 +202,6 @@ def _r2_both_held_out(predictor: Predictor, table: pl.DataFrame) -> float | None
     pairs = Pairs.from_table(table.select("train_condition", "test_condition", "loss", *predictor.columns))
     fit = Fit(pairs, predictor.columns, "loss", linear=predictor.form == "linear", ridge=1e-12)
     return fit.both() if fit.fewest_left() >= _FEWEST else None
-
-
-def _joint(predictor: Predictor, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns of a fit, and those with a 1 before and the loss behind: least squares needs only sums of their products."""
-    x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
-    return x, np.column_stack([np.ones(len(y)), x, y])
 
 
 def _predicted(sums: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -240,10 +225,8 @@ def _interval(loss: np.ndarray, predicted: np.ndarray | None, groups: np.ndarray
     rng = np.random.default_rng(seed_from("bootstrap"))
     rows = {g: np.flatnonzero(groups == g) for g in dict.fromkeys(groups)}
     names = list(rows)
-    values = []
-    for _ in range(_RESAMPLES):
-        drawn = np.concatenate([rows[names[i]] for i in rng.integers(len(names), size=len(names))])
-        r2 = _r2(loss[drawn], predicted[drawn])
-        if r2 is not None:
-            values.append(r2)
+    drawings = (
+        np.concatenate([rows[names[i]] for i in rng.integers(len(names), size=len(names))]) for _ in range(_RESAMPLES)
+    )
+    values = [r2 for drawn in drawings if (r2 := _r2(loss[drawn], predicted[drawn])) is not None]
     return [float(v) for v in np.percentile(values, [2.5, 97.5])] if values else None

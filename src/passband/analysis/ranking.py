@@ -57,9 +57,7 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
 def _ranked(pairs: Pairs, name: str, target: Target) -> list[dict[str, object]]:
     features = list(pairs.features)
     rows: list[dict[str, object]] = []
-    fits: dict[tuple[str, ...], Fit] = {(): Fit(pairs, (), target)} | {
-        (feature,): Fit(pairs, (feature,), target) for feature in features
-    }
+    fits = {names: Fit(pairs, names, target) for names in [(), *((feature,) for feature in features)]}
     two: dict[tuple[str, ...], dict[str, float]] = {
         couple: Fit(pairs, couple, target).r2() for couple in itertools.combinations(features, 2)
     }

@@ -83,12 +83,12 @@ class _Stage:
         now = time.monotonic()
         finished = self._done > self._total - 1e-6
         if finished:
-            self._print(f"{self._name}: {self._total} of {self._total} in {_clock(now - self._began)}")
+            self._print(f"{self._name}: {self._total} of {self._total} in {clock(now - self._began)}")
         elif now - self._last_line > _LINE_EVERY:
             self._last_line = now
             left = (now - self._began) * (self._total - self._done) / max(self._done - self._first, 1e-9)
             self._print(
-                f"{self._name}: {self._done:.1f} of {self._total}, {_clock(now - self._began)} elapsed, about {_clock(left)} left"
+                f"{self._name}: {self._done:.1f} of {self._total}, {clock(now - self._began)} elapsed, about {clock(left)} left"
             )
 
     def _print(self, text: str) -> None:
@@ -96,5 +96,6 @@ class _Stage:
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return h:mm:ss."""
     return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02}:{int(seconds) % 60:02}"

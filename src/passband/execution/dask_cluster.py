@@ -140,7 +140,9 @@ class Dask:
                         continue
                     again = waiting
                     if isinstance(fault, distributed.KilledWorker):
-                        failure: Fault | None = Fault("it ended its workers, perhaps out of memory", final=False)
+                        failure: Fault | None = Fault(
+                            "it ended the workers that it ran on, perhaps out of memory", final=False
+                        )
                         again = suspects
                     elif fault is not None:
                         failure = Fault(f"{type(fault).__name__}: {fault}", final=False)

@@ -33,9 +33,8 @@ class NetworkConfig(BaseModel):
     @model_validator(mode="after")
     def _of_one_family(self) -> "NetworkConfig":
         shape = _SHAPES[self.family]
-        others = [name for names in _SHAPES.values() for name in names if name not in shape]
-        given = " and ".join(name for name in others if name in self.model_fields_set)
-        if given:
+        others = (name for names in _SHAPES.values() for name in names if name not in shape)
+        if given := " and ".join(name for name in others if name in self.model_fields_set):
             raise ValueError(
                 f"{given} cannot shape a network of family {self.family}, which takes {' and '.join(shape)}; remove {given} or change family"
             )
@@ -44,10 +43,8 @@ class NetworkConfig(BaseModel):
     @property
     def divisor(self) -> int:
         """The image's side must be a multiple of this."""
-        if self.family == "resnet_unet":
-            # Its stem, its pooling and three of its four stages halve.
-            return 2**5
-        return int(self.stem * 2 ** (len(self.widths) - 1))
+        # Stem, pooling and three of four stages of a ResNet halve.
+        return 2**5 if self.family == "resnet_unet" else int(self.stem * 2 ** (len(self.widths) - 1))
 
     @property
     def trains_in_groups(self) -> bool:
@@ -56,7 +53,7 @@ class NetworkConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_other_families(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what shapes other families, and the first family's name, so that the ids of its networks stay."""
+        """Omit what shapes other families, and the first family's name, which keeps the ids of its networks."""
         content: dict[str, Any] = write(self)
         names = {*_SHAPES[self.family]} | ({"family"} if self.family != "unet" else set())
         return {name: value for name, value in content.items() if name in names}

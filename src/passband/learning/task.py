@@ -20,12 +20,7 @@ class Task(Protocol):
         """Return the truth of a specimen on a grid of its field, shape [n, n]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each image, shape [B].
-
-        Args:
-            outputs: of the network, shape [B, 1, n, n].
-            targets: floating, the same shape.
-        """
+        """Return the loss of each image, shape [B], given outputs and floating targets, shape [B, 1, n, n] each."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
         """Return `loss` and the task's counts of each image, a list of length B each: columns of the table of counts."""

@@ -45,13 +45,7 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a group.
-
-    Attributes:
-        train_images: specimens to learn from.
-        validation_images: specimens to watch.
-        seed: of initial weights, order, turns and noise.
-    """
+    """One network of a group: images to train and to validate on, and the seed of weights, order, turns and noise."""
 
     train_images: Source
     validation_images: Source
@@ -77,8 +71,8 @@ def train(
     Args:
         network: family and shape of the network.
         training: how to train.
-        train_images: specimens to learn from; the training takes place on their device.
-        validation_images: specimens to watch.
+        train_images: to train on, on the device of these images.
+        validation_images: to validate on.
         seed: of initial weights, order, turns and noise.
         on_epoch: called with each epoch's losses.
         task: gives the loss.
@@ -86,13 +80,8 @@ def train(
     Raises:
         FloatingPointError: if the loss is no longer finite; a lower learning rate helps.
     """
-    [trained] = train_group(
-        network,
-        training,
-        [Member(train_images, validation_images, seed)],
-        on_epoch=lambda member, epoch: on_epoch(epoch),
-        task=task,
-    )
+    member = Member(train_images, validation_images, seed)
+    [trained] = train_group(network, training, [member], on_epoch=lambda _, epoch: on_epoch(epoch), task=task)
     if isinstance(trained, FloatingPointError):
         raise trained
     return trained
@@ -211,23 +200,16 @@ def _member(network: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
 
 
 def _optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
+    rates = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     if training.optimizer == "adam":
-        return torch.optim.Adam(
-            model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=training.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=training.weight_decay,
-    )
+        return torch.optim.Adam(model.parameters(), fused=True, **rates)
+    return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **rates)
 
 
 def _schedule(
     training: TrainingConfig, optimizer: torch.optim.Optimizer, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    # The schedule divides by the length of its rise and fall, which therefore take two steps or more each.
+    # The schedule divides by the lengths of its rise and fall: at least two steps each.
     planned = max(steps, 4)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=planned, pct_start=max(0.3, 2 / planned), cycle_momentum=False

@@ -6,12 +6,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from passband.base.progress import clock
 from passband.execution.base import Executor, Progress
 from passband.files.atomic import existing
 from passband.learning import SEGMENTATION, build, predict, train
@@ -25,33 +26,24 @@ from passband.studies.wave_jobs import BLOCK
 
 # Bytes of an idle worker: Python, PyTorch and the libraries.
 _WORKER = 450_000_000
-# Seconds that each part of the calibration is repeated for at least.
-_PATIENCE = 1.0
-# Seconds that a worker needs to start, that tables, fits and report take, and that each pair of domains adds to them.
+# Seconds that each part of the calibration is repeated for, at least.
+_SHORTEST = 1.0
+# Seconds to start a worker, to make tables, fits and report, and what each pair of domains adds to these.
 _START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 2e-3
-# Specimens that the calibration makes; the training is timed on copies of them.
+# Specimens that the calibration makes; training is timed on copies of them.
 _SPECIMENS = 3
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Where to write what one worker measured."""
-
-    study: Study
-    result: Path
-
-
-def calibrate(task: Calibration, progress: Progress) -> None:
-    """Measure the seconds of one exit wave, training step, test image and inference, and write them as JSON."""
-    study = task.study
+def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
+    """Measure the seconds of one exit wave, training step, test image and inference; write them into a JSON file."""
+    study, path = task
     first = study.trainings[0]
     recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
     imager = Imager(condition, recipe.field_angstrom, config)
-    parts, each = [], []
+    parts, began = [], [time.perf_counter()]
     for index in range(_SPECIMENS):
-        began = time.perf_counter()
         parts.append(scatter(recipe, [index], config))
-        each.append(time.perf_counter() - began)
+        began.append(time.perf_counter())
     waves, masks = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     training = study.training
     count = min(max(2 * training.batch_size, 2), study.split.train)
@@ -63,13 +55,13 @@ def calibrate(task: Calibration, progress: Progress) -> None:
     model, images = build(study.network).eval(), torch.zeros(16, 1, imager.pixels, imager.pixels)
     truth = torch.zeros_like(images)
     result = {
-        # The first specimen also pays for tables that are made once.
-        "wave": min(each[1:], default=each[0]),
+        # The first specimen takes longer, for tables that are made once.
+        "wave": float(np.diff(began)[1:].min()),
         "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
         "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
         "inference": _seconds(lambda: SEGMENTATION.score(predict(model, images), truth)) / len(images),
     }
-    task.result.write_text(json.dumps(result), encoding="utf-8")
+    path.write_text(json.dumps(result), encoding="utf-8")
     progress(1.0)
 
 
@@ -77,7 +69,7 @@ def _seconds(do: Callable[[], object]) -> float:
     do()
     times: list[float] = []
     began = time.perf_counter()
-    while time.perf_counter() - began < _PATIENCE or len(times) < 2:
+    while time.perf_counter() - began < _SHORTEST or len(times) < 2:
         start = time.perf_counter()
         do()
         times.append(time.perf_counter() - start)
@@ -92,11 +84,10 @@ def measure(study: Study, executor: Executor) -> dict[str, float]:
         executor: whose workers to time; a cluster's must share this machine's folder for temporary files.
     """
     with tempfile.TemporaryDirectory() as folder:
-        tasks = [Calibration(study, Path(folder) / f"{i}.json") for i in range(min(executor.workers, 16))]
-        failures = executor.map(calibrate, tasks, lambda share: None)
-        if failures:
+        tasks = [(study, Path(folder) / f"{i}.json") for i in range(min(executor.workers, 16))]
+        if failures := executor.map(calibrate, tasks, lambda share: None):
             raise RuntimeError(failures[0].reason)
-        measured = [json.loads(task.result.read_text(encoding="utf-8")) for task in tasks]
+        measured = [json.loads(path.read_text(encoding="utf-8")) for _, path in tasks]
     return {name: sum(m[name] for m in measured) / len(measured) for name in measured[0]}
 
 
@@ -107,12 +98,12 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         study: the study.
         paths: its folder, which need not exist.
         seconds: from `measure`.
-        workers: that will work at the same time.
+        workers: number of processes.
     """
     counts = StudyFolder(study, paths).counts()
     todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
     split, training = study.split, study.training
-    # A network images its specimens once where its one condition is round, and anew for every batch elsewhere.
+    # Images are made once if the one training condition is round, else anew for every batch.
     once = [len(t.conditions) == 1 and t.conditions[0].is_round for t in study.trainings]
     round_share = sum(once) / len(once)
     imaging = (split.train + split.validation) * seconds["image"] * (round_share + 8 * (1 - round_share))
@@ -123,8 +114,6 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         "images": todo["images"] * split.test * seconds["image"],
         "tests": todo["tests"] * split.test * (seconds["inference"] + seconds["image"] / min(32, max(study.seeds, 1))),
     }
-    wall = wall_seconds(core, todo, study, workers)
-    disk = disk_needed(study, todo["waves"])
     return {
         "study": study.name,
         "id": study.id,
@@ -132,15 +121,15 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         "workers": workers,
         "seconds": seconds,
         "core_seconds": core,
-        "wall_seconds": wall,
-        "disk_bytes": disk,
+        "wall_seconds": wall_seconds(core, todo, study, workers),
+        "disk_bytes": disk_needed(study, todo["waves"]),
         "disk_free_bytes": shutil.disk_usage(existing(paths.folder)).free,
         "memory_bytes_per_worker": _memory(study),
     }
 
 
 def _memory(study: Study) -> int:
-    """Return the bytes that one worker takes at most: waves and cached images of training and test specimens."""
+    """Return the bytes that one worker takes at most, with waves and cached images of training and test specimens."""
     field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
     phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.recipes.values())
     wave = 8 * phonons * coefficients
@@ -156,44 +145,30 @@ def disk_needed(study: Study, absent: int) -> int:
     waves = 8 * absent * study.exit_waves.phonon_configurations
     band = math.pi * (study.exit_waves.band_per_angstrom * field) ** 2
     masks = absent * study.exit_waves.grid_points(field) ** 2
-    # Weights of a network, and the rest.
     network = 1e6 if study.network.family == "unet" else 1e8
     return int(waves * band + masks + 5e6 + network * len(study.trainings) * study.seeds)
 
 
 def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, workers: int) -> float:
-    """Return the wall time [s]: each stage waits for the last of its tasks, and none is shared between workers."""
-    total = _REPORT + _REPORT_PAIR * len(study.trainings) * len(study.tests)
-    if any(todo.values()):
-        total += _START
-    tasks = {
-        "waves": -(-todo["waves"] // BLOCK),
-        "train": todo["train"],
-        "images": todo["images"],
-        "tests": todo["tests"],
-    }
+    """Return the wall time [s]: each stage waits for the last of its tasks, and a task runs on one worker."""
+    total = _REPORT + _REPORT_PAIR * len(study.trainings) * len(study.tests) + (_START if any(todo.values()) else 0.0)
+    tasks = todo | {"waves": -(-todo["waves"] // BLOCK)}
     for stage, work in core.items():
         if tasks[stage]:
-            rounds = -(-tasks[stage] // max(workers, 1))
-            total += work / tasks[stage] * rounds
+            total += work / tasks[stage] * -(-tasks[stage] // max(workers, 1))
     return total
-
-
-def clock(seconds: float) -> str:
-    """Return h:mm:ss."""
-    return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02}:{int(seconds) % 60:02}"
 
 
 def compare_with_plan(
     planned: dict[str, Any] | None, study: Study, todo: dict[str, int], workers: int, took: float
 ) -> str | None:
-    """Return a line that compares the time of a run with its plan, or None if the plan was for other work.
+    """Return a line that compares the time of a run with its plan, or None if the plan was for other work or is damaged.
 
     Args:
-        planned: from `estimate`, as `study plan` left it.
-        study: what ran.
-        todo: what there was to do when the run began.
-        workers: that it had.
+        planned: from `estimate`, as `study plan` wrote it.
+        study: the study that ran.
+        todo: the missing units of each stage when the run began.
+        workers: number of processes.
         took: wall time [s].
     """
     if planned is None or planned.get("id") != study.id:
@@ -202,7 +177,6 @@ def compare_with_plan(
         same = todo == {stage: n["total"] - n["done"] for stage, n in planned["cells"].items()}
         expected = wall_seconds(planned["core_seconds"], todo, study, workers) if same else 0.0
     except (AttributeError, KeyError, TypeError):
-        # The plan is damaged.
         return None
     if not expected > 0:
         return None
@@ -226,7 +200,6 @@ def describe(cost: dict[str, Any]) -> list[str]:
         f"memory      {cost['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
     ]
     if "cost" in cost:
-        lines.append(
-            f"cost        {cost['core_hours']:.1f} core-hours at {cost['price_per_core_hour']:g}: {cost['cost']:.2f}"
-        )
+        hours, price = cost["core_hours"], cost["price_per_core_hour"]
+        lines.append(f"cost        {hours:.1f} core-hours at {price:g}: {cost['cost']:.2f}")
     return lines

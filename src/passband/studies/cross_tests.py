@@ -37,15 +37,7 @@ SHOWN = 11
 
 @dataclass(frozen=True)
 class TestJob(FolderJob):
-    """Test some networks on some domains.
-
-    Attributes:
-        study: the whole study.
-        paths: its folder.
-        networks: finished training jobs.
-        weights: digest of each network's weights.
-        tests: indices of the domains to test on.
-    """
+    """Test some trained networks, with the digests of their weights, on some domains of a study, by their indices."""
 
     kind = "evaluate"
     study: Study
@@ -92,17 +84,9 @@ class TestJob(FolderJob):
                 logits = predict(model, images)
                 if index in shown and job.seed == 0:
                     predictions[_prediction_name(job, test)] = np.packbits(_particle(logits))
-                parts.append(
-                    pl.DataFrame(
-                        {
-                            "train_condition": job.domain.id,
-                            "test_condition": test.id,
-                            "seed": job.seed,
-                            "specimen": range(*study.split.test_range),
-                            **SEGMENTATION.score(logits, masks),
-                        }
-                    )
-                )
+                keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
+                columns = {"specimen": range(*study.split.test_range), **SEGMENTATION.score(logits, masks)}
+                parts.append(pl.DataFrame(keys | columns))
                 progress(1.0)
         table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
         (folder / _TABLE).write_bytes(parquet(table))
@@ -201,14 +185,9 @@ def missing_tests(study: Study, paths: StudyPaths, covered: Coverage) -> list[Te
 def count_tables(study: Study, covered: Coverage) -> Iterator[pl.DataFrame]:
     """Yield the counts of each finished job: a row per image, only pairs of this study, none twice."""
     for folder, pairs in covered.finished:
-        wanted = pl.DataFrame(
-            {
-                "train_condition": [covered.networks[n].domain.id for n, _ in pairs],
-                "seed": [covered.networks[n].seed for n, _ in pairs],
-                "test_condition": [study.tests[t].id for _, t in pairs],
-            },
-            schema_overrides={"seed": pl.Int64},
-        )
+        rows = [(covered.networks[n].domain.id, covered.networks[n].seed, study.tests[t].id) for n, t in pairs]
+        schema = {"train_condition": pl.String, "seed": pl.Int64, "test_condition": pl.String}
+        wanted = pl.DataFrame(rows, schema, orient="row")
         table = pl.read_parquet(folder / _TABLE)
         yield table.join(wanted, on=wanted.columns, how="semi", maintain_order="left")
 
@@ -219,8 +198,6 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
     Counts of more than 20 million rows stay in the jobs' tables: None.
     """
     few = int(covered.done.sum()) * study.split.test <= _COUNTS_GATHERED
-    trained = {t.id: i for i, t in enumerate(study.trainings)}
-    tested = {t.id: i for i, t in enumerate(study.tests)}
     scores, counts = [], []
     for table in count_tables(study, covered):
         scores.append(cross_table(table))
@@ -228,8 +205,8 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
             counts.append(table)
 
     def ordered(parts: list[pl.DataFrame], *last: str) -> pl.DataFrame:
-        columns = {"train_condition": trained, "test_condition": tested}
-        keys = [pl.col(c).replace_strict(place, return_dtype=pl.Int32) for c, place in columns.items()]
+        columns = {"train_condition": [t.id for t in study.trainings], "test_condition": [t.id for t in study.tests]}
+        keys = [pl.col(c).replace_strict(ids, range(len(ids)), return_dtype=pl.Int32) for c, ids in columns.items()]
         return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
 
     return ordered(scores), ordered(counts, "specimen") if few else None

@@ -20,12 +20,7 @@ from passband.studies.wave_jobs import wave_sets
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study, its folder, and all jobs that it takes.
-
-    Attributes:
-        study: the configuration.
-        paths: the folder and its files.
-    """
+    """A study, its folder, and all jobs that it takes."""
 
     study: Study
     paths: StudyPaths
@@ -121,6 +116,11 @@ class StudyFolder:
         """The jobs that make test images, in the order of the tables."""
         return [ImagesJob(self.study, self.paths, domain) for domain in self.study.tests]
 
+    @property
+    def jobs(self) -> dict[str, Sequence[FolderJob]]:
+        """The jobs of one folder each, by stage."""
+        return {"train": self.training_jobs, "images": self.image_jobs}
+
     def coverage(self) -> cross_tests.Coverage:
         """Return which networks are tested on which domains."""
         return cross_tests.coverage(self.study, self.paths, self.training_jobs)
@@ -161,12 +161,12 @@ class StudyFolder:
         """Return finished and total units of each stage; tests are pairs of network and domain."""
         sets, each = wave_sets(self.study, self.paths), self.study.split.total
         total = each * len(sets)
-        result = {"waves": {"done": total - sum(len(waves.missing(each)) for waves in sets), "total": total}}
-        stages: dict[str, Sequence[FolderJob]] = {"train": self.training_jobs, "images": self.image_jobs}
-        for stage, jobs in stages.items():
-            result[stage] = {"done": len(jobs) - len(missing(jobs)), "total": len(jobs)}
         done = self.coverage().done
-        return result | {"tests": {"done": int(done.sum()), "total": done.size}}
+        return {
+            "waves": {"done": total - sum(len(waves.missing(each)) for waves in sets), "total": total},
+            **{s: {"done": len(jobs) - len(missing(jobs)), "total": len(jobs)} for s, jobs in self.jobs.items()},
+            "tests": {"done": int(done.sum()), "total": done.size},
+        }
 
     @contextmanager
     def locked(self) -> Iterator[None]:

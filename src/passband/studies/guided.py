@@ -16,12 +16,7 @@ class Pool:
     """Conditions to choose from, with ε of each and σ between them."""
 
     def __init__(self, candidates: Sequence[Condition], q_max: float = Q_MAX):
-        """Measure the candidates.
-
-        Args:
-            candidates: conditions that may occur.
-            q_max: radius of the band [1/Å].
-        """
+        """Measure the candidates in the band up to q_max [1/Å]."""
         measured = measure(["epsilon", "sigma"], candidates, candidates, q_max)
         self.candidates = list(candidates)
         self.epsilon = measured["epsilon_train"].numpy()
@@ -44,13 +39,7 @@ class Pool:
 
 
 def choose(epsilon: np.ndarray, sigma: np.ndarray, count: int) -> list[int]:
-    """Return the places of the choice of `Pool.choose`.
-
-    Args:
-        epsilon: ε of each candidate, shape [B].
-        sigma: σ(train, test) between candidates, shape [B, B].
-        count: how many to choose.
-    """
+    """Return the indices of the choice of `Pool.choose`, given ε, shape [B], and σ(train, test), shape [B, B], of the candidates."""
     parts = np.array_split(np.argsort(-epsilon, kind="stable"), count)
     chosen: list[int] = []
     for part in parts:

@@ -36,25 +36,13 @@ from passband.studies.wave_jobs import device, open_wave_set, read_waves
 GROUP = 32
 # Bytes of test images that a worker caches, so that they are made once and not for every network.
 _CACHED_IMAGES = 256_000_000
-_TABLE, _STATISTICS, _SPECTRA, _SAMPLES, _WEIGHTS, _CARD = (
-    "table.parquet",
-    "statistics.json",
-    "spectra.npy",
-    "samples.npz",
-    "weights.safetensors",
-    "card.json",
-)
+_WEIGHTS, _CARD, _TABLE = "weights.safetensors", "card.json", "table.parquet"
+_STATISTICS, _SPECTRA, _SAMPLES = "statistics.json", "spectra.npy", "samples.npz"
 
 
 @dataclass(frozen=True)
 class _DomainJob(FolderJob):
-    """A job about one domain of a study.
-
-    Attributes:
-        study: the whole study.
-        paths: its folder.
-        domain: specimens and conditions of the training, or of the test.
-    """
+    """A job about one domain of a study: the specimens and conditions of a training, or of a test."""
 
     study: Study
     paths: StudyPaths
@@ -78,14 +66,7 @@ class _DomainJob(FolderJob):
 
 @dataclass(frozen=True)
 class TrainingJob(_DomainJob):
-    """Train one network.
-
-    Attributes:
-        study: the whole study.
-        paths: its folder.
-        domain: specimens and conditions of the training.
-        seed: number of the network among those of this domain, from 0.
-    """
+    """Train one network; `seed` numbers those of a domain, from 0."""
 
     kind = "train"
     domain: TrainDomain
@@ -100,10 +81,9 @@ class TrainingJob(_DomainJob):
     def content(self) -> dict[str, Any]:
         """All that decides the network."""
         conditions = [c.to_dict() for c in self.domain.conditions]
+        trained_on: dict[str, Any] = {"conditions": conditions, "one_by_one": self.domain.curriculum}
         if len(conditions) == 1:
-            trained_on: dict[str, Any] = {"condition": conditions[0]}
-        else:
-            trained_on = {"conditions": conditions, "one_by_one": self.domain.curriculum}
+            trained_on = {"condition": conditions[0]}
         return super().content | trained_on | self.study.network_content | {"seed": self.seed}
 
     @property
@@ -224,13 +204,7 @@ class TrainingGroup(Job):
 
 @dataclass(frozen=True)
 class ImagesJob(_DomainJob):
-    """Characterise the test images of one domain: statistics, spectra, and the first image.
-
-    Attributes:
-        study: the whole study.
-        paths: its folder.
-        domain: specimens and condition of the test.
-    """
+    """Characterise the test images of one domain: statistics, spectra, and the first image."""
 
     kind = "images"
     domain: TestDomain
@@ -249,10 +223,7 @@ class ImagesJob(_DomainJob):
         """Make the images and write statistics, spectra and the first image."""
         counts, masks = test_images(self.study, self.paths, self.domain)
         means, deviations = counts.mean((1, 2)), counts.std((1, 2))
-        statistics = {
-            "image_mean": means.mean().item(),
-            "image_contrast": (deviations / means).mean().item(),
-        }
+        statistics = {"image_mean": means.mean().item(), "image_contrast": (deviations / means).mean().item()}
         np.save(folder / _SPECTRA, radial_power(normalize(counts)).numpy())
         (folder / _STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
         sample: dict[str, Any] = {"image": normalize(counts[:1])[0].numpy(), "truth": masks[0, 0].numpy() > 0}
@@ -260,7 +231,7 @@ class ImagesJob(_DomainJob):
         progress(1.0)
 
     def statistics(self) -> dict[str, Any]:
-        """Return the mean and the contrast of the images."""
+        """Return image_mean and image_contrast."""
         result: dict[str, Any] = json.loads((self.folder / _STATISTICS).read_text(encoding="utf-8"))
         return result
 

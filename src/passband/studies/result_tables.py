@@ -3,18 +3,17 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
-from passband.files.jobs import FolderJob, marker
+from passband.execution.base import one_thread
+from passband.files.jobs import marker
 from passband.files.tables import write_table
 from passband.metrics.shift_table import set_shift_table, shift_table
 from passband.metrics.weights import tabulated
@@ -29,13 +28,8 @@ def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     Raises:
         BadInputError: if no network is tested.
     """
-    # Sums are split between threads, so their number would change the last digits of the metrics.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         tables = make_tables(folder)
-    finally:
-        torch.set_num_threads(threads)
     if "counts" not in tables:
         folder.paths.table("counts").unlink(missing_ok=True)
     for name, table in tables.items():
@@ -54,11 +48,10 @@ def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     if not covered.finished:
         reasons = "; ".join(sorted({f["reason"] for f in folder.failures()}))
         raise BadInputError(f"{folder.paths.folder}: no network was trained and tested ({reasons}); change the study")
-    tests, images, q_max = study.tests, folder.image_jobs, study.q_max_per_angstrom
-    statistics = [job.statistics() for job in images]
+    tests, q_max = study.tests, study.q_max_per_angstrom
     q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
-        spectra = np.array([job.spectra() for job in images])
+        spectra = np.array([job.spectra() for job in folder.image_jobs])
         shift = shift_table(
             [t.condition for t in tests], q_max, spectra, exit_wave=tabulated(q, power), names=[t.id for t in tests]
         )
@@ -68,9 +61,8 @@ def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         )
     epsilon = dict(shift.select("test_condition", "epsilon_test").iter_rows())
     rows = [
-        condition_row(t.condition, t.label, t.id)
-        | {"epsilon": epsilon[t.id], "image_mean": s["image_mean"], "image_contrast": s["image_contrast"]}
-        for t, s in zip(tests, statistics, strict=True)
+        condition_row(t.condition, t.label, t.id) | {"epsilon": epsilon[t.id], **job.statistics()}
+        for t, job in zip(tests, folder.image_jobs, strict=True)
     ]
     scores, counts = cross_tests.tables(study, covered)
     training = [
@@ -100,17 +92,14 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
     sets = wave_sets(folder.study, folder.paths)
     facts = [fact for waves in sets for fact in waves.facts(folder.study.split.total)]
     seconds = {"waves": sum(f["seconds"] for f in facts)}
-    stages: dict[str, Sequence[FolderJob]] = {"train": folder.training_jobs, "images": folder.image_jobs}
-    for stage, jobs in stages.items():
+    for stage, jobs in folder.jobs.items():
         seconds[stage] = sum((marker(job.folder) or {}).get("seconds", 0.0) for job in jobs)
     seconds["tests"] = folder.coverage().seconds
+    engine = ["abtem"] if folder.study.exit_waves.engine == "abtem" else []
+    libraries = ["torch", *engine, "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars"]
     return {
         "versions": {"passband": __version__, "python": platform.python_version()}
-        | {
-            name: version(name)
-            for name in ("torch", "abtem", "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars")
-            if name != "abtem" or folder.study.exit_waves.engine == "abtem"
-        },
+        | {name: version(name) for name in libraries},
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version_info.major}.{sys.version_info.minor}",
         "seeds": {
             "specimens": [recipe.seed for recipe in folder.study.recipes.values()],

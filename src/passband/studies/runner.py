@@ -36,11 +36,11 @@ def run(
     Args:
         study: the configuration.
         folder: the study's folder; exit waves lie beside it.
-        executor: where to do it.
-        progress: where to show it.
-        finish: called with the finished study while its folder is held, such as `report.build.write_results`, which writes tables and report.
+        executor: runs the jobs.
+        progress: shows them.
+        finish: writes tables and report while the folder is locked, such as `report.build.write_results`.
         group: networks that a worker trains together.
-        memory: bytes that the exit waves in work may take in a worker.
+        memory: bytes that the multislice may take in a worker.
 
     Raises:
         BadInputError: if the folder holds another study or is in use, the disk is or would be full, or nothing is left to

@@ -32,8 +32,8 @@ class Simulation:
         recipe: the specimens.
         condition: how to image them; None makes exit waves only, at 300 kV.
         count: number of specimens.
-        labels: whether to write every label of each specimen too.
         folder: for the images; exit waves lie beside it, shared with studies.
+        labels: whether to write every label of each specimen too.
     """
 
     recipe: Recipe
@@ -77,13 +77,12 @@ class Simulation:
             card = json.loads((self.folder / _CARD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             card = None
-        if card is None and (
-            not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir())
-        ):
-            raise BadInputError(
-                f"{self.folder}: exists and holds something other than a simulation; choose another {parameter('folder')}"
-            )
-        if card is not None and card.get("id") != self.id:
+        if not isinstance(card, dict):
+            if not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir()):
+                raise BadInputError(
+                    f"{self.folder}: exists and holds something other than a simulation; choose another {parameter('folder')}"
+                )
+        elif card.get("id") != self.id:
             raise BadInputError(
                 f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another {parameter('folder')}, or delete this one"
             )
@@ -95,13 +94,7 @@ class Simulation:
         return content_id({"recipe": self.recipe.model_dump(mode="json"), "condition": condition})
 
     def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
-        """Make exit waves and images; return facts about them, JSON-like.
-
-        Args:
-            executor: where to work.
-            progress: where to show it.
-            memory: bytes that the exit waves in work may take in a worker.
-        """
+        """Make exit waves and images, the multislice within so many bytes in a worker; return facts about them, JSON-like."""
         waves = open_wave_set(self.recipe, self.exit_waves, self.folder.resolve().parent)
         missing = waves.missing(self.count)
         require_space(self.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
@@ -121,18 +114,14 @@ class Simulation:
         if self.condition is not None:
             coefficients, masks = waves.read(0, self.count)
             facts |= self._write_images(self.condition, torch.from_numpy(coefficients), torch.from_numpy(masks))
-            if self.labels:
-                facts["labels"] = self._write_labels(facts["pixels"], progress)
+        if self.labels and self.condition is not None:
+            folder, advance = self.folder / "labels", progress.stage("labels", self.count, 0)
+            for i in range(self.count):
+                export_labels(draw_specimen(self.recipe, i), facts["pixels"], folder / f"{i:06d}.npz")
+                advance(1.0)
+            facts["labels"] = str(folder)
         write_json(self.folder / _CARD, facts)
         return facts
-
-    def _write_labels(self, pixels: int, progress: StageProgress) -> str:
-        folder = self.folder / "labels"
-        advance = progress.stage("labels", self.count, 0)
-        for i in range(self.count):
-            export_labels(draw_specimen(self.recipe, i), pixels, folder / f"{i:06d}.npz")
-            advance(1.0)
-        return str(folder)
 
     def _write_images(self, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
         seed = seed_from("simulate", self.recipe.seed, condition.id)
@@ -142,9 +131,8 @@ class Simulation:
         with style.figure(*simulated_sheet.size(self.count)) as figure:
             simulated_sheet.draw(images, truth, condition.pixel_size_angstrom, figure)
             style.save(figure, self.folder, "sheet", ("png",))
-        names = {name: str(self.folder / f"{name}.tif") for name in ("images", "masks")} | {
-            "sheet": str(self.folder / "sheet.png")
-        }
+        files = {"images": "images.tif", "masks": "masks.tif", "sheet": "sheet.png"}
+        names = {name: str(self.folder / file) for name, file in files.items()}
         return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
 
 

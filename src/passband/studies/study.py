@@ -26,6 +26,7 @@ from passband.studies.training_sets import TrainingSets, choose_sets
 
 # Begins the last line of a study.yaml that passband wrote.
 _CHECKSUM = "# checksum "
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -51,14 +52,14 @@ class Split(BaseModel):
 
 @dataclass(frozen=True)
 class TrainDomain:
-    """A domain that networks are trained on.
+    """A domain that networks are trained on: specimens under one condition, or under those of a set.
 
     Attributes:
         id: in the column train_condition of tables.
-        label: to read.
-        recipe: of the specimens.
+        label: in words.
+        recipe: the specimens.
         conditions: one, or those of a set.
-        curriculum: whether the conditions join in their order, or all are met from the start.
+        curriculum: whether the conditions join one by one, in their order.
     """
 
     id: str
@@ -120,7 +121,7 @@ class Study(BaseModel):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or name == "exit_waves":
+        if not _NAME.fullmatch(name) or name == "exit_waves":
             raise ValueError(f"{name!r} cannot name a folder; use up to 64 letters, digits, - _ . (and not exit_waves)")
         return name
 
@@ -133,7 +134,7 @@ class Study(BaseModel):
             if len(self.structures) < 2:
                 raise ValueError("structures has fewer than two families; add one, or give it as specimens")
             for name in self.structures:
-                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+                if not _NAME.fullmatch(name):
                     raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
         if self.training_sets is not None:
             if isinstance(self.conditions, ConditionGrid):
@@ -166,18 +167,18 @@ class Study(BaseModel):
                 raise ValueError(
                     f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {self.exit_waves.energy_ev:g}; exit waves belong to one energy, make them equal"
                 )
-            finest = 1 / (2 * condition.pixel_size_angstrom)
-            if finest < self.q_max_per_angstrom:
+            pixel, q_max = condition.pixel_size_angstrom, self.q_max_per_angstrom
+            if 1 / (2 * pixel) < q_max:
                 raise ValueError(
-                    f"pixel_size_angstrom {condition.pixel_size_angstrom:g} is too coarse for the band: it records up to {finest:.4g} 1/Å and q_max_per_angstrom is "
-                    f"{self.q_max_per_angstrom:g}; use pixels of at most {1 / (2 * self.q_max_per_angstrom):.4g} Å or a smaller q_max_per_angstrom"
+                    f"pixel_size_angstrom {pixel:g} is too coarse for the band: it records up to {1 / (2 * pixel):.4g} 1/Å and q_max_per_angstrom is "
+                    f"{q_max:g}; use pixels of at most {1 / (2 * q_max):.4g} Å or a smaller q_max_per_angstrom"
                 )
-            imager = Imager(condition, recipe.field_angstrom, self.exit_waves)
+            imager, divisor = Imager(condition, recipe.field_angstrom, self.exit_waves), self.network.divisor
             imager.check()
-            if imager.pixels % self.network.divisor or imager.pixels == self.network.divisor:
+            if imager.pixels % divisor or imager.pixels == divisor:
                 raise ValueError(
-                    f"an image of {imager.pixels} pixels does not suit the network, which makes it {self.network.divisor} times as coarse at its deepest; "
-                    f"its side must be a multiple of {self.network.divisor}, and at least {2 * self.network.divisor}: change field_angstrom, pixel_size_angstrom or the network"
+                    f"an image of {imager.pixels} pixels does not suit the network, which makes it {divisor} times as coarse at its deepest; "
+                    f"its side must be a multiple of {divisor}, and at least {2 * divisor}: change field_angstrom, pixel_size_angstrom or the network"
                 )
 
     @property
@@ -225,10 +226,10 @@ class Study(BaseModel):
         """Return warnings, a line each."""
         field = next(iter(self.recipes.values())).field_angstrom
         lines = [Imager(c, field, self.exit_waves).warning() for c in self._conditions]
-        limits = _by_kind([line for line in lines if line is not None])
+        limits = _by_kind(list(filter(None, lines)))
         doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
         if not isinstance(self.conditions, ConditionGrid):
-            # A mistaken unit shows in most of a draw; a value near zero is bound to be drawn now and then.
+            # A mistaken unit shows in most of a draw; values near zero are drawn now and then.
             doubts = [kind for kind in doubts if 2 * len(kind) > len(self._conditions)]
         return [
             kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
@@ -276,27 +277,25 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
     path = bundled.find(path, bundled.studies())
     _require_unchanged(path)
     content, lines = yaml_config.read_yaml(path)
-    if isinstance(content, dict):
-        content = dict(content)
-        content.setdefault("name", path.stem if variant is None else f"{path.stem}-{variant}")
-        for group, chosen in (("variants", variant), ("budgets", budget)):
-            changes = content.pop(group, None) or {}
-            if not isinstance(changes, dict) or not all(isinstance(c, dict) for c in changes.values()):
-                raise BadInputError(
-                    f"{path}:{lines.get((group,), 1)}: {group} names changes to the study; write a mapping such as quick: {{seeds: 1}}"
-                )
-            if chosen in changes:
-                content = yaml_config.merged(content, changes[chosen])
-                lines |= {place[2:]: n for place, n in lines.items() if place[:2] == (group, chosen) and place[2:]}
-            elif group == "variants" and chosen is not None:
-                raise BadInputError(f"{path}: has no variant {chosen!r}; it has {', '.join(changes) or 'none'}")
-        if content.get("specimens") is not None:
-            content["specimens"] = _recipe(content["specimens"], path, lines, ("specimens",))
-        if isinstance(content.get("structures"), dict):
-            content["structures"] = {
-                name: _recipe(given, path, lines, ("structures", name)) for name, given in content["structures"].items()
-            }
-        content["conditions"] = _with_presets(content.get("conditions"), path, lines)
+    if not isinstance(content, dict):
+        return yaml_config.validate(Study, content, path, lines)
+    content = {"name": path.stem if variant is None else f"{path.stem}-{variant}"} | content
+    for group, chosen in (("variants", variant), ("budgets", budget)):
+        changes: Any = content.pop(group, None) or {}
+        if not isinstance(changes, dict) or not all(isinstance(c, dict) for c in changes.values()):
+            raise BadInputError(
+                f"{path}:{lines.get((group,), 1)}: {group} names changes to the study; write a mapping such as quick: {{seeds: 1}}"
+            )
+        if chosen in changes:
+            content = yaml_config.merged(content, changes[chosen])
+            lines |= {place[2:]: n for place, n in lines.items() if place[:2] == (group, chosen) and place[2:]}
+        elif group == "variants" and chosen is not None:
+            raise BadInputError(f"{path}: has no variant {chosen!r}; it has {', '.join(changes) or 'none'}")
+    if content.get("specimens") is not None:
+        content["specimens"] = _recipe(content["specimens"], path, lines, ("specimens",))
+    if isinstance(families := content.get("structures"), dict):
+        content["structures"] = {n: _recipe(given, path, lines, ("structures", n)) for n, given in families.items()}
+    content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     return yaml_config.validate(Study, content, path, lines)
 
 
@@ -337,13 +336,11 @@ def _by_kind(lines: list[str]) -> list[list[str]]:
 
 
 def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str | int, ...]) -> Any:
-    """Return the content of a recipe, given as a mapping or as the path of a file beside the study."""
+    """Return a recipe given as a mapping, as the path of a file beside the study, or as a bundled recipe's name."""
     if not isinstance(given, str):
         return with_crystals(given, path, lines, place)
     recipe = path.parent / given
-    if not recipe.is_file():
-        recipe = bundled.recipes().get(given, recipe)
-    if not recipe.is_file():
+    if not recipe.is_file() and not (recipe := bundled.recipes().get(given, recipe)).is_file():
         raise BadInputError(
             f"{path}:{lines.get(place, 1)}: recipe {given!r} is neither beside the study nor bundled; correct the path"
         )

@@ -1,5 +1,6 @@
 """Sets of conditions that networks are trained on together, chosen from what a study's conditions are drawn from."""
 
+import itertools
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -72,15 +73,14 @@ def choose_sets(
     for name, choice in choices.items():
         if choice.conditions:
             chosen[f"{name}-{len(choice.conditions)}-0"] = choice, _by_epsilon(list(choice.conditions), q_max)
-        for size in choice.sizes:
-            for draw in range(choice.draws):
-                if choice.method == "guided":
-                    if draw not in pools or len(pools[draw].candidates) < size:
-                        pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
-                    conditions = pools[draw].choose(size)
-                else:
-                    conditions = _by_epsilon(_drawn(source, choice.method, size, draw), q_max)
-                chosen[f"{name}-{size}-{draw}"] = choice, conditions
+        for size, draw in itertools.product(choice.sizes, range(choice.draws)):
+            if choice.method == "guided":
+                if draw not in pools or len(pools[draw].candidates) < size:
+                    pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
+                conditions = pools[draw].choose(size)
+            else:
+                conditions = _by_epsilon(_drawn(source, choice.method, size, draw), q_max)
+            chosen[f"{name}-{size}-{draw}"] = choice, conditions
     return chosen
 
 

@@ -31,13 +31,7 @@ _LOST_INTENSITY = 0.01
 
 @dataclass(frozen=True)
 class WavesJob(Job):
-    """Make exit waves of some specimens of a wave set.
-
-    Attributes:
-        waves: the wave set.
-        specimens: their indices.
-        memory: bytes that the multislice may take.
-    """
+    """Make the exit waves of some specimens of a wave set, by their indices, in so many bytes of memory."""
 
     waves: WaveSet
     specimens: tuple[int, ...]
@@ -94,30 +88,22 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: in
 
     Args:
         waves: the wave set.
-        specimens: how many it is to hold.
-        missing: which of them are not there.
+        specimens: the number of all.
+        missing: indices of those to make.
         memory: bytes that the multislice may take in a worker.
 
     Raises:
-        BadInputError: if the recipe cannot be drawn, a wave does not fit in memory, or the wave set is damaged beyond repair.
+        BadInputError: if the recipe cannot be drawn, a wave does not fit in memory, or the folder cannot be written.
     """
     if missing:
         check_memory(waves.config, waves.recipe.field_angstrom, memory)
         draw_specimen(waves.recipe, missing[-1])
     waves.create(specimens)
-    # A damaged description is made again there, and then its waves are not missing.
-    missing = [index for index in missing if not waves.has(index)]
     return [WavesJob(waves, tuple(missing[i : i + BLOCK]), memory) for i in range(0, len(missing), BLOCK)]
 
 
 def make_waves(
-    waves: WaveSet,
-    total: int,
-    missing: list[int],
-    executor: Executor,
-    progress: StageProgress,
-    *,
-    memory: int = MEMORY,
+    waves: WaveSet, total: int, missing: list[int], executor: Executor, progress: StageProgress, *, memory: int = MEMORY
 ) -> None:
     """Make the missing ones of `total` exit waves, and warn if much of the beam was lost.
 
