@@ -9,7 +9,7 @@ import polars as pl
 
 from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
-from passband.figures import bands, points, style
+from passband.figures import bands, points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, Verdict, judged, table
 
 _STUDIES = {"metrics_one_dose": "one dose", "metrics": "all vary", "zero_defocus": "defocus and C30"}
@@ -73,7 +73,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         )
     )
     everything = pl.concat(parts)
-    with style.figure(9.6, 3.8) as made:
+    caption = "Each point is a network: final training loss, and mean test loss under the study's other conditions."
+    with outcome.figure(folder, "convergence_epsilon", caption, 9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
         points.draw(everything, left, "ε of the training condition", "final training loss", log=True)
         points.draw(
@@ -83,13 +84,6 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             "mean test loss elsewhere",
             log=True,
         )
-        style.save(made, folder, "convergence_epsilon", ("png",))
-    outcome.figures.append(
-        (
-            "convergence_epsilon",
-            "Each point is a network: final training loss, and mean test loss under the study's other conditions.",
-        )
-    )
     _long(studies, folder, outcome)
     return outcome
 
@@ -234,14 +228,13 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) ->
         )
     everything = pl.concat(curves)
     shown = everything["study"].unique(maintain_order=True).to_list()
-    with style.figure(4.8 * len(shown), 3.6) as made:
+    caption = "Mean over networks; bands: their range."
+    with outcome.figure(folder, "convergence_long", caption, 4.8 * len(shown), 3.6) as made:
         for ax, how in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             bands.draw(everything.filter(pl.col("study") == how), ax, "epoch", "validation loss", log=(False, True))
             for line in ax.lines:
                 line.set_marker("")
             ax.set_title(f"trained on {how}")
-        style.save(made, folder, "convergence_long", ("png",))
-    outcome.figures.append(("convergence_long", "Mean over networks; bands: their range."))
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

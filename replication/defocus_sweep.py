@@ -9,7 +9,7 @@ import polars as pl
 from passband.analysis.join import ZERO_DEFOCUS
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import measured, rank_correlation
-from passband.figures import bands, matrix, style
+from passband.figures import bands, matrix
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _SWEEP, _FINE = "defocus_sweep", "defocus_fine"
@@ -19,7 +19,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return the correlation of |Δdefocus| and loss, and how networks perform at the opposite defocus."""
     outcome = Outcome()
     sweep = studies[_SWEEP]
-    defocus = _defocus(sweep)
+    defocus = sweep.defocus
     zero = np.abs(defocus) < ZERO_DEFOCUS
 
     def away(pairs: Pairs) -> np.ndarray:
@@ -49,12 +49,11 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     everywhere = measured(sweep.square, lambda p: correlation(p, p.off), "rank", "all")
     without = measured(sweep.square, lambda p: correlation(p, away(p)), "rank", "away")
     against, across = measured(sweep.square, mirrored, "mirrored"), measured(sweep.square, opposite, "opposite")
-    own = sweep.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
     grows = measured(sweep.square, lambda p: float((np.exp(p.log_ratio[p.off]) > 1).mean()), "grows")
     # Some conditions are easier than others, so a network is also compared with those trained at the test condition.
     behind = measured(sweep.square, lambda p: float((p.loss > p.in_domain)[p.off].mean()), "behind")
     outcome.text.append(
-        f"At its training defocus the median network reaches Dice {own['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network has a higher loss than "
+        f"At its training defocus the median network reaches Dice {sweep.in_domain['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network has a higher loss than "
         f"one trained at the test defocus, in {grows.value:.0%} a higher one than at its training defocus, and the loss grows with distance: rank correlation of "
         f"|Δdefocus| with the relative loss (loss divided by the network's in-domain loss) {everywhere} over all pairs, {without} without zero defocus. Distance alone "
         "explains little of it: the place of the pair matters, too."
@@ -89,18 +88,12 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return outcome
 
 
-def _defocus(study: StudyTables) -> np.ndarray:
-    by_name = dict(study.conditions.select("condition", "defocus_angstrom").iter_rows())
-    return np.array([by_name[name] for name in study.square.names])
-
-
 def _matrices(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:
     shown = [name for name in (_SWEEP, _FINE) if name in studies]
-    with style.figure(6.4 * len(shown), 5.4) as made:
+    caption = "Test loss; rows: trained at, columns: tested at. Mean over networks."
+    with outcome.figure(folder, "defocus_matrix", caption, 6.4 * len(shown), 5.4) as made:
         for ax, name in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             matrix.draw(studies[name].pairs, ax, "loss")
-        style.save(made, folder, "defocus_matrix", ("png",))
-    outcome.figures.append(("defocus_matrix", "Test loss; rows: trained at, columns: tested at. Mean over networks."))
 
 
 def _distance(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:
@@ -109,7 +102,7 @@ def _distance(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome
         if name not in studies:
             continue
         pairs = studies[name].square.pairs
-        zero = np.abs(_defocus(studies[name])) < ZERO_DEFOCUS
+        zero = np.abs(studies[name].defocus) < ZERO_DEFOCUS
         for kind, used in (("neither at zero", ~zero[:, None] & ~zero), ("tested at zero", ~zero[:, None] & zero)):
             chosen = pairs.off & used
             rows = pl.DataFrame(
@@ -124,10 +117,9 @@ def _distance(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome
                 )
                 .with_columns(group=pl.lit(f"{kind}, {label}"))
             )
-    with style.figure(6.4, 4.0) as made:
+    caption = "Median over pairs with the central 80 % as a band."
+    with outcome.figure(folder, "defocus_distance", caption, 6.4, 4.0) as made:
         bands.draw(pl.concat(parts), made.subplots(), "|Δdefocus| [Å]", "relative loss", log=(False, True))
-        style.save(made, folder, "defocus_distance", ("png",))
-    outcome.figures.append(("defocus_distance", "Median over pairs with the central 80 % as a band."))
 
 
 EXPERIMENT = Experiment(

@@ -11,9 +11,9 @@ from passband.analysis import forest, judging
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Target
 from passband.analysis.resampling import Statistic, measured
-from passband.figures import plane, predicted_loss, style
+from passband.figures import plane, predicted_loss
 from passband.metrics.columns import column
-from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
 
 _STUDIES = {
     "metrics": "all vary",
@@ -92,7 +92,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     outcome.claims += _more(done)
     outcome.claims.append(_smooth(studies["metrics_one_dose"]))
     outcome.text += [_page_table(how, done[name]) for name, how in shown.items()]
-    _draw(studies, done, folder, outcome)
+    _draw(done, folder, outcome)
     return outcome
 
 
@@ -222,29 +222,15 @@ def _smooth(study: StudyTables) -> Claim:
     )
 
 
-def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
-    with style.figure(10.4, 4.0 * len(done)) as made:
+def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
+    caption = "White: no pair of the study lies there. Dotted: where the source expects collapse (σ < 0.5, Δε < −0.2)."
+    with outcome.figure(folder, "metrics_plane", caption, 10.4, 4.0 * len(done)) as made:
         axes = made.subplots(len(done), 2)
         for row, name in zip(axes, done, strict=True):
-            pairs = done[name].pairs
-            used = pairs.off & np.isfinite(pairs.features["sigma"])
-            drawn = pl.DataFrame(
-                {
-                    "sigma": pairs.features["sigma"][used],
-                    "delta_epsilon": pairs.features["delta_epsilon"][used],
-                    "ratio": np.exp(pairs.log_ratio[used]),
-                }
-            )
-            plane.draw(drawn, row[0], row[1])
+            plane.draw(in_plane(done[name].pairs), row[0], row[1])
             row[0].set_title(f"{row[0].get_title()} ({_STUDIES[name]})")
-        style.save(made, folder, "metrics_plane", ("png",))
-    outcome.figures.append(
-        (
-            "metrics_plane",
-            "White: no pair of the study lies there. Dotted: where the source expects collapse (σ < 0.5, Δε < −0.2).",
-        )
-    )
-    with style.figure(3.6 * len(done), 3.8) as made:
+    caption = "Each point a pair of which the trees saw neither condition."
+    with outcome.figure(folder, "metrics_predicted", caption, 3.6 * len(done), 3.8) as made:
         for ax, (name, study) in zip(made.subplots(1, len(done)), done.items(), strict=True):
             predicted = study.predictions[_TREES]
             known = study.pairs.used & np.isfinite(predicted)
@@ -255,8 +241,6 @@ def _draw(studies: Mapping[str, StudyTables], done: dict[str, _Study], folder: P
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.get_legend().remove()
-        style.save(made, folder, "metrics_predicted", ("png",))
-    outcome.figures.append(("metrics_predicted", "Each point a pair of which the trees saw neither condition."))
 
 
 EXPERIMENT = Experiment(

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from passband.analysis.join import ZERO_DEFOCUS
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import RESAMPLES, Statistic, measured, rank_correlation, with_percentiles
-from passband.figures import points, style
+from passband.figures import points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _BASE, _OPTIMISER = "defocus_sweep", "defocus_sweep-sgd"
@@ -51,14 +52,13 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             judged(worst[1], above=0.7) if (set(_OTHERS) - {_OPTIMISER}) & set(studies) else "cannot tell",
         )
     )
-    with style.figure(5.4, 4.6) as made:
+    caption = "Each point is a pair of defoci."
+    with outcome.figure(folder, "networks", caption, 5.4, 4.6) as made:
         ax = made.subplots()
         points.draw(pl.concat(parts), ax, "relative loss, U-Net", "relative loss, other network", log=True)
         ax.set_xscale("log")
         limits = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
         ax.plot(limits, limits, color="0.6", linewidth=0.8)
-        style.save(made, folder, "networks", ("png",))
-    outcome.figures.append(("networks", "Each point is a pair of defoci."))
     return outcome
 
 
@@ -77,9 +77,7 @@ def _alike(base: StudyTables, other: StudyTables) -> Statistic:
 
 
 def _row(how: str, study: StudyTables, agreement: Statistic | None) -> list[str]:
-    own = study.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
-    by_name = dict(study.conditions.select("condition", "defocus_angstrom").iter_rows())
-    zero = np.array([abs(by_name[n]) < 1 for n in study.square.names])
+    own, zero = study.in_domain, np.abs(study.defocus) < ZERO_DEFOCUS
 
     def tested(pairs: Pairs) -> float:
         z = zero[pairs.drawn]

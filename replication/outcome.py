@@ -1,17 +1,21 @@
 """What an experiment reads and returns: claims of the source with our results, text, figures."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 
 from passband import analysis
-from passband.analysis.pairs import Square
+from passband.analysis.pairs import Pairs, Square
 from passband.analysis.resampling import Statistic
+from passband.figures import style
 from passband.studies.paths import StudyPaths
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
@@ -43,6 +47,17 @@ class StudyTables:
     def conditions(self) -> pl.DataFrame:
         """A row per test condition."""
         return self.table("conditions")
+
+    @property
+    def in_domain(self) -> pl.DataFrame:
+        """The rows of scores in which a network is tested under its training condition."""
+        return self.scores.filter(pl.col("train_condition") == pl.col("test_condition"))
+
+    @property
+    def defocus(self) -> np.ndarray:
+        """Defocus of each condition of `square` [Å]."""
+        by_name = dict(self.conditions.select("condition", "defocus_angstrom").iter_rows())
+        return np.array([by_name[name] for name in self.square.names])
 
     @cached_property
     def square(self) -> Square:
@@ -90,6 +105,14 @@ class Outcome:
     text: list[str] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
 
+    @contextmanager
+    def figure(self, folder: Path, name: str, caption: str, width: float, height: float) -> Iterator[Figure]:
+        """Yield a figure of this size [inch] to draw into, which becomes a picture of the page."""
+        with style.figure(width, height) as made:
+            yield made
+            style.save(made, folder, name, ("png",))
+        self.figures.append((name, caption))
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -112,6 +135,13 @@ class Experiment:
     evaluate: Callable[[Mapping[str, StudyTables], Path], Outcome]
     extra: tuple[str, ...] = ()
     needs_extra: bool = False
+
+
+def in_plane(pairs: Pairs) -> pl.DataFrame:
+    """Return sigma, delta_epsilon and the relative loss, `ratio`, of each pair whose in-domain losses are known."""
+    used = pairs.off & np.isfinite(pairs.features["sigma"])
+    columns = {name: pairs.features[name][used] for name in ("sigma", "delta_epsilon")}
+    return pl.DataFrame(columns | {"ratio": np.exp(pairs.log_ratio[used])})
 
 
 def judged(figure: Statistic, *, above: float | None = None, below: float | None = None) -> Verdict:

@@ -8,9 +8,9 @@ import polars as pl
 
 from passband.analysis.pairs import Pairs, Square
 from passband.analysis.resampling import Statistic, measured
-from passband.figures import plane, style
+from passband.figures import plane
 from passband.verdicts.zones import NAMES, PAIR_FEATURES
-from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
 from replication.verdict_data import COLLAPSE, STABLE, ZONE_STUDIES, learn_zones
 
 _COLLAPSE, _STABLE = "source: σ < 0.5, Δε < −0.2: collapse", "source: σ ≥ 0.9, Δε ≥ 0: stable"
@@ -104,7 +104,7 @@ def _rules(square: Square, name: str) -> dict[str, tuple[Statistic, Statistic]]:
     collapse, stable = (lambda p: np.exp(p.log_ratio) > COLLAPSE), (lambda p: np.exp(p.log_ratio) <= STABLE)
     there = lambda p: np.exp(p.log_excess) <= STABLE  # noqa: E731
     everything = lambda p: np.ones_like(p.off)  # noqa: E731
-    asked: dict[str, tuple[_Says, _Says]] = {
+    rules: dict[str, tuple[_Says, _Says]] = {
         _COLLAPSE: (lambda p: zone(p) & low(p), collapse),
         "Δε < −0.2 alone: collapse": (low, collapse),
         "all pairs, collapse": (everything, collapse),
@@ -122,7 +122,7 @@ def _rules(square: Square, name: str) -> dict[str, tuple[Statistic, Statistic]]:
             if says is everything
             else measured(square, lambda p, s=says, q=so: _among(q(p), s(p), p.off), name, label),
         )
-        for label, (says, so) in asked.items()
+        for label, (says, so) in rules.items()
     }
 
 
@@ -141,22 +141,9 @@ def _lift(square: Square) -> Statistic:
 
 
 def _draw(squares: list[Square], folder: Path, outcome: Outcome) -> None:
-    parts = []
-    for p in (s.pairs for s in squares):
-        used = p.off & np.isfinite(p.features["sigma"])
-        parts.append(
-            pl.DataFrame(
-                {
-                    "sigma": p.features["sigma"][used],
-                    "delta_epsilon": p.features["delta_epsilon"][used],
-                    "ratio": np.exp(p.log_ratio)[used],
-                }
-            )
-        )
-    with style.figure(10.4, 4.0) as made:
-        plane.draw(pl.concat(parts), *made.subplots(1, 2))
-        style.save(made, folder, "signatures_plane", ("png",))
-    outcome.figures.append(("signatures_plane", "All pairs of the four studies. White: no pair lies there."))
+    caption = "All pairs of the four studies. White: no pair lies there."
+    with outcome.figure(folder, "signatures_plane", caption, 10.4, 4.0) as made:
+        plane.draw(pl.concat(in_plane(s.pairs) for s in squares), *made.subplots(1, 2))
 
 
 EXPERIMENT = Experiment(

@@ -9,7 +9,7 @@ import polars as pl
 
 from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
-from passband.figures import matrix, style
+from passband.figures import matrix
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "structures"
@@ -189,17 +189,11 @@ def _draw(names: list[str], whole: _Table, folder: Path, outcome: Outcome) -> No
         for i, a in enumerate(names)
         for j, b in enumerate(names)
     ]
-    with style.figure(6.8, 5.8) as made:
+    caption = "Trained on (rows), tested on (columns), at the same defocus, median over defoci. The transfer is the same for all of these."
+    with outcome.figure(folder, "structures_matrix", caption, 6.8, 5.8) as made:
         ax = made.subplots()
         matrix.draw(pl.DataFrame(rows), ax, "loss")
         ax.set_title("Loss relative to networks trained on the test specimens")
-        style.save(made, folder, "structures_matrix", ("png",))
-    outcome.figures.append(
-        (
-            "structures_matrix",
-            "Trained on (rows), tested on (columns), at the same defocus, median over defoci. The transfer is the same for all of these.",
-        )
-    )
 
 
 EXPERIMENT = Experiment(

@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.analysis.resampling import Statistic
 from passband.analysis.set_comparison import set_kinds, set_ratio, set_results, with_interval
-from passband.figures import bands, style
+from passband.figures import bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "training_sets"
@@ -110,7 +110,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ]
     head = ["set", "conditions", "sets", "mean loss", "worst tenth", "worst", "mean Dice", "worst Dice"]
     outcome.text.append("With the central 95 % when sets and test conditions are drawn again.\n\n" + table(head, rows))
-    with style.figure(9.6, 3.8) as made:
+    caption = "Bands: central 95 % when sets and test conditions are drawn again."
+    with outcome.figure(folder, "training_sets", caption, 9.6, 3.8) as made:
         for ax, column, title in zip(
             made.subplots(1, 2),
             ("mean_loss", "worst_loss"),
@@ -125,8 +126,6 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
                 high=f"{column}_high",
             )
             bands.draw(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
-        style.save(made, folder, "training_sets", ("png",))
-    outcome.figures.append(("training_sets", "Bands: central 95 % when sets and test conditions are drawn again."))
     return outcome
 
 

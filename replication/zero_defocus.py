@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import measured, rank_correlation
-from passband.figures import bands, style
+from passband.figures import bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "zero_defocus"
@@ -152,7 +152,8 @@ def _by_condition(study: StudyTables, at: _Places) -> list[tuple[float, ...]]:
 
 def _curves(study: StudyTables, at: _Places, folder: Path, outcome: Outcome) -> None:
     pairs, far = study.square.pairs, np.abs(at.defocus) >= 100
-    with style.figure(3.6 * len(at.least), 3.8) as made:
+    caption = "Solid line: zero defocus; dashed: the least ε. Far away: 100 Å or more; bands: the range over those conditions."
+    with outcome.figure(folder, "zero_defocus", caption, 3.6 * len(at.least), 3.8) as made:
         axes = made.subplots(1, len(at.least), sharey=True, squeeze=False)[0]
         for ax, (value, lowest) in zip(axes, at.least.items(), strict=True):
             rows, others = [], far & (at.c30 == value)
@@ -173,13 +174,6 @@ def _curves(study: StudyTables, at: _Places, folder: Path, outcome: Outcome) -> 
             ax.axvline(0, color="0.5", linewidth=0.7)
             ax.axvline(lowest, color="0.5", linewidth=0.9, linestyle="--")
             ax.set_title(f"C30 = {value / 1e4:+.0f} µm".replace("-", "−"))
-        style.save(made, folder, "zero_defocus", ("png",))
-    outcome.figures.append(
-        (
-            "zero_defocus",
-            "Solid line: zero defocus; dashed: the least ε. Far away: 100 Å or more; bands: the range over those conditions.",
-        )
-    )
 
 
 EXPERIMENT = Experiment(

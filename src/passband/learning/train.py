@@ -200,10 +200,10 @@ def _member(network: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
 
 
 def _optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    rates = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    weights, rate, decay = model.parameters(), training.learning_rate, training.weight_decay
     if training.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), fused=True, **rates)
-    return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **rates)
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(weights, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
 def _schedule(
