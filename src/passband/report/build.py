@@ -1,16 +1,14 @@
 """Tables, analysis, figures and report of a study, from its finished work or from its tables alone."""
 
-import json
 from typing import Any
 
 import polars as pl
 
 from passband import analysis
-from passband.base.errors import BadInputError
-from passband.files.atomic import write_json
 from passband.report.study_page import write_report
 from passband.studies import result_tables
 from passband.studies.folder import StudyFolder
+from passband.studies.stored import read_analysis, read_tables, write_analysis
 
 # Tables that analysis and report are made from.
 _TABLES = ("scores", "shift", "conditions", "training")
@@ -30,23 +28,12 @@ def rebuild_report(folder: StudyFolder) -> None:
     """Write analysis, figures and report from the tables of a study whose jobs are missing.
 
     Raises:
-        BadInputError: if a table, or the analysis that says where the tables came from, is missing.
+        BadInputError: if a table, or the analysis that says where the tables came from, is missing or damaged.
     """
-    tables = {}
-    for name in _TABLES if folder.study.trains_on_tests else (*_TABLES, "training_sets"):
-        if not folder.paths.table(name).is_file():
-            raise BadInputError(
-                f"{folder.paths.table(name)}: is missing, and so are the jobs that it was made from; run the study: passband study run {folder.paths.folder}"
-            )
-        tables[name] = pl.read_parquet(folder.paths.table(name))
-    try:
-        stored = json.loads(folder.paths.analysis.read_text(encoding="utf-8"))
-        failed, provenance = stored["failed"], stored["provenance"]
-    except (OSError, ValueError, KeyError):
-        raise BadInputError(
-            f"{folder.paths.analysis}: is missing or damaged, and it alone says how the tables were made; get it from where the tables came from"
-        ) from None
-    _report(folder, tables, failed, provenance)
+    names = _TABLES if folder.study.trains_on_tests else (*_TABLES, "training_sets")
+    tables = read_tables(folder.paths, names, folder.study.labels)
+    stored = read_analysis(folder.paths)
+    _report(folder, tables, stored["failed"], stored["provenance"])
 
 
 def _report(
@@ -54,7 +41,7 @@ def _report(
 ) -> None:
     result, pairs = _analysis(folder, tables)
     result |= {"study": folder.study.name, "study_id": folder.study.id, "failed": failed, "provenance": provenance}
-    write_json(folder.paths.analysis, result)
+    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
     write_report(folder, tables, pairs, result)
 
 

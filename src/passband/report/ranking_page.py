@@ -13,6 +13,7 @@ from passband.files.atomic import write_text
 from passband.files.tables import write_table
 from passband.metrics.columns import column
 from passband.studies.paths import StudyPaths
+from passband.studies.stored import read_tables
 
 _SUBSETS = {
     "all": "all pairs",
@@ -37,16 +38,10 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     """Write ranking.parquet, ranking.md and figures/ranking.{png,svg} into a study folder; return its sentences and paths.
 
     Raises:
-        BadInputError: if a table that this needs is missing.
+        BadInputError: if a table that this needs is missing or damaged, or says too little.
     """
     paths = StudyPaths(folder)
-    tables = {}
-    for name in ("scores", "shift"):
-        if not paths.table(name).is_file():
-            raise BadInputError(
-                f"{paths.table(name)}: is missing; the study has to be finished first: passband study run {folder}"
-            )
-        tables[name] = pl.read_parquet(paths.table(name))
+    tables = read_tables(paths, ("scores", "shift"))
     if "phase_rms" not in tables["shift"].columns:
         raise BadInputError(
             f"{paths.table('shift')}: lacks the metrics of the registry; make it again with: passband study report {folder}"

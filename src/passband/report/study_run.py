@@ -1,7 +1,6 @@
 """A study for Python: run it, and read its scores, shift metrics, fits and report."""
 
 import functools
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from passband.studies import jobs, runner
 from passband.studies import study as configuration
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
+from passband.studies.stored import read_analysis, read_tables
 from passband.studies.wave_jobs import device
 
 
@@ -263,17 +263,14 @@ class StudyRun:
 
     @functools.cached_property
     def _analysis(self) -> dict[str, Any]:
-        try:
-            content: dict[str, Any] = json.loads(self.held.paths.analysis.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise self._unfinished() from None
-        return content
+        if not self.held.paths.analysis.is_file():
+            raise self._unfinished()
+        return read_analysis(self.held.paths)
 
     def _table(self, name: str) -> pl.DataFrame:
-        path = self.held.paths.table(name)
-        if not path.is_file():
+        if not self.held.paths.table(name).is_file():
             raise self._unfinished()
-        return pl.read_parquet(path)
+        return read_tables(self.held.paths, [name], self.study.labels)[name]
 
     def _unfinished(self) -> BadInputError:
         return BadInputError("the study has no results yet", remedy="run it to its end", place=self.folder)

@@ -18,6 +18,7 @@ from passband.models.store import WEIGHTS, Model, write_model
 from passband.specimens import Recipe, SpecimenRecipe
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob
+from passband.studies.stored import read_tables
 from passband.studies.study import TrainDomain
 from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import Named, score_model
@@ -58,7 +59,7 @@ def choose(study_folder: StudyFolder, training: str | None, seed: int | None) ->
     if not study_folder.paths.table("scores").is_file() or not study_folder.paths.jobs.is_dir():
         folder = study_folder.paths.folder
         raise BadInputError("has no networks", remedy=f"run the study first: passband study run {folder}", place=folder)
-    scores = pl.read_parquet(study_folder.paths.table("scores"))
+    scores = read_tables(study_folder.paths, ["scores"])["scores"]
     candidates = []
     for job in study_folder.training_jobs:
         subject = job.domain
