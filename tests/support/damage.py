@@ -22,3 +22,15 @@ def flip(file: Path, moments) -> tuple[int, bytes]:
     changed[bit // 8] ^= 1 << bit % 8
     file.write_bytes(changed)
     return bit, data
+
+
+def flips(file: Path, count: int):
+    """Yield as often as told with another bit of a file flipped, from all over it; it is whole again in the end."""
+    whole = file.read_bytes()
+    for number in range(count):
+        bit = (8 * len(whole) - 1) * number // count
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        yield bit
+    file.write_bytes(whole)
