@@ -17,7 +17,7 @@ from passband.analysis.resampling import with_percentiles
 from passband.files.atomic import write_json
 from passband.files.tables import write_table
 from passband.studies.study import load_study
-from passband.verdicts.set_loss import FEATURES, set_features, spread
+from passband.verdicts.set_loss import FEATURES, dice_of_loss, set_features, spread
 from passband.verdicts.zones import NAMES, PAIR_FEATURES, PLANE
 from replication.outcome import StudyTables
 
@@ -40,7 +40,7 @@ def write_verdict_data(studies: Mapping[str, StudyTables], folder: Path) -> list
     write_json(zones, _plain(learn_zones(studies)))
     table = learn_set_losses(studies[SET_STUDY])
     write_table(losses, table)
-    write_json(factors, spread(table))
+    write_json(factors, spread(table) | dice_of_loss(studies[SET_STUDY].scores))
     return [zones, losses, factors]
 
 

@@ -1,6 +1,7 @@
 """From what a session may meet to training conditions, and from those to a model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from passband.studies.study import load_study
 from passband.verdicts import set_loss
 from passband.verdicts.design import band_of, design, load_session
 
+TABLES = Path(__file__).parents[2] / "docs" / "results" / "tables"
 SESSION = """
 base: {energy_ev: 300000, pixel_size_angstrom: 0.4, focal_spread_angstrom: 25.0}
 draw:
@@ -45,26 +47,38 @@ def recipe(tmp_path):
 
 def test_what_is_expected_of_sets(session):
     source = load_session(session)
-    chosen, answer = design(source, 4, band_of(source))
-    assert len({c.id for c in chosen}) == 4
-    assert answer["epsilon"] == sorted(answer["epsilon"], reverse=True)
-    expected = answer["expected"]
-    assert set(expected) == {"guided", "uniform", "single"}
+    found = design(source, 4, band_of(source))
+    assert found.method == "uniform" and len({c.id for c in found.conditions}) == 4
+    assert set(found.expected) == {"guided", "uniform", "single"}
     # What the standard results found: several conditions are better than one, in the mean and for the worst.
+    uniform, single = found.expected["uniform"], found.expected["single"]
     for score in ("mean", "worst"):
-        assert expected["uniform"][score]["loss"] < expected["single"][score]["loss"]
-        assert expected["uniform"][score]["over_uniform"] == 1
-    for scores in expected.values():
-        assert scores["mean"]["loss"] < scores["worst"]["loss"]
-        assert all(v["low"] < v["loss"] < v["high"] for v in scores.values())
+        assert uniform[score].loss < single[score].loss and uniform[score].dice > single[score].dice
+        assert uniform[score].over_uniform == 1
+    for scores in found.expected.values():
+        assert scores["mean"].loss < scores["worst"].loss and 1 > scores["mean"].dice > scores["worst"].dice > 0
+        assert all(v.low < v.loss < v.high for v in scores.values())
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["expected"]["guided"]["worst"]["loss"] == found.expected["guided"]["worst"].loss
+    assert f"{uniform['mean'].dice:.2f}" in str(found) and "Dice, mean" in str(found)
+
+
+def test_the_dice_of_a_loss_is_that_of_the_networks_of_the_standard_results():
+    scores = pl.read_parquet(TABLES / "training_sets" / "scores.parquet")
+    facts = set_loss.learnt_facts()
+    assert set_loss.dice_of_loss(scores) == {name: facts[name] for name in ("curve_loss", "curve_dice")}
+    assert np.all(np.diff(facts["curve_dice"]) <= 0)
+    predicted = np.interp(scores["loss"], facts["curve_loss"], facts["curve_dice"])
+    assert abs(float((predicted - scores["dice"]).mean())) < 0.005
+    assert float((scores["dice"] - predicted).std()) < 0.5 * float(scores["dice"].std())
 
 
 def test_nothing_is_expected_where_nothing_was_studied(session):
     session.write_text(SESSION.replace("[300, 800]", "[3, 8]"))
-    source = load_session(session)
-    _, answer = design(source, 2, 1.0)
-    assert answer["expected"] is None
-    assert any(why.startswith("dose of 100%") for why in answer["cannot_say"])
+    found = design(load_session(session), 2, 1.0)
+    assert found.expected is None and found.to_dict()["expected"] is None
+    assert any(str(why).startswith("dose of 100%") for why in found.cannot_say)
+    assert "its loss cannot be predicted: dose of 100%" in str(found)
 
 
 def test_the_trees_predict_sets_that_they_have_not_seen():
@@ -79,7 +93,7 @@ def test_the_trees_predict_sets_that_they_have_not_seen():
         .group_by("train_condition")
         .agg(pl.col("loss").mean(), pl.col("predicted").mean())
     )
-    low, high = set_loss.learnt_spread()["mean"]
+    low, high = set_loss.learnt_facts()["mean"]
     factor = (found["loss"] / found["predicted"]).to_numpy()
     assert ((factor >= low) & (factor <= high)).mean() >= 0.7
     assert np.corrcoef(found["loss"], found["predicted"])[0, 1] > 0.7

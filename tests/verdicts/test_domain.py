@@ -70,6 +70,13 @@ def test_what_hardly_matters_is_let_pass(condition):
     assert objections(SCORED, condition) == []
 
 
+def test_a_large_defocus_is_not_also_blamed_on_what_it_blurs():
+    far = at(defocus_angstrom=900.0, convergence_mrad=0.1)
+    [why] = objections(SCORED, far)
+    assert why.startswith("defocus 900 Å")
+    assert objections(SCORED, at(convergence_mrad=0.1)) == []
+
+
 def test_what_was_studied_at_one_value_has_a_tolerance():
     fixed = [
         c.varied({"focal_spread_angstrom": 25.0, "vibration_angstrom": 0.0, "dose_per_angstrom2": 1250.0})

@@ -1,6 +1,9 @@
 """Verdicts on a model whose law is known."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,10 +13,11 @@ import tifffile
 from passband.base.errors import BadInputError
 from passband.cli.main import app
 from passband.cli.options import option
+from passband.files.tables import parquet
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network
-from passband.models.store import read_model
-from passband.verdicts import domain
+from passband.models.store import SCORES, read_model
+from passband.verdicts import domain, image_verdict
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import as_measured
 from passband.verdicts.statements import Statement
@@ -222,6 +226,49 @@ def test_statements_carry_their_numbers(model):
     assert reason.value == 101.0 and reason.limit > 101.0
 
 
+def test_what_decides_comes_first_and_nothing_argues_against_the_answer(model):
+    judge = VerdictModel(model)
+    for defocus in (30.0, 250.0):
+        verdict = judge.check(at(defocus_angstrom=defocus))
+        lines = str(verdict).splitlines()
+        relative = verdict.loss.predicted / verdict.in_domain_loss
+        assert lines[1].startswith(f"the predicted loss is {relative:.1f} × the in-domain loss")
+        assert [line.split()[1] for line in lines[2:4]] == ["loss", "Dice"]
+        # A share of stable pairs is shown only beside an answer that it supports.
+        for share, answer in ((0.9, "yes"), (0.1, "no")):
+            near = replace(verdict.nearest, shares={"stable": share, "degraded": 1 - share, "collapse": 0.0})
+            assert ("were stable in" in str(replace(verdict, nearest=near))) == (answer == verdict.answer)
+        page = verdict._repr_html_()
+        assert page.index("loss / in-domain loss") < page.index(">Dice<")
+
+
+def test_single_fields_scatter_more_than_their_mean(model, tmp_path):
+    """The Dice of one field deviates from the mean by a known law, in the logit."""
+    rng = np.random.default_rng(5)
+    error = np.log(1 / model.scores["dice"].to_numpy() - 1) + rng.normal(0, 0.5, len(model.scores))
+    scores = model.scores.with_columns(dice_image1=pl.Series(1 / (1 + np.exp(error))))
+    judge = VerdictModel(made.write_model(tmp_path / "spread", model.card, {
+        name: (model.folder / name).read_bytes() if name != SCORES else parquet(scores) for name in model.card.files
+    }))  # fmt: skip
+    verdict = judge.check(at(defocus_angstrom=30.0))
+    low, high = verdict.prediction.dice_of_one_field
+    assert low < verdict.dice.low < verdict.dice.predicted < verdict.dice.high < high
+    ends = [np.log(1 / d - 1) - np.log(1 / verdict.dice.predicted - 1) for d in (low, high)]
+    assert ends == pytest.approx([0.5 * 1.645, -0.5 * 1.645], abs=0.25)
+    assert f"90% of single fields lie within {low:.2f} to {high:.2f}" in str(verdict)
+
+
+def test_an_image_is_judged_with_a_caution_that_the_results_bear_out(model):
+    counts = np.random.default_rng(1).poisson(50.0, (96, 96)).astype(np.float32)
+    verdict = VerdictModel(model).check_image(Micrograph(counts, 0.8, 300e3))
+    if verdict.prediction is not None:
+        assert "on real patches" in str(verdict) and verdict.prediction.dice_of_one_field is None
+    page = (Path(__file__).parents[2] / "docs/results/real_patches.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (?:yes|no) \| (0\.\d+) \[.*\] \| (0\.\d+) \|", page)
+    predicted, measured = (np.mean([float(row[i]) for row in rows]) for i in (0, 1))
+    assert f"Dice {predicted:.2f} predicted, {measured:.2f} measured" in str(image_verdict._CAUTION)
+
+
 def test_html_is_escaped():
     verdict = Verdict("<script>", "cannot say", cannot_say=(Statement("no_rings", value="<b>"),))
     assert "<script>" not in verdict._repr_html_() and "<b>:" not in verdict._repr_html_()
@@ -229,7 +276,7 @@ def test_html_is_escaped():
 
 
 def test_the_json_form_keeps_its_keys(model):
-    keys = "model answer zone zone_shares loss dice own_loss trained level reasons cannot_say assumed nearest advice based_on estimated"
+    keys = "model answer zone zone_shares loss dice own_loss trained level dice_of_one_field caution reasons cannot_say assumed nearest advice based_on estimated"
     for defocus in (30.0, 250.0, 900.0):
         content = VerdictModel(model).check(at(defocus_angstrom=defocus)).to_dict()
         json.dumps(content, allow_nan=False)

@@ -15,6 +15,8 @@ from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
     IMAGE_FEATURES,
+    SOURCES,
+    TARGETS,
     as_measured,
     as_seen,
     measured_features,
@@ -33,6 +35,8 @@ _LEAST_SHARE = 0.005
 _USEFUL = 0.5
 # Probability of stable from which a condition is recommended.
 _SURE = 0.8
+# Calibration conditions whose single fields stand for those of a condition.
+_NEAREST = 60
 # Conditions whose features are remembered.
 _REMEMBERED = 1000
 # Defoci and factors of the dose that are tried for advice.
@@ -127,7 +131,16 @@ class CalibratedModel:
             dict(zip(NAMES, shares.tolist(), strict=True)),
             Interval(*(float(np.exp(v)) for v in (mean, mean - reach, mean + reach))),
             Interval(*(float(1 / (1 + np.exp(v))) for v in (d_mean, d_mean + d_reach, d_mean - d_reach))),
+            self._dice_of_one_field(float(d_mean)) if source == "condition" else None,
         )
+
+    def _dice_of_one_field(self, logit: float) -> tuple[float, float]:
+        """Return the range of the Dice of LEVEL of single fields, as under the calibration conditions with the nearest mean Dice."""
+        mean, one = (TARGETS["dice"](self.scores[name].to_numpy()) for name in ("dice", f"dice_{SOURCES[1]}"))
+        nearest = np.abs(mean - logit).argsort()[:_NEAREST]
+        ends = logit + np.quantile((one - mean)[nearest], [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+        low, high = (1 / (1 + np.exp(ends))).tolist()
+        return low, high
 
     def predict_condition(self, condition: Condition) -> Prediction:
         """Return zone, loss and Dice predicted under a condition."""
@@ -215,6 +228,26 @@ class CalibratedModel:
         best = min(known, key=lambda c: known[c].loss.predicted)
         relative, detail = known[best].loss.predicted / self.in_domain_loss, {"defocus": best.defocus_angstrom}
         return [Statement("retrain", "conditions", relative, zones().stable_up_to, detail)]
+
+    def where_it_works(self) -> list[Statement]:
+        """Return what to do if nothing is known of the optics: record at the defoci where the network works, otherwise as in the calibration."""
+        reference = self.domain.reference()
+        others = sorted(self._other_defoci(reference), key=lambda c: c.defocus_angstrom)
+        self.prepare(others)
+        known = {c: self.predict_condition(c) for c in others if not self.objections(c)}
+        good = [c for c, p in known.items() if p.zone_shares[NAMES[0]] >= _SURE and p.dice.predicted >= _USEFUL]
+        if not good:
+            return [Statement("other_model")]
+        best = max(good, key=lambda c: known[c].dice.predicted)
+        lowest = highest = others.index(best)
+        while lowest and others[lowest - 1] in good:
+            lowest -= 1
+        while highest + 1 < len(others) and others[highest + 1] in good:
+            highest += 1
+        dose = reference.dose_per_angstrom2
+        ends = others[lowest].defocus_angstrom, others[highest].defocus_angstrom
+        detail = {"best": best.defocus_angstrom, "dose": "" if dose is None else f" and {dose:.3g} e/Å²"}
+        return [Statement("range", "defocus_angstrom", known[best].dice.predicted, ends, detail)]
 
     def _other_defoci(self, condition: Condition) -> list[Condition]:
         """Return a condition at defoci over the calibrated range, nearest first."""

@@ -152,9 +152,14 @@ class Domain:
             *objections,
             *self._aberrations(seen),
             *self._aperture(seen),
-            *self._coherence(seen, blurred=condition.detector.mtf is not None),
+            *self._coherence(self._within(seen), blurred=condition.detector.mtf is not None),
             *self._noise(seen, counted=condition.detector.dqe is not None),
         ]
+
+    def _within(self, seen: Condition) -> Condition:
+        """Return a condition with each aberration inside its range: convergence blurs more, the larger the aberrations are."""
+        clipped = {s: float(np.clip(v, *self.ranges[s])) for s, v in seen.aberrations.items() if s in self.ranges}
+        return seen.model_copy(update={"aberrations": {**seen.aberrations, **clipped}})
 
     def reference(self) -> Condition:
         """Return the reference condition: constant aberrations, medians otherwise."""

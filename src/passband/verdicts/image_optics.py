@@ -22,7 +22,8 @@ class ImageOptics:
 
     Attributes:
         objections: why there is no verdict: optics outside the calibrated range.
-        reasons: for the verdict.
+        facts: that explain the verdict.
+        dice: predicted under each sign that can be predicted, as text.
         nearest: training condition; of underfocus, where the sign is not known.
         stable: whether the network is predicted to be stable under each sign that can be predicted.
         condition: as estimated, of underfocus where the sign is not known; None without rings.
@@ -30,16 +31,28 @@ class ImageOptics:
     """
 
     objections: tuple[Statement, ...] = ()
-    reasons: tuple[Statement, ...] = ()
+    facts: tuple[Statement, ...] = ()
+    dice: tuple[str, ...] = ()
     nearest: Nearest | None = None
     stable: tuple[bool, ...] = ()
     condition: Condition | None = None
     estimated: EstimatedOptics | None = None
 
+    def reasons(self, *, stable: bool) -> tuple[Statement, ...]:
+        """Return the reasons for a verdict.
+
+        Args:
+            stable: whether the network is predicted to be stable, from the image.
+        """
+        if not self.dice or self.estimated is None:
+            return self.facts
+        detail = {"dose_is_known": self.estimated.dose_is_known, "agree": stable in self.stable}
+        return (*self.facts, Statement("dice_of_optics", value=self.dice, detail=detail))
+
     def remedies(self, model: CalibratedModel) -> list[Statement]:
         """Return what to do if the network does not work."""
         if self.condition is None or not self.stable:
-            return [Statement("check_condition", "condition")]
+            return model.where_it_works()
         return [Statement("check_specimen")] if all(self.stable) else model.remedies(self.condition)
 
 
@@ -69,7 +82,7 @@ def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
     if fit is None:
         return ImageOptics()
     if not fit.has_rings:
-        return ImageOptics(reasons=(Statement("no_rings", value=fit.notes[0]),))
+        return ImageOptics(facts=(Statement("no_rings", value=fit.notes[0]),))
     domain = model.domain
     signs = [fit.sign] if fit.sign else ["underfocus", "overfocus"]
     conditions = {sign: _condition(domain, fit, sign) for sign in signs}
@@ -80,13 +93,9 @@ def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
         objections = tuple(replace(why, given=f"{rings}: ") for why in outside[0])
         return ImageOptics(objections, condition=first, estimated=numbers)
     predicted = [model.predict_condition(c) for c in conditions.values() if not model.objections(c)]
-    why = [rings, *_reasons(model, conditions)]
-    if predicted:
-        dice = sorted({f"{p.dice.predicted:.2f}" for p in predicted})
-        detail = {"dose_is_known": fit.dose_per_angstrom2 is not None}
-        why.append(Statement("dice_of_optics", value=dice, detail=detail))
     stable = tuple(p.zone == NAMES[0] for p in predicted)
-    return ImageOptics((), tuple(why), model.nearest(first), stable, first, numbers)
+    dice = tuple(sorted({f"{p.dice.predicted:.2f}" for p in predicted}))
+    return ImageOptics((), (rings, *_reasons(model, conditions)), dice, model.nearest(first), stable, first, numbers)
 
 
 def _reasons(model: CalibratedModel, conditions: dict[str, Condition]) -> list[Statement]:

@@ -55,13 +55,14 @@ def of_condition(
     return [Statement("within_each", detail=detail)]
 
 
-def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray) -> list[Statement]:
+def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable: bool) -> list[Statement]:
     """Return how an image, with the prediction on it, differs from those under the training conditions.
 
     Args:
         card: of the network.
         train: image features under each training condition, shape [B, D]; empty if these are not known.
         features: of the image, shape [D], as `features.IMAGE_FEATURES` names them.
+        stable: whether the network is predicted to be stable.
     """
     if not len(train):
         return [Statement("training_unknown")]
@@ -79,7 +80,7 @@ def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray) -> list[S
         if len(rings):
             ends = (rings[0] / RINGS * nyquist, (rings[-1] + 1) / RINGS * nyquist)
             result.append(Statement("power", value=word, limit=ends))
-    return result or [Statement("image_within")]
+    return result or [Statement("image_within", value=stable)]
 
 
 def into_domain(card: ModelCard, what: Literal["condition", "specimen"]) -> Statement:

@@ -14,6 +14,7 @@ from passband.conditions import Condition
 from passband.metrics import measure
 from passband.metrics.band import Q_MAX
 from passband.verdicts.features import ln_dose
+from passband.verdicts.statements import Statement
 
 #: Features of a training set and a test condition that predict the loss.
 FEATURES = (
@@ -27,7 +28,11 @@ FEATURES = (
     "sigma_best",
     "epsilon_train",
 )
+#: Share of the conditions that are the worst.
+WORST = 0.1
 _TREES, _LEAF, _FOLDS = 150, 5, 8
+# Points of the curve of Dice over loss.
+_POINTS = 24
 
 
 def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[tuple[str, Condition]]) -> pl.DataFrame:
@@ -49,11 +54,8 @@ def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[
         }
     )
     ln_size = pl.col("train_condition").replace_strict({n: float(np.log(size)) for n, size in sizes.items()})
-    return (
-        shift.join(alone, on="test_condition", maintain_order="left")
-        .with_columns(ln_size=ln_size)
-        .select("train_condition", "test_condition", *FEATURES)
-    )
+    joined = shift.join(alone, on="test_condition", maintain_order="left").with_columns(ln_size=ln_size)
+    return joined.select("train_condition", "test_condition", *FEATURES)
 
 
 @functools.cache
@@ -63,22 +65,20 @@ def learnt() -> pl.DataFrame:
 
 
 @functools.cache
-def learnt_spread() -> dict[str, list[float]]:
-    """Return the bundled result of `spread` for that table."""
-    factors: dict[str, list[float]] = json.loads(
-        files("passband.verdicts").joinpath("data", "set_losses.json").read_text(encoding="utf-8")
-    )
-    return factors
+def learnt_facts() -> dict[str, list[float]]:
+    """Return the bundled results of `spread` for that table, and of `dice_of_loss` for its study."""
+    text = files("passband.verdicts").joinpath("data", "set_losses.json").read_text(encoding="utf-8")
+    facts: dict[str, list[float]] = json.loads(text)
+    return facts
 
 
-def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
+def spread(table: pl.DataFrame) -> dict[str, list[float]]:
     """Return the 90 % interval of true over predicted loss of held-out sets, for the mean and for the worst share.
 
     Their test conditions occur in training with other sets.
 
     Args:
         table: train_condition, FEATURES and loss.
-        worst: share of the conditions that are the worst.
     """
     names = table["train_condition"].unique(maintain_order=True).to_list()
     part = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
@@ -89,25 +89,41 @@ def spread(table: pl.DataFrame, worst: float = 0.1) -> dict[str, list[float]]:
         predicted[of == k] = _trees().fit(x[of != k], y[of != k]).predict(x[of == k])
     losses = table.select("train_condition", "loss").with_columns(predicted=np.exp(predicted))
     sets = losses.group_by("train_condition", maintain_order=True).agg(
-        mean=pl.col("loss").mean() / pl.col("predicted").mean(),
-        worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
-        / pl.col("predicted").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean(),
+        mean=pl.col("loss").mean() / pl.col("predicted").mean(), worst=_worst("loss") / _worst("predicted")
     )
     return {name: np.quantile(sets[name].to_numpy(), [0.05, 0.95]).tolist() for name in ("mean", "worst")}
 
 
-def predict(features: pl.DataFrame, worst: float = 0.1) -> pl.DataFrame:
-    """Return train_condition, mean and worst: predicted mean loss over the tests, and over the worst share of them."""
-    table = learnt()
+def dice_of_loss(scores: pl.DataFrame) -> dict[str, list[float]]:
+    """Return the mean Dice of networks over their loss as a falling curve: `curve_loss` and `curve_dice`.
+
+    Args:
+        scores: loss and dice, a row per network and test condition.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    loss = scores["loss"].to_numpy()
+    points = np.quantile(loss, np.linspace(0, 1, _POINTS))
+    fitted = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(loss, scores["dice"].to_numpy())
+    return {"curve_loss": points.tolist(), "curve_dice": fitted.predict(points).tolist()}
+
+
+def predict(features: pl.DataFrame) -> pl.DataFrame:
+    """Return train_condition, and loss and Dice over the tests (mean, mean_dice) and over the worst share of them (worst, worst_dice)."""
+    table, facts = learnt(), learnt_facts()
     trees = _trees().fit(_matrix(table), np.log(table["loss"].to_numpy()))
-    losses = features.with_columns(loss=np.exp(trees.predict(_matrix(features))))
+    loss = np.exp(trees.predict(_matrix(features)))
+    losses = features.with_columns(loss=loss, dice=np.interp(loss, facts["curve_loss"], facts["curve_dice"]))
     return losses.group_by("train_condition", maintain_order=True).agg(
-        mean=pl.col("loss").mean(), worst=pl.col("loss").top_k((pl.len() * worst).ceil().cast(pl.Int64)).mean()
+        mean=pl.col("loss").mean(),
+        worst=_worst("loss"),
+        mean_dice=pl.col("dice").mean(),
+        worst_dice=-_worst(-pl.col("dice")),
     )
 
 
-def outside_domain(conditions: Sequence[Condition]) -> list[str]:
-    """Return which features of a session's conditions lie outside the standard study of training sets, in sentences."""
+def outside_domain(conditions: Sequence[Condition]) -> list[Statement]:
+    """Return which features of a session's conditions lie outside the standard study of training sets."""
     table, result = learnt(), []
     metrics = measure(["epsilon", "image_snr"], conditions, conditions[:1], Q_MAX)
     values = {
@@ -116,13 +132,17 @@ def outside_domain(conditions: Sequence[Condition]) -> list[str]:
         "epsilon_test": ("ε", metrics["epsilon_train"].numpy()),
     }
     for name, (title, value) in values.items():
-        low, high = table[name].min(), table[name].max()
-        assert isinstance(low, float) and isinstance(high, float)
-        slack = 0.05 * (high - low)
-        share = float(((value < low - slack) | (value > high + slack)).mean())
-        if share > 0.1:
-            result.append(f"{title} of {share:.0%} of the conditions is outside the standard study of training sets")
+        known = table[name].to_numpy()
+        slack = 0.05 * np.ptp(known)
+        share = float(((value < known.min() - slack) | (value > known.max() + slack)).mean())
+        if share > WORST:
+            result.append(Statement("outside_sets", title, share, WORST))
     return result
+
+
+def _worst(values: str | pl.Expr) -> pl.Expr:
+    column = pl.col(values) if isinstance(values, str) else values
+    return column.top_k((pl.len() * WORST).ceil().cast(pl.Int64)).mean()
 
 
 def _matrix(table: pl.DataFrame) -> np.ndarray:

@@ -114,6 +114,9 @@ SENTENCES: dict[str, Callable[[Statement], str]] = {
     "few_particles": lambda s: (
         f"the network marks {s.value:.1%} of the image; a verdict needs at least {s.limit:.1%} to go by"
     ),
+    "outside_sets": lambda s: (
+        f"{s.parameter} of {s.value:.0%} of the conditions is outside the standard study of training sets (limit {s.limit:.0%})"
+    ),
     # Assumptions.
     "assumed": _assumed,
     # Reasons.
@@ -151,12 +154,19 @@ SENTENCES: dict[str, Callable[[Statement], str]] = {
     "power": lambda s: (
         f"its power between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å is {s.value} than in any training image"
     ),
-    "image_within": lambda s: "its power spectrum and its prediction lie within those of the training images",
+    "image_within": lambda s: (
+        "its power spectrum and its prediction lie within those of the training images"
+        + ("" if s.value else " one by one, but calibration images with all of them together had a larger loss")
+    ),
     "rings": _rings,
     "no_rings": lambda s: str(s.value),
     "dice_of_optics": lambda s: (
-        f"under such optics, on the calibrated specimens, a Dice of {' or '.join(s.value)} is predicted"
-        f"{'' if s.detail['dose_is_known'] else ', for a usual dose'}"
+        f"the optics {'agree with this' if s.detail['agree'] else 'alone do not explain this'}: under them, on the calibrated specimens, "
+        f"a Dice of {' or '.join(s.value)} is predicted{'' if s.detail['dose_is_known'] else ', for a usual dose'}"
+    ),
+    "simulated": lambda s: (
+        "calibrated on simulated images alone; on real patches, labelled by a person, such a verdict was too kind: "
+        f"Dice {s.value:.2f} predicted, {s.limit:.2f} measured"
     ),
     # Remedies.
     "other_model": lambda s: f"use another model, or train one: {_TRAIN}",
@@ -175,8 +185,9 @@ SENTENCES: dict[str, Callable[[Statement], str]] = {
         f"({parameter('condition')})"
     ),
     "more_particles": lambda s: "show a field with more particles",
-    "check_condition": lambda s: (
-        f"check the condition itself ({parameter('condition')}); that verdict says to which defocus to go"
+    "range": lambda s: (
+        f"record at a defocus of {s.limit[0]:+.0f} to {s.limit[1]:+.0f} Å{s.detail['dose']}, where it is predicted to work "
+        f"(best at {s.detail['best']:+.0f} Å: Dice {s.value:.2f})"
     ),
     "check_specimen": lambda s: (
         "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "

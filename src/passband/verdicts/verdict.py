@@ -38,13 +38,15 @@ class Prediction:
     Attributes:
         zone: stable, degraded or collapse.
         zone_shares: probability of each.
-        loss, dice: with their intervals.
+        loss, dice: with their intervals; from a condition, of the mean over many fields.
+        dice_of_one_field: range of the Dice of 90 % of single fields; None from an image, whose own fields are predicted.
     """
 
     zone: str
     zone_shares: dict[str, float]
     loss: Interval
     dice: Interval
+    dice_of_one_field: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Verdict:
         nearest: the best-matching training condition.
         remedies: what to do, alternatives.
         estimated: of an image: its optics, if it shows rings.
+        caution: what the prediction does not account for.
     """
 
     model: str
@@ -109,6 +112,7 @@ class Verdict:
     nearest: Nearest | None = None
     remedies: tuple[Statement, ...] = ()
     estimated: EstimatedOptics | None = None
+    caution: Statement | None = None
 
     @property
     def zone(self) -> str | None:
@@ -148,19 +152,19 @@ class Verdict:
         return f"{self.answer}, {self.model} {works(self.answer, self.prediction)}: {self.zone} ({shares})"
 
     def text(self, name: Name = str) -> str:
-        """Return the verdict as lines, with each parameter written as `name` writes it."""
+        """Return the verdict as lines, with each parameter written as `name` writes it: first what decides the answer."""
         if self.prediction is None or self.in_domain_loss is None:
             lines = [f"{self.headline}:", *(f"  {why.text(name)}" for why in self.cannot_say)]
         else:
-            lines = [self.headline]
-            lines += [
-                f"predicted {title} {v.predicted:.3f}, {LEVEL:.0%} of such cases within {v.low:.3f} to {v.high:.3f}"
-                for title, v in (("Dice", self.prediction.dice), ("loss", self.prediction.loss))
+            loss, dice = self.prediction.loss, self.prediction.dice
+            lines = [
+                self.headline,
+                f"the predicted loss is {self._relative:.1f} × the in-domain loss of {self.in_domain_loss:.3f} ({self._domain}); "
+                f"the model works up to {zones().stable_up_to:g} ×",
+                f"predicted loss {loss.predicted:.3f}, {LEVEL:.0%} of such cases within {loss.low:.3f} to {loss.high:.3f}",
+                f"predicted Dice {dice.predicted:.3f}, {LEVEL:.0%} of such cases within {dice.low:.3f} to {dice.high:.3f}{self._fields}",
             ]
-            lines.append(
-                f"the loss is {self.prediction.loss.predicted / self.in_domain_loss:.1f} × the in-domain loss of {self.in_domain_loss:.3f} "
-                f"({self._domain}); it works up to {zones().stable_up_to:g} ×"
-            )
+            lines += [f"note: {self.caution.text(name)}"] if self.caution else []
             lines += [f"why: {why.text(name)}" for why in self.reasons]
             if self.assumed:
                 assumed = ", ".join(_assumption(a, name) for a in self.assumed)
@@ -184,13 +188,24 @@ class Verdict:
         if self.prediction is None or self.in_domain_loss is None:
             body = f"{html.escape(self.headline)}: {_list([str(why) for why in self.cannot_say])}"
         else:
+            loss, dice = self.prediction.loss, self.prediction.dice
+            relative = [v / self.in_domain_loss for v in (loss.predicted, loss.low, loss.high)]
             rows = "".join(
-                f"<tr><td>{title}</td><td><b>{v.predicted:.3f}</b></td><td>{v.low:.3f} to {v.high:.3f}</td></tr>"
-                for title, v in (("Dice", self.prediction.dice), ("loss", self.prediction.loss))
+                f"<tr><td>{title}</td><td><b>{v[0]:{digits}}</b></td><td>{v[1]:{digits}} to {v[2]:{digits}}</td></tr>"
+                for title, digits, v in (
+                    ("loss / in-domain loss", ".1f", relative),
+                    ("loss", ".3f", (loss.predicted, loss.low, loss.high)),
+                    ("Dice", ".3f", (dice.predicted, dice.low, dice.high)),
+                )
             )
+            notes = [
+                f"works up to {zones().stable_up_to:g} × the in-domain loss of {self.in_domain_loss:.3f} ({self._domain})",
+                f"Dice {self._fields.removeprefix('; ')}" if self._fields else "",
+                str(self.caution or ""),
+            ]
             body = (
                 f"{html.escape(self.headline.partition(', ')[2])}<table><tr><th></th><th>predicted</th><th>{LEVEL:.0%} of such cases</th></tr>"
-                f"{rows}</table><span>in-domain loss ({self._domain}): {self.in_domain_loss:.3f}</span>"
+                f"{rows}</table>" + "".join(f"<span>{html.escape(note)}</span><br>" for note in notes if note)
             )
         return f'<div class="verdict {kind}"><b>{self.answer}</b><div>{body}{measured}</div></div>'
 
@@ -221,6 +236,8 @@ class Verdict:
             "own_loss": self.in_domain_loss,
             "trained": self.trained,
             "level": LEVEL,
+            "dice_of_one_field": prediction and prediction.dice_of_one_field,
+            "caution": self.caution and self.caution.text(name),
             "reasons": [why.text(name) for why in self.reasons],
             "cannot_say": [why.text(name) for why in self.cannot_say],
             "assumed": [_assumption(a, name) for a in self.assumed],
@@ -234,13 +251,32 @@ class Verdict:
     def _domain(self) -> str:
         return "median under its training conditions" if self.trained else "best tenth of the calibration conditions"
 
-    @staticmethod
-    def _nearest_pair(near: Nearest) -> str:
+    @property
+    def _relative(self) -> float:
+        assert self.prediction is not None and self.in_domain_loss is not None
+        return self.prediction.loss.predicted / self.in_domain_loss
+
+    @property
+    def _fields(self) -> str:
+        """The spread of single fields beside the interval of the mean."""
+        ends = None if self.prediction is None else self.prediction.dice_of_one_field
         return (
-            f"{in_short(near.training_condition)}; σ {near.metrics['sigma']:.2f}, "
-            f"Δε {round(near.metrics['delta_epsilon'], 2) + 0.0:+.2f}: {near.shares[NAMES[0]]:.0%} of {near.pairs} such pairs "
-            "of single conditions were stable in the standard results"
+            ""
+            if ends is None
+            else f"; of the mean over many fields: {LEVEL:.0%} of single fields lie within {ends[0]:.2f} to {ends[1]:.2f}"
         )
+
+    def _nearest_pair(self, near: Nearest) -> str:
+        """Return the nearest training condition, and the standard results of such pairs if they agree with the answer."""
+        sigma, change = near.metrics["sigma"], round(near.metrics["delta_epsilon"], 2) + 0.0
+        text = (
+            f"{in_short(near.training_condition)}; of what it transmits, {sigma:.0%} reaches the image here, too (σ), "
+            f"and in all {abs(change):.2f} {'less' if change < 0 else 'more'} of the band does (Δε)"
+        )
+        share = near.shares[NAMES[0]]
+        if (share >= 0.5) != (self.answer == "yes"):
+            return text
+        return f"{text}; in the standard results networks trained on one such condition were stable in {share:.0%} of {near.pairs} such cases"
 
 
 def works(answer: str, prediction: Prediction) -> str:
