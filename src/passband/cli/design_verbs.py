@@ -1,7 +1,7 @@
 """The verbs design and train: from the conditions of a session to a network for it; parsing and printing only."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
