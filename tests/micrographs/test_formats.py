@@ -189,9 +189,30 @@ def test_frames_last_are_found_by_their_name():
     axes = [dataset.Axis(72, "y", "nm", 0.02), dataset.Axis(96, "x", "nm", 0.02), dataset.Axis(3, "time", "s", 1.0)]
     ((_, found),) = decode.micrographs([dataset.dataset(np.moveaxis(MOVIE, 0, -1), axes)], None, "a", Calibration())
     assert np.array_equal(found.intensity, MOVIE.sum(axis=0))
-    turned = [dataset.Axis(96, "x", "nm", 0.02), dataset.Axis(72, "y", "nm", 0.02)]
-    ((_, found),) = decode.micrographs([dataset.dataset(image().T, turned)], None, "a", Calibration())
+
+
+def test_rows_and_columns_are_as_stored_whatever_their_names(tmp_path, read_here):
+    """The array that HyperSpy, ncempy and h5py show, on which a mask is laid."""
+    axes = [dataset.Axis(72, "x", "nm", 0.02), dataset.Axis(96, "y", "nm", 0.02)]
+    ((_, found),) = decode.micrographs([dataset.dataset(image(), axes)], None, "a", Calibration())
     assert np.array_equal(found.intensity, image())
+    assert "its axes are named x, y in the order of the array; rows and columns are taken as stored" in found.notes
+    for names in ("yx", "xy", ("height", "width"), ("", "")):
+        path = files.write_ncem(tmp_path / "a.emd", image(), names=names)
+        (found,) = read_here(path)
+        assert np.array_equal(found["intensity"], image()), names
+        assert any("as stored" in note for note in found["notes"]) == (names == "xy")
+        movie = files.write_ncem(tmp_path / "m.emd", MOVIE, names=names)
+        assert np.array_equal(read_here(movie, "sum")[0]["intensity"], MOVIE.sum(axis=0)), names
+
+
+def test_hyperspys_emd_is_shown_as_hyperspy_shows_it(tmp_path, read_here):
+    """HyperSpy reverses the axes when it writes and when it reads."""
+    path = files.write_ncem(tmp_path / "a.emd", image().T, names="xy", place="signals/gold")
+    assert np.array_equal(read_here(path)[0]["intensity"], image())
+    movie = np.moveaxis(MOVIE, 0, -1).swapaxes(0, 1)
+    path = files.write_ncem(tmp_path / "m.emd", movie, names="xyt", place="signals/gold")
+    assert np.array_equal(read_here(path, "each")[1]["intensity"], MOVIE[1])
 
 
 def test_too_much_is_refused_before_it_is_decoded():

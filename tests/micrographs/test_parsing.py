@@ -92,7 +92,7 @@ def test_a_pickle_runs_under_no_name(tmp_path):
     ("name", "message"),
     [
         ("a.jpg", "is a JPEG, whose compression alters the contrast that is measured; export the original as TIFF"),
-        ("a.ser", "is a TIA series; save it as TIFF or EMD first"),
+        ("a.emi", "is the description of a TIA series; give the .ser file beside it"),
         ("a.blo", "is scanning diffraction data, not an image"),
         ("a.xyz", "has an ending that is not known (.xyz); give one of .dm3, .dm4, .emd"),
         ("a", "has an ending that is not known (none)"),

@@ -1,6 +1,7 @@
 """Segmentation of micrographs of any size, with a network whose answer is known: it calls bright what stands out of its tile."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,24 @@ def test_names_that_would_collide_are_told_apart():
     given = ["/x/a/i.dm4", "/x/b/i.dm4", "/x/b/i.tif", "/x/b/c/i.dm4", "/y/k.dm4"]
     found = [path.as_posix() for path in places([Path(name) for name in given])]
     assert found == ["a/i", "b/i.dm4", "b/i.tif", "b/c/i", "k"]
+
+
+def test_a_scanned_image_is_refused_unless_the_model_is_for_stem(model):
+    image, _ = discs((128, 128), 0.8, [(50.0, 50.0)])
+    scanned = Micrograph(image, 0.8, name="scan", scanned=True)
+    with pytest.raises(BadInputError, match="^scan: was recorded in STEM mode, whose contrast made does not know"):
+        segment(model, scanned)
+    for_stem = replace(model, card=model.card.model_copy(update={"modality": "stem"}))
+    assert segment(for_stem, scanned).mask.any()
+    # A card of before has the digest that it had.
+    assert "modality" not in model.card.model_dump() and for_stem.card.model_dump()["modality"] == "stem"
+    assert for_stem.card.own_digest() != model.card.own_digest()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e30, "offset"])
+def test_the_particles_are_those_of_any_scale_and_offset(model, scale):
+    image, _ = discs((128, 128), 0.8, [(30.0, 30.0), (75.0, 70.0)])
+    changed = image.astype(np.float64) + 1e8 if scale == "offset" else image * np.float32(scale)
+    first, second = (segment(model, Micrograph(pixels, 0.8)) for pixels in (image, changed))
+    assert len(first.particles) == len(second.particles) == 2
+    assert abs(first.probability - second.probability).max() < 1e-3

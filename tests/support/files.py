@@ -172,29 +172,39 @@ def write_hspy(
     return path
 
 
-def write_ncem(path, data, *, scale=PIXEL / 10, units="[n_m]", voltage=ENERGY, first=("time", "[s]")):
+def write_ncem(
+    path,
+    data,
+    *,
+    scale=PIXEL / 10,
+    units="[n_m]",
+    voltage=ENERGY,
+    first=("time", "[s]"),
+    names="yx",
+    place="data/specimen",
+):
     """Data in the order (frames, y, x), each dimension with its vector, as ncempy writes it."""
     with h5py.File(path, "w") as file:
         file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
-        group = file.create_group("data/specimen")
+        group = file.create_group(place)
         group.attrs["emd_group_type"] = 1
         group.create_dataset("data", data=data)
-        named = [first, ("y", units), ("x", units)][-data.ndim :]
+        named = [first, *((name, "[s]" if name == "t" else units) for name in names)][-data.ndim :]
         for i, (name, unit) in enumerate(named):
-            step = 1.0 if i < data.ndim - 2 else scale
+            step = scale if unit == units else 1.0
             vector = group.create_dataset(f"dim{i + 1}", data=np.arange(data.shape[i]) * step)
             vector.attrs["name"], vector.attrs["units"] = name, unit
         file.create_group("microscope").attrs["voltage"] = voltage
     return path
 
 
-def write_velox(path, data, *, pixel_m=PIXEL * 1e-10, unit="m", voltage=ENERGY, other=()):
+def write_velox(path, data, *, pixel_m=PIXEL * 1e-10, unit="m", voltage=ENERGY, other=(), mode="1", transform=False):
     """An image or movie as Velox keeps it: frames last, metadata as JSON in bytes."""
     frames = np.moveaxis(np.atleast_3d(data) if data.ndim == 2 else data, 0, -1) if data.ndim == 3 else data[..., None]
     across, down = pixel_m if isinstance(pixel_m, tuple) else (pixel_m, pixel_m)
     said = {
         "Acquisition": {"AcquisitionStartDatetime": {"DateTime": "1575540224"}},
-        "Optics": {"AccelerationVoltage": str(voltage), "OperatingMode": "1"},
+        "Optics": {"AccelerationVoltage": str(voltage), "OperatingMode": mode},
         "Scan": {"ScanSize": {"width": "0", "height": "0"}},
         "Detectors": {"Detector-0": {"DetectorName": "BM-Ceta", "ExposureTime": "0.5"}},
         "BinaryResult": {
@@ -214,8 +224,37 @@ def write_velox(path, data, *, pixel_m=PIXEL * 1e-10, unit="m", voltage=ENERGY, 
         group["Metadata"] = np.repeat(text[:, None], frames.shape[2], axis=1)
         group["FrameLookupTable"] = np.arange(frames.shape[2])
         file.create_group("Presentation/Displays")
+        if transform:
+            said = {"imageOutputPath": "/Data/Image/0123456789abcdef0123456789abcdef"}
+            file.create_group("Operations/FftOperation")["0"] = [json.dumps(said).encode()]
         for name in other:
             file.create_group(f"Data/{name}/fedcba9876543210fedcba9876543210")
+    return path
+
+
+# TIA, after C. Boothroyd's description of the series format.
+
+
+def write_ser(path, data, *, pixel=PIXEL):
+    """An image or a series of images, each followed by its time."""
+    frames = np.atleast_3d(data) if data.ndim == 3 else data[None]
+    kinds = {"u1": 1, "u2": 2, "u4": 3, "i1": 4, "i2": 5, "i4": 6, "f4": 7, "f8": 8}
+    count, height, width = frames.shape
+    head = struct.pack("<3H4I", 0x4949, 0x0197, 0x0220, 0x4122, 0x4152, count, count)
+    dimension = struct.pack("<I2dI", count, 0.0, 1.0, 0) + struct.pack("<I", 6) + b"Number" + struct.pack("<I", 0)
+    table = len(head) + 12 + len(dimension)
+    elements = [
+        struct.pack("<2dI2dI", 0.0, pixel * 1e-10, 0, 0.0, pixel * 1e-10, 0)
+        + struct.pack("<H2I", kinds[data.dtype.str[1:]], width, height)
+        + one.tobytes()
+        for one in frames
+    ]
+    starts = [table + 16 * count + i * (len(elements[0]) + 8) for i in range(count)]
+    tags = [start + len(elements[0]) for start in starts]
+    body = b"".join(one + struct.pack("<2HI", 0x4152, 0, 1575540224) for one in elements)
+    Path(path).write_bytes(
+        head + struct.pack("<QI", table, 1) + dimension + struct.pack(f"<{2 * count}Q", *starts, *tags) + body
+    )
     return path
 
 
@@ -240,6 +279,7 @@ def one_of_each(folder: Path) -> list[Path]:
         write_ome(folder / "ome.tif", shorts),
         write_velox(folder / "velox.emd", movie),
         write_ncem(folder / "ncem.emd", floats),
+        write_ser(folder / "a.ser", shorts),
         write_hspy(folder / "a.hspy", floats),
         write_png(folder / "a.png", image(dtype=np.uint8)),
     ]

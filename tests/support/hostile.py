@@ -189,7 +189,7 @@ HOSTILE = {
     "hspy: long list": (lambda d: hspy(d, long_list), "holds 10000000000 values in one row"),
     "hspy: deep": (lambda d: hspy(d, deep), "nests groups in a circle or deeper than 50"),
     "hspy: many": (lambda d: hspy(d, many), "holds more than 5000 objects"),
-    "emd: neither": (lambda d: files.write_hspy(d / "a.emd", image()), "The file is not a supported EMD file"),
+    "emd: neither": (lambda d: files.write_hspy(d / "a.emd", image()), "is no EMD file of Velox or NCEM with an image"),
     "emd: text": (lambda d: write(d / "a.emd", b"hello, this is no file of the kind"), "does not begin as an EMD file does"),
     "empty": (lambda d: write(d / "a.tif", b""), "is empty"),
     "zip": (lambda d: write(d / "a.tif", b"PK\x03\x04" + bytes(100)), "is a ZIP archive, and not a TIFF image, as its ending says"),

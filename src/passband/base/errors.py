@@ -1,6 +1,7 @@
 """Exceptions for faults that a user can correct."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,17 @@ def parameter(name: str) -> str:
 def named(text: str, name: Callable[[str], str] = str) -> str:
     """Return a text with each marked parameter written as `name` writes it; as the Python argument if left out."""
     return _MARKED.sub(lambda match: name(match[1]), text)
+
+
+def plain(text: object) -> str:
+    """Return a text whose control, format and undecodable characters are written as escapes; line breaks and tabs stay.
+
+    File names and what files hold may carry them: a terminal would obey the first and cannot encode the last.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
+        for c in str(text)
+    )
 
 
 class BadInputError(ValueError):
@@ -52,7 +64,7 @@ class BadInputError(ValueError):
 
     def text(self, name: Callable[[str], str] = str) -> str:
         """Return the message with each parameter written as `name` writes it."""
-        return named(self._whole, name)
+        return named(plain(self._whole), name)
 
     def __str__(self) -> str:
         return self.text()

@@ -3,24 +3,14 @@
 import json
 import math
 import sys
-import unicodedata
 from typing import Any
 
 from rich.console import Console
 
+from passband.base.errors import plain as plain
+
 #: Where logs, warnings and progress go.
 error = Console(stderr=True)
-
-
-def plain(text: object) -> str:
-    """Return a text whose control, format and undecodable characters are written as escapes; line breaks and tabs stay.
-
-    File names and what files hold may carry them: a terminal would obey the first and cannot encode the last.
-    """
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
-        for c in str(text)
-    )
 
 
 def show(answer: object) -> None:

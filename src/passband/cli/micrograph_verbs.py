@@ -55,7 +55,7 @@ def segment(
     Example:  passband segment au-300kv image.dm4
     """
     from passband.models import outputs
-    from passband.models.segment import check_pixel_size
+    from passband.models.segment import check_fits
     from passband.models.segment import segment as segmented
     from passband.models.store import load_model
 
@@ -65,7 +65,7 @@ def segment(
     for path, place in zip(unique, outputs.places(unique), strict=True):
         micrographs = _read([path], pixel_size, None, None, frames)
         for i, micrograph in enumerate(micrographs):
-            check_pixel_size(micrograph, chosen.card)
+            check_fits(micrograph, chosen.card)
             frame = "" if len(micrographs) == 1 else f"{i:04d}"
             made_by = outputs.origin(chosen.card, path, frame)
             name = f"{place.name}_{frame}" if frame else place.name

@@ -2,8 +2,6 @@
 
 import html
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -142,30 +140,31 @@ class Estimate:
         return self.underfocus is not None
 
     @property
+    def _sizes(self) -> list[tuple[float, ...]]:
+        """|defocus| and its interval under each possible sign [Å]."""
+        both = (("underfocus", self.underfocus, 1), ("overfocus", self.overfocus, -1))
+        return [
+            (sign * reading.defocus_angstrom, *sorted(sign * end for end in reading.interval_angstrom))
+            for name, reading, sign in both
+            if reading is not None and self.sign in (None, name)
+        ]
+
+    @property
     def defocus_angstrom(self) -> float | None:
         """|defocus|; the mean of both signs' if the sign is unknown [Å]."""
-        if self.underfocus is None or self.overfocus is None:
-            return None
-        if self.sign is not None:
-            return abs((self.underfocus if self.sign == "underfocus" else self.overfocus).defocus_angstrom)
-        return (self.underfocus.defocus_angstrom - self.overfocus.defocus_angstrom) / 2
+        sizes = self._sizes
+        return sum(size for size, *_ in sizes) / len(sizes) if sizes else None
 
     @property
     def interval_angstrom(self) -> tuple[float, float] | None:
         """95 % interval of |defocus|; it covers both signs if the sign is unknown [Å]."""
-        if self.underfocus is None or self.overfocus is None:
-            return None
-        (low, high), (a, b) = self.underfocus.interval_angstrom, self.overfocus.interval_angstrom
-        lows, highs = {"underfocus": ([low], [high]), "overfocus": ([-b], [-a])}.get(
-            self.sign or "", ([low, -b], [high, -a])
-        )
-        return max(min(lows), 0.0), max(highs)
+        sizes = self._sizes
+        return (max(min(size[1] for size in sizes), 0.0), max(size[2] for size in sizes)) if sizes else None
 
     def of_either_sign(self) -> "Estimate":
         """Return the estimate without the sign that follows from an assumed C30."""
-        return (
-            self if self.sign is None else replace(self, sign=None, notes=(*_on_sign(None, self.C30), *self.notes[1:]))
-        )
+        notes = (_on_sign(None, self.C30), *self.notes[1:])
+        return self if self.sign is None else replace(self, sign=None, notes=notes)
 
     def condition(self, sign: str | None = None) -> Condition:
         """Return the imaging condition under one sign of the defocus.
@@ -190,12 +189,8 @@ class Estimate:
         reading = self.underfocus if sign == "underfocus" else self.overfocus
         return Condition(
             energy_ev=self.energy_ev,
-            aberrations={
-                "C10": -reading.defocus_angstrom,
-                "C12": reading.C12,
-                "phi12": reading.phi12,
-                "C30": self.C30,
-            },
+            aberrations={"C10": -reading.defocus_angstrom}
+            | {"C12": reading.C12, "phi12": reading.phi12, "C30": self.C30},
             focal_spread_angstrom=self.focal_spread_angstrom[0],
             pixel_size_angstrom=self.pixel_size_angstrom,
             dose_per_angstrom2=self.dose_per_angstrom2,
@@ -206,10 +201,7 @@ class Estimate:
         content = asdict(replace(self, profile=None))
         del content["profile"]
         interval = self.interval_angstrom
-        return content | {
-            "defocus_angstrom": self.defocus_angstrom,
-            "interval_angstrom": None if interval is None else list(interval),
-        }
+        return content | {"defocus_angstrom": self.defocus_angstrom, "interval_angstrom": interval and list(interval)}
 
     @property
     def sentences(self) -> list[str]:
@@ -243,14 +235,7 @@ class Estimate:
         return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in self.sentences) + "</ul>"
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the rotationally averaged power spectrum with the fitted rings.
-
-        Args:
-            ax: to draw into; new axes by default.
-
-        Returns:
-            The axes.
-        """
+        """Draw the rotationally averaged power spectrum with the fitted rings into axes, or into new ones, and return them."""
         from passband.figures import style, thon_rings
 
         if self.profile is None:
@@ -268,24 +253,18 @@ def estimate(
     *,
     energy_ev: float | None = None,
     C30: float = 0.0,
-    focal_spread_angstrom: float | None = None,
     defocus_range_angstrom: tuple[float, float] = (0.0, 2200.0),
-    astigmatism_limit_angstrom: float = 200.0,
-    band_per_angstrom: tuple[float, float] | None = None,
-    amplitude_contrast: float = 0.05,
     counts_per_electron: float | None = None,
 ) -> Estimate:
     """Estimate defocus, astigmatism, information limit and dose of a micrograph from its power spectrum.
+
+    It uses spatial frequencies from 0.1 to 1.2 1/Å, at most 0.94 of the Nyquist frequency.
 
     Args:
         micrograph: the image.
         energy_ev: of the electrons; by default that of the micrograph [eV].
         C30: spherical aberration [Å]; near 0 in a corrected microscope.
-        focal_spread_angstrom: if known, as a standard deviation [Å].
         defocus_range_angstrom: range of |defocus| to search [Å].
-        astigmatism_limit_angstrom: greatest C12 to search [Å].
-        band_per_angstrom: spatial frequencies to use [1/Å]; by default 0.1 to 1.2, at most 0.94 of the Nyquist frequency.
-        amplitude_contrast: of the film; 0.05 fits simulated amorphous carbon best.
         counts_per_electron: gain of the camera, if known, for the dose.
 
     Raises:
@@ -305,24 +284,17 @@ def estimate(
             value=defocus_range_angstrom,
             remedy="give the smaller |defocus| first",
         )
-    band = band_per_angstrom or (0.1, min(0.47 / micrograph.pixel_size_angstrom, 1.2))
+    band = (0.1, min(0.47 / micrograph.pixel_size_angstrom, 1.2))
     count = int(np.clip(4 * wavelength(energy) * high * band[1] ** 2, 120, 400))
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)
-    settings = FitSettings(energy, C30, amplitude_contrast, focal_spread_angstrom, astigmatism_limit_angstrom)
     defoci = np.arange(max(low, 8.0), high, defocus_step(energy, min(band[1], 0.9)))
-    with _one_thread():
-        return _estimated(micrograph, spectrum, settings, defoci, counts_per_electron)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread: for fits this small, several threads mostly wait for each other."""
-    before = torch.get_num_threads()
+    # In fits this small several threads mostly wait for each other.
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        return _estimated(micrograph, spectrum, FitSettings(energy, C30), defoci, counts_per_electron)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def _estimated(
@@ -344,7 +316,7 @@ def _estimated(
     dose, on_dose = known_dose(micrograph, spectrum, counts_per_electron)
     if rings:
         results = _readings(spectrum, settings, best, fits, method, _UNEXPLAINED * max(0.0, 1 - explained / _WELL))
-        notes = [*_on_sign(results["sign"], settings.C30), _ON_HEIGHT]
+        notes = [_on_sign(results["sign"], settings.C30), _ON_HEIGHT]
     else:
         below, note = no_rings(settings, fits, signal_limit(spectrum))
         results, notes = {"below_angstrom": below}, [note]
@@ -438,7 +410,7 @@ def _readings(
     sign = None
     if _asymmetric(settings, 0.7 * spectrum.q[-1]) and abs(under.cost - over.cost) > 2 * _NEARLY:
         sign = "underfocus" if under.cost < over.cost else "overfocus"
-    covariance = _covariance(best)
+    covariance = best.fitted[0]
     near = [f for f in fits if f.cost < best.cost + _NEARLY and abs(abs(f.C10) - abs(best.C10)) > 15]
     step = math.hypot(defocus_step(settings.energy_ev, 0.7) if method == "search" else 0.0, unexplained)
     limit = information_limit(spectrum, settings, best) or spectrum.q[-1]
@@ -454,7 +426,7 @@ def _readings(
 
 def _reading(candidate: Candidate, settings: FitSettings, step: float, limit: float) -> Reading:
     """Return a candidate with its uncertainty, which includes that of the film."""
-    covariance = _covariance(candidate)
+    covariance = candidate.fitted[0]
     contrast = _CONTRAST / (math.pi * wavelength(settings.energy_ev) * (0.7 * limit) ** 2)
     middle = _MIDDLE * candidate.thickness_angstrom
     deviation = math.sqrt(covariance[0, 0] + contrast**2 + middle**2 + step**2)
@@ -470,20 +442,12 @@ def _reading(candidate: Candidate, settings: FitSettings, step: float, limit: fl
     )
 
 
-def _covariance(candidate: Candidate) -> np.ndarray:
-    if candidate.covariance is None:
-        raise ValueError("this candidate comes from the search; fit it first")
-    return candidate.covariance
-
-
 def _log_interval(value: float, variance: float) -> tuple[float, float, float]:
     factor = math.exp(1.96 * math.sqrt(variance))
     return value, value / factor, value * factor
 
 
-def _on_sign(sign: object, C30: float) -> list[str]:
+def _on_sign(sign: object, C30: float) -> str:
     if sign is None:
-        return [
-            "one image does not tell underfocus from overfocus: both are given, and the axis of C12 differs by 90° between them"
-        ]
-    return [f"it is {sign}, because of the assumed C30 of {C30:g} Å"]
+        return "one image does not tell underfocus from overfocus: both are given, and the axis of C12 differs by 90° between them"
+    return f"it is {sign}, because of the assumed C30 of {C30:g} Å"

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.ndimage import convolve1d
 
 from passband.base.electron import wavelength
 from passband.estimation.rings import Candidate, FitSettings, model
@@ -40,29 +41,35 @@ def information_limit(spectrum: Spectrum, settings: FitSettings, candidate: Cand
 
 
 def signal_limit(spectrum: Spectrum) -> float | None:
-    """Return the highest frequency at which the power exceeds that beyond the band [1/Å]."""
+    """Return the highest frequency at which the film's power exceeds that beyond the band [1/Å].
+
+    The film scatters alike in all directions, a lattice in a few: the median over the sectors is the film's.
+    """
     window = np.ones(_WINDOW)
-    count = np.convolve(spectrum.count.sum(1), window, "same")
-    mean = np.convolve(np.nansum(spectrum.power * spectrum.count, 1), window, "same") / count
-    seen = np.flatnonzero((mean / spectrum.noise - 1) * np.sqrt(count) > _VISIBLE)
+    count = convolve1d(spectrum.count, window, 0, mode="constant")
+    power = convolve1d(np.nan_to_num(spectrum.power) * spectrum.count, window, 0, mode="constant")
+    film = np.median(power / np.maximum(count, 1e-9), 1)
+    seen = np.flatnonzero((film / spectrum.noise - 1) * np.sqrt(count.sum(1) / (math.pi / 2)) > _VISIBLE)
     return float(spectrum.q[seen[-1]]) if len(seen) else None
 
 
 def no_rings(settings: FitSettings, fits: list[Candidate], signal: float | None) -> tuple[float | None, str]:
-    """Return the upper bound of |defocus| of an image without rings [Å], or None, and a note on it."""
+    """Return about how large |defocus| can be in an image without rings [Å], or None, and a note on it."""
     if signal is None:
-        return None, "no Thon rings found: the power nowhere exceeds the noise, so the defocus is unknown"
-    below = 2 / (wavelength(settings.energy_ev) * signal**2)
+        return None, "no Thon rings found: the film's power nowhere exceeds the noise, so the defocus is unknown"
+    lam = wavelength(settings.energy_ev)
+    below = 2 / (lam * signal**2) + 0.5 * lam**2 * signal**2 * abs(settings.C30)
     near = [f.cost for f in fits if abs(f.C10) <= below]
     far = [f.cost for f in fits if abs(f.C10) > below]
+    found = f"no Thon rings found, although the film has signal up to {signal:.2f} 1/Å"
     if not near or (far and min(far) < min(near) + _SMALLER):
         return None, (
-            f"no Thon rings found, although the image has signal up to {signal:.2f} 1/Å: the film may be too thick, hidden by "
-            "particles or absent, or the rings may be finer than the image resolves; the defocus is unknown"
+            f"{found}: the film may be too thick, hidden by particles or absent, or the rings may be finer than the image resolves; "
+            "the defocus is unknown"
         )
     return below, (
-        f"no Thon rings found, although the image has signal up to {signal:.2f} 1/Å: if a thin amorphous film is in view, |defocus| "
-        f"is below {below:.0f} Å, where no ring is complete"
+        f"{found}: if a thin amorphous film is in view, |defocus| is below about {below:.0f} Å, where no ring is complete; astigmatism C12 "
+        f"and a C30 other than {settings.C30:g} Å are ignored"
     )
 
 
@@ -70,11 +77,14 @@ def known_dose(micrograph: Micrograph, spectrum: Spectrum, gain: float | None) -
     """Return the dose [e/Å²], or None, and a note on its origin."""
     area = micrograph.pixel_size_angstrom**2
     if gain is not None:
-        return spectrum.mean / (gain * area), f"the dose follows from {gain:g} counts per electron"
+        mean = micrograph.offset + micrograph.gain * spectrum.mean
+        if mean <= 0:
+            return None, f"the dose is unknown: the mean of the values, {mean:.4g}, is no number of counts"
+        return mean / (gain * area), f"the dose follows from {gain:g} counts per electron"
     if micrograph.dose_per_angstrom2 is not None:
         return micrograph.dose_per_angstrom2, "the dose is that of the image's metadata or as given"
     sample = micrograph.intensity[::7, ::7]
-    counted = spectrum.mean > 0 and abs(spectrum.noise / spectrum.mean - 1) < _COUNTED
+    counted = spectrum.mean > 0 and abs(spectrum.noise / spectrum.mean - 1) < _COUNTED and micrograph.gain == 1
     if counted and sample.min() >= 0 and bool((sample == np.round(sample)).all()):
         return spectrum.mean / area, "the dose follows from the counts, whose noise is that of counted electrons"
     return None, "the dose is unknown: the values are not electron counts; give the camera's counts per electron"

@@ -26,6 +26,8 @@ from passband.optics import Parameters, wave_transfer
 _RIPPLES = 0.35
 # Typical focal spread and film thickness [Å].
 SPREAD, THICKNESS = 30.0, 30.0
+# Greatest C12 of the search, twice the standard deviation of the prior of the fit [Å].
+_ASTIGMATISM = 200.0
 # Focal spreads that the search tries [Å].
 _SPREADS = (15.0, 30.0, 50.0)
 # log of the power scattered by amorphous carbon of 2.0 g/cm³, at multiples of 0.05 1/Å: mean of 8 simulated films of 40 Å. Other films
@@ -56,16 +58,12 @@ class FitSettings:
     Attributes:
         energy_ev: of the electrons [eV].
         C30: spherical aberration [Å].
-        amplitude_contrast: of the film, w.
-        focal_spread_angstrom: fixed to this if given [Å].
-        astigmatism_angstrom: greatest C12 of the search, twice the standard deviation of the prior of the fit [Å].
+        amplitude_contrast: of the film, w; 0.05 fits simulated amorphous carbon best.
     """
 
     energy_ev: float
     C30: float = 0.0
-    amplitude_contrast: float = 0.0
-    focal_spread_angstrom: float | None = None
-    astigmatism_angstrom: float = 200.0
+    amplitude_contrast: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +91,13 @@ class Candidate:
     terms: Array | None = None
 
     @property
+    def fitted(self) -> tuple[Array, Array]:
+        """Covariance and terms of a fit."""
+        if self.covariance is None or self.terms is None:
+            raise ValueError("this candidate comes from the search; fit it first")
+        return self.covariance, self.terms
+
+    @property
     def theta(self) -> list[float]:
         """C10, C12 cos 2φ, C12 sin 2φ [Å], log focal spread and log thickness."""
         return [
@@ -110,14 +115,7 @@ def candidate_at(C10: float, C12: float = 0.0, phi12: float = 0.0) -> Candidate:
 
 
 def squared_transfer(theta: Tensor, qx: Tensor, qy: Tensor, settings: FitSettings) -> Tensor:
-    """Return |T'|², shape [B, *q].
-
-    Args:
-        theta: C10, C12 cos 2φ, C12 sin 2φ [Å], log focal spread, log thickness, shape [B, 5].
-        qx: spatial frequency along x [1/Å].
-        qy: spatial frequency along y [1/Å].
-        settings: energy, C30 and limits of the fit.
-    """
+    """Return |T'|², shape [B, *q], at frequencies [1/Å], of optics as `Candidate.theta` lists them, shape [B, 5]."""
     c10, a, b, log_spread, log_thickness = theta.unbind(1)
     one = torch.ones_like(c10)
     parameters = Parameters(
@@ -142,7 +140,10 @@ def squared_transfer(theta: Tensor, qx: Tensor, qy: Tensor, settings: FitSetting
 
 
 def ripple(spectrum: Spectrum, sectors: slice = slice(None)) -> tuple[Array, Array, Array]:
-    """Return the relative deviation of the power from a smooth background [R, k], its weights [R, k], and the smooth terms [R, 4]."""
+    """Return the power's relative deviation from a smooth background [R, k], its weights [R, k], and the smooth terms [R, 4].
+
+    The terms are orthonormal under the weights, and the deviation is orthogonal to them (`_rough`).
+    """
     power, weight = np.nan_to_num(spectrum.power[:, sectors]), spectrum.count[:, sectors]
     total = weight.sum(1)
     profile = (power * weight).sum(1) / np.maximum(total, 1e-9)
@@ -151,7 +152,14 @@ def ripple(spectrum: Spectrum, sectors: slice = slice(None)) -> tuple[Array, Arr
     root = np.sqrt(total)
     log = np.log(np.maximum(profile, 1e-12 * profile.max()))
     terms = np.linalg.lstsq(root[:, None] * smooth, root * log, rcond=None)[0]
-    return power / np.exp(smooth @ terms)[:, None] - 1, weight, smooth
+    y = power / np.exp(smooth @ terms)[:, None] - 1
+    smooth = smooth @ np.linalg.cholesky(np.linalg.inv(np.einsum("ri,r,rj->ij", smooth, total, smooth)))
+    return _rough(y, weight, smooth), weight, smooth
+
+
+def _rough(values: Array, weight: Array, smooth: Array) -> Array:
+    """Return values [R, k] without the part that the smooth terms explain."""
+    return np.asarray(values - (smooth @ np.einsum("ri,rk->i", smooth, weight * values))[:, None])
 
 
 def search(
@@ -160,23 +168,14 @@ def search(
     """Return the best distinct peaks of the correlation of the power with |T'|², over defocus, astigmatism and its axis.
 
     The search is exhaustive: along one direction an astigmatic transfer equals a round one of another defocus, so one table over
-    directions and defoci holds all sums. The part that a smooth background explains is removed from both.
-
-    Args:
-        spectrum: in rings and sectors.
-        settings: energy, C30 and limits of the fit.
-        defoci: −C10 to try, equally spaced [Å].
-        sectors: to use.
-        keep: most peaks to return.
+    directions and equally spaced defoci (−C10 [Å]) holds all sums. The part that a smooth background explains is removed from both.
     """
     y, weight, smooth = ripple(spectrum, sectors)
     angle, step = spectrum.angle[sectors], defoci[1] - defoci[0]
-    gram = np.linalg.inv(np.einsum("ri,r,rj->ij", smooth, weight.sum(1), smooth))
-    y = y - (smooth @ (gram @ np.einsum("ri,rk->i", smooth, weight * y)))[:, None]
-    reach = math.ceil(settings.astigmatism_angstrom / step)
+    reach = math.ceil(_ASTIGMATISM / step)
     wide = defoci[0] + step * np.arange(-reach, len(defoci) + reach)
     # Astigmatisms to try: none, and multiples of two defocus steps along twelve axes.
-    amplitudes = np.arange(0, settings.astigmatism_angstrom + 1e-9, 2 * step)
+    amplitudes = np.arange(0, _ASTIGMATISM + 1e-9, 2 * step)
     axes = np.pi * np.arange(12) / 12
     turns = [(0.0, 0.0)] + [(c, p) for c in amplitudes[1:] for p in axes]
     peaks: list[Candidate] = []
@@ -193,8 +192,7 @@ def search(
             # Along φ the defocus is −C10 − C12 cos 2(φ − φ12).
             shift = np.round(-c12 * np.cos(2 * (angle - phi)) / step).astype(int)
             rows = np.arange(len(defoci))[:, None] + reach + shift
-            part = smooth_part[rows, columns].sum(1)
-            left = norm[rows, columns].sum(1) - np.einsum("di,ij,dj->d", part, gram, part)
+            left = norm[rows, columns].sum(1) - (smooth_part[rows, columns].sum(1) ** 2).sum(1)
             scores[t] = overlap[rows, columns].sum(1) / np.sqrt(np.maximum(left, 1e-9))
         best = scores.max(0)
         at = np.flatnonzero((best >= np.roll(best, 1)) & (best >= np.roll(best, -1)) & (best > 0))
@@ -219,22 +217,11 @@ def agreement(
 
     The share is of the ripple's variance beyond noise: a small share means that something other than these rings ripples. It is 1
     where noise dominates the variance.
-
-    Args:
-        spectrum: in rings and sectors.
-        candidate: to evaluate.
-        settings: energy, C30 and limits of the fit.
-        sectors: to evaluate it on.
     """
     y, weight, smooth = ripple(spectrum, sectors)
     qx, qy = nodes(spectrum, sectors)
     model = squared_transfer(torch.tensor([candidate.theta], dtype=torch.float64), qx, qy, settings)[0].numpy()
-    gram = np.linalg.inv(np.einsum("ri,r,rj->ij", smooth, weight.sum(1), smooth))
-
-    def without_background(values: Array) -> Array:
-        return values - (smooth @ (gram @ np.einsum("ri,rk->i", smooth, weight * values)))[:, None]
-
-    y, model = without_background(y), without_background(model)
+    model = _rough(model, weight, smooth)
     overlap, norm = (weight * y * model).sum(), (weight * model**2).sum()
     variance = (weight * y**2).sum()
     beyond = variance - (weight > 0).sum()
@@ -269,29 +256,19 @@ def fit(
     """Fit M to the power from each start, C10, C12, φ12, focal spread, thickness, A and B together; return the results, best first.
 
     Fisher scoring with Levenberg's damping, all starts in one batch; automatic differentiation gives the gradients of |T'|².
-
-    Args:
-        spectrum: in rings and sectors.
-        settings: energy, C30 and limits of the fit.
-        starts: B candidates.
-        sectors: to fit to.
-        frozen: fit A and B only.
+    `frozen` optics stay as they start: only A and B are fitted.
     """
     grid = _Grid(spectrum, sectors)
-    fixed_spread = settings.focal_spread_angstrom
     middle = torch.zeros(_OPTICS + len(_FILM) + len(_NOISE), dtype=torch.float64)
-    middle[3], middle[4] = math.log(fixed_spread or SPREAD), math.log(THICKNESS)
+    middle[3], middle[4] = math.log(SPREAD), math.log(THICKNESS)
     middle[_OPTICS], middle[_OPTICS + len(_FILM)] = grid.height(spectrum.noise), math.log(spectrum.noise)
-    astigmatism, spread = settings.astigmatism_angstrom / 2, 1e-3 if fixed_spread else _SPREAD_WIDTH
-    widths = [1e5, astigmatism, astigmatism, spread, _THICKNESS_WIDTH, *_FILM, *_NOISE]
+    widths = [1e5, _ASTIGMATISM / 2, _ASTIGMATISM / 2, _SPREAD_WIDTH, _THICKNESS_WIDTH, *_FILM, *_NOISE]
     firmness = torch.tensor(widths, dtype=torch.float64) ** -2
     z = middle.repeat(len(starts), 1)
     for row, start in zip(z, starts, strict=True):
         row[:_OPTICS] = torch.tensor(start.theta)
         if start.terms is not None:
             row[_OPTICS:] = torch.from_numpy(start.terms)
-    if fixed_spread:
-        z[:, 3] = math.log(fixed_spread)
     # First A and B alone, for the optics of each start: the cost then ranks the starts.
     prior = torch.cat([z[:, :_OPTICS], middle[_OPTICS:].repeat(len(z), 1)], 1)
     z, now = _scored(grid, settings, z, prior, firmness, _FIRST, fixed=True)
@@ -411,17 +388,9 @@ class _Grid:
 
 
 def model(spectrum: Spectrum, settings: FitSettings, candidate: Candidate) -> tuple[Array, Array]:
-    """Return the power M that a fitted candidate predicts, and the part of it that oscillates with the phase, both [R, K].
-
-    Args:
-        spectrum: in rings and sectors.
-        settings: energy, C30 and limits of the fit.
-        candidate: from `fit`.
-    """
+    """Return the power M that a fitted candidate predicts, and the part of it that oscillates with the phase, both [R, K]."""
     grid = _Grid(spectrum, slice(None))
-    if candidate.terms is None:
-        raise ValueError("this candidate comes from the search; fit it first")
-    z = torch.tensor([[*candidate.theta, *candidate.terms]], dtype=torch.float64)
+    z = torch.tensor([[*candidate.theta, *candidate.fitted[1]]], dtype=torch.float64)
     squared, film, rest = grid.parts(z, settings)
     spread = torch.tensor([candidate.focal_spread_angstrom], dtype=torch.float64)
     envelope = torch.exp(-((math.pi * wavelength(settings.energy_ev) * spread * (grid.qx**2 + grid.qy**2)) ** 2))
@@ -432,19 +401,9 @@ def model(spectrum: Spectrum, settings: FitSettings, candidate: Candidate) -> tu
 def held_out_gain(
     spectrum: Spectrum, settings: FitSettings, candidate: Candidate, fitted: slice, judged: slice
 ) -> float:
-    """Return the gain in log-likelihood of a fit over a smooth background without rings, on sectors that were not fitted.
-
-    Args:
-        spectrum: in rings and sectors.
-        settings: energy, C30 and limits of the fit.
-        candidate: fitted to `fitted`.
-        fitted: sectors to which the smooth background is fitted.
-        judged: sectors on which both are compared.
-    """
+    """Return the gain in log-likelihood of a candidate over a smooth background without rings, both fitted to other sectors."""
     near, far = _Grid(spectrum, fitted), _Grid(spectrum, judged)
-    z = torch.tensor(
-        [[*candidate.theta, *(candidate.terms if candidate.terms is not None else ())]], dtype=torch.float64
-    )
+    z = torch.tensor([[*candidate.theta, *candidate.fitted[1]]], dtype=torch.float64)
     terms = near.cosines(_SMOOTH)
     log = torch.zeros(_SMOOTH, dtype=torch.float64)
     log[0] = math.log((near.power * near.weight).sum().item() / near.weight.sum().item())

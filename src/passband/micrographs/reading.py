@@ -57,11 +57,12 @@ def read_micrographs(
         else:
             check_file(path)
             with _placed(path.name), ExitStack() as closing, decode.faults():
-                images = _decoded(formats.datasets(path, closing), frames, given, path.name)
+                data = formats.datasets(path, closing)
+                images = [image for _, image in decode.micrographs(data, frames, path.name, given)]
     else:
-        name, data = _described(source)
+        name, one = _described(source)
         with _placed(name):
-            images = _decoded([data], frames, given, name)
+            images = [image for _, image in decode.micrographs([one], frames, name, given)]
     return [_cleaned(image) for image in images]
 
 
@@ -75,10 +76,6 @@ def _placed(name: str) -> Iterator[None]:
         raise
 
 
-def _decoded(data: list[dataset.Dataset], frames: Frames, given: Calibration, name: str) -> list[Micrograph]:
-    return [image for _, image in decode.micrographs(data, frames, name, given)]
-
-
 def _described(source: Any) -> tuple[str, dataset.Dataset]:
     """Return name and data set of an array or of what looks like a HyperSpy signal."""
     if hasattr(source, "axes_manager") and hasattr(source, "data"):
@@ -90,7 +87,8 @@ def _described(source: Any) -> tuple[str, dataset.Dataset]:
             axes,
             fault=metadata.fault_of_signal(tree),
             energy_ev=metadata.beam_energy_ev({"metadata": tree}),
-            dose_per_angstrom2=metadata.dose_per_angstrom2(tree),
+            dose=metadata.dose(tree),
+            scanned=metadata.is_scanned(tree),
             origin="from the signal",
         )
     if not isinstance(source, np.ndarray):

@@ -94,6 +94,7 @@ class Described(BaseModel):
         pixel_size_angstrom: that the network works at [Å].
         field_pixels: side of the training images and of the tiles [pixels].
         threshold: probability from which a pixel is particle.
+        modality: hrtem, or stem: the images that it is for.
         specimens: of the training.
         conditions: of the training; empty if unknown.
     """
@@ -108,6 +109,7 @@ class Described(BaseModel):
     pixel_size_angstrom: Positive
     field_pixels: Annotated[int, Field(ge=16, le=4096)]
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    modality: Literal["hrtem", "stem"] = "hrtem"
     specimens: Specimens
     conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
 
@@ -151,13 +153,15 @@ class ModelCard(Described):
 
     @model_serializer(mode="wrap")
     def _as_stored(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit fields of external networks that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
+        """Omit fields of external networks and a modality that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
         content: dict[str, Any] = write(self)
         if "external" in content:
             content["foreign"] = content.pop("external")
         for name in ("foreign", "scored_on"):
             if content.get(name, 0) is None:
                 del content[name]
+        if content.get("modality") == "hrtem":
+            del content["modality"]
         return content
 
     def own_digest(self) -> str:

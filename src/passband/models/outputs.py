@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from passband.base.errors import BadInputError, parameter
+from passband.base.errors import BadInputError, parameter, plain
 from passband.base.version import __version__
 from passband.figures import size_histogram, style
 from passband.files.atomic import json_text, write_files
@@ -48,7 +48,9 @@ def places(images: Sequence[Path]) -> list[Path]:
         folders = {other.parent for other in same}
         shared = [other for other in same if other.parent == path.parent]
         common = Path(*_common([folder.parts for folder in folders])) if len(folders) > 1 else path.parent
-        result.append(path.parent.relative_to(common) / (path.stem if len(shared) == 1 else path.name))
+        place = path.parent.relative_to(common) / (path.stem if len(shared) == 1 else path.name)
+        # A name that is no text, or controls a terminal, is not passed on.
+        result.append(Path(*(part if plain(part) == part else plain(part).replace("\\", "_") for part in place.parts)))
     return [result[list(by_stem).index(path)] for path in whole]
 
 
@@ -62,7 +64,7 @@ def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:
         "model": card.name,
         "model_digest": str(card.digest),
         "passband": __version__,
-        "image": str(image.absolute()),
+        "image": plain(image.absolute()),
         "frame": frame,
     }
 

@@ -126,12 +126,20 @@ class Segmentation:
         return picture
 
 
-def check_pixel_size(micrograph: Micrograph, card: ModelCard) -> None:
-    """Refuse a micrograph whose pixel size is outside the model's range.
+def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
+    """Refuse a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range.
 
     Raises:
-        BadInputError: with pixel size, limits and remedy.
+        BadInputError: with mode or pixel size, limits and remedy.
     """
+    if micrograph.scanned and card.modality != "stem":
+        raise BadInputError(
+            f"was recorded in STEM mode, whose contrast {card.name} does not know: it is for HRTEM images",
+            value="stem",
+            limit=card.modality,
+            remedy="give an HRTEM image, or a model for STEM",
+            place=micrograph.name,
+        )
     low, high = card.pixel_band_angstrom
     if not low <= micrograph.pixel_size_angstrom <= high:
         coarse = micrograph.pixel_size_angstrom > high
@@ -160,10 +168,10 @@ def segment(
         progress: called with the number of tiles done and their total.
 
     Raises:
-        BadInputError: if the pixel size is outside the model's range, or the image is smaller than a quarter of a tile.
+        BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
     card = model.card
-    check_pixel_size(micrograph, card)
+    check_fits(micrograph, card)
     scale = micrograph.pixel_size_angstrom / card.pixel_size_angstrom
     h, w = micrograph.intensity.shape
     shape = (max(round(h * scale), 1), max(round(w * scale), 1))

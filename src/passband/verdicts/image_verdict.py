@@ -11,7 +11,7 @@ from passband.learning import predict
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
-from passband.models.segment import check_pixel_size
+from passband.models.segment import check_fits
 from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
 from passband.verdicts.calibrated_model import CalibratedModel
@@ -47,7 +47,7 @@ def check_image(
         BadInputError: if the micrograph is too small or its pixels are outside the model's range.
     """
     card, domain = model.card, model.domain
-    check_pixel_size(micrograph, card)
+    check_fits(micrograph, card)
     specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
     tiles = tiles_of(micrograph, card)
     features = image_features(tiles, predict(model.model.network, normalize(tiles)[:, None]), card.threshold)[None]

@@ -22,6 +22,7 @@ READERS = {
     ".mrc": "mrc",
     ".mrcs": "mrc",
     ".png": "png",
+    ".ser": "tia",
     ".tif": "tiff",
     ".tiff": "tiff",
 }
@@ -29,8 +30,7 @@ _LOSSY = "a JPEG, whose compression alters the contrast that is measured; export
 _REFUSED = {
     ".jpg": _LOSSY,
     ".jpeg": _LOSSY,
-    ".ser": "a TIA series; save it as TIFF or EMD first",
-    ".emi": "a TIA file; save it as TIFF or EMD first",
+    ".emi": "the description of a TIA series; give the .ser file beside it",
     ".blo": "scanning diffraction data, not an image",
     ".bcf": "a spectrum image, not a micrograph",
     ".mib": "detector frames of diffraction; sum them and save them as TIFF first",
@@ -62,6 +62,7 @@ _KNOWN_STARTS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"II*\x00": "a TIFF image",
     b"MM\x00*": "a TIFF image",
+    b"II\x97\x01": "a TIA series",
 }
 
 

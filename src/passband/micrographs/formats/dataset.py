@@ -35,16 +35,55 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Dose:
+    """Doses in the metadata of a data set [e/Å²]; None where there is none.
+
+    Attributes:
+        plain: of what it does not say: the lone image, or the whole movie.
+        total: of all images.
+        frame: of each frame of a movie; of a lone image it is unknown how many frames are in it.
+        image: of each image.
+        listed: of each image, one by one.
+    """
+
+    plain: float | None = None
+    total: float | None = None
+    frame: float | None = None
+    image: float | None = None
+    listed: tuple[float, ...] = ()
+
+    def of(self, index: int | None, count: int | None, movie: bool) -> float | None:
+        """Return the dose of an image, or None if it does not follow or two values contradict each other.
+
+        Args:
+            index: of the image in its stack; None for the sum, or a lone image.
+            count: number of images in the stack; None for a lone image.
+            movie: whether the stack is one.
+        """
+        each = self.frame or self.image
+        if count is None:
+            some = [self.plain, self.total, self.image, *self.listed[:1]]
+        elif index is not None:
+            some = [*self.listed[index : index + 1], each]
+        else:
+            whole = sum(self.listed) if len(self.listed) == count else None
+            some = [self.total, whole, count * each if each else self.plain if movie else None]
+        known = [dose for dose in some if dose]
+        return known[0] if known and max(known) < 1.01 * min(known) else None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One data set of a file.
 
     Attributes:
-        axes: in the order of the array.
+        axes: in the order of the array; the rows and columns of an image are as stored.
         dtype: of the pixels.
         frame: decodes one image.
         fault: why it is no image, if the reader knows.
         energy_ev: of the electrons, if in the file [eV].
-        dose_per_angstrom2: if in the file [e/Å²].
+        dose: if in the file.
+        scanned: whether a STEM or SEM recorded it.
         colour: whether each pixel has several channels.
         origin: of the pixel size.
         uncalibrated: why there is no pixel size, if the reader knows.
@@ -56,7 +95,8 @@ class Dataset:
     frame: Frame
     fault: str | None = None
     energy_ev: float | None = None
-    dose_per_angstrom2: float | None = None
+    dose: Dose = Dose()
+    scanned: bool = False
     colour: bool = False
     origin: str = "from the file"
     uncalibrated: str = ""
@@ -79,26 +119,22 @@ def axis(entry: Mapping[str, Any]) -> Axis:
 
 
 def dataset(data: Any, axes: list[Axis], **facts: Any) -> Dataset:
-    """Return the data set of an array (of NumPy, or lazy) without its axes of length 1."""
-    if len(axes) != len(data.shape):
-        raise BadInputError(f"describes {len(axes)} axes and holds data of shape {data.shape}; export it again")
-    axes_kept = [i for i, size in enumerate(data.shape) if size != 1 or len(data.shape) <= 2]
-    if len(axes_kept) < len(data.shape):
-        data = data.squeeze(axis=tuple(i for i in range(len(data.shape)) if i not in axes_kept))
+    """Return the data set of an array (of NumPy or h5py, or lazy) without its axes of length 1."""
+    shape, names = data.shape, data.dtype.names or ()
+    if len(axes) != len(shape):
+        raise BadInputError(f"describes {len(axes)} axes and holds data of shape {shape}; export it again")
+    used = [i for i, size in enumerate(shape) if size != 1 or len(shape) <= 2]
+    colour = set(names) & set("RGBA") != set()
 
     def frame(along: int | None, index: int) -> NDArray[Any]:
-        return np.asarray(data if along is None else data[(slice(None),) * along + (index,)])
+        place: list[Any] = [slice(None) if i in used else 0 for i in range(len(shape))]
+        if along is not None:
+            place[used[along]] = index
+        pixels = np.asarray(data[tuple(place)])
+        return np.stack([pixels[name] for name in names], axis=-1) if colour else pixels
 
-    colour = set(data.dtype.names or ()) & set("RGBA") != set()
-    if colour:
-        names = data.dtype.names
-
-        def coloured(along: int | None, index: int) -> NDArray[Any]:
-            pixels = frame(along, index)
-            return np.stack([pixels[name] for name in names], axis=-1)
-
-        return Dataset(tuple(axes[i] for i in axes_kept), data.dtype[0], coloured, colour=True, **facts)
-    return Dataset(tuple(axes[i] for i in axes_kept), np.dtype(data.dtype), frame, **facts)
+    dtype = data.dtype[0] if colour else np.dtype(data.dtype)
+    return Dataset(tuple(axes[i] for i in used), dtype, frame, colour=colour, **facts)
 
 
 def claimed(shape: tuple[int, ...], dtype: DTypeLike) -> int:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EDQUOT, EFBIG, ENOSPC
 from typing import Any, Literal
 
@@ -26,18 +26,25 @@ _TOO_MUCH = "claims more data than there is memory for; it is damaged, or no mic
 _MOST_IMAGES = 100_000
 # Relative difference of the sides of a square pixel: Gatan writes them in single precision.
 _SQUARE = 1e-3
+_CALIBRATIONS = (
+    ("pixel_size_angstrom", "pixel size", ".4f", "Å"),
+    ("energy_ev", "energy", ".0f", "eV"),
+    ("dose_per_angstrom2", "dose", ".4g", "e/Å²"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
+    """How the images of a data set are decoded; `objection` says why its calibration is not that of a micrograph."""
+
     dataset: Dataset
     stack: int | None
     count: int
     movie: bool
-    turned: bool
     shape: tuple[int, int]
     pixel: float | None
     calibration: str
+    objection: str | None
 
 
 def micrographs(
@@ -57,12 +64,13 @@ def micrographs(
     Raises:
         BadInputError: if there is no image, too much data or no pixel size; the message does not name the file.
     """
-    plans, left_out = _usable(data, name)
+    plans, left_out = _usable(data, name, given)
     jobs: list[tuple[_Plan, int | None]] = []
     for plan in plans:
         summed = plan.stack is not None and (frames == "sum" or (frames is None and plan.movie))
         jobs += [(plan, None)] if summed else [(plan, i) for i in range(plan.count)]
     several = len(jobs) > 1
+    numbered = list(enumerate(jobs))
     if isinstance(frames, int):
         if not 0 <= frames < len(jobs):
             raise BadInputError(
@@ -70,57 +78,49 @@ def micrographs(
                 value=frames,
                 limit=(0, len(jobs) - 1),
             )
-        numbered = [(frames, jobs[frames])]
-    else:
-        numbered = list(enumerate(jobs))
+        numbered = numbered[frames : frames + 1]
     _check_bytes([job for _, job in numbered])
     for number, (plan, index) in numbered:
         notes = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
         if index is None:
             notes.append(f"{'a movie' if plan.movie else 'a stack'} of {plan.count} images, summed")
+        if plan.dataset.scanned:
+            notes.append("recorded in STEM mode, which HRTEM conditions do not describe")
         notes += [*plan.dataset.notes, *left_out]
-        image_name = f"{name}#{number}" if several else name
-        intensity = _sum(plan) if index is None else _decode(plan, index)
-        yield number if several else None, _micrograph(intensity, plan, given, image_name, notes)
+        image = _micrograph(plan, index, given, f"{name}#{number}" if several else name, notes)
+        yield number if several else None, image
 
 
-def _micrograph(
-    intensity: NDArray[np.float32], plan: "_Plan", given: Calibration, name: str, notes: list[str]
-) -> Micrograph:
+def _micrograph(plan: _Plan, index: int | None, given: Calibration, name: str, notes: list[str]) -> Micrograph:
     data = plan.dataset
-    pixel = plan.pixel if given.pixel_size_angstrom is None else float(given.pixel_size_angstrom)
-    if pixel is None:
+    pixels = _sum(plan) if index is None else _decode(plan, index)
+    if given.pixel_size_angstrom is None and plan.pixel is None:
         raise BadInputError(
             f"its pixel size is not known ({plan.calibration}), and none is assumed",
             remedy=f"give it with {parameter('pixel_size_angstrom')}, in Å",
             place=name,
         )
-    low, high = intensity.min(), intensity.max()
-    if low == high:
-        raise BadInputError(
-            f"every pixel has the value {low:g}, so there is no image in it; export it again", place=name
-        )
-    notes += [
-        _note("pixel size", ".4f", "Å", given.pixel_size_angstrom, plan.pixel, plan.calibration),
-        _note("energy", ".0f", "eV", given.energy_ev, data.energy_ev, "from the file's metadata"),
-        _note("dose", ".4g", "e/Å²", given.dose_per_angstrom2, data.dose_per_angstrom2, "from the file's metadata"),
-    ]
-    return Micrograph(
-        intensity=intensity,
-        pixel_size_angstrom=pixel,
-        energy_ev=data.energy_ev if given.energy_ev is None else float(given.energy_ev),
-        dose_per_angstrom2=data.dose_per_angstrom2
-        if given.dose_per_angstrom2 is None
-        else float(given.dose_per_angstrom2),
-        name=name,
-        notes=tuple(notes),
-    )
+    count = None if plan.stack is None else plan.count
+    stored = (plan.pixel, data.energy_ev, data.dose.of(None if count is None else index, count, plan.movie))
+    values: dict[str, Any] = {}
+    for (field, what, form, unit), own in zip(_CALIBRATIONS, stored, strict=True):
+        stated = getattr(given, field)
+        values[field] = own if stated is None else float(stated)
+        origin = plan.calibration if field == "pixel_size_angstrom" else "from the file's metadata"
+        notes.append(_note(what, form, unit, stated, own, origin))
+    if plan.objection:
+        notes.append(f"the file {plan.objection.partition(';')[0]}; the pixel size given is used instead")
+    image = Micrograph(pixels, name=name, notes=tuple(notes), scanned=data.scanned, **values)
+    if image.gain == 1.0:
+        return image
+    note = f"intensities are (value − {image.offset:.9g}) / {image.gain:.4g}, because single precision would blur the values"
+    return replace(image, notes=(note, *image.notes))
 
 
 def _note(what: str, form: str, unit: str, given: float | None, stored: float | None, origin: str) -> str:
     """Return the sentence on one value: its origin, and what it overrides."""
     if given is None:
-        return f"{what} not known" if stored is None else f"{what} {stored:{form}} {unit}, {origin}"
+        return f"{what} not given" if stored is None else f"{what} {stored:{form}} {unit}, {origin}"
     if stored is None:
         return f"{what} {given:{form}} {unit}, given"
     if math.isclose(given, stored, rel_tol=1e-3):
@@ -155,13 +155,18 @@ def faults() -> Iterator[None]:
         raise BadInputError(f"cannot be read: {text[:150] or type(error).__name__}; copy or export it again") from None
 
 
-def _usable(data: list[Dataset], name: str) -> tuple[list[_Plan], tuple[str, ...]]:
+def _usable(data: list[Dataset], name: str, given: Calibration) -> tuple[list[_Plan], tuple[str, ...]]:
     plans, faults = [], []
     for one in data:
         try:
             plans.append(_plan(one, bool(_MOVIE.search(name))))
         except BadInputError as error:
             faults.append(str(error))
+    # A given pixel size overrides a wrong calibration, but chooses no diffraction pattern beside an image.
+    objections = [plan.objection for plan in plans if plan.objection]
+    if len(objections) < len(plans) or given.pixel_size_angstrom is None:
+        plans = [plan for plan in plans if not plan.objection]
+        faults += objections
     if not plans:
         raise BadInputError(faults[0] if faults else "holds no image")
     largest = max(max(plan.shape) for plan in plans)
@@ -178,15 +183,14 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
         raise BadInputError(data.fault)
     if data.dtype.kind == "c":
         raise BadInputError(
-            "holds complex values, as a Fourier transform or an exit wave does; a micrograph is an intensity"
+            "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
         )
     if data.dtype.kind not in "biuf":
         raise BadInputError(
             f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
         )
-    if any(units.is_energy(axis.units) for axis in axes) or (
-        len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
-    ):
+    spectral = len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
+    if spectral or any(units.is_energy(axis.units) for axis in axes):
         raise BadInputError(f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image")
     if len(axes) < 2:
         raise BadInputError(
@@ -197,12 +201,8 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
             f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
         )
     stack = _stack(axes) if len(axes) == 3 else None
-    rows, columns = (i for i in range(len(axes)) if i != stack)
-    turned = axes[rows].name in ("x", "width") and axes[columns].name in ("y", "height")
-    if turned:
-        rows, columns = columns, rows
-    pixel, calibration = _pixel(data, axes[rows], axes[columns])
-    size = (axes[rows].size, axes[columns].size)
+    rows, columns = (axis for i, axis in enumerate(axes) if i != stack)
+    size = (rows.size, columns.size)
     if not all(SIDE_PIXELS[0] <= side <= SIDE_PIXELS[1] for side in size):
         raise BadInputError(
             f"claims images of {size[0]} x {size[1]} pixels; a micrograph has {SIDE_PIXELS[0]} to {SIDE_PIXELS[1]} pixels a side: crop it, or correct its header"
@@ -215,8 +215,11 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
     timed = counting is not None and (
         units.is_time(counting.units) or counting.name in ("t", "time", "times", "frame", "frames")
     )
+    if rows.name in ("x", "width") and columns.name in ("y", "height"):
+        note = "its axes are named x, y in the order of the array; rows and columns are taken as stored"
+        data = replace(data, notes=(*data.notes, note))
     return _Plan(
-        data, stack, 1 if counting is None else counting.size, timed or movie, turned, size, pixel, calibration
+        data, stack, 1 if counting is None else counting.size, timed or movie, size, *_pixel(data, rows, columns)
     )
 
 
@@ -235,26 +238,41 @@ def _stack(axes: tuple[Axis, ...]) -> int:
     return 0
 
 
-def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str]:
+def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str, str | None]:
+    """Return the pixel size [Å] if there is one, its origin or why there is none, and why it cannot be that of a micrograph."""
+    sizes: list[float | None] = []
+    lacks = data.uncalibrated or "the file has none"
     for axis in (rows, columns):
         if units.is_reciprocal(axis.units):
-            raise BadInputError(
-                f"is a reciprocal-space image, as a diffraction pattern is (its pixels are measured in {axis.units}); give a real-space image"
+            fault = (
+                f"is a reciprocal-space image, as a diffraction pattern is (its pixels are measured in {axis.units})"
             )
-    sizes = []
-    for axis in (rows, columns):
+            return (
+                None,
+                lacks,
+                f"{fault}; give a real-space image, or {parameter('pixel_size_angstrom')} if the unit is wrong",
+            )
         factor = units.in_angstrom(axis.units)
-        if data.uncalibrated or not axis.units or axis.scale is None:
-            return None, data.uncalibrated or "the file has none"
-        if factor is None:
-            return None, f"the file has one in {axis.units!r}, which is not a length"
-        sizes.append(axis.scale * factor)
+        if axis.units and factor is None:
+            lacks = f"the file has one in {axis.units!r}, which is not a length"
+        sizes.append(axis.scale * factor if axis.scale and factor else None)
     height, width = sizes
-    if not math.isclose(height, width, rel_tol=_SQUARE):
-        raise BadInputError(
-            f"has pixels of {width:.5g} Å along x and {height:.5g} Å along y; resample it to square pixels first"
+    if data.uncalibrated or height is None or width is None:
+        one = height or width
+        along = "y" if width is None else "x"
+        return (
+            None,
+            f"the file has it along {along} only, {one:.4g} Å" if one and not data.uncalibrated else lacks,
+            None,
         )
-    return (height + width) / 2, data.origin
+    if not math.isclose(height, width, rel_tol=_SQUARE):
+        fault = f"has pixels of {width:.5g} Å along x and {height:.5g} Å along y"
+        return (
+            None,
+            lacks,
+            f"{fault}; resample it to square pixels first, or give {parameter('pixel_size_angstrom')} if one is wrong",
+        )
+    return (height + width) / 2, data.origin, None
 
 
 def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
@@ -269,22 +287,19 @@ def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
         )
 
 
-def _decode(plan: _Plan, index: int) -> NDArray[np.float32]:
+def _decode(plan: _Plan, index: int) -> NDArray[Any]:
     pixels = plan.dataset.frame(plan.stack, index)
     if plan.dataset.colour:
         pixels = grey(pixels)
-    if plan.turned:
-        pixels = pixels.T
     if pixels.shape != plan.shape:
         raise BadInputError(
             f"holds an image of shape {pixels.shape} where its header claims {plan.shape}; it is damaged"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.ascontiguousarray(pixels, dtype=np.float32)
+    return pixels
 
 
-def _sum(plan: _Plan) -> NDArray[np.float32]:
-    total = np.zeros(plan.shape, dtype=np.float32)
+def _sum(plan: _Plan) -> NDArray[np.float64]:
+    total = np.zeros(plan.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         for i in range(plan.count):
             total += _decode(plan, i)

@@ -35,17 +35,18 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         kind = entry["metadata"]["Signal"]["signal_type"]
         # An energy-filtered image is called EELS too.
         spectral = kind and not (kind == "EELS" and entry["data"].ndim == 2)
-        scanned = "STEM" in str(metadata.lookup(microscope, "Illumination Mode"))
+        modes = f"{metadata.lookup(microscope, 'Illumination Mode')} {metadata.lookup(microscope, 'Operation Mode')}".upper()
+        pixels = entry["data"]
+        if not (little or pixels.dtype.names):
+            pixels = pixels.view(pixels.dtype.newbyteorder(">"))
         data.append(
             dataset(
-                entry["data"]
-                if little or entry["data"].dtype.names
-                else entry["data"].view(entry["data"].dtype.newbyteorder(">")),
+                pixels,
                 [axis(a) for a in entry["axes"]],
                 fault=f"holds a spectrum image ({kind}) and no micrograph; give an HRTEM image" if spectral else None,
                 energy_ev=energy,
-                dose_per_angstrom2=metadata.dose_per_angstrom2(tags),
-                notes=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
+                dose=metadata.dose(tags),
+                scanned="STEM" in modes or "SCANNING" in modes or metadata.is_scanned(entry["metadata"]),
             )
         )
     return data

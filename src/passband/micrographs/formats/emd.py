@@ -1,9 +1,13 @@
-"""EMD, .emd: Velox of Thermo Fisher, and the format of NCEM (Berkeley)."""
+"""EMD, .emd: Velox of Thermo Fisher, and the format of NCEM (Berkeley; emdatasets.com)."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+from numpy.typing import NDArray
 from rsciio.emd import file_reader
 
 from passband.base.errors import BadInputError
@@ -14,39 +18,95 @@ NAME = "an EMD file"
 SIGNATURES = hdf5.SIGNATURES
 
 _SPECTRA = {"SpectrumStream", "SpectrumImage", "EelsSpectrumImage", "Spectrum"}
+# Data sets of NCEM and py4DSTEM that may be images.
+_IMAGES = ("data", "datacube", "realslice", "diffractionslice")
 
 
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """Return the data sets of a file."""
     file = hdf5.opened(path, closing)
-    if "Version" in file and "Data" in file:
-        velox = set(file["Data"])
-        if velox & _SPECTRA and not (velox == {"Image", "Spectrum"} and not len(file["Data/Spectrum"])):
-            raise BadInputError(
-                "holds a spectrum image or spectra beside its images; export the image alone from Velox, as TIFF or EMD"
-            )
+    if "Version" not in file or "Data" not in file:
+        return _ncem(file)
+    velox = set(file["Data"])
+    if velox & _SPECTRA and not (velox == {"Image", "Spectrum"} and not len(file["Data/Spectrum"])):
+        raise BadInputError(
+            "holds a spectrum image or spectra beside its images; export the image alone from Velox, as TIFF or EMD"
+        )
+    transforms = str(_transforms(file))
     entries = file_reader(str(path), lazy=True, select_type="images", stack_group=False)
-    return [_dataset(entry) for entry in entries]
+    return [_velox(entry, name in transforms) for entry, name in zip(entries, file.get("Data/Image", ()), strict=True)]
 
 
-def _dataset(entry: dict[str, Any]) -> Dataset:
-    axes = [axis(a) for a in entry["axes"]]
+def _transforms(file: h5py.File) -> list[bytes]:
+    """Return the descriptions of the Fourier transforms of a Velox file, which name their images."""
+    groups = [file.get(f"{place}/FftOperation") for place in ("Operations", "SharedProperties")]
+    return [
+        bytes(np.ravel(one[...])[:1][0]) for group in groups if isinstance(group, h5py.Group) for one in group.values()
+    ]
+
+
+def _velox(entry: dict[str, Any], transform: bool) -> Dataset:
     original = entry["original_metadata"]
-    if "EMD_version" in original:
-        # RosettaSciIO never marks the stack axis of NCEM's format.
-        axes = [Axis(a.size, a.name, a.units, a.scale) for a in axes]
-    fault = (
-        "holds diffraction patterns; give a real-space image" if entry["metadata"]["Signal"]["signal_type"] else None
-    )
-    energy = metadata.beam_energy_ev(entry)
-    for name in ("voltage", "beam_energy", "high_tension"):
-        energy = energy or units.energy_ev(metadata.lookup(original, f"microscope.{name}"))
-    scanned = metadata.lookup(original, "Optics.OperatingMode") == "2"
+    title = str(metadata.lookup(entry["metadata"], "General.title")).upper()
+    fault = None
+    if transform or title in ("FFT", "HALF FFT"):
+        fault = "is a Fourier transform (FFT) of an image; give the image"
+    elif entry["metadata"]["Signal"]["signal_type"]:
+        fault = "holds diffraction patterns; give a real-space image"
     return dataset(
         entry["data"],
-        axes,
+        [axis(a) for a in entry["axes"]],
         fault=fault,
-        energy_ev=energy,
-        dose_per_angstrom2=metadata.dose_per_angstrom2(original),
-        notes=("recorded in STEM mode, which HRTEM conditions do not describe",) if scanned else (),
+        energy_ev=metadata.beam_energy_ev(entry),
+        dose=metadata.dose(original),
+        scanned=metadata.lookup(original, "Optics.OperatingMode") == "2" or metadata.is_scanned(entry["metadata"]),
+    )
+
+
+def _ncem(file: h5py.File) -> list[Dataset]:
+    """Return the data sets of NCEM's format as stored, which RosettaSciIO transposes."""
+    about = {name: dict(file[name].attrs) for name in ("microscope", "user", "comments") if name in file}
+    energy = None
+    for name in ("voltage", "beam_energy", "high_tension"):
+        energy = energy or units.energy_ev(metadata.lookup(about, f"microscope.{name}"))
+    found: list[Dataset] = []
+
+    def look(place: str, data: h5py.Dataset | h5py.Group) -> None:
+        if not isinstance(data, h5py.Dataset) or not place.rsplit("/")[-1].startswith(_IMAGES):
+            return
+        if not data.parent.attrs.get("emd_group_type", False):
+            return
+        first = int(f"{data.parent.name}/dim0" not in file)
+        axes = [_axis(data.parent.get(f"dim{i + first}"), size) for i, size in enumerate(data.shape)]
+        patterns = "CBED" in place or "diffraction" in place
+        fault = "holds diffraction patterns; give a real-space image" if patterns else None
+        one = dataset(data, axes, fault=fault, energy_ev=energy, dose=metadata.dose(about))
+        found.append(_reversed(one) if place.startswith("signals/") else one)
+
+    file.visititems(look)
+    if not found:
+        raise BadInputError("is no EMD file of Velox or NCEM with an image; export the image as TIFF")
+    return found
+
+
+def _reversed(data: Dataset) -> Dataset:
+    """Return a data set with its axes in reverse, as HyperSpy writes its signals."""
+    last = len(data.axes) - 1
+
+    def frame(along: int | None, index: int) -> NDArray[Any]:
+        return data.frame(None if along is None else last - along, index).T
+
+    return replace(data, axes=data.axes[::-1], frame=frame)
+
+
+def _axis(vector: h5py.Dataset | None, size: int) -> Axis:
+    """Return the axis that a vector of coordinates and its name and units describe."""
+    if not isinstance(vector, h5py.Dataset):
+        return Axis(size)
+    values = np.ravel(vector[...])
+    step = float(np.diff(values).mean()) if values.dtype.kind in "iuf" and len(values) > 1 else None
+    name = vector.attrs.get("name", "")
+    return axis(
+        {"size": size, "name": name.decode("latin-1") if isinstance(name, bytes) else name, "scale": step}
+        | {"units": vector.attrs.get("units")}
     )

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import h5py
 from rsciio.hspy import file_reader
@@ -28,16 +27,15 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
             )
 
     file.visititems(check)
-    return [_signal(one) for one in file_reader(str(path)) if "data" in one]
-
-
-def _signal(entry: dict[str, Any]) -> Dataset:
-    return dataset(
-        entry["data"],
-        [axis(a) for a in entry["axes"]],
-        fault=metadata.fault_of_signal(entry["metadata"]),
-        energy_ev=metadata.beam_energy_ev(entry),
-        dose_per_angstrom2=metadata.dose_per_angstrom2(
-            {"metadata": entry["metadata"], "original": entry["original_metadata"]}
-        ),
-    )
+    return [
+        dataset(
+            entry["data"],
+            [axis(a) for a in entry["axes"]],
+            fault=metadata.fault_of_signal(entry["metadata"]),
+            energy_ev=metadata.beam_energy_ev(entry),
+            dose=metadata.dose({"metadata": entry["metadata"], "original": entry["original_metadata"]}),
+            scanned=metadata.is_scanned(entry["metadata"]),
+        )
+        for entry in file_reader(str(path))
+        if "data" in entry
+    ]

@@ -1,12 +1,38 @@
-"""Energy and dose in the metadata of vendors."""
+"""Energy, dose and kind of image in the metadata of vendors."""
 
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# A dose counts only if its name has a unit, such as "Dose (e-/A^2)" or "Total dose [e/nm2]"; a dose rate does not.
-_DOSE = re.compile(r"dose[^/]*?\be[-−]?\s*/\s*(Å|A|nm)\s*(?:\^|\*\*)?\s*[2²](?!\s*/)", re.IGNORECASE)
+from passband.micrographs.formats import units
+from passband.micrographs.formats.dataset import Dose
+
+# A dose counts only if its name has a unit per area, such as "Dose (e-/A^2)" or "Total dose [e/nm2]", and no rate.
+_UNIT = re.compile(
+    r"\be(?:l|lectrons?)?\s*[-−⁻]?\s*(?:/|\bper\b|[·.\s])\s*(Å|A|nm|pm|µm|um|m)\s*(?:\^|\*\*)?\s*[-−⁻]?\s*[2²]"
+    r"\s*(?:(?:/|\bper\b)\s*(frame|fraction|image))?\s*[\])]?\s*$",
+    re.IGNORECASE,
+)
+# Other words in its name leave its meaning open: a rate, a limit, the dose of a session. So do some in the name of its group.
+_WORDS = {
+    "dose",
+    "fluence",
+    "electron",
+    "electrons",
+    "e",
+    "total",
+    "of",
+    "the",
+    "per",
+    "image",
+    "frame",
+    "fraction",
+    "movie",
+}
+_OTHER = re.compile(
+    r"rate|limit|max|min|budget|target|plan|preset|session|accum|cumul|previous|history|thresh|toler|critic"
+)
 _MOST_NAMES = 100_000
 
 
@@ -29,11 +55,15 @@ def beam_energy_ev(entry: Mapping[str, Any]) -> float | None:
                 kilo = None if value is None else convert(value)
             except (TypeError, ValueError):
                 kilo = None
-    try:
-        number = float(kilo) * 1e3 if kilo is not None else math.nan
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
+    number = _number(kilo)
+    return None if number is None else number * 1e3
+
+
+def is_scanned(tree: Any) -> bool:
+    """Return whether HyperSpy's metadata are of a scanned image, of a STEM or SEM."""
+    instrument = lookup(tree, "Acquisition_instrument")
+    mode = str(lookup(instrument, "TEM.acquisition_mode")).upper()
+    return "STEM" in mode or "SEM" in mode or lookup(instrument, "SEM") is not None
 
 
 def fault_of_signal(tree: Mapping[str, Any]) -> str | None:
@@ -46,22 +76,40 @@ def fault_of_signal(tree: Mapping[str, Any]) -> str | None:
     return None
 
 
-def dose_per_angstrom2(tree: object) -> float | None:
-    """Return the dose [e/Å²] in a tree of metadata under a name with its unit, or None."""
-    waiting, seen = [tree], 0
+def dose(tree: object) -> Dose:
+    """Return the doses [e/Å²] in a tree of metadata under names with a unit; two values of one kind count as none."""
+    waiting, seen = [("", tree)], 0
+    values: dict[str, set[float]] = {"plain": set(), "total": set(), "frame": set(), "image": set()}
     while waiting and seen < _MOST_NAMES:
-        here = waiting.pop()
-        if not isinstance(here, Mapping):
-            continue
-        for name, value in here.items():
+        group, here = waiting.pop()
+        for name, value in here.items() if isinstance(here, Mapping) else ():
             seen += 1
             if isinstance(value, Mapping):
-                waiting.append(value)
-            elif isinstance(name, str) and (unit := _DOSE.search(name)) and "rate" not in name.lower():
-                try:
-                    number = float(value) / (100.0 if unit[1] == "nm" else 1.0)
-                except (TypeError, ValueError):
-                    continue
-                if math.isfinite(number) and number > 0:
-                    return number
-    return None
+                waiting.append((f"{group} {name}"[-500:], value))
+            elif isinstance(name, str) and (found := _kind(name[:200], group)) and (number := _number(value)):
+                values[found[0]].add(number / found[1])
+    one = {kind: next(iter(some)) if len(some) == 1 else None for kind, some in values.items()}
+    return Dose(one["plain"], one["total"], one["frame"], one["image"])
+
+
+def _kind(name: str, group: str) -> tuple[str, float] | None:
+    """Return which dose a name means and the area of its unit [Å²]; None if it means another thing."""
+    unit = _UNIT.search(name)
+    length = units.in_angstrom(unit[1]) if unit else None
+    if unit is None or length is None or _OTHER.search(group.lower()):
+        return None
+    words = set(re.findall(r"[^\W\d_]+", name[: unit.start()].lower()))
+    if not words & {"dose", "fluence"} or words - _WORDS:
+        return None
+    words |= {(unit[2] or "").lower()} | set(re.findall(r"frame|fraction", group.lower()))
+    kinds = {"frame": "frame", "fraction": "frame", "image": "image", "total": "total", "movie": "total"}
+    return next((kind for word, kind in kinds.items() if word in words), "plain"), length**2
+
+
+def _number(value: object) -> float | None:
+    """Return a positive, finite number, or None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None

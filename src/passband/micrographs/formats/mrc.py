@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from rsciio.mrc import file_reader
 
 from passband.base.errors import BadInputError
-from passband.micrographs.formats.dataset import Axis, Dataset, axis, claimed, dataset
+from passband.micrographs.formats.dataset import Axis, Dataset, Dose, axis, claimed, dataset
 
 NAME = "an MRC file"
 SIGNATURES: tuple[bytes, ...] = ()
 
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
+# Longest extended header that is looked at, and the bits of its mask for high tension and dose.
+_MOST_EXTENDED, _TENSION, _DOSE = 100_000_000, 1 << 5, 1 << 6
 _NOT_READ = {3: "complex 16-bit integers", 101: "4-bit integers"}
 
 
@@ -35,7 +37,7 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         intervals = struct.unpack(order + "3i", header[28:40])
         cell = struct.unpack(order + "3f", header[40:52])
         extra = struct.unpack(order + "i", header[92:96])[0]
-        extended = file.read(172) if extra >= 172 else b""
+        extended = file.read(min(max(extra, 0), _MOST_EXTENDED))
     if mode in _NOT_READ:
         raise BadInputError(
             f"holds {_NOT_READ[mode]} (MRC mode {mode}), which cannot be read; save it as 16-bit integers or floats"
@@ -50,14 +52,14 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
     axes = [axis(a) for a in entry["axes"]]
     if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
         axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
-    energy, dose = _thermo_fisher(header[104:108], extended, order)
-    data = dataset(entry["data"], axes, energy_ev=energy, dose_per_angstrom2=dose)
+    energy, dose = _thermo_fisher(header[104:108], extended, order, sections)
+    data = dataset(entry["data"], axes)
     stored = np.dtype(_TYPES[mode]) if mode != 0 or _signed(header, order) else np.dtype("u1")
 
     def frame(along: int | None, index: int) -> NDArray[Any]:
         return np.ascontiguousarray(data.frame(along, index)).view(stored.newbyteorder(order))
 
-    return [Dataset(data.axes, stored, frame, energy_ev=energy, dose_per_angstrom2=dose)]
+    return [Dataset(data.axes, stored, frame, energy_ev=energy, dose=dose)]
 
 
 def _byte_order(header: bytes) -> Literal["<", ">"]:
@@ -84,9 +86,20 @@ def _signed(header: bytes, order: str) -> bool:
     return struct.unpack(order + "i", header[108:112])[0] in (20_140, 20_141)
 
 
-def _thermo_fisher(kind: bytes, extended: bytes, order: str) -> tuple[float | None, float | None]:
-    """Return energy [eV] and dose [e/Å²] of Thermo Fisher's extended header, in volts and e/m²."""
+def _thermo_fisher(kind: bytes, extended: bytes, order: str, sections: int) -> tuple[float | None, Dose]:
+    """Return energy [eV] and doses [e/Å²] of Thermo Fisher's extended header: a block a section, in volts and e/m².
+
+    Source: "MRC2014 file format used by Thermo Fisher Scientific software"; a mask says which entries of a block are valid.
+    """
     if kind not in (b"FEI1", b"FEI2") or len(extended) < 100:
-        return None, None
-    tension, dose = struct.unpack(order + "2d", extended[84:100])
-    return (tension if 1e4 < tension < 1e7 else None), (dose / 1e20 if 0 < dose < 1e30 else None)
+        return None, Dose()
+    size = struct.unpack(order + "i", extended[:4])[0]
+    blocks = [extended[i : i + 100] for i in range(0, len(extended) - 99, size)][:sections] if size >= 100 else []
+    energies, doses = set(), []
+    for block in blocks:
+        mask, (tension, dose) = struct.unpack(order + "I", block[8:12])[0], struct.unpack(order + "2d", block[84:100])
+        if mask & _TENSION and 1e4 < tension < 1e7:
+            energies.add(tension)
+        if mask & _DOSE and 0 < dose < 1e30:
+            doses.append(dose / 1e20)
+    return energies.pop() if len(energies) == 1 else None, Dose(listed=tuple(doses) if len(doses) == sections else ())

@@ -1,10 +1,13 @@
 """TIFF, .tif and .tiff: of vendors, ImageJ, OME and passband."""
 
+import math
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -20,8 +23,13 @@ from passband.micrographs.micrograph import PIXEL_SIZE_ANGSTROM
 NAME = "a TIFF image"
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
-_OME = re.compile(r'PhysicalSize([XY])(Unit)?="([^"]{1,40})"')
 _NAMES = {"T": "time", "Z": "depth", "I": "image series", "Y": "y", "X": "x"}
+# Compressions that lose contrast, and those that may.
+_LOSSY = re.compile(r"^(O?JPEG|JPEG_LOSSY)$")
+_OFTEN_LOSSY = re.compile(r"JPEG|JP2|JPEGXL|JPEGXR|WEBP|LERC|NDPI|ETC")
+# A declaration of a type may define entities that expand without end; OME has none.
+_DECLARED = re.compile(r"<!(DOCTYPE|ENTITY)")
+_MOST_XML = 20_000_000
 
 
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
@@ -32,17 +40,22 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """
     entries = file_reader(str(path), lazy=True, _multifile=False)
     file = closing.enter_context(tifffile.TiffFile(path, _multifile=False))
-    return [_dataset(file, series, one) for series, one in zip(file.series, entries, strict=True)]
+    scales = _ome_scales(file)
+    return [_dataset(file, *parts) for parts in zip(file.series, entries, scales, strict=True)]
 
 
-def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: dict[str, Any]) -> Dataset:
+def _dataset(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: dict[str, Any], ome: tuple[Axis, Axis] | None
+) -> Dataset:
     page = series.keyframe
     letters = [(letter, size) for letter, size in zip(series.axes, series.shape, strict=True) if letter != "S"]
     vendor = {a["name"]: axis(a) for a in entry["axes"] if "name" in a}
-    origin, uncalibrated = "from the file", ""
     rows, columns = vendor.get("height", Axis(0)), vendor.get("width", Axis(0))
-    if not (rows.units and columns.units):
-        rows, columns, origin, uncalibrated = _scale(file, page, rows, columns)
+    origin, uncalibrated = "from the file", ""
+    if ome:
+        (rows, columns), origin = ome, "from the file's OME metadata"
+    elif not (rows.units and columns.units):
+        rows, columns, origin, uncalibrated = _resolution(file, page, rows, columns)
     axes = tuple(
         replace({"Y": rows, "X": columns}.get(letter, Axis(0)), size=size, name=_NAMES.get(letter, ""), stacked=None)
         for letter, size in letters
@@ -51,6 +64,11 @@ def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: di
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         fault = "stores its values by a palette; save it as grey values"
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    notes = ["stored with black as the highest value; inverted"] if inverted else []
+    compression = getattr(page.compression, "name", "")
+    if _OFTEN_LOSSY.search(compression):
+        certain = "is lossy and alters" if _LOSSY.match(compression) else "may be lossy and alter"
+        notes.append(f"compressed as {compression}, which {certain} the contrast; export the original without it")
     decode = _decoder(series, len(axes))
 
     def frame(along: int | None, index: int) -> NDArray[Any]:
@@ -65,11 +83,11 @@ def _dataset(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: di
         frame,
         fault=fault,
         energy_ev=metadata.beam_energy_ev(entry),
-        dose_per_angstrom2=metadata.dose_per_angstrom2(entry["original_metadata"]),
+        dose=metadata.dose(entry["original_metadata"]),
         colour="S" in series.axes,
         origin=origin,
         uncalibrated=uncalibrated,
-        notes=("stored with black as the highest value; inverted",) if inverted else (),
+        notes=tuple(notes),
     )
 
 
@@ -112,17 +130,43 @@ def _too_large(index: int) -> NDArray[Any]:
     raise BadInputError(f"is a stack in one piece of more than {MOST_BYTES / 1e9:.1f} GB; split it first")
 
 
-def _scale(file: tifffile.TiffFile, page: tifffile.TiffPage, rows: Axis, columns: Axis) -> tuple[Axis, Axis, str, str]:
-    """Return both image axes, the origin of their scale, and why there is none."""
-    description = page.description[:1_000_000] if isinstance(page.description, str) else ""
-    if "PhysicalSizeX" in description and "<OME" in description:
-        sizes_by_name = {name + unit: value for name, unit, value in _OME.findall(description)}
-        sizes = [(_number(sizes_by_name.get(n)), units.tidy(sizes_by_name.get(f"{n}Unit", "µm"))) for n in "YX"]
-        if all(size for size, _ in sizes):
-            scaled = [Axis(0, units=unit, scale=size) for size, unit in sizes]
-            return scaled[0], scaled[1], "from the file's OME metadata", ""
+def _ome_scales(file: tifffile.TiffFile) -> list[tuple[Axis, Axis] | None]:
+    """Return the axes of rows and columns of each series as OME metadata describe them, or None."""
+    text = file.pages.first.description
+    shapes = [tuple(size for letter, size in zip(s.axes, s.shape, strict=True) if letter in "YX") for s in file.series]
+    if not isinstance(text, str) or "<OME" not in text[:10_000] or len(text) > _MOST_XML or _DECLARED.search(text):
+        return [None] * len(shapes)
+    try:
+        pixels = [e.attrib for e in ElementTree.fromstring(text).iter() if e.tag.rpartition("}")[2] == "Pixels"]  # noqa: S314
+    except ElementTree.ParseError:
+        return [None] * len(shapes)
+    scales: list[tuple[Axis, Axis] | None] = []
+    for i, shape in enumerate(shapes):
+        alike = [p for p in pixels if (p.get("SizeY"), p.get("SizeX")) == tuple(map(str, shape))]
+        # The series are the images in order; if some are missing, an image is known by its shape alone.
+        of_series = pixels[i : i + 1] if len(pixels) == len(shapes) else []
+        options = [p for p in of_series if p in alike] or alike
+        found = {tuple(_ome_axis(p, name) for name in "YX") for p in options}
+        first = next(iter(found), None)
+        scales.append(first if len(found) == 1 and first and any(a.scale for a in first) else None)  # type: ignore[arg-type]
+    return scales
+
+
+def _ome_axis(pixels: Mapping[str, str], name: str) -> Axis:
+    try:
+        size = float(pixels.get(f"PhysicalSize{name}", ""))
+    except ValueError:
+        size = math.nan
+    unit = units.tidy(pixels.get(f"PhysicalSize{name}Unit", "µm"))
+    return Axis(0, units=unit, scale=size if 0 < size < math.inf else None)
+
+
+def _resolution(
+    file: tifffile.TiffFile, page: tifffile.TiffPage, rows: Axis, columns: Axis
+) -> tuple[Axis, Axis, str, str]:
+    """Return both image axes, the origin of their scale, and why there is none, from the tags of the resolution."""
     steps = [_step(page, f"{n}Resolution") for n in "YX"]
-    if None in steps:
+    if steps == [None, None]:
         return rows, columns, "", "the file has none"
     unit = units.tidy((file.imagej_metadata or {}).get("unit"))
     origin = "from the file, as ImageJ writes it"
@@ -143,14 +187,7 @@ def _step(page: tifffile.TiffPage, name: str) -> float | None:
     tag = page.tags.get(name)
     try:
         number, divisor = tag.value
-        return float(divisor) / float(number)
+        step = float(divisor) / float(number)
     except (AttributeError, TypeError, ValueError, ZeroDivisionError):
         return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 < value < 1e12 else None
+    return step if step > 0 else None

@@ -36,6 +36,8 @@ _FORBIDDEN = (
 # Imported by the readers' array library where installed; not needed, and slow.
 _UNUSED = ("distributed", "pandas", "pyarrow", "sparse")
 _SYSTEM = ("/etc", "/lib", "/proc", "/sys", "/usr")
+# What is known of an image besides its pixels.
+_KNOWN = ("pixel_size_angstrom", "energy_ev", "dose_per_angstrom2", "notes", "scanned", "offset", "gain")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -102,17 +104,8 @@ def answer(path: Path, frames: decode.Frames, folder: Path, given: Calibration |
             for number, image in decode.micrographs(data, frames, path.name, given or Calibration()):
                 name = f"{len(images)}.npy"
                 np.save(folder / name, image.intensity, allow_pickle=False)
-                images.append(
-                    {
-                        "file": name,
-                        "shape": image.intensity.shape,
-                        "number": number,
-                        "pixel_size_angstrom": image.pixel_size_angstrom,
-                        "energy_ev": image.energy_ev,
-                        "dose_per_angstrom2": image.dose_per_angstrom2,
-                        "notes": image.notes,
-                    }
-                )
+                known = {key: getattr(image, key) for key in _KNOWN}
+                images.append({"file": name, "shape": image.intensity.shape, "number": number, **known})
     except BadInputError as error:
         place, error.place = error.place, None
         return {"refusal": error.text(parameter), "place": place}

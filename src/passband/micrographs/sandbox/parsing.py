@@ -8,6 +8,8 @@ import math
 import os
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,21 +17,25 @@ from typing import Any
 
 import numpy as np
 
-from passband.base.errors import BadInputError, parameter
+from passband.base.errors import BadInputError
 from passband.files.atomic import disk_errors
 from passband.micrographs import formats
 from passband.micrographs.formats.decode import MOST_BYTES, Frames
 from passband.micrographs.micrograph import Calibration, Micrograph
 from passband.micrographs.sandbox import parse_worker
-from passband.micrographs.sandbox.limited import run_limited
 
 _MOST_ANSWER_BYTES = 50_000_000
 _BROKEN = "makes its reader break off; it is damaged: copy it again, or export it as TIFF"
+_ENVIRONMENT = {"DASK_SCHEDULER": "synchronous", "HDF5_PLUGIN_PRELOAD": "::", "HDF5_USE_FILE_LOCKING": "FALSE"}
+_ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Limits on a small file, and what each gigabyte of a large one adds.
+_SECONDS, _SECONDS_PER_GB = 10, 30
+_MEMORY, _MEMORY_PER_BYTE = 2 * 1024**3, 3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on reading one file.
+    """Limits on opening one file.
 
     Attributes:
         seconds: of processor time; twice as much on the clock.
@@ -49,13 +55,13 @@ def parse(
         path: the file.
         frames: images of a stack, see `formats.decode.micrographs`.
         given: calibration that overrides the file's.
-        limits: on time and memory; None for the default.
+        limits: on time and memory; by default 10 s and 2 GiB, and more for files of gigabytes.
 
     Raises:
         BadInputError: with file, fault and remedy, whatever is wrong with the file.
     """
-    limits = limits or Limits()
-    check_file(path)
+    size = check_file(path)
+    limits = limits or Limits(_SECONDS + int(_SECONDS_PER_GB * size / 1e9), _MEMORY + _MEMORY_PER_BYTE * size)
     with disk_errors(Path(tempfile.gettempdir())):
         folder = tempfile.TemporaryDirectory(prefix="passband-")
     with folder as name:
@@ -67,42 +73,53 @@ def parse(
             raise
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is no readable file of a known format and size.
+def check_file(path: Path) -> int:
+    """Refuse what is no readable file of a known format and size; return its size [bytes].
 
     Raises:
         BadInputError: with file, fault and remedy.
     """
     try:
-        _check(path)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadInputError("is a folder, pipe or device; give the path of a micrograph")
+        formats.check_ending(path)
+        if status.st_size > MOST_BYTES:
+            raise BadInputError(
+                f"has {status.st_size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:.1f} GB can be read: crop it, or sum its frames first"
+            )
+        if not os.access(path, os.R_OK):
+            raise BadInputError("cannot be read: you lack the permission; ask its owner")
     except BadInputError as error:
         error.place = str(path)
         raise
-
-
-def _check(path: Path) -> None:
-    try:
-        status = path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no path"
-        raise BadInputError(f"cannot be read: {reason}; give the path of a micrograph") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BadInputError("is a folder, pipe or device; give the path of a micrograph")
-    formats.check_ending(path)
-    if status.st_size > MOST_BYTES:
-        raise BadInputError(
-            f"has {status.st_size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:.1f} GB can be read: crop it, or sum its frames first"
-        )
-    if not os.access(path, os.R_OK):
-        raise BadInputError("cannot be read: you lack the permission; ask its owner")
+        raise BadInputError(f"cannot be read: {reason}; give the path of a micrograph", place=path) from None
+    return status.st_size
 
 
 def _run(path: Path, frames: Frames, given: Calibration, limits: Limits, folder: Path) -> int:
-    """Run the worker; return its exit status, negative for the signal that ended it."""
-    environment = {"DASK_SCHEDULER": "synchronous", "HDF5_PLUGIN_PRELOAD": "::", "HDF5_USE_FILE_LOCKING": "FALSE"}
-    arguments = [str(path.resolve()), str(folder), frames, asdict(given), limits.memory_bytes, limits.seconds]
-    texts = [json.dumps(a) for a in arguments]
-    return run_limited(parse_worker.__name__, texts, folder, limits.seconds, environment)
+    """Run the worker; return its exit status: negative for the signal that ended it, −SIGXCPU if it took too long by the clock."""
+    # Not resolved: a link has the ending that counts.
+    arguments = [str(path.absolute()), str(folder), frames, asdict(given), limits.memory_bytes, limits.seconds]
+    # -P: import no module from the current folder.
+    process = subprocess.Popen(  # noqa: S603 our own module, by this Python
+        [sys.executable, "-P", "-W", "ignore", "-m", parse_worker.__name__, *(json.dumps(a) for a in arguments)],
+        cwd=folder,
+        env=os.environ | _ENVIRONMENT | {"TMPDIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(timeout=2 * limits.seconds)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGXCPU
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micrograph]:
@@ -117,23 +134,19 @@ def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micro
         raise BadInputError(
             f"takes more than {limits.seconds} s to read; it is damaged, or no micrograph: crop it or export it again"
         )
-    if status != 0:
-        raise BadInputError(_BROKEN)
     file = folder / "answer.json"
     try:
-        if file.stat().st_size > _MOST_ANSWER_BYTES:
+        if status != 0 or file.stat().st_size > _MOST_ANSWER_BYTES:
             raise BadInputError(_BROKEN)
         answer = json.loads(file.read_text(encoding="utf-8"))
-        refusal = answer.get("refusal")
-        place = answer.get("place")
-        images = [] if refusal else [_micrograph(folder, name, image) for image in answer["images"]]
+        if answer.get("refusal"):
+            place = answer["place"]
+            raise BadInputError(str(answer["refusal"])[:600], place=str(place)[:500] if place else None)
+        return [_micrograph(folder, name, image) for image in answer["images"]]
     except BadInputError:
         raise
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         raise BadInputError(_BROKEN) from None
-    if refusal:
-        raise BadInputError(_plain(refusal), place=_plain(place) if place else None)
-    return images
 
 
 def _micrograph(folder: Path, name: str, image: dict[str, Any]) -> Micrograph:
@@ -143,23 +156,18 @@ def _micrograph(folder: Path, name: str, image: dict[str, Any]) -> Micrograph:
         raise ValueError("an image is larger than its stated shape")
     intensity = np.load(file, allow_pickle=False)
     file.unlink()
-    pixel = _number(image["pixel_size_angstrom"])
-    if pixel is None:
-        raise ValueError("an image has no pixel size")
+    names = ("pixel_size_angstrom", "energy_ev", "dose_per_angstrom2", "offset", "gain")
+    numbers = {key: _number(image[key]) for key in names}
+    if numbers["pixel_size_angstrom"] is None or None in (numbers["offset"], numbers["gain"]):
+        raise ValueError("an image has no pixel size, offset or gain")
     return Micrograph(
         intensity.astype(np.float32, copy=False).reshape(height, width),
-        pixel,
-        _number(image["energy_ev"]),
-        _number(image["dose_per_angstrom2"]),
-        name if image["number"] is None else f"{name}#{int(image['number'])}",
-        tuple(_plain(line) for line in image["notes"]),
+        name=name if image["number"] is None else f"{name}#{int(image['number'])}",
+        notes=tuple(str(line)[:500] for line in image["notes"]),
+        scanned=bool(image["scanned"]),
+        **numbers,  # type: ignore[arg-type]
     )
 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _plain(text: str) -> str:
-    """Return a text from a file without control characters; the marks of parameters stay."""
-    return "".join(c if c.isprintable() or c in parameter("") else "?" for c in str(text)[:500])
