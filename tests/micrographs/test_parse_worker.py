@@ -110,7 +110,7 @@ def test_a_worker_is_not_trusted(tmp_path):
     with pytest.raises(BadInputError, match="makes its reader break off"):
         parsing._collect(tmp_path, 0, Limits(), "a.png")
     (tmp_path / "answer.json").write_text(json.dumps({"refusal": "a\nb"}))
-    with pytest.raises(BadInputError, match=r"^a\nb$"):
+    with pytest.raises(BadInputError, match="^a\nb$"):
         parsing._collect(tmp_path, 0, Limits(), "a.png")
     assert not marker.exists()
 

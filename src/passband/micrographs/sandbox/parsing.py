@@ -140,7 +140,7 @@ def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micro
             raise BadInputError(_BROKEN)
         answer = json.loads(file.read_text(encoding="utf-8"))
         if answer.get("refusal"):
-            place = answer["place"]
+            place = answer.get("place")
             raise BadInputError(str(answer["refusal"])[:600], place=str(place)[:500] if place else None)
         return [_micrograph(folder, name, image) for image in answer["images"]]
     except BadInputError:
