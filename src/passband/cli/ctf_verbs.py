@@ -123,10 +123,13 @@ def optimize(
     Example:  passband ctf optimize feg_200kv --vary defocus_angstrom
     """
     from passband.files.atomic import write_text
+    from passband.files.outputs import require_replaceable
     from passband.files.yaml_config import dump
     from passband.metrics import information, measure
     from passband.metrics.optimize import STEPS, fit_condition
 
+    if out is not None:
+        require_replaceable(out)
     base = read_condition(condition, q_max)
     wanted = None if target is None else read_condition(target, q_max)
     with _stage("steps", STEPS) as advance:
@@ -151,7 +154,7 @@ def optimize(
         answer |= {"sigma_to_target_before": sigma[0], "sigma_to_target": sigma[1]}
         lines.append(f"keeps {sigma[0]:.1%} → {sigma[1]:.1%} of the target's transfer (σ)")
     if out is not None:
-        write_text(out, dump(best))
+        write_text(out, f"# by passband ctf optimize {condition}\n{dump(best)}")
     print_answer(answer, as_json, "\n".join([*lines, str(best)]))
 
 

@@ -193,6 +193,7 @@ def import_(
 
     from passband.files import yaml_config
     from passband.files.atomic import write_text
+    from passband.files.outputs import require_replaceable
     from passband.specimens import exchange
 
     elements = [e.capitalize() for e in support.replace(",", " ").split() if e.lower() != "none"]
@@ -201,6 +202,7 @@ def import_(
             raise BadInputError(f"--support {element!r}: is not a chemical element; give symbols such as Si,O, or none")
     if out.suffix not in (".yaml", ".yml"):
         raise BadInputError(f"--out {out}: a recipe is YAML; end its name in .yaml")
+    require_replaceable(out)
     family, facts = exchange.import_scenes(files, form, elements, field, seed)
     write_text(out, f"# {len(facts)} scenes, imported by: passband specimen import\n{yaml_config.dump(family)}")
     lines = [

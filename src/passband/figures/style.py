@@ -122,16 +122,17 @@ def png(width: float, height: float, draw: Callable[[Figure], Any], dpi: int = 9
     buffer = BytesIO()
     with figure(width, height) as made:
         draw(made)
-        made.savefig(buffer, format="png", dpi=dpi)
+        made.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "passband"})
     return buffer.getvalue()
 
 
 def save(made: Figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "svg")) -> None:
     """Write a figure in each format."""
+    # Who wrote it, which later runs look for before they write over it. An SVG would note the date, and so differ each time.
+    metadata = {".svg": {"Date": None, "Creator": "passband"}, ".png": {"Software": "passband"}}
 
     def write(path: Path) -> None:
-        # An SVG would note the date, and so differ each time.
-        made.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        made.savefig(path, metadata=metadata.get(path.suffix))
 
     for suffix in formats:
         write_file(folder / f"{name}.{suffix}", write)

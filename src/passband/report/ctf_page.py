@@ -19,6 +19,7 @@ from passband.conditions import Condition
 from passband.conditions.sets import axis_label, check_names
 from passband.figures import comparison, ctf_sheet, metric_map, style
 from passband.files.atomic import write_text
+from passband.files.outputs import require_replaceable
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
 from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
 from passband.metrics.transfer_curves import first_zero, information_limit, transfer_curves, transfer_map
@@ -464,7 +465,7 @@ def check_figure(path: Path) -> None:
     """Refuse a figure that cannot be written.
 
     Raises:
-        BadInputError: if the suffix is not known.
+        BadInputError: if the suffix is not known, or the file exists and is not passband's.
     """
     if path.suffix not in _SUFFIXES:
         raise BadInputError(
@@ -473,6 +474,7 @@ def check_figure(path: Path) -> None:
             limit=_SUFFIXES,
             place=f"{parameter('figure')} {path}",
         )
+    require_replaceable(path)
 
 
 def _write(

@@ -16,6 +16,7 @@ from passband.execution.base import Progress
 from passband.figures import specimen_sheet, style
 from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
+from passband.files.outputs import require_replaceable
 from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
@@ -51,6 +52,8 @@ def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: s
         BadInputError: if a condition does not fit the recipe.
     """
     check_conditions(recipe, conditions)
+    for suffix in (".png", ".html"):
+        require_replaceable(folder / f"{name}{suffix}")
     specimen = draw_specimen(recipe, index)
     panels = _panels(recipe, specimen, index, conditions)
     sheet = style.png(12.5, 9.0, partial(specimen_sheet.draw_preview, panels))
@@ -85,6 +88,7 @@ def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, pa
         path: of the page.
         progress: called after each scene.
     """
+    require_replaceable(path)
     for _, recipe in recipes:
         check_conditions(recipe, conditions)
     images = [name for name, _ in conditions]

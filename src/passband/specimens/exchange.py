@@ -19,8 +19,10 @@ from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
+from passband.base.version import __version__
 from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
+from passband.files.outputs import require_replaceable
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
 from passband.specimens.columns import atomic_columns, connected
 from passband.specimens.crystals import CLOSEST
@@ -58,8 +60,9 @@ def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str)
         The files written: `out`, and for abtem the structure beside it.
 
     Raises:
-        BadInputError: if the disk is full or the folder cannot be written.
+        BadInputError: if the file exists and is not passband's, the disk is full or the folder cannot be written.
     """
+    require_replaceable(out)
     identity = {"recipe": content_id(recipe.model_dump(mode="json")), "index": index, "seed": recipe.seed}
     atoms = specimen.atoms.copy()
     if form == "abtem":
@@ -76,7 +79,13 @@ def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str)
         return [out, xyz]
     if form == "prismatic":
         factors = {element: 8 * math.pi**2 * u**2 for element, u in recipe.displacements().items()}
-        write_file(out, lambda path: ase.io.write(path, atoms, format="prismatic", debye_waller_factors=factors))
+
+        def write(path: Path) -> None:
+            ase.io.write(path, atoms, format="prismatic", debye_waller_factors=factors)
+            first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+            path.write_text(f"{first} Written by passband.\n{rest}", encoding="utf-8")
+
+        write_file(out, write)
     elif form == "cif":
         write_file(out, lambda path: ase.io.write(path, atoms, format="cif"))
         text = out.read_text(encoding="utf-8")
@@ -93,13 +102,15 @@ def export_labels(specimen: Specimen, n: int, out: Path) -> Path:
     """Write every label of a scene as a NumPy archive (.npz), maps [rows, columns] of n pixels along each side, and the atomic columns.
 
     Raises:
-        BadInputError: if the disk is full or the folder cannot be written.
+        BadInputError: if the file exists and is not passband's, the disk is full or the folder cannot be written.
     """
+    require_replaceable(out)
     labels = make_labels(specimen, n)
     # Maps are [x, y] inside; outside, x runs along the columns.
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(labels, f.name)).T for f in dataclasses.fields(labels)}
     arrays |= {f"column_{name}": values for name, values in atomic_columns(specimen).items()}
     arrays["pixel_angstrom"] = np.array(float(specimen.atoms.cell[0, 0]) / n)
+    arrays["passband_version"] = np.array(__version__)
     # Lattice vectors of each particle's first grain, NaN where they are not known.
     arrays["lattices_angstrom"] = np.array(
         [p.lattices[0] if len(p.lattices) else np.full((3, 3), np.nan) for p in specimen.particles]
