@@ -173,3 +173,52 @@ def test_a_value_under_two_names_is_refused():
         condition.varied(C10=80, defocus=3)
     with pytest.raises(passband.BadInputError, match="'80', not a number"):
         condition.varied(defocus="80")
+
+
+def test_a_specimen_by_its_fields():
+    condition = passband.Condition.preset("titan_corrected_300kv")
+    assert passband.check("au-300kv", condition, specimen={"elements": ["au"]}).answer == "yes"
+    assert passband.check("au-300kv", condition, specimen=passband.SpecimenInfo(elements="AU")).answer == "yes"
+    for specimen, message in (
+        ({"element": ["Au"]}, "specimen has no 'element'; known are elements, support"),
+        ({"thickness_angstrom": -3}, "thickness_angstrom -3 is no length"),
+        ("Au", "specimen is a str; give a SpecimenInfo"),
+    ):
+        with pytest.raises(BadInputError, match=message):
+            passband.check("au-300kv", condition, specimen=specimen)
+    with pytest.raises(BadInputError, match="dose_per_angstrom2 describe an image"):
+        passband.check("au-300kv", condition, dose_per_angstrom2=5)
+
+
+def test_bad_values_are_one_line():
+    for make, message in (
+        (lambda: passband.Condition(energy_ev=300), "energy is 300 eV, outside .* did you mean 300000 eV"),
+        (lambda: passband.Condition(energy_ev=3e5, dose=3), "unknown key 'dose'; did you mean 'dose_per_angstrom2'"),
+        (lambda: passband.Condition(), "energy_ev: is missing"),
+        (lambda: passband.Condition(energy_ev=3e5).varied(dose=-3), "dose_per_angstrom2: .*greater than 0, got -3"),
+        (lambda: passband.Detector(mtf=2), "2 is outside 0 to 1"),
+        (lambda: passband.sweep("feg_200kv", defocus=[0, 1], defocus_angstrom=[2, 3]), "given twice"),
+        (lambda: passband.sweep("feg_200kv", dose=[0, 1], dose_per_angstrom2=[2, 3]), "given twice"),
+        (lambda: passband.sweep("feg_200kv", defocus=["x", 1]), "neither a number nor a list"),
+        (lambda: passband.sweep("feg_200kv", dose=[-1, 1]), "a varied condition is not valid: dose_per_angstrom2"),
+        (lambda: passband.optimize("feg_200kv", "defocus", "C10"), "same value"),
+        (lambda: passband.Study(specimen="gold_on_carbon"), "study: unknown key 'specimen'"),
+    ):
+        with pytest.raises(BadInputError, match=message) as fault:
+            make()
+        assert "\n" not in str(fault.value)
+
+
+def test_recipes_and_studies_print_as_their_files(tmp_path):
+    for thing, load in (
+        (passband.load_recipe("gold_on_carbon"), passband.load_recipe),
+        (passband.load_study("quick"), passband.load_study),
+    ):
+        (tmp_path / "file.yaml").write_text(str(thing))
+        assert load(tmp_path / "file.yaml") == thing and len(str(thing).splitlines()) > 5
+
+
+def test_what_is_doubtful_about_a_file_is_a_warning(tmp_path):
+    (tmp_path / "a.yaml").write_text("notation: ctffind\nvoltage_kv: 300\ndefocus_u: 900\n")
+    with pytest.warns(UserWarning, match="a.yaml: the pixel size is not given"):
+        passband.load_condition(tmp_path / "a.yaml")

@@ -110,3 +110,26 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     (tmp_path / ".scores.parquet.999.tmp.parquet").write_text("half")
     atomic.remove_leftovers(tmp_path, tmp_path / "none")
     assert [p.name for p in tmp_path.iterdir()] == ["train-2"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError("17030 requested and 11176 written"),
+        OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
+        RuntimeError("No space left on device (os error 28)"),
+    ],
+    ids=["numpy", "hdf5", "polars"],
+)
+def test_of_several_files_all_or_none_are_written(tmp_path, fault):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise fault
+
+    (tmp_path / "a.txt").write_text("before")
+    writers = {tmp_path / "a.txt": lambda path: path.write_text("after"), tmp_path / "b.tif": fail}
+    with pytest.raises(BadInputError, match=r"b.tif: the disk is full"):
+        atomic.write_files(writers)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "before"
+    atomic.write_files(writers | {tmp_path / "b.tif": lambda path: path.write_text("b")})
+    assert (tmp_path / "a.txt").read_text() == "after" and (tmp_path / "b.tif").read_text() == "b"

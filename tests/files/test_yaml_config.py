@@ -1,8 +1,14 @@
+import time
+from pathlib import Path
+
 import pytest
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.conditions.condition_files import load_condition, load_distribution
 from passband.files import yaml_config
+from passband.specimens.recipe_files import load_recipe
+from passband.studies.study import load_study
 
 
 def write(tmp_path, text):
@@ -93,3 +99,38 @@ def test_missing_file_and_folder(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(BadInputError, match="saved as UTF-8"):
         yaml_config.load(Condition, tmp_path / "binary.yaml")
+
+
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "\n".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "holds more than 200000 values, aliases written out"),
+        (
+            BOMB.replace("[", "{<<: [").replace("]", "]}").replace("x,x,x,x,x,x,x,x,x,x", "{x: 1}"),
+            "aliases written out",
+        ),
+        ("a: " + "[" * 150 + "]" * 150, "nested too deeply"),
+        ("".join(f"{'  ' * i}a:\n" for i in range(150)), "nested too deeply"),
+        ("\n".join(f"k{i}: 1" for i in range(150_000)), "holds more than 200000 values"),
+        ("a: &a\n  b: *a\n", "refers to itself"),
+    ],
+    ids=["aliases", "merges", "brackets", "indents", "keys", "itself"],
+)
+def test_what_would_take_long_is_refused_at_once(tmp_path, text, words):
+    """A condition, a study, a recipe, a model's description and a session are read alike."""
+    path = write(tmp_path, text)
+    began = time.process_time()
+    for read in (load_condition, load_study, load_recipe, load_distribution):
+        with pytest.raises(BadInputError, match=words):
+            read(path)
+    assert time.process_time() - began < 8
+
+
+def test_a_file_without_end_is_refused():
+    with pytest.raises(BadInputError, match="/dev/zero: has more than 64 MB"):
+        yaml_config.read_yaml(Path("/dev/zero"))

@@ -85,7 +85,7 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
             tables[name] = pl.read_parquet(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise BadInputError(
-                f"{path}: cannot be read: {' '.join(str(error).split())}; make it again with passband study report"
+                f"{path}: cannot be read: {' '.join(str(error).split())}; make the report again"
             ) from None
     try:
         pairs = join_pairs(tables["scores"], tables["shift"], tables["conditions"])

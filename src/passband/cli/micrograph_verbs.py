@@ -46,6 +46,8 @@ def segment(
     model: ModelArgument,
     images: Images,
     pixel_size: PixelSize = None,
+    energy: Energy = None,
+    dose: Dose = None,
     frames: Frames = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("segmented"),
     as_json: Json = False,
@@ -63,7 +65,7 @@ def segment(
     read = []
     unique = list({path.resolve(): path for path in images}.values())
     for path, place in zip(unique, outputs.places(unique), strict=True):
-        micrographs = _read([path], pixel_size, None, None, frames)
+        micrographs = _read([path], pixel_size, energy, dose, frames)
         for i, micrograph in enumerate(micrographs):
             check_fits(micrograph, chosen.card)
             frame = "" if len(micrographs) == 1 else f"{i:04d}"

@@ -23,9 +23,9 @@ def studies() -> dict[str, Path]:
 
 
 def find(source: str | Path, bundled: dict[str, Path]) -> Path:
-    """Return the file of a path or, where nothing lies there, of a bundled name."""
+    """Return the file of a path or, where nothing lies there, of a bundled name in upper or lower case."""
     path = Path(source)
-    return path if path.exists() else bundled.get(_plain(str(source)), path)
+    return path if path.exists() else bundled.get(_plain(str(source).lower()), path)
 
 
 def _named(place: Path) -> dict[str, Path]:

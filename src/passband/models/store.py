@@ -134,8 +134,9 @@ def load_model(name: str | Path) -> Model:
     """
     known = installed()
     path = Path(name)
-    if str(name) in known:
-        return read_model(known[str(name)])
+    known_name = str(name) if str(name) in known else next((k for k in known if k.lower() == str(name).lower()), None)
+    if known_name is not None:
+        return read_model(known[known_name])
     if path.is_dir():
         return read_model(path)
     if path.is_file():

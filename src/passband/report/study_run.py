@@ -59,7 +59,8 @@ class Study(configuration.Study):
         try:
             super().__init__(**fields)
         except ValidationError as fault:
-            raise BadInputError(f"study: {yaml_config.message(fault)}") from None
+            names = set(Study.model_fields)
+            raise BadInputError(f"study: {yaml_config.message(fault, names)}") from None
 
     @model_validator(mode="before")
     @classmethod

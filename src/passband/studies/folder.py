@@ -44,7 +44,7 @@ class StudyFolder:
             paths = StudyPaths(target)
             if not paths.study.is_file():
                 raise BadInputError(
-                    f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or a folder made by `passband study run`"
+                    f"{target}: is not a study folder (it has no study.yaml); give the study's YAML file or the folder of a study that has been run"
                 )
             return cls(load_study(paths.study), paths)
         target = bundled.find(target, bundled.studies())
@@ -144,9 +144,7 @@ class StudyFolder:
         unfinished = {stage: n for stage, n in self.todo().items() if n}
         if unfinished and not (self.failures() and set(unfinished) <= {"train", "tests"}):
             what = ", ".join(f"{n} {stage}" for stage, n in unfinished.items())
-            raise BadInputError(
-                f"{self.paths.folder}: the study is not finished ({what} missing); `passband study run {self.paths.folder}` goes on with it"
-            )
+            raise BadInputError(f"{self.paths.folder}: the study is not finished ({what} missing); run it to its end")
 
     def planned(self) -> dict[str, Any] | None:
         """Return what `study plan` expected, or None without a plan."""

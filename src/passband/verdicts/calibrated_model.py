@@ -55,7 +55,7 @@ class CalibratedModel:
         if model.scores is None or model.card.own_loss is None:
             raise BadInputError(
                 "has not been scored under known conditions, so that no verdict can be given",
-                remedy="score it: passband model score",
+                remedy="score it first",
                 place=model.card.name,
             )
         self.model, self.card = model, model.card

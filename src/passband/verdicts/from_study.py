@@ -58,7 +58,7 @@ def choose(study_folder: StudyFolder, training: str | None, seed: int | None) ->
     """
     if not study_folder.paths.table("scores").is_file() or not study_folder.paths.jobs.is_dir():
         folder = study_folder.paths.folder
-        raise BadInputError("has no networks", remedy=f"run the study first: passband study run {folder}", place=folder)
+        raise BadInputError("has no networks", remedy="run the study first", place=folder)
     scores = read_tables(study_folder.paths, ["scores"])["scores"]
     candidates = []
     for job in study_folder.training_jobs:

@@ -6,7 +6,7 @@ from typing import Any
 
 from passband.base.errors import named, parameter
 
-_TRAIN = "passband design, then passband train"
+_TRAIN = "design training conditions for it, then train on them"
 _WORSE = "a Dice below 0.5 marks more wrongly than rightly"
 _ENERGY = "the energy is {:g} eV; the model was calibrated at {:g} eV"
 Range = tuple[float, float]
