@@ -9,14 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    PrivateAttr,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, field_validator, model_serializer, model_validator
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
@@ -36,16 +29,9 @@ ABERRATIONS: dict[str, tuple[int, int]] = {
 #: The angle that belongs to each coefficient that is not round.
 ANGLES: dict[str, str] = {c: "phi" + c[1:] for c, (_, m) in ABERRATIONS.items() if m > 0}
 #: Names accepted on input beside the symbols.
-ALIASES: dict[str, str] = {
-    "Cs": "C30",
-    "C5": "C50",
-    "astigmatism": "C12",
-    "astigmatism_angle": "phi12",
-    "coma": "C21",
-    "coma_angle": "phi21",
-    "trefoil": "C23",
-    "trefoil_angle": "phi23",
-}
+ALIASES: dict[str, str] = {"Cs": "C30", "C5": "C50", "astigmatism": "C12", "coma": "C21", "trefoil": "C23"}
+ALIASES |= {f"{name}_angle": ANGLES[symbol] for name, symbol in ALIASES.items() if symbol in ANGLES}
+_SYMBOLS = (*ABERRATIONS, *ANGLES.values())
 
 
 def canonical(name: str, value: float) -> tuple[str, float]:
@@ -103,23 +89,20 @@ class Condition(yaml_config.Config):
     def _defocus_becomes_c10(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = dict(data)
-        aberrations = data.get("aberrations")
+        rest, aberrations = dict(data), data.get("aberrations", {})
+        entries = {n: rest.pop(n) for n in ("defocus_angstrom",) if n in rest}
+        if not isinstance(aberrations, dict):
+            return rest
         merged: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        entries = list(aberrations.items()) if isinstance(aberrations, dict) else []
-        if "defocus_angstrom" in data:
-            entries.append(("defocus_angstrom", data.pop("defocus_angstrom")))
-        for name, value in entries:
+        for name, value in (aberrations | entries).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} is {value!r}, which is not a number; give Å (rad for angles) without quotes")
             symbol, value = canonical(str(name), value)
             if symbol in merged:
                 raise ValueError(f"{name} and {sources[symbol]} are the same coefficient; keep one of them")
             merged[symbol], sources[symbol] = value, name
-        if isinstance(aberrations, dict) or (aberrations is None and merged):
-            data["aberrations"] = merged
-        return data
+        return rest | {"aberrations": merged}
 
     @field_validator("energy_ev")
     @classmethod
@@ -134,11 +117,10 @@ class Condition(yaml_config.Config):
     def _known_aberrations(cls, aberrations: Any) -> Any:
         if not isinstance(aberrations, dict):
             return aberrations
-        known = [*ABERRATIONS, *ANGLES.values()]
         for name, value in aberrations.items():
-            if name not in known:
+            if name not in _SYMBOLS:
                 raise ValueError(
-                    f"unknown coefficient {name!r}; known are {', '.join(known)} and the aliases defocus, {', '.join(ALIASES)}"
+                    f"unknown coefficient {name!r}; known are {', '.join(_SYMBOLS)} and the aliases defocus, {', '.join(ALIASES)}"
                 )
             if name.startswith("phi") and 2 * math.pi < abs(value) <= 1e10:
                 raise ValueError(
@@ -151,14 +133,8 @@ class Condition(yaml_config.Config):
     @field_validator("aberrations")
     @classmethod
     def _canonical_aberrations(cls, aberrations: dict[str, float]) -> dict[str, float]:
-        nonzero: dict[str, float] = {}
-        for symbol in ABERRATIONS:
-            if aberrations.get(symbol, 0.0) != 0.0:
-                nonzero[symbol] = aberrations[symbol]
-                angle = ANGLES.get(symbol, "")
-                if aberrations.get(angle, 0.0) != 0.0:
-                    nonzero[angle] = aberrations[angle]
-        return nonzero
+        terms = [(s, ANGLES.get(s, "")) for s in ABERRATIONS if aberrations.get(s, 0.0) != 0.0]
+        return {name: aberrations[name] for term in terms for name in term if aberrations.get(name, 0.0) != 0.0}
 
     @property
     def defocus_angstrom(self) -> float:
@@ -168,24 +144,21 @@ class Condition(yaml_config.Config):
     def doubts(self) -> list[str]:
         """Return what is assumed, ignored, or looks like a wrong unit, a line each."""
         doubts = list(self._notes)
+        aperture, probe, pixel = self.aperture_mrad, self.convergence_mrad, self.pixel_size_angstrom
+        cs = self.aberrations.get("C30", 0.0)
         # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
-        if self.aperture_mrad is not None and self.aperture_mrad < 1:
-            doubts.append(
-                f"aperture_mrad {self.aperture_mrad:g} passes next to nothing; is it in rad? {self.aperture_mrad:g} rad is {1e3 * self.aperture_mrad:g} mrad"
-            )
-        if self.convergence_mrad > 5:
-            doubts.append(
-                f"convergence_mrad {self.convergence_mrad:g} is a probe, not the near-parallel illumination of a TEM image (0.01 to 1)"
-            )
-        if self.pixel_size_angstrom < 0.08:
-            doubts.append(
-                f"pixel_size_angstrom {self.pixel_size_angstrom:g} is finer than any camera; is it in nm? {self.pixel_size_angstrom:g} nm is {10 * self.pixel_size_angstrom:g} Å"
-            )
-        spherical = self.aberrations.get("C30", 0.0)
-        if 0 < abs(spherical) < 1000:
-            doubts.append(
-                f"C30 {spherical:g} Å is next to none; is it in µm or mm? {spherical:g} µm is {1e4 * spherical:g} Å, {spherical:g} mm is {1e7 * spherical:g} Å"
-            )
+        if aperture is not None and aperture < 1:
+            what = f"aperture_mrad {aperture:g} passes next to nothing; is it in rad?"
+            doubts.append(f"{what} {aperture:g} rad is {1e3 * aperture:g} mrad")
+        if probe > 5:
+            what = f"convergence_mrad {probe:g} is a probe"
+            doubts.append(f"{what}, not the near-parallel illumination of a TEM image (0.01 to 1)")
+        if pixel < 0.08:
+            what = f"pixel_size_angstrom {pixel:g} is finer than any camera; is it in nm?"
+            doubts.append(f"{what} {pixel:g} nm is {10 * pixel:g} Å")
+        if 0 < abs(cs) < 1000:
+            what = f"C30 {cs:g} Å is next to none; is it in µm or mm?"
+            doubts.append(f"{what} {cs:g} µm is {1e4 * cs:g} Å, {cs:g} mm is {1e7 * cs:g} Å")
         doubts += [
             f"{symbol} {value:g} Å is next to none; is it in m? {value:g} m is {1e10 * value:g} Å"
             for symbol, value in self.aberrations.items()
@@ -241,8 +214,6 @@ class Condition(yaml_config.Config):
         Args:
             q_max_per_angstrom: radius of the band of spatial frequencies [1/Å].
         """
-        if "ctf" not in METHODS:
-            raise RuntimeError("Condition.ctf needs the optics; import passband.api first")
         return METHODS["ctf"](self, q_max_per_angstrom)
 
     @property
@@ -275,15 +246,14 @@ class Condition(yaml_config.Config):
             if symbol in seen:
                 raise BadInputError(f"{seen[symbol]} and {given} both set {symbol}; give one of them", value=value)
             seen[symbol] = given
-            if symbol not in (*ABERRATIONS, *ANGLES.values(), *Condition.model_fields):
-                names = ["defocus", *(SHORT_NAMES.values()), *ABERRATIONS, *ANGLES.values(), *ALIASES]
-                raise BadInputError(
-                    f"a condition has no {given!r}; known are {', '.join(names)}", value=given, limit=names
-                )
-            if symbol in ABERRATIONS or symbol in ANGLES.values():
-                content["aberrations"] = {**content["aberrations"], symbol: value}
-            else:
+            if symbol in _SYMBOLS:
+                content["aberrations"] |= {symbol: value}
+            elif symbol in Condition.model_fields:
                 content[symbol] = value
+            else:
+                names = ["defocus", *SHORT_NAMES.values(), *_SYMBOLS, *ALIASES]
+                what = f"a condition has no {given!r}; known are {', '.join(names)}"
+                raise BadInputError(what, value=given, limit=names)
         return Condition(**content)
 
     def __eq__(self, other: object) -> bool:
@@ -299,13 +269,12 @@ class Condition(yaml_config.Config):
         return self.model_dump(mode="json")
 
     @model_serializer(mode="wrap")
-    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_rare(self, write: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         """Leave out what few conditions have where it is absent, so that ids stay when passband learns more."""
-        content: dict[str, Any] = write(self)
         rare = {name for name in _RARE if getattr(self, name) == _RARE[name]}
         rare |= {"quadrature_nodes"} if self.coherence == "quasi" else set()
         rare |= {"drift_angle_rad"} if self.drift_angstrom == 0 else set()
-        return {name: value for name, value in content.items() if name not in rare}
+        return {name: value for name, value in write(self).items() if name not in rare}
 
 
 #: Short name of each field that has a unit, without it.

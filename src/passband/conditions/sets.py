@@ -77,9 +77,9 @@ class ConditionGrid(_Set):
                 raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
         count = math.prod(len(values) for values in vary.values())
         if not 2 <= count <= _MOST_CONDITIONS:
+            remedy = f"list {'another value' if count < 2 else 'fewer values'}"
             raise ValueError(
-                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so list "
-                f"{'another value' if count < 2 else 'fewer values'}"
+                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so {remedy}"
             )
         return vary
 
@@ -93,10 +93,8 @@ class ConditionGrid(_Set):
 
     def _build(self) -> list[Condition]:
         """Return all combinations, the last name varying fastest."""
-        return [
-            self.base.varied(dict(zip(self.vary, values, strict=True)))
-            for values in itertools.product(*self.vary.values())
-        ]
+        combinations = itertools.product(*self.vary.values())
+        return [self.base.varied(dict(zip(self.vary, values, strict=True))) for values in combinations]
 
     def labels(self) -> list[str]:
         """Return what sets each condition apart, for axes and tables."""
@@ -136,18 +134,17 @@ class ConditionDraw(_Set):
 
     def _build(self) -> list[Condition]:
         """Return `count` conditions, values rounded to six digits."""
-        dimensions = len(self.draw)
         if self.method == "sobol":
             # scipy.stats takes a second to import, and few studies draw.
             from scipy.stats import qmc
 
-            sampler = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed_from("sobol", self.seed)))
+            sampler = qmc.Sobol(len(self.draw), scramble=True, rng=np.random.default_rng(seed_from("sobol", self.seed)))
             # Powers of two, so that a longer draw begins as a shorter one and SciPy need not warn.
-            shares = sampler.random_base2(math.ceil(math.log2(self.count)))[: self.count]
-            shares = np.clip(shares, 1e-9, 1 - 1e-9)
+            drawn = sampler.random_base2(math.ceil(math.log2(self.count)))[: self.count]
+            shares = np.clip(drawn, 1e-9, 1 - 1e-9)
         else:
             rng = np.random.default_rng(seed_from("draw", self.seed))
-            shares = rng.uniform(1e-9, 1 - 1e-9, (self.count, dimensions))
+            shares = rng.uniform(1e-9, 1 - 1e-9, (self.count, len(self.draw)))
         columns = [spread.at(shares[:, i]) for i, spread in enumerate(self.draw.values())]
         return [
             self.base.varied({name: float(f"{v:.6g}") for name, v in zip(self.draw, row, strict=True)})
@@ -196,18 +193,13 @@ class ConditionMixture(_Set):
         counts = np.floor(exact).astype(int)
         for i in np.argsort(counts - exact, kind="stable")[: self.count - counts.sum()]:
             counts[i] += 1
-        return [
-            condition
-            for i, (part, count) in enumerate(zip(self.mixture, counts, strict=True))
-            if count > 0
-            for condition in ConditionDraw(
-                base=part.base,
-                draw=part.draw,
-                count=int(count),
-                method=self.method,
-                seed=seed_from("part", self.seed, i),
-            ).conditions()
-        ]
+        conditions = []
+        for i, (part, count) in enumerate(zip(self.mixture, counts.tolist(), strict=True)):
+            seed = seed_from("part", self.seed, i)
+            if count:
+                draw = ConditionDraw(base=part.base, draw=part.draw, count=count, method=self.method, seed=seed)
+                conditions += draw.conditions()
+        return conditions
 
     def labels(self) -> list[str]:
         """Return a number and the first drawn value of each condition, for axes and tables."""
@@ -241,16 +233,13 @@ def axis_label(name: str) -> str:
 
 
 def _unit(name: str) -> str:
-    return next(
-        (u for end, u in _UNITS.items() if name.endswith(end)), "rad" if "phi" in ALIASES.get(name, name) else "Å"
-    )
+    usual = "rad" if "phi" in ALIASES.get(name, name) else "Å"
+    return next((unit for end, unit in _UNITS.items() if name.endswith(end)), usual)
 
 
 def _described(condition: Condition, name: str) -> str:
     flat = condition.to_dict() | condition.aberrations
-    flat |= {"defocus": condition.defocus_angstrom, "defocus_angstrom": condition.defocus_angstrom}
-    symbol = ALIASES.get(name, name)
-    value = flat.get(symbol, 0.0)
-    unit = _unit(name)
+    flat |= dict.fromkeys(("defocus", "defocus_angstrom"), condition.defocus_angstrom)
+    value = flat.get(ALIASES.get(name, name), 0.0)
     sign = "+" if name.startswith("defocus") and value > 0 else ""
-    return f"{_SHORT.get(name, name)} {sign}{value:.12g} {unit}"
+    return f"{_SHORT.get(name, name)} {sign}{value:.12g} {_unit(name)}"

@@ -75,16 +75,15 @@ def _tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
     tables = []
     for block in document:
         pairs: list[Any] = [item.pair for item in block if item.pair is not None]
-        loops: list[Any] = [item.loop for item in block if item.loop is not None]
-        for tags in [[tag for tag, _ in pairs], *(list(loop.tags) for loop in loops)]:
-            twice = sorted({tag for tag in tags if tags.count(tag) > 1})
-            if twice:
-                raise ValueError(f"{twice[0]} is given twice in data_{block.name}; keep one of them")
-        if pairs:
-            tables.append((block.name, [{tag: cif.as_string(value) for tag, value in pairs}]))
-        for loop in loops:
-            cells = [[cif.as_string(loop[i, j]) for j in range(loop.width())] for i in range(loop.length())]
-            tables.append((block.name, [dict(zip(loop.tags, row, strict=True)) for row in cells]))
+        # Tags and rows of each table.
+        found: list[Any] = [([tag for tag, _ in pairs], [[value for _, value in pairs]])] if pairs else []
+        for loop in (item.loop for item in block if item.loop is not None):
+            found.append((list(loop.tags), [[loop[i, j] for j in range(loop.width())] for i in range(loop.length())]))
+        for tags, cells in found:
+            for tag in tags:
+                if tags.count(tag) > 1:
+                    raise ValueError(f"{tag} is given twice in data_{block.name}; keep one of them")
+            tables.append((block.name, [dict(zip(tags, map(cif.as_string, row), strict=True)) for row in cells]))
     return tables
 
 
@@ -96,46 +95,29 @@ def _with_optics(row: dict[str, str], groups: dict[str, dict[str, str]]) -> dict
     if group is None and len(groups) > 1:
         raise ValueError(f"data_optics has {len(groups)} groups and the rows no _rlnOpticsGroup; add the column")
     optics = (groups[group] if group is not None else next(iter(groups.values()))) if groups else {}
-    for tag in set(row) & set(optics):
-        if tag in (*_COLUMNS, *_MICROGRAPH, *_PARTICLE, *_OLD, *_TILT) and not _alike(row[tag], optics[tag]):
-            raise ValueError(
-                f"{tag} is {row[tag]} in the row and {optics[tag]} in its optics group; correct one of them"
-            )
+    for tag in (*_COLUMNS, *_MICROGRAPH, *_PARTICLE, *_OLD, *_TILT):
+        one, other = row.get(tag, ""), optics.get(tag, "")
+        if one and other and not math.isclose(_number(tag, one), _number(tag, other), rel_tol=1e-3):
+            raise ValueError(f"{tag} is {one} in the row and {other} in its optics group; correct one of them")
     return optics | row
-
-
-def _alike(one: str, other: str) -> bool:
-    return one == other or math.isclose(_number("value", one), _number("value", other), rel_tol=1e-3)
 
 
 def _row(row: dict[str, str], index: int) -> Row:
     content = {name: _number(tag, row[tag]) for tag, name in _COLUMNS.items() if tag in row}
-    notes = []
     pixel, origin = _pixel_size(row)
-    if pixel is None:
-        notes.append(origin)
-    else:
-        content["pixel_size"] = pixel
-        notes += [origin] if origin else []
+    content |= {} if pixel is None else {"pixel_size": pixel}
+    notes = [origin] if origin else []
     fields = ctffind.read(content)
     tilt = [1e-3 * _number(tag, row.get(tag, "0")) for tag in _TILT]
     if any(tilt):
         cs = fields["aberrations"]["C30"]
-        if cs:
-            fields["aberrations"] |= {"C21": 3 * cs * math.hypot(*tilt), "phi21": math.atan2(tilt[1], tilt[0])}
-        else:
-            notes.append(
-                "_rlnBeamTiltX and _rlnBeamTiltY are coma with Cs, which is not given or zero; they are ignored"
-            )
-    ignored = [tag for tag in row if _IGNORED.match(tag) and not _does_nothing(tag, row[tag])]
+        fields["aberrations"] |= {"C21": 3 * cs * math.hypot(*tilt), "phi21": math.atan2(tilt[1], tilt[0])}
+        notes += [] if cs else ["_rlnBeamTiltX and Y are coma with Cs, which is not given or zero; they are ignored"]
+    ignored = sorted(tag for tag in row if _IGNORED.match(tag) and not _does_nothing(tag, row[tag]))
     if ignored:
-        notes.append(
-            f"{', '.join(sorted(ignored))} would change the transfer and cannot be read; the condition is without it"
-        )
-    notes += [
-        re.sub("defocus_(u|angle)", lambda m: f"_rlnDefocus{m[1].title()}", d)
-        for d in ctffind.doubts({"pixel_size": 0.0} | content)
-    ]
+        notes.append(f"{', '.join(ignored)} would change the transfer and cannot be read; the condition is without it")
+    for doubt in ctffind.doubts({"pixel_size": 0.0} | content):
+        notes.append(re.sub("defocus_(u|angle)", lambda m: f"_rlnDefocus{m[1].title()}", doubt))
     name = row.get("_rlnMicrographName") or row.get("_rlnImageName") or f"row {index + 1}"
     return Row(name, fields, notes)
 
@@ -143,29 +125,21 @@ def _row(row: dict[str, str], index: int) -> Row:
 def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
     """Return the pixel size of a row's image [Å], None if it is unknown, and what is to be said of it."""
     sizes = {tag: _number(tag, row[tag]) for tag in (*_MICROGRAPH, *_PARTICLE, *_OLD, *_UNBINNED) if tag in row}
-    if "_rlnDetectorPixelSize" in sizes:
-        if "_rlnMagnification" in row:
-            sizes["_rlnDetectorPixelSize"] *= 1e4 / _number("_rlnMagnification", row["_rlnMagnification"])
-        else:
-            del sizes["_rlnDetectorPixelSize"]
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    if "_rlnImageName" in row:
-        first, second = _PARTICLE, _MICROGRAPH
-    elif "_rlnMicrographName" in row:
-        first, second = _MICROGRAPH, _PARTICLE
-    else:
-        first, second = (*_PARTICLE, *_MICROGRAPH), ()
-    named = [(tag, sizes[tag]) for tag in (*first, *_OLD) if tag in sizes]
+    magnification = _number("_rlnMagnification", row.get("_rlnMagnification", "0"))
+    detector = sizes.pop("_rlnDetectorPixelSize", 0.0)
+    if detector and magnification:
+        sizes["_rlnDetectorPixelSize"] = 1e4 * detector / magnification
+    listed: tuple[str, ...] = (*_PARTICLE, *_MICROGRAPH)
+    if "_rlnImageName" in row or "_rlnMicrographName" in row:
+        listed = _PARTICLE if "_rlnImageName" in row else _MICROGRAPH
+    named = [(tag, sizes[tag]) for tag in (*listed, *_OLD) if tag in sizes]
+    for tag, size in named:
+        if not math.isclose(size, named[0][1], rel_tol=0.01):
+            first = "{} gives pixels of {:g} Å".format(*named[0])
+            raise ValueError(f"{first} and {tag} of {size:g} Å; correct or remove one of them")
     if named:
-        tag, size = named[0]
-        for other, value in named[1:]:
-            if not math.isclose(size, value, rel_tol=0.01):
-                raise ValueError(
-                    f"{tag} gives pixels of {size:g} Å and {other} of {value:g} Å; correct or remove one of them"
-                )
-        return size, ""
-    for tag in (*second, *_UNBINNED):
+        return named[0][1], ""
+    for tag in (*_MICROGRAPH, *_PARTICLE, *_UNBINNED):
         if tag in sizes:
             return sizes[tag], f"the pixel size is taken from {tag}, {sizes[tag]:g} Å; is that of these images?"
     return (
