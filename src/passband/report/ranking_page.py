@@ -44,7 +44,7 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     tables = read_tables(paths, ("scores", "shift"))
     if "phase_rms" not in tables["shift"].columns:
         raise BadInputError(
-            f"{paths.table('shift')}: lacks the metrics of the registry; make the report again"
+            f"{paths.table('shift')}: lacks the metrics of the registry; make it again with the study's report"
         )
     ranked = analysis.rank(tables["scores"], tables["shift"])
     write_table(paths.table("ranking"), ranked)

@@ -93,7 +93,7 @@ def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
     path, keys, numbers = paths.table(name), list(_KEYS[name]), list(_NUMBERS[name])
     if not path.is_file():
         raise BadInputError(
-            f"{path}: is missing, and so are the jobs that it is made from; run the study to its end first"
+            f"{path}: is missing, and so are the jobs that it is made from; the study has to be finished first"
         )
     if digest is not None and digest != _digest(paths, name):
         raise _fault(paths, name, "is not as passband wrote it")
@@ -120,9 +120,7 @@ def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
 
 
 def _fault(paths: StudyPaths, name: str, what: str) -> BadInputError:
-    remedy = (
-        f"make the report again from the jobs of the study, or get it from where it came from"
-    )
+    remedy = "make the report again from the jobs of the study, or get it from where it came from"
     return BadInputError(what, remedy=remedy, place=paths.table(name))
 
 
