@@ -372,10 +372,7 @@ def micrograph(
             dose_per_angstrom2=image.dose_per_angstrom2 if dose_per_angstrom2 is None else dose_per_angstrom2,
         )
     images = read_micrographs(
-        image,
-        pixel_size_angstrom=pixel_size_angstrom,
-        energy_ev=energy_ev,
-        dose_per_angstrom2=dose_per_angstrom2,
+        image, pixel_size_angstrom=pixel_size_angstrom, energy_ev=energy_ev, dose_per_angstrom2=dose_per_angstrom2
     )
     if len(images) != 1:
         raise BadInputError(

@@ -1,8 +1,6 @@
 """Progress on stderr: a bar with an estimate on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,8 +13,9 @@ _FIRST_LINE, _LINE_EVERY = 1.0, 10.0
 class TerminalProgress:
     """A bar a stage on a terminal; elsewhere a line after a second, then every ten, and one at each stage's end."""
 
-    def __init__(self, console: Console = error):
-        """Show progress on a console; on stderr by default."""
+    def __init__(self, console: Console = error, *, quiet: bool = False):
+        """Show progress on a console, on stderr by default; or nowhere."""
+        console = Console(quiet=True) if quiet else console
         self._console = console
         self._bars = Progress(
             TextColumn("{task.description:<12}", markup=False),
@@ -34,9 +33,7 @@ class TerminalProgress:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         """Stop drawing."""
         self._bars.stop()
 
@@ -47,24 +44,6 @@ class TerminalProgress:
     def stage(self, name: str, total: int, done: int) -> "_Stage":
         """Begin a stage; the returned function advances it."""
         return _Stage(self._bars, self._console, plain(name), total, done)
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __enter__(self) -> "Silent":
-        """Do nothing."""
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def stage(self, name: str, total: int, done: int) -> Callable[[float], None]:
-        """Begin a stage whose progress is not shown."""
-        return lambda share: None
 
 
 class _Stage:

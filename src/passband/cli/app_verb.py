@@ -4,7 +4,7 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.extras import require
@@ -12,14 +12,12 @@ from passband.base.terminal import note
 
 
 def app(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this computer; 0 takes a free one.")] = 0,
+    port: Annotated[int, Option(min=0, max=65535, help="Port on this computer; 0 takes a free one.")] = 0,
     model: Annotated[
-        str | None, typer.Option(help="A model by name, or its folder.", show_default="the first that is installed")
+        str | None, Option(help="A model by name, or its folder.", show_default="the first that is installed")
     ] = None,
-    study: Annotated[Path | None, typer.Option(help="Folder of a study to browse.")] = None,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address without opening a browser.")
-    ] = False,
+    study: Annotated[Path | None, Option(help="Folder of a study to browse.")] = None,
+    no_browser: Annotated[bool, Option("--no-browser", help="Print the address without opening a browser.")] = False,
 ) -> None:
     """Open a page in the browser: live optics, the verdict on a micrograph, a study to browse. Ends on Ctrl-C.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError, named
 from passband.base.progress import TerminalProgress
@@ -15,7 +16,7 @@ from passband.conditions.notations import NOTATIONS
 
 ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
 
-Figure = Annotated[Path | None, typer.Option(help="Draw into this .png, .svg or .html file.")]
+Figure = Annotated[Path | None, Option(help="Draw into this .png, .svg or .html file.")]
 
 
 @ctf_app.command("show")
@@ -35,11 +36,11 @@ def show_(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: 
 
 @ctf_app.command("compare")
 def compare(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="The training condition, or a set of conditions.")],
-    test: Annotated[Path, typer.Argument(metavar="TEST", help="The test condition, or a set of conditions.")],
+    train: Annotated[Path, Argument(metavar="TRAIN", help="The training condition, or a set of conditions.")],
+    test: Annotated[Path, Argument(metavar="TEST", help="The test condition, or a set of conditions.")],
     q_max: QMax = 1.0,
     figure: Figure = None,
-    every: Annotated[bool, typer.Option("--all", help="Print every metric.")] = False,
+    every: Annotated[bool, Option("--all", help="Print every metric.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a training with a test condition: a verdict, ε and σ, and with --all or --json every other metric.
@@ -71,12 +72,12 @@ def compare(
 @ctf_app.command("map")
 def map_(
     condition: Source,
-    x: Annotated[str, typer.Option(help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
-    y: Annotated[str, typer.Option(help="NAME=LOW:HIGH, such as C12=0:100.")],
-    figure: Annotated[Path, typer.Option(help="Draw into this .png, .svg or .html file.")],
-    metric: Annotated[str, typer.Option(help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
-    train: Annotated[Path | None, typer.Option(help="The training condition, for metrics of two.")] = None,
-    points: Annotated[int, typer.Option(min=2, max=400, help="Points along each axis.")] = 41,
+    x: Annotated[str, Option(help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
+    y: Annotated[str, Option(help="NAME=LOW:HIGH, such as C12=0:100.")],
+    figure: Annotated[Path, Option(help="Draw into this .png, .svg or .html file.")],
+    metric: Annotated[str, Option(help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
+    train: Annotated[Path | None, Option(help="The training condition, for metrics of two.")] = None,
+    points: Annotated[int, Option(min=2, max=400, help="Points along each axis.")] = 41,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -108,13 +109,9 @@ def fit() -> None:
 @ctf_app.command("optimize")
 def optimize(
     condition: Source,
-    vary: Annotated[
-        list[str], typer.Option(help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")
-    ],
-    target: Annotated[
-        Path | None, typer.Option(help="Match the |T| of this condition; if left out, maximise ε.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the best condition into this YAML file.")] = None,
+    vary: Annotated[list[str], Option(help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")],
+    target: Annotated[Path | None, Option(help="Match the |T| of this condition; if left out, maximise ε.")] = None,
+    out: Annotated[Path | None, Option(help="Write the best condition into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -161,7 +158,7 @@ def optimize(
 @ctf_app.command("convert")
 def convert(
     condition: Source,
-    to: Annotated[str, typer.Option(help=f"{', '.join(NOTATIONS)} or passband.")] = "passband",
+    to: Annotated[str, Option(help=f"{', '.join(NOTATIONS)} or passband.")] = "passband",
     as_json: Json = False,
 ) -> None:
     """Print a condition in another notation, as a file that every verb reads.

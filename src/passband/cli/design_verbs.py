@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
@@ -14,15 +14,14 @@ from passband.cli.options import CORES, Json, Memory, Workers, print_answer
 
 def design(
     session: Annotated[
-        Path,
-        typer.Argument(metavar="SESSION", help="A distribution of conditions (draw or mixture), or PRESET:residuals."),
+        Path, Argument(metavar="SESSION", help="A distribution of conditions (draw or mixture), or PRESET:residuals.")
     ],
-    recipe: Annotated[Path, typer.Option(help="Recipe of the session's specimens.")],
-    count: Annotated[int, typer.Option(min=1, max=128, help="Number of conditions to train on.")] = 16,
+    recipe: Annotated[Path, Option(help="Recipe of the session's specimens.")],
+    count: Annotated[int, Option(min=1, max=128, help="Number of conditions to train on.")] = 16,
     method: Annotated[
-        str, typer.Option(help="uniform: drawn at random; guided: spread over ε with the largest worst-case σ.")
+        str, Option(help="uniform: drawn at random; guided: spread over ε with the largest worst-case σ.")
     ] = "uniform",
-    out: Annotated[Path, typer.Option(help="The design, a YAML file.")] = Path("design.yaml"),
+    out: Annotated[Path, Option(help="The design, a YAML file.")] = Path("design.yaml"),
     as_json: Json = False,
 ) -> None:
     """Choose training conditions for a session, and predict Dice and loss of a network trained on them.
@@ -49,13 +48,11 @@ def design(
 
 
 def train(
-    design: Annotated[Path, typer.Option("--condition", help="A design, or any study with training sets.")],
-    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="that of the file")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/NAME if left out.")] = None,
+    design: Annotated[Path, Option("--condition", help="A design, or any study with training sets.")],
+    name: Annotated[str | None, Option(help="Name of the model.", show_default="that of the file")] = None,
+    out: Annotated[Path | None, Option(help="Folder of the study; runs/NAME if left out.")] = None,
     workers: Workers = CORES,
-    score_on: Annotated[
-        int, typer.Option(min=60, max=10_000, help="Number of conditions to calibrate verdicts on.")
-    ] = 200,
+    score_on: Annotated[int, Option(min=60, max=10_000, help="Number of conditions to calibrate verdicts on.")] = 200,
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.terminal import show, warn
@@ -43,9 +44,9 @@ for _verb in _VERBS:
     app.command()(_verb)
 
 Target = Annotated[
-    Path, typer.Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
+    Path, Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if left out.")]
+Out = Annotated[Path | None, Option("--out", help="Folder of the study; runs/NAME if left out.")]
 
 
 @study_app.command("run")
@@ -53,13 +54,13 @@ def study_run(
     target: Target,
     out: Out = None,
     workers: Workers = CORES,
-    executor: Annotated[str, typer.Option("--executor", help="serial, processes or dask.")] = "processes",
+    executor: Annotated[str, Option("--executor", help="serial, processes or dask.")] = "processes",
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786.")
+        str | None, Option(metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786.")
     ] = None,
     fleet: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1,
             max=4096,
             help="Networks that a worker trains together.",
@@ -100,9 +101,9 @@ def study_plan(
     out: Out = None,
     workers: Workers = CORES,
     cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores of the cluster it would run on; --workers if left out.")
+        int | None, Option(min=1, help="Cores of the cluster it would run on; --workers if left out.")
     ] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="Price of a core-hour there, in any currency.")] = None,
+    price: Annotated[float | None, Option(min=0, help="Price of a core-hour there, in any currency.")] = None,
     as_json: Json = False,
 ) -> None:
     """Estimate the jobs, disk, memory, time and cost of a study before it runs, from a few seconds of calibration.
@@ -199,13 +200,13 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
 @app.command()
 def simulate(
     recipe: RecipeArgument,
-    condition: Annotated[Path | None, typer.Option(help="A condition file or preset; makes images too.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of specimens.")] = 8,
+    condition: Annotated[Path | None, Option(help="A condition file or preset; makes images too.")] = None,
+    count: Annotated[int, Option(min=1, max=1_000_000, help="Number of specimens.")] = 8,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
+        Path | None, Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
     ] = None,
     labels: Annotated[
-        bool, typer.Option("--labels", help="With --condition: write every label of each specimen (.npz).")
+        bool, Option("--labels", help="With --condition: write every label of each specimen (.npz).")
     ] = False,
     workers: Workers = CORES,
     memory: Memory = 0.5,
@@ -243,7 +244,7 @@ def simulate(
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(version: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
     if version:
         show(__version__)
         raise typer.Exit

@@ -6,6 +6,7 @@ from textwrap import indent
 from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
@@ -20,7 +21,7 @@ def estimate(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    spherical: Annotated[float, typer.Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
+    spherical: Annotated[float, Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Estimate defocus, astigmatism and information limit of micrographs from their power spectrum.
@@ -49,7 +50,7 @@ def segment(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("segmented"),
+    out: Annotated[Path, Option(help="Folder of the results.")] = Path("segmented"),
     as_json: Json = False,
 ) -> None:
     """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
@@ -107,17 +108,17 @@ class _Tiles:
 
 def check(
     model: ModelArgument,
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Micrographs.")] = None,
-    condition: Annotated[Path | None, typer.Option(help="A condition file or preset, instead of images.")] = None,
-    image: Annotated[Path | None, typer.Option(help="The same as IMAGE.")] = None,
+    images: Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Micrographs.")] = None,
+    condition: Annotated[Path | None, Option(help="A condition file or preset, instead of images.")] = None,
+    image: Annotated[Path | None, Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    element: Annotated[list[str] | None, typer.Option(help="Element of the particles; may be repeated.")] = None,
-    support: Annotated[str | None, typer.Option(help="Material of the support: carbon, silica, …, none.")] = None,
-    thickness: Annotated[float | None, typer.Option(help="Thickness of the support [Å].")] = None,
-    diameter: Annotated[float | None, typer.Option(help="Diameter of the particles [Å].")] = None,
+    element: Annotated[list[str] | None, Option(help="Element of the particles; may be repeated.")] = None,
+    support: Annotated[str | None, Option(help="Material of the support: carbon, silica, …, none.")] = None,
+    thickness: Annotated[float | None, Option(help="Thickness of the support [Å].")] = None,
+    diameter: Annotated[float | None, Option(help="Diameter of the particles [Å].")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.

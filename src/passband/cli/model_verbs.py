@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
@@ -55,19 +56,19 @@ def model_show(model: ModelArgument, as_json: Json = False) -> None:
 
 @model_app.command("pack")
 def model_pack(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finished study.")],
-    name: Annotated[str, typer.Option(help="Name of the model.")],
+    study: Annotated[Path, Argument(metavar="STUDY", help="Folder of a finished study.")],
+    name: Annotated[str, Option(help="Name of the model.")],
     conditions: Session,
     training: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Training set, the start of its name (uniform-32), or id of a condition.",
             show_default="that of the network with the lowest mean loss",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Number of the network.")] = None,
-    use: Annotated[str, typer.Option(help="Intended use, in a sentence.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder of the model; in your folder of models by default.")] = None,
+    seed: Annotated[int | None, Option(min=0, help="Number of the network.")] = None,
+    use: Annotated[str, Option(help="Intended use, in a sentence.")] = "",
+    out: Annotated[Path | None, Option(help="Folder of the model; in your folder of models by default.")] = None,
     held_out: HeldOut = 0.25,
     workers: Workers = CORES,
     memory: Memory = 0.5,
@@ -105,7 +106,7 @@ def model_pack(
 @model_app.command("export")
 def model_export(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.zip, NAME.onnx, or NAME.bioimageio.zip.")],
+    out: Annotated[Path, Argument(metavar="FILE", help="NAME.zip, NAME.onnx, or NAME.bioimageio.zip.")],
     as_json: Json = False,
 ) -> None:
     """Write a model to one file: passband's zip, ONNX, or the bioimage.io format, by the file's ending.
@@ -130,15 +131,13 @@ def model_export(
 def model_import(
     file: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="FILE", help="A model's zip file, an ONNX network, or weights of a passband network (safetensors)."
         ),
     ],
     card: Annotated[
         Path | None,
-        typer.Option(
-            help="Description of a network: YAML with name, licence, pixel_size_angstrom, field_pixels, specimens."
-        ),
+        Option(help="Description of a network: YAML with name, licence, pixel_size_angstrom, field_pixels, specimens."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -168,11 +167,11 @@ def model_import(
 @model_app.command("score")
 def model_score(
     model: ModelArgument,
-    recipe: Annotated[Path, typer.Option(help="Recipe of specimens of the intended use, not those of the training.")],
+    recipe: Annotated[Path, Option(help="Recipe of specimens of the intended use, not those of the training.")],
     conditions: Session,
-    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of specimens.")] = 60,
+    count: Annotated[int, Option(min=1, max=100_000, help="Number of specimens.")] = 60,
     held_out: HeldOut = 0.25,
-    out: Annotated[Path, typer.Option(help="Folder of exit waves and unfinished work.")] = Path("runs"),
+    out: Annotated[Path, Option(help="Folder of exit waves and unfinished work.")] = Path("runs"),
     workers: Workers = CORES,
     memory: Memory = 0.5,
     as_json: Json = False,

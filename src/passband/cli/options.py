@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from passband.base.terminal import print_json, show
 from passband.micrographs.formats import endings
@@ -24,47 +25,38 @@ def _energy(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is no energy; write 300000 (eV) or 300kV") from None
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-QMax = Annotated[float, typer.Option("--q-max", help="Radius of the band of spatial frequencies [1/Å].")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed, instead of the recipe's.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
+QMax = Annotated[float, Option(help="Radius of the band of spatial frequencies [1/Å].")]
+Seed = Annotated[int | None, Option(min=0, help="Seed, instead of the recipe's.")]
 Workers = Annotated[
-    int,
-    typer.Option("--workers", min=1, max=1024, help="Processes, one core and about 0.7 GB each.", show_default="cores"),
+    int, Option(min=1, max=1024, help="Processes, one core and about 0.7 GB each.", show_default="cores")
 ]
-Memory = Annotated[
-    float, typer.Option("--memory", min=0.001, max=10_000, help="Memory for exit waves in each worker [GB].")
-]
-HeldOut = Annotated[
-    float, typer.Option("--held-out", min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts.")
-]
+Memory = Annotated[float, Option(min=0.001, max=10_000, help="Memory for exit waves in each worker [GB].")]
+HeldOut = Annotated[float, Option(min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts.")]
 
 Source = Annotated[
-    Path,
-    typer.Argument(metavar="CONDITION", help="A condition file (YAML, STAR or CSV with one row), or a preset by name."),
+    Path, Argument(metavar="CONDITION", help="A condition file (YAML, STAR or CSV with one row), or a preset by name.")
 ]
 Session = Annotated[
-    Path, typer.Option("--condition", help="Set of conditions to score it under, such as those of a session.")
+    Path, Option("--condition", help="Set of conditions to score it under, such as those of a session.")
 ]
 RecipeArgument = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
+    Path, Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
+    str, Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
 ]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help=f"{endings()}.")]
+Images = Annotated[list[Path], Argument(metavar="IMAGE...", help=f"{endings()}.")]
 
-PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", help="Pixel size [Å], if the file lacks it or has it wrong.")
-]
+PixelSize = Annotated[float | None, Option(help="Pixel size [Å], if the file lacks it or has it wrong.")]
 Energy = Annotated[
     float | None,
-    typer.Option("--energy", parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
+    Option(parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
 ]
-Dose = Annotated[float | None, typer.Option("--dose", help="Dose [e/Å²], if the file lacks it.")]
+Dose = Annotated[float | None, Option(help="Dose [e/Å²], if the file lacks it.")]
 Frames = Annotated[
     str | None,
-    typer.Option(
-        "--frames",
+    Option(
         help="Frames of a stack: a number, sum, or each.",
         show_default="movies are summed, other stacks taken image by image",
     ),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
@@ -11,12 +12,10 @@ from passband.cli.ctf_verbs import read_condition
 from passband.cli.options import Json, RecipeArgument, Seed, print_answer
 
 specimen_app = typer.Typer(no_args_is_help=True, help="Draw, compare, export and import specimens.")
-Index = Annotated[int, typer.Option(min=0, help="Number of the scene, from 0.")]
+Index = Annotated[int, Option(min=0, help="Number of the scene, from 0.")]
 Conditions = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--condition", help="Condition file or preset for the images; up to three. Three usual ones if left out."
-    ),
+    Option("--condition", help="Condition file or preset for the images; up to three. Three usual ones if left out."),
 ]
 
 
@@ -26,7 +25,7 @@ def preview(
     index: Index = 0,
     seed: Seed = None,
     conditions: Conditions = None,
-    out: Annotated[Path, typer.Option(help="Folder of the sheet and the page.")] = Path("runs/preview"),
+    out: Annotated[Path, Option(help="Folder of the sheet and the page.")] = Path("runs/preview"),
     as_json: Json = False,
 ) -> None:
     """Draw one scene: projection, side view, radial distribution, images, every label, and a page with a 3-D view.
@@ -47,10 +46,10 @@ def preview(
 
 @specimen_app.command("gallery")
 def gallery(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes of specimens, YAML.")],
-    count: Annotated[int, typer.Option(min=1, max=100, help="Scenes of each recipe.")] = 2,
+    recipes: Annotated[list[Path], Argument(metavar="RECIPE...", help="Recipes of specimens, YAML.")],
+    count: Annotated[int, Option(min=1, max=100, help="Scenes of each recipe.")] = 2,
     conditions: Conditions = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("runs/gallery.html"),
+    out: Annotated[Path, Option(help="The page.")] = Path("runs/gallery.html"),
     as_json: Json = False,
 ) -> None:
     """Draw the first scenes of several recipes on one page: structure, images, labels.
@@ -72,8 +71,8 @@ def gallery(
 @specimen_app.command("compare")
 def compare(
     first: RecipeArgument,
-    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Another recipe.")],
-    count: Annotated[int, typer.Option(min=2, max=10_000, help="Scenes of each.")] = 30,
+    second: Annotated[Path, Argument(metavar="OTHER", help="Another recipe.")],
+    count: Annotated[int, Option(min=2, max=10_000, help="Scenes of each.")] = 30,
     as_json: Json = False,
 ) -> None:
     """Compare the scenes of two recipes: what each covers, and the distance of their particles' structures (SOAP).
@@ -125,17 +124,17 @@ def _covered(recipe: Path, facts: dict[str, Any]) -> list[str]:
 @specimen_app.command("export")
 def export(
     recipe: RecipeArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="The file.")],
     index: Index = 0,
     seed: Seed = None,
     form: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--format",
             help="xyz (extended, with the particle of each atom), cif, prismatic, abtem (a script and its xyz) or labels (.npz); by the file's ending if left out.",
         ),
     ] = None,
-    pixel_size: Annotated[float, typer.Option(min=0.01, help="Pixel of the labels [Å].")] = 0.4,
+    pixel_size: Annotated[float, Option(min=0.01, help="Pixel of the labels [Å].")] = 0.4,
     as_json: Json = False,
 ) -> None:
     """Export one scene to other programs; the same recipe, index and seed always give the same bytes.
@@ -170,19 +169,16 @@ def export(
 
 @specimen_app.command("import")
 def import_(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Structures, a scene each; the beam runs along +z.")
-    ],
+    files: Annotated[list[Path], Argument(metavar="FILE...", help="Structures, a scene each; the beam runs along +z.")],
     form: Annotated[
-        str,
-        typer.Option("--format", help="The files' format, by its name in ASE, such as extxyz, xyz, vasp, prismatic."),
+        str, Option("--format", help="The files' format, by its name in ASE, such as extxyz, xyz, vasp, prismatic.")
     ],
-    out: Annotated[Path, typer.Option(help="The recipe to write, YAML.")],
-    support: Annotated[str, typer.Option(help="Elements of the film; other atoms are particles.")] = "C",
+    out: Annotated[Path, Option(help="The recipe to write, YAML.")],
+    support: Annotated[str, Option(help="Elements of the film; other atoms are particles.")] = "C",
     field: Annotated[
-        float | None, typer.Option(min=1.0, help="Side of the square field [Å]; the cell's if left out.")
+        float | None, Option(min=1.0, help="Side of the square field [Å]; the cell's if left out.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of thermal displacements and noise.")] = 1,
+    seed: Annotated[int, Option(min=0, help="Seed of thermal displacements and noise.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Make a recipe of scenes from other programs' structures; every verb that takes a recipe accepts it.

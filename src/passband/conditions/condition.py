@@ -31,7 +31,8 @@ ANGLES: dict[str, str] = {c: "phi" + c[1:] for c, (_, m) in ABERRATIONS.items() 
 #: Names accepted on input beside the symbols.
 ALIASES: dict[str, str] = {"Cs": "C30", "C5": "C50", "astigmatism": "C12", "coma": "C21", "trefoil": "C23"}
 ALIASES |= {f"{name}_angle": ANGLES[symbol] for name, symbol in ALIASES.items() if symbol in ANGLES}
-_SYMBOLS = (*ABERRATIONS, *ANGLES.values())
+#: All coefficients and angles.
+SYMBOLS: tuple[str, ...] = (*ABERRATIONS, *ANGLES.values())
 
 
 def canonical(name: str, value: float) -> tuple[str, float]:
@@ -118,9 +119,9 @@ class Condition(yaml_config.Config):
         if not isinstance(aberrations, dict):
             return aberrations
         for name, value in aberrations.items():
-            if name not in _SYMBOLS:
+            if name not in SYMBOLS:
                 raise ValueError(
-                    f"unknown coefficient {name!r}; known are {', '.join(_SYMBOLS)} and the aliases defocus, {', '.join(ALIASES)}"
+                    f"unknown coefficient {name!r}; known are {', '.join(SYMBOLS)} and the aliases defocus, {', '.join(ALIASES)}"
                 )
             if name.startswith("phi") and 2 * math.pi < abs(value) <= 1e10:
                 raise ValueError(
@@ -246,12 +247,12 @@ class Condition(yaml_config.Config):
             if symbol in seen:
                 raise BadInputError(f"{seen[symbol]} and {given} both set {symbol}; give one of them", value=value)
             seen[symbol] = given
-            if symbol in _SYMBOLS:
+            if symbol in SYMBOLS:
                 content["aberrations"] |= {symbol: value}
             elif symbol in Condition.model_fields:
                 content[symbol] = value
             else:
-                names = ["defocus", *SHORT_NAMES.values(), *_SYMBOLS, *ALIASES]
+                names = ["defocus", *SHORT_NAMES.values(), *SYMBOLS, *ALIASES]
                 what = f"a condition has no {given!r}; known are {', '.join(names)}"
                 raise BadInputError(what, value=given, limit=names)
         return Condition(**content)

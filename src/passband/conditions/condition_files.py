@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from passband.base.errors import BadInputError
-from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, PRESETS, Condition, canonical
+from passband.conditions.condition import ALIASES, PRESETS, SYMBOLS, Condition, canonical
 from passband.conditions.notations import NOTATIONS, relion
 from passband.conditions.notations.quantities import once
 from passband.conditions.sets import ConditionDraw, ConditionSet
@@ -16,20 +16,9 @@ from passband.files import yaml_config
 
 Labelled = list[tuple[str, Condition]]
 _SET_KEYS = {"vary", "draw", "mixture"}
-# Columns of a CSV file, by their names in lower case.
-_COLUMNS = {
-    name.lower(): name
-    for name in (
-        "label",
-        "defocus",
-        "defocus_angstrom",
-        *ABERRATIONS,
-        *ANGLES.values(),
-        *ALIASES,
-        *Condition.model_fields,
-    )
-    if name not in ("aberrations", "detector")
-}
+# Columns of a CSV file: these fields, and all that `aberrations` takes.
+_FIELDS = set(Condition.model_fields) - {"aberrations", "detector"}
+_COLUMNS = {n.lower(): n for n in ("label", "defocus", "defocus_angstrom", *SYMBOLS, *ALIASES, *_FIELDS)}
 
 
 def preset_names() -> list[str]:
@@ -148,8 +137,8 @@ def _distribution(content: dict[str, Any], path: Path, lines: yaml_config.Lines)
 
 
 def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> Condition:
-    content = dict(content)
-    notation = content.pop("notation")
+    content = {str(key): value for key, value in content.items()}
+    notation = str(content.pop("notation")).lower()
     if notation not in NOTATIONS:
         where = f"{path}:{lines.get(('notation',), 1)}"
         raise BadInputError(f"{where}: notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
@@ -162,7 +151,7 @@ def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -
             raise ValueError(f"{name} is given, and in the words of {notation}, too; keep one of them")
         notes = module.doubts(content | ours) if hasattr(module, "doubts") else []
     except ValueError as error:
-        key = next((k for k in content if str(k) in str(error)), "notation")
+        key = next((k for k in content if k in str(error)), "notation")
         raise BadInputError(f"{path}:{lines.get((key,), 1)}: {error}") from None
     return yaml_config.validate(Condition, fields | ours, path, lines).noted(notes)
 
@@ -200,7 +189,7 @@ def _csv(path: Path) -> Labelled:
             given = {name: text for name, text in zip(names, row, strict=True) if text}
             label = given.pop("label", f"row {len(conditions) + 1}")
             values = {name: _cell(name, text, where) for name, text in given.items()}
-            fields: dict[str, Any] = {n: values.pop(n) for n in list(values) if n in Condition.model_fields}
+            fields: dict[str, Any] = {n: values.pop(n) for n in list(values) if n in _FIELDS}
             try:
                 conditions.append((label, Condition(**fields, aberrations=values)))
             except BadInputError as error:
@@ -229,11 +218,10 @@ def _columns(header: list[str], where: str) -> list[str]:
 
 def _cell(name: str, text: str, where: str) -> float | int | str:
     """Return a value of a CSV file: a word where the field takes words, else a number."""
-    kind = Condition.model_fields[name].annotation if name in Condition.model_fields else float
     if name == "coherence":
         return text.lower()
     try:
         number = float("" if "_" in text else text)
     except ValueError:
         raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
-    return int(number) if kind is int and number.is_integer() else number
+    return int(number) if name == "quadrature_nodes" and number.is_integer() else number

@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError, model_validator
 from passband import analysis
 from passband.analysis.fits import Predictor
 from passband.base.errors import BadInputError
-from passband.base.progress import Silent, TerminalProgress
-from passband.base.terminal import error, or_dash
+from passband.base.progress import TerminalProgress
+from passband.base.terminal import or_dash
 from passband.execution.choose import open_executor
 from passband.figures import matrix, style
 from passband.files import yaml_config
@@ -131,7 +131,7 @@ def run_study(
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
-    shown: Any = Silent() if quiet else TerminalProgress(error)
+    shown = TerminalProgress(quiet=quiet)
     with open_executor(executor, workers, scheduler) as chosen, shown as progress:
         runner.run(study, folder, chosen, progress, finish=write_results, group=together, memory=memory)
     return StudyRun(StudyFolder(study, StudyPaths(folder)))

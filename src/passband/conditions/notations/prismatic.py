@@ -29,7 +29,8 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     """
     unknown(content, {*_ROUND, "aberrations", "energy_ev"}, "prismatic")
     total = {_ROUND[name]: [number(name, content[name]), 0.0] for name in _ROUND if name in content}
-    for row in content.get("aberrations", []):
+    rows = content.get("aberrations", [])
+    for row in rows if isinstance(rows, list) else [rows]:
         if not isinstance(row, list) or len(row) != 4:
             raise ValueError(f"aberrations has the row {row!r}; write [m, n, mag, angle in degrees]")
         m, n, size, turn = (number("aberrations", value) for value in row)

@@ -44,8 +44,8 @@ def number(name: str, value: Any) -> float:
     Raises:
         ValueError: if it is not one.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}, which is not a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ValueError(f"{name} is {str(value)[:100]!r}, which is not a number")
     return float(value)
 
 
