@@ -65,7 +65,10 @@ def test_a_slider_changes_the_picture_and_the_verdict(opened, tmp_path):
 
 
 def test_a_number_beyond_the_slider_and_a_wrong_one(opened):
-    box = opened.locator(".box input").first
+    box = opened.locator(".box-defocus input")
+    box.fill("abc")
+    box.press("Enter")
+    opened.get_by_text("'abc' is not a number").wait_for(timeout=30_000)
     box.fill("900")
     box.press("Enter")
     opened.get_by_text("defocus 900 Å is outside the calibrated range").wait_for(timeout=30_000)
@@ -91,6 +94,7 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
     opened.get_by_text("The optics", exact=True).wait_for(timeout=120_000)
     assert "made" in opened.locator(".micrograph-verdict .verdict").inner_text()
     opened.get_by_text("probability", exact=True).wait_for(timeout=120_000)
+    assert opened.locator(".micrograph-title h3").inner_text() == "gold.tif"
     opened.screenshot(path=tmp_path / "micrograph.png")
 
 
@@ -111,6 +115,15 @@ def test_a_study_is_browsed(opened, tmp_path):
     box.fill(str(tmp_path))
     box.press("Enter")
     opened.locator(".refusal:visible").filter(has_text="has no scores.parquet").wait_for(timeout=30_000)
+
+
+def test_no_tab_scrolls_sideways(opened):
+    for width in (390, 1280):
+        opened.set_viewport_size({"width": width, "height": 800})
+        for tab in ("Optics", "Micrograph", "Study"):
+            opened.get_by_text(tab, exact=True).first.click()
+            opened.wait_for_timeout(500)
+            assert opened.evaluate("document.documentElement.scrollWidth") <= width, (tab, width)
 
 
 def test_no_request_has_left_this_computer_and_nothing_was_complained_of(opened):

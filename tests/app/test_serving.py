@@ -1,9 +1,16 @@
 import asyncio
 import base64
 import http.client
+import os
+import re
+import signal
 import socket
+import stat
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +18,7 @@ pytest.importorskip("panel")
 
 import panel as pn
 
-from passband.app.serving import PageServer
+from passband.app.serving import PageServer, listen, serve, write_forward
 from passband.base.errors import BadInputError
 
 LIMIT = 300_000
@@ -31,7 +38,7 @@ class Served:
 
     async def run(self):
         self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
-        server = PageServer(lambda uploads: pn.pane.HTML("the page"), self.folder, most_bytes=LIMIT)
+        server = PageServer(lambda uploads: pn.pane.HTML("the page"), self.folder, listen(0), LIMIT)
         self.gate, self.uploads = server.gate, server.uploads
         server.start()
         self.started.set()
@@ -207,9 +214,43 @@ def test_only_so_many_files_wait(served):
     assert len(list(served.folder.iterdir())) == 4
 
 
-def test_a_port_that_is_taken_is_one_line(served, tmp_path):
-    async def again():
-        PageServer(lambda uploads: None, tmp_path, port=served.port)
+def test_a_port_that_is_taken_is_told_before_any_work(served):
+    def prepare():
+        raise AssertionError("work began")
 
     with pytest.raises(BadInputError, match="port .* is taken; leave it out"):
-        asyncio.run(again())
+        serve(prepare, lambda address, forward: None, port=served.port)
+
+
+def test_a_page_says_at_once_that_it_is_loading(served):
+    for path, cookie in ((f"/?token={served.gate.token}", None), ("/", served.cookie)):
+        assert "passband is loading" in served.ask(path, Cookie=cookie)[2]
+
+
+def test_the_browser_gets_a_file_of_this_user_alone_and_no_token(served, tmp_path):
+    path = write_forward(tmp_path / "open.html", served.gate.address)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    [address] = re.findall(r"url=(http[^\"]+)", path.read_text(encoding="utf-8"))
+    assert served.ask(address.removeprefix(f"http://{served.gate.hosts[0]}"), Cookie=None)[0] == 200
+    with pytest.raises(FileExistsError):
+        write_forward(path, "another")
+
+
+def test_no_command_line_has_the_token(tmp_path):
+    """Start the app with a browser that writes down its arguments, and read every command line of the system."""
+    script = tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; sleep 20\n')
+    script.chmod(0o755)
+    code = "from pathlib import Path; from passband.app.serving import serve; import panel as pn, webbrowser\nserve(lambda: lambda uploads: pn.pane.HTML(''), lambda a, f: (print(a, flush=True), webbrowser.open(f.as_uri())))"
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"BROWSER": f"{script} %s &"}, stdout=subprocess.PIPE, text=True) as app:  # fmt: skip
+        try:
+            token = app.stdout.readline().partition("token=")[2].strip()
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "arguments").is_file() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+            assert len(token) >= 43 and (tmp_path / "arguments").read_text().startswith("file:///")
+            assert not any(token.encode() in line for line in lines)
+        finally:
+            app.send_signal(signal.SIGTERM)
+            assert app.wait(30) == -signal.SIGTERM

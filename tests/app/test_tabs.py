@@ -9,14 +9,18 @@ import tifffile
 from bokeh.document import Document
 from panel.io.state import set_curdoc
 
+from passband.app import controls
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab
-from passband.app.page import subject_of
+from passband.app.scene import subject_of
+from passband.app.study_tab import StudyTab
 from passband.app.uploads import Uploads
+from passband.base.errors import BadInputError
 from passband.models.card import Specimens
 from passband.models.store import load_model
 from passband.verdicts.calibration import with_scores
 from support import made
+from support.study_tables import study
 
 # Names that Panel 1.5 needs and Panel 2 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -80,13 +84,81 @@ def test_a_slider_changes_picture_verdict_and_advice(subject):
     in_a_document(action)
 
 
+@pytest.mark.parametrize("typed", ["abc", "1,5", "nan", "inf", "1e999", "３００", "80 Å", "--5"])
+def test_what_is_no_number_is_refused_by_name_and_changes_nothing(subject, typed):
+    async def action():
+        tab = OpticsTab(subject)
+        tab.layout()
+        await until(lambda: "verdict" in tab._verdict.object)
+        before = tab._sliders.condition
+        tab._sliders._dials["defocus"]._box.value = typed
+        await until(lambda: "refusal" in tab._message.object)
+        assert f"defocus [Å]: &#x27;{typed}&#x27; is not a number; give one such as 80" in tab._message.object
+        assert tab._sliders.condition == before
+        tab._sliders._dials["defocus"]._box.value = "−120.5"
+        await until(lambda: tab._sliders.condition.defocus_angstrom == -120.5)
+        assert "12.1 nm overfocus" in tab._sliders._dials["defocus"]._label.object
+        tab._sliders._dials["defocus"]._box.value = ""
+        await until(lambda: "defocus [Å]: is empty; give a number" in tab._message.object)
+
+    in_a_document(action)
+
+
+def test_the_page_answers_while_a_condition_file_is_read(subject, monkeypatch):
+    def slow(text):
+        time.sleep(0.5)
+        raise BadInputError("condition file: has more than 1000 nodes")
+
+    monkeypatch.setattr(controls, "from_yaml", slow)
+
+    async def action():
+        tab = OpticsTab(subject)
+        tab.layout()
+        await until(lambda: "verdict" in tab._verdict.object)
+        tab._sliders._use.clicks += 1
+        longest, last = 0.0, time.monotonic()
+        while "1000 nodes" not in tab._message.object:
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        assert longest < 0.3
+
+    in_a_document(action)
+
+
+def test_a_study_goes_when_its_folder_is_wrong(tmp_path):
+    async def action():
+        tab = StudyTab(study(tmp_path))
+        tab.layout()
+        await until(lambda: "4 pairs" in tab._report.object)
+        assert all(pane.visible for pane in tab._panes)
+        tab._folder.value = str(tmp_path / "nowhere")
+        await until(lambda: "has no scores.parquet" in tab._report.object)
+        assert not any(pane.visible for pane in tab._panes) and tab._pairs is None
+
+    in_a_document(action)
+
+
+def test_the_example_needs_no_file_of_the_user(subject, tmp_path):
+    async def action():
+        tab = MicrographTab(subject, Uploads(tmp_path), lambda condition: None)
+        tab.layout()
+        assert tab._again.disabled and not any(pane.visible for pane in tab._panes.values())
+        tab._example.clicks += 1
+        await until(lambda: tab._analysis is not None, seconds=120)
+        tab._stop()
+        assert "example.tif" in tab._title.object and tab._fields["energy_ev"].value == "300000"
+        assert tab._analysis.micrograph.pixel_size_angstrom == pytest.approx(51.2 / 256, rel=1e-4)
+
+    in_a_document(action)
+
+
 def test_a_micrograph_is_analyzed_and_messages_name_the_fields(subject, tmp_path):
     rng = np.random.default_rng(0)
     image = rng.poisson(100 - 30 * (np.hypot(*(np.mgrid[:160, :160] - 80)) < 20)).astype(np.float32)
 
     async def action():
         uploads = Uploads(tmp_path)
-        tab = MicrographTab(subject.model, subject.judge, "", uploads, lambda condition: None)
+        tab = MicrographTab(subject, uploads, lambda condition: None)
         tab.layout()
         key, path = uploads.reserve("gold.tif")
         tifffile.imwrite(path, image)
@@ -95,14 +167,30 @@ def test_a_micrograph_is_analyzed_and_messages_name_the_fields(subject, tmp_path
         await until(lambda: "refusal" in tab._message.object)
         assert "gold.tif: its pixel size is not known" in tab._message.object
         assert "give it with the field “pixel size”" in tab._message.object
-        tab._fields["pixel"].value, tab._fields["energy"].value = 80.0, 300e3
+        # The picture can be looked at although nothing can be measured on it.
+        assert tab._sources["image"].data["image"][0].shape == image.shape and tab._panes[tab._picture].visible
+        assert "gold.tif" in tab._title.object and not len(tab._sources["bar"].data["text"])
+        tab._fields["pixel_size_angstrom"].value = "abc"
+        tab._start()
+        await until(lambda: "“pixel size”: &#x27;abc&#x27; is not a number" in tab._message.object)
+        tab._fields["pixel_size_angstrom"].value, tab._fields["energy_ev"].value = "80", "300e3"
         tab._start()
         await until(lambda: "80 Å is not that of" in tab._message.object)
-        tab._fields["pixel"].value = 0.8
+        tab._fields["pixel_size_angstrom"].value = "0.8"
         tab._start()
         await until(lambda: "verdict" in tab._verdict.object and tab._message.object == "", seconds=120)
         assert "pixel size 0.8000 Å, given" in tab._report.object and "The optics" in tab._report.object
         assert "<table>" in tab._particles.object and len(tab._sources["bars"].data["top"])
+        found = tab._analysis.segmentation
+        assert tab._sources["numbers"].data["text"] == [str(n) for n in found.particles["particle"]]
+        # Every outline goes round one particle of the table, in the picture's units.
+        for xs, ys in zip(*(tab._sources["prediction"].data[axis] for axis in ("xs", "ys")), strict=True):
+            rows, columns = ((image.shape[0] * 0.08 - ys) / 0.08 - 0.5).round(), (xs / 0.08 - 0.5).round()
+            near = [
+                found.instances[max(int(r) - 1, 0) : int(r) + 2, max(int(c) - 1, 0) : int(c) + 2].max()
+                for r, c in zip(rows, columns, strict=True)
+            ]
+            assert set(near) - {0}
         assert str(tmp_path) not in tab._report.object + tab._verdict.object
 
     in_a_document(action)

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import tifffile
 from numpy.typing import NDArray
 
 from passband.app.html import error_text
+from passband.app.scene import Subject
+from passband.app.uploads import Upload, Uploads
 from passband.app.views import outlines
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.estimation.estimate import Estimate, estimate
+from passband.figures import size_histogram
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import Segmentation, segment
@@ -25,14 +29,7 @@ from passband.verdicts.verdict_model import VerdictModel
 
 @dataclass(frozen=True)
 class Request:
-    """A file with the values of the fields beside it.
-
-    Attributes:
-        path: of the file on this computer.
-        name: as the user knows it.
-        pixel_size_angstrom, energy_ev, dose_per_angstrom2: None leaves them to the file.
-        number: of the image in a stack, from 0.
-    """
+    """A file, its name as the user knows it, and the values of the fields beside it; None leaves them to the file."""
 
     path: Path
     name: str
@@ -92,11 +89,23 @@ def read(request: Request) -> Analysis:
     return Analysis(micrograph, len(micrographs), np.ascontiguousarray(micrograph.grey()[0][::-1]))
 
 
+def without_scale(upload: Upload, number: int, fault: BadInputError) -> NDArray[np.uint8] | None:
+    """Return the picture of a file whose only fault is that its pixel size is not known, last row first; else None."""
+    if fault.parameters[:1] != ("pixel_size_angstrom",) or fault.value is not None:
+        return None
+    try:
+        return read(Request(upload.path, upload.name, pixel_size_angstrom=1.0, number=number)).picture
+    except BadInputError:
+        return None
+
+
 def add_segmentation(analysis: Analysis, model: Model) -> Analysis:
     """Add the particles that a model finds."""
     found = segment(model, analysis.micrograph)
     width = found.probability.shape[1] * found.pixel_size_angstrom / 10
-    lines = outlines(found.probability, model.card.threshold, width)
+    # Only what is in the table has an outline.
+    counted = np.where(found.mask & (found.instances == 0), 0, found.probability)
+    lines = outlines(counted, model.card.threshold, width)
     return replace(analysis, segmentation=found, outlines=lines)
 
 
@@ -126,8 +135,26 @@ def attempt(step: Callable[[Analysis], Analysis], analysis: Analysis) -> Analysi
 
 def histogram(particles: pl.DataFrame) -> dict[str, Any]:
     """Return bars of the equivalent diameters [nm]: left, right, whole particles, and all."""
-    size = particles["equivalent_diameter_angstrom"].to_numpy() / 10
-    cut = particles["touches_edge"].to_numpy().astype(bool)
-    edges = np.linspace(0, 1.05 * max([*size, 1.0]), min(max(2 * int(np.sqrt(len(size))), 8), 40) + 1)
-    whole, everything = (np.histogram(values, edges)[0] for values in (size[~cut], size))
-    return {"left": edges[:-1], "right": edges[1:], "whole": whole, "top": everything}
+    whole, cut, edges = size_histogram.diameters(particles)
+    counts = [np.histogram(values, edges)[0] for values in (whole, cut)]
+    return {"left": edges[:-1], "right": edges[1:], "whole": counts[0], "top": counts[0] + counts[1]}
+
+
+def numbers(particles: pl.DataFrame, height: float) -> dict[str, Any]:
+    """Return the numbers of particles in the table and their places [nm], y upwards, in an image of some height [nm]."""
+    x, y = (particles[f"{axis}_angstrom"].to_numpy() / 10 for axis in "xy")
+    return {"x": x, "y": height - y, "text": particles["particle"].cast(pl.String).to_list()}
+
+
+def example(subject: Subject, uploads: Uploads) -> tuple[str, Condition]:
+    """Write the sample specimen as a micrograph with its scale; return its key among the uploads, and its condition."""
+    judge = subject.judge
+    condition = Condition.preset("team05_300kv") if judge is None else judge.usual_training_condition()
+    scene = subject.scenes.at(condition.energy_ev)
+    pixel = scene.pixel_size_angstrom
+    condition = condition.varied({"defocus": 180.0, "C12": 10.0}).model_copy(update={"pixel_size_angstrom": pixel})
+    key, path = uploads.reserve("example.tif")
+    scale = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm"}}
+    tifffile.imwrite(path, scene.image(condition), imagej=True, **scale)
+    uploads.add(key, path, "example.tif (simulated, unseen by the model)")
+    return key, condition

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class Control:
         label: beside it, with the unit that it shows.
         low, high, step: of the slider; the box beside it takes values beyond.
         unit: of the slider, in the condition's unit.
-        least: smallest value of the box, or None.
         absent: position of the slider for an absent value (no aperture, no shot noise); None if the value is never absent.
+        also: the value in words or in the unit that microscopes show.
     """
 
     key: str
@@ -31,23 +32,33 @@ class Control:
     high: float
     step: float
     unit: float = 1.0
-    least: float | None = None
     absent: float | None = None
+    also: Callable[[float], str] = lambda value: ""
+
+
+def _focus(value: float) -> str:
+    return f"{abs(value) / 10:.3g} nm {'underfocus' if value > 0 else 'overfocus' if value < 0 else ''}"
+
+
+def _nm(value: float) -> str:
+    return f"{value / 10:.3g} nm"
 
 
 CONTROLS = (
-    Control("defocus", "defocus [Å]", -500, 500, 1),
-    Control("C12", "C12 [Å]", 0, 300, 1),
-    Control("phi12", "C12 angle [rad]", -1.57, 1.57, 0.01),
-    Control("C21", "C21, coma [Å]", 0, 6000, 10),
-    Control("C23", "C23, trefoil [Å]", 0, 6000, 10),
-    Control("C30", "C30 [µm]", -40, 40, 0.1, unit=1e4),
-    Control("focal_spread_angstrom", "focal spread [Å]", 0, 100, 0.5, least=0),
-    Control("convergence_mrad", "convergence [mrad]", 0, 1.5, 0.01, least=0),
-    Control("vibration_angstrom", "vibration [Å]", 0, 1.5, 0.01, least=0),
-    Control("dose_per_angstrom2", "dose [e/Å²]", 10, 2000, 5, least=0.1, absent=2000),
-    Control("aperture_mrad", "aperture [mrad]", 4, 29, 0.1, least=0.5, absent=29),
+    Control("defocus", "defocus [Å]", -500, 500, 1, also=_focus),
+    Control("C12", "C12 = A1 [Å]", 0, 300, 1, also=_nm),
+    Control("phi12", "angle of C12 [rad]", -1.57, 1.57, 0.01, also=lambda value: f"{math.degrees(value):.0f}°"),
+    Control("C21", "C21 = 3 B2, coma [Å]", 0, 6000, 10, also=_nm),
+    Control("C23", "C23 = A2, trefoil [Å]", 0, 6000, 10, also=_nm),
+    Control("C30", "C30 = Cs [µm]", -40, 40, 0.1, unit=1e4),
+    Control("focal_spread_angstrom", "focal spread, s.d. [Å]", 0, 100, 0.5, also=_nm),
+    Control("convergence_mrad", "convergence, s.d. [mrad]", 0, 1.5, 0.01),
+    Control("vibration_angstrom", "vibration, s.d. [Å]", 0, 1.5, 0.01),
+    Control("dose_per_angstrom2", "dose [e/Å²]", 10, 2000, 5, absent=2000),
+    Control("aperture_mrad", "aperture, semi-angle [mrad]", 4, 29, 0.1, absent=29),
 )
+# Longest condition file that the page takes [characters].
+_LONGEST = 100_000
 _ABERRATIONS = ("C12", "phi12", "C21", "C23", "C30")
 
 
@@ -75,7 +86,7 @@ def present(condition: Condition) -> dict[str, bool]:
 def condition_at(
     base: Condition, values: dict[str, float], has: dict[str, bool], pixel_size_angstrom: float
 ) -> Condition:
-    """Return the condition that the sliders set; parameters without a slider (other aberrations, drift, camera, energy) are the base's.
+    """Return the condition that the sliders set; what has no slider (other aberrations, drift, camera, energy) is the base's.
 
     Args:
         base: the preset or file that the sliders started from.
@@ -111,6 +122,9 @@ def from_yaml(text: str) -> Condition:
     Raises:
         BadInputError: with line, value and remedy.
     """
+    if len(text) > _LONGEST:
+        fault = f"has {len(text)} characters, more than {_LONGEST}"
+        raise BadInputError(fault, value=len(text), limit=_LONGEST, remedy="shorten it", place="condition file")
     with tempfile.TemporaryDirectory(prefix="passband-app-") as folder:
         path = Path(folder) / "condition.yaml"
         path.write_text(text, encoding="utf-8")

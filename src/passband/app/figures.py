@@ -4,6 +4,7 @@ from typing import Any
 
 from bokeh.models import (
     Band,
+    BasicTicker,
     CDSView,
     ColorBar,
     ColumnDataSource,
@@ -18,28 +19,15 @@ from bokeh.palettes import Magma256, Viridis256
 from bokeh.plotting import figure
 
 from passband.app.views import Q_SHOWN
+from passband.figures.style import BLUE, GREY, ORANGE, PREDICTION, TRUTH, bar_length
 
-BLUE, RED, ORANGE, AMBER, GREEN, GREY = "#2b5c8a", "#c1272d", "#ff9d2e", "#e8a33d", "#2f9e44", "#868e96"
-#: Colours of the zones.
-ZONES = {"stable": GREEN, "degraded": AMBER, "collapse": RED}
+#: Colour and mark of each zone, apart also for the colour-blind.
+ZONES = {"stable": (BLUE, "circle"), "degraded": ("#f2c14e", "triangle"), "collapse": (ORANGE, "square")}
 Sources = dict[str, ColumnDataSource]
 _PAIR = ("train_label", "test_label", "loss", "dice", "sigma", "delta_epsilon")
 _PAIR_TIPS = {"trained at": "@train_label", "tested at": "@test_label", "loss": "@loss{0.000}", "Dice": "@dice{0.000}"}
-_LEGEND: dict[str, Any] = {
-    "label_text_font_size": "11px",
-    "border_line_color": None,
-    "background_fill_alpha": 0.8,
-    "padding": 4,
-    "spacing": 0,
-    "margin": 4,
-    "glyph_height": 14,
-}
-_LOOK: dict[str, Any] = {
-    "toolbar_location": None,
-    "min_border": 4,
-    "outline_line_color": None,
-    "background_fill_color": "#ffffff",
-}
+_LEGEND: dict[str, Any] = {"label_text_font_size": "12px", "border_line_color": None, "background_fill_alpha": 0.8, "padding": 4, "spacing": 0, "margin": 4, "glyph_height": 16}  # fmt: skip
+_LOOK: dict[str, Any] = {"toolbar_location": None, "min_border": 4, "outline_line_color": None, "background_fill_color": "#ffffff", "sizing_mode": "stretch_width"}  # fmt: skip
 
 
 def blank(**changes: Any) -> Any:
@@ -61,11 +49,9 @@ def legend(plot: Any, **changes: Any) -> None:
     plot.legend.update(**(_LEGEND | changes))
 
 
-def picture(side: int) -> tuple[Any, Sources]:
-    """Return a picture of equal sides in grey with outlines and a scale bar: sources image, truth, prediction, bar."""
-    plot = blank(
-        width=side, height=side, tools="pan,wheel_zoom,reset", match_aspect=True, x_range=(0, 1), y_range=(0, 1)
-    )
+def picture() -> tuple[Any, Sources]:
+    """Return a square picture in grey with outlines, numbers and a scale bar: sources image, truth, prediction, numbers, bar."""
+    plot = blank(sizing_mode="scale_width", aspect_ratio=1, max_width=720, tools="pan,wheel_zoom,reset", x_range=(0, 1), y_range=(0, 1))  # fmt: skip
     plot.axis.visible = False
     plot.grid.visible = False
     plot.min_border, plot.background_fill_color = 0, "#f1f3f5"
@@ -73,16 +59,24 @@ def picture(side: int) -> tuple[Any, Sources]:
         "image": _source("image", "x", "y", "dw", "dh"),
         "truth": _source("xs", "ys"),
         "prediction": _source("xs", "ys"),
+        "numbers": _source("x", "y", "text"),
         "bar": _source("x0", "x1", "y", "middle", "text"),
     }
     sources["image"].name = "picture"
     shades = LinearColorMapper([f"#{i:02x}{i:02x}{i:02x}" for i in range(256)], low=0, high=255)
     plot.image("image", x="x", y="y", dw="dw", dh="dh", color_mapper=shades, source=sources["image"])
-    plot.multi_line("xs", "ys", source=sources["truth"], line_color="#4dd4ff", line_width=1.6, line_dash="dashed")
-    plot.multi_line("xs", "ys", source=sources["prediction"], line_color=ORANGE, line_width=1.8)
+    plot.multi_line("xs", "ys", source=sources["truth"], line_color=TRUTH, line_width=1.8, line_dash="dashed")
+    plot.multi_line("xs", "ys", source=sources["prediction"], line_color=PREDICTION, line_width=2)
     plot.segment("x0", "y", "x1", "y", source=sources["bar"], line_color="white", line_width=4)
-    plot.text("middle", "y", "text", source=sources["bar"], text_color="white", text_align="center", text_baseline="bottom", y_offset=-8, background_fill_color="black", background_fill_alpha=0.6, padding=3, text_font_size="13px", text_font_style="bold")  # fmt: skip
+    label: dict[str, Any] = {"text_color": "white", "text_align": "center", "background_fill_color": "black", "background_fill_alpha": 0.6, "padding": 3, "text_font_style": "bold"}  # fmt: skip
+    plot.text("x", "y", "text", source=sources["numbers"], text_baseline="middle", text_font_size="12px", **label)
+    plot.text("middle", "y", "text", source=sources["bar"], text_baseline="bottom", y_offset=-8, text_font_size="14px", **label)  # fmt: skip
     return plot, sources
+
+
+def placed(shades: Any, width: float, height: float) -> dict[str, list[Any]]:
+    """Return the source image of shades of grey on a field of some width and height."""
+    return {"image": [shades], "x": [0], "y": [0], "dw": [width], "dh": [height]}
 
 
 def fit(plot: Any, width: float, height: float) -> None:
@@ -93,75 +87,66 @@ def fit(plot: Any, width: float, height: float) -> None:
 
 
 def scale_bar(width: float, height: float, unit: float = 1.0) -> dict[str, list[Any]]:
-    """Return a bar of a round length, a fifth of a picture or less, for the source bar.
-
-    Args:
-        width: of the picture.
-        height: of the picture.
-        unit: of both [nm].
-    """
-    length = max(
-        n * 10.0**k
-        for k in range(-1, 4)
-        for n in (1, 2, 5)
-        if n * 10.0**k <= 0.22 * width * unit or (k == -1 and n == 1)
-    )
+    """Return a bar of a round length for the source bar, in a picture of some width and height in a unit [nm]."""
+    length = bar_length(10 * width * unit) / 10
     left, low = 0.04 * width, 0.045 * height
     right = left + length / unit
     return {"x0": [left], "x1": [right], "y": [low], "middle": [(left + right) / 2], "text": [f"{length:g} nm"]}
 
 
-def sizes(width: int, height: int) -> tuple[Any, Sources]:
+def sizes(height: int) -> tuple[Any, Sources]:
     """Return a histogram of diameters: source bars (left, right, whole, top)."""
-    plot = blank(width=width, height=height, tools="", x_range=(0, 5), y_range=(0, 5), title="Particle sizes")
+    plot = blank(height=height, tools="", x_range=(0, 5), y_range=(0, 5), title="Particle sizes")
     source = _source("left", "right", "whole", "top")
     for bottom, top, colour, label in ((0, "whole", BLUE, "whole"), ("whole", "top", "#ced4da", "cut by the edge")):
         plot.quad(left="left", right="right", bottom=bottom, top=top, source=source, fill_color=colour, line_color="white", legend_label=label)  # fmt: skip
     plot.xaxis.axis_label, plot.yaxis.axis_label = "equivalent diameter [nm]", "particles"
+    # Counts have no ticks between whole numbers.
+    plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=4)
     legend(plot, location="top_left")
     return plot, {"bars": source}
 
 
-def curves(width: int, height: int) -> tuple[Any, Sources]:
+def curves() -> tuple[Any, Sources]:
     """Return the transfer over |q|: sources curve and training."""
-    plot = blank(width=width, height=height, tools="", x_range=(0, Q_SHOWN), y_range=(-1.05, 1.05), title="Transfer")
+    plot = blank(height=340, tools="", x_range=(0, Q_SHOWN), y_range=(-1.05, 1.05), title="Transfer")
     curve = _source("q", "transfer", "magnitude", "envelope", "below")
     training = _source("q", "low", "middle", "high")
-    plot.add_layout(Band(base="q", lower="low", upper="high", source=training, fill_color=GREEN, fill_alpha=0.18, level="underlay"))  # fmt: skip
+    plot.add_layout(Band(base="q", lower="low", upper="high", source=training, fill_color=ORANGE, fill_alpha=0.18, level="underlay"))  # fmt: skip
     plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
-    plot.line(
-        "q", "middle", source=training, line_color=GREEN, line_width=1.5, legend_label="in training: median, 80 %"
-    )
+    plot.line("q", "middle", source=training, line_color=ORANGE, line_width=1.5, line_dash="dotdash", legend_label="training: median, 80 %")  # fmt: skip
     for name in ("envelope", "below"):
         plot.line("q", name, source=curve, line_color=GREY, line_dash="dashed", legend_label="envelopes")
     plot.line("q", "transfer", source=curve, line_color="#9db8d2", line_width=1.3, legend_label="T along +x")
     plot.line("q", "magnitude", source=curve, line_color=BLUE, line_width=2.4, legend_label="mean |T| over azimuth")
-    plot.xaxis.axis_label, plot.yaxis.axis_label = "spatial frequency |q| [1/Å]", "T(q)"
-    legend(plot, orientation="horizontal", spacing=14)
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "spatial frequency |q| [1/Å]", "transfer T(q)"
+    legend(plot, orientation="horizontal", spacing=12, ncols=2)
     plot.add_layout(plot.legend[0], "below")
     return plot, {"curve": curve, "training": training}
 
 
-def plane(width: int, height: int) -> tuple[Any, Sources]:
+def plane() -> tuple[Any, Sources]:
     """Return the plane of σ and ε: sources scored and current."""
-    title = "ε and σ of the calibration conditions and of this condition"
-    plot = blank(width=width, height=height, tools="", x_range=(0, 1.02), y_range=(0, 1), title=title)
+    title = "Scored conditions, and this one"
+    plot = blank(height=380, tools="", x_range=(0, 1.02), y_range=(0, 1), title=title)
     scored, current = _source("sigma", "epsilon", "zone", "ratio", "dice", "label"), _source("sigma", "epsilon")
-    dots = []
-    for zone, colour in ZONES.items():
+    marks = []
+    for zone, (colour, marker) in ZONES.items():
         view = CDSView(filter=GroupFilter(column_name="zone", group=zone))
-        dots.append(plot.scatter("sigma", "epsilon", source=scored, view=view, size=8, fill_color=colour, line_color="white", line_width=0.6, fill_alpha=0.85, legend_label=zone))  # fmt: skip
-    plot.scatter("sigma", "epsilon", source=current, marker="cross", size=24, line_width=3, line_color="#111111", legend_label="this condition")  # fmt: skip
-    _tips(plot, dots, {"": "@label", "relative loss": "@ratio{0.00}, @zone", "Dice": "@dice{0.000}", "σ, ε": "@sigma{0.00}, @epsilon{0.00}"})  # fmt: skip
+        marks.append(plot.scatter("sigma", "epsilon", source=scored, view=view, marker=marker, size=8, fill_color=colour, line_color="#343a40", line_width=0.5, fill_alpha=0.85, legend_label=zone))  # fmt: skip
+    plot.scatter("sigma", "epsilon", source=current, marker="plus", size=22, line_width=1.5, line_color="white", fill_color="#111111", legend_label="this condition")  # fmt: skip
+    _tips(plot, marks, {"": "@label", "relative loss": "@ratio{0.00}, @zone", "Dice": "@dice{0.000}", "σ, ε": "@sigma{0.00}, @epsilon{0.00}"})  # fmt: skip
     plot.xaxis.axis_label = "σ: largest share of transfer in common with a training condition"
     plot.yaxis.axis_label = "ε: share of the band transferred"
-    legend(plot, location="top_left")
+    legend(plot, location="top_left", glyph_width=24)
     return plot, {"scored": scored, "current": current}
 
 
-def matrix(side: int) -> tuple[Any, Sources, Any]:
+def matrix() -> tuple[Any, Sources, Any]:
     """Return the matrix of scores: source cells, and its colours."""
-    plot = blank(width=side, height=side, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score")  # fmt: skip
+    plot = blank(
+        height=540, min_width=460, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score"
+    )
     source, mapper = _source("x", "y", "score", "text", "ink", *_PAIR), _coloured(plot)
     fill = {"field": "score", "transform": mapper}
     cells = plot.rect("x", "y", 1, 1, source=source, fill_color=fill, line_color=None)
@@ -172,9 +157,9 @@ def matrix(side: int) -> tuple[Any, Sources, Any]:
     return plot, {"cells": source}, mapper
 
 
-def shift_plane(width: int, height: int) -> tuple[Any, Sources, Any]:
+def shift_plane() -> tuple[Any, Sources, Any]:
     """Return the plane of σ and Δε coloured by a score: source pairs, and its colours."""
-    plot = blank(width=width, height=height, tools="pan,wheel_zoom,box_zoom,reset", toolbar_location="right", x_range=(0, 1.02), y_range=(-1, 1), title="Test score over σ and Δε")  # fmt: skip
+    plot = blank(height=540, tools="pan,wheel_zoom,box_zoom,reset", toolbar_location="right", x_range=(0, 1.02), y_range=(-1, 1), title="Test score over σ and Δε")  # fmt: skip
     source, mapper = _source("score", "ratio", *_PAIR), _coloured(plot)
     plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
     fill = {"field": "score", "transform": mapper}
@@ -196,7 +181,7 @@ def _source(*columns: str) -> ColumnDataSource:
 
 def _coloured(plot: Any) -> LogColorMapper:
     """Add a logarithmic colour bar to a figure and return its colours."""
-    mapper = LogColorMapper(Magma256[::-1])
+    mapper = LogColorMapper(Magma256[::-1], low=0.1, high=1)
     plot.add_layout(ColorBar(color_mapper=mapper, width=12, ticker=LogTicker(mantissas=[1, 2, 3, 5, 7])), "right")
     return mapper
 

@@ -120,13 +120,18 @@ class Entrance(RequestHandler):
 
     def get(self) -> None:
         """Answer with a page that forwards by itself: after a link from elsewhere, a redirect would not send the SameSite cookie."""
-        self.set_cookie(
-            self._gate.cookie, self._gate.secret, httponly=True, samesite="Strict", path="/", expires_days=None
-        )
+        gate = self._gate
+        self.set_cookie(gate.cookie, gate.secret, httponly=True, samesite="Strict", path="/", expires_days=None)
         self.set_header("Cache-Control", "no-store")
-        self.write(
-            '<!doctype html><meta charset="utf-8"><title>passband</title><meta http-equiv="refresh" content="0; url=/">'
-        )
+        self.write(forward("/"))
+
+
+def forward(address: str) -> str:
+    """Return a page that forwards to an address, and says until then that it is loading."""
+    return (
+        f'<!doctype html><meta charset="utf-8"><title>passband</title><meta http-equiv="refresh" content="0; url={address}">'
+        '<p style="font: 16px system-ui, sans-serif; margin: 2em">passband is loading …</p>\n'
+    )
 
 
 class _Hardened:

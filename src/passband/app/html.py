@@ -48,4 +48,5 @@ def section(title: str, body: str) -> str:
 
 def header(model: str) -> str:
     """Return the top line of the page."""
-    return f"<header><b>passband</b><span>Does the network work under these conditions?</span><i>{html.escape(model)}</i></header>"
+    question = "Does the network work under these conditions?"
+    return f"<header><b>passband</b><span>{question}</span><i>{html.escape(model)}</i></header>"

@@ -8,82 +8,95 @@ import panel as pn
 
 from passband.app import analyze, figures, html
 from passband.app.analyze import Analysis, Request
-from passband.app.parts import DropField, text
-from passband.app.uploads import Upload, Uploads
+from passband.app.parts import DropField, columns, figure_pane, number, text
+from passband.app.scene import Subject
+from passband.app.uploads import Uploads
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.figures.style import minus
 from passband.micrographs.formats import endings
-from passband.models.store import Model
 from passband.verdicts.verdict_model import VerdictModel
 
-_LEFT, _PICTURE, _RIGHT = 310, 640, 430
+_LEFT, _PICTURE, _RIGHT = 310, 400, 380
 # Seconds after which the values of fields have reached the server.
 _SETTLE = 0.2
 _HINT = f"Drop a micrograph here, or click to choose: {endings()}"
+_EMPTY = "Drop a micrograph, or try the example: its particles, their sizes, its optics and the verdict appear here."
+#: Labels of the fields, by the parameter that they set.
+_FIELDS = {
+    "pixel_size_angstrom": "pixel size [Å], if the file does not say",
+    "energy_ev": "energy [eV], if the file does not say",
+    "dose_per_angstrom2": "dose [e/Å²], if known",
+}
+_WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 
 
 class MicrographTab:
     """The tab of one page."""
 
-    def __init__(
-        self,
-        model: Model | None,
-        judge: VerdictModel | None,
-        absent: str,
-        uploads: Uploads,
-        show_condition: Callable[[Condition], None],
-    ):
+    def __init__(self, subject: Subject, uploads: Uploads, show_condition: Callable[[Condition], None]):
         """Build it, empty.
 
         Args:
-            model: to segment with, or None.
-            judge: of its verdicts, or None if it is not calibrated.
-            absent: why there is no model, in a line.
+            subject: the model and its verdicts.
             uploads: where files arrive.
             show_condition: shows an estimated condition in the other tab.
         """
-        self._model, self._judge, self._uploads = model, judge, uploads
+        self._subject, self._uploads = subject, uploads
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._key = ""
         self._analysis: Analysis | None = None
         self._drawn: Any = None
-        self._drop = DropField(hint=_HINT, most_bytes=uploads.most_bytes, width=_LEFT - 20, height=124, margin=10)
-        fields = {
-            "pixel": "pixel size [Å], if the file does not say",
-            "energy": "energy [eV], if the file does not say",
-            "dose": "dose [e/Å²], if known",
+        self._drop = DropField(hint=_HINT, most_bytes=uploads.most_bytes, height=124, margin=10, **_WIDE)
+        self._fields = {
+            key: pn.widgets.TextInput(name=name, margin=(2, 10), css_classes=[f"field-{key.split('_')[0]}"], **_WIDE)
+            for key, name in _FIELDS.items()
         }
-        self._fields = {key: pn.widgets.FloatInput(name=name, value=None, width=_LEFT - 30, margin=(2, 10), css_classes=[f"field-{key}"]) for key, name in fields.items()}  # fmt: skip
-        self._number = pn.widgets.IntInput(
-            name="image of a stack, from 0", value=0, start=0, width=_LEFT - 30, margin=(2, 10)
-        )
-        self._again = pn.widgets.Button(
-            name="Analyze again", button_type="primary", width=_LEFT - 30, margin=(10, 10), disabled=True
-        )
-        self._take = pn.widgets.Button(name="Show these optics", width=_LEFT - 30, margin=(4, 10), visible=False)
-        self._report = text(width=_LEFT - 20)
-        self._message = text(width=_LEFT - 20, css_classes=["micrograph-message"])
-        self._verdict = text(width=_RIGHT, css_classes=["micrograph-verdict"])
-        self._particles = text(width=_RIGHT)
-        self._picture, self._sources = figures.picture(_PICTURE)
-        self._sizes, sizes = figures.sizes(_RIGHT, 210)
+        self._number = pn.widgets.IntInput(name="image of a stack, from 0", value=0, start=0, margin=(2, 10), **_WIDE)
+        self._example = pn.widgets.Button(name="Try the example", margin=(4, 10), **_WIDE)
+        self._again = pn.widgets.Button(name="Analyze again", button_type="primary", margin=10, disabled=True, **_WIDE)
+        self._take = pn.widgets.Button(name="Show these optics", margin=(4, 10), visible=False, **_WIDE)
+        self._report, self._particles = text(), text()
+        self._title = text(css_classes=["micrograph-title"])
+        self._message = text(css_classes=["micrograph-message"])
+        self._verdict = text(css_classes=["micrograph-verdict"])
+        self._picture, self._sources = figures.picture()
+        self._sizes, sizes = figures.sizes(230)
         self._sources |= sizes
+        self._panes = {f: figure_pane(f, visible=False) for f in (self._picture, self._sizes)}
         self._drop.param.watch(lambda event: self._arrived(event.new), "key")
         self._drop.param.watch(lambda event: self._rejected(event.new), "fault")
+        self._example.on_click(lambda event: self._launch(self._try()))
         self._again.on_click(lambda event: self._start())
         self._take.on_click(
             lambda event: self._analysis and self._analysis.condition and show_condition(self._analysis.condition)
         )
-        if model is None:
-            self._verdict.object = html.note(absent)
+        self._title.object = html.note(_EMPTY)
+        if subject.model is None:
+            self._verdict.object = html.note(subject.absent)
 
     def layout(self) -> Any:
         """Return what is shown."""
-        left = pn.Column(self._drop, *self._fields.values(), self._number, self._again, self._message, self._take, self._report, width=_LEFT, css_classes=["sidebar"])  # fmt: skip
-        middle = pn.Column(pn.pane.Bokeh(self._picture, margin=(0, 10)), width=_PICTURE + 20)
-        right = pn.Column(self._verdict, pn.pane.Bokeh(self._sizes, margin=(4, 10)), self._particles, width=_RIGHT + 20)  # fmt: skip
-        return pn.Row(left, middle, right)
+        left = [self._drop, self._example, *self._fields.values(), self._number, self._again, self._message, self._take, self._report]  # fmt: skip
+        picture, sizes = self._panes.values()
+        return columns((_LEFT, left), (_PICTURE, [self._title, picture]), (_RIGHT, [self._verdict, sizes, self._particles]))  # fmt: skip
+
+    def _launch(self, work: Any) -> None:
+        self._stop()
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    async def _try(self) -> None:
+        self._later(lambda: self._clear("simulating the example …"))
+        key, condition = await asyncio.to_thread(analyze.example, self._subject, self._uploads)
+
+        def show() -> None:
+            for name, field in self._fields.items():
+                known = None if name == "pixel_size_angstrom" else getattr(condition, name)
+                field.value = "" if known is None else f"{known:g}"
+            self._arrived(key)
+
+        self._later(show)
 
     def _arrived(self, key: str) -> None:
         self._uploads.remove(self._key)
@@ -92,34 +105,38 @@ class MicrographTab:
         self._start()
 
     def _start(self) -> None:
-        self._stop()
         upload = self._uploads.find(self._key)
         if upload is None:
+            self._stop()
             self._refuse("this file is no longer here; drop it again")
             return
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         self._later(lambda: self._clear(f"reading {upload.name} …"))
-        self._task = asyncio.get_running_loop().create_task(self._run(upload))
+        self._launch(self._run(self._key))
 
-    async def _run(self, upload: Upload) -> None:
+    async def _run(self, key: str) -> None:
         # A click can arrive before the value of the field that loses the focus.
         await asyncio.sleep(_SETTLE)
-        request = Request(upload.path, upload.name, self._fields["pixel"].value, self._fields["energy"].value, self._fields["dose"].value, self._number.value)  # fmt: skip
+        upload = self._uploads.find(key)
+        if upload is None:
+            return
         try:
+            given = {name: number(field.value, html.field(name)) for name, field in self._fields.items()}
+            request = Request(upload.path, upload.name, **given, number=self._number.value)
             analysis = await asyncio.to_thread(analyze.read, request)
         except BadInputError as error:
-            self._later(lambda error=error: self._refuse(error))
+            unscaled = await asyncio.to_thread(analyze.without_scale, upload, self._number.value or 0, error)
+            self._later(lambda error=error: self._fail(upload.name, error, unscaled))
             return
-        model, judge = self._model, self._judge
+        model, judge = self._subject.model, self._subject.judge
         steps: list[tuple[str, Callable[[Analysis], Analysis]]] = [
             ("estimating the optics …", lambda seen: analyze.add_estimate(seen, judge))
         ]
         if model is not None:
             # Particles first, because they are quick; the verdict last, because it needs the optics.
             steps.insert(0, ("segmenting …", lambda seen: analyze.add_segmentation(seen, model)))
-            steps.append(
-                ("predicting the verdict …", lambda seen: analyze.add_verdict(seen, judge or VerdictModel(model)))
-            )
+            verdict = ("predicting the verdict …", lambda seen: analyze.add_verdict(seen, judge or VerdictModel(model)))
+            steps.append(verdict)
         for doing, step in steps:
             self._later(lambda seen=analysis, doing=doing: self._show(seen, doing))
             analysis = await asyncio.to_thread(analyze.attempt, step, analysis)
@@ -127,26 +144,39 @@ class MicrographTab:
 
     def _clear(self, doing: str) -> None:
         self._message.object = html.note(doing)
-        for pane in (self._report, self._verdict, self._particles):
+        for pane in (self._title, self._report, self._verdict, self._particles):
             pane.object = ""
-        self._take.visible = False
-        for name in ("bars", "image", "bar", "prediction"):
+        self._take.visible, self._drawn = False, None
+        for pane in self._panes.values():
+            pane.visible = False
+        for name in ("bars", "image", "bar", "prediction", "numbers"):
             source = self._sources[name]
             source.data = {column: [] for column in source.data}
+
+    def _fail(self, name: str, error: BadInputError, unscaled: Any) -> None:
+        self._refuse(error)
+        self._title.object = html.section(name, "" if unscaled is None else html.note("shown without a scale"))
+        if unscaled is not None:
+            self._draw(unscaled, unscaled.shape[1], unscaled.shape[0])
+
+    def _draw(self, picture: Any, width: float, height: float) -> None:
+        self._drawn = picture
+        figures.fit(self._picture, width, height)
+        self._sources["image"].data = figures.placed(picture, width, height)
+        self._panes[self._picture].visible = True
 
     def _show(self, analysis: Analysis, doing: str) -> None:
         self._analysis = analysis
         seen = analysis.micrograph
         h, w = (n * seen.pixel_size_angstrom / 10 for n in seen.intensity.shape)
         if analysis.picture is not self._drawn:
-            self._drawn = analysis.picture
-            figures.fit(self._picture, w, h)
-            self._sources["image"].data = {"image": [analysis.picture], "x": [0], "y": [0], "dw": [w], "dh": [h]}
+            self._draw(analysis.picture, w, h)
             self._sources["bar"].data = figures.scale_bar(w, h)
+            self._title.object = html.section(seen.name, html.note(f"{w:.3g} × {h:.3g} nm"))
         stack = [f"image {self._number.value} of {analysis.images}"] if analysis.images > 1 else []
         self._report.object = html.section("The file", html.bullets([*stack, *seen.notes]))
         if analysis.estimate is not None:
-            self._report.object += html.section("The optics", analysis.estimate._repr_html_())
+            self._report.object += html.section("The optics", minus(analysis.estimate._repr_html_()))
         faults = "".join(html.refusal(line) for line in analysis.faults)
         self._message.object = (html.note(doing) if doing else "") + faults
         self._take.visible = analysis.condition is not None
@@ -155,10 +185,12 @@ class MicrographTab:
             self._sources["bars"].data = bars
             self._sizes.x_range.end = 1.1 * float(bars["right"][-1])
             self._sizes.y_range.end = 1.5 * max(float(bars["top"].max()), 1)
+            self._panes[self._sizes].visible = True
             self._sources["prediction"].data = analysis.outlines or {"xs": [], "ys": []}
+            self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, h)
             self._particles.object = analysis.segmentation._repr_html_()
         if analysis.verdict is not None:
-            self._verdict.object = analysis.verdict.headline_html() + analysis.verdict.details_html(html.field)
+            self._verdict.object = minus(analysis.verdict.headline_html() + analysis.verdict.details_html(html.field))
 
     def _stop(self) -> None:
         if self._task is not None and not self._task.done():

@@ -12,38 +12,20 @@ from numpy.typing import NDArray
 
 from passband.app import figures, html, views
 from passband.app.latest import Latest, Step
-from passband.app.parts import text
-from passband.app.scene import PIXELS, Scenes
-from passband.app.sliders import Sliders
+from passband.app.parts import columns, figure_pane, text
+from passband.app.scene import PIXELS, Subject
+from passband.app.sliders import WIDTH, Sliders
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
+from passband.figures.style import minus
 from passband.models.network import predict
-from passband.models.store import Model
 from passband.verdicts.verdict import Verdict
-from passband.verdicts.verdict_model import VerdictModel
 
-_PICTURE, _RIGHT = 450, 620
+_PICTURE, _RIGHT = 360, 420
 # Seconds without a change before the reasons are computed.
 _REST = 0.4
 _NOTHING: dict[str, Any] = {"xs": [], "ys": []}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model and the specimen of the page, shared by all tabs.
-
-    Attributes:
-        scenes: the sample specimen.
-        model: to predict with, or None.
-        judge: of its verdicts, or None if it has not been scored.
-        absent: why there is no model or no verdict, in a line; empty if there are both.
-    """
-
-    scenes: Scenes
-    model: Model | None = None
-    judge: VerdictModel | None = None
-    absent: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,8 +44,8 @@ class Opinion:
     curve: dict[str, Any]
     outlines: dict[str, Any]
     dice: float | None
-    verdict: Verdict | None
-    place: tuple[float | None, float] | None
+    verdict: Verdict | None = None
+    place: tuple[float | None, float] | None = None
 
 
 class OpticsTab:
@@ -73,14 +55,14 @@ class OpticsTab:
         """Build it and request the first picture."""
         self._subject, self._outlines = subject, _NOTHING
         field = subject.scenes.recipe.field_angstrom
-        self._message, self._verdict, self._why = (text(width=_PICTURE) for _ in range(3))
-        self._layers = pn.widgets.CheckButtonGroup(
-            options={"prediction (orange)": "prediction", "truth (blue)": "truth"}, value=["prediction"] if subject.model else ["truth"], button_style="outline", margin=(4, 10)
-        )  # fmt: skip
+        self._message, self._verdict, self._why = (text() for _ in range(3))
+        layers = {"prediction (orange)": "prediction", "truth (blue, dashed)": "truth"}
+        shown = ["prediction"] if subject.model else ["truth"]
+        self._layers = pn.widgets.CheckButtonGroup(options=layers, value=shown, button_style="outline", margin=(4, 10))
         self._advise = pn.widgets.Button(name="What to do?", margin=(4, 10), visible=subject.judge is not None)
-        self._picture, self._sources = figures.picture(_PICTURE)
-        self._curves, curves = figures.curves(_RIGHT, 350)
-        self._plane, plane = figures.plane(_RIGHT, 390)
+        self._picture, self._sources = figures.picture()
+        self._curves, curves = figures.curves()
+        self._plane, plane = figures.plane()
         self._sources |= curves | plane
         self._fill(field)
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
@@ -98,22 +80,14 @@ class OpticsTab:
 
     def layout(self) -> Any:
         """Return what is shown."""
-        middle = pn.Column(
-            pn.pane.Bokeh(self._picture, margin=(0, 10)),
-            pn.Row(self._layers, self._advise),
-            self._message,
-            self._verdict,
-            self._why,
-            width=_PICTURE + 20,
-        )
-        right = pn.Column(
-            *(pn.pane.Bokeh(f, margin=(0, 5, 10, 5)) for f in (self._curves, self._plane)), width=_RIGHT + 10
-        )
-        return pn.Row(self._sliders.layout(), middle, right)
+        buttons = pn.FlexBox(self._layers, self._advise, sizing_mode="stretch_width")
+        middle = [figure_pane(self._picture), buttons, self._message, self._verdict, self._why]
+        right = [figure_pane(self._curves), figure_pane(self._plane), self._note]
+        return columns((WIDTH, self._sliders.layout()), (_PICTURE, middle), (_RIGHT, right))
 
     def show_condition(self, condition: Condition) -> None:
         """Set the sliders to a condition."""
-        self._sliders.start_from(lambda: condition)
+        self._sliders.start_from(condition)
 
     def _presets(self) -> dict[str, Callable[[], Condition]]:
         presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
@@ -124,23 +98,25 @@ class OpticsTab:
 
     def _fill(self, field: float) -> None:
         """Fill the figures with what no slider changes."""
-        judge = self._subject.judge
+        judge, self._note = self._subject.judge, text()
         if judge is not None:
             table = judge.calibration_table()
             self._sources["scored"].data = table.drop("role").to_dict(as_series=False)
             self._plane.y_range.end = 1.15 * float(table["epsilon"].max() or 1)
             self._sources["training"].data = views.training_band(list(judge.card.conditions))
+            self._note.object = html.note(
+                "Each mark is a condition under which the model was scored. Where kinds of marks overlap, σ and ε alone do not decide; "
+                "the verdict does not rest on them alone."
+            )
         # The mask does not depend on the energy.
-        scene = self._subject.scenes.any()
-        self._truth = views.outlines(scene.mask, 0.5, field)
-        for axis in (self._picture.x_range, self._picture.y_range):
-            axis.update(start=0, end=field)
+        self._truth = views.outlines(self._subject.scenes.any().mask, 0.5, field)
+        figures.fit(self._picture, field, field)
         self._sources["bar"].data = figures.scale_bar(field, field, 0.1)
 
     def _changed(self, condition: Condition) -> None:
         if not self._subject.scenes.ready(condition.energy_ev):
-            line = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being computed once; this takes about ten seconds"
-            self._message.object = html.note(line)
+            wait = f"the specimen's exit wave at {condition.energy_ev / 1e3:g} kV is being computed once; this takes about ten seconds"
+            self._message.object = html.note(wait)
         self._why.object, self._advised = "", None
         self._drawer.submit(condition)
         self._explainer.submit(condition)
@@ -153,22 +129,20 @@ class OpticsTab:
 
     def _show_picture(self, picture: Picture) -> None:
         field = self._subject.scenes.recipe.field_angstrom
-        shades = views.grey(picture.image)
-        self._sources["image"].data = {"image": [shades], "x": [0], "y": [0], "dw": [field], "dh": [field]}
+        self._sources["image"].data = figures.placed(views.grey(picture.image), field, field)
         self._message.object = "".join(html.note(line) for line in picture.doubts)
         self._predictor.submit(picture)
 
     def _predict(self, picture: Picture) -> Opinion:
         condition, model, judge = picture.condition, self._subject.model, self._subject.judge
-        lines: dict[str, Any] = _NOTHING
-        dice = None
+        lines, dice = _NOTHING, None
         if model is not None:
             scene = self._subject.scenes.at(condition.energy_ev)
             prediction = predict(model.network, model.card, picture.image, scene.pixel_size_angstrom)
             lines = views.outlines(prediction.probability[0], prediction.threshold, scene.recipe.field_angstrom)
             dice = views.dice(prediction.masks[0], scene.mask)
         if judge is None:
-            return Opinion(views.curve(condition), lines, dice, None, None)
+            return Opinion(views.curve(condition), lines, dice)
         verdict = judge.check(condition, explained=False, advised=False)
         return Opinion(views.curve(condition), lines, dice, verdict, judge.position(condition))
 
@@ -178,20 +152,19 @@ class OpticsTab:
         self._show_layers()
         if opinion.place is not None and opinion.place[0] is not None:
             self._sources["current"].data = {"sigma": [opinion.place[0]], "epsilon": [opinion.place[1]]}
-        measured = (
-            ""
-            if opinion.dice is None
-            else f"<span>Dice of this image; the verdict predicts the mean of many: <b>{opinion.dice:.3f}</b></span>"
-        )
+        measured = ""
+        if opinion.dice is not None:
+            measured = (
+                f"<span>Dice of this image; the verdict predicts the mean of many: <b>{opinion.dice:.3f}</b></span>"
+            )
         if opinion.verdict is None:
             self._verdict.object = html.note(self._subject.absent) + measured
         else:
-            self._verdict.object = opinion.verdict.headline_html(measured)
+            self._verdict.object = minus(opinion.verdict.headline_html(measured))
 
     def _show_layers(self) -> None:
-        shown = self._layers.value
-        self._sources["prediction"].data = self._outlines if "prediction" in shown else _NOTHING
-        self._sources["truth"].data = self._truth if "truth" in shown else _NOTHING
+        for name, lines in (("prediction", self._outlines), ("truth", self._truth)):
+            self._sources[name].data = lines if name in self._layers.value else _NOTHING
 
     def _explain(self, condition: Condition, *, advised: bool = False) -> tuple[Condition, str]:
         judge = self._subject.judge
@@ -205,7 +178,7 @@ class OpticsTab:
     def _show_why(self, result: tuple[Condition, str]) -> None:
         # Advice includes the reasons; those that are ready only later do not take its place.
         if result[0] == self._sliders.condition and self._advised != result[0]:
-            self._why.object = result[1]
+            self._why.object = minus(result[1])
 
     def _show_advice(self, result: tuple[Condition, str]) -> None:
         self._show_why(result)

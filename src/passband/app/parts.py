@@ -1,5 +1,7 @@
-"""Widgets that the tabs share: texts in one style, sliders with a number box, and the drop field for files."""
+"""Widgets that the tabs share: texts in one style, number boxes, sliders with a box, the drop field, columns that wrap."""
 
+import math
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, ClassVar
 
@@ -7,18 +9,57 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
+from passband.app.controls import Control
+from passband.base.errors import BadInputError
+from passband.figures.style import minus
+
 #: The style of everything.
 STYLE = files("passband.app").joinpath("page.css").read_text(encoding="utf-8")
+_DROP = files("passband.app").joinpath("drop_field.js").read_text(encoding="utf-8")
 
 
 def text(**changes: Any) -> Any:
     """Return a pane for HTML in the page's style, empty."""
-    return pn.pane.HTML("", stylesheets=[STYLE], **({"margin": (0, 10)} | changes))
+    return pn.pane.HTML("", stylesheets=[STYLE], **({"margin": (0, 10), "sizing_mode": "stretch_width"} | changes))
 
 
-class _Slider(pn.widgets.FloatSlider):
-    # Panel collects events of a widget for 50 ms, which is too slow; `Latest` drops stale ones.
-    _debounce = 1
+def columns(*parts: tuple[int, list[Any]]) -> Any:
+    """Return columns side by side that share the window's width, and stand below each other where it is too narrow.
+
+    Args:
+        *parts: least comfortable width [pixels] and content of each.
+    """
+    made = []
+    for width, content in parts:
+        flex = {"flex": f"1 1 {width}px", "min-width": f"min({width}px, 100%)"}
+        made.append(pn.Column(*content, sizing_mode="stretch_width", styles=flex))
+    return pn.FlexBox(*made, flex_wrap="wrap", align_content="flex-start", gap="0 8px", sizing_mode="stretch_width")
+
+
+def figure_pane(plot: Any, *, visible: bool = True) -> Any:
+    """Return a pane for a figure that is as wide as its column, and scrolls where that is too narrow for it."""
+    pane = pn.pane.Bokeh(plot, sizing_mode=plot.sizing_mode, margin=(0, 10))
+    return pn.Column(
+        pane, visible=visible, sizing_mode="stretch_width", styles={"overflow-x": "auto", "contain": "inline-size"}
+    )
+
+
+def number(written: str, name: str) -> float | None:
+    """Return the number in a box, or None if it is empty.
+
+    Raises:
+        BadInputError: naming the box, if that is no number.
+    """
+    content = written.strip().replace("−", "-")
+    if not content:
+        return None
+    try:
+        value = float(content) if content.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadInputError(f"{content[:40]!r} is not a number", value=content, remedy="give one such as 80 or -1.5", place=name)  # fmt: skip
+    return value
 
 
 class Dial:
@@ -28,47 +69,52 @@ class Dial:
         value: the current one; None while the box is empty.
     """
 
-    def __init__(self, label: str, low: float, high: float, step: float, *, least: float | None, width: int, name: str):
-        """Build it, set to its low end.
-
-        Args:
-            label: with its unit.
-            low: end of the slider.
-            high: end of the slider.
-            step: of the slider.
-            least: smallest value of the box, or None.
-            width: in all [pixels].
-            name: of its CSS class.
-        """
-        self._low, self._high, self._moving = low, high, False
-        self._label = pn.widgets.StaticText(value=label, width=width - 104, margin=(7, 0, 0, 0), stylesheets=[STYLE])
-        self._box = pn.widgets.FloatInput(value=low, start=least, step=step, width=96, height=26, margin=(1, 0, 0, 8), css_classes=["box"], stylesheets=[STYLE])  # fmt: skip
-        self._slider = _Slider(value=low, start=low, end=high, step=step, show_value=False, width=width - 8, height=16, margin=(1, 4, 3, 4), css_classes=[name])  # fmt: skip
-        self.value: float | None = low
+    def __init__(self, control: Control):
+        """Build it, set to its low end."""
+        c, self.control, self._moving = control, control, False
+        self.value: float | None = c.low
+        self._label = pn.pane.HTML("", stylesheets=[STYLE], margin=(6, 0, 0, 0), sizing_mode="stretch_width")
+        self._box = pn.widgets.TextInput(width=92, height=26, margin=(1, 0, 0, 8), css_classes=["box", f"box-{c.key}"], stylesheets=[STYLE])  # fmt: skip
+        self._slider = pn.widgets.FloatSlider(value=c.low, start=c.low, end=c.high, step=c.step, show_value=False, height=16, margin=(1, 4, 3, 4), css_classes=[f"dial-{c.key}"], sizing_mode="stretch_width")  # fmt: skip
+        # Panel collects events of a slider for 50 ms, which is too slow; `Latest` drops stale ones.
+        self._slider._debounce = 1
 
     def layout(self) -> Any:
         """Return what is shown."""
-        return pn.Column(pn.Row(self._label, self._box, margin=0), self._slider, margin=(0, 10))
+        head = pn.Row(self._label, self._box, margin=0, sizing_mode="stretch_width")
+        return pn.Column(head, self._slider, margin=(0, 10), sizing_mode="stretch_width")
 
-    def watch(self, moved: Any) -> None:
-        """Call a function whenever the user moves it."""
+    def watch(self, moved: Callable[[], None], refuse: Callable[[BadInputError], None]) -> None:
+        """Call a function whenever the user moves it, another if what is typed is no number."""
 
-        def taken(value: float | None, *, typed: bool) -> None:
+        def dragged(event: Any) -> None:
             if not self._moving:
-                self.put(value, typed=typed)
+                self.put(event.new)
                 moved()
 
-        self._slider.param.watch(lambda event: taken(event.new, typed=False), "value")
-        self._box.param.watch(lambda event: taken(event.new, typed=True), "value")
+        def typed(event: Any) -> None:
+            if self._moving:
+                return
+            try:
+                self.put(number(event.new, self.control.label), typed=True)
+            except BadInputError as error:
+                refuse(error)
+            else:
+                moved()
+
+        self._slider.param.watch(dragged, "value")
+        self._box.param.watch(typed, "value")
 
     def put(self, value: float | None, *, typed: bool = False) -> None:
         """Move it."""
-        self._moving, self.value = True, value
+        c, self._moving, self.value = self.control, True, value
+        also = "" if value is None else c.also(value)
+        self._label.object = f"{c.label} <span class='also'>{minus(also)}</span>"
         try:
             if not typed:
-                self._box.value = value
+                self._box.value = "" if value is None else f"{value:.10g}"
             if value is not None:
-                self._slider.param.update(start=min(self._low, value), end=max(self._high, value), value=value)
+                self._slider.param.update(start=min(c.low, value), end=max(c.high, value), value=value)
         finally:
             self._moving = False
 
@@ -93,44 +139,4 @@ class DropField(JSComponent):
     most_bytes = param.Integer(default=0)
 
     _stylesheets: ClassVar[list[str]] = [STYLE]
-    _esm = """
-export function render({ model }) {
-  const field = document.createElement("label")
-  field.className = "drop"
-  const label = document.createElement("span")
-  label.textContent = model.hint
-  const input = document.createElement("input")
-  input.type = "file"
-  input.hidden = true
-  field.append(label, input)
-  const send = async (file) => {
-    if (!file) return
-    if (file.size > model.most_bytes) {
-      model.fault = ""
-      model.fault = `${file.name}: has ${Math.ceil(file.size / 1e6)} MB, more than ${Math.floor(model.most_bytes / 1e6)} MB; crop it, or read it in Python or by the command line`
-      return
-    }
-    label.textContent = `sending ${file.name} …`
-    try {
-      const answer = await fetch("upload", {
-        method: "POST", body: file, headers: { "X-File-Name": encodeURIComponent(file.name) },
-      })
-      const reply = await answer.text()
-      if (answer.ok) { model.fault = ""; model.key = JSON.parse(reply).key }
-      else { model.fault = ""; model.fault = reply }
-    } catch (error) {
-      model.fault = ""
-      model.fault = `${file.name}: could not be sent; is passband app still running?`
-    }
-    label.textContent = model.hint
-    input.value = ""
-  }
-  input.addEventListener("change", () => send(input.files[0]))
-  for (const name of ["dragenter", "dragover"])
-    field.addEventListener(name, (event) => { event.preventDefault(); field.classList.add("over") })
-  for (const name of ["dragleave", "drop"])
-    field.addEventListener(name, (event) => { event.preventDefault(); field.classList.remove("over") })
-  field.addEventListener("drop", (event) => send(event.dataTransfer.files[0]))
-  return field
-}
-"""
+    _esm = _DROP

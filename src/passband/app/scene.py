@@ -1,4 +1,4 @@
-"""The sample specimen: its exit wave in memory, imaged under any condition at its energy."""
+"""What the page is about: a model, and a sample specimen whose exit wave is in memory, imaged under any condition."""
 
 import os
 import threading
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from passband.app import html
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.conditions import Condition
@@ -21,6 +22,7 @@ from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
 from passband.studies.wave_jobs import open_wave_set, prepare_waves
+from passband.verdicts.verdict_model import VerdictModel
 
 #: Pixels along a side of the picture.
 PIXELS = 256
@@ -136,6 +138,57 @@ class Scenes:
             camera_masks(torch.from_numpy(masks), PIXELS)[0].T.numpy(),
             config,
         )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model and the specimen of the page, shared by all tabs.
+
+    Attributes:
+        scenes: the sample specimen.
+        model: to predict with, or None.
+        judge: of its verdicts, or None if it has not been scored.
+        absent: why there is no model or no verdict, in a line; empty if there are both.
+    """
+
+    scenes: Scenes
+    model: Model | None = None
+    judge: VerdictModel | None = None
+    absent: str = ""
+
+    @property
+    def name(self) -> str:
+        """The model with its specimens, to read."""
+        if self.model is None:
+            return "no model"
+        known = self.model.card.specimens
+        return f"{self.model.card.name}, {', '.join(known.elements)} on {known.support or 'nothing'}"
+
+
+def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:
+    """Return model and specimen of the page, with the exit wave in memory.
+
+    Args:
+        model: the network, or None.
+        absent: why there is no model, in a line.
+        cache: folder of exit waves; the user's cache by default.
+
+    Raises:
+        BadInputError: if the network cannot be run here.
+    """
+    # Transforms this small are slower with several threads.
+    torch.set_num_threads(1)
+    judge = None
+    if model is not None:
+        # Load the network before the page opens: it may be unusable.
+        _ = model.network
+        try:
+            judge = VerdictModel(model)
+        except BadInputError as error:
+            absent = html.error_text(error)
+    subject = Subject(Scenes(model, cache), model, judge, absent)
+    subject.scenes.at(judge.domain.energy_ev if judge is not None else 300e3)
+    return subject
 
 
 def recipe_of(model: Model | None) -> SpecimenRecipe:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import errno
+import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -13,10 +15,11 @@ from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from panel.config import config
 from panel.io.application import build_applications
+from panel.io.state import state
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from passband.app.guard import Gate, Guard
+from passband.app.guard import Gate, Guard, forward
 from passband.app.uploads import MOST_BYTES, UploadHandler, Uploads
 from passband.base.errors import BadInputError, parameter
 
@@ -27,6 +30,9 @@ _BODY_BYTES, _MESSAGE_BYTES = 1_000_000, 2_000_000
 
 #: Builds the page of one browser tab.
 Page = Callable[[Uploads], Any]
+# The page until its scripts have drawn it.
+_TEMPLATE = """{% block postamble %}<style>body:has([data-root-id] > *) #loading { display: none }</style>{% endblock %}
+{% block contents %}<p id="loading" style="font: 16px system-ui, sans-serif; margin: 2em">passband is loading …</p>{{ super() }}{% endblock %}"""
 
 
 class PageServer:
@@ -37,37 +43,25 @@ class PageServer:
         uploads: the uploaded files.
     """
 
-    def __init__(
-        self, page: Page, folder: Path, *, port: int = 0, most_bytes: int = MOST_BYTES, title: str = "passband"
-    ):
-        """Bind a port; needs a running event loop.
+    def __init__(self, page: Page, folder: Path, listening: socket.socket, most_bytes: int = MOST_BYTES):
+        """Take a port from `listen`; needs a running event loop.
 
         Args:
             page: builds the page.
             folder: for uploads.
-            port: to listen at; 0 takes a free one.
+            listening: where requests arrive.
             most_bytes: largest upload.
-            title: of the page.
-
-        Raises:
-            BadInputError: if the port is taken or reserved.
         """
-        try:
-            listening = socket.create_server((_ADDRESS, port), backlog=128)
-        except OSError as error:
-            why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is reserved"}.get(
-                error.errno or 0, f"cannot be used ({error.strerror})"
-            )
-            raise BadInputError(
-                f"{parameter('port')} {port}: {why}", value=port, remedy="leave it out for a free one"
-            ) from None
-        listening.setblocking(False)
         self.gate, self.uploads = Gate(listening.getsockname()[1]), Uploads(folder, most_bytes)
-        config.disconnect_notification = (
-            "passband has ended; start it again with passband app, and open the new address"
-        )
+        gone = "passband has ended; start it again with passband app, and open the new address"
+        config.disconnect_notification = gone
+
+        def build() -> Any:
+            state.curdoc.template = _TEMPLATE
+            return page(self.uploads)
+
         application = BokehTornado(
-            build_applications(lambda: page(self.uploads), title=title, location=False),
+            build_applications(build, title="passband", location=False),
             extra_websocket_origins=list(self.gate.hosts),
             extra_patterns=[("/upload", UploadHandler, {"uploads": self.uploads})],
             use_index=False,
@@ -89,26 +83,58 @@ class PageServer:
         self._server.stop(wait=False)
 
 
-def serve(page: Page, announce: Callable[[str], None], *, port: int = 0) -> None:
+def listen(port: int) -> socket.socket:
+    """Return a socket of this computer alone at a port; 0 takes a free one.
+
+    Raises:
+        BadInputError: if the port is taken or reserved.
+    """
+    try:
+        listening = socket.create_server((_ADDRESS, port), backlog=128)
+    except OSError as error:
+        other = f"cannot be used ({error.strerror})"
+        why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is reserved"}.get(error.errno or 0, other)
+        line = f"{parameter('port')} {port}: {why}"
+        raise BadInputError(line, value=port, remedy="leave it out for a free one") from None
+    listening.setblocking(False)
+    return listening
+
+
+def serve(prepare: Callable[[], Page], announce: Callable[[str, Path], None], *, port: int = 0) -> None:
     """Serve a page until interrupted.
 
     Args:
-        page: builds the page.
-        announce: called with the address once the server answers.
+        prepare: called once the port is bound, for what builds the page; may take long.
+        announce: called with the address once the server answers, and with a file that only this user can read and that forwards to it: a
+            command line, such as a browser's, is read by every user of the computer.
         port: to listen at; 0 takes a free one.
 
     Raises:
         BadInputError: if the port cannot be used.
     """
-    with tempfile.TemporaryDirectory(prefix="passband-app-") as name, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(page, announce, Path(name), port))
+    with listen(port) as listening:
+        page = prepare()
+        with tempfile.TemporaryDirectory(prefix="passband-app-") as name, contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(page, announce, Path(name), listening))
 
 
-async def _serve(page: Page, announce: Callable[[str], None], folder: Path, port: int) -> None:
-    server = PageServer(page, folder, port=port)
+async def _serve(page: Page, announce: Callable[[str, Path], None], folder: Path, listening: socket.socket) -> None:
+    server, ended = PageServer(page, folder, listening), asyncio.Event()
+    # The caller's handler would raise in the middle of an answer; it is called below, when all is closed.
+    handler = signal.getsignal(signal.SIGTERM)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     server.start()
     try:
-        announce(server.gate.address)
-        await asyncio.Event().wait()
+        announce(server.gate.address, write_forward(folder / "open.html", server.gate.address))
+        await ended.wait()
     finally:
         server.stop()
+        signal.signal(signal.SIGTERM, handler)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def write_forward(path: Path, address: str) -> Path:
+    """Write a page that forwards to an address and that only this user can read; return its path."""
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(forward(address))
+    return path

@@ -8,12 +8,15 @@ from typing import Any
 import panel as pn
 
 from passband.app import figures, html, views
-from passband.app.parts import text
+from passband.app.latest import Latest, Step
+from passband.app.parts import columns, figure_pane, text
 from passband.base.errors import BadInputError
 from passband.figures.matrix import short_labels
 from passband.studies.paths import StudyPaths
 
-_LEFT, _MATRIX, _PLANE = 310, 560, 540
+_LEFT, _MATRIX, _PLANE = 310, 420, 420
+_EMPTY = "Give the folder of a study that has been run, such as runs/defocus."
+_WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 # Most labels on an axis.
 _LABELS = 24
 
@@ -23,42 +26,50 @@ class StudyTab:
 
     def __init__(self, folder: Path | None):
         """Build it, and read a study if one is given."""
-        self._folder = pn.widgets.TextInput(name="Folder of a study", value="" if folder is None else str(folder), placeholder="runs/defocus", width=_LEFT - 30, margin=(4, 10), css_classes=["study-folder"])  # fmt: skip
-        self._read = pn.widgets.Button(name="Read", button_type="primary", width=_LEFT - 30, margin=(6, 10))
-        self._score = pn.widgets.RadioButtonGroup(
-            options={"loss": "loss", "Dice": "dice"}, value="loss", width=_LEFT - 30, margin=(6, 10)
-        )
-        self._report = text(width=_LEFT - 20)
-        self._matrix, self._sources, self._shades = figures.matrix(_MATRIX)
-        self._plane, sources, self._plane_shades = figures.shift_plane(_PLANE, _MATRIX)
+        self._folder = pn.widgets.TextInput(name="Folder of a study", value="" if folder is None else str(folder), placeholder="runs/defocus", margin=(4, 10), css_classes=["study-folder"], **_WIDE)  # fmt: skip
+        self._read = pn.widgets.Button(name="Read", button_type="primary", margin=(6, 10), **_WIDE)
+        scores = {"loss": "loss", "Dice": "dice"}
+        self._score = pn.widgets.RadioButtonGroup(options=scores, value="loss", margin=(6, 10), **_WIDE)
+        self._report = text()
+        self._report.object = html.note(_EMPTY)
+        self._matrix, self._sources, self._shades = figures.matrix()
+        self._plane, sources, self._plane_shades = figures.shift_plane()
         self._sources |= sources
+        self._panes = [figure_pane(figure, visible=False) for figure in (self._matrix, self._plane)]
         self._pairs: Any = None
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
-        self._read.on_click(lambda event: later(self._load))
-        self._folder.param.watch(lambda event: later(self._load), "value")
+        # Large tables must not stop the page.
+        self._reader = Latest(Step(_read, self._show), self._refuse, later)
+        self._read.on_click(lambda event: self._load())
+        self._folder.param.watch(lambda event: self._load(), "value")
         self._score.param.watch(lambda event: later(self._draw), "value")
         if folder is not None:
             self._load()
 
     def layout(self) -> Any:
         """Return what is shown."""
-        left = pn.Column(self._folder, self._read, self._score, self._report, width=_LEFT, css_classes=["sidebar"])
-        return pn.Row(left, pn.pane.Bokeh(self._matrix, margin=(0, 10)), pn.pane.Bokeh(self._plane, margin=(0, 10)))
+        matrix, plane = self._panes
+        return columns((_LEFT, [self._folder, self._read, self._score, self._report]), (_MATRIX, [matrix]), (_PLANE, [plane]))  # fmt: skip
 
     def _load(self) -> None:
-        paths = StudyPaths(Path(self._folder.value.strip()).expanduser())
-        try:
-            self._pairs = views.study_pairs(paths)
-        except BadInputError as error:
-            self._report.object = html.refusal(error)
-            return
+        self._reader.submit(StudyPaths(Path(self._folder.value.strip()).expanduser()))
+
+    def _refuse(self, fault: BadInputError) -> None:
+        self._pairs, self._report.object = None, html.refusal(fault)
+        for pane in self._panes:
+            pane.visible = False
+
+    def _show(self, result: tuple[StudyPaths, Any]) -> None:
+        paths, self._pairs = result
         pairs = self._pairs
         trained, tested = pairs["train_condition"].n_unique(), pairs["test_condition"].n_unique()
         summary = f"<p><b>{trained}</b> training conditions or sets, tested under <b>{tested}</b>; {len(pairs)} pairs, {pairs['seeds'].max()} networks each</p>"
         if paths.report.is_file():
             summary += html.section("Its report", f"<p><code>{escape(str(paths.report.absolute()))}</code></p>")
         self._report.object = summary + html.section("Findings", html.bullets(_sentences(paths)))
+        for pane in self._panes:
+            pane.visible = True
         self._draw()
 
     def _draw(self) -> None:
@@ -86,8 +97,12 @@ class StudyTab:
         self._matrix.title.text, self._plane.title.text = f"{name}, mean of all networks", f"{name} over σ and Δε"
         reach = 1.15 * max(float(pairs["delta_epsilon"].abs().max() or 0), 0.02)
         self._plane.y_range.update(start=-reach, end=reach)
-        columns = ("sigma", "delta_epsilon", "train_label", "test_label", "loss", "dice", "ratio")
-        self._sources["pairs"].data = {"score": values.to_numpy()} | {name: pairs[name].to_list() for name in columns}
+        names = ("sigma", "delta_epsilon", "train_label", "test_label", "loss", "dice", "ratio")
+        self._sources["pairs"].data = {"score": values.to_numpy()} | {n: pairs[n].to_list() for n in names}
+
+
+def _read(paths: StudyPaths) -> tuple[StudyPaths, Any]:
+    return paths, views.study_pairs(paths)
 
 
 def _sentences(paths: StudyPaths) -> list[str]:

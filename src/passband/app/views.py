@@ -29,13 +29,7 @@ def grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def outlines(level: NDArray[Any], threshold: float, field: float) -> dict[str, list[NDArray[np.float64]]]:
-    """Return the lines along which a map crosses a threshold, in the units of its field, y upwards: xs and ys of each.
-
-    Args:
-        level: the map, shape [n, n].
-        threshold: of the lines.
-        field: side of the map.
-    """
+    """Return the lines along which a map crosses a threshold, in the units of its field's width, y upwards: xs and ys of each."""
     from skimage.measure import find_contours
 
     scale = field / level.shape[1]

@@ -38,15 +38,18 @@ def app(
     if chosen is None:
         note(absent)
 
-    from passband.app.page import make_page, subject_of
-    from passband.app.serving import serve
+    from passband.app.page import make_page
+    from passband.app.scene import subject_of
+    from passband.app.serving import Page, serve
 
-    note("computing the sample specimen; the first time takes about ten seconds")
-    subject = subject_of(chosen, absent)
+    def prepare() -> Page:
+        note("computing the sample specimen; the first time takes about ten seconds")
+        subject = subject_of(chosen, absent)
+        return lambda uploads: make_page(subject, study, uploads)
 
-    def announce(address: str) -> None:
+    def announce(address: str, forward: Path) -> None:
         print(f"{address}\nOpen this address in a browser on this computer; Ctrl-C ends it.", flush=True)
         if not no_browser:
-            webbrowser.open(address)
+            webbrowser.open(forward.as_uri())
 
-    serve(lambda uploads: make_page(subject, chosen, study, uploads), announce, port=port)
+    serve(prepare, announce, port=port)

@@ -1,1 +1,1 @@
-"""Figures: tables in, one matplotlib axes out; one figure a file."""
+"""Figures: tables in, one matplotlib axes out; one figure a file. The text of each `draw` names the columns of its table."""

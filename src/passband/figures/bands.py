@@ -8,14 +8,9 @@ from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, *, log: tuple[bool, bool] = (False, False)) -> None:
-    """Draw a line and a band for each group, in the order of the table.
+    """Draw a line and a band for each group of a table of group, x, y, low, high.
 
-    Args:
-        table: group, x, y, low, high.
-        ax: where to draw.
-        x: label of the horizontal axis.
-        y: label of the vertical axis.
-        log: whether each axis is logarithmic (base 2 for the horizontal one).
+    `x` and `y` are labels; `log` says whether each axis is logarithmic, base 2 for the horizontal one.
     """
     groups = table["group"].unique(maintain_order=True)
     for i, name in enumerate(groups):

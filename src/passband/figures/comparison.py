@@ -11,12 +11,7 @@ _SHADES = {"reversed": ("#f2c14e", "contrast reversed"), "lost": (style.ORANGE, 
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
-    """Draw mean |T| of both, and shade where information is lost or contrast reversed.
-
-    Args:
-        table: q_per_angstrom, train, test, lost, reversed.
-        ax: where to draw.
-    """
+    """Draw mean |T| of both, and shade where it is lost or reversed: q_per_angstrom, train, test, lost, reversed."""
     q = table["q_per_angstrom"].to_numpy()
     for column, (colour, name) in _SHADES.items():
         shaded = table[column].to_numpy()

@@ -7,12 +7,9 @@ from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes, column: str = "transfer") -> None:
-    """Draw a curve for each condition; the caller adds a legend where it hides none.
+    """Draw a curve for each condition of a table of label, q_per_angstrom and transfer (along +x) or magnitude (mean |T| over azimuth).
 
-    Args:
-        table: label, q_per_angstrom and the column.
-        ax: where to draw.
-        column: transfer (signed, along +x) or magnitude (mean |T| over azimuth).
+    The caller adds a legend where it hides none.
     """
     labels = table["label"].unique(maintain_order=True)
     for label, colour in zip(labels, style.in_order(len(labels)), strict=True):

@@ -12,12 +12,9 @@ _MOST_LABELS = 40
 
 
 def draw(table: pl.DataFrame, ax: Axes, sweep: pl.DataFrame | None = None) -> None:
-    """Draw one point for each condition: over defocus on the curve of a sweep, else side by side.
+    """Draw one point for each condition, of label and epsilon: over defocus_angstrom on the curve of a sweep, else side by side.
 
-    Args:
-        table: label, epsilon, and defocus_angstrom with a sweep.
-        ax: where to draw.
-        sweep: defocus_angstrom and epsilon of the base condition over defocus.
+    The sweep has defocus_angstrom and epsilon of the base condition.
     """
     if sweep is not None:
         ax.plot(sweep["defocus_angstrom"], sweep["epsilon"], color=style.BLUE, linewidth=1.2, label="base condition")

@@ -34,12 +34,7 @@ class Sample:
 
 
 def draw(samples: Sequence[Sample], made: Figure) -> None:
-    """Draw rows of image, truth, in-domain prediction and worst prediction: outlines, so that the lattice stays in view.
-
-    Args:
-        samples: one a column.
-        made: an empty figure, about 2 inches a column and 8.6 high.
-    """
+    """Draw a column for each sample, about 2 by 9 inches: image, truth, in-domain and worst prediction as outlines."""
     axes = made.subplots(4, len(samples), squeeze=False)
     for column, sample in zip(axes.T, samples, strict=True):
         for ax, mask in zip(column, (None, None, sample.in_domain, sample.worst), strict=True):

@@ -17,12 +17,9 @@ _KINDS = {
 
 
 def draw(table: pl.DataFrame, ax: Axes, surface: pl.DataFrame) -> None:
-    """Draw the off-diagonal pairs, coloured by loss, over the fitted surface.
+    """Draw the off-diagonal pairs (sigma, delta_epsilon, loss, train_zero, test_zero), coloured by loss, over the fitted surface.
 
-    Args:
-        table: pairs, with sigma, delta_epsilon, loss, train_zero, test_zero.
-        ax: where to draw.
-        surface: the fit on a grid: sigma, delta_epsilon, loss (NaN outside the pairs' convex hull); may be empty.
+    The surface is a grid of sigma, delta_epsilon, loss (NaN outside the pairs' convex hull); it may be empty.
     """
     mean = (
         table.filter(pl.col("train_condition") != pl.col("test_condition"))

@@ -26,13 +26,7 @@ def short_labels(labels: list[str]) -> tuple[str, list[str]]:
 
 
 def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
-    """Draw the mean over seeds of a score.
-
-    Args:
-        table: pairs, with train_label, test_label and the score.
-        ax: where to draw.
-        score: loss or dice.
-    """
+    """Draw the mean over seeds of a score, loss or dice, of pairs with train_label, test_label and the score."""
     mean = table.group_by("train_label", "test_label", maintain_order=True).agg(pl.col(score).mean())
     # A condition without networks has a column and no row.
     trained, tested = (mean[c].unique(maintain_order=True).to_list() for c in ("train_label", "test_label"))

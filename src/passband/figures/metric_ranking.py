@@ -10,12 +10,7 @@ _LOWEST = -0.5
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
-    """Draw a point and an interval for each metric, best on top.
-
-    Args:
-        table: name, trivial, r2_both, r2_both_low, r2_both_high, r2_train, best first.
-        ax: where to draw.
-    """
+    """Draw a point and an interval for each metric, best first: name, trivial, r2_both, r2_both_low, r2_both_high, r2_train."""
     table = table.with_columns(pl.col("^r2_.*$").clip(_LOWEST, 1), place=np.arange(len(table)))
     for trivial, colour, marker, label in ((False, style.BLUE, "o", "optics"), (True, style.ORANGE, "s", "no optics")):
         rows = table.filter(pl.col("trivial") == trivial)

@@ -11,12 +11,9 @@ _CELLS = 24
 
 
 def draw(table: pl.DataFrame, loss_ax: Axes, count_ax: Axes) -> None:
-    """Draw the median loss ratio of each cell of the plane, and the number of its pairs; empty cells stay white.
+    """Draw the median relative loss in each cell of the plane, and the number of its pairs; empty cells stay white.
 
-    Args:
-        table: sigma, delta_epsilon, ratio (loss divided by the network's in-domain loss), a row per pair.
-        loss_ax: where to draw the ratio.
-        count_ax: where to draw the number.
+    The table has sigma, delta_epsilon and ratio (loss divided by the network's in-domain loss), a row per pair.
     """
     sigma, delta, ratio = (table[c].to_numpy() for c in ("sigma", "delta_epsilon", "ratio"))
     reach = float(np.abs(delta).max())

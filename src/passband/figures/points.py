@@ -9,15 +9,9 @@ from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes, x: str, y: str, shade: str | None = None, *, log: bool = False) -> None:
-    """Draw the points of each group.
+    """Draw the points of a table of group, x, y, and shade if one is named.
 
-    Args:
-        table: group, x, y, and shade if one is named.
-        ax: where to draw.
-        x: label of the horizontal axis.
-        y: label of the vertical axis.
-        shade: label of the colour.
-        log: whether the vertical axis is logarithmic.
+    `x`, `y` and `shade` are labels; `log` says whether the vertical axis is logarithmic.
     """
     limits: dict[str, Any] = (
         {} if shade is None else {"vmin": table["shade"].min(), "vmax": table["shade"].max(), "cmap": "viridis"}

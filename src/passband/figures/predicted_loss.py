@@ -15,13 +15,7 @@ _KINDS = {
 
 
 def draw(table: pl.DataFrame, ax: Axes, title: str) -> None:
-    """Draw one point for each pair.
-
-    Args:
-        table: loss, predicted, train_zero, test_zero.
-        ax: where to draw.
-        title: name of the predictor.
-    """
+    """Draw one point for each pair: loss, predicted, train_zero, test_zero."""
     ends = [table["loss"].min(), table["loss"].max()]
     ax.plot(ends, ends, color="0.6", linewidth=0.8)
     for name, (condition, colour, marker) in _KINDS.items():

@@ -15,14 +15,7 @@ def size(count: int) -> tuple[float, float]:
 
 
 def draw(images: NDArray[np.float32], masks: NDArray[np.bool_], pixel_size_angstrom: float, figure: Figure) -> None:
-    """Draw the first images, each in its own shades, 0.5th to 99.5th percentile, over their masks.
-
-    Args:
-        images: shape [N, rows, columns].
-        masks: of the particles, bool, the same shape.
-        pixel_size_angstrom: of both [Å].
-        figure: where to draw, of the `size` of N images.
-    """
+    """Draw the first of N images over their masks, both of shape [N, rows, columns], into a figure of their `size`."""
     shown = min(len(images), _MOST)
     axes = figure.subplots(2, shown, squeeze=False)
     height, width = (n * pixel_size_angstrom for n in images.shape[1:])

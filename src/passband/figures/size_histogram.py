@@ -9,11 +9,7 @@ from passband.figures import style
 
 
 def diameters(table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the diameters [nm] of whole particles and of those cut by the image's edge, and edges of bins for both.
-
-    Args:
-        table: equivalent_diameter_angstrom and touches_edge, a row per particle.
-    """
+    """Return the diameters [nm] of whole particles and of those cut by the image's edge, and edges of bins for both."""
     size, cut = table["equivalent_diameter_angstrom"].to_numpy() / 10, table["touches_edge"].to_numpy().astype(bool)
     bins = min(max(2 * int(np.sqrt(len(size))), 8), 40)
     return size[~cut], size[cut], np.linspace(0, 1.05 * max([*size, 1.0]), bins + 1)
@@ -22,9 +18,7 @@ def diameters(table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
 def draw(table: pl.DataFrame, ax: Axes) -> None:
     """Draw whole particles, and those cut by the image's edge lighter on top; the median of whole ones as a line.
 
-    Args:
-        table: equivalent_diameter_angstrom and touches_edge, a row per particle.
-        ax: axes to draw into.
+    The table has equivalent_diameter_angstrom and touches_edge, a row per particle.
     """
     whole, cut, edges = diameters(table)
     labels = [f"whole ({len(whole)})", f"cut by the edge ({len(cut)})"]

@@ -64,12 +64,7 @@ def draw_preview(panels: Panels, made: Figure) -> None:
 
 
 def draw_row(panels: Panels, made: Figure) -> None:
-    """Draw a specimen in one row: structure from two sides, images, mask with instances, distance, thickness.
-
-    Args:
-        panels: as for `draw_preview`.
-        made: an empty figure, about 14 by 2 inches.
-    """
+    """Draw the panels of `draw_preview` in one row, about 14 by 2 inches, without titles."""
     images = list(panels["images"].values())[:3]
     axes = made.subplots(1, 5 + len(images))
     field, reach = panels["field"], float(np.abs(panels["boundary_distance"]).max())

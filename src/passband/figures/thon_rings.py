@@ -7,13 +7,7 @@ from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes, information_limit_per_angstrom: float | None = None) -> None:
-    """Draw the power, the fit and its background, and the information limit as a line.
-
-    Args:
-        table: q_per_angstrom and power; fit and background if rings were fitted.
-        ax: axes to draw into.
-        information_limit_per_angstrom: if known [1/Å].
-    """
+    """Draw q_per_angstrom and power, fit and background if rings were fitted, and the information limit [1/Å] as a line."""
     q = table["q_per_angstrom"]
     ax.plot(q, table["power"], color="0.6", linewidth=1, label="power")
     if "fit" in table.columns:

@@ -7,12 +7,7 @@ from passband.figures import style
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
-    """Draw a curve for each condition, the mean over seeds; training solid, validation dashed.
-
-    Args:
-        table: label, epoch, train_loss, validation_loss.
-        ax: where to draw.
-    """
+    """Draw label, epoch, train_loss (solid) and validation_loss (dashed): a curve for each condition, the mean over seeds."""
     mean = table.group_by("label", "epoch", maintain_order=True).agg(pl.col("train_loss", "validation_loss").mean())
     labels = mean["label"].unique(maintain_order=True)
     for label, colour in zip(labels, style.in_order(len(labels)), strict=True):
