@@ -10,7 +10,7 @@ from typing import Annotated
 import gemmi
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.geometry import cellpar_to_cell
 from pydantic import AfterValidator, Field, model_validator
 from scipy.spatial import cKDTree
@@ -19,6 +19,10 @@ from passband.base.frozen_model import FrozenModel
 
 #: No two atoms of a crystal or of a scene lie closer than this [Å]; the shortest bond, H–H, has 0.74 Å.
 CLOSEST = 0.7
+# The closest two atoms of a crystal lie this many times the sum of their covalent radii apart: from uranyl's 0.67 and uranium's
+# 0.70 to lead's 1.20. Without the atoms of a centring they would lie up to 1.7 apart.
+_NEAR, _FAR = 0.6, 1.3
+_NOBLE_GASES = {2, 10, 18, 36, 54, 86}
 
 
 def _element(symbol: str) -> str:
@@ -119,7 +123,7 @@ def closest_pair(cell: np.ndarray, fractions: np.ndarray) -> tuple[float, int, i
 
 
 def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, name: str) -> None:
-    """Refuse a crystal in which two atoms, or an atom and its periodic image, lie closer than any bond.
+    """Refuse a crystal in which the closest atoms lie closer, or farther apart, than in any crystal.
 
     Args:
         cell: a vector a row, shape [3, 3] [Å].
@@ -131,11 +135,18 @@ def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, na
         ValueError: naming the atoms and their distance.
     """
     nearest, i, j = closest_pair(cell, fractions)
-    if nearest < CLOSEST:
-        a, b = (f"{chemical_symbols[numbers[k]]} {k + 1}" for k in (i, j))
+    radii = float(covalent_radii[numbers[[i, j]]].sum())
+    a, b = (f"{chemical_symbols[numbers[k]]} {k + 1}" for k in (i, j))
+    if nearest < max(CLOSEST, _NEAR * radii):
+        limit = CLOSEST if nearest < CLOSEST else _NEAR * radii
         raise ValueError(
-            f"{name}: {a} and {b} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; "
+            f"{name}: {a} and {b} lie {nearest:.2f} Å apart, closer than {limit:.2g} Å; "
             "correct the positions, or remove the atom that is there twice"
+        )
+    if nearest > _FAR * radii and not set(numbers[[i, j]]) <= _NOBLE_GASES:
+        raise ValueError(
+            f"{name}: no two atoms lie closer than {a} and {b}, {nearest:.2f} Å apart, more than {_FAR * radii:.2g} Å: "
+            "atoms are missing; give every atom of the cell and lengths in Å"
         )
 
 
