@@ -24,6 +24,7 @@ from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
 from passband.files.outputs import require_replaceable
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
+from passband.specimens.cif import read_structure
 from passband.specimens.columns import atomic_columns, connected
 from passband.specimens.crystals import CLOSEST
 from passband.specimens.families import GivenScene, pack
@@ -33,6 +34,7 @@ EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem":
 # Text formats that may hold several structures; the first is taken.
 _ALSO = ("cif", "extxyz", "proteindatabank", "xsf", "xyz")
 _MOST_ATOMS = 20_000_000
+_LARGEST_FILE = 200_000_000
 # A connected piece of fewer atoms is no particle.
 _LEAST_PARTICLE = 10
 _VACUUM = 2.0
@@ -177,21 +179,33 @@ def import_scenes(
 
 def _read(path: Path, form: str) -> Atoms:
     try:
-        head = path.read_bytes()[:20_000]
         size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(20_000)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}; give the path of a structure file") from None
-    # A declared number of atoms that the file cannot hold would fill the memory before it failed.
-    for word in re.findall(rb"(?<![\w.+-])\d{6,}(?![\w.])", head):
-        if int(word) > min(size, _MOST_ATOMS):
-            raise BadInputError(
-                f"{path}: declares {int(word)} atoms, and has {size} bytes; at most {_MOST_ATOMS} atoms can be worked with: correct the file"
-            )
+    if size > _LARGEST_FILE:
+        raise BadInputError(
+            f"{path}: has {size / 1e6:.0f} MB, more than {_LARGEST_FILE / 1e6:.0f} MB; give a file of one scene"
+        )
+    # Declared numbers of atoms and columns that the file cannot hold would fill the memory before it failed.
+    numbers = [int(word) for word in re.findall(rb"(?<![\w.+-])\d{6,}(?![\w.])", head)]
+    columns = sum(int(word) for word in re.findall(rb":[RISL]:(\d{1,18})", head))
+    first = re.match(rb"\s*(\d{1,18})\s", head)
+    values = columns * int(first[1]) if first else 0
+    if max(numbers, default=0) > min(size, _MOST_ATOMS) or values > size:
+        raise BadInputError(
+            f"{path}: declares {max([*numbers, values])} atoms or values, and has {size} bytes; at most {_MOST_ATOMS} atoms can be worked with: correct the file"
+        )
+    if form == "cif":
+        given = read_structure(path, _MOST_ATOMS)
+        return Atoms(numbers=given.numbers, cell=given.cell, scaled_positions=given.fractions, pbc=True)
     try:
         atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise many kinds.
+        reason = "".join(c if c.isprintable() else " " for c in str(error)) or type(error).__name__
         raise BadInputError(
-            f"{path}: is not readable as {form}: {' '.join(str(error).split())[:150] or type(error).__name__}; check the file and {parameter('form')}"
+            f"{path}: is not readable as {form}: {' '.join(reason.split())[:150]}; check the file and {parameter('form')}"
         ) from None
     if not isinstance(atoms, Atoms) or not len(atoms):
         raise BadInputError(f"{path}: holds no atoms; give a structure")

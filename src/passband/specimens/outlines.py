@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
+import spglib
 from scipy.spatial import HalfspaceIntersection, QhullError
 
 from passband.base.errors import BadInputError
@@ -114,13 +115,17 @@ def _wulff(
     with warnings.catch_warnings():
         # spglib warns WulffPack, not us, of its way to report errors.
         warnings.simplefilter("ignore", DeprecationWarning)
-        particle = SingleCrystal({miller(k): v for k, v in energies}, primitive_structure=crystal.atoms(), natoms=1000)
-    if not np.allclose(particle.standardized_structure.cell, crystal.cell, atol=1e-3 * np.abs(crystal.cell).max()):
-        raise BadInputError(
-            f"{name}: the cell is not the conventional one of its space group, in which Miller indices count; import its CIF, which brings it to that, or use the shape sphere, rod or random"
-        )
+        data = spglib.get_symmetry_dataset((crystal.cell, crystal.fractions, crystal.numbers))
+        turn, rotation = np.round(data.transformation_matrix), data.std_rotation_matrix
+        if abs(data.transformation_matrix - turn).max() > 1e-3 or round(np.linalg.det(turn)) != 1:
+            raise BadInputError(
+                f"{name}: the cell is not the conventional one of its space group, in which Miller indices count; import its CIF, which brings it to that, or use the shape sphere, rod or random"
+            )
+        # WulffPack works in the standard setting: x' = turn x, and so h' = h turn⁻¹.
+        indices = {tuple(np.rint(miller(k) @ np.linalg.inv(turn)).astype(int).tolist()): v for k, v in energies}
+        particle = SingleCrystal(indices, primitive_structure=crystal.atoms(), natoms=1000)
     facets = [facet for form in particle.forms for facet in form.facets]
-    normals = np.array([facet.normal for facet in facets])
+    normals = np.array([facet.normal for facet in facets]) @ rotation
     distances = np.array([facet.energy for facet in facets])
     return normals / np.linalg.norm(normals, axis=1)[:, None], distances
 
