@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 from ase.data import atomic_numbers
+from ase.neighborlist import neighbor_list
 from ase.spacegroup import Spacegroup, crystal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,9 +44,7 @@ def read(tmp_path):
 
 def distances(atoms, reach):
     """All distances up to a reach, sorted: no cell and no origin matters."""
-    big = atoms.repeat(np.ceil(2 * reach / np.abs(np.linalg.inv(atoms.cell.array)).max(axis=0) ** -1).astype(int) + 1)
-    found = big.get_all_distances(mic=True)[: len(atoms)]
-    return np.sort(found[found < reach])
+    return np.sort(neighbor_list("d", atoms, reach))
 
 
 def same(ours, theirs, tolerance=2e-3):
@@ -190,16 +189,16 @@ def written(rotation, translation):
     return ", ".join(rows)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     number=st.integers(1, 230),
     form=st.sampled_from(["symbol", "squeezed", "upper", "number", "operations", "hall"]),
-    site=st.tuples(*[st.floats(0.02, 0.24)] * 3),
+    site=st.tuples(st.sampled_from([0.0, 0.04]), st.sampled_from([0.0, 0.15]), st.sampled_from([0.0, 0.21])),
     lengths=st.tuples(*[st.floats(9, 14)] * 3),
     angle=st.floats(95, 110),
 )
 def test_any_space_group_is_ases(tmp_path_factory, number, form, site, lengths, angle):
-    """The atoms of a general position, whatever names the group; ASE has choice 1 of origins and hexagonal axes."""
+    """The atoms of a site, general or special, whatever names the group; ASE has choice 1 of origins and hexagonal axes."""
     group = Spacegroup(number, 1)
     cell = cell_of(number, *lengths, angle)
     theirs, _ = group.equivalent_sites([site])
@@ -225,7 +224,7 @@ def test_any_space_group_is_ases(tmp_path_factory, number, form, site, lengths, 
     path = tmp_path_factory.mktemp("cif") / "x.cif"
     path.write_text(cif(cell, [("Cs", *site)], f'"{value}"' if value else "", tag, more))
     ours = read_structure(path, 2000)
-    assert len(ours.numbers) == len(theirs) == len(group.get_symop()) and set(ours.numbers) == {atomic_numbers["Cs"]}
+    assert len(ours.numbers) == len(theirs) and set(ours.numbers) == {atomic_numbers["Cs"]}
     away = ours.fractions[:, None] - theirs
     assert np.abs(away - np.round(away)).max(axis=2).min(axis=1).max() < 1e-5
 
