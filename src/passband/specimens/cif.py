@@ -4,7 +4,6 @@ import functools
 import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gemmi
@@ -12,11 +11,8 @@ import numpy as np
 import spglib
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.geometry import cell_to_cellpar, cellpar_to_cell
-from pydantic import ValidationError
 from scipy.constants import atomic_mass
 
-from passband.base.errors import BadInputError
-from passband.files import yaml_config
 from passband.specimens.crystals import CLOSEST, CellRecipe, check_apart, closest_pair
 
 # A CIF of a crystal takes kilobytes, one of a scene a hundred bytes an atom.
@@ -66,73 +62,57 @@ class Structure:
     group: gemmi.SpaceGroup | None = None
 
 
-def read_cif(path: Path) -> CellRecipe:
+def read_crystal(data: bytes, name: str) -> CellRecipe:
     """Return the crystal of a CIF in the conventional cell of its space group.
 
     The axes are the file's where its cell is a conventional one, whatever the setting; a primitive cell or a supercell is
     changed to the standard one. Rounded coordinates are moved to where symmetry has them.
 
     Raises:
-        BadInputError: if it has no cell or atoms, partial occupancies, unknown species, atoms on top of each other, or a space
+        ValueError: if it has no cell or atoms, partial occupancies, unknown species, atoms on top of each other, or a space
             group that is unknown, ambiguous, or not that of its atoms.
     """
-    structure = read_structure(path, _MOST_ATOMS)
-    try:
-        check_apart(structure.cell, structure.fractions, structure.numbers, path.stem)
-        cell, fractions, numbers = _conventional(structure)
-        sites = [
-            [chemical_symbols[z], *(round(float(x) % 1.0, 8) for x in f)]
-            for z, f in zip(numbers, fractions, strict=True)
-        ]
-        parameters = [round(float(x), 6) for x in cell_to_cellpar(cell)]
-        return CellRecipe.model_validate({"name": path.stem[:64], "cell_angstrom": parameters, "sites": sites})
-    except ValidationError as error:
-        raise BadInputError(yaml_config.message(error), place=path) from None
-    except ValueError as error:
-        raise BadInputError(str(error), place=path) from None
+    structure = read_structure(data, _MOST_ATOMS)
+    check_apart(structure.cell, structure.fractions, structure.numbers, name)
+    cell, fractions, numbers = _conventional(structure)
+    sites = [
+        [chemical_symbols[z], *(round(float(x) % 1.0, 8) for x in f)] for z, f in zip(numbers, fractions, strict=True)
+    ]
+    parameters = [round(float(x), 6) for x in cell_to_cellpar(cell)]
+    return CellRecipe.model_validate({"name": name, "cell_angstrom": parameters, "sites": sites})
 
 
-def read_structure(path: Path, most: int) -> Structure:
+def read_structure(data: bytes, most: int) -> Structure:
     """Return all atoms of the cell of a CIF, at most that many, as the file's symmetry repeats them.
 
     Raises:
-        BadInputError: as `read_cif`, but for the comparison with the atoms' symmetry.
+        ValueError: as `read_crystal`, but for the comparison with the atoms' symmetry.
     """
-    try:
-        values = _values(path, most)
-        lengths, angles = (
-            [_number(values, f"_cell_{kind}_{x}") for x in axes]
-            for kind, axes in (("length", "abc"), ("angle", ("alpha", "beta", "gamma")))
-        )
-        for name, length in zip("abc", lengths, strict=True):
-            if np.isnan(length):
-                raise ValueError(f"has no cell (_cell_length_{name} is missing); give a CIF with cell and sites")
-        parameters = [*lengths, *(90.0 if np.isnan(x) else x for x in angles)]
-        possible = min(parameters) > 0 and max(parameters[:3]) < 10_000 and max(parameters[3:]) < 180
-        with np.errstate(invalid="ignore"):
-            cell = np.array(cellpar_to_cell(parameters)) if possible else np.full((3, 3), np.nan)
-        if not np.isfinite(cell).all():
-            raise ValueError(f"cell {parameters} is impossible; correct it")
-        fractions, numbers = _sites(values)
-        choices = _groups(values, cell)
-        found = [(*_repeated(cell, fractions, numbers, operations, most), group) for operations, group in choices]
-        return Structure(cell, *_decided(values, cell, found))
-    except ValueError as error:
-        raise BadInputError(str(error), place=path) from None
+    values = _values(data, most)
+    lengths = [_number(values, f"_cell_length_{x}") for x in "abc"]
+    angles = [_number(values, f"_cell_angle_{x}") for x in ("alpha", "beta", "gamma")]
+    for name, length in zip("abc", lengths, strict=True):
+        if np.isnan(length):
+            raise ValueError(f"has no cell (_cell_length_{name} is missing); give a CIF with cell and sites")
+    parameters = [*lengths, *(90.0 if np.isnan(x) else x for x in angles)]
+    possible = min(parameters) > 0 and max(parameters[:3]) < 10_000 and max(parameters[3:]) < 180
+    with np.errstate(invalid="ignore"):
+        cell = np.array(cellpar_to_cell(parameters)) if possible else np.full((3, 3), np.nan)
+    if not np.isfinite(cell).all():
+        raise ValueError(f"cell {parameters} is impossible; correct it")
+    fractions, numbers = _sites(values)
+    choices = _groups(values, cell)
+    repeated = [(*_repeated(cell, fractions, numbers, operations, most), group) for operations, group in choices]
+    return Structure(cell, *_decided(values, cell, repeated))
 
 
 # --- the file
 
 
-def _values(path: Path, most: int) -> Values:
+def _values(data: bytes, most: int) -> Values:
     """Return the values of the tags that matter, of the one block with a cell, tags in lower case with _ for a dot."""
-    size = path.stat().st_size
-    if size > _LARGEST_FILE:
-        raise ValueError(
-            f"has {size / 1e6:.0f} MB, more than {_LARGEST_FILE / 1e6:.0f} MB; give the CIF of a crystal's cell"
-        )
     try:
-        document = gemmi.cif.read_string(_text(path.read_bytes()))
+        document = gemmi.cif.read_string(_text(data))
     except (RuntimeError, ValueError) as error:
         reason = "".join(c if c.isprintable() else " " for c in str(error).replace("string:", "line ", 1))
         raise ValueError(f"is not a CIF: {' '.join(reason.split())[:200]}; correct it") from None
@@ -159,6 +139,14 @@ def _values(path: Path, most: int) -> Values:
         shown = ", ".join(name[:60] for name in list(whole)[:5]) + (" …" if len(whole) > 5 else "")
         raise ValueError(f"has {len(whole)} crystals ({shown}); keep one data block in the file")
     return next(iter(whole.values()), {})
+
+
+def check_size(size: int) -> None:
+    """Refuse a file of more bytes than a CIF has, by a ValueError."""
+    if size > _LARGEST_FILE:
+        raise ValueError(
+            f"has {size / 1e6:.0f} MB, more than {_LARGEST_FILE / 1e6:.0f} MB; give the CIF of a crystal's cell"
+        )
 
 
 def _text(data: bytes) -> str:

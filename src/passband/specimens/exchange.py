@@ -24,7 +24,7 @@ from passband.files import yaml_config
 from passband.files.atomic import write_file, write_text
 from passband.files.outputs import require_replaceable
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
-from passband.specimens.cif import read_structure
+from passband.specimens.cif import check_size, read_structure
 from passband.specimens.columns import atomic_columns, connected
 from passband.specimens.crystals import CLOSEST
 from passband.specimens.families import GivenScene, pack
@@ -198,7 +198,11 @@ def _read(path: Path, form: str) -> Atoms:
             f"{path}: declares {max([*numbers, values])} atoms or values, and has {size} bytes; at most {_MOST_ATOMS} atoms can be worked with: correct the file"
         )
     if form == "cif":
-        given = read_structure(path, _MOST_ATOMS)
+        try:
+            check_size(size)
+            given = read_structure(path.read_bytes(), _MOST_ATOMS)
+        except ValueError as error:
+            raise BadInputError(str(error), place=path) from None
         return Atoms(numbers=given.numbers, cell=given.cell, scaled_positions=given.fractions, pbc=True)
     try:
         atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)

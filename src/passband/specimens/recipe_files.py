@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from passband.base.errors import BadInputError
 from passband.files import bundled, yaml_config
 from passband.specimens import GivenRecipe, SpecimenRecipe
-from passband.specimens.cif import read_cif
+from passband.specimens.cif import check_size, read_crystal
+from passband.specimens.crystals import CellRecipe
 from passband.specimens.families import recipe_model
 
 
@@ -64,3 +67,18 @@ def with_crystals(content: Any, path: Path, lines: yaml_config.Lines, place: tup
             population = {**population, "crystal": read_cif(file).model_dump(mode="json")}
         result.append(population)
     return {**content, "particles": result}
+
+
+def read_cif(path: Path) -> CellRecipe:
+    """Return the crystal of a CIF in the conventional cell of its space group (see `cif.read_crystal`).
+
+    Raises:
+        BadInputError: naming the file and its fault.
+    """
+    try:
+        check_size(path.stat().st_size)
+        return read_crystal(path.read_bytes(), path.stem[:64])
+    except ValidationError as error:
+        raise BadInputError(yaml_config.message(error), place=path) from None
+    except ValueError as error:
+        raise BadInputError(str(error), place=path) from None
