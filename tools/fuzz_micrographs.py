@@ -2,8 +2,9 @@
 
     nice .venv/bin/python tools/fuzz_micrographs.py --minutes 10 --seed 1 [--corpus FOLDER] [--reasons]
 
-Each case is a small file of one format (from tests/support/files.py, and from a folder if one is given) with some bytes flipped, cut,
-doubled, swapped with another's, or overwritten by implausible lengths. It is read as the worker of passband.micrographs.sandbox.parsing
+Each case is a small file of one format (from tests/support/files.py, and from a folder if one is given). Half of the cases have one to three
+bytes changed, so that about half of them are still read and their metadata and pixels are decoded; the others have bytes cut, doubled, swapped
+with another file's, or overwritten by implausible lengths. It is read as the worker of passband.micrographs.sandbox.parsing
 reads it, in a child forked from a process that has imported the readers, so hundreds are read per minute. A case is a finding if
 the child raises, exceeds its time or memory, warns, or returns anything but a Micrograph or one BadInputError of one line. A child
 that crashes gives the user one line, and is counted separately. The exit code is 1 if there are findings; the files that caused them are kept.
@@ -14,6 +15,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -45,11 +47,31 @@ MEMORY = 2 * 1024**3
 RESIDENT = 1_500_000_000
 LARGEST_FILE = 2_000_000
 LARGEST_CLEANED = 2_000_000
+LARGEST_TEXT = 200_000
 NUMBERS = [0, 1, 2, 3, 20, 64, 127, 128, 255, 256, 32767, 65535, 65536, 100_000, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
+
+
+def scratched(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file with one to three bytes changed: anywhere, near the beginning, or in a text of the metadata."""
+    data = bytearray(content)
+    texts = [match.span() for match in re.finditer(rb"[A-Za-z0-9 /.^\-]{4,}", content[:LARGEST_TEXT])]
+    for _ in range(int(rng.integers(1, 4))):
+        place = int(rng.integers(len(data)))
+        kind = int(rng.integers(3))
+        if kind == 0:
+            place = min(int(rng.exponential(2000)), len(data) - 1)
+        if kind == 1 and texts:
+            start, end = texts[int(rng.integers(len(texts)))]
+            data[int(rng.integers(start, end))] = int(rng.choice(list(b"0123456789eE-+./ \x00\x1b\xff&<%")))
+        else:
+            data[place] ^= 1 << int(rng.integers(8))
+    return bytes(data)
 
 
 def mutated(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
     """Return a file with a few changes of random kinds; most fall on its beginning or end, where the structure is."""
+    if rng.random() < 0.5:
+        return scratched(content, rng)
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
         if not data:
