@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rsciio.hspy import file_reader
 from scipy import ndimage
 
@@ -258,3 +260,18 @@ def test_the_particles_are_those_of_any_scale_and_offset(model, scale):
     first, second = (segment(model, Micrograph(pixels, 0.8)) for pixels in (image, changed))
     assert len(first.particles) == len(second.particles) == 2
     assert abs(first.probability - second.probability).max() < 1e-3
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 3), st.booleans())
+def test_a_turned_image_has_the_same_particles_turned(model, quarters, flip):
+    image, _ = discs((128, 128), 0.8, [(30.0, 34.0), (75.0, 62.0)])
+
+    def turn(array):
+        return np.rot90(array[:, ::-1] if flip else array, quarters)
+
+    first, second = (segment(model, Micrograph(pixels, 0.8)) for pixels in (image, turn(image)))
+    # But for where the tiles begin.
+    assert (turn(first.mask) != second.mask).mean() < 0.005 and len(first.particles) == len(second.particles) == 2
+    areas = [sorted(one.particles["area_angstrom2"]) for one in (first, second)]
+    assert areas[0] == pytest.approx(areas[1], rel=0.1)

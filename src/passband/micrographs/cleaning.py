@@ -3,7 +3,6 @@
 A fault is sharper than any optics: it exceeds noise and lattice, and hardly affects its neighbours.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,24 +54,22 @@ class Cleaned:
     @property
     def sentence(self) -> str:
         """A note on what was replaced."""
-        counts = {"spike": self.spikes, "dead pixel": self.dead, "dead row or column": self.lines}
-        plural = {"dead row or column": "dead rows or columns"}
-        named = [f"{n} {name if n == 1 else plural.get(name, name + 's')}" for name, n in counts.items() if n]
+        counts = (
+            (self.spikes, "spike", "spikes"),
+            (self.dead, "dead pixel", "dead pixels"),
+            (self.lines, "dead row or column", "dead rows or columns"),
+        )
+        named = [f"{n} {one if n == 1 else several}" for n, one, several in counts if n]
         return f"{' and '.join(named)} replaced by the local median" if named else "no spikes or dead pixels found"
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def clean(intensity: NDArray[np.float32]) -> Cleaned:
-    """Replace the faults of an image by the median of the intact pixels around them.
-
-    Args:
-        intensity: (h, w) float32, finite.
-    """
+    """Replace the faults of an image, (h, w) float32 and finite, by the median of the intact pixels around them."""
     rows, columns = _dead_lines(intensity), _dead_lines(intensity.T)
     lines = np.zeros(intensity.shape, dtype=bool)
-    lines[rows] = True
-    lines[:, columns] = True
-    result = _replaced(intensity, lines) if len(rows) or len(columns) else intensity
+    lines[rows] = lines[:, columns] = True
+    result = _replaced(intensity, lines) if lines.any() else intensity
     bright, spikes = _faults(result, 1.0)
     dark, dead = _faults(result, -1.0)
     if spikes or dead:
@@ -88,10 +85,8 @@ def _faults(image: NDArray[np.float32], sign: float) -> tuple[NDArray[np.bool_],
         return mask, 0
     size = 2 * _REACH + 1
     padded = np.pad(image, _REACH, mode="reflect")
-    offsets = np.arange(size)
-    patches = sign * padded[places[:, 0, None, None] + offsets[:, None], places[:, 1, None, None] + offsets].astype(
-        np.float64
-    )
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+    patches = sign * windows[tuple(places.T)].astype(np.float64)
     ring = np.ones((size, size), dtype=bool)
     ring[1:-1, 1:-1] = False
     excess = patches - np.median(patches[:, ring], axis=1)[:, None, None]
@@ -115,11 +110,11 @@ def _faults(image: NDArray[np.float32], sign: float) -> tuple[NDArray[np.bool_],
 
 def _alone(image: NDArray[np.float32], places: NDArray[np.intp], sign: float) -> NDArray[np.bool_]:
     """Return which places are twice as high as all but a few around them; the columns of a small crystal are not."""
-    padded = np.pad(image, _AROUND, mode="reflect")
-    offsets = np.arange(2 * _AROUND + 1)
+    size = 2 * _AROUND + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, _AROUND, mode="reflect"), (size, size))
     alone = np.zeros(len(places), dtype=bool)
-    for i, (row, column) in enumerate(places):
-        height = _narrow(padded[row : row + len(offsets), column : column + len(offsets)], sign)
+    for i, place in enumerate(places):
+        height = _narrow(windows[tuple(place)], sign)
         centre = height[_AROUND, _AROUND]
         height[_AROUND - _REACH : _AROUND + _REACH + 1, _AROUND - _REACH : _AROUND + _REACH + 1] = 0
         alone[i] = centre > _TIMES * np.partition(height, -_FEW, axis=None)[-_FEW]
@@ -135,15 +130,11 @@ def _candidates(image: NDArray[np.float32], sign: float) -> NDArray[np.intp]:
     rows, columns = image.shape
     slabs = max(1, min(rows // _SLAB, _SAMPLED_PIXELS // (_SLAB * columns)))
     tops = np.linspace(0, max(0, rows - _SLAB), slabs).astype(int)
-    sample = np.concatenate([_band(image, top, _SLAB, sign).ravel() for top in tops])
-    scale = float(np.quantile(sample, _QUANTILE))
+    scale = float(np.quantile(np.concatenate([_band(image, top, _SLAB, sign).ravel() for top in tops]), _QUANTILE))
     if scale <= 0:
         return np.zeros((0, 2), dtype=np.intp)
-    candidates = []
-    for top in range(0, rows, _ROWS_AT_ONCE):
-        places = np.argwhere(_band(image, top, _ROWS_AT_ONCE, sign) > _TIMES * scale)
-        candidates.append(places + np.array((top, 0)))
-    return np.concatenate(candidates)
+    bands = {top: _band(image, top, _ROWS_AT_ONCE, sign) > _TIMES * scale for top in range(0, rows, _ROWS_AT_ONCE)}
+    return np.concatenate([np.argwhere(high) + np.array((top, 0)) for top, high in bands.items()])
 
 
 def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArray[np.float32]:
@@ -200,14 +191,11 @@ def _replaced(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np
     """
     result = image.copy()
     offsets = np.arange(-_REACH, _REACH + 1)
-    for places in _in_pieces(np.argwhere(mask)):
+    masked = np.argwhere(mask)
+    # In pieces, to limit the memory.
+    for places in np.array_split(masked, len(masked) // 100_000 + 1):
         down = np.clip(places[:, 0, None, None] + offsets[:, None], 0, image.shape[0] - 1)
         right = np.clip(places[:, 1, None, None] + offsets, 0, image.shape[1] - 1)
         patches = np.where(mask[down, right], np.nan, image[down, right]).reshape(len(places), -1)
         result[tuple(places.T)] = np.nanmedian(patches, axis=1)
     return result
-
-
-def _in_pieces(places: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    for start in range(0, len(places), 100_000):
-        yield places[start : start + 100_000]

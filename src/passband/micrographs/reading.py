@@ -50,20 +50,17 @@ def read_micrographs(
             value=frames,
             limit=("sum", "each"),
         )
+    if isinstance(source, str | Path) and sandbox:
+        return [_cleaned(image) for image in parse(Path(source), frames, given, limits)]
     if isinstance(source, str | Path):
         path = Path(source)
-        if sandbox:
-            images = parse(path, frames, given, limits)
-        else:
-            check_file(path)
-            with _placed(path.name), ExitStack() as closing, decode.faults():
-                data = formats.datasets(path, closing)
-                images = [image for _, image in decode.micrographs(data, frames, path.name, given)]
-    else:
-        name, one = _described(source)
-        with _placed(name):
-            images = [image for _, image in decode.micrographs([one], frames, name, given)]
-    return [_cleaned(image) for image in images]
+        check_file(path)
+        with _placed(path.name), ExitStack() as closing, decode.faults():
+            data = formats.datasets(path, closing)
+            return [_cleaned(image) for _, image in decode.micrographs(data, frames, path.name, given)]
+    name, one = _described(source)
+    with _placed(name):
+        return [_cleaned(image) for _, image in decode.micrographs([one], frames, name, given)]
 
 
 @contextmanager

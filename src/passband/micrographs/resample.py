@@ -21,12 +21,7 @@ def resample(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.f
         if wanted == have:
             continue
         spectrum = fft.dct(result, axis=axis, norm="ortho")
-        low = [slice(None), slice(None)]
-        low[axis] = slice(min(wanted, have))
-        spectrum = spectrum[tuple(low)] * np.float32(np.sqrt(wanted / have))
-        if wanted > have:
-            wide = [(0, 0), (0, 0)]
-            wide[axis] = (0, wanted - have)
-            spectrum = np.pad(spectrum, wide)
-        result = fft.idct(spectrum, axis=axis, norm="ortho", overwrite_x=True)
+        low = np.take(spectrum, range(min(wanted, have)), axis) * np.float32(np.sqrt(wanted / have))
+        # The inverse pads with zeros.
+        result = fft.idct(low, n=wanted, axis=axis, norm="ortho", overwrite_x=True)
     return np.ascontiguousarray(result, dtype=np.float32)

@@ -36,12 +36,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Dose:
-    """Doses in the metadata of a data set [e/Å²]; None where there is none.
+    """Doses in the metadata of a data set [e/Å²].
 
     Attributes:
-        plain: of what it does not say: the lone image, or the whole movie.
+        plain: of a lone image or a whole movie.
         total: of all images.
-        frame: of each frame of a movie; of a lone image it is unknown how many frames are in it.
+        frame: of each frame of a movie; how many of them are in a lone image is unknown.
         image: of each image.
         listed: of each image, one by one.
     """
@@ -53,12 +53,9 @@ class Dose:
     listed: tuple[float, ...] = ()
 
     def of(self, index: int | None, count: int | None, movie: bool) -> float | None:
-        """Return the dose of an image, or None if it does not follow or two values contradict each other.
+        """Return the dose of image `index` of a stack of `count` (None: of their sum), or of a lone image (`count` None).
 
-        Args:
-            index: of the image in its stack; None for the sum, or a lone image.
-            count: number of images in the stack; None for a lone image.
-            movie: whether the stack is one.
+        It is None if no dose follows, or two contradict each other.
         """
         each = self.frame or self.image
         if count is None:

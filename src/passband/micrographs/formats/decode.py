@@ -69,16 +69,16 @@ def micrographs(
     for plan in plans:
         summed = plan.stack is not None and (frames == "sum" or (frames is None and plan.movie))
         jobs += [(plan, None)] if summed else [(plan, i) for i in range(plan.count)]
-    several = len(jobs) > 1
+    several, last = len(jobs) > 1, len(jobs) - 1
     numbered = list(enumerate(jobs))
     if isinstance(frames, int):
-        if not 0 <= frames < len(jobs):
+        numbered = numbered[frames : frames + 1] if frames >= 0 else []
+        if not numbered:
             raise BadInputError(
-                f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for; {parameter('frames')} counts from 0 to {len(jobs) - 1}",
+                f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for; {parameter('frames')} counts from 0 to {last}",
                 value=frames,
-                limit=(0, len(jobs) - 1),
+                limit=(0, last),
             )
-        numbered = numbered[frames : frames + 1]
     _check_bytes([job for _, job in numbered])
     for number, (plan, index) in numbered:
         notes = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
@@ -121,11 +121,11 @@ def _note(what: str, form: str, unit: str, given: float | None, stored: float | 
     """Return the sentence on one value: its origin, and what it overrides."""
     if given is None:
         return f"{what} not given" if stored is None else f"{what} {stored:{form}} {unit}, {origin}"
+    text = f"{what} {given:{form}} {unit}, given"
     if stored is None:
-        return f"{what} {given:{form}} {unit}, given"
-    if math.isclose(given, stored, rel_tol=1e-3):
-        return f"{what} {given:{form}} {unit}, given, as the file says"
-    return f"{what} {given:{form}} {unit}, given; the file says {stored:{form}} {unit}"
+        return text
+    alike = math.isclose(given, stored, rel_tol=1e-3)
+    return f"{text}, as the file says" if alike else f"{text}; the file says {stored:{form}} {unit}"
 
 
 @contextmanager
@@ -170,72 +170,61 @@ def _usable(data: list[Dataset], name: str, given: Calibration) -> tuple[list[_P
     if not plans:
         raise BadInputError(faults[0] if faults else "holds no image")
     largest = max(max(plan.shape) for plan in plans)
-    thumbnails = [plan for plan in plans if plan.pixel is None and 2 * max(plan.shape) < largest]
-    plans = [plan for plan in plans if plan not in thumbnails]
-    faults += ["is a thumbnail"] * len(thumbnails)
-    return plans, tuple(f"another data set of the file left out: it {fault.partition(';')[0]}" for fault in faults)
+    whole = [plan for plan in plans if plan.pixel is not None or 2 * max(plan.shape) >= largest]
+    faults += ["is a thumbnail"] * (len(plans) - len(whole))
+    return whole, tuple(f"another data set of the file left out: it {fault.partition(';')[0]}" for fault in faults)
 
 
 def _plan(data: Dataset, movie: bool) -> _Plan:
-    axes = data.axes
-    shape = tuple(axis.size for axis in axes)
-    if data.fault is not None:
-        raise BadInputError(data.fault)
-    if data.dtype.kind == "c":
-        raise BadInputError(
-            "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
-        )
-    if data.dtype.kind not in "biuf":
-        raise BadInputError(
-            f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
-        )
-    spectral = len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
-    if spectral or any(units.is_energy(axis.units) for axis in axes):
-        raise BadInputError(f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image")
-    if len(axes) < 2:
-        raise BadInputError(
-            f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
-        )
-    if len(axes) > 3:
-        raise BadInputError(
-            f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
-        )
-    stack = _stack(axes) if len(axes) == 3 else None
-    rows, columns = (axis for i, axis in enumerate(axes) if i != stack)
-    size = (rows.size, columns.size)
-    if not all(SIDE_PIXELS[0] <= side <= SIDE_PIXELS[1] for side in size):
-        raise BadInputError(
-            f"claims images of {size[0]} x {size[1]} pixels; a micrograph has {SIDE_PIXELS[0]} to {SIDE_PIXELS[1]} pixels a side: crop it, or correct its header"
-        )
-    counting = None if stack is None else axes[stack]
-    if counting is not None and counting.size > _MOST_IMAGES:
-        raise BadInputError(
-            f"claims {counting.size} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
-        )
-    timed = counting is not None and (
-        units.is_time(counting.units) or counting.name in ("t", "time", "times", "frame", "frames")
-    )
+    stack = _stack(data.axes) if len(data.axes) == 3 else None
+    fault = _fault(data, stack)
+    if fault is not None:
+        raise BadInputError(fault)
+    rows, columns = (axis for i, axis in enumerate(data.axes) if i != stack)
+    counting = Axis(1) if stack is None else data.axes[stack]
+    timed = units.is_time(counting.units) or counting.name in ("t", "time", "times", "frame", "frames")
     if rows.name in ("x", "width") and columns.name in ("y", "height"):
         note = "its axes are named x, y in the order of the array; rows and columns are taken as stored"
         data = replace(data, notes=(*data.notes, note))
-    return _Plan(
-        data, stack, 1 if counting is None else counting.size, timed or movie, size, *_pixel(data, rows, columns)
-    )
+    size = rows.size, columns.size
+    return _Plan(data, stack, counting.size, timed or movie, size, *_pixel(data, rows, columns))
+
+
+def _fault(data: Dataset, stack: int | None) -> str | None:
+    """Return why a data set is no image or stack of images, or None."""
+    axes, shape = data.axes, tuple(axis.size for axis in data.axes)
+    sides = [size for i, size in enumerate(shape) if i != stack]
+    low, high = SIDE_PIXELS
+    if data.fault is not None:
+        return data.fault
+    if data.dtype.kind == "c":
+        return "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
+    if data.dtype.kind not in "biuf":
+        return f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
+    spectral = len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
+    if spectral or any(units.is_energy(axis.units) for axis in axes):
+        return f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image"
+    if len(axes) < 2:
+        return f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
+    if len(axes) > 3:
+        return f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
+    if not all(low <= side <= high for side in sides):
+        claim = f"claims images of {sides[0]} x {sides[1]} pixels"
+        return f"{claim}; a micrograph has {low} to {high} pixels a side: crop it, or correct its header"
+    if stack is not None and shape[stack] > _MOST_IMAGES:
+        return f"claims {shape[stack]} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
+    return None
 
 
 def _stack(axes: tuple[Axis, ...]) -> int:
     """Return which of three axes counts images, by its name and then by its unit."""
     tests = (
-        lambda axis: axis.stacked is True,
-        lambda axis: units.is_time(axis.units),
-        lambda axis: _COUNTING.match(axis.name) is not None,
-        lambda axis: units.in_angstrom(axis.units) is None,
+        [axis.stacked is True for axis in axes],
+        [units.is_time(axis.units) for axis in axes],
+        [_COUNTING.match(axis.name) is not None for axis in axes],
+        [units.in_angstrom(axis.units) is None for axis in axes],
     )
-    for test in tests:
-        passed = [i for i in range(3) if test(axes[i])]
-        if len(passed) == 1:
-            return passed[0]
-    return 0
+    return next((passed.index(True) for passed in tests if sum(passed) == 1), 0)
 
 
 def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str, str | None]:
@@ -278,8 +267,7 @@ def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str,
 def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
     total = 0
     for plan, index in jobs:
-        pixels = math.prod(plan.shape)
-        frames = plan.count if index is None else 1
+        pixels, frames = math.prod(plan.shape), plan.count if index is None else 1
         total += max(pixels * plan.dataset.dtype.itemsize * frames, pixels * 4)
     if total > MOST_BYTES:
         raise BadInputError(
@@ -289,8 +277,7 @@ def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
 
 def _decode(plan: _Plan, index: int) -> NDArray[Any]:
     pixels = plan.dataset.frame(plan.stack, index)
-    if plan.dataset.colour:
-        pixels = grey(pixels)
+    pixels = grey(pixels) if plan.dataset.colour else pixels
     if pixels.shape != plan.shape:
         raise BadInputError(
             f"holds an image of shape {pixels.shape} where its header claims {plan.shape}; it is damaged"
@@ -298,11 +285,11 @@ def _decode(plan: _Plan, index: int) -> NDArray[Any]:
     return pixels
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _sum(plan: _Plan) -> NDArray[np.float64]:
     total = np.zeros(plan.shape)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for i in range(plan.count):
-            total += _decode(plan, i)
+    for i in range(plan.count):
+        total += _decode(plan, i)
     return total
 
 

@@ -68,10 +68,10 @@ def _byte_order(header: bytes) -> Literal["<", ">"]:
     possible: list[tuple[int, Literal["<", ">"]]] = []
     orders: tuple[Literal["<", ">"], ...] = ("<", ">")
     for order in orders:
-        columns, rows, sections, mode = struct.unpack(order + "4i", header[:16])
+        *sides, mode = struct.unpack(order + "4i", header[:16])
         extra = struct.unpack(order + "i", header[92:96])[0]
-        if min(columns, rows, sections) > 0 and extra >= 0 and (mode in _TYPES or mode in _NOT_READ):
-            possible.append((columns, order))
+        if min(sides) > 0 and extra >= 0 and (mode in _TYPES or mode in _NOT_READ):
+            possible.append((sides[0], order))
     if not possible:
         raise BadInputError("does not begin as an MRC file does; give its right ending, or export it again")
     # The machine stamp is unreliable; the wrong byte order makes the width huge.

@@ -23,16 +23,8 @@ from passband.micrographs.micrograph import Calibration
 
 #: Exit status of a worker whose disk was full.
 NO_ROOM = 3
-_FORBIDDEN = (
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.system",
-    "socket.bind",
-    "socket.connect",
-    "subprocess.Popen",
-)
+_FORBIDDEN = {f"os.{name}" for name in ("exec", "fork", "posix_spawn", "spawn", "system")}
+_FORBIDDEN |= {"socket.bind", "socket.connect", "subprocess.Popen"}
 # Imported by the readers' array library where installed; not needed, and slow.
 _UNUSED = ("distributed", "pandas", "pyarrow", "sparse")
 _SYSTEM = ("/etc", "/lib", "/proc", "/sys", "/usr")
@@ -58,13 +50,9 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def guard(source: Path, folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
-    """Return an audit hook (`sys.addaudithook`) that forbids programs, connections, writing and reading other files.
+    """Return an audit hook (`sys.addaudithook`): no programs, no connections, no file but the source, writing only to the folder.
 
-    It raises PermissionError, which libraries that look for their settings handle.
-
-    Args:
-        source: the only file that may be read, besides those of Python and the system.
-        folder: the only place to write to.
+    It raises PermissionError, which libraries that look for their settings handle. Files of Python and the system may be read.
     """
     libraries = [*_SYSTEM, *(os.path.realpath(p) for p in {*sys.path, sys.prefix, sys.base_prefix} if p)]
     allowed = [os.path.realpath(folder), "/dev"]
