@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -266,3 +268,18 @@ def test_held_out_predictions_are_those_of_a_fit_per_condition(name):
             groups=given["train_condition"].to_numpy(), cv=LeaveOneGroupOut(),
         )  # fmt: skip
         assert np.allclose(_held_out(predictor, given), slow, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n", "reason"), [(3, "6 pairs .* at least 10"), (4, "fewer than 10 pairs are left"), (9, None)]
+)
+def test_what_is_not_fitted_says_why(n, reason):
+    rng, names = np.random.default_rng(n), [f"c{i}" for i in range(n)]
+    pairs = pl.DataFrame(
+        {"train_condition": [a for a in names for _ in names], "test_condition": names * n, "seed": 0, "train_zero": False, "test_zero": False}
+        | {name: rng.uniform(0.1, 1, n * n) for name in ("loss", "sigma", "delta_epsilon")}
+    )  # fmt: skip
+    row = analysis.fit_all(pairs)[-1]
+    why = analysis.why_undefined(row)
+    assert (why is None) == (row["r2_both_held_out"] is not None) and (why is None) == (reason is None)
+    assert reason is None or re.search(reason, why)

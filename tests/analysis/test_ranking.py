@@ -7,6 +7,7 @@ import pytest
 from passband.analysis import rank
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs
+from passband.base.errors import BadInputError
 
 
 def made_up(n=14, seed=0):
@@ -76,3 +77,22 @@ def test_the_metric_that_made_the_loss_comes_first():
         assert rest.max() < 0.2
     nothing = ranked.filter((pl.col("predictor") == "mean") & (pl.col("pairs") == "all"))
     assert nothing["r2_both"].max() < 0
+
+
+def few(n):
+    """Scores and shift of n conditions with made-up losses."""
+    rng, names = np.random.default_rng(n), [f"c{i}" for i in range(n)]
+    keys = {"train_condition": [a for a in names for _ in names], "test_condition": names * n}
+    loss, sigma, delta = rng.uniform(0.5, 2, n * n), rng.uniform(0, 1, n * n), rng.normal(size=n * n)
+    shift = {"epsilon_train": 0.5, "epsilon_test": 0.5, "delta_epsilon": delta, "sigma": sigma}
+    return pl.DataFrame(keys | {"seed": 0, "loss": loss}), pl.DataFrame(keys | shift)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_small_study_is_ranked_without_nan_or_refused_with_the_limit():
+    with pytest.raises(BadInputError, match="has 20 tested pairs of different conditions.*at least 30") as fault:
+        rank(*few(5))
+    assert (fault.value.value, fault.value.limit) == (20, 30)
+    ranked = rank(*few(6))
+    numbers = ranked.select(pl.col(pl.Float64)).to_numpy()
+    assert len(ranked) and not np.isnan(numbers[~ranked.select(pl.col(pl.Float64).is_null()).to_numpy()]).any()

@@ -49,7 +49,10 @@ def test_a_folder_that_cannot_be_ranked(tmp_path):
     with pytest.raises(BadInputError, match=r"scores.parquet: is missing; the study has to be finished first"):
         rank_folder(tmp_path)
     shutil.copy(COMMITTED / "scores.parquet", tmp_path)
-    old = pl.read_parquet(COMMITTED / "shift.parquet").select("train_condition", "test_condition", "sigma")
-    old.write_parquet(tmp_path / "shift.parquet")
+    whole = pl.read_parquet(COMMITTED / "shift.parquet")
+    whole.select("train_condition", "test_condition", "sigma").write_parquet(tmp_path / "shift.parquet")
+    with pytest.raises(BadInputError, match="has no column epsilon_train; make it again"):
+        rank_folder(tmp_path)
+    whole.drop("phase_rms").write_parquet(tmp_path / "shift.parquet")
     with pytest.raises(BadInputError, match="lacks the metrics of the registry; make it again with"):
         rank_folder(tmp_path)

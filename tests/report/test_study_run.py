@@ -46,5 +46,8 @@ def test_a_matrix_is_the_mean_over_seeds(run):
 
 
 def test_the_findings_are_the_text_of_a_run(run):
-    assert run.findings and all(f"- {line}" in str(run) for line in run.findings)
+    lines, text = str(run).splitlines(), " ".join(str(run).split())
+    assert lines[0].startswith(f"Study {run.study.name}: ") and "networks, each tested under" in lines[0]
+    assert run.findings and all(f"- {line}" in text for line in run.findings)
+    assert all(len(line) <= 100 for line in lines[:-1])
     assert run.to_dict()["findings"]["sentences"] == run.findings

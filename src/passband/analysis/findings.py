@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from passband.analysis.fits import DEFOCUS, SOURCE
+from passband.analysis.fits import DEFOCUS, SOURCE, why_undefined
 
 #: Held-out R² from which a predictor counts as predictive.
 _PREDICTS = 0.3
@@ -119,6 +119,8 @@ def _prediction(fits: list[dict[str, Any]], result: dict[str, Any]) -> list[str]
         scored = [f for f in fits if f["pairs"] == subset and f["r2_held_out"] is not None]
         by_name = {f["predictor"]: f for f in scored}
         rivals = {"σ and Δε": SOURCE, "|Δdefocus|": DEFOCUS}
+        if subset == "all" and fits and not scored:
+            sentences.append(f"How well metrics predict the loss cannot be said. {why_undefined(fits[0])}")
         shown = {name: by_name[predictor] for name, predictor in rivals.items() if predictor in by_name}
         if not shown:
             continue

@@ -18,8 +18,8 @@ from passband.base.identity import seed_from
 from passband.metrics.columns import column
 
 _RESAMPLES = 1000
-# Fewer pairs are not fitted.
-_FEWEST = 10
+# Fewer pairs are not fitted, and fewer train conditions are not held out.
+_FEWEST, _FEWEST_TRAINED = 10, 3
 # Variances below this share of the largest are rounding.
 _RCOND = 1e-10
 
@@ -84,6 +84,20 @@ def fit_all(pairs: pl.DataFrame, predictors: Sequence[Predictor] = PREDICTORS) -
         for predictor in predictors
         if all(c in off_diagonal.columns and _varies(off_diagonal[c]) for c in predictor.columns)
     ]
+
+
+def why_undefined(fit: dict[str, Any]) -> str | None:
+    """Return why a row of `fit_all` lacks an R², in one sentence, or None if it has all of them."""
+    pairs, trained = fit["n_pairs"], fit["n_train_conditions"]
+    if pairs < _FEWEST:
+        return f"{pairs} pairs of different conditions are too few for a fit, which takes at least {_FEWEST}."
+    if fit["r2_in_sample"] is None:
+        return "The loss is the same for all pairs, so there is nothing to explain."
+    if trained < _FEWEST_TRAINED:
+        return f"{trained} train conditions are too few to hold one out, which takes at least {_FEWEST_TRAINED}."
+    if fit["r2_both_held_out"] is None:
+        return f"Without the conditions of a pair, fewer than {_FEWEST} pairs are left to fit."
+    return None
 
 
 def held_out_predictions(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -182,7 +196,7 @@ def _in_sample(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
 def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
     """Predict each train condition's pairs from a fit to all others."""
     groups = table["train_condition"].to_numpy()
-    if len(table) < _FEWEST or len(set(groups)) < 3:
+    if len(table) < _FEWEST or len(set(groups)) < _FEWEST_TRAINED:
         return None
     x, y = model(predictor)[:-1].fit_transform(_features(predictor, table)), table["loss"].to_numpy()
     # Least squares needs only sums of products of these columns.

@@ -76,6 +76,8 @@ class Fit:
         return self.pairs.used * (1.0 if times is None else times[:, None] * times)
 
     def _score(self, weights: np.ndarray, weight: np.ndarray) -> float:
+        if not weight.any():
+            return float("nan")
         predicted = (weights * self._x).sum(-1)
         mean = (weight * self._y).sum() / weight.sum()
         return float(1 - (weight * (self._y - predicted) ** 2).sum() / (weight * (self._y - mean) ** 2).sum())

@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Square, Target
+from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.metrics.columns import column
 
@@ -35,9 +36,20 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
         (loss, log_loss), n_pairs, spearman (of a single metric), r2_in_sample, r2_train (each train condition predicted
         by a fit to the others), r2_test (the same for test conditions), r2_both (each pair by a fit to pairs that share no
         condition with it), and low and high of the last three: central 95 % when conditions are drawn again with
-        replacement and everything is fitted again. The form is quadratic: squares and products of the metrics too.
+        replacement and everything is fitted again; null where that is rarely possible. The form is quadratic: squares and
+        products of the metrics too.
+
+    Raises:
+        BadInputError: if there are too few pairs of conditions.
     """
     pairs = Square(scores, shift).pairs
+    if (count := int(pairs.used.sum())) < _FEWEST:
+        raise BadInputError(
+            f"has {count} tested pairs of different conditions, too few to rank metrics by; at least {_FEWEST} are needed, as 6 conditions make them",
+            value=count,
+            limit=_FEWEST,
+            remedy="add conditions to the study",
+        )
     parts = {"all": pairs}
     near_zero = pairs.features["epsilon_train"][:, 0] < LOW_EPSILON
     parts["without_low_epsilon"] = pairs.among(~near_zero[:, None] & ~near_zero)
@@ -84,17 +96,19 @@ def _ranked(pairs: Pairs, name: str, target: Target) -> list[dict[str, object]]:
     return rows
 
 
-def _judged(fit: Fit) -> dict[str, float]:
+def _judged(fit: Fit) -> dict[str, float | None]:
     """Return r2_in_sample, and r2_train, r2_test and r2_both with _low and _high of their central 95 %."""
-    result = fit.r2() | {"r2_both": fit.both()}
-    low, high = _interval(fit)
+    result: dict[str, float | None] = {**fit.r2(), "r2_both": fit.both()}
+    drawn = _drawn(fit)
     for k, kind in enumerate(("train", "test", "both")):
-        result |= {f"r2_{kind}_low": float(low[k]), f"r2_{kind}_high": float(high[k])}
+        known = drawn[np.isfinite(drawn[:, k]), k]
+        low, high = np.percentile(known, [2.5, 97.5]).tolist() if 2 * len(known) >= RESAMPLES else (None, None)
+        result |= {f"r2_{kind}_low": low, f"r2_{kind}_high": high}
     return result
 
 
-def _interval(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Return the central 95 % of the three held-out R² when conditions are drawn again and all is fitted again."""
+def _drawn(fit: Fit) -> np.ndarray:
+    """Return the three held-out R² for conditions drawn again, everything fitted again, shape [resamples, 3]."""
     rng = np.random.default_rng(seed_from("ranking"))
     alive = np.flatnonzero(fit.pairs.used.any(1))
     values = []
@@ -102,5 +116,4 @@ def _interval(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
         times = np.bincount(rng.choice(alive, len(alive)), minlength=len(fit.pairs.used)).astype(float)
         r2 = fit.r2(times)
         values.append([r2["r2_train"], r2["r2_test"], fit.both(times)])
-    low, high = np.percentile(values, [2.5, 97.5], axis=0)
-    return low, high
+    return np.array(values)

@@ -46,7 +46,11 @@ def rank_folder(folder: Path) -> dict[str, Any]:
         raise BadInputError(
             f"{paths.table('shift')}: lacks the metrics of the registry; make it again with the study's report"
         )
-    ranked = analysis.rank(tables["scores"], tables["shift"])
+    try:
+        ranked = analysis.rank(tables["scores"], tables["shift"])
+    except BadInputError as fault:
+        fault.place = str(folder)
+        raise
     write_table(paths.table("ranking"), ranked)
     sentences = findings(ranked)
     named = pl.col("predictor").map_elements(_symbol, return_dtype=pl.String)

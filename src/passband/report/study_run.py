@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
@@ -251,8 +252,13 @@ class StudyRun:
         }
 
     def __str__(self) -> str:
-        """Return the findings as lines to read."""
-        return "\n".join([*(f"- {line}" for line in self.findings), "", f"Report: {self.held.paths.report.absolute()}"])
+        """Return what was done, and the findings as lines to read."""
+        networks = self.scores.select("train_condition", "seed").n_unique()
+        tests = self.scores["test_condition"].n_unique()
+        failed = f"; {len(self.failed)} jobs failed, see failed.json" if self.failed else ""
+        head = f"Study {self.study.name}: {networks} networks, each tested under {tests} conditions{failed}"
+        lines = [fill(f"- {line}", 100, subsequent_indent="  ", break_long_words=False) for line in self.findings]
+        return "\n".join([head, "", *lines, "", f"Report: {self.held.paths.report.absolute()}"])
 
     __repr__ = __str__
 
@@ -378,6 +384,12 @@ class Fit:
         """R² where each pair is predicted by a fit to the pairs that share neither condition with it."""
         return self.result["r2_both_held_out"]
 
+    @property
+    def notes(self) -> list[str]:
+        """Why an R² is missing, and what to do; empty if none is."""
+        reason = analysis.why_undefined(self.result)
+        return [] if reason is None else [f"– {reason} Add conditions to the study."]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fit and the baselines as plain values."""
         return {"columns": list(self.columns), "fit": self.result, "baselines": list(self.baselines)}
@@ -387,12 +399,14 @@ class Fit:
         rows = [["", "in sample", "held out", "both held out"], *self._rows()]
         width = max(len(row[0]) for row in rows)
         title = f"R² of the loss, {self.result['n_pairs']} pairs"
-        return "\n".join([title, *(f"{n:<{width}}  {a:>9}  {b:>9}  {c:>13}" for n, a, b, c in rows)])
+        lines = [title, *(f"{n:<{width}}  {a:>9}  {b:>9}  {c:>13}" for n, a, b, c in rows)]
+        return "\n".join([*lines, *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return pages.table(self._rows(), ("R² of the loss", "in sample", "held out", "both held out"))
+        rows = pages.table(self._rows(), ("R² of the loss", "in sample", "held out", "both held out"))
+        return rows + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
     def _rows(self) -> list[list[str]]:
         columns = ("r2_in_sample", "r2_held_out", "r2_both_held_out")

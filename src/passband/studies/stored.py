@@ -93,7 +93,7 @@ def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
     path, keys, numbers = paths.table(name), list(_KEYS[name]), list(_NUMBERS[name])
     if not path.is_file():
         raise BadInputError(
-            f"{path}: is missing, and so are the jobs that it is made from; the study has to be finished first"
+            f"{path}: is missing; the study has to be finished first"
         )
     if digest is not None and digest != _digest(paths, name):
         raise _fault(paths, name, "is not as passband wrote it")
