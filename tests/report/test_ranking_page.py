@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_ranked(tmp_path):
     shutil.copy(COMMITTED / "scores.parquet", tmp_path)
     whole = pl.read_parquet(COMMITTED / "shift.parquet")
     whole.select("train_condition", "test_condition", "sigma").write_parquet(tmp_path / "shift.parquet")
-    with pytest.raises(BadInputError, match="has no column epsilon_train; make it again"):
+    with pytest.raises(BadInputError, match="has no column epsilon_train; make the report again"):
         rank_folder(tmp_path)
     whole.drop("phase_rms").write_parquet(tmp_path / "shift.parquet")
     with pytest.raises(BadInputError, match="lacks the metrics of the registry; make it again with"):

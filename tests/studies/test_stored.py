@@ -29,7 +29,7 @@ def test_a_cut_table_is_one_line(paths, call, verb):
     path.write_bytes(path.read_bytes()[:-40])
     code, _, error = call("study", verb, paths.folder)
     assert code == 2 and error.count("\n") == 1 and "Traceback" not in error
-    assert "shift.parquet: cannot be read as a table" in error and "passband study report" in error
+    assert "shift.parquet: cannot be read as a table" in error and "make the report again" in error
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "", "3", '{"failed": [], "provenance": []}', '{"failed": [3]}'])

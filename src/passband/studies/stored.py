@@ -92,9 +92,7 @@ def read_tables(
 def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
     path, keys, numbers = paths.table(name), list(_KEYS[name]), list(_NUMBERS[name])
     if not path.is_file():
-        raise BadInputError(
-            f"{path}: is missing; the study has to be finished first"
-        )
+        raise BadInputError(f"{path}: is missing; the study has to be finished first")
     if digest is not None and digest != _digest(paths, name):
         raise _fault(paths, name, "is not as passband wrote it")
     try:
