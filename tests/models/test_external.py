@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import time
 import zipfile
 
@@ -15,10 +16,13 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from passband.base.errors import BadInputError
+from passband.cli.model_verbs import model_import
+from passband.learning import NetworkConfig, build
 from passband.micrographs.sandbox.parsing import Limits
-from passband.models import external, store
+from passband.models import external, onnx_export, store
 from passband.models.external import import_onnx, import_weights
 from passband.models.network import Network
+from passband.models.onnx_worker import EXPORT
 from passband.models.store import read_model
 from support import networks
 from support.networks import SIDE, convolution, image, kernel, write_onnx
@@ -33,9 +37,10 @@ def _own_models(monkeypatch, tmp_path):
 def said(tmp_path):
     """Write a description, with more lines if need be."""
 
-    def write(*more):
+    def write(*more, name="theirs"):
         path = tmp_path / "theirs.yaml"
-        path.write_text(networks.DESCRIPTION + "".join(f"{line}\n" for line in more))
+        text = networks.DESCRIPTION.replace("theirs", name)
+        path.write_text(text + "".join(f"{line}\n" for line in more))
         return path
 
     return write
@@ -77,7 +82,8 @@ def test_what_sides_it_takes_is_found_out(said, tmp_path):
 def test_one_that_takes_one_size_only_is_given_images_one_by_one(said, tmp_path):
     model = import_onnx(convolution(tmp_path / "a.onnx", shape=(1, 1, SIDE, SIDE)), said())
     given = image(3, 1, SIDE, SIDE)
-    assert model.card.divisor == SIDE
+    assert model.card.divisor == SIDE and "Takes images of 32 × 32 pixels only" in model.card.limits[0]
+    assert import_onnx(convolution(tmp_path / "b.onnx"), said("divisor: 4", name="other")).card.limits == ()
     torch.testing.assert_close(Network(model)(given), convolved(given), atol=1e-4, rtol=0)
 
 
@@ -105,6 +111,29 @@ def test_images_from_0_to_1(said, tmp_path):
     given = image(2, 1, SIDE, SIDE)
     low, high = given.amin((2, 3), keepdim=True), given.amax((2, 3), keepdim=True)
     torch.testing.assert_close(Network(model)(given), convolved((given - low) / (high - low)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_line_of_the_advice_exports_what_is_taken(said, tmp_path, monkeypatch):
+    """Weights in the file, free height and width, for a network that halves the image twice."""
+    monkeypatch.chdir(tmp_path)
+    net = build(NetworkConfig(widths=(2, 4), stem=2), seed=3)
+    with onnx_export.quiet():
+        exec(EXPORT, {"torch": torch, "network": net})
+    model = import_onnx(tmp_path / "network.onnx", said())
+    assert (model.card.divisor, model.card.limits) == (4, ())
+    given = image(1, 1, 36, 64)
+    torch.testing.assert_close(Network(model)(given), net.eval()(given).detach(), atol=1e-4, rtol=0)
+    for path in (tmp_path / "net.pt", tmp_path / "net.pth"):
+        path.write_bytes(b"PK")
+        with pytest.raises(BadInputError) as error:
+            external.import_network(path, said())
+        assert EXPORT in str(error.value)
+
+
+def test_the_help_lists_every_key_of_a_description():
+    text = str(model_import.__doc__)
+    assert not [key for key in external.Description.model_fields if not re.search(rf"\b{key}\b", text)]
 
 
 def test_only_networks_of_one_image_are_run(said, tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from passband.models.store import read_model
 from passband.specimens.recipe_files import load_recipe
 from passband.verdicts import calibration, recipe_calibration
 from passband.verdicts.verdict_model import VerdictModel
+from passband.verdicts.zones import zones
 from support import networks
 from support.networks import convolution
 
@@ -66,6 +69,11 @@ def test_their_own_network_through_the_command_line(call, files):
     assert {role: s["conditions"] for role, s in answer["scores"].items()} == {"calibration": 40, "held_out": 14}
     assert answer["verdicts_held_out"]["condition"]["conditions"] == 14
     model = read_model(files / "mine" / "theirs")
+    page = Path(answer["profile"]).read_text(encoding="utf-8")
+    fitted = model.scores.filter(pl.col("role") != "held_out")
+    works = (fitted["loss"] <= zones().stable_up_to * answer["own_loss"]).mean()
+    assert f"works under {works:.0%} of the 40 conditions" in page and f"<td>{fitted['dice'].min():.3f}</td>" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
     assert set(model.scores["n_images"]) == {2}
     # Verdicts rest on what it was scored on, whatever its card says that it was trained on.
     assert model.card.scored_on.elements == ("Au",) and model.card.scored_on.support is None
@@ -121,6 +129,16 @@ def test_what_does_not_fit_is_said_before_any_work(call, files):
     assert "is 40 of theirs's pixels a side, and it was trained on 32 (25.6 Å)" in first
     assert "particles are Au, and the card says Pt" in second
     assert scoring_of(25.6).warnings() == []
+
+
+def test_a_network_of_one_size_is_refused_for_another_field_before_any_work(call, files):
+    convolution(files / "fixed.onnx", shape=(1, 1, 32, 32))
+    call("model", "import", "fixed.onnx", "--card", "theirs.yaml")
+    (files / "recipe.yaml").write_text(RECIPE.format(51.2))
+    code, out, err = call("model", "score", "theirs", "--recipe", "recipe.yaml", "--condition", "set.yaml")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "does not run on the recipe's field of 64 × 64 pixels: set field_angstrom: 25.6 in the recipe" in err
+    assert not (files / "runs").exists()
 
 
 def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeypatch):

@@ -88,7 +88,6 @@ def train(
             executor,
             progress,
             name=chosen_name,
-            intended_use=from_study.use_of(chosen),
             memory=int(1e9 * memory),
         )
     print_model(model, as_json)

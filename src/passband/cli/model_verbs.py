@@ -97,7 +97,7 @@ def model_pack(
             executor,
             progress,
             name=name,
-            intended_use=use or from_study.use_of(chosen),
+            intended_use=use,
             memory=int(1e9 * memory),
         )
     print_model(model, as_json)
@@ -137,13 +137,18 @@ def model_import(
     ],
     card: Annotated[
         Path | None,
-        Option(help="Description of a network: YAML with name, licence, pixel_size_angstrom, field_pixels, specimens."),
+        Option(help="Description of a network in YAML, needed unless FILE is a zip file; its keys are above."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Install a model from its file. Only the operations of an ONNX network are run; nothing is unpickled.
 
-    Example:  passband model import au-300kv.zip
+    Keys of a description, needed: name, licence, pixel_size_angstrom (of the training), field_pixels (side of the training images),
+    specimens (elements, support, thickness_angstrom, diameter_angstrom). With a default: normalisation (zero_mean_unit_variance or
+    min_max), output (logits, probability or softmax), channel (of the particles, from 0), threshold, divisor (of the image's side),
+    pixel_band_angstrom, q_max_per_angstrom, intended_use, limits, conditions (of the training), network (for safetensors).
+
+    Example:  passband model import network.onnx --card network.yaml
     """
     if file.suffix == ".zip":
         from passband.models.store import import_zip
@@ -184,6 +189,7 @@ def model_score(
     from passband.execution.choose import open_executor
     from passband.models.store import load_model
     from passband.specimens.recipe_files import load_recipe
+    from passband.verdicts.profile import write_profile
     from passband.verdicts.recipe_calibration import Scoring
 
     scoring = Scoring(
@@ -193,12 +199,16 @@ def model_score(
     warn(scoring.warnings())
     with open_executor("processes", workers) as executor, TerminalProgress() as progress:
         scored = scoring.run(executor, progress, memory=int(1e9 * memory))
-    print_model(scored, as_json)
+    print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
 
 
-def print_model(model: "Model", as_json: bool) -> None:
-    """Print a model's card and scores."""
+def print_model(model: "Model", as_json: bool, profile: Path | None = None) -> None:
+    """Print a model's card and scores, and where its profile is."""
     from passband.verdicts.summary import in_words, summary
 
     answer = summary(model)
-    print_answer(answer, as_json, "\n".join(in_words(answer)))
+    lines = in_words(answer)
+    if profile is not None:
+        answer["profile"] = str(profile)
+        lines.append(f"Dice over defocus and dose, and the worst conditions: {profile}")
+    print_answer(answer, as_json, "\n".join(lines))

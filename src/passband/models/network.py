@@ -63,6 +63,11 @@ class Network(nn.Module):
         if self.process.digest != card.files[model.weights.name]:
             raise BadInputError("has changed while it was read", remedy="get the model again", place=model.weights)
 
+    def close(self) -> None:
+        """End the process of an external network."""
+        if self.process is not None:
+            self.process.close()
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of images, both [B, 1, n, n]."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
+from passband.figures.style import bar_length
 from passband.micrographs.measure_particles import particle_table
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
@@ -116,12 +117,11 @@ class Segmentation:
         for row in self.particles.iter_rows(named=True):
             x, y = ((row[f"{axis}_angstrom"]) * per_pixel + zoom / 2 for axis in "xy")
             draw.text((x, y), str(row["particle"]), fill="white", anchor="mm", **black)
-        h, field = picture.height, picture.width / per_pixel / 10
-        bar = max((n * 10.0**k for k in range(-2, 5) for n in (1, 2, 5) if n * 10.0**k <= field / 4), default=field / 4)
-        width = bar * 10 * per_pixel
+        bar = bar_length(picture.width / per_pixel)
+        h, width = picture.height, bar * per_pixel
         draw.rectangle([size - 2, h - size - 2, size + width + 2, h - size * 2 // 3 + 2], fill="black")
         draw.rectangle([size, h - size, size + width, h - size * 2 // 3], fill="white")
-        draw.text((size, h - size * 1.2), f"{bar:g} nm", fill="white", anchor="ls", **black)
+        draw.text((size, h - size * 1.2), f"{bar / 10:g} nm", fill="white", anchor="ls", **black)
         draw.text((size, size / 2), f"{_LEGEND} ({len(self.particles)})", fill=_OUTLINE, anchor="lt", **black)
         return picture
 

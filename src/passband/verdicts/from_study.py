@@ -90,21 +90,20 @@ def divide(conditions: Sequence[Condition], share: float) -> tuple[list[Conditio
     return parts
 
 
-def use_of(chosen: Chosen) -> str:
-    """Return the intended use of a network, in a sentence, from its training domain."""
+def use_of(chosen: Chosen, conditions: Sequence[Condition]) -> str:
+    """Return the intended use of a network, in a sentence: its specimens, and the range of the conditions it is scored under."""
     known = specimens_of(chosen.training.recipe)
     size = (
         ""
         if known.diameter_angstrom is None
         else " of {:.3g} to {:.3g} nm".format(*(d / 10 for d in known.diameter_angstrom))
     )
-    defoci = [c.defocus_angstrom for c in chosen.training.conditions]
-    doses = [c.dose_per_angstrom2 for c in chosen.training.conditions if c.dose_per_angstrom2 is not None]
+    defoci = [c.defocus_angstrom for c in conditions]
+    doses = [c.dose_per_angstrom2 for c in conditions if c.dose_per_angstrom2 is not None]
     dose = f" and doses of {min(doses):.0f} to {max(doses):.0f} e/Å²" if doses else ""
-    energy = chosen.training.conditions[0].energy_ev / 1000
     return (
-        f"Particles of {', '.join(known.elements)}{size} on {known.support or 'nothing'} in HRTEM images at {energy:g} kV, "
-        f"defocus {min(defoci):+.0f} to {max(defoci):+.0f} Å{dose}."
+        f"Particles of {', '.join(known.elements)}{size} on {known.support or 'nothing'} in HRTEM images at "
+        f"{conditions[0].energy_ev / 1000:g} kV, defocus {min(defoci):+.0f} to {max(defoci):+.0f} Å{dose}."
     )
 
 
@@ -118,7 +117,7 @@ def pack(
     progress: StageProgress,
     *,
     name: str,
-    intended_use: str,
+    intended_use: str = "",
     memory: int,
 ) -> Model:
     """Write a model from a network of a study, scored under conditions, and return it.
@@ -132,7 +131,7 @@ def pack(
         executor: runs the jobs.
         progress: shows them.
         name: of the model.
-        intended_use: in a sentence or two.
+        intended_use: in a sentence or two; `use_of` by default.
         memory: bytes that exit waves in work may take in a worker.
 
     Raises:
@@ -145,7 +144,7 @@ def pack(
     side = round(recipe.field_angstrom / pixel)
     card = ModelCard(
         name=name,
-        intended_use=intended_use,
+        intended_use=intended_use or use_of(chosen, calibration),
         limits=_limits(recipe, first),
         licence="GPL-3.0-or-later",
         made_by={

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard
+from passband.models.network import Network
 from passband.models.store import Model
 from passband.simulation.hrtem import Imager
 from passband.simulation.imaging import pixels_across
@@ -100,6 +103,16 @@ class Scoring:
         for _, condition in named:
             Imager(as_seen(condition, card), self.recipe.field_angstrom, self.exit_waves).check()
         draw_specimen(self.recipe, self.count - 1)
+        network = Network(self.model)
+        try:
+            network(torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(0)))
+        except BadInputError as error:
+            raise BadInputError(
+                f"{card.name} does not run on the recipe's field of {side} × {side} pixels: {_wider(card)}, or import the network "
+                f"with free height and width ({error})"
+            ) from None
+        finally:
+            network.close()
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""

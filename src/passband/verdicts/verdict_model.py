@@ -73,7 +73,7 @@ class VerdictModel(CalibratedModel):
         return Condition(**json.loads(trained["condition"][len(trained) // 2]))
 
     def calibration_table(self) -> pl.DataFrame:
-        """Return sigma, epsilon, ratio (relative loss), zone, dice, role and label of each calibration condition."""
+        """Return sigma, epsilon, ratio (relative loss), zone, dice, role, label, defocus and dose of each calibration condition."""
         scores, ratio = self.scores, self.scores["loss"].to_numpy() / self.in_domain_loss
         sigma = scores["feature_sigma"] if "feature_sigma" in scores.columns else np.full(len(scores), np.nan)
         return pl.DataFrame(
@@ -85,5 +85,7 @@ class VerdictModel(CalibratedModel):
                 "dice": scores["dice"],
                 "role": scores["role"],
                 "label": [in_short(c) for c in self.calibration],
+                "defocus_angstrom": [c.defocus_angstrom for c in self.calibration],
+                "dose_per_angstrom2": pl.Series([c.dose_per_angstrom2 for c in self.calibration], dtype=pl.Float64),
             }
         )
