@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from passband.base.errors import BadInputError
 from passband.cli.main import app
@@ -16,7 +18,7 @@ from passband.cli.options import option
 from passband.files.tables import parquet
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network
-from passband.models.store import SCORES, read_model
+from passband.models.store import PREDICTOR, SCORES, read_model
 from passband.verdicts import domain, image_verdict
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import as_measured
@@ -30,6 +32,11 @@ from support import made
 @pytest.fixture(scope="module")
 def model(scored_model):
     return scored_model
+
+
+@pytest.fixture(scope="module")
+def judge(model):
+    return VerdictModel(model)
 
 
 def at(**changes):
@@ -103,7 +110,7 @@ def test_the_verb(model, tmp_path, capsys):
     assert codes == {30: 0, 250: 1, 900: 1}
     assert app(["check", str(model.folder), "--condition", str(file)], standalone_mode=False) == 1
     assert "cannot say whether made works here:" in capsys.readouterr().out
-    with pytest.raises(BadInputError, match="either --condition or --image"):
+    with pytest.raises(BadInputError, match="either --condition or images"):
         app(["check", str(model.folder)], standalone_mode=False)
 
 
@@ -267,6 +274,85 @@ def test_an_image_is_judged_with_a_caution_that_the_results_bear_out(model):
     rows = re.findall(r"\| (?:yes|no) \| (0\.\d+) \[.*\] \| (0\.\d+) \|", page)
     predicted, measured = (np.mean([float(row[i]) for row in rows]) for i in (0, 1))
     assert f"Dice {predicted:.2f} predicted, {measured:.2f} measured" in str(image_verdict._CAUTION)
+
+
+def altered(model, folder, change):
+    """The model with another predictor.json, by somebody who can make checksums."""
+    content = json.loads((model.folder / PREDICTOR).read_text())
+    change(content)
+    contents = {name: (model.folder / name).read_bytes() for name in model.card.files}
+    return made.write_model(folder, model.card, contents | {PREDICTOR: json.dumps(content).encode()})
+
+
+def column(**values):
+    return lambda table: table.with_columns(**values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.clear(),
+        lambda c: c["loss_from_condition"].pop("names"),
+        lambda c: c["loss_from_condition"].update(names=["a"]),
+        lambda c: c["loss_from_condition"].update(noise=-1.0),
+        lambda c: c["loss_from_condition"].update(noise="much"),
+        lambda c: c["loss_from_condition"].update(lengths=[1.0]),
+        lambda c: c["loss_from_condition"].update(lengths=[*c["loss_from_condition"]["lengths"][:-1], float("inf")]),
+        lambda c: c["loss_from_condition"].update(residuals=[[1.0]]),
+        lambda c: c["loss_from_condition"].update(amplitude=None),
+        lambda c: c.update(loss_from_condition=3),
+    ],
+)
+def test_predictors_that_do_not_fit_are_one_line(model, tmp_path, change):
+    with pytest.raises(
+        BadInputError, match=r"predictor.json: (does not fit the model|cannot be read).*get the model again"
+    ):
+        VerdictModel(altered(model, tmp_path / "altered", change)).check(at())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        column(condition=pl.lit("{")),
+        column(condition=pl.lit('{"energy_ev": -1}')),
+        column(condition=pl.lit("[]")),
+        lambda table: table.drop("feature_epsilon"),
+        lambda table: table.rename({"feature_epsilon": "feature_epsilom"}),
+    ],
+)
+def test_scores_that_do_not_fit_are_one_line(model, tmp_path, change):
+    contents = {name: (model.folder / name).read_bytes() for name in model.card.files}
+    contents[SCORES] = parquet(change(model.scores))
+    with pytest.raises(BadInputError, match="does not fit the model") as caught:
+        VerdictModel(made.write_model(tmp_path / "altered", model.card, contents)).check(at())
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(-300, 300), st.floats(100, 3000), st.floats(1.0, 3.0))
+def test_a_more_tolerant_in_domain_loss_never_turns_yes_into_no(judge, defocus, dose, factor):
+    condition = at(defocus_angstrom=defocus, dose_per_angstrom2=dose)
+    strict, own = judge.check(condition, explained=False, advised=False), judge.in_domain_loss
+    judge.in_domain_loss = own * factor
+    try:
+        tolerant = judge.check(condition, explained=False, advised=False)
+    finally:
+        judge.in_domain_loss = own
+    order = ("no", "yes")
+    if strict.answer != "cannot say":
+        assert order.index(tolerant.answer) >= order.index(strict.answer)
+        assert tolerant.zone_shares["stable"] >= strict.zone_shares["stable"]
+        assert tolerant.dice == strict.dice
+
+
+REACH = {"defocus_angstrom": 3000.0, "C12": 3000.0, "C30": 1e7, "convergence_mrad": 3.0, "drift_angstrom": 3.0}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(REACH)), st.floats(0, 1), st.floats(0, 1))
+def test_what_lies_further_out_is_not_inside_again(judge, name, one, other):
+    near, far = (judge.domain.objections(at(**{name: REACH[name] * share})) for share in sorted((one, other)))
+    assert far or not near
 
 
 def test_html_is_escaped():

@@ -1,16 +1,19 @@
 """A calibrated model: predictors of its loss, applicability domain, reasons and remedies."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.models.store import PREDICTOR, Model
+from passband.models.card import plain
+from passband.models.store import PREDICTOR, SCORES, Model, read_json
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
@@ -61,7 +64,8 @@ class CalibratedModel:
         self.model, self.card = model, model.card
         self.in_domain_loss = model.card.own_loss
         self.scores = model.scores.filter(pl.col("role") != "held_out")
-        self.calibration = tuple(Condition(**json.loads(c)) for c in self.scores["condition"])
+        with self._part(SCORES):
+            self.calibration = tuple(Condition(**json.loads(c)) for c in self.scores["condition"])
         self._predictors: dict[tuple[str, str], Predictor] = {}
         self._features: dict[str, np.ndarray] = {}
 
@@ -75,17 +79,34 @@ class CalibratedModel:
         """The training conditions as the network sees them; none if unknown."""
         return tuple(as_measured(c, self.card) for c in self.card.conditions)
 
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Turn what does not fit in a file of the model into one line."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError, pl.exceptions.PolarsError) as error:
+            if isinstance(error, BadInputError) and error.place is not None:
+                raise
+            raise BadInputError(
+                f"does not fit the model: {plain(str(error), 200)}",
+                remedy="get the model again",
+                place=self.model.folder / name,
+            ) from None
+
     @cached_property
-    def _saved(self) -> dict[str, dict[str, object]]:
-        content: dict[str, dict[str, object]] = json.loads((self.model.folder / PREDICTOR).read_text(encoding="utf-8"))
+    def _saved(self) -> dict[str, dict[str, Any]]:
+        content: dict[str, dict[str, Any]] = read_json(self.model.folder / PREDICTOR)
         return content
 
     def predictor(self, target: str, source: str) -> Predictor:
         """Return the predictor of a target of `features.TARGETS` from a source of `features.SOURCES`."""
         key = target, source
         if key not in self._predictors:
-            _, x, y = training_data(self.scores, source, target)
-            self._predictors[key] = restore(self._saved[f"{target}_from_{source}"], x, y)
+            with self._part(PREDICTOR):
+                names, x, y = training_data(self.scores, source, target)
+                self._predictors[key] = restore(self._saved[f"{target}_from_{source}"], x, y)
+                if self._predictors[key].names != names:
+                    raise ValueError(f"its features are not those of {SCORES}")
         return self._predictors[key]
 
     def features(self, condition: Condition) -> np.ndarray:
@@ -102,7 +123,8 @@ class CalibratedModel:
             self._features.clear()
         seen = tuple(as_measured(c, self.card) for c in conditions)
         features = measured_features(self.trained, seen, self.card.q_max_per_angstrom)
-        table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
+        with self._part(SCORES):
+            table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
         self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
 
     def image_features_of(self, source: str, role: str) -> np.ndarray:

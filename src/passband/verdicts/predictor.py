@@ -120,19 +120,23 @@ def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predicto
 
 
 def restore(saved: dict[str, Any], features: np.ndarray, y: np.ndarray) -> Predictor:
-    """Return the predictor that `to_json` saved, with the table that it was fitted to."""
+    """Return the predictor that `to_json` saved, with the table that it was fitted to.
+
+    Raises:
+        ValueError: if the numbers are not those of a predictor of so many features.
+    """
     centre, scale = _centre_and_scale(features)
-    return Predictor(
-        tuple(saved["names"]),
-        centre,
-        scale,
-        (features - centre) / scale,
-        y,
-        np.array(saved["lengths"], dtype=float),
-        float(saved["amplitude"]),
-        float(saved["noise"]),
-        np.array(saved.get("residuals", []), dtype=float),
-    )
+    lengths, residuals = (np.array(saved.get(name, []), dtype=float) for name in ("lengths", "residuals"))
+    amplitude, noise = float(saved["amplitude"]), float(saved["noise"])
+    positive = np.array([amplitude, noise - 1e-9 * amplitude, *lengths.ravel()])
+    if (
+        lengths.shape != features.shape[1:]
+        or residuals.ndim != 1
+        or not (np.isfinite(residuals).all() and (positive > 0).all())
+    ):
+        raise ValueError(f"it is no predictor from {features.shape[1]} features")
+    names, x = tuple(saved["names"]), (features - centre) / scale
+    return Predictor(names, centre, scale, x, y, lengths, amplitude, noise, residuals)
 
 
 def _centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
