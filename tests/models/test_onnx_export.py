@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from passband.base.errors import BadInputError
-from passband.models import onnx_export, onnx_io
+from passband.models import onnx_export, onnx_worker
 from passband.models.external import import_onnx
 from passband.models.network import Network
 from passband.models.store import read_model
@@ -50,7 +50,7 @@ def test_onnx_says_what_its_user_must_know_and_nothing_of_this_computer(model, c
     assert (said["name"], said["licence"], float(said["pixel_size_angstrom"])) == ("tiny", "GPL-3.0-or-later", PIXEL)
     assert (int(said["divisor"]), float(said["threshold"])) == (4, 0.5)
     assert json.loads(said["specimens"])["elements"] == ["Au"]
-    assert [entry.version for entry in made.opset_import if entry.domain == ""] == [onnx_io.OPSET]
+    assert [entry.version for entry in made.opset_import if entry.domain == ""] == [onnx_worker.OPSET]
     assert [d.dim_param for d in made.graph.input[0].type.tensor_type.shape.dim][2:] == ["4*height", "4*width"]
     assert b".py" not in content and sys.prefix.encode() not in content
 

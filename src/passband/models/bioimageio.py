@@ -10,6 +10,7 @@ from torch import nn
 
 from passband.base.errors import BadInputError
 from passband.models.card import ModelCard
+from passband.models.onnx_worker import OPSET
 from passband.simulation.imaging import normalize
 
 # The publication of the method, as in CITATION.cff.
@@ -21,12 +22,7 @@ _LONGEST = 1024
 def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: Path) -> float:
     """Write a package, run it with bioimageio.core, and return the largest difference of its probabilities.
 
-    Args:
-        network: of the model.
-        card: of the model.
-        onnx: the network as ONNX.
-        folder: an empty one, for the files of the package.
-        out: file to write.
+    `onnx` is the network as ONNX, `folder` an empty one for the files of the package.
 
     Raises:
         BadInputError: if bioimageio.spec refuses it.
@@ -103,8 +99,6 @@ def describe(card: ModelCard) -> Any:
         test_tensor=tensor("probability"),
         postprocessing=[spec.SigmoidDescr()],
     )
-    from passband.models.onnx_io import OPSET
-
     return spec.ModelDescr(
         # No points are allowed, and at least five letters required.
         name=f"{card.name.replace('.', '_')} (passband)",

@@ -130,8 +130,7 @@ class Prediction:
     def score(self, masks: Any) -> pl.DataFrame:
         """Return loss, Dice and pixel counts (tp, fp, fn, tn), one row an image, as `learning.count_pixels` defines them.
 
-        Args:
-            masks: true particles, bool or 0 and 1, shape [N, h, w] or [h, w].
+        `masks` are the true particles, bool or 0 and 1, shape [N, h, w] or [h, w].
 
         Raises:
             BadInputError: if the shape is not that of the images.
@@ -167,11 +166,7 @@ def predict(network: nn.Module, card: ModelCard, images: Any, pixel_size_angstro
     Images are resampled to the network's pixels, padded by their mirror image to a multiple of its divisor, and brought to zero mean and
     unit variance; logits are interpolated back. For a micrograph larger than the training images use `segment.segment`, which tiles it.
 
-    Args:
-        network: of the model.
-        card: of the model.
-        images: counts or intensities, shape [N, h, w] or [h, w].
-        pixel_size_angstrom: of the images; the network's by default [Å].
+    Images are counts or intensities, shape [N, h, w] or [h, w]; their pixel size is the network's by default [Å].
 
     Raises:
         BadInputError: if the images have another shape or pixels outside the model's range.

@@ -16,9 +16,9 @@ from passband.base.errors import BadInputError
 from passband.base.extras import require
 from passband.base.version import __version__
 from passband.files.atomic import write_file
-from passband.models import onnx_io
 from passband.models.card import ModelCard
 from passband.models.network import Network
+from passband.models.onnx_worker import OPSET, start
 from passband.models.store import Model, work_folder
 
 #: Largest difference of an exported network's output: logits of ONNX, probabilities of a package.
@@ -26,11 +26,7 @@ TOLERANCE = 1e-4
 
 
 def export(model: Model, out: str | Path) -> dict[str, Any]:
-    """Export the network of a model for other programs.
-
-    Args:
-        model: of one of passband's families.
-        out: ends in .onnx, or in .bioimageio.zip.
+    """Export the network of a model to a file that ends in .onnx or .bioimageio.zip.
 
     Returns:
         file, format, opset, compared_images, and largest_difference from the network as passband runs it.
@@ -53,7 +49,7 @@ def export(model: Model, out: str | Path) -> dict[str, Any]:
     network = Network(model)
     content = onnx_bytes(network.get_submodule("_module"), model.card)
     largest, images = compare(network, content, model.card)
-    facts = {"file": str(out), "opset": onnx_io.OPSET, "compared_images": images, "largest_difference": largest}
+    facts = {"file": str(out), "opset": OPSET, "compared_images": images, "largest_difference": largest}
     _agree(out, "logits", largest)
     if not packaged:
         write_file(out, lambda temporary: temporary.write_bytes(content))
@@ -96,7 +92,7 @@ def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            opset_version=onnx_io.OPSET,
+            opset_version=OPSET,
             dynamic_shapes=({0: batch, 2: d * height, 3: d * width},),
             external_data=False,
             verbose=False,
@@ -117,7 +113,6 @@ def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
 
 
 def _metadata(card: ModelCard) -> dict[str, str]:
-    """Return the metadata of the file: texts by name."""
     return {
         "name": card.name,
         "licence": card.licence,
@@ -136,12 +131,9 @@ def _metadata(card: ModelCard) -> dict[str, str]:
 def compare(network: nn.Module, content: bytes, card: ModelCard) -> tuple[float, int]:
     """Return the largest difference between the logits of a network and of its ONNX file, and the number of images compared.
 
-    Args:
-        network: as passband runs it.
-        content: of the ONNX file.
-        card: field and divisor determine the images: two fields, three images that are not square, and the smallest.
+    Field and divisor of the card determine the images: two fields, three images that are not square, and the smallest.
     """
-    session = onnx_io.start(content, torch.get_num_threads())
+    session = start(content, torch.get_num_threads())
     side, d = card.field_pixels, card.divisor
     generator, largest, images = torch.Generator().manual_seed(0), 0.0, 0
     for shape in ((2, side, side), (3, 2 * d, 3 * d), (1, d, d)):

@@ -12,25 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError
 from passband.base.extras import require
 from passband.micrographs.sandbox.parse_worker import guard, limit
-from passband.models import onnx_io
 
 #: The line that exports a PyTorch network (torch 2.9 or newer) in a form that passband takes.
 EXPORT = (
     'torch.onnx.export(network.eval(), (torch.zeros(1, 1, 128, 128),), "network.onnx", dynamo=True, external_data=False, '
     "dynamic_shapes=[{2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}])"
 )
+#: Version of ONNX's operations; programs of 2023 and later support it.
+OPSET = 18
 _STANDARD = ("", "ai.onnx")
 # Operations that may never end, depending on the image.
 _LOOPS = ("Loop", "Scan", "SequenceMap")
 # Divisors of the side of an image to try.
 _DIVISORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MOST_DIVISOR = 1024
+# Clip probabilities this close to 0 and 1 to have finite logits.
+_SURE = 1e-7
+# Rounding error of a probability.
+_SLACK = 1e-4
 # The parent limits the time of each answer [s].
 _FOREVER = 10**7
+Images = NDArray[np.float32]
 
 
 def refuse(model: Any) -> None:
@@ -99,7 +106,55 @@ def _tensors(graph: Any) -> Iterator[Any]:
         yield from (pair.values, pair.indices)
 
 
-def run(session: Any, image: onnx_io.Images, external: dict[str, Any]) -> np.ndarray[Any, Any]:
+def start(content: bytes, threads: int) -> Any:
+    """Return an onnxruntime session of the content of an ONNX file, on the CPU."""
+    runtime = require("exchange", "an ONNX network", "onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = max(threads, 1), 1
+    options.log_severity_level = 4
+    # The arena doubles the memory and keeps it.
+    options.enable_cpu_mem_arena = False
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def to_input(images: Images, normalisation: str) -> Images:
+    """Convert images of zero mean and unit variance, [B, 1, h, w], to the input of a network; min_max scales each to 0 … 1."""
+    if normalisation == "zero_mean_unit_variance":
+        return images
+    low, high = images.min((2, 3), keepdims=True), images.max((2, 3), keepdims=True)
+    return (images - low) / np.maximum(high - low, np.float32(1e-6))
+
+
+def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
+    """Convert the output of a network to logits of particle [B, 1, h, w].
+
+    Args:
+        values: shape [B, C, h, w].
+        output: logits or probability of each channel, or softmax: scores of exclusive classes, before the softmax.
+        channel: of the particles.
+
+    Raises:
+        BadInputError: if the values do not have the described form.
+    """
+    if not np.isfinite(values).all():
+        raise BadInputError("returns values that are no numbers; correct the network")
+    particle = values[:, channel : channel + 1].astype(np.float32)
+    if output == "logits":
+        return particle
+    if output == "probability":
+        low, high = float(particle.min()), float(particle.max())
+        if low < -_SLACK or high > 1 + _SLACK:
+            raise BadInputError(
+                f"returns values of {low:.3g} to {high:.3g}, which are no probabilities; set output: logits, or softmax"
+            )
+        sure = particle.clip(_SURE, 1 - _SURE)
+        return np.log(sure) - np.log1p(-sure)
+    others = np.delete(values, channel, axis=1).astype(np.float32)
+    most = others.max(1, keepdims=True)
+    return particle - most - np.log(np.exp(others - most).sum(1, keepdims=True))
+
+
+def run(session: Any, image: Images, external: dict[str, Any]) -> NDArray[Any]:
     """Return the output [1, C, h, w] of a network for a normalised image [1, 1, h, w].
 
     Raises:
@@ -107,9 +162,7 @@ def run(session: Any, image: onnx_io.Images, external: dict[str, Any]) -> np.nda
     """
     h, w = image.shape[2:]
     try:
-        values = session.run(None, {session.get_inputs()[0].name: onnx_io.to_input(image, external["normalisation"])})[
-            0
-        ]
+        values = session.run(None, {session.get_inputs()[0].name: to_input(image, external["normalisation"])})[0]
     except Exception as error:  # onnxruntime raises its own classes.
         if isinstance(error, MemoryError) or "alloc" in str(error):
             raise MemoryError from None
@@ -147,7 +200,7 @@ def check(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> int
         raise BadInputError(
             f"returns {channels} channels, which does not fit output: {external['output']}, channel: {channel}"
         )
-    onnx_io.to_logits(values, external["output"], channel)
+    to_logits(values, external["output"], channel)
     if not np.allclose(values, again, atol=1e-4, rtol=1e-4):
         raise BadInputError("returns another result when run again; export it in evaluation mode: network.eval()")
     return channels
@@ -200,7 +253,7 @@ def load(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
         onnx.checker.check_model(model)
         opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
         del model
-        session = onnx_io.start(content, threads)
+        session = start(content, threads)
     except MemoryError:
         raise
     except Exception as error:  # From onnx or onnxruntime.
@@ -216,7 +269,7 @@ def answer(session: Any, request: dict[str, Any], pixels: bytes, external: dict[
         divisor, fixed = sizes(session, h, external, request["divisor"])
         return {"channels": channels, "divisor": divisor, "fixed": fixed}, b""
     image = np.frombuffer(pixels, np.float32).reshape(1, 1, h, w)
-    return {}, onnx_io.to_logits(run(session, image, external), external["output"], external["channel"] or 0).tobytes()
+    return {}, to_logits(run(session, image, external), external["output"], external["channel"] or 0).tobytes()
 
 
 def main() -> int:

@@ -44,12 +44,7 @@ _COLUMNS = {"role": pl.String, "condition": pl.String, "loss": pl.Float64, "dice
 
 @dataclass(frozen=True)
 class Model:
-    """A model on disk.
-
-    Attributes:
-        folder: of the model.
-        card: its metadata.
-    """
+    """A model on disk: its folder, and its card."""
 
     folder: Path
     card: ModelCard
@@ -68,20 +63,12 @@ class Model:
         return read_scores(self.folder / SCORES) if SCORES in self.card.files else None
 
     def checked_card(self) -> ModelCard:
-        """Return the card on disk, after checking it and the files again.
-
-        Raises:
-            BadInputError: if they have changed.
-        """
+        """Return the card on disk, after checking it and the files again; BadInputError if they have changed."""
         return read_model(self.folder).card
 
     @cached_property
     def network(self) -> "Network":
-        """The network, loaded once: normalised images [B, 1, n, n] to logits.
-
-        Raises:
-            BadInputError: if it cannot be run here.
-        """
+        """The network, loaded once: normalised images [B, 1, n, n] to logits; BadInputError if it cannot be run here."""
         from passband.models.network import Network
 
         return Network(self)
@@ -127,11 +114,7 @@ def installed() -> dict[str, Path]:
 
 
 def load_model(name: str | Path) -> Model:
-    """Load a model by its name or from its folder.
-
-    Raises:
-        BadInputError: if there is none, or its card, a file or a checksum is wrong.
-    """
+    """Load a model by its name or from its folder; BadInputError if there is none, or something in it is wrong."""
     known = installed()
     path = Path(name)
     known_name = str(name) if str(name) in known else next((k for k in known if k.lower() == str(name).lower()), None)
@@ -145,11 +128,7 @@ def load_model(name: str | Path) -> Model:
 
 
 def read_model(folder: Path) -> Model:
-    """Return the model of a folder after checking its card and the checksums of its files.
-
-    Raises:
-        BadInputError: if one of them is wrong.
-    """
+    """Return the model of a folder after checking its card and the checksums of its files; BadInputError if one is wrong."""
     path = folder / CARD
     if not path.exists():
         raise BadInputError(f"{folder}: is no model (it has no {CARD}); give a model's name or folder")
@@ -194,11 +173,7 @@ def _no_number(name: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file of a model; NaN and Infinity are refused.
-
-    Raises:
-        BadInputError: if it is too large, cannot be read, or is no JSON.
-    """
+    """Return the content of a JSON file of a model; BadInputError if it is too large, no JSON, or contains NaN or Infinity."""
     try:
         if path.stat().st_size > MOST_BYTES[path.name]:
             raise _bad(path, f"has more than the {MOST_BYTES[path.name]:,} bytes that such a file may have")
@@ -210,11 +185,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_scores(path: Path) -> pl.DataFrame:
-    """Return the scores of a model, a row per condition.
-
-    Raises:
-        BadInputError: if it is no table, lacks columns, or has values that no scores have.
-    """
+    """Return the scores of a model, a row per condition; BadInputError if the file is no such table."""
     try:
         scan = pl.scan_parquet(path)
         schema, rows = scan.collect_schema(), int(scan.select(pl.len()).collect().item())
@@ -236,16 +207,10 @@ def read_scores(path: Path) -> pl.DataFrame:
 
 
 def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, replace: bool = False) -> Model:
-    """Write a model and return it.
-
-    Args:
-        folder: which must not exist, unless it is to be replaced.
-        card: without checksums.
-        contents: of each file beside the card.
-        replace: whether an existing model is replaced.
+    """Write a card without checksums and the contents of the files beside it, and return the model.
 
     Raises:
-        BadInputError: if the folder exists or cannot be written.
+        BadInputError: if the folder exists and is not to be replaced, or cannot be written.
     """
     if folder.exists() and not replace:
         raise BadInputError(f"{folder}: exists; choose another name, or delete it first")
@@ -267,11 +232,7 @@ def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, re
 
 @contextmanager
 def work_folder(target: Path) -> Iterator[Path]:
-    """Provide an empty folder beside a file or folder to write, and delete those that killed processes left there.
-
-    Raises:
-        BadInputError: if the place cannot be written.
-    """
+    """Provide an empty folder beside a file or folder to write, and delete those that killed processes left there."""
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         place = os.open(target.parent, os.O_RDONLY)
@@ -291,11 +252,7 @@ def work_folder(target: Path) -> Iterator[Path]:
 
 
 def export_zip(model: Model, out: str | Path) -> Path:
-    """Write a model to one zip file and return its path.
-
-    Raises:
-        BadInputError: if the file exists or cannot be written.
-    """
+    """Write a model to one zip file and return its path; BadInputError if it exists or cannot be written."""
     out = Path(out)
     if out.exists():
         raise BadInputError(f"{out}: exists; choose another name, or delete it first")
@@ -310,11 +267,7 @@ def export_zip(model: Model, out: str | Path) -> Path:
 
 
 def import_zip(path: str | Path, place: Path | None = None) -> Model:
-    """Install a model from its zip file among the user's models and return it.
-
-    Raises:
-        BadInputError: if the model is incomplete, or one of this name is installed.
-    """
+    """Install a model from its zip file among the user's; BadInputError if it is incomplete, or its name is taken."""
     path, place = Path(path), user_folder() if place is None else place
     with work_folder(place / "import") as temporary:
         _unpack(path, temporary)

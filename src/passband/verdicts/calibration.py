@@ -161,12 +161,9 @@ def score_model(
 
 
 def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
-    """Return a model with a table of scores and the predictors of its loss; its folder is replaced.
+    """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced.
 
-    Args:
-        model: the model that was scored.
-        scores: a row per condition, as `CalibrationJob` writes them.
-        advance: called as predictors are fitted, one at a time.
+    `advance` is called as predictors are fitted, one at a time.
     """
     fitted, predictors = scores.filter(pl.col("role") != "held_out"), {}
     for source in SOURCES:

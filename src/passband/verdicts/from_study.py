@@ -29,12 +29,7 @@ _FINEST, _COARSEST = 0.05, 1.1
 
 @dataclass(frozen=True)
 class Chosen:
-    """A network of a study.
-
-    Attributes:
-        job: the training job.
-        loss: its mean loss over the study's test conditions.
-    """
+    """A network of a study: its training job, and its mean loss over the study's test conditions."""
 
     job: TrainingJob
     loss: float
@@ -48,10 +43,7 @@ class Chosen:
 def choose(study_folder: StudyFolder, training: str | None, seed: int | None) -> Chosen:
     """Return a network of a finished study: of those that match, the one with the lowest mean loss over the study's tests.
 
-    Args:
-        study_folder: of the study.
-        training: name of a training set, its beginning (`uniform-32`), or id of a condition; None matches all.
-        seed: number of the network; None matches all.
+    `training` is the name of a training set, its beginning (`uniform-32`), or the id of a condition; None, also as seed, matches all.
 
     Raises:
         BadInputError: if the study is not finished, or has no such network.
@@ -122,17 +114,8 @@ def pack(
 ) -> Model:
     """Write a model from a network of a study, scored under conditions, and return it.
 
-    Args:
-        study_folder: of the study.
-        chosen: which of its networks.
-        folder: for the model; an unfinished one of the same name is replaced.
-        calibration: conditions that verdicts are calibrated on.
-        held_out: conditions that they are evaluated on.
-        executor: runs the jobs.
-        progress: shows them.
-        name: of the model.
-        intended_use: in a sentence or two; `use_of` by default.
-        memory: bytes that exit waves in work may take in a worker.
+    An unfinished model of the same name in the folder is replaced. Verdicts are calibrated on some conditions and evaluated on those held
+    out. The intended use is `use_of` by default. Exit waves in work take at most `memory` bytes in a worker.
 
     Raises:
         BadInputError: if the folder holds something else, or the study's specimens cannot be read.
@@ -180,11 +163,7 @@ def pack(
 
 
 def check_free(folder: Path, name: str) -> None:
-    """Refuse a folder that already holds a finished model or something else.
-
-    Raises:
-        BadInputError: if it does.
-    """
+    """Refuse a folder that already holds a finished model or something else."""
     if folder.exists() and not _is_bare(folder, name):
         raise BadInputError(
             "exists", remedy=f"choose another {parameter('name')}, or delete the folder first", place=folder

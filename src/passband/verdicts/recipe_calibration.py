@@ -50,11 +50,7 @@ class Scoring:
 
     @property
     def side(self) -> int:
-        """Side of the images: the recipe's field in the network's pixels.
-
-        Raises:
-            BadInputError: if that is no whole number.
-        """
+        """Side of the images: the recipe's field in the network's pixels; BadInputError if that is no whole number."""
         card = self.model.card
         try:
             return pixels_across(self.recipe.field_angstrom, card.pixel_size_angstrom)
@@ -133,13 +129,7 @@ class Scoring:
     def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> Model:
         """Score the model, and return it with its scores; finished jobs of an earlier run are not repeated.
 
-        Args:
-            executor: runs the jobs.
-            progress: shows them.
-            memory: bytes that exit waves in work may take in a worker.
-
-        Raises:
-            BadInputError: as `check`, or if the work fails.
+        Exit waves in work take at most `memory` bytes in a worker. BadInputError as `check`, or if the work fails.
         """
         self.check()
         card = self.model.card

@@ -28,13 +28,9 @@ class VerdictModel(CalibratedModel):
         explained: bool = True,
         advised: bool = True,
     ) -> Verdict:
-        """Return the verdict under a condition.
+        """Return the verdict under a condition, of which the pixels are resampled to the network's.
 
-        Args:
-            condition: of the microscope; its pixels are resampled to the network's.
-            claim: what is known of the specimen.
-            explained: whether with reasons and the nearest training condition; without is faster.
-            advised: whether with what to do if the network does not work; without is faster.
+        Without reasons and nearest training condition (`explained`), or without what to do (`advised`), it is faster.
         """
         specimen, outside = self.domain.specimen_objections(claim), self.objections(condition)
         if specimen or outside:
