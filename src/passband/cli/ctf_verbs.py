@@ -12,7 +12,6 @@ from passband.base.errors import BadInputError, named
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
 from passband.cli.options import CORES, Json, QMax, Source, option, print_answer
-from passband.conditions.notations import NOTATIONS
 
 ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
 
@@ -158,7 +157,9 @@ def optimize(
 @ctf_app.command("convert")
 def convert(
     condition: Source,
-    to: Annotated[str, Option(help=f"{', '.join(NOTATIONS)} or passband.")] = "passband",
+    to: Annotated[
+        str, Option(help="Notation of a condition file, such as ceos or abtem; a wrong name lists all.")
+    ] = "passband",
     as_json: Json = False,
 ) -> None:
     """Print a condition in another notation, as a file that every verb reads.

@@ -108,7 +108,7 @@ class _Tiles:
 
 def check(
     model: ModelArgument,
-    images: Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Micrographs.")] = None,
+    images: Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Micrographs.")] = None,
     condition: Annotated[Path | None, Option(help="A condition file or preset, instead of images.")] = None,
     image: Annotated[Path | None, Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,

@@ -46,14 +46,14 @@ RecipeArgument = Annotated[
 ModelArgument = Annotated[
     str, Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
 ]
-Images = Annotated[list[Path], Argument(metavar="IMAGE...", help=f"{endings()}.")]
+Images = Annotated[list[Path], Argument(metavar="IMAGE", help=f"Micrographs: {endings()}.")]
 
 PixelSize = Annotated[float | None, Option(help="Pixel size [Å], if the file lacks it or has it wrong.")]
 Energy = Annotated[
     float | None,
     Option(parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
 ]
-Dose = Annotated[float | None, Option(help="Dose [e/Å²], if the file lacks it.")]
+Dose = Annotated[float | None, Option(help="Dose in e/Å², if the file lacks it.")]
 Frames = Annotated[
     str | None,
     Option(

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -123,5 +123,7 @@ def _resumed(command: Any, words: list[str]) -> str:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"passband: {plain(' '.join(message.split()))}", file=sys.stderr)
+    # The reason may be the disk that stderr is written to.
+    with suppress(OSError):
+        print(f"passband: {plain(' '.join(message.split()))}", file=sys.stderr, flush=True)
     sys.exit(code)

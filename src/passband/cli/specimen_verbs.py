@@ -46,7 +46,7 @@ def preview(
 
 @specimen_app.command("gallery")
 def gallery(
-    recipes: Annotated[list[Path], Argument(metavar="RECIPE...", help="Recipes of specimens, YAML.")],
+    recipes: Annotated[list[Path], Argument(metavar="RECIPE", help="Recipes of specimens, YAML.")],
     count: Annotated[int, Option(min=1, max=100, help="Scenes of each recipe.")] = 2,
     conditions: Conditions = None,
     out: Annotated[Path, Option(help="The page.")] = Path("runs/gallery.html"),
@@ -169,7 +169,7 @@ def export(
 
 @specimen_app.command("import")
 def import_(
-    files: Annotated[list[Path], Argument(metavar="FILE...", help="Structures, a scene each; the beam runs along +z.")],
+    files: Annotated[list[Path], Argument(metavar="FILE", help="Structures, a scene each; the beam runs along +z.")],
     form: Annotated[
         str, Option("--format", help="The files' format, by its name in ASE, such as extxyz, xyz, vasp, prismatic.")
     ],
