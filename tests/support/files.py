@@ -139,14 +139,23 @@ def write_ome(path, data, *, pixel=PIXEL, unit="Å"):
 
 
 def write_hspy(
-    path, data, *, scale=PIXEL / 10, units="nm", beam=ENERGY / 1e3, stack=("time", "s"), signal_type="", signal=2
+    path,
+    data,
+    *,
+    scale=PIXEL / 10,
+    units="nm",
+    beam=ENERGY / 1e3,
+    stack=("time", "s"),
+    signal_type="",
+    signal=2,
+    compression="gzip",
 ):
     """A signal with images, or with stacked ones, as HyperSpy 2 writes it."""
     with h5py.File(path, "w") as file:
         file.attrs["file_format"], file.attrs["file_format_version"] = "HyperSpy", "3.3"
         group = file.create_group("Experiments/specimen")
         group.attrs["package"], group.attrs["package_version"] = "hyperspy", "2.0"
-        group.create_dataset("data", data=data, chunks=True, compression="gzip")
+        group.create_dataset("data", data=data, chunks=True, compression=compression)
         for i, size in enumerate(data.shape):
             counting = i < data.ndim - signal
             name, unit = stack if counting else ("yx"[i - data.ndim], units)
@@ -280,6 +289,6 @@ def one_of_each(folder: Path) -> list[Path]:
         write_velox(folder / "velox.emd", movie),
         write_ncem(folder / "ncem.emd", floats),
         write_ser(folder / "a.ser", shorts),
-        write_hspy(folder / "a.hspy", floats),
+        write_hspy(folder / "a.hspy", floats, compression=None),
         write_png(folder / "a.png", image(dtype=np.uint8)),
     ]
