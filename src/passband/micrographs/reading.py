@@ -85,7 +85,7 @@ def _described(source: Any) -> tuple[str, dataset.Dataset]:
             fault=metadata.fault_of_signal(tree),
             energy_ev=metadata.beam_energy_ev({"metadata": tree}),
             dose=metadata.dose(tree),
-            scanned=metadata.is_scanned(tree),
+            scanned=metadata.is_scanned(metadata.lookup(tree, "Acquisition_instrument.TEM")),
             origin="from the signal",
         )
     if not isinstance(source, np.ndarray):

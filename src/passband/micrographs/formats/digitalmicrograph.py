@@ -35,7 +35,6 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         kind = entry["metadata"]["Signal"]["signal_type"]
         # An energy-filtered image is called EELS too.
         spectral = kind and not (kind == "EELS" and entry["data"].ndim == 2)
-        modes = f"{metadata.lookup(microscope, 'Illumination Mode')} {metadata.lookup(microscope, 'Operation Mode')}".upper()
         pixels = entry["data"]
         if not (little or pixels.dtype.names):
             pixels = pixels.view(pixels.dtype.newbyteorder(">"))
@@ -46,7 +45,7 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
                 fault=f"holds a spectrum image ({kind}) and no micrograph; give an HRTEM image" if spectral else None,
                 energy_ev=energy,
                 dose=metadata.dose(tags),
-                scanned="STEM" in modes or "SCANNING" in modes or metadata.is_scanned(entry["metadata"]),
+                scanned=metadata.is_scanned(microscope),
             )
         )
     return data

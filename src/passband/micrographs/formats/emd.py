@@ -59,7 +59,7 @@ def _velox(entry: dict[str, Any], transform: bool) -> Dataset:
         fault=fault,
         energy_ev=metadata.beam_energy_ev(entry),
         dose=metadata.dose(original),
-        scanned=metadata.lookup(original, "Optics.OperatingMode") == "2" or metadata.is_scanned(entry["metadata"]),
+        scanned=metadata.lookup(original, "Optics.OperatingMode") == "2",
     )
 
 
@@ -69,6 +69,7 @@ def _ncem(file: h5py.File) -> list[Dataset]:
     energy = None
     for name in ("voltage", "beam_energy", "high_tension"):
         energy = energy or units.energy_ev(metadata.lookup(about, f"microscope.{name}"))
+    scanned = metadata.is_scanned(about.get("microscope"))
     found: list[Dataset] = []
 
     def look(place: str, data: h5py.Dataset | h5py.Group) -> None:
@@ -80,7 +81,7 @@ def _ncem(file: h5py.File) -> list[Dataset]:
         axes = [_axis(data.parent.get(f"dim{i + first}"), size) for i, size in enumerate(data.shape)]
         patterns = "CBED" in place or "diffraction" in place
         fault = "holds diffraction patterns; give a real-space image" if patterns else None
-        one = dataset(data, axes, fault=fault, energy_ev=energy, dose=metadata.dose(about))
+        one = dataset(data, axes, fault=fault, energy_ev=energy, dose=metadata.dose(about), scanned=scanned)
         found.append(_reversed(one) if place.startswith("signals/") else one)
 
     file.visititems(look)

@@ -34,7 +34,7 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
             fault=metadata.fault_of_signal(entry["metadata"]),
             energy_ev=metadata.beam_energy_ev(entry),
             dose=metadata.dose({"metadata": entry["metadata"], "original": entry["original_metadata"]}),
-            scanned=metadata.is_scanned(entry["metadata"]),
+            scanned=metadata.is_scanned(metadata.lookup(entry["metadata"], "Acquisition_instrument.TEM")),
         )
         for entry in file_reader(str(path))
         if "data" in entry

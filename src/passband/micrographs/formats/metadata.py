@@ -59,11 +59,12 @@ def beam_energy_ev(entry: Mapping[str, Any]) -> float | None:
     return None if number is None else number * 1e3
 
 
-def is_scanned(tree: Any) -> bool:
-    """Return whether HyperSpy's metadata are of a scanned image, of a STEM or SEM."""
-    instrument = lookup(tree, "Acquisition_instrument")
-    mode = str(lookup(instrument, "TEM.acquisition_mode")).upper()
-    return "STEM" in mode or "SEM" in mode or lookup(instrument, "SEM") is not None
+def is_scanned(microscope: Any) -> bool:
+    """Return whether a mode in the metadata of a microscope is that of a STEM or SEM."""
+    if not isinstance(microscope, Mapping):
+        return False
+    modes = [str(value).upper() for name, value in microscope.items() if "mode" in str(name).lower()]
+    return any(word in mode for mode in modes for word in ("STEM", "SEM", "SCAN"))
 
 
 def fault_of_signal(tree: Mapping[str, Any]) -> str | None:
