@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from rows import RESULTS
 
 from passband.figures import style
@@ -45,7 +47,7 @@ def draw(contents: list[dict[str, Any]]) -> None:
         ax = made.subplots()
         for y, (_, row) in enumerate(reversed(rows)):
             met = row["aim"] is None or row["ratio"] >= row["aim"]
-            ax.barh(y, row["ratio"] - 1, left=1, height=0.55, color="#4c78a8" if met else "#d98c5f")
+            ax.barh(y, row["ratio"] - 1, left=1, height=0.55, color=style.BLUE if met else style.ORANGE)
             if row["aim"] is not None:
                 ax.plot([row["aim"]] * 2, [y - 0.4, y + 0.4], color="black", lw=2)
             ax.annotate(
@@ -59,7 +61,10 @@ def draw(contents: list[dict[str, Any]]) -> None:
         ax.set_yticks(range(len(rows)), [r["name"] for _, r in reversed(rows)], fontsize=8)
         ax.axvline(1, color="black", lw=0.8)
         ax.set_xscale("log")
-        ax.set_xlabel("ratio to the comparison (above 1: passband is better); black: aim")
+        ax.set_xlabel("ratio to the comparison (above 1: passband is better)")
+        kinds = (Patch(color=style.BLUE, label="aim met, or none set"), Patch(color=style.ORANGE, label="aim missed"))
+        aim = Line2D([], [], color="black", lw=2, marker="|", markersize=10, linestyle="none", label="aim")
+        ax.legend(handles=[*kinds, aim], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
         style.save(made, DOCS / "images", "benchmarks", formats=("png",))
 
 

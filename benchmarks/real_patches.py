@@ -155,7 +155,7 @@ def page(table: pl.DataFrame) -> str:
         "",
         "![Predictions and labels](figures/real_patches.png)",
         "",
-        "*Orange: prediction of the network with the lowest loss under simulated conditions. Green: label.*",
+        "*Orange: prediction of the network with the lowest loss under simulated conditions. Blue: label. The patch that is nearly empty has no whole particle: the Dice above is that of the other three.*",
         "",
         "**A diagnosis, not a score.** The predicted outlines are displaced from the labels by the same few pixels within a patch, for every network, while the lattice fringes lie inside them (picture). Shifting the whole label",
         "by at most 5 pixels of 0.78 Å to its best position gives the last column. Labels cut from a figure may be misregistered, or residual coma may shift the fringes relative to the particle's edge; these data cannot distinguish the two.",
@@ -205,31 +205,28 @@ def verdicts() -> list[str]:
 
 
 def picture(folder: Path) -> None:
-    """Draw the patches with outlines of the label and of what the best network finds."""
-    from skimage.segmentation import find_boundaries
-
+    """Draw the patches with outlines of the label and of what the model finds, a panel each, with a scale bar."""
     import passband.models.store as models
+    from passband.figures import style
     from passband.micrographs.micrograph import Micrograph
     from passband.models.segment import segment
 
     model = models.read_model(folder)
-    tiles = []
-    for name in names():
-        image, truth = load(name)
-        mask = segment(model, Micrograph(image, PIXEL, name=name)).mask
-        big = [
-            np.asarray(Image.fromarray(a).resize((393, 393), r))
-            for a, r in (
-                (image.astype(np.uint8), Image.Resampling.BICUBIC),
-                (truth, Image.Resampling.NEAREST),
-                (mask, Image.Resampling.NEAREST),
-            )
-        ]
-        shown = np.repeat(big[0][..., None], 3, axis=2)
-        shown[find_boundaries(big[1], mode="inner")] = (60, 200, 90)
-        shown[find_boundaries(big[2], mode="inner")] = (255, 90, 0)
-        tiles.append(np.pad(shown, ((0, 0), (0, 6), (0, 0)), constant_values=255))
-    Image.fromarray(np.hstack(tiles)).save(PICTURE, optimize=True)
+    with style.figure(2.9 * len(names()), 3.5) as made:
+        for letter, name, ax in zip("abcdefgh", names(), made.subplots(1, len(names())), strict=False):
+            image, truth = load(name)
+            mask = segment(model, Micrograph(image, PIXEL, name=name)).mask
+            height, width = (n * PIXEL for n in image.shape)
+            extent = (0.0, width, height, 0.0)
+            ax.imshow(image, cmap="gray", extent=extent, interpolation="bicubic")
+            for outline, colour in ((truth, style.TRUTH), (mask, style.PREDICTION)):
+                if outline.any():
+                    ax.contour(outline, [0.5], colors=colour, linewidths=1.2, extent=extent, origin="upper")
+            empty = ", nearly empty" if name == EMPTY else ""
+            ax.set_title(f"{letter}  {name}{empty}", loc="left", fontsize=9)
+            ax.set_axis_off()
+            style.scale_bar(ax)
+        style.save(made, PICTURE.parent, PICTURE.stem, ("png",))
 
 
 def main() -> None:

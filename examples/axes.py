@@ -24,7 +24,7 @@ recipe = pb.load_recipe("gold_on_carbon")
 images = pb.simulate(recipe, condition, n=1)
 
 # %%
-# The specimen's particles, at (x, y) in Å, lie on the image's particles. On the right the rings |T|² that an amorphous film would show.
+# The specimen's particles, at (x, y) in Å, lie on the image's particles. On the right the rings (the square of T) that an amorphous film would show.
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.9), layout="constrained")
 side = recipe.field_angstrom
 left.imshow(images.images[0], cmap="gray", extent=(0, side, side, 0))

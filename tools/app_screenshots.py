@@ -11,34 +11,17 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from playwright.sync_api import Page, sync_playwright
-
-from passband.app.scene import Scenes
-from passband.models.store import load_model
-from passband.verdicts.verdict_model import VerdictModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.browser import ARGUMENTS, MOVE
 
 
-def micrograph(model: str, folder: Path) -> Path:
-    """Write the sample specimen under a condition of the model as a TIFF with its scale, and return its path."""
-    loaded = load_model(model)
-    condition = VerdictModel(loaded).usual_training_condition().varied({"defocus": 180.0, "C12": 10.0})
-    scene = Scenes(loaded).at(condition.energy_ev)
-    image = scene.image(condition.model_copy(update={"pixel_size_angstrom": scene.pixel_size_angstrom}))
-    path, per_nm = folder / "simulated_gold.tif", 10 / scene.pixel_size_angstrom
-    tifffile.imwrite(path, image.astype(np.float32), imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
-    return path
-
-
-def shoot(page: Page, address: str, image: Path, out: Path) -> None:
+def shoot(page: Page, address: str, out: Path) -> None:
     """Open the page, use each tab, and save a picture of it."""
     page.goto(address)
     page.get_by_text("Nearest training condition").first.wait_for(timeout=120_000)
@@ -49,8 +32,8 @@ def shoot(page: Page, address: str, image: Path, out: Path) -> None:
             f"{name}: from slider to picture {statistics.median(times):.0f} ms in the median, 90 % within {worst:.0f} ms"
         )
     # Few electrons at a small defocus: the verdict is close.
-    for place, value in ((0, "20"), (9, "120")):
-        box = page.locator(".box input").nth(place)
+    for name, value in (("defocus", "20"), ("dose_per_angstrom2", "120")):
+        box = page.locator(f".box-{name} input")
         box.fill(value)
         box.press("Enter")
     page.wait_for_timeout(3000)
@@ -59,11 +42,9 @@ def shoot(page: Page, address: str, image: Path, out: Path) -> None:
     page.wait_for_timeout(1500)
     page.screenshot(path=out / "app_optics.png")
     page.get_by_text("Micrograph", exact=True).click()
-    box = page.locator(".field-energy input")
-    box.fill("300000")
-    box.press("Enter")
-    page.locator("input[type=file]").set_input_files(image)
+    page.get_by_role("button", name="Try the example").click()
     page.get_by_text("The optics", exact=True).wait_for(timeout=240_000)
+    page.locator(".micrograph-verdict .verdict").wait_for(timeout=240_000)
     page.wait_for_timeout(1500)
     page.screenshot(path=out / "app_micrograph.png")
     page.get_by_text("Study", exact=True).click()
@@ -81,29 +62,18 @@ def main() -> None:
     found = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
     if found is None:
         sys.exit("no Chromium is installed")
-    command = [
-        sys.executable,
-        "-m",
-        "passband.cli",
-        "app",
-        "--no-browser",
-        "--model",
-        chosen.model,
-        "--study",
-        chosen.study,
-    ]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
-        image = micrograph(chosen.model, Path(folder))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:  # noqa: S603 our own command
-            assert app.stdout is not None
-            try:
-                address = re.match(r"http://\S+", app.stdout.readline())
-                assert address is not None
-                browser = running.chromium.launch(executable_path=found, args=ARGUMENTS)
-                shoot(browser.new_page(viewport={"width": 1440, "height": 900}), address[0], image, chosen.out)
-                browser.close()
-            finally:
-                app.terminate()
+    options = ["--no-browser", "--model", chosen.model, "--study", chosen.study]
+    command = [sys.executable, "-m", "passband.cli", "app", *options]
+    with sync_playwright() as running, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:  # noqa: S603 our own command
+        assert app.stdout is not None
+        try:
+            address = re.match(r"http://\S+", app.stdout.readline())
+            assert address is not None
+            browser = running.chromium.launch(executable_path=found, args=ARGUMENTS)
+            shoot(browser.new_page(viewport={"width": 1440, "height": 1000}), address[0], chosen.out)
+            browser.close()
+        finally:
+            app.terminate()
 
 
 if __name__ == "__main__":
