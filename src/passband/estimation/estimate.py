@@ -75,11 +75,8 @@ class Reading:
     def __str__(self) -> str:
         """Return defocus and astigmatism with 95 % intervals."""
         low, high = self.interval_angstrom
-        axis = (
-            f" along {self.phi12:+.2f} ± {2 * self.phi12_deviation:.2f} rad"
-            if self.phi12_deviation < 0.8
-            else ", axis unknown"
-        )
+        known = self.phi12_deviation < 0.8
+        axis = f" along {self.phi12:+.2f} ± {2 * self.phi12_deviation:.2f} rad" if known else ", axis unknown"
         return (
             f"defocus {self.defocus_angstrom:+.0f} Å (95 %: {low:+.0f} to {high:+.0f}), "
             f"C12 {self.C12:.0f} ± {2 * self.C12_deviation:.0f} Å{axis}"
@@ -399,11 +396,8 @@ def _readings(
     """Return the readings of both signs, the sign if known, alternatives, focal spread and thickness."""
     mirrored = replace(best, C10=-best.C10, phi12=best.phi12 + math.pi / 2)
     starts = [mirrored, *(f for f in fits if f.C10 * best.C10 < 0)]
-    other = (
-        fit(spectrum, settings, starts[:1], frozen=True)[0]
-        if method == "search"
-        else fit(spectrum, settings, starts)[0]
-    )
+    frozen = method == "search"
+    other = fit(spectrum, settings, starts[:1] if frozen else starts, frozen=frozen)[0]
     if other.C10 * best.C10 > 0:
         other = fit(spectrum, settings, [mirrored], frozen=True)[0]
     under, over = sorted((best, other), key=lambda c: c.C10)
@@ -412,7 +406,7 @@ def _readings(
         sign = "underfocus" if under.cost < over.cost else "overfocus"
     covariance = best.fitted[0]
     near = [f for f in fits if f.cost < best.cost + _NEARLY and abs(abs(f.C10) - abs(best.C10)) > 15]
-    step = math.hypot(defocus_step(settings.energy_ev, 0.7) if method == "search" else 0.0, unexplained)
+    step = math.hypot(defocus_step(settings.energy_ev, 0.7) if frozen else 0.0, unexplained)
     limit = information_limit(spectrum, settings, best) or spectrum.q[-1]
     return {
         "underfocus": _reading(under, settings, step, limit),

@@ -111,7 +111,7 @@ class Candidate:
 
 def candidate_at(C10: float, C12: float = 0.0, phi12: float = 0.0) -> Candidate:
     """Return a start of a fit with typical focal spread and thickness, and C12 ≥ 1 Å so that its axis has a gradient."""
-    return Candidate(C10, max(C12, 1.0), within_half_turn(phi12), SPREAD, THICKNESS, 0.0)
+    return Candidate(C10, max(C12, 1.0), math.remainder(phi12, math.pi), SPREAD, THICKNESS, 0.0)
 
 
 def squared_transfer(theta: Tensor, qx: Tensor, qy: Tensor, settings: FitSettings) -> Tensor:
@@ -235,11 +235,6 @@ def nodes(spectrum: Spectrum, sectors: slice) -> tuple[Tensor, Tensor]:
     return q * torch.cos(angle), q * torch.sin(angle)
 
 
-def within_half_turn(phi: float) -> float:
-    """Return the angle of a two-fold axis reduced to ±π/2."""
-    return math.remainder(phi, math.pi)
-
-
 def defocus_step(energy_ev: float, q_max: float) -> float:
     """Return the step of defocus that turns the phase by half a radian at q_max [Å]."""
     return 0.5 / (math.pi * wavelength(energy_ev) * q_max**2)
@@ -324,7 +319,7 @@ def _candidate(z: Tensor, cost: float, covariance: Array) -> Candidate:
     return Candidate(
         C10=c10,
         C12=math.hypot(a, b),
-        phi12=within_half_turn(math.atan2(b, a) / 2),
+        phi12=math.remainder(math.atan2(b, a) / 2, math.pi),
         focal_spread_angstrom=math.exp(log_spread),
         thickness_angstrom=math.exp(log_thickness),
         cost=cost,

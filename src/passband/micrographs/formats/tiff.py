@@ -114,20 +114,16 @@ def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Any:
 
     if len(series.pages) == count:
         return one
-    if claimed(series.shape, series.dtype) > MOST_BYTES:
-        return _too_large
     whole: list[NDArray[Any]] = []
 
     def of_all(index: int) -> NDArray[Any]:
+        if claimed(series.shape, series.dtype) > MOST_BYTES:
+            raise BadInputError(f"is a stack in one piece of more than {MOST_BYTES / 1e9:.1f} GB; split it first")
         if not whole:
             whole.append(series.asarray(maxworkers=1))
         return tidy(whole[0][index] if dimensions == 3 else whole[0])
 
     return of_all
-
-
-def _too_large(index: int) -> NDArray[Any]:
-    raise BadInputError(f"is a stack in one piece of more than {MOST_BYTES / 1e9:.1f} GB; split it first")
 
 
 def _ome_scales(file: tifffile.TiffFile) -> list[tuple[Axis, Axis] | None]:
