@@ -59,15 +59,7 @@ class Description(Described, External):
 
 
 def import_network(file: str | Path, description: str | Path) -> Model:
-    """Install an external network among the user's models and return the model.
-
-    Args:
-        file: ONNX, or safetensors with the weights of one of passband's families.
-        description: of the network, see `Description`.
-
-    Raises:
-        BadInputError: if it is neither, or refused.
-    """
+    """Install a network, ONNX or safetensors, with its `Description` among the user's models; BadInputError if it is refused."""
     file, description = Path(file), Path(description)
     return (
         import_weights(file, description) if file.suffix.lower() == ".safetensors" else import_onnx(file, description)
@@ -77,10 +69,7 @@ def import_network(file: str | Path, description: str | Path) -> Model:
 def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Model:
     """Install an ONNX network among the user's models, after runs on images of two sizes in a limited process, and return the model.
 
-    Args:
-        file: of the network, at most 500 MB in one file: one input [1 or any, 1, h, w] and one output [·, C, h, w], float32.
-        card_yaml: description of the network, see `Description`.
-        limits: on time and memory for one image; None for the default.
+    The file has at most 500 MB, one input [1 or any, 1, h, w] and one output [·, C, h, w], float32. `limits` are for one image.
 
     Raises:
         BadInputError: with the fault of the file or its description.
@@ -114,11 +103,7 @@ def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Mo
 
 
 def import_weights(file: Path, card_yaml: Path) -> Model:
-    """Install weights of one of passband's network families (safetensors) among the user's models and return the model.
-
-    Args:
-        file: of the weights.
-        card_yaml: description of the network, see `Description`; with `network`.
+    """Install weights of one of passband's network families (safetensors) among the user's models; `network` describes their shape.
 
     Raises:
         BadInputError: if the weights do not fit the described network.

@@ -46,12 +46,7 @@ class OnnxProcess:
     """An external network, run one image at a time in a process that ends with this object, or with the program."""
 
     def __init__(self, path: Path, external: External, limits: Limits | None = None):
-        """Load a network.
-
-        Args:
-            path: of the ONNX file.
-            external: its input and output.
-            limits: on its memory, and on the processor time of each image; None for the default.
+        """Load an ONNX file with its input and output; the limits are on its memory, and on the time of each image.
 
         Raises:
             BadInputError: naming file, fault and remedy.
@@ -75,24 +70,12 @@ class OnnxProcess:
         self.digest = str(self._answer(b"", 0)[0]["digest"])
 
     def try_sizes(self, side: int, divisor: int | None) -> Trial:
-        """Run the network on images of two sizes and return its properties.
-
-        Args:
-            side: of the first image [pixels].
-            divisor: of the sides; None finds it by trial.
-
-        Raises:
-            BadInputError: naming file, fault and remedy.
-        """
+        """Run the network on images of a side and of another, and return its properties; without a divisor, it is found by trial."""
         header, _ = self._answer(_line({"shape": [side, side], "divisor": divisor, "bytes": 0}), 0)
         return Trial(int(header["channels"]), int(header["divisor"]), bool(header["fixed"]))
 
     def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return logits of normalised images, both float32 [B, 1, h, w].
-
-        Raises:
-            BadInputError: naming file, fault and remedy.
-        """
+        """Return logits of normalised images, both float32 [B, 1, h, w]; BadInputError if the network fails or exceeds its limits."""
         logits = np.empty(images.shape, dtype=np.float32)
         for image, result in zip(images.astype(np.float32), logits, strict=True):
             request = _line({"shape": image.shape[-2:], "bytes": image.nbytes})

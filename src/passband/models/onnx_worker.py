@@ -41,10 +41,7 @@ Images = NDArray[np.float32]
 
 
 def refuse(model: Any) -> None:
-    """Refuse an ONNX model with unsafe or unsupported content, before running it.
-
-    Args:
-        model: an onnx.ModelProto.
+    """Refuse an onnx.ModelProto with unsafe or unsupported content, before running it.
 
     Raises:
         BadInputError: with fault and remedy.
@@ -126,12 +123,7 @@ def to_input(images: Images, normalisation: str) -> Images:
 
 
 def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
-    """Convert the output of a network to logits of particle [B, 1, h, w].
-
-    Args:
-        values: shape [B, C, h, w].
-        output: logits or probability of each channel, or softmax: scores of exclusive classes, before the softmax.
-        channel: of the particles.
+    """Convert the output [B, C, h, w] of a network, as `card.External` describes it, to logits of particle [B, 1, h, w].
 
     Raises:
         BadInputError: if the values do not have the described form.
@@ -155,11 +147,7 @@ def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
 
 
 def run(session: Any, image: Images, external: dict[str, Any]) -> NDArray[Any]:
-    """Return the output [1, C, h, w] of a network for a normalised image [1, 1, h, w].
-
-    Raises:
-        BadInputError: if it fails, or its output does not have the height and width of the image.
-    """
+    """Return the output [1, C, h, w] of a network for a normalised image [1, 1, h, w]; BadInputError if it fails."""
     h, w = image.shape[2:]
     try:
         values = session.run(None, {session.get_inputs()[0].name: to_input(image, external["normalisation"])})[0]
@@ -178,16 +166,7 @@ def run(session: Any, image: Images, external: dict[str, Any]) -> NDArray[Any]:
 
 
 def check(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> int:
-    """Run a network twice on one image, check its output and return the number of channels.
-
-    Args:
-        session: of onnxruntime.
-        shape: of the image.
-        external: normalisation, output and channel, which may be None.
-
-    Raises:
-        BadInputError: if the output does not have the described form.
-    """
+    """Run a network twice on an image of a shape and return its number of channels; BadInputError if it is not as described."""
     image = np.random.default_rng(0).standard_normal((1, 1, *shape), dtype=np.float32)
     values, again = (run(session, image, external) for _ in range(2))
     channels = int(values.shape[1])
@@ -236,11 +215,7 @@ def sizes(session: Any, side: int, external: dict[str, Any], divisor: int | None
 
 
 def load(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
-    """Return the session of a network, and the digest of its file and its opset.
-
-    Raises:
-        BadInputError: if it is refused.
-    """
+    """Return the session of a network, and the digest of its file and its opset; BadInputError if it is refused."""
     import onnx
 
     content = path.read_bytes()

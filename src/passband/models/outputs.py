@@ -70,14 +70,9 @@ def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:
 
 
 def free_place(folder: Path, place: Path, made_by: dict[str, str]) -> Path:
-    """Return where to write results so that those of another model or image stay: the place, or one in the model's subfolder.
+    """Return where in a folder to write results so that those of another model or image stay: the place, or one in the model's subfolder.
 
-    Results of the same image by the same model are replaced.
-
-    Args:
-        folder: of the results.
-        place: in it, of `places`.
-        made_by: `origin` of the segmentation.
+    Results of the same image by the same model are replaced. `place` is of `places`, `made_by` of `origin`.
 
     Raises:
         BadInputError: if both places are taken, or the folder is a file or cannot be created.
@@ -111,10 +106,7 @@ def _same(record: Path, made_by: dict[str, str]) -> bool:
 def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str]) -> dict[str, str]:
     """Write all files of a segmentation, replacing those of these names, and return their paths by content.
 
-    Args:
-        path: folder, which exists, and start of the files' names.
-        segmentation: to write.
-        made_by: its `origin`.
+    `path` is the folder, which exists, and the start of the files' names; `made_by` is of `origin`.
 
     Raises:
         BadInputError: if the disk is full or the folder cannot be written.

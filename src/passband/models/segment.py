@@ -162,10 +162,7 @@ def segment(
     Each tile is normalised to zero mean and unit variance, like the training images, so uneven illumination matters little.
     Logits of overlapping tiles are blended with Gaussian weights.
 
-    Args:
-        model: the network and its card.
-        micrograph: of any size.
-        progress: called with the number of tiles done and their total.
+    `progress` is called with the number of tiles done and their total.
 
     Raises:
         BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.

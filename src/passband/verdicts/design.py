@@ -34,11 +34,7 @@ _TESTS = 32
 
 
 def load_session(path: Path) -> ConditionDraw | ConditionMixture:
-    """Return the distribution of conditions of a YAML file, or of a preset's residual aberrations.
-
-    Raises:
-        BadInputError: if it is not a distribution.
-    """
+    """Return the distribution of conditions of a YAML file, or of a preset's residual aberrations; BadInputError if it is none."""
     source = load_distribution(path)
     if isinstance(source, ConditionGrid):
         raise BadInputError(
@@ -140,13 +136,9 @@ class Design:
 
 
 def design(source: ConditionDraw | ConditionMixture, count: int, q_max: float, method: str = "uniform") -> Design:
-    """Return training conditions, and the expected loss of them and of other choices.
+    """Return training conditions for a session, and the expected loss of them and of other choices, in a band for ε and σ [1/Å].
 
-    Args:
-        source: conditions of the session.
-        count: number of conditions to train on.
-        q_max: radius of the band for ε and σ [1/Å].
-        method: uniform, or guided (by their transfer), which gains nothing measurable.
+    The method is uniform, or guided (by their transfer), which gains nothing measurable.
 
     Raises:
         BadInputError: if the method is unknown, or the distribution cannot give so many conditions.
@@ -200,14 +192,7 @@ def write_design(
     recipe: Recipe,
     q_max: float,
 ) -> Study:
-    """Write a design: a self-contained study that trains one network on the chosen conditions and tests it on others.
-
-    Args:
-        path: of the YAML file.
-        chosen: training conditions.
-        source: conditions of the session.
-        recipe: of the specimens.
-        q_max: radius of the band for ε and σ [1/Å].
+    """Write a design as YAML: a study that trains one network on the chosen conditions and tests it on others of the session.
 
     Raises:
         BadInputError: if conditions, recipe and network do not fit each other, or the file exists or cannot be written.

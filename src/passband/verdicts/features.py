@@ -92,15 +92,10 @@ def condition_features(card: ModelCard, conditions: Sequence[Condition]) -> dict
 
 
 def measured_features(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, np.ndarray]:
-    """Return the features of conditions by name, shape [B] each.
+    """Return the features of B test conditions by name, shape [B] each, in a band [1/Å]; all conditions are as `as_measured` gives them.
 
     ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
     nearest one in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread and vibration.
-
-    Args:
-        train: training conditions as `as_measured` gives them; none if unknown.
-        test: B conditions, likewise.
-        q_max: radius of the band [1/Å].
     """
     if train:
         metrics = compare(train, test, q_max)
@@ -138,12 +133,8 @@ def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarr
     """Return the features of a set of images under one condition, shape [3 + RINGS].
 
     Mean entropy of the predicted pixels [bit]; the expected Dice, taking the probabilities as true; the share of particle; the logarithm of
-    the mean power on rings, under a Hann window because a piece of a micrograph is not periodic.
-
-    Args:
-        images: counts or intensities, shape [N, n, n].
-        logits: of the network, shape [N, 1, n, n].
-        threshold: probability from which a pixel is particle.
+    the mean power on rings, under a Hann window because a piece of a micrograph is not periodic. Images are counts or intensities
+    [N, n, n], logits of the network [N, 1, n, n]; a pixel is particle from the threshold on.
     """
     n = images.shape[-1]
     window = torch.hann_window(n, periodic=False)
@@ -157,12 +148,9 @@ def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarr
 
 
 def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Return names and values [n, D] of the features of a source, and the target [n].
+    """Return names and values [n, D] of the features of one of SOURCES, and one of TARGETS [n], from a row of scores per condition.
 
-    Args:
-        scores: a row per condition.
-        source: of SOURCES.
-        target: of TARGETS: over all test images for a condition, over the images used for an image source.
+    The target is over all test images for a condition, over the images used for an image source.
     """
     if source == "condition":
         columns = [c for c in scores.columns if c.startswith("feature_")]

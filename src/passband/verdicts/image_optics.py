@@ -39,11 +39,7 @@ class ImageOptics:
     estimated: EstimatedOptics | None = None
 
     def reasons(self, *, stable: bool) -> tuple[Statement, ...]:
-        """Return the reasons for a verdict.
-
-        Args:
-            stable: whether the network is predicted to be stable, from the image.
-        """
+        """Return the reasons for a verdict; `stable` is predicted from the image."""
         if not self.dice or self.estimated is None:
             return self.facts
         detail = {"dose_is_known": self.estimated.dose_is_known, "agree": stable in self.stable}
@@ -71,13 +67,9 @@ def estimate_optics(model: CalibratedModel, micrograph: Micrograph) -> Estimate 
 
 
 def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
-    """Return what the rings of a micrograph say, and what follows for a network; nothing if there are none.
+    """Return what the rings of a micrograph say by `estimate_optics`, and what follows for a network; nothing if there are none.
 
     Parameters that the rings do not determine, and an unknown dose, are set to the calibration's reference condition.
-
-    Args:
-        model: the model.
-        fit: the estimate of the micrograph's optics, of `estimate_optics`.
     """
     if fit is None:
         return ImageOptics()

@@ -35,13 +35,7 @@ def check_image(
 
     Loss and Dice are predicted from the power spectrum and from the network's prediction (its entropy, expected Dice, share of particle),
     by what those were in the calibration for as many tiles as the micrograph has. No defocus has to be known; the rings explain the verdict,
-    and optics far outside the calibrated range end it.
-
-    Args:
-        model: the model.
-        micrograph: of any size above half the network's field.
-        claim: what is known of the specimen.
-        estimate: of the micrograph's optics by `image_optics.estimate_optics`, if there is one already.
+    and optics far outside the calibrated range end it. `estimate` is that of `image_optics.estimate_optics`, if there is one already.
 
     Raises:
         BadInputError: if the micrograph is too small or its pixels are outside the model's range.

@@ -70,10 +70,7 @@ class Predictor:
         return mean, np.sqrt(np.maximum(self.amplitude - explained, 0) + self.noise)
 
     def quantile(self, level: float) -> float:
-        """Return the conformal quantile: the half-width, in predicted standard deviations, that covers `level` of new conditions.
-
-        It is infinite if there are too few residuals.
-        """
+        """Return the half-width, in predicted deviations, that covers `level` of new conditions; infinite with too few residuals."""
         n = len(self.residuals)
         rank = math.ceil((n + 1) * level)
         return float("inf") if rank > n else float(np.sort(np.abs(self.residuals))[rank - 1])
@@ -120,11 +117,7 @@ def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predicto
 
 
 def restore(saved: dict[str, Any], features: np.ndarray, y: np.ndarray) -> Predictor:
-    """Return the predictor that `to_json` saved, with the table that it was fitted to.
-
-    Raises:
-        ValueError: if the numbers are not those of a predictor of so many features.
-    """
+    """Return the predictor that `to_json` saved, with its table; ValueError if it is none of so many features."""
     centre, scale = _centre_and_scale(features)
     lengths, residuals = (np.array(saved.get(name, []), dtype=float) for name in ("lengths", "residuals"))
     amplitude, noise = float(saved["amplitude"]), float(saved["noise"])

@@ -18,13 +18,10 @@ _LEAST_BAND = 0.04
 def of_condition(
     train: tuple[Condition, ...], test: Condition, q_max: float, *, stable: bool = True
 ) -> list[Statement]:
-    """Return how a condition differs from all training conditions; quantities within their range are omitted.
+    """Return how a condition differs from all training conditions in a band [1/Å]; quantities within their range are omitted.
 
-    Args:
-        train: training conditions as `features.as_measured` gives them; none if unknown.
-        test: the condition, likewise.
-        q_max: radius of the band [1/Å].
-        stable: whether the network is predicted to be stable; if not, a reason is given even where all lies within their range.
+    All conditions are as `features.as_measured` gives them. Unless the network is predicted to be stable, a reason is given even where all
+    lies within the range.
     """
     if not train:
         return [Statement("training_unknown")]
@@ -56,13 +53,9 @@ def of_condition(
 
 
 def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable: bool) -> list[Statement]:
-    """Return how an image, with the prediction on it, differs from those under the training conditions.
+    """Return how the `features.IMAGE_FEATURES` [D] of an image differ from those under the training conditions [B, D], if known.
 
-    Args:
-        card: of the network.
-        train: image features under each training condition, shape [B, D]; empty if these are not known.
-        features: of the image, shape [D], as `features.IMAGE_FEATURES` names them.
-        stable: whether the network is predicted to be stable.
+    `stable` is whether the network is predicted to be stable.
     """
     if not len(train):
         return [Statement("training_unknown")]

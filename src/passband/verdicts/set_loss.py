@@ -38,10 +38,7 @@ _POINTS = 24
 def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[tuple[str, Condition]]) -> pl.DataFrame:
     """Return train_condition, test_condition and FEATURES, a row per set and test.
 
-    Args:
-        shift: of the sets and tests, from `metrics.shift_table.set_shift_table` over the whole band.
-        sizes: conditions of each set by its name.
-        tests: names and test conditions.
+    `shift` is of `metrics.shift_table.set_shift_table` over the whole band, `sizes` the number of conditions of each set.
     """
     conditions = [c for _, c in tests]
     single = measure(["image_snr", "channel_information"], conditions, conditions[:1], Q_MAX)
@@ -75,10 +72,7 @@ def learnt_facts() -> dict[str, list[float]]:
 def spread(table: pl.DataFrame) -> dict[str, list[float]]:
     """Return the 90 % interval of true over predicted loss of held-out sets, for the mean and for the worst share.
 
-    Their test conditions occur in training with other sets.
-
-    Args:
-        table: train_condition, FEATURES and loss.
+    The table has train_condition, FEATURES and loss. Test conditions occur in training with other sets.
     """
     names = table["train_condition"].unique(maintain_order=True).to_list()
     part = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
@@ -95,11 +89,7 @@ def spread(table: pl.DataFrame) -> dict[str, list[float]]:
 
 
 def dice_of_loss(scores: pl.DataFrame) -> dict[str, list[float]]:
-    """Return the mean Dice of networks over their loss as a falling curve: `curve_loss` and `curve_dice`.
-
-    Args:
-        scores: loss and dice, a row per network and test condition.
-    """
+    """Return the mean Dice of networks over their loss as a falling curve, curve_loss and curve_dice, from their scores."""
     from sklearn.isotonic import IsotonicRegression
 
     loss = scores["loss"].to_numpy()

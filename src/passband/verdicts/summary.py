@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from statistics import fmean as mean
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,20 @@ from passband.verdicts.verdict import LEVEL, Prediction
 from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import NAMES, zone_of
 
-# Quantiles of a loss that are shown.
+# Fields of the card that are shown, and quantiles of a loss.
+_FIELDS = (
+    *("name", "intended_use", "limits", "licence", "made_by", "pixel_size_angstrom", "pixel_band_angstrom"),
+    *("specimens", "scored_on", "own_loss", "files"),
+)
 _SHOWN = {"best tenth": 0.1, "median": 0.5, "worst tenth": 0.9}
 
 
 def summary(model: Model) -> dict[str, Any]:
     """Return name, use, limits, training conditions with their ε and σ, scores by role, and how verdicts do on held-out conditions."""
     card = model.card
-    answer: dict[str, Any] = {
-        "name": card.name,
-        "folder": str(model.folder),
-        "intended_use": card.intended_use,
-        "limits": list(card.limits),
-        "licence": card.licence,
-        "made_by": card.made_by,
-        "pixel_size_angstrom": card.pixel_size_angstrom,
-        "pixel_band_angstrom": list(card.pixel_band_angstrom),
-        "specimens": card.specimens.model_dump(mode="json", exclude={"recipe"}),
-        "scored_on": None if card.scored_on is None else card.scored_on.model_dump(mode="json", exclude={"recipe"}),
-        "training_conditions": [c.to_dict() for c in card.conditions],
-        "own_loss": card.own_loss,
-        "files": dict(card.files),
-    }
+    stored = card.model_dump(mode="json", exclude={"specimens": {"recipe"}, "scored_on": {"recipe"}})
+    answer: dict[str, Any] = {name: stored.get(name) for name in _FIELDS}
+    answer |= {"folder": str(model.folder), "training_conditions": [c.to_dict() for c in card.conditions]}
     if card.conditions:
         trained = [as_measured(c, card) for c in card.conditions]
         epsilon = information(trained, card.q_max_per_angstrom).numpy()
@@ -114,16 +107,12 @@ def evaluate_held_out(model: VerdictModel, source: str) -> HeldOutVerdicts:
         conditions=len(held_out),
         asked=len(predicted),
         level=LEVEL,
-        coverage_loss=_mean([p.loss.covers(true["loss"][i]) for i, p in predicted.items()]),
-        coverage_dice=_mean([p.dice.covers(true["dice"][i]) for i, p in predicted.items()]),
+        coverage_loss=mean([p.loss.covers(true["loss"][i]) for i, p in predicted.items()]) if predicted else None,
+        coverage_dice=mean([p.dice.covers(true["dice"][i]) for i, p in predicted.items()]) if predicted else None,
         r2_log_loss=1 - float(np.mean(errors**2)) / variance if variance else None,
         width_factor=float(np.median([loss.high / loss.low for loss in losses])) if losses else None,
         confusion=confusion,
     )
-
-
-def _mean(values: list[bool]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def in_words(answer: dict[str, Any]) -> list[str]:

@@ -73,12 +73,7 @@ def zone_of(relative_loss: np.ndarray) -> np.ndarray:
 
 
 def best_match(train: Sequence[Condition], test: Condition) -> tuple[int, Leaf, dict[str, float]]:
-    """Return the index of the best-matching training condition, the leaf that the pair lies in, and the pair's features.
-
-    Args:
-        train: training conditions.
-        test: the condition to be matched.
-    """
+    """Return the index of the training condition that matches another best, the leaf that the pair lies in, and its features."""
     # Those furthest in phase are left out: each costs time.
     phase = measure(["phase_rms"], train, [test], _NARROW)["phase_rms"][:, 0].nan_to_num(1e9)
     nearest = phase.argsort()[:_NEAREST].tolist()
