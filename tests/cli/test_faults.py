@@ -180,3 +180,8 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path):
     done = passband("ctf", "show", "bomb.yaml", cwd=tmp_path)
     assert done.returncode == 2 and "bomb.yaml:" in done.stderr and "aliases" in done.stderr
     assert time.monotonic() - began < 60
+
+
+def test_help_imports_no_science():
+    code = "import sys, passband.cli.main; print([m for m in ('torch', 'scipy', 'polars', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
