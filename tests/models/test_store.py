@@ -168,6 +168,7 @@ def test_scores_without_a_loss_to_compare_with_are_refused(scored_model, tmp_pat
         ({"loss": pl.lit(-1.0)}, "column loss that no score has"),
         ({"loss": pl.lit("much")}, "has no column loss of Float64"),
         ({"role": pl.lit(None, pl.String)}, "column role that no score has"),
+        ({"image1": pl.lit(pl.Series([[0.0] * 5000])).first()}, "lists of more than the 64 features"),
     ],
 )
 def test_a_table_of_scores_is_checked(scored_model, tmp_path, monkeypatch, column, match):

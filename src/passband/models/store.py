@@ -38,6 +38,8 @@ MOST_BYTES = {CARD: 5_000_000, WEIGHTS: 500_000_000, ONNX: 500_000_000, SCORES: 
 # Largest share of a packed file that its packing may save; tables and weights are hardly packed at all.
 _MOST_RATIO = 100
 _MOST_CONDITIONS, _MOST_FILES = 20_000, 16
+# Rows of the scores that are looked at together, and largest number of features of an image.
+_PIECE, _LONGEST_LIST = 100, 64
 # Columns of the scores that verdicts need.
 _COLUMNS = {"role": pl.String, "condition": pl.String, "loss": pl.Float64, "dice": pl.Float64}
 
@@ -193,6 +195,12 @@ def read_scores(path: Path) -> pl.DataFrame:
             raise _bad(path, f"has no column {odd[0]} of {_COLUMNS[odd[0]]}")
         if not 0 < rows <= _MOST_CONDITIONS:
             raise _bad(path, f"has {rows} conditions, where 1 to {_MOST_CONDITIONS} can be used")
+        # A few bytes can stand for lists that fill the memory: see their lengths in pieces first.
+        lists = [name for name, kind in schema.items() if isinstance(kind, pl.List)]
+        for start in range(0, rows if lists else 0, _PIECE):
+            lengths = scan.slice(start, _PIECE).select(pl.col(lists).list.len().max()).collect().row(0)
+            if max(length or 0 for length in lengths) > _LONGEST_LIST:
+                raise _bad(path, f"has lists of more than the {_LONGEST_LIST} features that an image may have")
         table = pl.read_parquet(path)
         numbers = table.select(pl.selectors.float())
         bad = [c.name for c in numbers if c.null_count() or not c.is_finite().all()]
