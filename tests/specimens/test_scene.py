@@ -4,11 +4,15 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError
-from passband.specimens import ParticleRecipe, SpecimenRecipe, draw_specimen
+from passband.specimens import ParticleRecipe, SpecimenRecipe, draw_specimen, make_labels
+from passband.specimens.recipe_files import load_recipe
 
 RECIPE = SpecimenRecipe()
 DIGEST = """
@@ -201,3 +205,93 @@ def test_too_many_particles_is_one_clear_error():
     crowded = SpecimenRecipe(particles=[ParticleRecipe(count=(5, 5), diameter_angstrom=(25.0, 28.0))])
     with pytest.raises(BadInputError, match="no room for 5 particles"):
         draw_specimen(crowded, 0)
+
+
+def stacked(**changes):
+    populations = [
+        {"crystal": "Pt", "count": [2, 3], "shape": "sphere", "diameter_angstrom": 15.0, "carrier": "CeO2"},
+        {"crystal": "CeO2", "count": [1, 2], "shape": "sphere", "diameter_angstrom": [24.0, 30.0]},
+    ]
+    return {"field_angstrom": 64.0, "overlap": "projected", "particles": populations} | changes
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_carried_particles_rest_on_their_carriers(index):
+    """Whatever the order of the file: the atoms next to a platinum particle are ceria's, and it hangs over one of its discs."""
+    content = stacked()
+    for particles in (content["particles"], content["particles"][::-1]):
+        specimen = draw_specimen(SpecimenRecipe.model_validate({**content, "particles": particles}), index)
+        crystals = np.array(["film", *(p.crystal for p in specimen.particles)])[specimen.particle]
+        carriers = [p for p in specimen.particles if p.crystal == "CeO2"]
+        for number, particle in enumerate(specimen.particles, start=1):
+            if particle.crystal != "Pt":
+                continue
+            own = specimen.particle == number
+            distance, nearest = cKDTree(specimen.atoms.positions[~own]).query(specimen.atoms.positions[own])
+            assert distance.min() == pytest.approx(2.3, abs=1e-3)
+            touched = crystals[~own][nearest[distance.argmin()]]
+            assert touched in ("CeO2", "Pt") and touched != "film"
+            assert min(np.hypot(*(particle.centre - c.centre)[:2]) / c.diameter for c in carriers) < 0.5
+            assert particle.centre[2] > min(c.centre[2] for c in carriers)
+
+
+def test_a_recipe_without_a_carrier_has_the_content_it_had():
+    assert "carrier" not in SpecimenRecipe().model_dump(mode="json")["particles"][0]
+    content = SpecimenRecipe.model_validate(stacked()).model_dump(mode="json")["particles"]
+    assert content[0]["carrier"] == "CeO2" and "carrier" not in content[1]
+
+
+def test_platinum_lies_on_ceria_in_the_bundled_recipe():
+    assert [p.carrier for p in load_recipe("catalyst_on_ceria").particles] == ["CeO2", None]
+
+
+PT, CEO2 = stacked()["particles"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"particles": [{**PT, "carrier": "CeO"}, CEO2]}, "carrier 'CeO': no other .*; did you mean CeO2?"),
+        ({"particles": [{**PT, "carrier": "Pt"}, CEO2]}, "carrier 'Pt': no other population is of this crystal"),
+        ({"particles": [PT]}, "carrier 'CeO2': no other population .* leave carrier out"),
+        ({"overlap": "apart"}, "carrier 'CeO2': .* overlap: projected"),
+        ({"particles": [{**PT, "position": "in"}, CEO2]}, "carrier 'CeO2': .* position: on"),
+        ({"particles": [PT, {**CEO2, "carrier": "Pt"}]}, "carry each other in a circle"),
+    ],
+)
+def test_impossible_carriers(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        SpecimenRecipe.model_validate(stacked(**changes))
+
+
+populations = st.lists(
+    st.fixed_dictionaries(
+        {
+            "crystal": st.sampled_from(["Au", "CeO2", "PbS", "Fe"]),
+            "count": st.sampled_from([[1, 1], [1, 3], [2, 2]]),
+            "shape": st.sampled_from(["sphere", "random", "rod"]),
+            "diameter_angstrom": st.floats(14, 22),
+        }
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(particles=populations, overlap=st.sampled_from(["apart", "projected"]), seed=st.integers(0, 10**6))
+def test_labels_of_any_populations_have_no_splinters(particles, overlap, seed):
+    content = {"seed": seed, "field_angstrom": 110.0, "substrate": None, "particles": particles, "overlap": overlap}
+    specimen = draw_specimen(SpecimenRecipe.model_validate(content), 0)
+    labels = make_labels(specimen, 160)
+    assert np.array_equal(labels.instances > 0, labels.mask)
+    for number in np.unique(labels.instances[labels.mask]):
+        _, count = ndimage.label(labels.instances == number)
+        sizes = np.bincount(ndimage.label(labels.instances == number)[0].ravel())[1:]
+        assert sizes.min() >= sizes.max() / 4 and (count == 1 or overlap == "projected")
+    if overlap == "apart":
+        trees = [
+            cKDTree(specimen.atoms.positions[specimen.particle == i + 1, :2]) for i in range(len(specimen.particles))
+        ]
+        gaps = [a.sparse_distance_matrix(b, 3.9).nnz for i, a in enumerate(trees) for b in trees[:i]]
+        assert not any(gaps)

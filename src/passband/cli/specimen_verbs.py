@@ -185,17 +185,12 @@ def import_(
 
     Example:  passband specimen import scene_*.xyz --format extxyz --out my_scenes.yaml
     """
-    from ase.data import atomic_numbers
-
     from passband.files import yaml_config
     from passband.files.atomic import write_text
     from passband.files.outputs import require_replaceable
     from passband.specimens import exchange
 
     elements = [e.capitalize() for e in support.replace(",", " ").split() if e.lower() != "none"]
-    for element in elements:
-        if element not in atomic_numbers or element == "X":
-            raise BadInputError(f"--support {element!r}: is not a chemical element; give symbols such as Si,O, or none")
     if out.suffix not in (".yaml", ".yml"):
         raise BadInputError(f"--out {out}: a recipe is YAML; end its name in .yaml")
     require_replaceable(out)

@@ -28,6 +28,7 @@ from passband.specimens.cif import check_size, read_structure
 from passband.specimens.columns import atomic_columns, connected
 from passband.specimens.crystals import CLOSEST
 from passband.specimens.families import GivenScene, pack
+from passband.specimens.names import check_element
 
 #: Formats of `export`, by the ending of the file that stands for them.
 EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem": ".py"}
@@ -157,6 +158,8 @@ def import_scenes(
             value=form,
             limit=readable_formats(),
         )
+    for symbol in support:
+        check_element(symbol, "support")
     scenes, facts = [], []
     sides = set()
     for path in files:

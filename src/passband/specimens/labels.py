@@ -7,6 +7,7 @@ does not depend on the number of pixels; the potential is that function up to th
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from passband.specimens.scene import Specimen
@@ -27,7 +28,7 @@ class Labels:
 
     Attributes:
         mask: whether a particle covers it.
-        instances: number of the particle that covers it, 0 for none; where two overlap, the one whose outline is farther away.
+        instances: number of the particle that covers it, 0 for none; of the upper one, towards +z, where two overlap.
         classes: number of the particle's crystal in `Labels.names`, from 1; 0 for none.
         boundary_distance: to the nearest outline of a particle, positive inside [Å].
         thickness: of the particles, as if their atoms' volume were spread over 1 Å [Å].
@@ -63,15 +64,16 @@ def particle_mask(specimen: Specimen, n: int) -> np.ndarray:
 def make_labels(specimen: Specimen, n: int) -> Labels:
     """Return all labels on n × n pixels."""
     names = tuple(dict.fromkeys(p.crystal for p in specimen.particles))
-    distance, instances = np.full((n, n), -np.inf), np.zeros((n, n), dtype=np.uint16)
+    distance, covers = np.full((n, n), -np.inf), []
     thickness = np.zeros((n, n))
     field = float(specimen.atoms.cell[0, 0])
     for number, truth in enumerate(specimen.particles, start=1):
         _, _, depth = _signed_distance(specimen, number, n, margin=np.inf)
-        instances[(depth >= 0) & (depth > distance)] = number
         distance = np.maximum(distance, depth)
         atoms = specimen.particle == number
+        covers.append((float(specimen.atoms.positions[atoms, 2].max()), number, depth >= 0))
         thickness += truth.volume_per_atom * _spread(specimen.atoms.positions[atoms, :2], field, n)
+    instances = _instances(covers, n)
     class_of = np.array([0] + [1 + names.index(p.crystal) for p in specimen.particles], dtype=np.uint8)
     film = specimen.particle == 0
     film_thickness = np.zeros((n, n))
@@ -87,6 +89,43 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
         projected_potential(specimen, n).astype(np.float32),
         names,
     )
+
+
+def _instances(covers: list[tuple[float, int, np.ndarray]], n: int) -> np.ndarray:
+    """Return the number of the particle at each pixel, of the upper one where two overlap, without splinters.
+
+    A splinter is a piece of less than a quarter of the particle's largest, or a twentieth of its whole outline: what the upper
+    particles leave of it at their rim. It goes to the particle with the longest common border.
+    """
+    result = np.zeros((n, n), dtype=np.uint16)
+    for _, number, cover in sorted(covers, key=lambda one: one[0]):
+        result[cover] = number
+    overlapped = sum((cover.astype(int) for *_, cover in covers), np.zeros((n, n), dtype=int)) > 1
+    for _, number, cover in covers:
+        if not (cover & overlapped).any():
+            continue
+        # The field repeats: with the particle in the middle, its outline is not cut.
+        shift = [n // 2 - _middle(np.asarray(cover.any(axis=1 - axis))) for axis in (0, 1)]
+        shown = np.roll(result, shift, (0, 1))
+        pieces, _ = ndimage.label(shown == number)
+        sizes = np.bincount(pieces.ravel())[1:]
+        least = max(sizes.max(initial=0) / 4, cover.sum() / 20)
+        for piece in np.flatnonzero(sizes < least) + 1:
+            inside = pieces == piece
+            border = shown[ndimage.binary_dilation(inside) & ~inside]
+            others = border[(border > 0) & (border != number)]
+            if len(others):
+                shown[inside] = np.bincount(others).argmax()
+        result = np.roll(shown, [-s for s in shift], (0, 1))
+    return result
+
+
+def _middle(occupied: np.ndarray) -> int:
+    """Return the middle of the occupied part of a periodic line: opposite the middle of its longest gap."""
+    places = np.flatnonzero(occupied)
+    gaps = np.diff(np.append(places, places[0] + len(occupied)))
+    last = int(gaps.argmax())
+    return int((places[last] + gaps[last] / 2 + len(occupied) / 2) % len(occupied))
 
 
 def projected_potential(specimen: Specimen, n: int) -> np.ndarray:

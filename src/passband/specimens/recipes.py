@@ -3,7 +3,17 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from passband.base.distribution import Distribution
 from passband.base.frozen_model import FrozenModel
@@ -17,6 +27,7 @@ from passband.specimens.crystals import (
     thermal_displacements,
 )
 from passband.specimens.defects import check_planar
+from passband.specimens.names import nearest
 from passband.specimens.orientations import OrientationRecipe
 from passband.specimens.shapes import Decahedron, Icosahedron, ShapeRecipe, Wulff
 from passband.specimens.substrates import SubstrateRecipe, number_density
@@ -85,6 +96,7 @@ class ParticleRecipe(FrozenModel):
         alloy: by element, the share of it that each other element replaces at random.
         shell: elements replaced near the surface.
         position: on the support, in it, or under it (the beam meets the lower side first).
+        carrier: crystal of the population on whose particles these rest, as far as there are any; the support if left out.
     """
 
     crystal: Annotated[
@@ -104,6 +116,13 @@ class ParticleRecipe(FrozenModel):
     alloy: dict[Element, dict[Element, Share]] = Field(default={})
     shell: ShellRecipe | None = None
     position: Literal["on", "in", "under"] = "on"
+    carrier: Annotated[str, Field(max_length=64)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_carrier(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the carrier where there is none, which keeps the ids of recipes that were written before it."""
+        content: dict[str, Any] = write(self)
+        return {name: value for name, value in content.items() if name != "carrier" or value is not None}
 
     @model_validator(mode="after")
     def _possible(self) -> "ParticleRecipe":
@@ -218,6 +237,39 @@ class SpecimenRecipe(FrozenModel):
             )
         self.displacements()
         return self
+
+    @model_validator(mode="after")
+    def _carried(self) -> "SpecimenRecipe":
+        for i, population in enumerate(self.particles):
+            if population.carrier is None:
+                continue
+            others = sorted({p.crystal_used().name for p in self.particles if p is not population})
+            if population.carrier not in others:
+                remedy = nearest(population.carrier, others) if others else "add that population, or leave carrier out"
+                raise ValueError(f"carrier {population.carrier!r}: no other population is of this crystal; {remedy}")
+            if population.position != "on" or self.overlap != "projected":
+                raise ValueError(
+                    f"carrier {population.carrier!r}: particles on others overlap them in projection; use position: on and overlap: projected"
+                )
+            self.settles(i)
+        return self
+
+    def settles(self, which: int, above: tuple[int, ...] = ()) -> int:
+        """Return on how many others, one upon another, a population rests: 0 on the support.
+
+        Raises:
+            ValueError: if populations carry each other in a circle.
+        """
+        if which in above:
+            raise ValueError(
+                f"carrier {self.particles[which].carrier!r}: populations carry each other in a circle; leave one carrier out"
+            )
+        return max((1 + self.settles(i, (*above, which)) for i in self.carriers(which)), default=0)
+
+    def carriers(self, which: int) -> list[int]:
+        """Return the populations whose particles carry those of a population."""
+        name = self.particles[which].carrier
+        return [i for i, p in enumerate(self.particles) if i != which and p.crystal_used().name == name]
 
     def _film_atoms(self, film: SubstrateRecipe) -> float:
         return number_density(film) * self.field_angstrom**2 * film.thickness_angstrom.bounds()[1]

@@ -94,6 +94,8 @@ def _placed(
     for attempt in range(6):
         drawn = _draw_particles(recipe, stream, attempt)
         count = len(drawn)
+        kinds = [which for which, _ in drawn]
+        carriers = [[j for j, kind in enumerate(kinds) if kind in recipe.carriers(which)] for which in kinds]
         radii = np.array([np.hypot(p.positions[:, 0], p.positions[:, 1]).max() for _, p in drawn])
         for again in range(20):
             places = _draw_places(
@@ -102,19 +104,22 @@ def _placed(
                 recipe.gap_angstrom,
                 recipe.overlap == "apart",
                 lambda points: ~opening.contains(points),
+                carriers,
                 stream("places", attempt, again),
             )
             if places is not None:
-                flat = [(r, p.moved(np.array([*at, 0.0]))) for (r, p), at in zip(drawn, places, strict=True)]
+                flat = [
+                    (recipe.particles[which], p.moved(np.array([*at, 0.0])))
+                    for (which, p), at in zip(drawn, places, strict=True)
+                ]
                 return _lowered(flat, film, thickness, recipe, stream)
     raise BadInputError(
         f"no room for {count} particles in a field of {recipe.field_angstrom:g} Å after 120 tries; lower count or diameter_angstrom, enlarge field_angstrom, or use overlap: projected"
     )
 
 
-def _draw_particles(
-    recipe: SpecimenRecipe, stream: Streams, attempt: int
-) -> list[tuple[ParticleRecipe, ParticleAtoms]]:
+def _draw_particles(recipe: SpecimenRecipe, stream: Streams, attempt: int) -> list[tuple[int, ParticleAtoms]]:
+    """Return particles, each with the number of its population, what carries others first."""
     drawn = []
     for which, population in enumerate(recipe.particles):
         low, high = population.count
@@ -124,8 +129,8 @@ def _draw_particles(
                 raise BadInputError(
                     f"a {particle.truth.crystal} particle of {particle.truth.diameter:.3g} Å has no atoms left; enlarge diameter_angstrom, or lower vacancies or roughness"
                 )
-            drawn.append((population, particle))
-    return drawn
+            drawn.append((which, particle))
+    return sorted(drawn, key=lambda one: recipe.settles(one[0]))
 
 
 def _lowered(
@@ -163,6 +168,7 @@ def _draw_places(
     gap: float,
     apart: bool,
     allowed: Callable[[np.ndarray], np.ndarray],
+    carriers: list[list[int]],
     rng: np.random.Generator,
 ) -> np.ndarray | None:
     """Return centres, shape [n, 2] [Å], or None if this try found no room.
@@ -173,20 +179,38 @@ def _draw_places(
         gap: clear distance between particles, and twice that to the field's edge [Å].
         apart: whether particles may not overlap in projection.
         allowed: whether points [M, 2] may be a particle's centre, bool [M].
+        carriers: for each particle those before it, over one of which its centre lies; none for anywhere.
         rng: source of randomness.
     """
     places = np.empty((0, 2))
     for i, radius in enumerate(radii):
         margin = radius + gap / 2
         tries = rng.uniform(margin, max(field - margin, margin), (50, 2))
-        free = allowed(tries)
-        if apart and i:
-            distances = np.linalg.norm(tries[:, None] - places, axis=2)
-            free &= (distances >= radius + radii[:i] + gap).all(axis=1)
+        if carriers[i]:
+            tries = _over(places[carriers[i]], radii[carriers[i]], rng)
+            free = ((tries >= margin) & (tries <= max(field - margin, margin))).all(axis=1)
+            # Beside others that are carried, if there is room.
+            others = np.setdiff1d(np.arange(i), carriers[i])
+            distances = np.linalg.norm(tries[:, None] - places[others], axis=2)
+            beside = free & (distances >= radius + radii[others] + gap).all(axis=1)
+            free = beside if beside.any() else free
+        else:
+            free = allowed(tries)
+            if apart and i:
+                distances = np.linalg.norm(tries[:, None] - places, axis=2)
+                free &= (distances >= radius + radii[:i] + gap).all(axis=1)
         if not free.any():
             return None
         places = np.concatenate([places, tries[[int(free.argmax())]]])
     return places
+
+
+def _over(centres: np.ndarray, radii: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return 50 points, shape [50, 2] [Å], over the inner part of discs, which the rim's slope does not reach."""
+    which = rng.integers(len(centres), size=50)
+    angle, share = rng.uniform(0, 2 * np.pi, 50), 0.6 * np.sqrt(rng.uniform(size=50))
+    away = (radii[which] * share)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return np.asarray(centres[which] + away)
 
 
 def _drop_height(particle: np.ndarray, below: np.ndarray, field: float) -> float | None:

@@ -103,6 +103,11 @@ class SubstrateRecipe(FrozenModel):
         return sorted(_MATERIALS[self.material][1])
 
 
+def materials() -> list[str]:
+    """Return the names of the materials of films."""
+    return list(_MATERIALS)
+
+
 def number_density(recipe: SubstrateRecipe) -> float:
     """Return the number of atoms per Å³."""
     formula = _MATERIALS[recipe.material][1]

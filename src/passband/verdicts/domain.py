@@ -14,6 +14,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.conditions import ABERRATIONS, Condition
 from passband.models.card import ModelCard, Specimens
 from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
+from passband.specimens.names import check_element, check_support
 from passband.verdicts.features import as_measured
 from passband.verdicts.statements import Statement
 
@@ -104,8 +105,16 @@ class Domain:
         return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
 
     def specimen_objections(self, claim: SpecimenInfo) -> list[Statement]:
-        """Return what of a specimen lies outside the domain."""
+        """Return what of a specimen lies outside the domain.
+
+        Raises:
+            BadInputError: for what is no element, or a support that neither passband nor the model knows.
+        """
         result, known = [], self.specimens
+        for element in claim.elements or ():
+            check_element(element)
+        if claim.support is not None:
+            check_support(claim.support, *([known.support] if known.support else []))
         for name in ("elements", "support"):
             value, limit = getattr(claim, name), getattr(known, name)
             same = (
