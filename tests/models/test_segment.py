@@ -1,7 +1,9 @@
 """Segmentation of micrographs of any size, with a network whose answer is known: it calls bright what stands out of its tile."""
 
+import base64
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rsciio.hspy import file_reader
 from scipy import ndimage
 
@@ -124,6 +127,10 @@ def test_text_data_and_table_say_the_same(model):
     assert facts["particle_share"] == pytest.approx(found.mask.mean())
     assert str(found).startswith("2 particles on ") and f"{facts['median_diameter_angstrom'] / 10:.2f} nm" in str(found)
     assert found._repr_html_().count("<tr>") == 3
+    # A notebook shows the overlay above the table, and echoes no arrays.
+    shown = Image.open(BytesIO(base64.b64decode(found._repr_html_().partition("base64,")[2].partition('"')[0])))
+    assert np.array_equal(np.asarray(shown), np.asarray(found.overlay()))
+    assert repr(found) == str(found) and "array" not in repr(found)
 
 
 def test_a_stack_of_micrographs_loads_the_network_once(model, monkeypatch):

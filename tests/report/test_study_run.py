@@ -1,12 +1,17 @@
 """Results of a study in Python are those of its tables."""
 
+import base64
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import image as mpimg
 
 from passband.base.errors import BadInputError
+from passband.conditions import Condition
+from passband.report.simulated_images import SimulatedImages
 from passband.report.study_run import open_study
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "tables" / "defocus_fine"
@@ -43,6 +48,21 @@ def test_a_matrix_is_the_mean_over_seeds(run):
     assert matrix.values[0, 1] == pytest.approx(np.mean(first["dice"].to_numpy()))
     with pytest.raises(BadInputError, match="'f1' is no score of a matrix"):
         run.matrix("f1")
+
+
+def picture(page):
+    """The picture in a page, float [rows, columns, 3]."""
+    return mpimg.imread(BytesIO(base64.b64decode(page.partition("base64,")[2].partition('"')[0])))[..., :3]
+
+
+def test_answers_are_pictures_in_a_notebook(run):
+    shades = picture(run.matrix()._repr_html_())
+    assert min(shades.shape[:2]) > 300 and len(np.unique(shades.reshape(-1, 3), axis=0)) > 100
+    rng = np.random.default_rng(0)
+    images, masks = rng.random((3, 64, 64), dtype=np.float32), np.zeros((3, 64, 64), dtype=bool)
+    simulated = SimulatedImages(images, masks, Condition(energy_ev=300e3, pixel_size_angstrom=0.5))
+    assert len(np.unique(picture(simulated._repr_html_()))) > 100
+    assert "3 images of 64 × 64 pixels of 0.5 Å" in simulated._repr_html_() and repr(simulated) == str(simulated)
 
 
 def test_the_findings_are_the_text_of_a_run(run):

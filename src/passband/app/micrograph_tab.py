@@ -188,7 +188,7 @@ class MicrographTab:
             self._panes[self._sizes].visible = True
             self._sources["prediction"].data = analysis.outlines or {"xs": [], "ys": []}
             self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, h)
-            self._particles.object = analysis.segmentation._repr_html_()
+            self._particles.object = analysis.segmentation.table_html()
         if analysis.verdict is not None:
             self._verdict.object = minus(analysis.verdict.headline_html() + analysis.verdict.details_html(html.field))
 

@@ -1,9 +1,11 @@
 """Segment a micrograph: resample it to the network's pixel size, predict tile by tile, resample back."""
 
+import base64
 import html
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ _LEGEND = "particle, with its number in the table"
 _ROWS = 200
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """The particles that a network finds in a micrograph.
 
@@ -82,8 +84,19 @@ class Segmentation:
         )
         return f"{count} particle{'s' * (count != 1)} on {facts['particle_share']:.1%} of the image{size}"
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        """Return the line and a table of the largest particles."""
+        """Return the overlay, the line and a table of the largest particles."""
+        content = BytesIO()
+        self.overlay().save(content, format="PNG")
+        data = base64.b64encode(content.getvalue()).decode("ascii")
+        return (
+            f'<img alt="outlines of the particles" width="512" src="data:image/png;base64,{data}">{self.table_html()}'
+        )
+
+    def table_html(self) -> str:
+        """Return the line and a table of the largest particles as HTML."""
         rows = "".join(
             f"<tr><td>{row['particle']}</td><td>{row['equivalent_diameter_angstrom']:.1f}</td><td>{row['circularity']:.2f}</td>"
             f"<td>{row['mean_probability']:.2f}</td><td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
