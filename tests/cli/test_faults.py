@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_any_encoding_of_the_terminal(encoding, tmp_path):
     done = subprocess.run([*map(os.fsencode, [*run, "estimate"]), name], env=environment, capture_output=True, cwd=tmp_path, check=False)  # fmt: skip
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1
     assert b"Traceback" not in done.stderr and b"\x1b" not in done.stderr and b"bad" in done.stderr
+
+
+def test_messages_that_cannot_be_written_stop_nothing(tmp_path):
+    """/dev/full is a full disk: the warning about the pixel size is lost, and the answer is not."""
+    (tmp_path / "c.yaml").write_text("notation: ctffind\nvoltage_kv: 300\ncs_mm: 0.1\ndefocus_u: 500\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "passband", "ctf", "convert", "c.yaml"], stdout=subprocess.PIPE, stderr=full, cwd=tmp_path, check=False)  # fmt: skip
+    assert done.returncode == 0 and b"C10: -500" in done.stdout
 
 
 def test_json_keeps_every_character(monkeypatch):

@@ -9,8 +9,19 @@ from rich.console import Console
 
 from passband.base.errors import plain as plain
 
+
+class _Messages(Console):
+    """A console that goes quiet when it cannot be written, as on a full disk: a lost message must not stop the work."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.quiet = True
+
+
 #: Where logs, warnings and progress go.
-error = Console(stderr=True)
+error = _Messages(stderr=True)
 
 
 def show(answer: object) -> None:

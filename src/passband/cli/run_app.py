@@ -43,12 +43,21 @@ def run_app(app: typer.Typer) -> None:
     command = typer.main.get_command(app)
     if "--help" in words:
         _hide_types_of_flags(command)
+    atexit.register(_drop_unwritten)
     with _one_line_errors(command, words):
         code = command.main(words, standalone_mode=False)
         if code == _INTERRUPTED:
             # Newer Typer catches Ctrl-C itself.
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_unwritten() -> None:
+    """Discard messages that could not be written, which Python would otherwise make a fault of at its end."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _present(word: str) -> str:

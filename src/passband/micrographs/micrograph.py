@@ -20,8 +20,9 @@ MOST_DOSE = 1e7
 SIDE_PIXELS = (64, 16384)
 # Longest side on a screen [pixels].
 _SHOWN_PIXELS = 2048
-# What single precision and the sums of a network take without loss: contrast, and offset relative to the contrast.
-_CONTRAST, _MOST_OFFSET = (1e-6, 1e12), 1e4
+# What single precision and the sums of a network take without loss: contrast (normalising stops at deviations of 1e-6), and offset
+# relative to the contrast.
+_CONTRAST, _MOST_OFFSET = (1e-3, 1e12), 1e4
 # An image has at least this many steps of its floating-point numbers between its least and greatest value.
 _LEAST_STEPS = 16
 _SAMPLED_PIXELS = 200_000
