@@ -76,6 +76,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
         if order[1] in ("segment", "check") and order[2] == "au-300kv":
             options = ["--out", str(tmp_path)] if order[1] == "segment" else []
             words = [str(tmp_path / w) if w == "tomorrow.yaml" else w for w in order[1:]]
-            codes[order[1] + (order[3] if order[1] == "check" else "")] = app([*words, *options], standalone_mode=False)
+            of = "" if order[1] == "segment" else " condition" if "--condition" in order else " image"
+            codes[order[1] + of] = app([*words, *options], standalone_mode=False)
             assert capsys.readouterr().out
-    assert codes == {"segment": None, "check--image": 1, "check--condition": 0}
+    assert codes == {"segment": None, "check image": 1, "check condition": 0}

@@ -133,7 +133,7 @@ def test_from_a_session_to_a_model(session, recipe, tmp_path, monkeypatch, capsy
     file.write_text(yaml.safe_dump(content))
     train = [
         "train",
-        "--conditions",
+        "--condition",
         str(file),
         "--out",
         str(tmp_path / "runs" / "small"),

@@ -146,7 +146,7 @@ def model_import(
     Keys of a description, needed: name, licence, pixel_size_angstrom (of the training), field_pixels (side of the training images),
     specimens (elements, support, thickness_angstrom, diameter_angstrom). With a default: normalisation (zero_mean_unit_variance or
     min_max), output (logits, probability or softmax), channel (of the particles, from 0), threshold, divisor (of the image's side),
-    pixel_band_angstrom, q_max_per_angstrom, intended_use, limits, conditions (of the training), network (for safetensors).
+    modality (hrtem or stem), pixel_band_angstrom, q_max_per_angstrom, intended_use, limits, conditions (of the training), network (for safetensors).
 
     Example:  passband model import network.onnx --card network.yaml
     """

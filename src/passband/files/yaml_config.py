@@ -2,13 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Hashable, Set
+from collections.abc import Hashable, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from passband.base.errors import BadInputError
 
@@ -265,12 +264,12 @@ def one_line(error: ValidationError, path: Path, lines: Lines, names: Set[str], 
     return " ".join(f"{where}: {key + ': ' if key and key not in text else ''}{text}{more}".split())
 
 
-def _worst(error: ValidationError) -> ErrorDetails:
+def _worst(error: ValidationError) -> Mapping[str, Any]:
     # An unknown key explains a missing one, not the other way round.
     return min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
 
 
-def _plain(fault: ErrorDetails, names: Set[str]) -> str | None:
+def _plain(fault: Mapping[str, Any], names: Set[str]) -> str | None:
     """Return a fault of a key, or one in words of ours; None for one in pydantic's words."""
     if fault["type"] == "extra_forbidden":
         unknown = str(fault["loc"][-1])
