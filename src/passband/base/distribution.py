@@ -3,8 +3,10 @@
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from scipy.special import ndtri
+
+from passband.base.frozen_model import FrozenModel
 
 Number = Annotated[float, Field(strict=True)]
 Values = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
@@ -14,7 +16,7 @@ Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 _TAIL = 1e-3
 
 
-class Distribution(BaseModel):
+class Distribution(FrozenModel):
     """How one value is distributed; exactly one of these is given. A plain number is that value, a pair is uniform.
 
     Attributes:
@@ -25,7 +27,7 @@ class Distribution(BaseModel):
         values: each with the same probability.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     uniform: Pair | None = None
     log_uniform: Pair | None = None

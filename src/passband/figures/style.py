@@ -109,10 +109,17 @@ def scale_bar(ax: Axes) -> None:
     ax.annotate(label, (x, y), (0, 4), textcoords="offset points", color="white", fontsize=8, va="bottom", bbox=box)
 
 
+# Who wrote a file, which later runs look for before they write over it. An SVG would note the date, and so differ each time.
+_METADATA: dict[str, dict[str, str | None]] = {
+    "svg": {"Date": None, "Creator": "passband"},
+    "png": {"Software": "passband"},
+}
+
+
 def svg(made: Figure) -> str:
     """Return a figure as an <svg> element."""
     buffer = StringIO()
-    made.savefig(buffer, format="svg", metadata={"Date": None})
+    made.savefig(buffer, format="svg", metadata=_METADATA["svg"])
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -122,17 +129,13 @@ def png(width: float, height: float, draw: Callable[[Figure], Any], dpi: int = 9
     buffer = BytesIO()
     with figure(width, height) as made:
         draw(made)
-        made.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "passband"})
+        made.savefig(buffer, format="png", dpi=dpi, metadata=_METADATA["png"])
     return buffer.getvalue()
 
 
 def save(made: Figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "svg")) -> None:
     """Write a figure in each format."""
-    # Who wrote it, which later runs look for before they write over it. An SVG would note the date, and so differ each time.
-    metadata = {".svg": {"Date": None, "Creator": "passband"}, ".png": {"Software": "passband"}}
-
-    def write(path: Path) -> None:
-        made.savefig(path, metadata=metadata.get(path.suffix))
-
     for suffix in formats:
-        write_file(folder / f"{name}.{suffix}", write)
+        write_file(
+            folder / f"{name}.{suffix}", lambda path: made.savefig(path, metadata=_METADATA[path.suffix.lstrip(".")])
+        )

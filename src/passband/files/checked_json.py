@@ -10,10 +10,14 @@ from passband.files.atomic import write_json
 _CHECKSUM = "checksum"
 
 
+def as_read_back(content: Any) -> Any:
+    """Return content as JSON reads it back: tuples are lists, keys are text; NaN is refused."""
+    return json.loads(json.dumps(content, allow_nan=False))
+
+
 def write_checked(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object and its checksum atomically; NaN is refused."""
-    # What JSON makes of tuples and keys is what the reader will see.
-    content = json.loads(json.dumps(content, allow_nan=False))
+    content = as_read_back(content)
     write_json(path, content | {_CHECKSUM: content_id(content, 32)})
 
 

@@ -10,15 +10,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from passband.base.errors import BadInputError
+from passband.base.frozen_model import FrozenModel
 
 Model = TypeVar("Model", bound=BaseModel)
 Lines = dict[tuple[str | int, ...], int]
 
 
-class Config(BaseModel):
-    """A frozen, validated config: unknown keys and numbers that are not finite are refused, by its constructor in one line."""
+class Config(FrozenModel):
+    """Frozen, validated values, all numbers finite, whose constructor refuses what is wrong in one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     def __init__(self, /, **fields: Any):
         """Take the fields by name.
@@ -78,8 +79,13 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_text(path: Path, kind: str = "file") -> str:
+def read_text(path: Path, kind: str = "file", *, damaged: bool = False) -> str:
     """Return a UTF-8 text file, without a byte-order mark.
+
+    Args:
+        path: of the file.
+        kind: what it is, for the message.
+        damaged: read it all the same if some of it is no text.
 
     Raises:
         BadInputError: if it cannot be read, is no text, or has more than 64 MB.
@@ -89,7 +95,7 @@ def read_text(path: Path, kind: str = "file") -> str:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise BadInputError(f"{path}: has more than {_MOST_BYTES / 1e6:.0f} MB; give a smaller {kind}")
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors="replace" if damaged else "strict")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadInputError(f"{path}: cannot be read: {reason}; give the path of a {kind} saved as UTF-8") from None

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from passband.base.frozen_model import FrozenModel
 
 Width = Annotated[int, Field(ge=1, le=4096, strict=True)]
 # What shapes a network of each family.
 _SHAPES = {"unet": ("widths", "stem"), "resnet_unet": ("backbone",)}
 
 
-class NetworkConfig(BaseModel):
+class NetworkConfig(FrozenModel):
     """Family and shape of the network.
 
     Attributes:
@@ -22,8 +24,6 @@ class NetworkConfig(BaseModel):
     Raises:
         pydantic.ValidationError: on unknown names, values out of range, or fields of another family.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Literal["unet", "resnet_unet"] = "unet"
     widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (8, 16, 32, 64)

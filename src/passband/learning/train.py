@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.learning.families import build
 from passband.learning.network_config import NetworkConfig
@@ -23,7 +24,7 @@ Epoch = dict[str, float]
 Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(FrozenModel):
     """How a network is trained.
 
     Attributes:
@@ -33,8 +34,6 @@ class TrainingConfig(BaseModel):
         learning_rate: the highest; it rises over the first third of the steps and falls to zero along a cosine.
         weight_decay: L2 penalty of the optimiser.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=20, ge=1, le=100_000, strict=True)
     batch_size: int = Field(default=8, ge=1, le=4096, strict=True)

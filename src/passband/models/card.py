@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
 )
 
+from passband.base.frozen_model import FrozenModel
 from passband.conditions import Condition
 from passband.learning import NetworkConfig
 
@@ -36,6 +35,9 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+# Finest pixels of an image [Å], and its coarsest in the network's pixels: coarser ones lack frequencies that the network needs.
+_FINEST, _COARSEST = 0.05, 1.1
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=4000), AfterValidator(_printable)]
@@ -45,7 +47,12 @@ _Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Range = Annotated[tuple[_Length, _Length], AfterValidator(_ascending)]
 
 
-class Specimens(BaseModel):
+def pixel_band(pixel_size_angstrom: float) -> tuple[float, float]:
+    """Return the finest and the coarsest pixels of images [Å] that a model takes by default, trained at this pixel size."""
+    return min(_FINEST, pixel_size_angstrom), round(pixel_size_angstrom * _COARSEST, 4)
+
+
+class Specimens(FrozenModel):
     """The specimens a model was trained on.
 
     Attributes:
@@ -56,8 +63,6 @@ class Specimens(BaseModel):
         recipe: the whole recipe.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     elements: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)]
     support: Word | None = None
     thickness_angstrom: _Range | None = None
@@ -65,7 +70,7 @@ class Specimens(BaseModel):
     recipe: dict[str, Any] | None = None
 
 
-class External(BaseModel):
+class External(FrozenModel):
     """Input and output of a network that was not trained by passband.
 
     Attributes:
@@ -75,14 +80,12 @@ class External(BaseModel):
         channel: of the particles, from 0; None while unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     normalisation: Literal["zero_mean_unit_variance", "min_max"] = "zero_mean_unit_variance"
     output: Literal["logits", "probability", "softmax"] = "logits"
     channel: Annotated[int, Field(ge=0, le=1023)] | None = 0
 
 
-class Described(BaseModel):
+class Described(FrozenModel):
     """The metadata that its maker gives to a network.
 
     Attributes:
@@ -98,8 +101,6 @@ class Described(BaseModel):
         specimens: of the training.
         conditions: of the training; empty if unknown.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     intended_use: Text
@@ -132,7 +133,7 @@ class ModelCard(Described):
     """
 
     format: Literal[1] = 1
-    made_by: dict[str, Any] = {}
+    made_by: dict[str, Any] = Field(default_factory=dict)
     runs: Literal["passband", "onnx"] = "passband"
     external: External | None = Field(default=None, validation_alias=AliasChoices("external", "foreign"))
     pixel_band_angstrom: Band
@@ -140,7 +141,7 @@ class ModelCard(Described):
     q_max_per_angstrom: Positive
     scored_on: Specimens | None = None
     own_loss: Positive | None = None
-    files: dict[str, Digest] = {}
+    files: dict[str, Digest] = Field(default_factory=dict)
     digest: Digest | None = None
 
     @field_validator("files")

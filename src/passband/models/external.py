@@ -11,14 +11,11 @@ from passband.base.errors import BadInputError, parameter
 from passband.files import yaml_config
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import store
-from passband.models.card import Band, Described, External, ModelCard, Positive, Text
+from passband.models.card import Band, Described, External, ModelCard, Positive, Text, pixel_band
 from passband.models.network import load_weights
 from passband.models.onnx_worker import EXPORT
 from passband.models.store import Model
 
-# Default pixel sizes of images: the finest [Å], and the coarsest relative to the network's. Coarser images lack frequencies that the
-# network was trained on.
-_FINEST, _COARSEST = 0.05, 1.1
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".torchscript", ".pt2")
 
 
@@ -49,7 +46,7 @@ class Description(Described, External):
         given = {name: value for name in Description.model_fields if (value := getattr(self, name)) is not None}
         pixel = self.pixel_size_angstrom
         defaults = {
-            "pixel_band_angstrom": (min(_FINEST, pixel), round(pixel * _COARSEST, 4)),
+            "pixel_band_angstrom": pixel_band(pixel),
             "q_max_per_angstrom": 0.5 / pixel,
         }
         return ModelCard(

@@ -17,7 +17,7 @@ from passband.base.errors import BadInputError
 from passband.base.extras import require
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import onnx_worker
-from passband.models.card import External
+from passband.models.card import External, plain
 
 #: Largest ONNX file [bytes].
 MOST_BYTES = 500_000_000
@@ -113,8 +113,7 @@ class OnnxProcess:
             in_time = late.is_alive()
             late.cancel()
         if header is not None and "refusal" in header:
-            refusal = "".join(c if c.isprintable() else "?" for c in str(header["refusal"])[:1000])
-            raise BadInputError(refusal, place=self.path)
+            raise BadInputError(plain(header["refusal"], 1000), place=self.path)
         if not in_time:
             raise BadInputError(
                 f"takes more than {self._limits.seconds} s for one image; give a smaller network, or fewer field_pixels",

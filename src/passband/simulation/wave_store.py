@@ -16,7 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.files.atomic import disk_errors, locked, remove_leftovers, write_json
-from passband.files.checked_json import read_checked, write_checked
+from passband.files.checked_json import as_read_back, read_checked, write_checked
 from passband.files.jobs import REVISIONS
 from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice import ExitWaveConfig
@@ -51,7 +51,7 @@ class WaveSet:
         """
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
             remove_leftovers(self.folder, self._manifest)
-            content = _plain(wave_content(self.recipe, self.config))
+            content = as_read_back(wave_content(self.recipe, self.config))
             if _json(self.folder / "recipe.json") != content:
                 write_json(self.folder / "recipe.json", content)
         self._describe(specimens)
@@ -80,7 +80,7 @@ class WaveSet:
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
             for name in ("", *shapes):
                 path = self._zarr / name / "zarr.json"
-                wanted, present = _plain((group[name] if name else group).metadata.to_dict()), _json(path)
+                wanted, present = as_read_back((group[name] if name else group).metadata.to_dict()), _json(path)
                 if name and isinstance(present, dict) and isinstance(present.get("shape"), list):
                     # Another study may have made room for more.
                     wanted["shape"][0] = max(
@@ -192,11 +192,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _plain(content: dict[str, Any]) -> Any:
-    """Return content as JSON reads it back."""
-    return json.loads(json.dumps(content))
 
 
 def _digest(coefficients: np.ndarray, mask: np.ndarray) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from passband.base.errors import BadInputError
+from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
@@ -30,10 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
-class Split(BaseModel):
+class Split(FrozenModel):
     """How many specimens each part gets; a specimen is in the same part for every network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: Count = 176
     validation: Count = 24
@@ -79,7 +78,7 @@ class TestDomain:
     condition: Condition
 
 
-class Study(BaseModel):
+class Study(FrozenModel):
     """One out-of-distribution study: each network is trained on one domain and tested on all.
 
     Networks are trained under each condition, or with `structures` on each family of specimens under each condition, or with
@@ -98,8 +97,6 @@ class Study(BaseModel):
         seeds: networks per condition.
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     specimens: Recipe | None = None
@@ -317,7 +314,7 @@ def is_dump(text: str) -> bool:
 
 def _require_unchanged(path: Path) -> None:
     """Refuse a study.yaml that is not as `dump_study` wrote it."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = yaml_config.read_text(path, "YAML file", damaged=True)
     content, mark, checksum = text.rpartition(_CHECKSUM)
     if mark and checksum.strip() != content_id(content, 32):
         raise BadInputError(

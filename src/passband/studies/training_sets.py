@@ -4,8 +4,9 @@ import itertools
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionMixture
@@ -17,7 +18,7 @@ Size = Annotated[int, Field(ge=1, le=1000, strict=True)]
 _POOL = 128
 
 
-class TrainingSets(BaseModel):
+class TrainingSets(FrozenModel):
     """How training conditions are chosen from the distribution that the study's test conditions are drawn from.
 
     Attributes:
@@ -28,8 +29,6 @@ class TrainingSets(BaseModel):
         order: mixed (every image under any condition of the set, from the first epoch on) or high_epsilon_first (a curriculum:
             training begins with the condition of highest ε, and those of lower ε join one by one over the first half).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     conditions: tuple[Condition, ...] = ()
     sizes: tuple[Size, ...] = ()

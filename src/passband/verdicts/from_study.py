@@ -13,7 +13,7 @@ from passband.base.identity import seed_from
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
-from passband.models.card import ModelCard, Specimens
+from passband.models.card import ModelCard, Specimens, pixel_band
 from passband.models.store import WEIGHTS, Model, write_model
 from passband.specimens import Recipe, SpecimenRecipe
 from passband.studies.folder import StudyFolder
@@ -22,9 +22,6 @@ from passband.studies.stored import read_tables
 from passband.studies.study import TrainDomain
 from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import Named, score_model
-
-# Finest pixels of an image [Å], and its coarsest in the network's pixels: coarser ones lack frequencies that the network needs.
-_FINEST, _COARSEST = 0.05, 1.1
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def pack(
         },
         network=study.network,
         pixel_size_angstrom=pixel,
-        pixel_band_angstrom=(_FINEST, round(pixel * _COARSEST, 4)),
+        pixel_band_angstrom=pixel_band(pixel),
         field_pixels=side,
         divisor=study.network.divisor,
         q_max_per_angstrom=study.q_max_per_angstrom,
