@@ -246,6 +246,9 @@ def test_names_that_would_collide_are_told_apart():
     given = ["/x/a/i.dm4", "/x/b/i.dm4", "/x/b/i.tif", "/x/b/c/i.dm4", "/y/k.dm4"]
     found = [path.as_posix() for path in places([Path(name) for name in given])]
     assert found == ["a/i", "b/i.dm4", "b/i.tif", "b/c/i", "k"]
+    # One name further down is not a common folder.
+    given = ["/x/monday/run/i.dm4", "/x/tuesday/run/i.dm4"]
+    assert [path.as_posix() for path in places([Path(name) for name in given])] == ["monday/run/i", "tuesday/run/i"]
 
 
 def test_a_scanned_image_is_refused_unless_the_model_is_for_stem(model):

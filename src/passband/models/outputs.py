@@ -1,6 +1,7 @@
 """Write a segmentation: masks and probabilities with their calibration, an overlay, a table, a histogram, and a record of its origin."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,10 @@ def places(images: Sequence[Path]) -> list[Path]:
     for path, same in by_stem.items():
         folders = {other.parent for other in same}
         shared = [other for other in same if other.parent == path.parent]
-        common = Path(*_common([folder.parts for folder in folders])) if len(folders) > 1 else path.parent
-        place = path.parent.relative_to(common) / (path.stem if len(shared) == 1 else path.name)
+        place = path.parent.relative_to(os.path.commonpath(folders)) / (path.stem if len(shared) == 1 else path.name)
         # A name that is no text, or controls a terminal, is not passed on.
         result.append(Path(*(part if plain(part) == part else plain(part).replace("\\", "_") for part in place.parts)))
     return [result[list(by_stem).index(path)] for path in whole]
-
-
-def _common(parts: list[tuple[str, ...]]) -> list[str]:
-    return [level[0] for level in zip(*parts, strict=False) if len(set(level)) == 1]
 
 
 def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """The profile of a scored model as a page: Dice over defocus and dose, zones, the worst conditions."""
 
 import html
-from io import BytesIO
 from pathlib import Path
 
 import polars as pl
+from matplotlib.figure import Figure
 
 from passband.figures import model_profile, style
 from passband.files.atomic import write_text
@@ -24,11 +24,12 @@ def write_profile(model: Model, path: Path) -> Path:
         BadInputError: if the model has not been scored, or the page cannot be written.
     """
     table, limits = VerdictModel(model).calibration_table(), zones()
-    with style.figure(11, 4.2) as figure:
+
+    def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         model_profile.draw(table, left, right, limits.stable_up_to, limits.collapse_from)
-        content = BytesIO()
-        figure.savefig(content, format="png")
+
+    picture = style.png(11, 4.2, draw, dpi=160)
     works = float((table["zone"] == NAMES[0]).mean())
     rows = [
         [r["label"].replace("-", "−"), f"{r['dice']:.3f}", f"{r['ratio']:.1f} ×", r["zone"]]
@@ -37,7 +38,7 @@ def write_profile(model: Model, path: Path) -> Path:
     parts = [
         f"<p><b>{html.escape(model.card.name)} works under {works:.0%} of the {len(table)} conditions that it was scored under: "
         f"a loss up to {limits.stable_up_to:g} × the in-domain loss.</b> From {limits.collapse_from:g} × on it has collapsed; between, it is degraded.</p>",
-        f"<figure>{pages.picture(content.getvalue(), 'Dice over defocus and dose, relative loss over defocus')}"
+        f"<figure>{pages.picture(picture, 'Dice over defocus and dose, relative loss over defocus')}"
         "<figcaption>Each point is a condition, scored on many simulated fields.</figcaption></figure>",
         f"<h2>The worst {len(rows)} conditions</h2>{pages.table(rows, ('condition', 'Dice', 'loss / in-domain loss', 'zone'))}",
         "<h2>By zone</h2>"
