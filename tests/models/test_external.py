@@ -20,6 +20,7 @@ from passband.cli.model_verbs import model_import
 from passband.learning import NetworkConfig, build
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import external, onnx_export, store
+from passband.models.card import pixel_band
 from passband.models.external import import_onnx, import_weights
 from passband.models.network import Network
 from passband.models.onnx_worker import EXPORT
@@ -323,3 +324,8 @@ def test_weights_of_a_family_of_ours(said, tmp_path):
 )
 def test_a_description_is_strict(said, tmp_path, line, match):
     refused(match, import_onnx, convolution(tmp_path / "a.onnx"), said(line))
+
+
+@pytest.mark.parametrize(("pixel", "band"), [(0.04, (0.04, 0.044)), (0.05, (0.05, 0.055)), (0.8, (0.05, 0.88))])
+def test_a_model_takes_pixels_that_are_finer_but_hardly_coarser_than_its_own(pixel, band):
+    assert pixel_band(pixel) == pytest.approx(band)
