@@ -9,7 +9,7 @@ import polars as pl
 
 from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
-from passband.figures import bands, points
+from replication.figures import draw_bands, draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, Verdict, judged, table
 
 _STUDIES = {"metrics_one_dose": "one dose", "metrics": "all vary", "zero_defocus": "defocus and C30"}
@@ -76,8 +76,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     caption = "Each point is a network: final training loss, and mean test loss under the study's other conditions."
     with outcome.figure(folder, "convergence_epsilon", caption, 9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
-        points.draw(everything, left, "ε of the training condition", "final training loss", log=True)
-        points.draw(
+        draw_points(everything, left, "ε of the training condition", "final training loss", log=True)
+        draw_points(
             everything.drop("y").rename({"elsewhere": "y"}),
             right,
             "ε of the training condition",
@@ -231,7 +231,7 @@ def _long(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) ->
     caption = "Mean over networks; bands: their range."
     with outcome.figure(folder, "convergence_long", caption, 4.8 * len(shown), 3.6) as made:
         for ax, how in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-            bands.draw(everything.filter(pl.col("study") == how), ax, "epoch", "validation loss", log=(False, True))
+            draw_bands(everything.filter(pl.col("study") == how), ax, "epoch", "validation loss", log=(False, True))
             for line in ax.lines:
                 line.set_marker("")
             ax.set_title(f"trained on {how}")

@@ -9,7 +9,8 @@ import polars as pl
 from passband.analysis.join import ZERO_DEFOCUS
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import measured, rank_correlation
-from passband.figures import bands, matrix
+from passband.figures import matrix
+from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _SWEEP, _FINE = "defocus_sweep", "defocus_fine"
@@ -119,7 +120,7 @@ def _distance(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome
             )
     caption = "Median over pairs with the central 80 % as a band."
     with outcome.figure(folder, "defocus_distance", caption, 6.4, 4.0) as made:
-        bands.draw(pl.concat(parts), made.subplots(), "|Δdefocus| [Å]", "relative loss", log=(False, True))
+        draw_bands(pl.concat(parts), made.subplots(), "|Δdefocus| [Å]", "relative loss", log=(False, True))
 
 
 EXPERIMENT = Experiment(

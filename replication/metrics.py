@@ -11,8 +11,9 @@ from passband.analysis import forest, judging
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Target
 from passband.analysis.resampling import Statistic, measured
-from passband.figures import plane, predicted_loss
+from passband.figures import losses
 from passband.metrics.columns import column
+from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
 
 _STUDIES = {
@@ -227,7 +228,7 @@ def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
     with outcome.figure(folder, "metrics_plane", caption, 10.4, 4.0 * len(done)) as made:
         axes = made.subplots(len(done), 2)
         for row, name in zip(axes, done, strict=True):
-            plane.draw(in_plane(done[name].pairs), row[0], row[1])
+            draw_plane(in_plane(done[name].pairs), row[0], row[1])
             row[0].set_title(f"{row[0].get_title()} ({_STUDIES[name]})")
     caption = "Each point a pair of which the trees saw neither condition."
     with outcome.figure(folder, "metrics_predicted", caption, 3.6 * len(done), 3.8) as made:
@@ -237,7 +238,7 @@ def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
             drawn = pl.DataFrame(
                 {"loss": np.exp(study.pairs.target("log_loss")[known]), "predicted": np.exp(predicted[known])}
             ).with_columns(train_zero=pl.lit(False), test_zero=pl.lit(False))
-            predicted_loss.draw(drawn, ax, f"{_TREES}\n{_STUDIES[name]}")
+            losses.draw_predicted(drawn, ax, f"{_TREES}\n{_STUDIES[name]}")
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.get_legend().remove()

@@ -9,7 +9,7 @@ import polars as pl
 from passband.analysis.join import ZERO_DEFOCUS
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import RESAMPLES, Statistic, measured, rank_correlation, with_percentiles
-from passband.figures import points
+from replication.figures import draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _BASE, _OPTIMISER = "defocus_sweep", "defocus_sweep-sgd"
@@ -55,7 +55,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     caption = "Each point is a pair of defoci."
     with outcome.figure(folder, "networks", caption, 5.4, 4.6) as made:
         ax = made.subplots()
-        points.draw(pl.concat(parts), ax, "relative loss, U-Net", "relative loss, other network", log=True)
+        draw_points(pl.concat(parts), ax, "relative loss, U-Net", "relative loss, other network", log=True)
         ax.set_xscale("log")
         limits = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
         ax.plot(limits, limits, color="0.6", linewidth=0.8)

@@ -8,8 +8,8 @@ import polars as pl
 
 from passband.analysis.pairs import Pairs, Square
 from passband.analysis.resampling import Statistic, measured
-from passband.figures import plane
 from passband.verdicts.zones import NAMES, PAIR_FEATURES
+from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
 from replication.verdict_data import COLLAPSE, STABLE, ZONE_STUDIES, learn_zones
 
@@ -143,7 +143,7 @@ def _lift(square: Square) -> Statistic:
 def _draw(squares: list[Square], folder: Path, outcome: Outcome) -> None:
     caption = "All pairs of the four studies. White: no pair lies there."
     with outcome.figure(folder, "signatures_plane", caption, 10.4, 4.0) as made:
-        plane.draw(pl.concat(in_plane(s.pairs) for s in squares), *made.subplots(1, 2))
+        draw_plane(pl.concat(in_plane(s.pairs) for s in squares), *made.subplots(1, 2))
 
 
 EXPERIMENT = Experiment(

@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.analysis.resampling import Statistic
 from passband.analysis.set_comparison import set_kinds, set_ratio, set_results, with_interval
-from passband.figures import bands
+from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "training_sets"
@@ -125,7 +125,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
                 low=f"{column}_low",
                 high=f"{column}_high",
             )
-            bands.draw(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
+            draw_bands(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
     return outcome
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from passband.analysis.pairs import Pairs
 from passband.analysis.resampling import measured, rank_correlation
-from passband.figures import bands
+from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 
 _STUDY = "zero_defocus"
@@ -168,7 +168,7 @@ def _curves(study: StudyTables, at: _Places, folder: Path, outcome: Outcome) -> 
                         rows.append(
                             {"group": group, "x": at.defocus[i], "y": float(np.median(known)), "low": float(known.min()), "high": float(known.max())}
                         )  # fmt: skip
-            bands.draw(
+            draw_bands(
                 pl.DataFrame(rows).sort("group"), ax, "defocus [Å]", "loss" if ax is axes[0] else "", log=(False, True)
             )
             ax.axvline(0, color="0.5", linewidth=0.7)

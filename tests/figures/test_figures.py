@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from matplotlib.colors import to_rgb
 
-from passband.figures import loss_over_shift, matrix, size_histogram, style, training_curves
+from passband.figures import losses, matrix, size_histogram, style
 from passband.figures.matrix import short_labels
 
 
@@ -39,7 +39,7 @@ def test_every_off_diagonal_pair_is_a_point_of_its_kind():
     empty = pl.DataFrame(schema={"sigma": pl.Float64, "delta_epsilon": pl.Float64, "loss": pl.Float64})
     with style.figure(4, 3) as made:
         ax = made.subplots()
-        loss_over_shift.draw(pairs(), ax, empty)
+        losses.draw_over_shift(pairs(), ax, empty)
         kinds = {c.get_label(): len(c.get_offsets()) for c in ax.collections}
     assert kinds == {"tested at zero defocus": 2, "trained at zero defocus": 2, "neither": 2}
 
@@ -62,7 +62,7 @@ def test_numbers_have_a_minus_and_counts_are_whole():
     sizes = {"equivalent_diameter_angstrom": [20.0, 21.0, 30.0], "touches_edge": [False, False, True]}
     with style.figure(6, 3) as made:
         left, right = made.subplots(1, 2)
-        training_curves.draw(pl.DataFrame(rows), left)
+        losses.draw_training(pl.DataFrame(rows), left)
         size_histogram.draw(pl.DataFrame(sizes), right)
         made.canvas.draw()
         assert left.get_legend().get_texts()[0].get_text() == "defocus −50 Å"

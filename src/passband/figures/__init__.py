@@ -1,1 +1,1 @@
-"""Figures: tables in, one matplotlib axes out; one figure a file. The text of each `draw` names the columns of its table."""
+"""Figures: tables in, one matplotlib axes out; one subject a file. The text of each `draw` names the columns of its table."""

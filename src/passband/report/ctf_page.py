@@ -17,7 +17,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.terminal import or_dash
 from passband.conditions import Condition
 from passband.conditions.sets import axis_label, check_names
-from passband.figures import comparison, ctf_sheet, metric_map, style
+from passband.figures import style, transfer
 from passband.files.atomic import write_text
 from passband.files.outputs import require_replaceable
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
@@ -139,7 +139,7 @@ class Ctf(_Answer):
 
     def _draw(self, figure: Figure) -> None:
         plane = transfer_map(self.condition, self.q_max_per_angstrom)
-        ctf_sheet.draw(self.curve, plane, figure, self.q_max_per_angstrom, round_=self.condition.is_round)
+        transfer.draw_sheet(self.curve, plane, figure, self.q_max_per_angstrom, round_=self.condition.is_round)
         figure.suptitle(self._title(), fontsize=10)
 
 
@@ -213,7 +213,7 @@ class Comparison(_Answer):
         if ax is None:
             with style.shown(7.2, 3.8) as figure:
                 return self.plot(figure.subplots())
-        comparison.draw(self.by_frequency, ax)
+        transfer.draw_comparison(self.by_frequency, ax)
         return ax
 
     def save(self, path: str | Path) -> None:
@@ -458,7 +458,7 @@ def draw_map(table: pl.DataFrame, names: tuple[str, str, str], path: Path) -> No
     """
     x, y, metric = axis_label(names[0]), axis_label(names[1]), METRICS[names[2]]
     name = f"{metric.symbol} [{metric.unit}]" if metric.unit else metric.symbol
-    _write(path, lambda figure: metric_map.draw(table, figure.subplots(), x, y, name), (6.0, 4.6), metric.meaning, {})
+    _write(path, lambda figure: transfer.draw_map(table, figure.subplots(), x, y, name), (6.0, 4.6), metric.meaning, {})
 
 
 def check_figure(path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.execution.base import one_thread
-from passband.figures import simulated_sheet, style
+from passband.figures import image_sheets, style
 from passband.micrographs.micrograph import Micrograph
 from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
@@ -56,7 +56,7 @@ class SimulatedImages:
 
     def show(self) -> NDArray[Any]:
         """Draw the first eight images over their masks; return the axes, shape [2, columns]."""
-        with style.shown(*simulated_sheet.size(len(self))) as figure:
+        with style.shown(*image_sheets.simulated_size(len(self))) as figure:
             self._draw(figure)
         return np.array(figure.axes).reshape(2, -1)
 
@@ -76,10 +76,12 @@ class SimulatedImages:
     def _repr_html_(self) -> str:
         """Return the lines and the picture of `show`."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
-        return lines + pages.picture(style.png(*simulated_sheet.size(len(self)), self._draw), "images over their masks")
+        return lines + pages.picture(
+            style.png(*image_sheets.simulated_size(len(self)), self._draw), "images over their masks"
+        )
 
     def _draw(self, figure: Figure) -> None:
-        simulated_sheet.draw(self.images, self.masks, self.pixel_size_angstrom, figure)
+        image_sheets.draw_simulated(self.images, self.masks, self.pixel_size_angstrom, figure)
 
 
 def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:

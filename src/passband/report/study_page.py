@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from passband import analysis
 from passband.analysis import fits
 from passband.conditions.sets import ConditionGrid
-from passband.figures import ctf_curves, epsilon, image_sheet, loss_over_shift, matrix, predicted_loss, style
-from passband.figures import training_curves as training_figure
+from passband.figures import image_sheets, losses, matrix, style, transfer
 from passband.files import yaml_config
 from passband.files.atomic import write_text
 from passband.metrics.transfer_curves import epsilon_over_defocus, transfer_curves
@@ -51,13 +50,13 @@ def write_report(
     epsilon_figure = _optics(folder, tables["conditions"])
     with style.figure(6.4, 4.2) as made:
         labelled = tables["training"].with_columns(label=pl.col("condition").replace_strict(study.labels))
-        training_figure.draw(labelled, made.subplots())
+        losses.draw_training(labelled, made.subplots())
         style.save(made, figures, "training")
     # Predictions are not in the tables, and a folder of tables alone has no sheet.
     samples = _samples(folder, pairs) if study.trains_on_tests and folder.paths.jobs.is_dir() else []
     if samples:
         with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
-            image_sheet.draw(samples, made)
+            image_sheets.draw_tests(samples, made)
             style.save(made, figures, "image_sheet", ("png",))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "minus": style.minus}
@@ -91,7 +90,7 @@ def _pair_figures(pairs: pl.DataFrame, figures: Path) -> None:
             draw(pairs, made.subplots())
             style.save(made, figures, name)
     with style.figure(6.6, 4.6) as made:
-        loss_over_shift.draw(pairs, made.subplots(), analysis.smooth_surface(pairs))
+        losses.draw_over_shift(pairs, made.subplots(), analysis.smooth_surface(pairs))
         style.save(made, figures, "loss_over_shift")
 
 
@@ -101,7 +100,7 @@ def _predictions(pairs: pl.DataFrame, fitted: set[str], figures: Path) -> None:
         for ax, name in zip(made.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             table = analysis.held_out_predictions(pairs, name)
             if len(table):
-                predicted_loss.draw(table, ax, name)
+                losses.draw_predicted(table, ax, name)
             else:
                 ax.set_title(f"{name}: too few conditions")
         style.save(made, figures, "predicted_loss")
@@ -115,8 +114,8 @@ def _optics(folder: StudyFolder, conditions: pl.DataFrame) -> str:
     curves = curves.with_columns(label=pl.col("condition").replace_strict(names))
     with style.figure(9.6, 3.8) as made:
         left, right = made.subplots(1, 2)
-        ctf_curves.draw(curves, left, "transfer")
-        ctf_curves.draw(curves, right, "magnitude")
+        transfer.draw_curves(curves, left, "transfer")
+        transfer.draw_curves(curves, right, "magnitude")
         if len(names) <= 16:
             made.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
         style.save(made, folder.paths.figures, "ctf_curves")
@@ -125,12 +124,12 @@ def _optics(folder: StudyFolder, conditions: pl.DataFrame) -> str:
         reach = max(300.0, 1.2 * float(conditions["defocus_angstrom"].abs().max()))
         name, sweep = "epsilon_over_defocus", epsilon_over_defocus(study.conditions.base, -reach, reach, q_max)
     with style.figure(6.4, 3.6) as made:
-        epsilon.draw(conditions, made.subplots(), sweep)
+        transfer.draw_epsilon(conditions, made.subplots(), sweep)
         style.save(made, folder.paths.figures, name)
     return name
 
 
-def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheet.Sample]:
+def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheets.Sample]:
     """Return the first test specimen under some conditions, with the predictions of the in-domain and the worst network of seed 0."""
     labels, covered = folder.study.labels, folder.coverage()
     first = pairs.filter(pl.col("seed") == 0)
@@ -145,7 +144,7 @@ def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheet.Sampl
         predictions = (covered.prediction(networks[n], test, picture["image"]) for n in (tested, worst))
         # x is the first axis inside, and runs to the right in a picture.
         image, truth, here, there = (array.T for array in (picture["image"], picture["truth"], *predictions))
-        samples.append(image_sheet.Sample(labels[tested], image, truth, here, there, labels[worst]))
+        samples.append(image_sheets.Sample(labels[tested], image, truth, here, there, labels[worst]))
     return samples
 
 

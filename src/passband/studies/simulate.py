@@ -13,7 +13,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
-from passband.figures import simulated_sheet, style
+from passband.figures import image_sheets, style
 from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
 from passband.simulation.hrtem import Imager
 from passband.simulation.multislice import ExitWaveConfig
@@ -128,8 +128,8 @@ class Simulation:
         images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
         _write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
         _write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
-        with style.figure(*simulated_sheet.size(self.count)) as figure:
-            simulated_sheet.draw(images, truth, condition.pixel_size_angstrom, figure)
+        with style.figure(*image_sheets.simulated_size(self.count)) as figure:
+            image_sheets.draw_simulated(images, truth, condition.pixel_size_angstrom, figure)
             style.save(figure, self.folder, "sheet", ("png",))
         files = {"images": "images.tif", "masks": "masks.tif", "sheet": "sheet.png"}
         names = {name: str(self.folder / file) for name, file in files.items()}

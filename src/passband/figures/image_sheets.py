@@ -1,4 +1,4 @@
-"""Test images with truth and predictions, a column for each condition."""
+"""Sheets of images: tests with truth and predictions, simulated images over their masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from passband.figures import style
 
 _ROWS = ("image", "truth", "network trained\nhere", "worst network")
+_MOST_SIMULATED = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Sample:
     worst_label: str
 
 
-def draw(samples: Sequence[Sample], made: Figure) -> None:
+def draw_tests(samples: Sequence[Sample], made: Figure) -> None:
     """Draw a column for each sample, about 2 by 9 inches: image, truth, in-domain and worst prediction as outlines."""
     axes = made.subplots(4, len(samples), squeeze=False)
     for column, sample in zip(axes.T, samples, strict=True):
@@ -48,6 +50,30 @@ def draw(samples: Sequence[Sample], made: Figure) -> None:
         column[3].set_xlabel("trained at\n" + style.minus(sample.worst_label).replace(", ", ",\n"), fontsize=9)
     for ax, name in zip(axes[:, 0], _ROWS, strict=True):
         ax.set_ylabel(name, fontsize=10)
+
+
+def simulated_size(count: int) -> tuple[float, float]:
+    """Return width and height of the sheet of some simulated images [inches]."""
+    return 1.6 * max(min(count, _MOST_SIMULATED), 2), 3.6
+
+
+def draw_simulated(
+    images: NDArray[np.float32], masks: NDArray[np.bool_], pixel_size_angstrom: float, figure: Figure
+) -> None:
+    """Draw the first of N images over their masks, both of shape [N, rows, columns], into a figure of `simulated_size`."""
+    shown = min(len(images), _MOST_SIMULATED)
+    axes = figure.subplots(2, shown, squeeze=False)
+    height, width = (n * pixel_size_angstrom for n in images.shape[1:])
+    for (upper, lower), image, mask in zip(axes.T, images[:shown], masks[:shown], strict=True):
+        low, high = np.percentile(image, [0.5, 99.5])
+        upper.imshow(image, cmap="gray", vmin=low, vmax=high, extent=(0, width, height, 0))
+        lower.imshow(mask, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    style.scale_bar(axes[0, 0])
+    many = f"the first {shown} of {len(images)}" if len(images) > shown else f"{shown}"
+    title = f"{many} simulated image{'s' * (len(images) > 1)} of {width / 10:.3g} nm, over the particles"
+    figure.suptitle(title, fontsize=9)
 
 
 def _outline(ax: Axes, mask: np.ndarray, colour: str) -> None:
