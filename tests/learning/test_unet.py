@@ -2,7 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from passband.learning import NetworkConfig, UNet, segmentation_loss
+from passband.learning import NetworkConfig, Predictors, UNet, build, segmentation_loss
 from passband.simulation.symmetry import ORIENTATIONS, matrix, turn
 
 
@@ -51,3 +51,19 @@ def test_eight_different_turns_that_matrix_describes():
     for o in range(ORIENTATIONS):
         source = (r @ torch.linalg.inv(matrix(o)).T + 2).long()
         assert torch.equal(turn(image, o), image[source[..., 0], source[..., 1]])
+
+
+def test_networks_that_run_as_one_give_the_logits_of_each():
+    config = NetworkConfig(widths=(4, 8, 16))
+    models = [build(config, seed=i).eval() for i in range(3)]
+    for model in models:
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.uniform_(-0.2, 0.2)
+                layer.running_var.uniform_(0.5, 2)
+    images = torch.randn(5, 1, 32, 32)
+    alone, joint = (list(Predictors(config, models, torch.device("cpu"), joint=j).each(images)) for j in (False, True))
+    assert len(alone) == len(joint) == 3
+    for a, b in zip(alone, joint, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-2)

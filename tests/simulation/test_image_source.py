@@ -4,7 +4,7 @@ import torch
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.simulation.hrtem import Imager
-from passband.simulation.image_source import ImageSource, MixedSource
+from passband.simulation.image_source import ImageSource, JointSource, MixedSource
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.symmetry import ORIENTATIONS, matrix
@@ -125,3 +125,57 @@ def test_conditions_join_one_by_one_over_the_first_half():
         mixture.begin(share)
         seen.append(met())
     assert seen == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}]
+
+
+DRIFTING = ASTIGMATIC.model_copy(update={"drift_angstrom": 1.0, "dose_per_angstrom2": 3e3})
+
+
+def joint_of_three(dose):
+    """Sources of three networks, two of one condition and a mixture, with what one pass makes of them and what each makes."""
+    coefficients = waves(4)
+    conditions = [c.model_copy(update={"dose_per_angstrom2": dose}) for c in (ROUND, ASTIGMATIC, DRIFTING)]
+    a, b, c = (source(condition, coefficients) for condition in conditions)
+    sources = [a, b, MixedSource([b, c, a])]
+    chosen, turns = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 3, 2]]), torch.tensor([[0, 5, 7], [1, 6, 2], [3, 4, 0]])
+
+    def generators():
+        return [torch.Generator().manual_seed(i) for i in range(3)]
+
+    ours = JointSource(sources).batch(chosen, turns, generators())
+    rows = zip(sources, chosen, turns, generators(), strict=True)
+    return ours, [s.batch(specimens, turned, generator=g) for s, specimens, turned, g in rows]
+
+
+def test_one_pass_for_many_networks_makes_the_images_of_each():
+    (images, masks), each = joint_of_three(None)
+    assert images.shape == masks.shape == (3, 3, N, N)
+    for member, (theirs, truth) in enumerate(each):
+        assert torch.allclose(images[:, member], theirs[:, 0], atol=1e-4)
+        assert torch.equal(masks[:, member], truth[:, 0])
+
+
+def test_one_pass_for_many_networks_has_the_noise_of_each():
+    """Single conditions draw the same noise; a mean that differs in its last digit may cost a count of a few pixels."""
+    (images, _), each = joint_of_three(400.0)
+    for member, (theirs, _) in enumerate(each[:2]):
+        assert ((images[:, member] - theirs[:, 0]).abs() < 1e-3).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixel_size_angstrom": 0.2},
+        {"dose_per_angstrom2": None},
+        {"coherence": "quadrature", "focal_spread_angstrom": 20.0},
+    ],
+)
+def test_conditions_that_one_pass_cannot_image_are_refused(change):
+    coefficients = waves()
+    sources = [source(c, coefficients) for c in (ROUND, ROUND.model_copy(update=change))]
+    with pytest.raises(ValueError, match="one by one"):
+        JointSource(sources)
+
+
+def test_other_specimens_are_not_joined():
+    with pytest.raises(ValueError, match="different specimens"):
+        JointSource([source(ROUND, waves()), source(ROUND, waves())])

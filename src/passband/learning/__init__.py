@@ -2,7 +2,7 @@
 
 from passband.learning.families import build
 from passband.learning.network_config import NetworkConfig
-from passband.learning.predict import predict
+from passband.learning.predict import Predictors, predict
 from passband.learning.task import SEGMENTATION, Task, count_pixels, segmentation_loss
 from passband.learning.train import Epoch, Member, TrainingConfig, train, train_group
 from passband.learning.unet import UNet
@@ -12,6 +12,7 @@ __all__ = [
     "Epoch",
     "Member",
     "NetworkConfig",
+    "Predictors",
     "Task",
     "TrainingConfig",
     "UNet",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +15,15 @@ from passband.base.identity import seed_from
 from passband.learning.families import build
 from passband.learning.network_config import NetworkConfig
 from passband.learning.task import SEGMENTATION, Task
-from passband.learning.unet import join_states, split_state
-from passband.simulation.image_source import Source
+from passband.learning.unet import fast_convolutions, join_states, split_state
+from passband.simulation.image_source import JointSource, Source
 from passband.simulation.symmetry import ORIENTATIONS
 
 Epoch = dict[str, float]
 #: A trained network and its losses, or why it failed.
 Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
+# Specimens [M, B], orientations [M, B] and the networks' generators → images and masks, [B, M, n, n].
+_BatchMaker = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
 
 
 class TrainingConfig(FrozenModel):
@@ -108,7 +110,7 @@ def train_group(
     """
     together = len(members) if network.trains_in_groups else 1
     trained: list[Trained] = []
-    with _fast_convolutions(members[0].train_images.device):
+    with fast_convolutions(members[0].train_images.device):
         for first in range(0, len(members), together):
             group = members[first : first + together]
 
@@ -131,6 +133,8 @@ def _train_together(
     model.load_state_dict(join_states([_initial(network, member.seed) for member in members]))
     model.to(device)
     specimens = len(members[0].train_images)
+    train_batch = _batch_maker([member.train_images for member in members])
+    validation_batch = _batch_maker([member.validation_images for member in members])
     optimizer = _optimizer(training, model)
     schedule = _schedule(training, optimizer, -(-specimens // training.batch_size) * training.epochs)
     histories: list[list[Epoch]] = [[] for _ in members]
@@ -142,12 +146,10 @@ def _train_together(
             member.train_images.begin(epoch / training.epochs)
         model.train()
         losses: list[Tensor] = []
-        for chosen in zip(*orders, strict=True):
-            batches = []
-            for member, specimens_of_batch, d in zip(members, chosen, draws, strict=True):
-                turns = torch.randint(ORIENTATIONS, (len(specimens_of_batch),), generator=d.generator)
-                batches.append(member.train_images.batch(specimens_of_batch, turns, generator=d.noise))
-            loss = _losses(model, batches, task)
+        for chosen in map(torch.stack, zip(*orders, strict=True)):
+            turns = [torch.randint(ORIENTATIONS, chosen.shape[1:], generator=d.generator) for d in draws]
+            batch = train_batch(chosen, torch.stack(turns), [d.noise for d in draws])
+            loss = _losses(model, *batch, task)
             optimizer.zero_grad()
             # The mean over a batch for each member, and the sum of those.
             loss.mean(0).sum().backward()
@@ -155,7 +157,7 @@ def _train_together(
             schedule.step()
             losses.append(loss.detach())
         train_losses = torch.cat(losses).mean(0).tolist()
-        validation_losses = _validation_losses(model, members, training.batch_size, task)
+        validation_losses = _validation_losses(model, members, validation_batch, training.batch_size, task)
         for i, (train_loss, validation_loss) in enumerate(zip(train_losses, validation_losses, strict=True)):
             if i in errors:
                 continue
@@ -172,11 +174,6 @@ def _train_together(
         errors.get(i) or (_member(network, state), history)
         for i, (state, history) in enumerate(zip(split_state(model.cpu().state_dict(), count), histories, strict=True))
     ]
-
-
-def _fast_convolutions(device: torch.device) -> AbstractContextManager[None]:
-    """Let cuDNN choose its algorithms by trial while this lasts: four times as fast for groups, whose shapes stay the same."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True) if device.type == "cuda" else nullcontext()
 
 
 class _Draws:
@@ -215,9 +212,25 @@ def _schedule(
     )
 
 
-def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> Tensor:
+def _batch_maker(sources: Sequence[Source]) -> _BatchMaker:
+    """Return what makes a step's images and masks, [B, M, n, n], of specimens and orientations, [M, B], of M networks."""
+    if sources[0].device.type == "cuda":
+        with suppress(ValueError):
+            return JointSource(sources).batch
+
+    def one_by_one(
+        specimens: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        rows = zip(sources, specimens, orientations, generators, strict=True)
+        batches = [source.batch(chosen, turns, generator=noise) for source, chosen, turns, noise in rows]
+        images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+        return images, masks
+
+    return one_by_one
+
+
+def _losses(model: nn.Module, images: Tensor, masks: Tensor, task: Task) -> Tensor:
     """Return the loss of each image and member, shape [B, M]."""
-    images, masks = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
         outputs = model(images)
     outputs = outputs.float()
@@ -225,12 +238,13 @@ def _losses(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Ta
 
 
 @torch.no_grad()
-def _validation_losses(model: nn.Module, members: Sequence[Member], batch_size: int, task: Task) -> list[float]:
+def _validation_losses(
+    model: nn.Module, members: Sequence[Member], batch: _BatchMaker, batch_size: int, task: Task
+) -> list[float]:
     model.eval()
-    draws = [_Draws(member, "validation", member.seed) for member in members]
+    noise = [_Draws(member, "validation", member.seed).noise for member in members]
     losses = []
     for specimens in torch.arange(len(members[0].validation_images)).split(batch_size):
-        pairs = zip(members, draws, strict=True)
-        batches = [m.validation_images.batch(specimens, generator=d.noise) for m, d in pairs]
-        losses.append(_losses(model, batches, task))
-    return [float(loss) for loss in torch.cat(losses).mean(0)]
+        chosen = specimens.expand(len(members), -1)
+        losses.append(_losses(model, *batch(chosen, torch.zeros_like(chosen), noise), task))
+    return torch.cat(losses).mean(0).tolist()

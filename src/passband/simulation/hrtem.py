@@ -13,8 +13,10 @@ from passband.conditions import Condition
 from passband.simulation import symmetry
 from passband.simulation.imaging import (
     band_warning,
+    bin_pixels,
     camera_on_grid,
     check_aperture,
+    electrons_per_pixel,
     expected_intensity,
     image_grid,
     record,
@@ -94,6 +96,11 @@ class Imager:
         """Return electron counts of the camera's pixels, shape [B, n, n]; without a dose, the mean intensity."""
         return record(intensity, self.condition, generator=generator)
 
+    @staticmethod
+    def joint(imagers: "Sequence[Imager]", device: torch.device) -> "JointImager":
+        """Return what makes images of all at once; a ValueError where one pass cannot (see `JointImager`)."""
+        return JointImager(imagers, device)
+
     def images(self, stored: Tensor, masks: Tensor, *, seed: int) -> Images:
         """Return images with their truth, of coefficients [N, P, K] and masks [N, m, m] on any grid of the field.
 
@@ -112,3 +119,52 @@ class Imager:
             cameras = [c for turn in turns if (c := camera_on_grid(self.condition, self.grid, turn)) is not None]
             self._optics[key] = transfer, torch.stack(cameras).to(device) if cameras else None
         return self._optics[key]
+
+
+class JointImager:
+    """Makes a batch of images, each under a condition of its own, in as few operations as one: what keeps a GPU busy."""
+
+    def __init__(self, imagers: Sequence[Imager], device: torch.device):
+        """Stack what each condition does to a wave.
+
+        Raises:
+            ValueError: if one pass cannot make images of all: their grids or numbers of coherent parts differ, some have no
+                dose, or a measured DQE shapes the noise.
+        """
+        conditions, grid = [imager.condition for imager in imagers], imagers[0].grid
+        optics = [imager._optics_of(symmetry.ORIENTATIONS, device) for imager in imagers]
+        alike = all(i.grid is grid and t.shape == optics[0][0].shape for i, (t, _) in zip(imagers, optics, strict=True))
+        doses = {c.dose_per_angstrom2 is None for c in conditions}
+        if not alike or len(doses) > 1 or any(isinstance(c.detector.dqe, list) for c in conditions):
+            raise ValueError(
+                "these conditions differ in grid, coherent parts or dose, or have a measured DQE; image them one by one"
+            )
+        self._grid, self._binning = grid, conditions[0].detector.binning
+        self._transfer = torch.stack([transfer for transfer, _ in optics])
+        self._camera = None
+        if cameras := [camera for _, camera in optics if camera is not None]:
+            ideal = torch.ones_like(cameras[0])
+            self._camera = torch.stack([ideal if camera is None else camera for _, camera in optics])
+        self._electrons = None
+        if doses == {False}:
+            self._electrons = torch.tensor([electrons_per_pixel(c) for c in conditions], device=device)
+
+    def counts(
+        self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Return counts with shot noise, shape [B, n, n].
+
+        Args:
+            stored: coefficients of the exit waves, complex64, shape [B, P, K].
+            which: the imager of each image, shape [B].
+            orientations: 0 to 7, shape [B].
+            generators: of the noise; each draws that of an equal share of the batch, in order.
+        """
+        camera = None if self._camera is None else self._camera[which, orientations]
+        intensity = expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
+        intensity = symmetry.turn_each(intensity, orientations, self._binning)
+        if self._electrons is None:
+            return bin_pixels(intensity, self._binning) / self._binning**2
+        mean = (intensity * self._electrons[which, None, None]).clamp_min(0)
+        shares = zip(mean.chunk(len(generators)), generators, strict=True)
+        return bin_pixels(torch.cat([torch.poisson(part, generator=g) for part, g in shares]), self._binning)

@@ -17,6 +17,13 @@ class Source(Protocol):
 
     device: torch.device
 
+    @property
+    def parts(self) -> "Sequence[ImageSource]":
+        """The sources of the single conditions."""
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return which part each of `count` images comes from, on the generator's device."""
+
     def __len__(self) -> int:
         """Return the number of specimens."""
 
@@ -49,6 +56,15 @@ class ImageSource:
         self._stored, self._imager, self.condition, self.device = stored, imager, imager.condition, stored.device
         self.masks = camera_masks(masks, imager.pixels).to(self.device)
         self._cached = imager.intensity(stored) if cache and imager.condition.is_round else None
+
+    @property
+    def parts(self) -> "Sequence[ImageSource]":
+        """This source alone."""
+        return [self]
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return zeros: there is one part."""
+        return torch.zeros(count, dtype=torch.int64, device=generator.device)
 
     def __len__(self) -> int:
         """Return the number of specimens."""
@@ -89,31 +105,87 @@ class MixedSource:
 
         With a curriculum, training begins with the first alone and the others join in their order over its first half.
         """
-        self._sources, self._curriculum, self.device = sources, curriculum, sources[0].device
+        self.parts, self._curriculum, self.device = sources, curriculum, sources[0].device
         self._open = len(sources)
 
     def __len__(self) -> int:
         """Return the number of specimens."""
-        return len(self._sources[0])
+        return len(self.parts[0])
 
     def begin(self, share: float) -> None:
         """Curriculum hook: open the sources that have joined by this share of the training."""
         if self._curriculum:
-            self._open = max(math.ceil(len(self._sources) * min(2 * share, 1.0)), 1)
+            self._open = max(math.ceil(len(self.parts) * min(2 * share, 1.0)), 1)
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return which of the open parts each image comes from."""
+        return torch.randint(self._open, (count,), generator=generator, device=generator.device)
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        drawn = torch.randint(self._open, (len(specimens),), generator=generator, device=self.device).to(
-            specimens.device
-        )
+        drawn = self.drawn(len(specimens), generator).to(specimens.device)
         parts, places = [], []
         for i in drawn.unique().tolist():
             chosen = (drawn == i).nonzero()[:, 0]
-            parts.append(self._sources[i].batch(specimens[chosen], turns[chosen], generator=generator))
+            parts.append(self.parts[i].batch(specimens[chosen], turns[chosen], generator=generator))
             places.append(chosen)
         back = torch.cat(places).argsort().to(self.device)
         images, masks = (torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
         return images, masks
+
+
+class JointSource:
+    """The sources of many networks as one: images for all of them in one pass over the device.
+
+    To rounding, they are the images that each source would give.
+    """
+
+    def __init__(self, sources: Sequence[Source]):
+        """Join sources of the same stored specimens.
+
+        Raises:
+            ValueError: if they are of different specimens, or one pass cannot make images under all conditions.
+        """
+        parts = [part for source in sources for part in source.parts]
+        self._sources, self._stored, self._masks, self._device = (
+            sources,
+            parts[0]._stored,
+            parts[0].masks,
+            parts[0].device,
+        )
+        if any(part._stored is not self._stored or part.masks.shape != self._masks.shape for part in parts):
+            raise ValueError("these sources are of different specimens; draw from them one by one")
+        # Networks that differ in their seed share a condition.
+        places: dict[str, int] = {}
+        distinct = []
+        for part in parts:
+            if part.condition.id not in places:
+                places[part.condition.id] = len(places)
+                distinct.append(part._imager)
+        self._imager = distinct[0].joint(distinct, self._device)
+        self._places = [
+            torch.tensor([places[part.condition.id] for part in source.parts], device=self._device)
+            for source in sources
+        ]
+
+    def batch(
+        self, specimens: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """Return network input and truth, float32, [B, M, n, n], of specimens and orientations, [M, B], for M networks."""
+        count = specimens.shape[1]
+        which = torch.cat(
+            [
+                places[source.drawn(count, generator)]
+                for source, places, generator in zip(self._sources, self._places, generators, strict=True)
+            ]
+        )
+        chosen, turns = (t.reshape(-1).to(self._device, non_blocking=True) for t in (specimens, orientations))
+        counts = self._imager.counts(self._stored[chosen], which, turns, generators)
+        masks = symmetry.turn_each(self._masks[chosen], turns)
+        images, truth = (
+            t.unflatten(0, tuple(specimens.shape)).transpose(0, 1) for t in (normalize(counts), masks.float())
+        )
+        return images, truth

@@ -4,7 +4,8 @@ HRTEM (`simulation/hrtem.py`) is the first. Another kind is another module with 
 `Imager` whose images training draws through the protocol below.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,19 @@ class Imager(Protocol):
 
     def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return counts with shot noise."""
+
+    @staticmethod
+    def joint(imagers: Sequence[Any], device: torch.device) -> "JointImager":
+        """Return what makes images of all at once, for a GPU; a ValueError where they cannot be."""
+
+
+class JointImager(Protocol):
+    """Makes a batch of images, each under a condition of its own, in one pass; see `hrtem.JointImager`."""
+
+    def counts(
+        self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Return counts of specimens, each under its own condition and turned by its own orientation."""
 
 
 class Images(NamedTuple):

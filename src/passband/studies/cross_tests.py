@@ -17,7 +17,7 @@ from torch import Tensor
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, marker, peek
 from passband.files.tables import parquet
-from passband.learning import SEGMENTATION, predict
+from passband.learning import SEGMENTATION, Predictors, predict
 from passband.simulation.imaging import normalize
 from passband.studies.jobs import TrainingJob, test_images
 from passband.studies.paths import StudyPaths
@@ -72,7 +72,8 @@ class TestJob(FolderJob):
 
     def make(self, folder: Path, progress: Progress) -> None:
         """Test the networks and write a row of scores for each image, and predictions that a report shows."""
-        study, models = self.study, [job.network() for job in self.networks]
+        study = self.study
+        predictors = Predictors(study.network, [job.network() for job in self.networks], device())
         shown, parts = set(shown_tests(study)), []
         predictions: dict[str, Any] = {}
         for index in self.tests:
@@ -80,8 +81,7 @@ class TestJob(FolderJob):
             counts, masks = test_images(study, self.paths, test)
             images = normalize(counts)[:, None].to(device())
             masks = masks.to(images.device)
-            for job, model in zip(self.networks, models, strict=True):
-                logits = predict(model, images)
+            for job, logits in zip(self.networks, predictors.each(images), strict=True):
                 if index in shown and job.seed == 0:
                     predictions[_prediction_name(job, test)] = np.packbits(_particle(logits))
                 keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}

@@ -40,10 +40,9 @@ def record(intensity: Tensor, condition: Condition, *, generator: torch.Generato
     """
     detector, binning = condition.detector, condition.detector.binning
     if condition.dose_per_angstrom2 is None:
-        return _bin(intensity, binning) / binning**2
+        return bin_pixels(intensity, binning) / binning**2
     curve = detector.dqe if isinstance(detector.dqe, list) else None
-    area = (condition.pixel_size_angstrom / binning) ** 2
-    mean = (intensity * (condition.dose_per_angstrom2 * area * detector.counted)).clamp_min(0)
+    mean = (intensity * electrons_per_pixel(condition)).clamp_min(0)
     counts = torch.poisson(mean, generator=generator)
     if curve is not None:
         n = intensity.shape[-1]
@@ -52,10 +51,17 @@ def record(intensity: Tensor, condition: Condition, *, generator: torch.Generato
         mtf = torch.ones_like(fraction) if detector.mtf is None else curve_at(detector.mtf, fraction)
         shape = (detector.counted * mtf**2 / curve_at(curve, fraction)).sqrt().float().to(intensity.device)
         counts = mean + torch.fft.irfft2(torch.fft.rfft2(counts - mean) * shape, s=(n, n))
-    return _bin(counts, binning)
+    return bin_pixels(counts, binning)
 
 
-def _bin(images: Tensor, binning: int) -> Tensor:
+def electrons_per_pixel(condition: Condition) -> float:
+    """Return the electrons that a physical pixel counts in vacuum, on average; the condition has a dose."""
+    detector = condition.detector
+    area = (condition.pixel_size_angstrom / detector.binning) ** 2
+    return (condition.dose_per_angstrom2 or 0.0) * area * detector.counted
+
+
+def bin_pixels(images: Tensor, binning: int) -> Tensor:
     """Sum blocks of pixels whose middle lies at the binned pixel's place, to half a physical pixel."""
     if binning == 1:
         return images

@@ -54,6 +54,12 @@ class ImageGrid:
         coefficient[place] = torch.arange(len(place))
         return side, place, coefficient
 
+    @functools.cache  # noqa: B019 - grids are few and cached themselves
+    def band_on(self, device: torch.device) -> tuple[int, Tensor, Tensor]:
+        """`band` on a device: copied there once, since a copy waits for all that the device has to do."""
+        side, place, coefficient = self.band
+        return side, place.to(device), coefficient.to(device)
+
     @functools.cached_property
     def shells(self) -> tuple[Tensor, Tensor]:
         """The different |q| [1/Å], float64, a tenth as many as coefficients, and which of them each coefficient has, [K]."""
@@ -190,8 +196,7 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
     """
     transfers = transfer if transfer.ndim == 3 else transfer[None]
     count = max(len(waves), len(transfers))
-    side, place, coefficient = grid.band
-    place, coefficient = place.to(waves.device), coefficient.to(waves.device)
+    side, place, coefficient = grid.band_on(waves.device)
     at_once = max(_AT_ONCE[waves.device.type] // (8 * waves.shape[1] * grid.fine**2), 1)
     images = waves.new_empty((count, grid.physical, grid.physical), dtype=torch.float32)
     for start in range(0, count, at_once):
