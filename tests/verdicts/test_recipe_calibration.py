@@ -12,11 +12,12 @@ import torch
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.execution.choose import make_executor
+from passband.learning import count_pixels
 from passband.micrographs.micrograph import Micrograph
 from passband.models.external import import_onnx
 from passband.models.store import read_model
 from passband.specimens.recipe_files import load_recipe
-from passband.verdicts import calibration, recipe_calibration
+from passband.verdicts import recipe_calibration
 from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import zones
 from support import networks
@@ -162,7 +163,7 @@ def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeyp
 def test_a_pixel_is_called_particle_from_the_networks_threshold_on():
     logits = torch.logit(torch.tensor([0.1, 0.35, 0.45, 0.7])).reshape(1, 1, 2, 2)
     truth = torch.tensor([0.0, 1.0, 1.0, 1.0]).reshape(1, 1, 2, 2)
-    usual, eager = (calibration._counted(logits, truth, t) for t in (0.5, 0.3))
+    usual, eager = (count_pixels(logits, truth, t) for t in (0.5, 0.3))
     assert usual["tp"] == [1] and usual["fn"] == [2]
     assert eager["tp"] == [3] and eager["fn"] == eager["fp"] == [0]
     assert usual["loss"] == eager["loss"]

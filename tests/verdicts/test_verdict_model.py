@@ -19,7 +19,7 @@ from passband.files.tables import parquet
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network
 from passband.models.store import PREDICTOR, SCORES, read_model
-from passband.verdicts import domain, image_verdict
+from passband.verdicts import domain, verdict_model
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import as_measured
 from passband.verdicts.statements import Statement
@@ -273,7 +273,7 @@ def test_an_image_is_judged_with_a_caution_that_the_results_bear_out(model):
     page = (Path(__file__).parents[2] / "docs/results/real_patches.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| (?:yes|no) \| (0\.\d+) \[.*\] \| (0\.\d+) \|", page)
     predicted, measured = (np.mean([float(row[i]) for row in rows]) for i in (0, 1))
-    assert f"Dice {predicted:.2f} predicted, {measured:.2f} measured" in str(image_verdict._CAUTION)
+    assert f"Dice {predicted:.2f} predicted, {measured:.2f} measured" in str(verdict_model._CAUTION)
 
 
 def altered(model, folder, change):

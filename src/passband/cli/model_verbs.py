@@ -86,14 +86,14 @@ def model_pack(
 
     held = StudyFolder.open(study)
     chosen = from_study.choose(held, training, seed)
-    calibration, judged = from_study.divide([c for _, c in load_conditions(conditions)], held_out)
+    session = [c for _, c in load_conditions(conditions)]
     with open_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(
             held,
             chosen,
             user_folder() / name if out is None else out,
-            calibration,
-            judged,
+            session,
+            held_out,
             executor,
             progress,
             name=name,

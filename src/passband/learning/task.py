@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -65,14 +66,15 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return entropy + 1 - dice
 
 
-def count_pixels(logits: Tensor, masks: Tensor) -> dict[str, list[float]]:
+def count_pixels(logits: Tensor, masks: Tensor, threshold: float = 0.5) -> dict[str, list[float]]:
     """Return loss, tp, fp, fn and tn of each image, a list of length B each.
 
     Args:
-        logits: shape [B, 1, n, n]; a pixel is called particle above 0.
+        logits: shape [B, 1, n, n].
         masks: 0 or 1, floating, the same shape.
+        threshold: probability above which a pixel is called particle.
     """
-    called, true = logits > 0, masks > 0.5
+    called, true = logits > math.log(threshold / (1 - threshold)), masks > 0.5
     counts = {"tp": called & true, "fp": called & ~true, "fn": ~called & true, "tn": ~called & ~true}
     columns: dict[str, list[float]] = {"loss": segmentation_loss(logits, masks).to(torch.float64).tolist()}
     return columns | {name: pixels.sum((1, 2, 3)).tolist() for name, pixels in counts.items()}

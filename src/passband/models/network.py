@@ -142,11 +142,7 @@ class Prediction:
                 value=tuple(truth.shape),
                 limit=tuple(self._logits.shape),
             )
-        edge = float(np.log(self.threshold) - np.log1p(-self.threshold))
-        logits, truth = self._logits[:, None], truth[:, None]
-        counts = count_pixels(logits - edge, truth)
-        if edge:
-            counts["loss"] = count_pixels(logits, truth)["loss"]
+        counts = count_pixels(self._logits[:, None], truth[:, None], self.threshold)
         found, positives = pl.col("tp") * 2, pl.col("tp") * 2 + pl.col("fp") + pl.col("fn")
         dice = pl.when(positives > 0).then(found / positives)
         return pl.DataFrame(counts).select("loss", dice.alias("dice"), *("tp", "fp", "fn", "tn"))

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,15 +15,7 @@ from passband.models.card import plain
 from passband.models.store import PREDICTOR, SCORES, Model, read_json
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
-from passband.verdicts.features import (
-    IMAGE_FEATURES,
-    SOURCES,
-    TARGETS,
-    as_measured,
-    as_seen,
-    measured_features,
-    training_data,
-)
+from passband.verdicts.features import SOURCES, TARGETS, as_measured, as_seen, measured_features, training_data
 from passband.verdicts.predictor import Predictor, restore
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import LEVEL, Interval, Nearest, Prediction, Verdict
@@ -117,8 +108,6 @@ class CalibratedModel:
 
     def prepare(self, conditions: Sequence[Condition]) -> None:
         """Compute the features of several conditions at once, which is faster than one by one."""
-        if not conditions:
-            return
         if len(self._features) + len(conditions) > _REMEMBERED:
             self._features.clear()
         seen = tuple(as_measured(c, self.card) for c in conditions)
@@ -126,11 +115,6 @@ class CalibratedModel:
         with self._part(SCORES):
             table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
         self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
-
-    def image_features_of(self, source: str, role: str) -> np.ndarray:
-        """Return the image features of a source under each condition of a role, shape [B, D]."""
-        rows = self.scores.filter(pl.col("role") == role)[source].to_list()
-        return np.array(rows, dtype=float).reshape(len(rows), len(IMAGE_FEATURES))
 
     def predict(self, features: np.ndarray, source: str = "condition") -> Prediction:
         """Return zone, loss and Dice predicted from features [1, D] of a source.
@@ -165,7 +149,7 @@ class CalibratedModel:
         return low, high
 
     def predict_condition(self, condition: Condition) -> Prediction:
-        """Return zone, loss and Dice predicted under a condition."""
+        """Return the prediction under a condition."""
         return self.predict(self.features(condition))
 
     def objections(self, condition: Condition) -> list[Statement]:
@@ -201,38 +185,31 @@ class CalibratedModel:
         """Return the verdict outside the applicability domain."""
         return Verdict(self.card.name, "cannot say", cannot_say=tuple(objections), remedies=remedies)
 
-    def decided(self, verdict: Verdict, prediction: Prediction) -> Verdict:
-        """Return a verdict with its prediction and the answer: yes where the loss stays near the in-domain loss and the Dice is useful.
+    def decided(self, prediction: Prediction, why: Sequence[Statement], **facts: Any) -> Verdict:
+        """Return the verdict of a prediction: yes where the loss stays near the in-domain loss and the Dice is useful.
 
-        Where the network is stable but not useful, another one is the remedy.
+        Where the network is stable but not useful, another one is the remedy. `facts` are further attributes of the verdict.
         """
         stable, useful = prediction.zone == NAMES[0], prediction.dice.predicted >= _USEFUL
-        verdict = replace(
-            verdict,
-            answer="yes" if stable and useful else "no",
+        useless = [] if useful else [Statement("useless_everywhere" if stable else "useless", "dice")]
+        return Verdict(
+            self.card.name,
+            "yes" if stable and useful else "no",
             prediction=prediction,
             in_domain_loss=self.in_domain_loss,
             trained=bool(self.card.conditions),
-        )
-        if useful:
-            return verdict
-        return replace(
-            verdict,
-            reasons=(Statement("useless", "dice", stable, _USEFUL), *verdict.reasons),
-            remedies=(Statement("other_model"),) if stable else (),
+            reasons=(*useless, *why),
+            remedies=(Statement("other_model"),) if stable and not useful else (),
+            **facts,
         )
 
     def remedies(self, condition: Condition) -> list[Statement]:
         """Return what to do under a condition where the network does not work: the nearest defocus where it does, more dose, or training."""
-        others = self._other_defoci(condition)
-        self.prepare(others)
         known: dict[Condition, Prediction] = {}
         cures = []
-        for other in others:
-            if self.objections(other):
-                continue
-            known[other] = prediction = self.predict_condition(other)
-            if prediction.zone_shares[NAMES[0]] >= _SURE and prediction.dice.predicted >= _USEFUL:
+        for other, prediction in self._predicted(self._other_defoci(condition)):
+            known[other] = prediction
+            if _surely_works(prediction):
                 cures.append(Statement("defocus", "defocus_angstrom", other.defocus_angstrom, prediction.dice))
                 break
         dose = condition.dose_per_angstrom2
@@ -255,12 +232,10 @@ class CalibratedModel:
         """Return what to do if nothing is known of the optics: record at the defoci where the network works, otherwise as in the calibration."""
         reference = self.domain.reference()
         others = sorted(self._other_defoci(reference), key=lambda c: c.defocus_angstrom)
-        self.prepare(others)
-        known = {c: self.predict_condition(c) for c in others if not self.objections(c)}
-        good = [c for c, p in known.items() if p.zone_shares[NAMES[0]] >= _SURE and p.dice.predicted >= _USEFUL]
+        good = {c: p.dice.predicted for c, p in self._predicted(others) if _surely_works(p)}
         if not good:
             return [Statement("other_model")]
-        best = max(good, key=lambda c: known[c].dice.predicted)
+        best = max(good, key=lambda c: good[c])
         lowest = highest = others.index(best)
         while lowest and others[lowest - 1] in good:
             lowest -= 1
@@ -269,7 +244,14 @@ class CalibratedModel:
         dose = reference.dose_per_angstrom2
         ends = others[lowest].defocus_angstrom, others[highest].defocus_angstrom
         detail = {"best": best.defocus_angstrom, "dose": "" if dose is None else f" and {dose:.3g} e/Å²"}
-        return [Statement("range", "defocus_angstrom", known[best].dice.predicted, ends, detail)]
+        return [Statement("range", "defocus_angstrom", good[best], ends, detail)]
+
+    def _predicted(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Prediction]]:
+        """Yield the conditions inside the applicability domain, each with its prediction."""
+        self.prepare(conditions)
+        for condition in conditions:
+            if not self.objections(condition):
+                yield condition, self.predict_condition(condition)
 
     def _other_defoci(self, condition: Condition) -> list[Condition]:
         """Return a condition at defoci over the calibrated range, nearest first."""
@@ -278,3 +260,7 @@ class CalibratedModel:
         defoci = np.unique(np.linspace(min(values), max(values), count).round(-1 if count > 1 else 6))
         nearest = sorted(defoci, key=lambda d: abs(d - condition.defocus_angstrom))
         return [condition.varied({"C10": -float(d)}) for d in nearest]
+
+
+def _surely_works(prediction: Prediction) -> bool:
+    return prediction.zone_shares[NAMES[0]] >= _SURE and prediction.dice.predicted >= _USEFUL

@@ -1,7 +1,6 @@
 """Calibrate verdicts: score a network on simulated images, where the truth is known, and fit the predictors of its loss."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +159,14 @@ def score_model(
     return with_scores(model, scores, progress.stage("predictors", len(SOURCES) * len(TARGETS), 0))
 
 
+def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_out: float) -> list[Named]:
+    """Return the role and condition of each: trained; calibration, or held_out for a random share, by a fixed seed, of the others."""
+    order = np.random.default_rng(seed_from("held out")).permutation(len(conditions))
+    apart = set(order[: round(held_out * len(conditions))].tolist())
+    calibration = [("calibration", c) for i, c in enumerate(conditions) if i not in apart]
+    return [*(("trained", c) for c in trained), *calibration, *(("held_out", conditions[i]) for i in sorted(apart))]
+
+
 def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
     """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced.
 
@@ -184,40 +191,28 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
 def _row(
     network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet, condition: Condition
 ) -> dict[str, object]:
+    """Return the scores of all images under a condition, and features and scores of as many with particles as a micrograph has tiles."""
     seen, (coefficients, masks) = as_seen(condition, card), data
     imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     logits = predict(network, normalize(counts)[:, None])
-    counted = _counted(logits, truth[:, None].float(), card.threshold)
-    tp, fp, fn, tn = (int(sum(counted[name])) for name in ("tp", "fp", "fn", "tn"))
-    return {
-        "loss": float(np.mean(counted["loss"])),
-        "dice": 2 * tp / max(2 * tp + fp + fn, 1),
-        **{"tp": tp, "fp": fp, "fn": fn, "tn": tn, "n_images": len(counts)},
-        **_as_images(counted, truth, counts, logits, seen.id, card.threshold),
-    }
-
-
-def _counted(logits: Tensor, truth: Tensor, threshold: float) -> dict[str, list[float]]:
-    """Return loss and pixel counts of each image, as `count_pixels`, with the network's threshold."""
-    called = count_pixels(logits - math.log(threshold / (1 - threshold)), truth)
-    return called | {"loss": count_pixels(logits, truth)["loss"]} if threshold != 0.5 else called
-
-
-def _as_images(
-    counted: dict[str, list[float]], truth: Tensor, counts: Tensor, logits: Tensor, name: str, threshold: float
-) -> dict[str, object]:
-    """Return features, loss and Dice of as many of the images as a micrograph has tiles; they contain particles."""
-    shares = truth.double().mean((1, 2))
-    full = (shares >= _LEAST_SHARE).nonzero()[:, 0]
+    counted = count_pixels(logits, truth[:, None].float(), card.threshold)
+    images = {name: np.array(values) for name, values in counted.items()}
+    row: dict[str, object] = {**_scores(images)}
+    row |= {name: int(images[name].sum()) for name in ("tp", "fp", "fn", "tn")} | {"n_images": len(counts)}
+    full = (truth.double().mean((1, 2)) >= _LEAST_SHARE).nonzero()[:, 0]
     if not len(full):
         full = torch.arange(len(truth))
-    order = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed_from("tiles", name)))
-    row: dict[str, object] = {}
+    order = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed_from("tiles", seen.id)))
     for source, tiles in zip(SOURCES[1:], TILES, strict=True):
         chosen = full[order[:tiles]]
-        tp, fp, fn = (sum(counted[what][i] for i in chosen.tolist()) for what in ("tp", "fp", "fn"))
-        row[source] = image_features(counts[chosen], logits[chosen], threshold).tolist()
-        row[f"loss_{source}"] = float(np.mean([counted["loss"][i] for i in chosen.tolist()]))
-        row[f"dice_{source}"] = 2 * tp / max(2 * tp + fp + fn, 1)
+        row[source] = image_features(counts[chosen], logits[chosen], card.threshold).tolist()
+        scores = _scores({name: values[chosen.numpy()] for name, values in images.items()})
+        row |= {f"{name}_{source}": value for name, value in scores.items()}
     return row
+
+
+def _scores(images: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the mean loss and the Dice of images from loss and pixel counts of each."""
+    tp, fp, fn = (int(images[name].sum()) for name in ("tp", "fp", "fn"))
+    return {"loss": float(images["loss"].mean()), "dice": 2 * tp / max(2 * tp + fp + fn, 1)}

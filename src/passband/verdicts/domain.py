@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.conditions import ABERRATIONS, Condition
 from passband.models.card import ModelCard, Specimens
 from passband.optics import Parameters, motion_envelope, spatial_envelope, stack, temporal_envelope
-from passband.specimens.names import check_element, check_support
-from passband.verdicts.features import as_measured
+from passband.verdicts.features import as_measured, magnitude
 from passband.verdicts.statements import Statement
 
 # Phase at the band's edge that an aberration may add beyond its calibrated range [rad].
@@ -64,14 +63,12 @@ class SpecimenInfo:
                 raise BadInputError(f"{parameter(name)} {value} is no length; give Å above zero", value=value)
 
 
+_FIELDS = tuple(field.name for field in fields(SpecimenInfo))
+
+
 @dataclass(frozen=True)
 class Domain:
-    """The applicability domain of a model.
-
-    Attributes:
-        card: of the model.
-        conditions: that the verdicts are calibrated on.
-    """
+    """The applicability domain of a model, whose verdicts are calibrated on these conditions."""
 
     card: ModelCard
     conditions: tuple[Condition, ...]
@@ -83,8 +80,8 @@ class Domain:
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Calibrated range of each aberration and envelope parameter, as the network sees them."""
-        values = {symbol: [_magnitude(c, symbol) for c in self.measured] for symbol in ABERRATIONS}
+        """Calibrated range of each aberration and envelope parameter."""
+        values = {symbol: [magnitude(c, symbol) for c in self.measured] for symbol in ABERRATIONS}
         values |= {name: [getattr(c, name) for c in self.measured] for name in _ENVELOPES}
         return {name: (min(v), max(v)) for name, v in values.items()}
 
@@ -110,34 +107,30 @@ class Domain:
         Raises:
             BadInputError: for what is no element, or a support that neither passband nor the model knows.
         """
-        result, known = [], self.specimens
-        for element in claim.elements or ():
-            check_element(element)
-        if claim.support is not None:
-            check_support(claim.support, *([known.support] if known.support else []))
-        for name in ("elements", "support"):
+        known, result = self.specimens, []
+        if claim.elements or claim.support is not None:
+            from passband.specimens.names import check_element, check_support
+
+            for element in claim.elements or ():
+                check_element(element)
+            if claim.support is not None:
+                check_support(claim.support, *([known.support] if known.support else []))
+        for name in _FIELDS:
             value, limit = getattr(claim, name), getattr(known, name)
-            same = (
-                set(value or ()) == set(limit)
-                if name == "elements"
-                else str(value).lower() == str(limit or "none").lower()
-            )
-            if value is not None and not same:
-                result.append(Statement("specimen", name, value, limit))
-        for name in ("thickness_angstrom", "diameter_angstrom"):
-            value, limit = getattr(claim, name), getattr(known, name)
-            if value is not None and limit is not None and not limit[0] <= value <= limit[1]:
+            if name == "elements":
+                fits = set(value or ()) == set(limit)
+            elif name == "support":
+                fits = str(value).lower() == str(limit or "none").lower()
+            else:
+                fits = limit is None or value is None or limit[0] <= value <= limit[1]
+            if value is not None and not fits:
                 result.append(Statement("specimen", name, value, limit))
         return result
 
     def assumptions(self, claim: SpecimenInfo) -> list[Statement]:
         """Return what a verdict assumes of the specimen where the user gives no information."""
-        return [
-            Statement("assumed", name, known)
-            for name in ("elements", "support", "thickness_angstrom", "diameter_angstrom")
-            if getattr(claim, name) is None
-            and ((known := getattr(self.specimens, name)) is not None or name == "support")
-        ]
+        known = {name: getattr(self.specimens, name) for name in _FIELDS if getattr(claim, name) is None}
+        return [Statement("assumed", n, value) for n, value in known.items() if value is not None or n == "support"]
 
     def energy_objections(self, energy_ev: float | None) -> list[Statement]:
         """Return whether an energy differs from the calibrated one; an unknown one does not."""
@@ -147,28 +140,23 @@ class Domain:
 
     def objections(self, condition: Condition) -> list[Statement]:
         """Return what of a condition lies outside the domain."""
-        objections = self.energy_objections(condition.energy_ev)
-        if objections:
+        if objections := self.energy_objections(condition.energy_ev):
             return objections
-        low, high = self.card.pixel_band_angstrom
-        if not low <= condition.pixel_size_angstrom <= high:
-            pixel = condition.pixel_size_angstrom
-            objections.append(
-                _outside("pixel_size_angstrom", pixel, (low, high), f"{low:g} to {high:g} Å", what="pixel size")
-            )
+        (low, high), pixel = self.card.pixel_band_angstrom, condition.pixel_size_angstrom
+        if not low <= pixel <= high:
+            ends = f"{low:g} to {high:g} Å"
+            objections.append(_outside("pixel_size_angstrom", pixel, (low, high), ends, what="pixel size"))
         seen = as_measured(condition, self.card)
+        # Convergence blurs more, the larger the aberrations are: judge it with those inside their ranges.
+        within = {s: float(np.clip(v, *self.ranges[s])) for s, v in seen.aberrations.items() if s in self.ranges}
+        clipped = seen.model_copy(update={"aberrations": {**seen.aberrations, **within}})
         return [
             *objections,
             *self._aberrations(seen),
             *self._aperture(seen),
-            *self._coherence(self._within(seen), blurred=condition.detector.mtf is not None),
+            *self._coherence(clipped, blurred=condition.detector.mtf is not None),
             *self._noise(seen, counted=condition.detector.dqe is not None),
         ]
-
-    def _within(self, seen: Condition) -> Condition:
-        """Return a condition with each aberration inside its range: convergence blurs more, the larger the aberrations are."""
-        clipped = {s: float(np.clip(v, *self.ranges[s])) for s, v in seen.aberrations.items() if s in self.ranges}
-        return seen.model_copy(update={"aberrations": {**seen.aberrations, **clipped}})
 
     def reference(self) -> Condition:
         """Return the reference condition: constant aberrations, medians otherwise."""
@@ -197,7 +185,7 @@ class Domain:
     def _aberrations(self, seen: Condition) -> list[Statement]:
         result = []
         for symbol, (n, _) in ABERRATIONS.items():
-            value, (low, high) = _magnitude(seen, symbol), self.ranges[symbol]
+            value, (low, high) = magnitude(seen, symbol), self.ranges[symbol]
             slack = _SLACK * (high - low)
             excess = max(low - slack - value, value - high - slack, 0.0)
             if self._phase(n, excess) > _PHASE:
@@ -228,8 +216,8 @@ class Domain:
             nearest = seen.model_copy(update={name: min(max(value, low), high)})
             if low - slack <= value <= high + slack or self._hardly_differ(seen, nearest, envelope):
                 continue
-            unit = " mrad" if name.endswith("mrad") else " Å"
-            what = name.rsplit("_", 1)[0].replace("_", " ")
+            what, unit = name.replace("_", " ").rsplit(" ", 1)
+            unit = {"angstrom": " Å"}.get(unit, f" {unit}")
             if name == "vibration_angstrom" and blurred:
                 what = "vibration with the blur of the camera's mtf"
             ends = f"{low:.4g} to {high:.4g}{unit}"
@@ -256,12 +244,6 @@ class Domain:
         limit = (min(doses), max(doses)) if doses else None
         ends = "no shot noise" if limit is None else f"{limit[0]:.3g} to {limit[1]:.3g} e/Å²"
         return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
-
-
-def _magnitude(condition: Condition, symbol: str) -> float:
-    """Return an aberration [Å], without its sign if it has an axis, where the sign is a turn of the axis."""
-    value = condition.aberrations.get(symbol, 0.0)
-    return abs(value) if ABERRATIONS[symbol][1] else value
 
 
 def _outside(

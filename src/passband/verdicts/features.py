@@ -37,22 +37,14 @@ _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
 def as_seen(condition: Condition, card: ModelCard) -> Condition:
-    """Return a condition resampled to the network's pixels, with the camera's curves.
-
-    A vibration of the same variance stands for the box blur of binning.
-    """
-    pixel = card.pixel_size_angstrom
-    if condition.detector == Detector():
-        return condition.model_copy(update={"pixel_size_angstrom": pixel})
-    physical = condition.pixel_size_angstrom / condition.detector.binning
-    box = physical**2 * (condition.detector.binning**2 - 1) / 12
-    return condition.model_copy(
-        update={
-            "pixel_size_angstrom": pixel,
-            "vibration_angstrom": math.hypot(condition.vibration_angstrom, math.sqrt(box)),
-            "detector": condition.detector.on_pixels(physical / pixel),
-        }
-    )
+    """Return a condition resampled to the network's pixels, with the camera's curves; a vibration stands for the box blur of binning."""
+    detector, changed = condition.detector, {"pixel_size_angstrom": card.pixel_size_angstrom}
+    if detector != Detector():
+        physical = condition.pixel_size_angstrom / detector.binning
+        box = physical**2 * (detector.binning**2 - 1) / 12
+        changed["vibration_angstrom"] = math.hypot(condition.vibration_angstrom, math.sqrt(box))
+        detector = detector.on_pixels(physical / card.pixel_size_angstrom)
+    return condition.model_copy(update={**changed, "detector": detector})
 
 
 def as_measured(condition: Condition, card: ModelCard) -> Condition:
@@ -79,12 +71,6 @@ def as_measured(condition: Condition, card: ModelCard) -> Condition:
     )
 
 
-@functools.lru_cache(maxsize=4)
-def compare(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
-    """Return the metrics between training and other conditions, both as `as_measured` gives them; features and reasons share the last ones."""
-    return measure([*_ALONE, *_PAIR], train, test, q_max)
-
-
 def condition_features(card: ModelCard, conditions: Sequence[Condition]) -> dict[str, np.ndarray]:
     """Return the features of conditions by name, shape [B] each; see `measured_features`."""
     train, test = (tuple(as_measured(c, card) for c in group) for group in (card.conditions, conditions))
@@ -97,17 +83,19 @@ def measured_features(train: tuple[Condition, ...], test: tuple[Condition, ...],
     ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
     nearest one in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread and vibration.
     """
-    if train:
-        metrics = compare(train, test, q_max)
-        features = {name: metrics[f"{name}_test"].numpy() for name in _ALONE}
-        for name, which in _PAIR.items():
-            values = metrics[name].nan_to_num(0.0)
-            features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
-    else:
-        metrics = measure(_ALONE, test, test[:1], q_max)
-        features = {name: metrics[f"{name}_train"].numpy() for name in _ALONE}
-    plain = [plain_features(c) for c in test]
+    metrics = compare(train, test, q_max)
+    features = {name: metrics[f"{name}_test"].numpy() for name in _ALONE}
+    for name, which in _PAIR.items() if train else ():
+        values = metrics[name].nan_to_num(0.0)
+        features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
+    plain = [_plain_features(c) for c in test]
     return features | {name: np.array([values[name] for values in plain]) for name in plain[0]}
+
+
+@functools.lru_cache(maxsize=4)
+def compare(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
+    """Return the metrics between training (if known) and other conditions, as `as_measured` gives them; features and reasons share the last."""
+    return measure([*_ALONE, *_PAIR], train, test, q_max) if train else measure(_ALONE, test[:1], test, q_max)
 
 
 def ln_dose(condition: Condition) -> float:
@@ -115,18 +103,19 @@ def ln_dose(condition: Condition) -> float:
     return math.log(condition.dose_per_angstrom2 or 1e6)
 
 
-def plain_features(condition: Condition) -> dict[str, float]:
+def _plain_features(condition: Condition) -> dict[str, float]:
     """Return the features that are values of the condition itself, by name."""
-    return {
-        **{
-            symbol: abs(value) if ABERRATIONS[symbol][1] else value
-            for symbol in _PLAIN
-            for value in [condition.aberrations.get(symbol, 0.0)]
-        },
+    return {symbol: magnitude(condition, symbol) for symbol in _PLAIN} | {
         "focal_spread": condition.focal_spread_angstrom**2,
         "vibration": condition.vibration_angstrom**2,
         "ln_dose": ln_dose(condition),
     }
+
+
+def magnitude(condition: Condition, symbol: str) -> float:
+    """Return an aberration [Å], without its sign if it has an axis, where the sign is a turn of the axis."""
+    value = condition.aberrations.get(symbol, 0.0)
+    return abs(value) if ABERRATIONS[symbol][1] else value
 
 
 def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarray:

@@ -1,13 +1,12 @@
 """The optics behind a verdict on a micrograph: what its rings say of the condition, and whether that explains the prediction."""
 
-import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.estimation.estimate import Estimate, estimate
+from passband.estimation.estimate import Estimate, Reading, estimate
 from passband.micrographs.micrograph import Micrograph
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import Domain
@@ -18,23 +17,15 @@ from passband.verdicts.zones import NAMES
 
 @dataclass(frozen=True)
 class ImageOptics:
-    """What the rings of a micrograph add to its verdict.
+    """What the rings of a micrograph add to its verdict; where they do not tell the sign, condition and nearest are of underfocus."""
 
-    Attributes:
-        objections: why there is no verdict: optics outside the calibrated range.
-        facts: that explain the verdict.
-        dice: predicted under each sign that can be predicted, as text.
-        nearest: training condition; of underfocus, where the sign is not known.
-        stable: whether the network is predicted to be stable under each sign that can be predicted.
-        condition: as estimated, of underfocus where the sign is not known; None without rings.
-        estimated: the estimate in numbers; None without rings.
-    """
-
+    #: Why there is no verdict: optics outside the calibrated range.
     objections: tuple[Statement, ...] = ()
     facts: tuple[Statement, ...] = ()
+    #: Dice, as text, and whether the network is stable, under each sign that can be predicted.
     dice: tuple[str, ...] = ()
-    nearest: Nearest | None = None
     stable: tuple[bool, ...] = ()
+    nearest: Nearest | None = None
     condition: Condition | None = None
     estimated: EstimatedOptics | None = None
 
@@ -79,27 +70,39 @@ def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
     signs = [fit.sign] if fit.sign else ["underfocus", "overfocus"]
     conditions = {sign: _condition(domain, fit, sign) for sign in signs}
     first = conditions[signs[0]]
-    rings, numbers = _rings(fit), _numbers(fit, first)
+    ends = fit.interval_angstrom or ()
+    estimated = EstimatedOptics(
+        fit.defocus_angstrom,
+        tuple(ends),
+        fit.sign,
+        first.aberrations.get("C12", 0.0),
+        first.dose_per_angstrom2,
+        fit.dose_per_angstrom2 is not None,
+    )
+    detail = {"sign": fit.sign, "C12": getattr(fit, signs[0]).C12, "dose": fit.dose_per_angstrom2}
+    rings = Statement("rings", "defocus_angstrom", fit.defocus_angstrom, ends or (0.0, 0.0), detail)
     outside = [domain.objections(_nearest_in_interval(domain, fit, s, c)) for s, c in conditions.items()]
     if all(outside):
         objections = tuple(replace(why, given=f"{rings}: ") for why in outside[0])
-        return ImageOptics(objections, condition=first, estimated=numbers)
+        return ImageOptics(objections, condition=first, estimated=estimated)
     predicted = [model.predict_condition(c) for c in conditions.values() if not model.objections(c)]
-    stable = tuple(p.zone == NAMES[0] for p in predicted)
-    dice = tuple(sorted({f"{p.dice.predicted:.2f}" for p in predicted}))
-    return ImageOptics((), (rings, *_reasons(model, conditions)), dice, model.nearest(first), stable, first, numbers)
+    return ImageOptics(
+        facts=(rings, *_reasons(model, conditions)),
+        dice=tuple(sorted({f"{p.dice.predicted:.2f}" for p in predicted})),
+        stable=tuple(p.zone == NAMES[0] for p in predicted),
+        nearest=model.nearest(first),
+        condition=first,
+        estimated=estimated,
+    )
 
 
 def _reasons(model: CalibratedModel, conditions: dict[str, Condition]) -> list[Statement]:
     """Return what sets the estimated conditions apart: what they share, then what is of one sign of the defocus."""
     lists = {sign: model.reasons(condition) for sign, condition in conditions.items()}
-    shared = functools.reduce(lambda a, b: [s for s in a if str(s) in map(str, b)], lists.values())
-    texts = [str(s) for s in shared]
+    texts = set.intersection(*({str(s) for s in statements} for statements in lists.values()))
+    shared = [s for s in next(iter(lists.values())) if str(s) in texts]
     return shared + [
-        replace(s, given=f"if {sign}, ")
-        for sign, statements in lists.items()
-        for s in statements
-        if str(s) not in texts
+        replace(s, given=f"if {sign}, ") for sign, own in lists.items() for s in own if str(s) not in texts
     ]
 
 
@@ -120,8 +123,7 @@ def _condition(domain: Domain, fit: Estimate, sign: str) -> Condition:
 
 def _nearest_in_interval(domain: Domain, fit: Estimate, sign: str, condition: Condition) -> Condition:
     """Return the condition within the intervals of defocus and C12 that is nearest to the calibrated range."""
-    reading = fit.underfocus if sign == "underfocus" else fit.overfocus
-    assert reading is not None
+    reading: Reading = getattr(fit, sign)
     behind, defoci = domain.behind_angstrom, [c.defocus_angstrom for c in domain.conditions]
     across = [abs(c.aberrations.get("C12", 0.0)) for c in domain.conditions]
     middle, C12 = np.clip(
@@ -130,22 +132,3 @@ def _nearest_in_interval(domain: Domain, fit: Estimate, sign: str, condition: Co
     C12 = np.clip(C12, max(reading.C12 - 2 * reading.C12_deviation, 0.0), reading.C12 + 2 * reading.C12_deviation)
     low, high = (end + behind for end in reading.interval_angstrom)
     return condition.varied({"C10": -float(np.clip(middle, low, high)), "C12": float(C12)})
-
-
-def _rings(fit: Estimate) -> Statement:
-    reading = fit.overfocus if fit.sign == "overfocus" else fit.underfocus
-    assert reading is not None
-    detail = {"sign": fit.sign, "C12": reading.C12, "dose": fit.dose_per_angstrom2}
-    ends = fit.interval_angstrom or (0.0, 0.0)
-    return Statement("rings", "defocus_angstrom", fit.defocus_angstrom, ends, detail)
-
-
-def _numbers(fit: Estimate, condition: Condition) -> EstimatedOptics:
-    return EstimatedOptics(
-        fit.defocus_angstrom,
-        tuple(fit.interval_angstrom or ()),
-        fit.sign,
-        condition.aberrations.get("C12", 0.0),
-        condition.dose_per_angstrom2,
-        fit.dose_per_angstrom2 is not None,
-    )

@@ -73,7 +73,7 @@ def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable
         if len(rings):
             ends = (rings[0] / RINGS * nyquist, (rings[-1] + 1) / RINGS * nyquist)
             result.append(Statement("power", value=word, limit=ends))
-    return result or [Statement("image_within", value=stable)]
+    return result or [Statement("image_within" if stable else "image_within_each")]
 
 
 def into_domain(card: ModelCard, what: Literal["condition", "specimen"]) -> Statement:

@@ -18,9 +18,9 @@ from passband.simulation.imaging import pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.studies.wave_jobs import open_wave_set
-from passband.verdicts.calibration import FEWEST, Named, score_model
+from passband.verdicts.calibration import FEWEST, Named, roles, score_model
 from passband.verdicts.features import as_seen
-from passband.verdicts.from_study import divide, specimens_of
+from passband.verdicts.from_study import specimens_of
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,7 @@ class Scoring:
 
     def named(self) -> list[Named]:
         """Return role and condition of all: trained (if the card has them), calibration, held_out."""
-        calibration, held_out = divide(self.conditions, self.held_out)
-        return [
-            *(("trained", c) for c in self.model.card.conditions),
-            *(("calibration", c) for c in calibration),
-            *(("held_out", c) for c in held_out),
-        ]
+        return roles(self.model.card.conditions, self.conditions, self.held_out)
 
     def check(self) -> None:
         """Check the input before any work.

@@ -7,9 +7,8 @@ from typing import Any
 from passband.base.errors import named, parameter
 
 _TRAIN = "design training conditions for it, then train on them"
-_WORSE = "a Dice below 0.5 marks more wrongly than rightly"
-_ENERGY = "the energy is {:g} eV; the model was calibrated at {:g} eV"
-Range = tuple[float, float]
+_USELESS = "a Dice below 0.5 marks more wrongly than rightly"
+_WITHIN = "its power spectrum and its prediction lie within those of the training images"
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +33,8 @@ class Statement:
 
     def text(self, name: Callable[[str], str] = str) -> str:
         """Return the sentence, with each parameter written as `name` writes it."""
-        return self.given + named(SENTENCES[self.kind](self), name)
+        sentence = SENTENCES[self.kind]
+        return self.given + named(sentence.format(s=self) if isinstance(sentence, str) else sentence(self), name)
 
     def __str__(self) -> str:
         return self.text()
@@ -43,8 +43,7 @@ class Statement:
     __repr__ = __str__
 
 
-def bands(intervals: list[list[float]]) -> str:
-    """Return bands of spatial frequencies as text."""
+def _bands(intervals: list[list[float]]) -> str:
     return ", ".join(f"{low:.2f} to {high:.2f}" for low, high in intervals)
 
 
@@ -99,98 +98,69 @@ def _into_domain(s: Statement) -> str:
     return f"{first}, use a model that was calibrated there, or train one: {_TRAIN}{where}"
 
 
-#: The sentence of each kind of statement.
-SENTENCES: dict[str, Callable[[Statement], str]] = {
+def _reversed(s: Statement) -> str:
+    where = f" at {_bands(s.value)} 1/Å" if s.value else ""
+    return f"contrast is reversed{where} against the nearest training condition"
+
+
+def _dice_of_optics(s: Statement) -> str:
+    explained = "agree with this" if s.detail["agree"] else "alone do not explain this"
+    dose = "" if s.detail["dose_is_known"] else ", for a usual dose"
+    return f"the optics {explained}: under them, on the calibrated specimens, a Dice of {' or '.join(s.value)} is predicted{dose}"
+
+
+#: The sentence of each kind of statement `s`: its template, or what writes it.
+SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     # Objections: outside the applicability domain.
     "outside": _outside,
     "specimen": _specimen,
-    "energy": lambda s: _ENERGY.format(s.value, s.limit),
-    "unlike_conditions": lambda s: (
-        f"this condition is unlike every calibration condition (distance {s.value:.1f}, limit {s.limit:g})"
-    ),
-    "unlike_images": lambda s: (
-        f"this image, with its prediction, is unlike every calibration image (distance {s.value:.1f}, limit {s.limit:g})"
-    ),
-    "few_particles": lambda s: (
-        f"the network marks {s.value:.1%} of the image; a verdict needs at least {s.limit:.1%} to go by"
-    ),
-    "outside_sets": lambda s: (
-        f"{s.parameter} of {s.value:.0%} of the conditions is outside the standard study of training sets (limit {s.limit:.0%})"
-    ),
+    "energy": "the energy is {s.value:g} eV; the model was calibrated at {s.limit:g} eV",
+    "unlike_conditions": "this condition is unlike every calibration condition (distance {s.value:.1f}, limit {s.limit:g})",
+    "unlike_images": "this image, with its prediction, is unlike every calibration image (distance {s.value:.1f}, limit {s.limit:g})",
+    "few_particles": "the network marks {s.value:.1%} of the image; a verdict needs at least {s.limit:.1%} to go by",
+    "outside_sets": "{s.parameter} of {s.value:.0%} of the conditions is outside the standard study of training sets (limit {s.limit:.0%})",
     # Assumptions.
     "assumed": _assumed,
     # Reasons.
-    "useless": lambda s: f"{_WORSE}, and it is no better under its training conditions" if s.value else _WORSE,
-    "training_unknown": lambda s: "the training conditions are not known; the verdict rests on the scores alone",
-    "epsilon": lambda s: (
-        f"ε is too small: {s.value:.2f} of the band reaches the image, and at least {s.limit:.2f} did in training"
-    ),
-    "dose": lambda s: f"the dose is too low: {s.value:g} e/Å², and at least {s.limit:.3g} in training",
-    "signal": lambda s: f"the signal is too weak: signal over noise is {s.value:.2f} of the least in training",
+    "useless": _USELESS,
+    "useless_everywhere": f"{_USELESS}, and it is no better under its training conditions",
+    "training_unknown": "the training conditions are not known; the verdict rests on the scores alone",
+    "epsilon": "ε is too small: {s.value:.2f} of the band reaches the image, and at least {s.limit:.2f} did in training",
+    "dose": "the dose is too low: {s.value:g} e/Å², and at least {s.limit:.3g} in training",
+    "signal": "the signal is too weak: signal over noise is {s.value:.2f} of the least in training",
     "lost": lambda s: (
-        f"a band is lost: {bands(s.value)} 1/Å, which even the training condition of the largest σ transfers"
+        f"a band is lost: {_bands(s.value)} 1/Å, which even the training condition of the largest σ transfers"
     ),
-    "reversed": lambda s: (
-        f"contrast is reversed{f' at {bands(s.value)} 1/Å' if s.value else ''} against the nearest training condition"
-    ),
-    "aberrations": lambda s: (
-        f"the aberrations are unlike those of any training condition: {s.value:.2f} rad from the nearest, where training "
-        f"conditions are at most {s.limit:.2f} rad from theirs"
-    ),
-    "within": lambda s: "it lies within the training conditions in ε, dose, transfer and phase",
-    "within_each": lambda s: (
-        "it lies within the training conditions in each of ε, dose, transfer and phase, but not in all at once: "
-        f"{s.detail['weaker']} of {s.detail['count']} have a better signal over noise, and {s.detail['poorer']} a larger ε"
-    ),
-    "unsure": lambda s: (
-        f"the network is less sure of its pixels ({s.value:.2f} bit) than under any training condition (at most {s.limit:.2f})"
-    ),
-    "expected_dice": lambda s: (
-        f"the Dice that the network expects of itself is {s.value:.2f}; under the training conditions at least {s.limit:.2f}"
-    ),
-    "particle_share": lambda s: (
-        f"it marks {s.value:.1%} as particle, and {s.limit[0]:.1%} to {s.limit[1]:.1%} under the training conditions"
-    ),
-    "power": lambda s: (
-        f"its power between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å is {s.value} than in any training image"
-    ),
-    "image_within": lambda s: (
-        "its power spectrum and its prediction lie within those of the training images"
-        + ("" if s.value else " one by one, but calibration images with all of them together had a larger loss")
-    ),
+    "reversed": _reversed,
+    "aberrations": "the aberrations are unlike those of any training condition: {s.value:.2f} rad from the nearest, where training "
+    "conditions are at most {s.limit:.2f} rad from theirs",
+    "within": "it lies within the training conditions in ε, dose, transfer and phase",
+    "within_each": "it lies within the training conditions in each of ε, dose, transfer and phase, but not in all at once: "
+    "{s.detail[weaker]} of {s.detail[count]} have a better signal over noise, and {s.detail[poorer]} a larger ε",
+    "unsure": "the network is less sure of its pixels ({s.value:.2f} bit) than under any training condition (at most {s.limit:.2f})",
+    "expected_dice": "the Dice that the network expects of itself is {s.value:.2f}; under the training conditions at least {s.limit:.2f}",
+    "particle_share": "it marks {s.value:.1%} as particle, and {s.limit[0]:.1%} to {s.limit[1]:.1%} under the training conditions",
+    "power": "its power between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å is {s.value} than in any training image",
+    "image_within": _WITHIN,
+    "image_within_each": f"{_WITHIN} one by one, but calibration images with all of them together had a larger loss",
     "rings": _rings,
-    "no_rings": lambda s: str(s.value),
-    "dice_of_optics": lambda s: (
-        f"the optics {'agree with this' if s.detail['agree'] else 'alone do not explain this'}: under them, on the calibrated specimens, "
-        f"a Dice of {' or '.join(s.value)} is predicted{'' if s.detail['dose_is_known'] else ', for a usual dose'}"
-    ),
-    "simulated": lambda s: (
-        "calibrated on simulated images alone; on real patches, labelled by a person, such a verdict was too kind: "
-        f"Dice {s.value:.2f} predicted, {s.limit:.2f} measured"
-    ),
+    "no_rings": "{s.value}",
+    "dice_of_optics": _dice_of_optics,
+    "simulated": "calibrated on simulated images alone; on real patches, labelled by a person, such a verdict was too kind: "
+    "Dice {s.value:.2f} predicted, {s.limit:.2f} measured",
     # Remedies.
-    "other_model": lambda s: f"use another model, or train one: {_TRAIN}",
-    "defocus": lambda s: (
-        f"go to a defocus of {s.value:+.0f} Å, where it is predicted to work: Dice {s.limit.predicted:.2f} "
-        f"[{s.limit.low:.2f}, {s.limit.high:.2f}]"
-    ),
-    "raise_dose": lambda s: f"raise the dose to {s.value:.3g} e/Å², where it is predicted to work",
-    "retrain": lambda s: (
-        f"no defocus brings the loss surely below {s.limit:g} × the in-domain loss (best: {s.detail['defocus']:+.0f} Å, "
-        f"{s.value:.1f} ×); train on conditions that include such ones: {_TRAIN}"
-    ),
+    "other_model": f"use another model, or train one: {_TRAIN}",
+    "defocus": "go to a defocus of {s.value:+.0f} Å, where it is predicted to work: Dice {s.limit.predicted:.2f} "
+    "[{s.limit.low:.2f}, {s.limit.high:.2f}]",
+    "raise_dose": "raise the dose to {s.value:.3g} e/Å², where it is predicted to work",
+    "retrain": "no defocus brings the loss surely below {s.limit:g} × the in-domain loss (best: {s.detail[defocus]:+.0f} Å, "
+    "{s.value:.1f} ×); train on conditions that include such ones: " + _TRAIN,
     "into_domain": _into_domain,
-    "larger_field": lambda s: (
-        "show a larger field with more particles; if pixel size and energy are right, check the condition itself instead "
-        f"({parameter('condition')})"
-    ),
-    "more_particles": lambda s: "show a field with more particles",
-    "range": lambda s: (
-        f"record at a defocus of {s.limit[0]:+.0f} to {s.limit[1]:+.0f} Å{s.detail['dose']}, where it is predicted to work "
-        f"(best at {s.detail['best']:+.0f} Å: Dice {s.value:.2f})"
-    ),
-    "check_specimen": lambda s: (
-        "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "
-        f"model: {_TRAIN}"
-    ),
+    "larger_field": "show a larger field with more particles; if pixel size and energy are right, check the condition itself instead "
+    f"({parameter('condition')})",
+    "more_particles": "show a field with more particles",
+    "range": "record at a defocus of {s.limit[0]:+.0f} to {s.limit[1]:+.0f} Å{s.detail[dose]}, where it is predicted to work "
+    "(best at {s.detail[best]:+.0f} Å: Dice {s.value:.2f})",
+    "check_specimen": "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "
+    f"model: {_TRAIN}",
 }

@@ -20,7 +20,7 @@ Name = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Interval:
-    """A predicted number, and the ends of the interval that covers the share LEVEL of cases like this one."""
+    """A predicted number, and the ends of the interval that covers LEVEL of such cases."""
 
     predicted: float
     low: float
@@ -33,32 +33,21 @@ class Interval:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of a network.
-
-    Attributes:
-        zone: stable, degraded or collapse.
-        zone_shares: probability of each.
-        loss, dice: with their intervals; from a condition, of the mean over many fields.
-        dice_of_one_field: range of the Dice of 90 % of single fields; None from an image, whose own fields are predicted.
-    """
+    """What is predicted of a network: zone, probability of each zone, loss and Dice; from a condition, of the mean over many fields."""
 
     zone: str
     zone_shares: dict[str, float]
     loss: Interval
     dice: Interval
+    #: Range of the Dice of 90 % of single fields; None from an image, whose own fields are predicted.
     dice_of_one_field: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The best-matching training condition, and the published statistics for such pairs.
+    """The best-matching training condition on the network's pixels, with the metrics of the pair.
 
-    Attributes:
-        training_condition: on the network's pixels.
-        where: the part of the plane of metrics that the pair lies in.
-        pairs: number of pairs of the standard results in it.
-        shares: of these, by zone.
-        metrics: of the pair.
+    `where` is the part of the plane of metrics that the pair lies in; in it are so many `pairs` of the standard results, in `shares` by zone.
     """
 
     training_condition: Condition
@@ -117,17 +106,17 @@ class Verdict:
     @property
     def zone(self) -> str | None:
         """stable, degraded or collapse; None outside the applicability domain."""
-        return None if self.prediction is None else self.prediction.zone
+        return self.prediction.zone if self.prediction else None
 
     @property
     def loss(self) -> Interval | None:
         """Predicted loss; None outside the applicability domain."""
-        return None if self.prediction is None else self.prediction.loss
+        return self.prediction.loss if self.prediction else None
 
     @property
     def dice(self) -> Interval | None:
         """Predicted Dice; None outside the applicability domain."""
-        return None if self.prediction is None else self.prediction.dice
+        return self.prediction.dice if self.prediction else None
 
     @property
     def zone_shares(self) -> dict[str, float]:
@@ -159,7 +148,7 @@ class Verdict:
             loss, dice = self.prediction.loss, self.prediction.dice
             lines = [
                 self.headline,
-                f"the predicted loss is {self._relative:.1f} × the in-domain loss of {self.in_domain_loss:.3f} ({self._domain}); "
+                f"the predicted loss is {loss.predicted / self.in_domain_loss:.1f} × the in-domain loss of {self.in_domain_loss:.3f} ({self._domain}); "
                 f"the model works up to {zones().stable_up_to:g} ×",
                 f"predicted loss {loss.predicted:.3f}, {LEVEL:.0%} of such cases within {loss.low:.3f} to {loss.high:.3f}",
                 f"predicted Dice {dice.predicted:.3f}, {LEVEL:.0%} of such cases within {dice.low:.3f} to {dice.high:.3f}{self._fields}",
@@ -179,23 +168,19 @@ class Verdict:
         return self.text()
 
     def headline_html(self, measured: str = "") -> str:
-        """Return answer and numbers as HTML, in a `div` of class `verdict` and works, fails or unknown.
-
-        Args:
-            measured: a further row, as HTML.
-        """
+        """Return answer and numbers, with `measured` below, as HTML in a `div` of class `verdict` and works, fails or unknown."""
         kind = {"yes": "works", "no": "fails", "cannot say": "unknown"}[self.answer]
         if self.prediction is None or self.in_domain_loss is None:
             body = f"{html.escape(self.headline)}: {_list([str(why) for why in self.cannot_say])}"
         else:
             loss, dice = self.prediction.loss, self.prediction.dice
-            relative = [v / self.in_domain_loss for v in (loss.predicted, loss.low, loss.high)]
+            relative = Interval(*(v / self.in_domain_loss for v in (loss.predicted, loss.low, loss.high)))
             rows = "".join(
-                f"<tr><td>{title}</td><td><b>{v[0]:{digits}}</b></td><td>{v[1]:{digits}} to {v[2]:{digits}}</td></tr>"
+                f"<tr><td>{title}</td><td><b>{v.predicted:{digits}}</b></td><td>{v.low:{digits}} to {v.high:{digits}}</td></tr>"
                 for title, digits, v in (
                     ("loss / in-domain loss", ".1f", relative),
-                    ("loss", ".3f", (loss.predicted, loss.low, loss.high)),
-                    ("Dice", ".3f", (dice.predicted, dice.low, dice.high)),
+                    ("loss", ".3f", loss),
+                    ("Dice", ".3f", dice),
                 )
             )
             notes = [
@@ -252,22 +237,15 @@ class Verdict:
         return "median under its training conditions" if self.trained else "best tenth of the calibration conditions"
 
     @property
-    def _relative(self) -> float:
-        assert self.prediction is not None and self.in_domain_loss is not None
-        return self.prediction.loss.predicted / self.in_domain_loss
-
-    @property
     def _fields(self) -> str:
         """The spread of single fields beside the interval of the mean."""
-        ends = None if self.prediction is None else self.prediction.dice_of_one_field
-        return (
-            ""
-            if ends is None
-            else f"; of the mean over many fields: {LEVEL:.0%} of single fields lie within {ends[0]:.2f} to {ends[1]:.2f}"
-        )
+        if self.prediction is None or self.prediction.dice_of_one_field is None:
+            return ""
+        low, high = self.prediction.dice_of_one_field
+        return f"; of the mean over many fields: {LEVEL:.0%} of single fields lie within {low:.2f} to {high:.2f}"
 
     def _nearest_pair(self, near: Nearest) -> str:
-        """Return the nearest training condition, and the standard results of such pairs if they agree with the answer."""
+        """Return the condition, and the standard results of such pairs if they agree with the answer."""
         sigma, change = near.metrics["sigma"], round(near.metrics["delta_epsilon"], 2) + 0.0
         text = (
             f"{in_short(near.training_condition)}; of what it transmits, {sigma:.0%} reaches the image here, too (σ), "

@@ -5,28 +5,38 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import torch
 
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.estimation.estimate import Estimate
+from passband.learning import predict
 from passband.micrographs.micrograph import Micrograph
+from passband.micrographs.resample import resample
+from passband.models.card import ModelCard
+from passband.models.segment import check_fits
+from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import SpecimenInfo
-from passband.verdicts.image_verdict import check_image
+from passband.verdicts.features import SOURCES, TILES, image_features
+from passband.verdicts.image_optics import ImageOptics, estimate_optics, optics_of
+from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import Verdict, in_short
 from passband.verdicts.zones import NAMES, zone_of
+
+# Largest number of tiles of a micrograph, spread evenly.
+_TILES = 64
+# Mean Dice of au-300kv on the labelled patches of docs/results/real_patches.md.
+_CAUTION = Statement("simulated", "dice", 0.90, 0.74)
+_UNKNOWN = SpecimenInfo()
 
 
 class VerdictModel(CalibratedModel):
     """A model that gives verdicts. What one verdict does not need is not loaded; what it has loaded serves the next."""
 
     def check(
-        self,
-        condition: Condition,
-        claim: SpecimenInfo = SpecimenInfo(),  # noqa: B008
-        *,
-        explained: bool = True,
-        advised: bool = True,
+        self, condition: Condition, claim: SpecimenInfo = _UNKNOWN, *, explained: bool = True, advised: bool = True
     ) -> Verdict:
         """Return the verdict under a condition, of which the pixels are resampled to the network's.
 
@@ -37,26 +47,68 @@ class VerdictModel(CalibratedModel):
             remedy = reasons.into_domain(self.card, "condition" if outside else "specimen")
             return self.cannot_say([*specimen, *outside], remedy)
         prediction = self.predict_condition(condition)
-        verdict = Verdict(
-            self.card.name,
-            "yes",
-            reasons=tuple(self.reasons(condition, stable=prediction.zone == NAMES[0])) if explained else (),
+        verdict = self.decided(
+            prediction,
+            self.reasons(condition, stable=prediction.zone == NAMES[0]) if explained else [],
             assumed=tuple(self.domain.assumptions(claim)),
             nearest=self.nearest(condition) if explained else None,
         )
-        verdict = self.decided(verdict, prediction)
-        if advised and verdict.answer == "no" and not verdict.remedies:
-            verdict = replace(verdict, remedies=tuple(self.remedies(condition)))
-        return verdict if advised else replace(verdict, remedies=())
+        if not advised:
+            return replace(verdict, remedies=())
+        if verdict.answer == "no" and not verdict.remedies:
+            return replace(verdict, remedies=tuple(self.remedies(condition)))
+        return verdict
 
     def check_image(
-        self,
-        micrograph: Micrograph,
-        claim: SpecimenInfo = SpecimenInfo(),  # noqa: B008
-        estimate: Estimate | None = None,
+        self, micrograph: Micrograph, claim: SpecimenInfo = _UNKNOWN, estimate: Estimate | None = None
     ) -> Verdict:
-        """Return the verdict on a micrograph; see `image_verdict.check_image`."""
-        return check_image(self, micrograph, claim, estimate)
+        """Return the verdict on a micrograph.
+
+        Loss and Dice are predicted from the power spectrum and from the network's prediction (its entropy, expected Dice, share of
+        particle), by what those were in the calibration for as many tiles as the micrograph has. No defocus has to be known; the rings
+        explain the verdict, and optics far outside the calibrated range end it. `estimate` is that of `image_optics.estimate_optics`, if
+        there is one already.
+
+        Raises:
+            BadInputError: if the micrograph is too small or its pixels are outside the model's range.
+        """
+        card, domain = self.card, self.domain
+        check_fits(micrograph, card)
+        specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
+        tiles = _tiles(micrograph, card)
+        features = image_features(tiles, predict(self.model.network, normalize(tiles)[:, None]), card.threshold)[None]
+        source = _source(micrograph, card)
+        unlike = self.image_objections(features, source)
+        known = not specimen and not unlike
+        optics = optics_of(self, estimate or estimate_optics(self, micrograph)) if known else ImageOptics()
+        if not known or optics.objections:
+            if any(s.kind == "few_particles" for s in unlike):
+                remedy = Statement("more_particles")
+            elif unlike and not specimen:
+                remedy = Statement("larger_field")
+            else:
+                remedy = reasons.into_domain(card, "specimen" if specimen else "condition")
+            verdict = self.cannot_say([*specimen, *unlike, *optics.objections], remedy)
+            return replace(verdict, based_on="image", estimated=optics.estimated)
+        energy = [] if micrograph.energy_ev else [Statement("assumed", "energy_ev", domain.energy_ev)]
+        prediction = self.predict(features, source)
+        stable = prediction.zone == NAMES[0]
+        trained = self.scores.filter(pl.col("role") == "trained")[source].to_list()
+        verdict = self.decided(
+            prediction,
+            [
+                *reasons.of_image(card, np.array(trained), features[0], stable=stable),
+                *optics.reasons(stable=stable),
+            ],
+            based_on="image",
+            assumed=(*domain.assumptions(claim), *energy),
+            nearest=optics.nearest,
+            estimated=optics.estimated,
+            caution=_CAUTION,
+        )
+        if verdict.answer == "no" and not verdict.remedies:
+            return replace(verdict, remedies=tuple(optics.remedies(self)))
+        return verdict
 
     def position(self, condition: Condition) -> tuple[float | None, float]:
         """Return where a condition lies in the plane: the largest σ with a training condition (None if these are unknown), and ε."""
@@ -85,3 +137,32 @@ class VerdictModel(CalibratedModel):
                 "dose_per_angstrom2": pl.Series([c.dose_per_angstrom2 for c in self.calibration], dtype=pl.Float64),
             }
         )
+
+
+def _source(micrograph: Micrograph, card: ModelCard) -> str:
+    """Return the source of `features.SOURCES` for as many tiles as fit into a micrograph without overlap."""
+    field = card.field_pixels * card.pixel_size_angstrom
+    h, w = (int(n * micrograph.pixel_size_angstrom / field + 0.01) for n in micrograph.intensity.shape)
+    return next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= max(h * w, 1))
+
+
+def _tiles(micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
+    """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n].
+
+    Raises:
+        BadInputError: if it is smaller than a tile by more than a tenth.
+    """
+    pixel, side = card.pixel_size_angstrom, card.field_pixels
+    h, w = (round(n * micrograph.pixel_size_angstrom / pixel) for n in micrograph.intensity.shape)
+    if min(h, w) < 0.9 * side:
+        raise BadInputError(
+            f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side",
+            remedy="give a larger piece",
+            place=micrograph.name,
+        )
+    image = resample(micrograph.intensity, (h, w))
+    image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
+    starts = [np.linspace(0, n - side, max(-(-n // side), 1)).round().astype(int) for n in image.shape]
+    corners = [(int(i), int(j)) for i in starts[0] for j in starts[1]]
+    spread = np.linspace(0, len(corners) - 1, min(len(corners), _TILES)).round().astype(int)
+    return torch.from_numpy(np.stack([image[i : i + side, j : j + side] for i, j in (corners[k] for k in spread)]))

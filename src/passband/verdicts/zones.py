@@ -5,10 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from passband.conditions import Condition
 from passband.metrics.band import Q_MAX
@@ -19,12 +18,7 @@ NAMES = ("stable", "degraded", "collapse")
 PLANE = ("sigma", "delta_epsilon")
 PAIR_FEATURES = (
     *PLANE,
-    "phase_rms",
-    "signed_overlap",
-    "image_snr_test",
-    "image_snr_train",
-    "dose_difference",
-    "epsilon_test",
+    *("phase_rms", "signed_overlap", "image_snr_test", "image_snr_train", "dose_difference", "epsilon_test"),
 )
 # Training conditions that are compared closely, and the band in which these are found [1/Å].
 _NEAREST, _NARROW = 6, 0.5
@@ -59,9 +53,7 @@ class Zones:
 @functools.cache
 def zones() -> Zones:
     """Return the zones that this version of passband carries, built from the standard results (`python -m replication verdict-data`)."""
-    content: dict[str, Any] = json.loads(
-        files("passband.verdicts").joinpath("data", "zones.json").read_text(encoding="utf-8")
-    )
+    content = json.loads((files("passband.verdicts") / "data/zones.json").read_text(encoding="utf-8"))
     leaves = tuple(Leaf(**leaf) for leaf in content["trees"]["many"]["leaves"])
     return Zones(content["stable_up_to"], content["collapse_from"], leaves)
 
@@ -86,16 +78,9 @@ def best_match(train: Sequence[Condition], test: Condition) -> tuple[int, Leaf, 
 def _pair_features(train: Sequence[Condition], test: Condition) -> list[dict[str, float]]:
     """Return PAIR_FEATURES and epsilon_train of each training condition with the test condition."""
     names = (*PAIR_FEATURES, "epsilon_train")
-    metrics = {n.removeprefix("delta_").removesuffix("_test").removesuffix("_train"): None for n in names}
-    measured = measure(list(metrics), train, [test], Q_MAX)
-
-    def column(name: str) -> Tensor:
-        if name.startswith("delta_"):
-            metric = name.removeprefix("delta_")
-            return measured[f"{metric}_test"][0] - measured[f"{metric}_train"]
-        if name.endswith(("_test", "_train")):
-            return measured[name].expand(len(train))
-        return measured[name][:, 0]
-
-    columns = {name: column(name).nan_to_num(0.0).tolist() for name in names}
-    return [{name: values[i] for name, values in columns.items()} for i in range(len(train))]
+    metrics = ("sigma", "epsilon", "phase_rms", "signed_overlap", "image_snr", "dose_difference")
+    measured = measure(metrics, train, [test], Q_MAX)
+    columns = {name: v[:, 0] if v.ndim == 2 else v.expand(len(train)) for name, v in measured.items()}
+    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
+    table = torch.stack([columns[name].nan_to_num(0.0) for name in names], dim=-1)
+    return [dict(zip(names, row, strict=True)) for row in table.tolist()]
