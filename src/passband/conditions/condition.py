@@ -90,13 +90,12 @@ class Condition(yaml_config.Config):
     def _defocus_becomes_c10(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        rest, aberrations = dict(data), data.get("aberrations", {})
-        entries = {n: rest.pop(n) for n in ("defocus_angstrom",) if n in rest}
-        if not isinstance(aberrations, dict):
+        rest = {name: value for name, value in data.items() if name != "defocus_angstrom"}
+        given = data.get("aberrations", {})
+        if not isinstance(given, dict):
             return rest
-        merged: dict[str, Any] = {}
-        sources: dict[str, str] = {}
-        for name, value in (aberrations | entries).items():
+        merged, sources = dict[str, Any](), dict[str, str]()
+        for name, value in (given | {n: v for n, v in data.items() if n == "defocus_angstrom"}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} is {value!r}, which is not a number; give Å (rad for angles) without quotes")
             symbol, value = canonical(str(name), value)
@@ -115,7 +114,7 @@ class Condition(yaml_config.Config):
 
     @field_validator("aberrations", mode="before")
     @classmethod
-    def _known_aberrations(cls, aberrations: Any) -> Any:
+    def _canonical_aberrations(cls, aberrations: Any) -> Any:
         if not isinstance(aberrations, dict):
             return aberrations
         for name, value in aberrations.items():
@@ -129,11 +128,6 @@ class Condition(yaml_config.Config):
                 )
             if abs(value) > 1e10:
                 raise ValueError(f"{name} is {str(value)[:20]} Å, beyond 1e10 Å (1 m); coefficients are in Å")
-        return aberrations
-
-    @field_validator("aberrations")
-    @classmethod
-    def _canonical_aberrations(cls, aberrations: dict[str, float]) -> dict[str, float]:
         terms = [(s, ANGLES.get(s, "")) for s in ABERRATIONS if aberrations.get(s, 0.0) != 0.0]
         return {name: aberrations[name] for term in terms for name in term if aberrations.get(name, 0.0) != 0.0}
 
@@ -149,8 +143,8 @@ class Condition(yaml_config.Config):
         cs = self.aberrations.get("C30", 0.0)
         # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
         if aperture is not None and aperture < 1:
-            what = f"aperture_mrad {aperture:g} passes next to nothing; is it in rad?"
-            doubts.append(f"{what} {aperture:g} rad is {1e3 * aperture:g} mrad")
+            is_it = f"is it in rad? {aperture:g} rad is {1e3 * aperture:g} mrad"
+            doubts.append(f"aperture_mrad {aperture:g} passes next to nothing; {is_it}")
         if probe > 5:
             what = f"convergence_mrad {probe:g} is a probe"
             doubts.append(f"{what}, not the near-parallel illumination of a TEM image (0.01 to 1)")
@@ -176,19 +170,18 @@ class Condition(yaml_config.Config):
         return copy
 
     def _too_few_nodes(self) -> list[str]:
-        """Return a line if the quadrature cannot average the phases up to the camera's Nyquist frequency."""
         lam, q = wavelength(self.energy_ev), 1 / (2 * self.pixel_size_angstrom)
         focus = math.pi * lam * self.focal_spread_angstrom * q**2
         tilt = 2 * math.pi * 1e-3 * self.convergence_mrad * abs(self.aberrations.get("C10", 0.0)) * q
         spread = max(focus, tilt)
 
-        def error(nodes: int) -> float:
-            # Of a Gauss–Hermite rule for cos(spread · x), the leading term.
-            return math.exp(math.lgamma(nodes + 1) - math.lgamma(2 * nodes + 1)) * spread ** (2 * nodes)
+        def accurate(nodes: int) -> bool:
+            # The leading term of the error of a Gauss–Hermite rule for cos(spread · x).
+            return math.exp(math.lgamma(nodes + 1) - math.lgamma(2 * nodes + 1)) * spread ** (2 * nodes) < 0.02
 
-        if error(self.quadrature_nodes) < 0.02:
+        enough = next((n for n in range(self.quadrature_nodes, 66) if accurate(n)), None)
+        if enough == self.quadrature_nodes:
             return []
-        enough = next((n for n in range(self.quadrature_nodes, 66) if error(n) < 0.02), None)
         remedy = f"use at least {enough}" if enough else "use coherence: quasi"
         return [
             f"quadrature_nodes {self.quadrature_nodes} are too few for phases that spread by {spread:.2g} rad at the camera's finest detail; {remedy}"
@@ -262,7 +255,6 @@ class Condition(yaml_config.Config):
         return isinstance(other, Condition) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
-        """Hash by identity of content."""
         return hash(self.id)
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def load_conditions(source: str | Path) -> Labelled:
     if name is not None:
         if not part:
             return [(name, Condition.preset(name))]
-        draw = _residuals(name)
+        draw = load_distribution(source)
         return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
     if not source.exists() and source.suffix == "":
         raise BadInputError(
@@ -71,7 +71,7 @@ def load_conditions(source: str | Path) -> Labelled:
         return _csv(source)
     content, lines = yaml_config.read_yaml(source)
     if isinstance(content, dict) and _SET_KEYS & set(content):
-        several = _distribution(content, source, lines)
+        several = load_distribution(source)
         return list(zip(several.labels(), several.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
         return [(source.stem, _translated(content, source, lines))]
@@ -87,7 +87,8 @@ def load_distribution(source: str | Path) -> ConditionSet:
     source = Path(source)
     name, part = _preset(source)
     if name is not None and part:
-        return _residuals(name)
+        content, _ = yaml_config.read_yaml(PRESETS[name])
+        return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
     if not source.exists() and source.suffix == "":
         raise BadInputError(
             f"{source}: neither a file nor a preset's residuals, such as {next(iter(PRESETS))}:residuals"
@@ -95,7 +96,11 @@ def load_distribution(source: str | Path) -> ConditionSet:
     content, lines = yaml_config.read_yaml(source)
     if not isinstance(content, dict) or not _SET_KEYS & set(content):
         raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")
-    return _distribution(content, source, lines)
+    try:
+        several: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
+    except ValidationError as error:
+        raise BadInputError(yaml_config.one_line(error, source, lines, set(), skip=1)) from None
+    return several
 
 
 def export(condition: Condition, notation: str) -> dict[str, Any]:
@@ -123,19 +128,6 @@ def _preset(source: Path) -> tuple[str | None, str]:
     return (name, part) if part in ("", "residuals") and not source.exists() else (None, "")
 
 
-def _residuals(name: str) -> ConditionDraw:
-    content, _ = yaml_config.read_yaml(PRESETS[name])
-    return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
-
-
-def _distribution(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> ConditionSet:
-    try:
-        several: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
-    except ValidationError as error:
-        raise BadInputError(yaml_config.one_line(error, path, lines, set(), skip=1)) from None
-    return several
-
-
 def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -> Condition:
     content = {str(key): value for key, value in content.items()}
     notation = str(content.pop("notation")).lower()
@@ -157,11 +149,10 @@ def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -
 
 
 def _star(path: Path) -> Labelled:
+    text = yaml_config.read_text(path, "STAR file")
     try:
-        rows = relion.rows(yaml_config.read_text(path, "STAR file"))
+        rows = relion.rows(text)
     except ValueError as error:
-        if isinstance(error, BadInputError):
-            raise
         raise BadInputError(f"{path}: {error}") from None
     return [
         (f"{i + 1}: {row.name}", yaml_config.validate(Condition, row.fields, path, {}).noted(row.notes))
@@ -177,51 +168,47 @@ def _csv(path: Path) -> Labelled:
     try:
         for cells in reader:
             row = [cell.strip() for cell in cells]
-            where = f"{path}:{reader.line_num}"
             if not any(row):
                 continue
-            if not names:
-                names = _columns(row, where)
-                continue
-            if len(row) != len(names):
-                more = "more" if len(row) > len(names) else "fewer"
-                raise BadInputError(f"{where}: has {more} values than the first line has columns")
-            given = {name: text for name, text in zip(names, row, strict=True) if text}
-            label = given.pop("label", f"row {len(conditions) + 1}")
-            values = {name: _cell(name, text, where) for name, text in given.items()}
-            fields: dict[str, Any] = {n: values.pop(n) for n in list(values) if n in _FIELDS}
-            try:
-                conditions.append((label, Condition(**fields, aberrations=values)))
-            except BadInputError as error:
-                raise BadInputError(f"{where}: {error}") from None
-    except csv.Error as error:
-        raise BadInputError(f"{path}:{reader.line_num}: not valid CSV: {error}; give short plain values") from None
+            if names:
+                conditions.append(_row(names, row, f"row {len(conditions) + 1}"))
+            else:
+                names = _columns(row)
+    except (csv.Error, ValueError) as error:
+        what = f"not valid CSV: {error}; give short plain values" if isinstance(error, csv.Error) else error
+        raise BadInputError(f"{path}:{reader.line_num}: {what}") from None
     if not conditions:
         raise BadInputError(f"{path}: has no rows; write a condition a line below the names of the columns")
     return conditions
 
 
-def _columns(header: list[str], where: str) -> list[str]:
-    """Return the names of a CSV file's columns."""
+def _columns(header: list[str]) -> list[str]:
     names = [_COLUMNS.get(name.lower(), name) for name in header]
     if "energy_ev" not in names:
-        raise BadInputError(f"{where}: has no column energy_ev; the first line names the columns, separated by commas")
+        raise ValueError("has no column energy_ev; the first line names the columns, separated by commas")
     for name in names:
         if names.count(name) > 1:
-            raise BadInputError(f"{where}: column {name} is there twice; keep one of them")
-    try:
-        once({name: canonical(name, 0.0)[0] for name in names})
-    except ValueError as error:
-        raise BadInputError(f"{where}: {error}") from None
+            raise ValueError(f"column {name} is there twice; keep one of them")
+    once({name: canonical(name, 0.0)[0] for name in names})
     return names
 
 
-def _cell(name: str, text: str, where: str) -> float | int | str:
+def _row(names: list[str], row: list[str], label: str) -> tuple[str, Condition]:
+    if len(row) != len(names):
+        raise ValueError(f"has {'more' if len(row) > len(names) else 'fewer'} values than the first line has columns")
+    given = {name: text for name, text in zip(names, row, strict=True) if text}
+    label = given.pop("label", label)
+    values = {name: _cell(name, text) for name, text in given.items()}
+    fields: dict[str, Any] = {n: values.pop(n) for n in list(values) if n in _FIELDS}
+    return label, Condition(**fields, aberrations=values)
+
+
+def _cell(name: str, text: str) -> float | int | str:
     """Return a value of a CSV file: a word where the field takes words, else a number."""
     if name == "coherence":
         return text.lower()
     try:
         number = float("" if "_" in text else text)
     except ValueError:
-        raise BadInputError(f"{where}: {name} is {text!r}, which is not a number") from None
+        raise ValueError(f"{name} is {text!r}, which is not a number") from None
     return int(number) if name == "quadrature_nodes" and number.is_integer() else number

@@ -9,9 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from passband.files.yaml_config import Config
 
-# The least that a Gaussian becomes.
-_NEXT_TO_NOTHING = 1e-30
-
 Curve = list[Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2)]]
 
 
@@ -50,15 +47,13 @@ class Detector(Config):
             return value
         places = [point[0] for point in value]
         if len(value) < 2 or places[0] != 0 or places[-1] < 1 or sorted(set(places)) != places:
-            raise ValueError(
-                "a curve is a list of [fraction of Nyquist, value] that rises from 0 to at least 1, such as [[0, 1], [0.5, 0.7], [1, 0.3]]"
-            )
+            what = "a curve is a list of [fraction of Nyquist, value] that rises from 0 to at least 1"
+            raise ValueError(f"{what}, such as [[0, 1], [0.5, 0.7], [1, 0.3]]")
         if not all(0 < point[1] <= 1.5 for point in value):
             raise ValueError("a curve's values lie above 0 and up to 1 (1.5 for a sharpened MTF)")
         if info.field_name == "dqe" and value[0][1] > 1:
-            raise ValueError(
-                f"the DQE begins at {value[0][1]:g}; no camera counts more electrons than there are, so begin at 1 or less"
-            )
+            remedy = "no camera counts more electrons than there are, so begin at 1 or less"
+            raise ValueError(f"the DQE begins at {value[0][1]:g}; {remedy}")
         return value
 
     @property
@@ -74,16 +69,11 @@ class Detector(Config):
         Args:
             ratio: its physical pixels over the new ones.
         """
-        mtf = (
-            max(self.mtf ** (ratio**2), _NEXT_TO_NOTHING)
-            if isinstance(self.mtf, float)
-            else _stretched(self.mtf, ratio)
-        )
+        mtf = max(self.mtf ** (ratio**2), 1e-30) if isinstance(self.mtf, float) else _stretched(self.mtf, ratio)
         dqe = self.dqe if isinstance(self.dqe, float) else _stretched(self.dqe, ratio)
         return Detector(mtf=mtf, dqe=dqe)
 
     def __hash__(self) -> int:
-        """Hash by content."""
         return hash(self.model_dump_json())
 
 

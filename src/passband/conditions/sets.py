@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
@@ -20,9 +20,18 @@ _SHORT["pixel_size_angstrom"] = "pixel"
 
 
 class _Set(Config):
-    """Conditions that are built from the fields once; a copy with other fields builds its own."""
+    """Different conditions that are built from the fields once; a copy with other fields builds its own."""
 
+    #: What is wrong if two of the `count` conditions are the same.
+    _REPEATED: ClassVar[str]
     _built: tuple[list[Any], list[Condition]] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _no_condition_twice(self) -> Self:
+        conditions = self.conditions()
+        if len({condition.id for condition in conditions}) < len(conditions):
+            raise ValueError(self._REPEATED.format(count=len(conditions)))
+        return self
 
     def _build(self) -> list[Condition]:
         raise NotImplementedError
@@ -43,11 +52,7 @@ class _Set(Config):
 
 
 def check_names(names: list[str]) -> None:
-    """Refuse names that cannot be varied, or that are the same value twice.
-
-    Raises:
-        ValueError: naming what is wrong and what there is.
-    """
+    """Raise ValueError for names that cannot be varied, or that are the same value twice."""
     known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
     for name in names:
         if name not in known:
@@ -67,6 +72,7 @@ class ConditionGrid(_Set):
 
     base: Condition
     vary: dict[str, Values] = Field(min_length=1)
+    _REPEATED = "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
 
     @field_validator("vary")
     @classmethod
@@ -82,14 +88,6 @@ class ConditionGrid(_Set):
                 f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so {remedy}"
             )
         return vary
-
-    @model_validator(mode="after")
-    def _valid_conditions(self) -> "ConditionGrid":
-        if len({c.id for c in self.conditions()}) < math.prod(len(v) for v in self.vary.values()):
-            raise ValueError(
-                "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
-            )
-        return self
 
     def _build(self) -> list[Condition]:
         """Return all combinations, the last name varying fastest."""
@@ -117,20 +115,13 @@ class ConditionDraw(_Set):
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
     seed: int = Field(default=0, ge=0, strict=True)
+    _REPEATED = "fewer than {count} different conditions can be drawn; lower `count`, or draw more values"
 
     @field_validator("draw")
     @classmethod
     def _known_names(cls, draw: dict[str, Distribution]) -> dict[str, Distribution]:
         check_names(list(draw))
         return draw
-
-    @model_validator(mode="after")
-    def _valid_conditions(self) -> "ConditionDraw":
-        if len({c.id for c in self.conditions()}) < self.count:
-            raise ValueError(
-                f"fewer than {self.count} different conditions can be drawn; lower `count`, or draw more values"
-            )
-        return self
 
     def _build(self) -> list[Condition]:
         """Return `count` conditions, values rounded to six digits."""
@@ -178,17 +169,12 @@ class ConditionMixture(_Set):
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
     seed: int = Field(default=0, ge=0, strict=True)
-
-    @model_validator(mode="after")
-    def _valid_conditions(self) -> "ConditionMixture":
-        for part in self.mixture:
-            check_names(list(part.draw))
-        if len({c.id for c in self.conditions()}) < self.count:
-            raise ValueError("two components draw the same condition; change one of them")
-        return self
+    _REPEATED = "two components draw the same condition; change one of them"
 
     def _build(self) -> list[Condition]:
         """Return the conditions, component by component."""
+        for part in self.mixture:
+            check_names(list(part.draw))
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
         counts = np.floor(exact).astype(int)
         for i in np.argsort(counts - exact, kind="stable")[: self.count - counts.sum()]:

@@ -28,8 +28,7 @@ FIELDS = tuple(_OPTICS.values())
 def read(content: dict[str, Any]) -> dict[str, Any]:
     """Return fields of a condition from the keywords of abTEM's CTF, or quantem's dictionary.
 
-    Raises:
-        ValueError: on unknown names, values that are not numbers, or one quantity under two names.
+    ValueError on unknown names, values that are not numbers, or one quantity under two names.
     """
     unknown(content, {*ABERRATIONS, *ANGLES.values(), *_NAMES, "defocus", *_PARTS, *_OPTICS}, "abtem")
     # abTEM's default, infinity, is no aperture.
@@ -44,19 +43,17 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     for symbol in dict.fromkeys(_PARTS[name] for name in values if name in _PARTS):
         aberrations |= polar(symbol, [values.get(f"{symbol}_{part}", 0.0) for part in "ab"])
     fields: dict[str, Any] = {ours: values[theirs] for theirs, ours in _OPTICS.items() if theirs in values}
-    for name in ("focal_spread_angstrom", "convergence_mrad"):
-        if name in fields:
-            fields[name] /= math.sqrt(2)
+    for name in fields.keys() & {"focal_spread_angstrom", "convergence_mrad"}:
+        fields[name] /= math.sqrt(2)
     return fields | {"aberrations": aberrations}
 
 
 def write(condition: Condition) -> dict[str, Any]:
     """Return keywords for abTEM's CTF; without the widths it is quantem's dictionary."""
-    content: dict[str, Any] = {"energy": condition.energy_ev, **condition.aberrations}
-    if condition.aperture_mrad is not None:
-        content["semiangle_cutoff"] = condition.aperture_mrad
-    if condition.focal_spread_angstrom:
-        content["focal_spread"] = math.sqrt(2) * condition.focal_spread_angstrom
-    if condition.convergence_mrad:
-        content["angular_spread"] = math.sqrt(2) * condition.convergence_mrad
-    return content
+    optics = {
+        "semiangle_cutoff": condition.aperture_mrad,
+        "focal_spread": math.sqrt(2) * condition.focal_spread_angstrom,
+        "angular_spread": math.sqrt(2) * condition.convergence_mrad,
+    }
+    given = {name: value for name, value in optics.items() if value}
+    return {"energy": condition.energy_ev, **condition.aberrations, **given}

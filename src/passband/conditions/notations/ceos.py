@@ -24,8 +24,7 @@ _TERMS = {
 def read(content: dict[str, Any]) -> dict[str, Any]:
     """Return `aberrations` from entries such as `C1: -5.2 nm` and `A1: 2.1 nm, 34 deg`; D5 is another name of R5.
 
-    Raises:
-        ValueError: on unknown names or missing units.
+    ValueError on unknown names or missing units.
     """
     content = renamed(content, lambda name: {"D5": "R5"}.get(name, name))
     unknown(content, {*_TERMS, "angles"}, "ceos")

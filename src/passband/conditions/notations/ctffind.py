@@ -12,23 +12,14 @@ from passband.conditions.condition import Condition
 from passband.conditions.notations.quantities import number, unknown
 
 FIELDS = ("energy_ev", "pixel_size_angstrom")
-_KEYS = {
-    "defocus_u",
-    "defocus_v",
-    "defocus_angle",
-    "voltage_kv",
-    "cs_mm",
-    "amplitude_contrast",
-    "phase_shift_deg",
-    "pixel_size",
-}
+_DEFOCUS = {"defocus_u", "defocus_v", "defocus_angle"}
+_KEYS = _DEFOCUS | {"voltage_kv", "cs_mm", "amplitude_contrast", "phase_shift_deg", "pixel_size"}
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
     """Return fields of a condition from defocus_u, defocus_v [Å], defocus_angle [degrees], voltage_kv, cs_mm, pixel_size [Å].
 
-    Raises:
-        ValueError: on unknown names, missing defocus or a phase plate.
+    ValueError on unknown names, missing defocus or a phase plate.
     """
     unknown(content, _KEYS, "ctffind")
     if number("phase_shift_deg", content.get("phase_shift_deg", 0)) != 0:
@@ -39,13 +30,8 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     v = number("defocus_v", content.get("defocus_v", u))
     # df(φ) = ½ (U + V) + ½ (U − V) cos 2(φ − angle) and C10 + C12 cos 2(φ − φ12) = −df: a quarter turn for the sign.
     turn = math.remainder(math.radians(number("defocus_angle", content.get("defocus_angle", 0))) + math.pi / 2, math.pi)
-    aberrations = {
-        "C10": -(u + v) / 2,
-        "C12": (u - v) / 2,
-        "phi12": turn,
-        "C30": 1e7 * number("cs_mm", content.get("cs_mm", 0)),
-    }
-    fields: dict[str, Any] = {"aberrations": aberrations}
+    cs = 1e7 * number("cs_mm", content.get("cs_mm", 0))
+    fields: dict[str, Any] = {"aberrations": {"C10": -(u + v) / 2, "C12": (u - v) / 2, "phi12": turn, "C30": cs}}
     if "voltage_kv" in content:
         fields["energy_ev"] = 1e3 * number("voltage_kv", content["voltage_kv"])
     if "pixel_size" in content:
@@ -69,11 +55,7 @@ def doubts(content: dict[str, Any]) -> list[str]:
 
 
 def write(condition: Condition) -> dict[str, Any]:
-    """Return defocus U ≥ V, angle, kV, Cs and pixel size.
-
-    Raises:
-        ValueError: if the condition has aberrations that this notation lacks.
-    """
+    """Return defocus U ≥ V, angle, kV, Cs and pixel size; ValueError for aberrations that this notation lacks."""
     more = sorted(set(condition.aberrations) - {"C10", "C12", "phi12", "C30"})
     if more:
         raise ValueError(f"CTFFIND's notation has no place for {', '.join(more)}")

@@ -13,17 +13,12 @@ _NAMES = {s: [s] if s not in ANGLES else [s + "a", s + "b"] for s in ABERRATIONS
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
-    """Return `aberrations` from C10, C12a, C12b … (or C12.a), each with its unit.
-
-    Raises:
-        ValueError: on unknown names or a missing unit.
-    """
+    """Return `aberrations` from C10, C12a, C12b … (or C12.a); ValueError on unknown names or a missing unit."""
     content = renamed(content, lambda name: name.replace(".", ""))
     unknown(content, {name for names in _NAMES.values() for name in names}, "krivanek")
     aberrations: dict[str, float] = {}
     for symbol, names in _NAMES.items():
-        parts = [length(name, content.get(name, 0)) for name in names]
-        aberrations |= polar(symbol, parts)
+        aberrations |= polar(symbol, [length(name, content.get(name, 0)) for name in names])
     return {"aberrations": aberrations}
 
 

@@ -16,15 +16,13 @@ from passband.conditions.notations.quantities import renamed
 def read(content: dict[str, Any]) -> dict[str, Any]:
     """Return `aberrations` from `model` and entries such as `c_1_2_a: 1.5 nm` or `a_1: 2.1 nm, 34 deg`.
 
-    Raises:
-        ValueError: on another model, unknown names or missing units.
+    ValueError on another model, unknown names or missing units.
     """
     content = dict(content)
     model = content.pop("model", "nion")
     if model not in ("nion", "ceos"):
         raise ValueError(f"model is {model!r}; NeXus knows nion and ceos")
-    rewrite = _to_nion if model == "nion" else _to_ceos
-    return (krivanek if model == "nion" else ceos).read(renamed(content, rewrite))
+    return krivanek.read(renamed(content, _to_nion)) if model == "nion" else ceos.read(renamed(content, _to_ceos))
 
 
 def write(condition: Condition) -> dict[str, Any]:

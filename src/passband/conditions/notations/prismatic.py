@@ -19,13 +19,9 @@ _BY_ORDER = {(n + 1, m): symbol for symbol, (n, m) in ABERRATIONS.items()}
 
 
 def read(content: dict[str, Any]) -> dict[str, Any]:
-    """Return `aberrations` from C1, C3, C5 [Å] and `aberrations`, a list of [m, n, mag, angle].
+    """Return `aberrations` from C1, C3, C5 [Å] and `aberrations`, a list of [m, n, mag, angle] that needs energy_ev.
 
-    Args:
-        content: also energy_ev, which the rows need.
-
-    Raises:
-        ValueError: on unknown names, orders beyond the fifth, or rows that are not four numbers.
+    ValueError on unknown names, orders beyond the fifth, or rows that are not four numbers.
     """
     unknown(content, {*_ROUND, "aberrations", "energy_ev"}, "prismatic")
     total = {_ROUND[name]: [number(name, content[name]), 0.0] for name in _ROUND if name in content}

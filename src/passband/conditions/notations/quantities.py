@@ -5,45 +5,24 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-_LENGTHS = {
-    "Å": 1.0,
-    "A": 1.0,
-    "angstrom": 1.0,
-    "pm": 0.01,
-    "nm": 10.0,
-    "um": 1e4,
-    "µm": 1e4,
-    "μm": 1e4,
-    "mm": 1e7,
-    "m": 1e10,
-}
+_ANGSTROM = dict.fromkeys(("Å", "A", "angstrom"), 1.0)
+_MICRON = dict.fromkeys(("um", "µm", "μm"), 1e4)
+_LENGTHS = _ANGSTROM | {"pm": 0.01, "nm": 10.0} | _MICRON | {"mm": 1e7, "m": 1e10}
 _ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180, "°": math.pi / 180}
 
 
 def length(name: str, value: Any) -> float:
-    """Return a length such as "-5.2 nm" [Å].
-
-    Raises:
-        ValueError: without a number and a unit.
-    """
+    """Return a length such as "-5.2 nm" [Å]; ValueError without a number and a unit."""
     return _quantity(name, value, _LENGTHS, "a length with its unit, such as -5.2 nm (Å, nm, um, mm, m)")
 
 
 def angle(name: str, value: Any) -> float:
-    """Return an angle such as "34 deg" [rad].
-
-    Raises:
-        ValueError: without a number and a unit.
-    """
+    """Return an angle such as "34 deg" [rad]; ValueError without a number and a unit."""
     return _quantity(name, value, _ANGLES, "an angle with its unit, such as 34 deg (deg, rad, mrad)")
 
 
 def number(name: str, value: Any) -> float:
-    """Return a plain finite number.
-
-    Raises:
-        ValueError: if it is not one.
-    """
+    """Return a plain finite number; ValueError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         raise ValueError(f"{name} is {str(value)[:100]!r}, which is not a number")
     return float(value)
@@ -60,14 +39,7 @@ def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> fl
 
 
 def once(quantities: dict[str, str]) -> None:
-    """Refuse two names of one quantity.
-
-    Args:
-        quantities: what each name in a file stands for.
-
-    Raises:
-        ValueError: naming both.
-    """
+    """Raise ValueError if two names of a file stand for one quantity."""
     first: dict[str, str] = {}
     for name, quantity in quantities.items():
         if quantity in first:
@@ -76,21 +48,13 @@ def once(quantities: dict[str, str]) -> None:
 
 
 def renamed(content: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    """Return content under other names.
-
-    Raises:
-        ValueError: if two names become one.
-    """
+    """Return content under other names; ValueError if two names become one."""
     once({name: rename(name) for name in content})
     return {rename(name): value for name, value in content.items()}
 
 
 def unknown(content: dict[str, Any], known: set[str], notation: str) -> None:
-    """Refuse keys that a notation does not have.
-
-    Raises:
-        ValueError: naming the key and what there is.
-    """
+    """Raise ValueError for keys that a notation does not have."""
     for name in content:
         if name not in known:
             raise ValueError(f"unknown key {name!r} in notation {notation}; known are {', '.join(sorted(known))}")

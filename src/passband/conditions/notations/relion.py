@@ -44,8 +44,7 @@ class Row(NamedTuple):
 def rows(text: str) -> list[Row]:
     """Return the micrographs or particles of a STAR file; optics groups are looked up.
 
-    Raises:
-        ValueError: if the text is no STAR file, has no defocus, or gives one quantity two values.
+    ValueError if the text is no STAR file, has no defocus, or gives one quantity two values.
     """
     groups: dict[str, dict[str, str]] = {}
     micrographs: list[dict[str, str]] = []
@@ -65,7 +64,7 @@ def rows(text: str) -> list[Row]:
 
 def _tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
     """Return the tables of a STAR file with the names of their blocks; a block without loop_ is a table of one row."""
-    # A tenth of a second, for every command that reads a condition of another kind.
+    # Imported here because it takes a tenth of a second.
     from gemmi import cif
 
     try:
@@ -75,15 +74,15 @@ def _tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
     tables = []
     for block in document:
         pairs: list[Any] = [item.pair for item in block if item.pair is not None]
-        # Tags and rows of each table.
-        found: list[Any] = [([tag for tag, _ in pairs], [[value for _, value in pairs]])] if pairs else []
-        for loop in (item.loop for item in block if item.loop is not None):
-            found.append((list(loop.tags), [[loop[i, j] for j in range(loop.width())] for i in range(loop.length())]))
-        for tags, cells in found:
+        loops = [item.loop for item in block if item.loop is not None]
+        # Tags and values, row by row, of each table.
+        found: list[Any] = [zip(*pairs, strict=True)] if pairs else []
+        for tags, values in [*found, *((loop.tags, loop.values) for loop in loops)]:
             for tag in tags:
                 if tags.count(tag) > 1:
                     raise ValueError(f"{tag} is given twice in data_{block.name}; keep one of them")
-            tables.append((block.name, [dict(zip(tags, map(cif.as_string, row), strict=True)) for row in cells]))
+            rows = [values[i : i + len(tags)] for i in range(0, len(values), len(tags))]
+            tables.append((block.name, [dict(zip(tags, map(cif.as_string, row), strict=True)) for row in rows]))
     return tables
 
 
@@ -142,17 +141,13 @@ def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
     for tag in (*_MICROGRAPH, *_PARTICLE, *_UNBINNED):
         if tag in sizes:
             return sizes[tag], f"the pixel size is taken from {tag}, {sizes[tag]:g} Å; is that of these images?"
-    return (
-        None,
-        "no column gives the pixel size, so 0.4 Å is assumed; add _rlnMicrographPixelSize or _rlnImagePixelSize",
-    )
+    remedy = "add _rlnMicrographPixelSize or _rlnImagePixelSize"
+    return None, f"no column gives the pixel size, so 0.4 Å is assumed; {remedy}"
 
 
 def _does_nothing(tag: str, text: str) -> bool:
-    """Tell whether a value, or list of values, leaves the transfer as it is."""
-    neutral = _NEUTRAL.get(tag, 0.0)
     words = text.strip("[]").replace(",", " ").split()
-    return all(word.lower() in ("none", "null", ".", "?") or _number(tag, word) == neutral for word in words)
+    return all(w.lower() in ("none", "null", ".", "?") or _number(tag, w) == _NEUTRAL.get(tag, 0.0) for w in words)
 
 
 def _number(tag: str, text: str) -> float:
