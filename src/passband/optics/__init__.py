@@ -1,13 +1,21 @@
 """Optics: aberration phase, coherence envelopes, wave transfer t(q) and intensity transfer T(q).
 
-Functions take the `Parameters` of B conditions and spatial frequencies qx, qy [1/Å] of one shape q, and return shape
-[B, *q].
+Functions take the `Parameters` of B conditions and spatial frequencies qx, qy [1/Å] of one shape q, and return shape [B, *q].
 """
 
 from passband.optics.aberrations import aberration_gradient, aberration_phase
-from passband.optics.envelopes import aperture, motion_envelope, spatial_envelope, temporal_envelope
 from passband.optics.parameters import Parameters, stack
-from passband.optics.transfer import amplitude_transfer, contrast_sign, even_part, intensity_transfer, wave_transfer
+from passband.optics.transfer import (
+    amplitude_transfer,
+    aperture,
+    contrast_sign,
+    even_part,
+    intensity_transfer,
+    motion_envelope,
+    spatial_envelope,
+    temporal_envelope,
+    wave_transfer,
+)
 
 __all__ = [
     "Parameters",

@@ -18,15 +18,12 @@ from passband.optics.parameters import Parameters
 
 def aberration_phase(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
     """Return χ [rad], shape [B, *q], at spatial frequencies qx, qy [1/Å] of any shape q."""
-    weights, polynomials = _weights(parameters), []
-    powers = _Powers(qx, qy)
+    powers, polynomials = _Powers(qx, qy), []
     for symbol in parameters.coefficients:
         n, m = ABERRATIONS[symbol]
         real, imaginary = powers.monomial(m, (n + 1 - m) // 2)
         polynomials += [real] if m == 0 else [real, imaginary]
-    if not polynomials:
-        return qx.new_zeros((len(parameters.energy_ev), *qx.shape))
-    return (weights @ torch.stack(polynomials).flatten(1)).reshape(-1, *qx.shape)
+    return _weighted(parameters, polynomials, qx)
 
 
 def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
@@ -36,10 +33,7 @@ def aberration_gradient(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tenso
 
 def gradient_parts(parameters: Parameters, qx: Tensor, qy: Tensor) -> tuple[Tensor, Tensor]:
     """Return ∂χ/∂qx and ∂χ/∂qy [rad·Å], shape [B, *q] each."""
-    weights = _weights(parameters)
-    along_x: list[Tensor] = []
-    along_y: list[Tensor] = []
-    powers = _Powers(qx, qy)
+    powers, along_x, along_y = _Powers(qx, qy), [], []
     for symbol in parameters.coefficients:
         n, m = ABERRATIONS[symbol]
         b = (n + 1 - m) // 2
@@ -54,11 +48,7 @@ def gradient_parts(parameters: Parameters, qx: Tensor, qy: Tensor) -> tuple[Tens
             steps = [a + c for a, c in zip(steps, ring, strict=True)]
         along_x += steps[:1] if m == 0 else steps[:2]
         along_y += steps[2:3] if m == 0 else steps[2:]
-    if not along_x:
-        zero = qx.new_zeros((len(parameters.energy_ev), *qx.shape))
-        return zero, zero
-    x, y = ((weights @ torch.stack(p).flatten(1)).reshape(-1, *qx.shape) for p in (along_x, along_y))
-    return x, y
+    return _weighted(parameters, along_x, qx), _weighted(parameters, along_y, qx)
 
 
 class _Powers:
@@ -81,15 +71,17 @@ class _Powers:
         return real * self._square[b], imaginary * self._square[b]
 
 
-def _weights(parameters: Parameters) -> Tensor:
-    """Return what multiplies each polynomial, shape [B, columns]: 2π λⁿ C_nm / (n + 1), times cos and sin of m φ_nm."""
-    columns = []
+def _weighted(parameters: Parameters, polynomials: list[Tensor], qx: Tensor) -> Tensor:
+    """Return the sum of polynomials, shape [B, *q], each times 2π λⁿ C_nm / (n + 1), and cos or sin of m φ_nm."""
+    if not polynomials:
+        return qx.new_zeros((len(parameters), *qx.shape))
+    weights = []
     for symbol, magnitude in parameters.coefficients.items():
         n, m = ABERRATIONS[symbol]
         weight = 2 * math.pi / (n + 1) * parameters.wavelength**n * magnitude
         if m == 0:
-            columns.append(weight)
+            weights.append(weight)
         else:
             angle = m * parameters.angles.get(symbol, torch.zeros_like(magnitude))
-            columns += [weight * torch.cos(angle), weight * torch.sin(angle)]
-    return torch.stack(columns, 1) if columns else parameters.energy_ev.new_zeros((len(parameters.energy_ev), 0))
+            weights += [weight * torch.cos(angle), weight * torch.sin(angle)]
+    return (torch.stack(weights, 1) @ torch.stack(polynomials).flatten(1)).reshape(-1, *qx.shape)

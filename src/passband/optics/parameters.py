@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -53,28 +53,22 @@ class Parameters:
 
     def split(self, size: int) -> "list[Parameters]":
         """Return the conditions in pieces of at most that many."""
-        return [self._each(partial(_part, start=start, size=size)) for start in range(0, len(self), size)]
+        return [self._each(itemgetter(slice(at, at + size))) for at in range(0, len(self), size)]
 
     def repeat(self, times: int) -> "Parameters":
         """Return a single condition several times."""
         return self._each(lambda v: v.expand(times, *v.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Parameters":
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {
-            name: {s: change(v) for s, v in value.items()} if isinstance(value, dict) else change(value)
-            for name, value in values.items()
-        }
+        changed: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            changed[name] = {s: change(v) for s, v in value.items()} if isinstance(value, dict) else change(value)
         return Parameters(**changed)
 
     @property
     def wavelength(self) -> Tensor:
         """Wavelength [Å], shape [B]."""
         return wavelength(self.energy_ev)
-
-
-def _part(values: Tensor, start: int, size: int) -> Tensor:
-    return values[start : start + size]
 
 
 def stack(conditions: Sequence[Condition], dtype: torch.dtype = torch.float64) -> Parameters:
@@ -86,23 +80,20 @@ def stack(conditions: Sequence[Condition], dtype: torch.dtype = torch.float64) -
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=dtype)
 
+    def field(name: str) -> Tensor:
+        values = [getattr(c, name) for c in conditions]
+        return column([math.inf if value is None else value for value in values])
+
     symbols = [s for s in ABERRATIONS if any(s in c.aberrations for c in conditions)]
+    drifts = [(c.drift_angstrom, c.drift_angle_rad) for c in conditions]
     return Parameters(
-        energy_ev=column([c.energy_ev for c in conditions]),
+        energy_ev=field("energy_ev"),
         coefficients={s: column([c.aberrations.get(s, 0.0) for c in conditions]) for s in symbols},
         angles={s: column([c.aberrations.get(ANGLES[s], 0.0) for c in conditions]) for s in symbols if s in ANGLES},
-        focal_spread_angstrom=column([c.focal_spread_angstrom for c in conditions]),
-        convergence_mrad=column([c.convergence_mrad for c in conditions]),
-        aperture_mrad=column([math.inf if c.aperture_mrad is None else c.aperture_mrad for c in conditions]),
-        vibration_angstrom=column([c.vibration_angstrom for c in conditions]),
-        drift_angstrom=torch.stack(
-            [
-                column([c.drift_angstrom * math.cos(c.drift_angle_rad) for c in conditions]),
-                column([c.drift_angstrom * math.sin(c.drift_angle_rad) for c in conditions]),
-            ],
-            1,
-        ),
-        dose_per_angstrom2=column(
-            [math.inf if c.dose_per_angstrom2 is None else c.dose_per_angstrom2 for c in conditions]
-        ),
+        focal_spread_angstrom=field("focal_spread_angstrom"),
+        convergence_mrad=field("convergence_mrad"),
+        aperture_mrad=field("aperture_mrad"),
+        vibration_angstrom=field("vibration_angstrom"),
+        drift_angstrom=torch.tensor([[s * math.cos(a), s * math.sin(a)] for s, a in drifts], dtype=dtype),
+        dose_per_angstrom2=field("dose_per_angstrom2"),
     )
