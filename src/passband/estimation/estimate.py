@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError, parameter
@@ -25,6 +24,7 @@ from passband.estimation.rings import (
     search,
 )
 from passband.estimation.spectrum import Spectrum, Spots, power_spectrum
+from passband.execution.base import one_thread
 from passband.micrographs.micrograph import Micrograph
 
 if TYPE_CHECKING:
@@ -52,25 +52,15 @@ _EVEN, _ODD = slice(0, None, 2), slice(1, None, 2)
 
 @dataclass(frozen=True)
 class Reading:
-    """The optics under one sign of the defocus; deviations are standard deviations.
+    """The optics under one sign of the defocus; deviations are standard deviations."""
 
-    Attributes:
-        defocus_angstrom: −C10, of the middle of the amorphous film, positive = underfocus [Å].
-        interval_angstrom: of the defocus, 95 % [Å].
-        C12: two-fold astigmatism [Å].
-        C12_deviation: [Å].
-        phi12: [rad].
-        phi12_deviation: [rad]; above 0.8 the axis is unknown.
-        cost: −log-likelihood; only its difference to that of the other sign has a meaning.
-    """
-
-    defocus_angstrom: float
-    interval_angstrom: tuple[float, float]
-    C12: float
-    C12_deviation: float
-    phi12: float
-    phi12_deviation: float
-    cost: float
+    defocus_angstrom: float  #: −C10, of the middle of the amorphous film, positive = underfocus [Å]
+    interval_angstrom: tuple[float, float]  #: of the defocus, 95 % [Å]
+    C12: float  #: two-fold astigmatism [Å]
+    C12_deviation: float  #: [Å]
+    phi12: float  #: [rad]
+    phi12_deviation: float  #: [rad]; above 0.8 the axis is unknown
+    cost: float  #: −log-likelihood; only its difference to that of the other sign has a meaning
 
     def __str__(self) -> str:
         """Return defocus and astigmatism with 95 % intervals."""
@@ -184,10 +174,10 @@ class Estimate:
                 place=self.name,
             )
         reading = self.underfocus if sign == "underfocus" else self.overfocus
+        optics = {"C10": -reading.defocus_angstrom, "C12": reading.C12, "phi12": reading.phi12, "C30": self.C30}
         return Condition(
             energy_ev=self.energy_ev,
-            aberrations={"C10": -reading.defocus_angstrom}
-            | {"C12": reading.C12, "phi12": reading.phi12, "C30": self.C30},
+            aberrations=optics,
             focal_spread_angstrom=self.focal_spread_angstrom[0],
             pixel_size_angstrom=self.pixel_size_angstrom,
             dose_per_angstrom2=self.dose_per_angstrom2,
@@ -209,9 +199,8 @@ class Estimate:
             if self.sign is None:
                 lines.append("the image does not tell underfocus from overfocus; one of these is true:")
             lines += [f"{name}: {reading}" for name, reading in readings.items() if self.sign in (None, name)]
-            lines.append(
-                f"assuming C30 {self.C30:g} Å; correlation of the rings {self.quality:.2f} in directions that were not fitted ({self.method})"
-            )
+            fitted = f"correlation of the rings {self.quality:.2f} in directions that were not fitted ({self.method})"
+            lines.append(f"assuming C30 {self.C30:g} Å; {fitted}")
             if self.alternatives:
                 lines.append(f"nearly as good: |defocus| {', '.join(f'{a:.0f}' for a in self.alternatives)} Å")
             if self.focal_spread_angstrom is not None:
@@ -225,7 +214,6 @@ class Estimate:
         return [*lines, *self.notes]
 
     def __str__(self) -> str:
-        """Return a line for each sentence."""
         return "\n".join(self.sentences)
 
     def _repr_html_(self) -> str:
@@ -286,20 +274,12 @@ def estimate(
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)
     defoci = np.arange(max(low, 8.0), high, defocus_step(energy, min(band[1], 0.9)))
     # In fits this small several threads mostly wait for each other.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _estimated(micrograph, spectrum, FitSettings(energy, C30), defoci, counts_per_electron)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _estimated(
-    micrograph: Micrograph,
-    spectrum: Spectrum,
-    settings: FitSettings,
-    defoci: np.ndarray,
-    counts_per_electron: float | None,
+    micrograph: Micrograph, spectrum: Spectrum, settings: FitSettings, defoci: np.ndarray, counts: float | None
 ) -> Estimate:
     quality, deviations, explained, gain, method = _judge(spectrum, settings, defoci)
     starts = _starts(spectrum, settings, defoci, slice(None))
@@ -310,7 +290,7 @@ def _estimated(
     limit = information_limit(spectrum, settings, best)
     whole = limit is not None and turns(best, settings, limit) > _WHOLE
     rings = whole and gain > _GAIN and deviations > _SIGNIFICANT and explained > _EXPLAINED
-    dose, on_dose = known_dose(micrograph, spectrum, counts_per_electron)
+    dose, on_dose = known_dose(micrograph, spectrum, counts)
     if rings:
         results = _readings(spectrum, settings, best, fits, method, _UNEXPLAINED * max(0.0, 1 - explained / _WELL))
         notes = [_on_sign(results["sign"], settings.C30), _ON_HEIGHT]
@@ -404,7 +384,6 @@ def _readings(
     sign = None
     if _asymmetric(settings, 0.7 * spectrum.q[-1]) and abs(under.cost - over.cost) > 2 * _NEARLY:
         sign = "underfocus" if under.cost < over.cost else "overfocus"
-    covariance = best.fitted[0]
     near = [f for f in fits if f.cost < best.cost + _NEARLY and abs(abs(f.C10) - abs(best.C10)) > 15]
     step = math.hypot(defocus_step(settings.energy_ev, 0.7) if frozen else 0.0, unexplained)
     limit = information_limit(spectrum, settings, best) or spectrum.q[-1]
@@ -413,14 +392,14 @@ def _readings(
         "overfocus": _reading(over, settings, step, limit),
         "sign": sign,
         "alternatives": tuple(round(abs(f.C10), 1) for f in near),
-        "focal_spread_angstrom": _log_interval(best.focal_spread_angstrom, covariance[3, 3]),
-        "thickness_angstrom": _log_interval(best.thickness_angstrom, covariance[4, 4]),
+        "focal_spread_angstrom": _log_interval(best.focal_spread_angstrom, best.covariance[3, 3]),
+        "thickness_angstrom": _log_interval(best.thickness_angstrom, best.covariance[4, 4]),
     }
 
 
 def _reading(candidate: Candidate, settings: FitSettings, step: float, limit: float) -> Reading:
     """Return a candidate with its uncertainty, which includes that of the film."""
-    covariance = candidate.fitted[0]
+    covariance = candidate.covariance
     contrast = _CONTRAST / (math.pi * wavelength(settings.energy_ev) * (0.7 * limit) ** 2)
     middle = _MIDDLE * candidate.thickness_angstrom
     deviation = math.sqrt(covariance[0, 0] + contrast**2 + middle**2 + step**2)

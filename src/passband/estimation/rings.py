@@ -49,53 +49,30 @@ _FIRST, _ITERATIONS, _STARTS, _BEHIND = 8, 20, 3, 100.0
 # Rings in a block of the cluster covariance.
 _BLOCK = 12
 Array = NDArray[np.float64]
+_NONE: Array = np.empty(0)
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What a fit assumes.
+    """What a fit assumes."""
 
-    Attributes:
-        energy_ev: of the electrons [eV].
-        C30: spherical aberration [Å].
-        amplitude_contrast: of the film, w; 0.05 fits simulated amorphous carbon best.
-    """
-
-    energy_ev: float
-    C30: float = 0.0
-    amplitude_contrast: float = 0.05
+    energy_ev: float  #: of the electrons [eV]
+    C30: float = 0.0  #: spherical aberration [Å]
+    amplitude_contrast: float = 0.05  #: of the film, w; 0.05 fits simulated amorphous carbon best
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Optics and film that may explain the rings.
+    """Optics and film that may explain the rings, from the search or from a fit."""
 
-    Attributes:
-        C10: [Å].
-        C12: [Å], not negative.
-        phi12: [rad], within ±π/2.
-        focal_spread_angstrom: that damps the rings [Å].
-        thickness_angstrom: of the film; a thicker film fills the zeros between rings [Å].
-        cost: −log-likelihood of the fit, or minus the correlation of the search.
-        covariance: of C10, C12 cos 2φ, C12 sin 2φ, log focal spread, log thickness, shape [5, 5]; None from the search.
-        terms: of log A and log B; None from the search.
-    """
-
-    C10: float
-    C12: float
-    phi12: float
-    focal_spread_angstrom: float
-    thickness_angstrom: float
-    cost: float
-    covariance: Array | None = None
-    terms: Array | None = None
-
-    @property
-    def fitted(self) -> tuple[Array, Array]:
-        """Covariance and terms of a fit."""
-        if self.covariance is None or self.terms is None:
-            raise ValueError("this candidate comes from the search; fit it first")
-        return self.covariance, self.terms
+    C10: float  #: [Å]
+    C12: float  #: [Å], not negative
+    phi12: float  #: [rad], within ±π/2
+    focal_spread_angstrom: float  #: that damps the rings [Å]
+    thickness_angstrom: float  #: of the film; a thicker film fills the zeros between rings [Å]
+    cost: float  #: −log-likelihood of the fit, or minus the correlation of the search
+    covariance: Array = _NONE  #: of `theta`, shape [5, 5]; empty from the search
+    terms: Array = _NONE  #: of log A and log B; empty from the search
 
     @property
     def theta(self) -> list[float]:
@@ -198,11 +175,8 @@ def search(
         at = np.flatnonzero((best >= np.roll(best, 1)) & (best >= np.roll(best, -1)) & (best > 0))
         for d in at[np.argsort(best[at])[::-1][:keep]]:
             c12, phi = turns[int(scores[:, d].argmax())]
-            peaks.append(
-                replace(
-                    candidate_at(-float(defoci[d]), float(c12), phi), focal_spread_angstrom=spread, cost=-float(best[d])
-                )
-            )
+            peak = candidate_at(-float(defoci[d]), float(c12), phi)
+            peaks.append(replace(peak, focal_spread_angstrom=spread, cost=-float(best[d])))
     chosen: list[Candidate] = []
     for candidate in sorted(peaks, key=lambda c: c.cost):
         if all(abs(candidate.C10 - c.C10) > 1.5 * step for c in chosen):
@@ -262,7 +236,7 @@ def fit(
     z = middle.repeat(len(starts), 1)
     for row, start in zip(z, starts, strict=True):
         row[:_OPTICS] = torch.tensor(start.theta)
-        if start.terms is not None:
+        if len(start.terms):
             row[_OPTICS:] = torch.from_numpy(start.terms)
     # First A and B alone, for the optics of each start: the cost then ranks the starts.
     prior = torch.cat([z[:, :_OPTICS], middle[_OPTICS:].repeat(len(z), 1)], 1)
@@ -271,10 +245,8 @@ def fit(
         best = now.argsort()[:_STARTS]
         z, now = _scored(grid, settings, z[best], middle.repeat(len(best), 1), firmness, _ITERATIONS)
     jacobian, residual = grid.slopes(z, settings)
-    return [
-        _candidate(z[i], now[i].item(), _covariance(jacobian[i], residual[i], grid, firmness))
-        for i in now.argsort().tolist()
-    ]
+    covariances = [_covariance(*one, grid, firmness) for one in zip(jacobian, residual, strict=True)]
+    return [_candidate(z[i], now[i].item(), covariances[i]) for i in now.argsort().tolist()]
 
 
 def _scored(
@@ -316,16 +288,9 @@ def _scored(
 
 def _candidate(z: Tensor, cost: float, covariance: Array) -> Candidate:
     c10, a, b, log_spread, log_thickness = z[:_OPTICS].tolist()
-    return Candidate(
-        C10=c10,
-        C12=math.hypot(a, b),
-        phi12=math.remainder(math.atan2(b, a) / 2, math.pi),
-        focal_spread_angstrom=math.exp(log_spread),
-        thickness_angstrom=math.exp(log_thickness),
-        cost=cost,
-        covariance=covariance,
-        terms=z[_OPTICS:].numpy(),
-    )
+    c12, phi12 = math.hypot(a, b), math.remainder(math.atan2(b, a) / 2, math.pi)
+    film = math.exp(log_spread), math.exp(log_thickness)
+    return Candidate(c10, c12, phi12, *film, cost, covariance, z[_OPTICS:].numpy())
 
 
 class _Grid:
@@ -356,12 +321,9 @@ class _Grid:
         if squared is None:
             squared = squared_transfer(z[:, :_OPTICS], self.qx, self.qy, settings)
         film, noise = z[:, _OPTICS : _OPTICS + len(_FILM)], z[:, _OPTICS + len(_FILM) :]
-        return squared, self.power_of(film, self.of_film, self.fall), self.power_of(noise, self.of_noise, 0 * self.fall)
-
-    @staticmethod
-    def power_of(weights: Tensor, terms: Tensor, offset: Tensor) -> Tensor:
-        """Return the exponential of a sum of terms, clamped to the range of a float."""
-        return torch.exp((weights @ terms.T + offset).clamp(-80, 80))
+        # Clamped to the range of a float.
+        film = torch.exp((film @ self.of_film.T + self.fall).clamp(-80, 80))
+        return squared, film, torch.exp((noise @ self.of_noise.T).clamp(-80, 80))
 
     def cost(self, z: Tensor, settings: FitSettings, squared: Tensor | None = None) -> Tensor:
         """Return the −log-likelihood, shape [B]."""
@@ -385,7 +347,7 @@ class _Grid:
 def model(spectrum: Spectrum, settings: FitSettings, candidate: Candidate) -> tuple[Array, Array]:
     """Return the power M that a fitted candidate predicts, and the part of it that oscillates with the phase, both [R, K]."""
     grid = _Grid(spectrum, slice(None))
-    z = torch.tensor([[*candidate.theta, *candidate.fitted[1]]], dtype=torch.float64)
+    z = torch.tensor([[*candidate.theta, *candidate.terms]], dtype=torch.float64)
     squared, film, rest = grid.parts(z, settings)
     spread = torch.tensor([candidate.focal_spread_angstrom], dtype=torch.float64)
     envelope = torch.exp(-((math.pi * wavelength(settings.energy_ev) * spread * (grid.qx**2 + grid.qy**2)) ** 2))
@@ -398,7 +360,7 @@ def held_out_gain(
 ) -> float:
     """Return the gain in log-likelihood of a candidate over a smooth background without rings, both fitted to other sectors."""
     near, far = _Grid(spectrum, fitted), _Grid(spectrum, judged)
-    z = torch.tensor([[*candidate.theta, *candidate.fitted[1]]], dtype=torch.float64)
+    z = torch.tensor([[*candidate.theta, *candidate.terms]], dtype=torch.float64)
     terms = near.cosines(_SMOOTH)
     log = torch.zeros(_SMOOTH, dtype=torch.float64)
     log[0] = math.log((near.power * near.weight).sum().item() / near.weight.sum().item())

@@ -4,6 +4,7 @@ Rings are equally wide in q², in which the Thon rings of a defocus are equidist
 right; y along its rows, downwards.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -32,12 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spots:
-    """Crystal spots at one spatial frequency.
-
-    Attributes:
-        q_per_angstrom: where [1/Å].
-        count: spots, each with its Friedel mate.
-    """
+    """Crystal spots at one spatial frequency [1/Å]; each counts with its Friedel mate."""
 
     q_per_angstrom: float
     count: int
@@ -45,36 +41,16 @@ class Spots:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Mean power in rings and sectors; NaN where a bin has no pixel.
+    """Mean power in rings and sectors; NaN where a bin has no pixel."""
 
-    Attributes:
-        q: mean spatial frequency of each ring [1/Å], shape [R].
-        angle: middle of each sector [rad], shape [K], from x towards y.
-        power: contribution of a frequency to the variance of a pixel, shape [R, K]: white noise of variance v has power v everywhere.
-        count: independent values in each mean, shape [R, K].
-        noise: power beyond the band.
-        mean: of the image.
-        spots: of crystals, excluded from the means.
-        masked: share of the band that they cover.
-        tiles: number of tiles in the mean.
-        side_angstrom: of a tile [Å].
-    """
-
-    q: Array
-    angle: Array
-    power: Array
-    count: Array
-    noise: float
-    mean: float
-    spots: tuple[Spots, ...]
-    masked: float
-    tiles: int
-    side_angstrom: float
-
-    @property
-    def profile(self) -> Array:
-        """Rotational average, shape [R]."""
-        return np.nansum(self.power * self.count, 1) / self.count.sum(1)
+    q: Array  #: mean spatial frequency of each ring [1/Å], shape [R]
+    angle: Array  #: middle of each sector [rad], shape [K], from x towards y
+    power: Array  #: contribution to the variance of a pixel, shape [R, K]: white noise of variance v has power v everywhere
+    count: Array  #: independent values in each mean, shape [R, K]
+    noise: float  #: power beyond the band
+    mean: float  #: of the image
+    spots: tuple[Spots, ...]  #: of crystals, excluded from the means
+    masked: float  #: share of the band that they cover
 
 
 def power_spectrum(
@@ -108,12 +84,10 @@ def power_spectrum(
             remedy=f"correct {parameter('band_per_angstrom')}",
             place=micrograph.name,
         )
-    power, tiles, share = _mean_power(micrograph, side_angstrom)
-    n = len(power)
-    q, angle, inside = _half_plane(n, pixel)
-    band = inside & (q >= low) & (q < high)
+    power, share = _mean_power(micrograph, side_angstrom)
+    q, angle, inside = _half_plane(len(power), pixel)
+    keep = band = inside & (q >= low) & (q < high)
     spots: tuple[Spots, ...] = ()
-    keep = band
     if mask_spots:
         in_spot, spots = _find_spots(power, q, inside & (q < high), pixel)
         keep = band & ~in_spot
@@ -139,16 +113,16 @@ def power_spectrum(
         mean=float(micrograph.intensity.mean(dtype=np.float64)),
         spots=spots,
         masked=1 - float(keep.sum() / band.sum()),
-        tiles=tiles,
-        side_angstrom=n * pixel,
     )
 
 
-def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, int, float]:
-    """Return the mean power of the tiles [n, n // 2 + 1], their number, and the independent values per pixel of it."""
+def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, float]:
+    """Return the mean power of the tiles [n, n // 2 + 1], and the independent values per pixel of it."""
     image = micrograph.intensity
     n = min(*image.shape, max(64, 16 * round(side_angstrom / micrograph.pixel_size_angstrom / 16)))
-    window = _window(n)
+    # A cosine-tapered window (Tukey).
+    edge = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / (_TAPER / 2 * n)
+    window = np.sin(np.pi / 2 * np.minimum(edge, 1)) ** 2
     weights = np.outer(window, window).astype(np.float32)
     # Tiles overlap by at least the tapers.
     corners = [
@@ -156,22 +130,14 @@ def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, in
         for side in image.shape
     ]
     power = np.zeros((n, n // 2 + 1))
-    for i in corners[0]:
-        for j in corners[1]:
-            tile = image[i : i + n, j : j + n]
-            tile = (tile - tile.mean(dtype=np.float64)).astype(np.float32) * weights
-            spectrum = np.fft.rfft2(tile)
-            power += spectrum.real**2 + spectrum.imag**2
+    for i, j in itertools.product(*corners):
+        tile = image[i : i + n, j : j + n]
+        spectrum = np.fft.rfft2((tile - tile.mean(dtype=np.float64)).astype(np.float32) * weights)
+        power += spectrum.real**2 + spectrum.imag**2
     tiles = len(corners[0]) * len(corners[1])
     power /= tiles * (window**2).sum() ** 2
     used = ((window**2).sum() ** 2 / (n * (window**4).sum())) ** 2
-    return power, tiles, min(tiles * used, image.size / n**2)
-
-
-def _window(n: int) -> Array:
-    """Return a cosine-tapered window (Tukey), shape [n]."""
-    edge = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / (_TAPER / 2 * n)
-    return np.asarray(np.sin(np.pi / 2 * np.minimum(edge, 1)) ** 2)
+    return power, min(tiles * used, image.size / n**2)
 
 
 def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -192,7 +158,9 @@ def _find_spots(
     n = len(power)
     # Everything beyond the band is one last ring.
     ring = np.where(inside, np.round(q * n * pixel), np.round(q[inside].max() * n * pixel) + 1).astype(int)
-    root = _standardised(np.cbrt(power), ring)
+    root = np.cbrt(power)
+    away = root - _medians(root, ring)[ring]
+    root = away / np.maximum(_deviation(away, ring), 1e-12)[ring]
     seeds, grown = np.zeros(power.shape, bool), np.zeros(power.shape, bool)
     for width in _SPOT_WIDTHS:
         # Rows wrap around; the column beyond the half plane is approximated by its mirror image.
@@ -216,19 +184,12 @@ def _find_spots(
     return ndimage.binary_dilation(in_spot, iterations=2), spots
 
 
-def _standardised(values: Array, ring: NDArray[np.int_]) -> Array:
-    """Return values minus their ring's median, divided by its deviation."""
-    away = values - _medians(values, ring)[ring]
-    return np.asarray(away / np.maximum(_deviation(away, ring), 1e-12)[ring])
-
-
 def _deviation(away: Array, ring: NDArray[np.int_]) -> Array:
     """Return the robust standard deviation about zero of each ring, smoothed over neighbours because small rings are uncertain."""
     return np.asarray(ndimage.median_filter(_MAD * _medians(np.abs(away), ring), 9, mode="nearest"))
 
 
 def _medians(values: Array, ring: NDArray[np.int_]) -> Array:
-    """Return the median of each ring."""
     some = max(values.size // _SAMPLED, 1) | 1
     flat, place = values.ravel()[::some], ring.ravel()[::some]
     order = np.argsort(flat)
