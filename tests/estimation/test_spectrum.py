@@ -23,7 +23,7 @@ def lattice(shape, spacing, angle, amplitude, pixel=0.4):
 @pytest.mark.parametrize("shape", [(131, 131), (256, 256), (700, 300)])
 def test_white_noise_has_its_variance_at_every_frequency(shape):
     found = power_spectrum(Micrograph(noise(shape), 0.4), band_per_angstrom=BAND, rings=50, side_angstrom=60.0)
-    assert np.average(found.profile, weights=found.count.sum(1)) == pytest.approx(80, rel=0.05)
+    assert np.nansum(found.power * found.count) / found.count.sum() == pytest.approx(80, rel=0.05)
     assert found.noise == pytest.approx(80, rel=0.05)
     assert found.spots == () and found.masked == 0
     assert found.mean == pytest.approx(80, rel=0.02)
@@ -41,7 +41,6 @@ def test_the_count_is_what_the_scatter_says():
 def test_rings_are_those_of_a_sum_over_pixels():
     image = noise((64, 64))
     found = power_spectrum(Micrograph(image, 0.4), band_per_angstrom=BAND, rings=8, sectors=4, mask_spots=False)
-    assert found.tiles == 1 and found.side_angstrom == pytest.approx(25.6)
     k = np.fft.fftfreq(64, 0.4)
     q2 = k[:, None] ** 2 + k[None, : 64 // 2] ** 2
     inside = (q2 >= BAND[0] ** 2) & (q2 < BAND[1] ** 2) & ((k[None, :32] > 0) | (k[:, None] > 0))
@@ -76,7 +75,8 @@ def test_spots_are_found_where_the_lattice_is_and_left_out():
     assert kept.spots == ()
     # What is left are the faint tails of a disc with a sharp edge.
     lattices = np.abs(kept.q - 1 / 2.355) < 0.03
-    assert (found.profile - 160)[lattices].max() < 0.2 * (kept.profile - 160)[lattices].max()
+    excess, unmasked = (np.nansum(s.power * s.count, 1) / s.count.sum(1) - 160 for s in (found, kept))
+    assert excess[lattices].max() < 0.2 * unmasked[lattices].max()
 
 
 def test_what_cannot_be_transformed():

@@ -11,7 +11,7 @@ The fit describes log A and log B as sums of cosines. Means of powers are gamma 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -49,7 +49,6 @@ _FIRST, _ITERATIONS, _STARTS, _BEHIND = 8, 20, 3, 100.0
 # Rings in a block of the cluster covariance.
 _BLOCK = 12
 Array = NDArray[np.float64]
-_NONE: Array = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Candidate:
     focal_spread_angstrom: float  #: that damps the rings [Å]
     thickness_angstrom: float  #: of the film; a thicker film fills the zeros between rings [Å]
     cost: float  #: −log-likelihood of the fit, or minus the correlation of the search
-    covariance: Array = _NONE  #: of `theta`, shape [5, 5]; empty from the search
-    terms: Array = _NONE  #: of log A and log B; empty from the search
+    covariance: Array = field(default_factory=lambda: np.empty(0))  #: of `theta`, shape [5, 5]; empty from the search
+    terms: Array = field(default_factory=lambda: np.empty(0))  #: of log A and log B; empty from the search
 
     @property
     def theta(self) -> list[float]:

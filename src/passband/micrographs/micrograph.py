@@ -1,7 +1,7 @@
 """One image of a microscope with its metadata: what readers return and all analysis takes."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -30,31 +30,17 @@ _SAMPLED_PIXELS = 200_000
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a user says of an image; None leaves it to the file.
+    """What a user says of an image; None leaves it to the file. Values are positive."""
 
-    Attributes:
-        pixel_size_angstrom: of the image, square [Å].
-        energy_ev: of the electrons [eV].
-        dose_per_angstrom2: of the image [e/Å²].
-
-    Raises:
-        BadInputError: if a value is not positive.
-    """
-
-    pixel_size_angstrom: float | None = None
-    energy_ev: float | None = None
-    dose_per_angstrom2: float | None = None
+    pixel_size_angstrom: float | None = None  #: of the image, square [Å]
+    energy_ev: float | None = None  #: of the electrons [eV]
+    dose_per_angstrom2: float | None = None  #: of the image [e/Å²]
 
     def __post_init__(self) -> None:
-        """Refuse values that are not positive."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise BadInputError(
-                    f"{parameter(field.name)} {value:g}: has to be a positive number",
-                    value=value,
-                    remedy="give it in Å, eV or e/Å²",
-                )
+                what = f"{parameter(name)} {value:g}: has to be a positive number"
+                raise BadInputError(what, value=value, remedy="give it in Å, eV or e/Å²")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +74,12 @@ class Micrograph:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a micrograph, and bring its intensity to single precision."""
         object.__setattr__(self, "name", _one_line(self.name))
         object.__setattr__(self, "notes", tuple(_one_line(note) for note in self.notes))
         shape, (low, high) = self.intensity.shape, SIDE_PIXELS
         if len(shape) != 2 or not all(low <= side <= high for side in shape):
-            raise BadInputError(
-                f"has shape {shape}; a micrograph is an image of {low} to {high} pixels a side", place=self.name
-            )
+            limit = f"a micrograph is an image of {low} to {high} pixels a side"
+            raise BadInputError(f"has shape {shape}; {limit}", place=self.name)
         intensity, offset, gain = _in_single_precision(self.intensity, self.name)
         object.__setattr__(self, "intensity", intensity)
         if (offset, gain) != (0.0, 1.0):
@@ -132,7 +116,6 @@ class Micrograph:
         return content.getvalue()
 
     def __str__(self) -> str:
-        """Return the name and the notes, a line each."""
         return "\n".join([self.name, *(f"  {note}" for note in self.notes)])
 
 
@@ -141,28 +124,21 @@ def _one_line(text: str) -> str:
 
 
 def _in_single_precision(pixels: NDArray[Any], name: str) -> tuple[NDArray[np.float32], float, float]:
-    """Return an image as float32, and the offset and gain that were taken out of it where float32 would blur it.
-
-    Raises:
-        BadInputError: if it is constant but for rounding, or not finite.
-    """
+    """Return an image as float32, and the offset and gain that were taken out of it where float32 would blur it."""
     if pixels.dtype.kind not in "biuf":
         raise BadInputError(f"holds values of type {pixels.dtype.name[:40]}; give real numbers", place=name)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise BadInputError("holds values that are not finite; repair or crop it first", place=name)
     low, high = pixels.min(), pixels.max()
     if low == high:
-        raise BadInputError(
-            f"every pixel has the value {low:g}, so there is no image in it; export it again", place=name
-        )
+        what = f"every pixel has the value {low:g}, so there is no image in it"
+        raise BadInputError(what, remedy="export it again", place=name)
     top = max(abs(float(low)), abs(float(high)))
     levels = float(high / _LEAST_STEPS - low / _LEAST_STEPS)
     if pixels.dtype.kind == "f" and levels < np.spacing(pixels.dtype.type(top)):
-        raise BadInputError(
-            f"its values, {low!s} to {high!s}, differ by less than {_LEAST_STEPS} steps of {pixels.dtype.name}, so there is no image in "
-            "it; subtract the offset before saving it",
-            place=name,
-        )
+        what = f"its values, {low!s} to {high!s}, differ by less than {_LEAST_STEPS} steps of {pixels.dtype.name}"
+        remedy = "subtract the offset before saving it"
+        raise BadInputError(f"{what}, so there is no image in it", remedy=remedy, place=name)
     base = 0
     if pixels.dtype.kind in "iu" and top > 2.0**53:
         # Beyond double precision only differences of integers are exact.

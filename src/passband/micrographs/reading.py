@@ -77,22 +77,12 @@ def _described(source: Any) -> tuple[str, dataset.Dataset]:
     """Return name and data set of an array or of what looks like a HyperSpy signal."""
     if hasattr(source, "axes_manager") and hasattr(source, "data"):
         tree = source.metadata.as_dictionary() if hasattr(source, "metadata") else {}
+        entry = {"data": source.data, "axes": source.axes_manager.as_dictionary().values(), "metadata": tree}
         name = str(metadata.lookup(tree, "General.title") or "signal")[:100]
-        axes = [dataset.axis(a) for a in source.axes_manager.as_dictionary().values()]
-        return name, dataset.dataset(
-            source.data,
-            axes,
-            fault=metadata.fault_of_signal(tree),
-            energy_ev=metadata.beam_energy_ev({"metadata": tree}),
-            dose=metadata.dose(tree),
-            scanned=metadata.is_scanned(metadata.lookup(tree, "Acquisition_instrument.TEM")),
-            origin="from the signal",
-        )
+        return name, metadata.of_signal(entry, origin="from the signal")
     if not isinstance(source, np.ndarray):
-        raise BadInputError(
-            "cannot be read; give a path, a NumPy array of 2 or 3 dimensions, or a HyperSpy signal",
-            place=type(source).__name__,
-        )
+        remedy = "give a path, a NumPy array of 2 or 3 dimensions, or a HyperSpy signal"
+        raise BadInputError("cannot be read", remedy=remedy, place=type(source).__name__)
     axes = [dataset.Axis(size) for size in source.shape]
     return "array", dataset.dataset(source, axes, uncalibrated="an array has none")
 

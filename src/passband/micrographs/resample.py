@@ -6,22 +6,16 @@ from scipy import fft
 
 
 def resample(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return an image with another number of pixels over the same field and the same mean.
+    """Return an image, float32 [h, w], with another number of pixels over the same field and the same mean.
 
     Cosine coefficients are truncated or padded with zeros: frequencies below both Nyquist limits stay exact, as in the camera of the
     simulation, and mirrored edges avoid ringing. One axis at a time limits the memory for large images.
-
-    Args:
-        image: float32, shape [h, w].
-        shape: of the result.
     """
     result = image
     for axis, wanted in enumerate(shape):
         have = result.shape[axis]
-        if wanted == have:
-            continue
-        spectrum = fft.dct(result, axis=axis, norm="ortho")
-        low = np.take(spectrum, range(min(wanted, have)), axis) * np.float32(np.sqrt(wanted / have))
-        # The inverse pads with zeros.
-        result = fft.idct(low, n=wanted, axis=axis, norm="ortho", overwrite_x=True)
+        if wanted != have:
+            spectrum = fft.dct(result, axis=axis, norm="ortho") * np.float32(np.sqrt(wanted / have))
+            # The inverse truncates, or pads with zeros.
+            result = fft.idct(spectrum, n=wanted, axis=axis, norm="ortho", overwrite_x=True)
     return np.ascontiguousarray(result, dtype=np.float32)

@@ -72,11 +72,7 @@ def endings() -> str:
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a file whose ending is not that of a readable format.
-
-    Raises:
-        BadInputError: with what to do instead; without the path.
-    """
+    """Raise BadInputError, without the path, for a file whose ending is not that of a readable format."""
     ending = path.suffix.lower()
     if ending in _REFUSED:
         raise BadInputError(f"is {_REFUSED[ending]}")
@@ -87,13 +83,7 @@ def check_ending(path: Path) -> None:
 def datasets(path: Path, closing: ExitStack) -> "list[Dataset]":
     """Return the data sets of a file after checking that its first bytes fit its ending.
 
-    Args:
-        path: the file.
-        closing: keeps the file open while pixels are decoded.
-
-    Raises:
-        BadInputError: without the path.
-        Exception: whatever a reader raises on a damaged file.
+    `closing` keeps the file open while pixels are decoded. A damaged file may raise any exception; a BadInputError has no path.
     """
     check_ending(path)
     reader = import_module(f"passband.micrographs.formats.{READERS[path.suffix.lower()]}")
@@ -107,11 +97,9 @@ def datasets(path: Path, closing: ExitStack) -> "list[Dataset]":
     known = next((kind for begin, kind in _KNOWN_STARTS.items() if start.startswith(begin)), None)
     # MRC has no signature; its first number is a width, whose upper bytes are zero.
     expected = start.startswith(reader.SIGNATURES) if reader.SIGNATURES else known is None or start[2:4] == b"\x00\x00"
+    if not expected and known:
+        raise BadInputError(f"is {known}, and not {reader.NAME}, as its ending says; rename it")
     if not expected:
-        raise BadInputError(
-            f"is {known}, and not {reader.NAME}, as its ending says; rename it"
-            if known
-            else f"does not begin as {reader.NAME} does; give its right ending, or export it again"
-        )
+        raise BadInputError(f"does not begin as {reader.NAME} does; give its right ending, or export it again")
     data: list[Dataset] = reader.read(path, closing)
     return data

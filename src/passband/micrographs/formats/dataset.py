@@ -17,40 +17,24 @@ Frame = Callable[[int | None, int], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a data set.
+    """One axis of a data set."""
 
-    Attributes:
-        size: number of pixels.
-        name: as in the file, in lower case.
-        units: in one spelling (`units.tidy`); empty if unknown.
-        scale: distance between pixels in these units, or None.
-        stacked: whether the axis counts images; None if the file does not say.
-    """
-
-    size: int
-    name: str = ""
-    units: str = ""
-    scale: float | None = None
-    stacked: bool | None = None
+    size: int  #: number of pixels
+    name: str = ""  #: as in the file, in lower case
+    units: str = ""  #: in one spelling (`units.tidy`); empty if unknown
+    scale: float | None = None  #: distance between pixels in these units
+    stacked: bool | None = None  #: whether the axis counts images; None if the file does not say
 
 
 @dataclass(frozen=True)
 class Dose:
-    """Doses in the metadata of a data set [e/Å²].
+    """Doses in the metadata of a data set [e/Å²]."""
 
-    Attributes:
-        plain: of a lone image or a whole movie.
-        total: of all images.
-        frame: of each frame of a movie; how many of them are in a lone image is unknown.
-        image: of each image.
-        listed: of each image, one by one.
-    """
-
-    plain: float | None = None
-    total: float | None = None
-    frame: float | None = None
-    image: float | None = None
-    listed: tuple[float, ...] = ()
+    plain: float | None = None  #: of a lone image or a whole movie
+    total: float | None = None  #: of all images
+    frame: float | None = None  #: of each frame of a movie; how many of them are in a lone image is unknown
+    image: float | None = None  #: of each image
+    listed: tuple[float, ...] = ()  #: of each image, one by one
 
     def of(self, index: int | None, count: int | None, movie: bool) -> float | None:
         """Return the dose of image `index` of a stack of `count` (None: of their sum), or of a lone image (`count` None).
@@ -71,47 +55,31 @@ class Dose:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set of a file.
+    """One data set of a file."""
 
-    Attributes:
-        axes: in the order of the array; the rows and columns of an image are as stored.
-        dtype: of the pixels.
-        frame: decodes one image.
-        fault: why it is no image, if the reader knows.
-        energy_ev: of the electrons, if in the file [eV].
-        dose: if in the file.
-        scanned: whether a STEM or SEM recorded it.
-        colour: whether each pixel has several channels.
-        origin: of the pixel size.
-        uncalibrated: why there is no pixel size, if the reader knows.
-        notes: for the user, in sentences.
-    """
-
-    axes: tuple[Axis, ...]
-    dtype: np.dtype[Any]
-    frame: Frame
-    fault: str | None = None
-    energy_ev: float | None = None
-    dose: Dose = Dose()
-    scanned: bool = False
-    colour: bool = False
-    origin: str = "from the file"
-    uncalibrated: str = ""
-    notes: tuple[str, ...] = ()
+    axes: tuple[Axis, ...]  #: in the order of the array; the rows and columns of an image are as stored
+    dtype: np.dtype[Any]  #: of the pixels
+    frame: Frame  #: decodes one image
+    fault: str | None = None  #: why it is no image, if the reader knows
+    energy_ev: float | None = None  #: of the electrons, if in the file [eV]
+    dose: Dose = Dose()  #: if in the file
+    scanned: bool = False  #: whether a STEM or SEM recorded it
+    colour: bool = False  #: whether each pixel has several channels
+    origin: str = "from the file"  #: of the pixel size
+    uncalibrated: str = ""  #: why there is no pixel size, if the reader knows
+    notes: tuple[str, ...] = ()  #: for the user, in sentences
 
 
 def axis(entry: Mapping[str, Any]) -> Axis:
     """Return an axis from its dictionary in RosettaSciIO or HyperSpy."""
-    scale = entry.get("scale")
+    scale, name, stacked = (entry.get(key) for key in ("scale", "name", "navigate"))
     known = isinstance(scale, int | float | np.integer | np.floating) and math.isfinite(scale) and scale != 0
-    named = entry.get("name")
-    stacked = entry.get("navigate")
     return Axis(
-        int(entry["size"]) if "size" in entry else len(entry["axis"]),
-        named.lower() if isinstance(named, str) else "",
-        units.tidy(entry.get("units")),
-        abs(float(scale)) if known and scale is not None else None,
-        None if stacked is None else bool(stacked),
+        size=int(entry["size"]) if "size" in entry else len(entry["axis"]),
+        name=name.lower() if isinstance(name, str) else "",
+        units=units.tidy(entry.get("units")),
+        scale=abs(float(scale)) if known and scale is not None else None,
+        stacked=None if stacked is None else bool(stacked),
     )
 
 

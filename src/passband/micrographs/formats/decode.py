@@ -16,8 +16,10 @@ from passband.micrographs.formats import units
 from passband.micrographs.formats.dataset import Axis, Dataset
 from passband.micrographs.micrograph import SIDE_PIXELS, Calibration, Micrograph
 
-#: Images of a stack: the default, one by its number from 0, their sum, or each.
+#: Images of a stack: one by its number from 0, their sum, each, or None: the sum of a movie, each image of any other stack.
 Frames = int | Literal["sum", "each"] | None
+#: Errors of a disk without room.
+DISK_FULL = (ENOSPC, EDQUOT, EFBIG)
 #: Largest file, and largest decoded content of one [bytes].
 MOST_BYTES = 2 * 1024**3
 _MOVIE = re.compile(r"(movie|frames|fractions)", re.IGNORECASE)
@@ -52,17 +54,8 @@ def micrographs(
 ) -> Iterator[tuple[int | None, Micrograph]]:
     """Decode the images of a file one after the other, so that memory holds one image and at most one sum.
 
-    Args:
-        data: the data sets of the file.
-        frames: images of a stack; by default the sum of a movie, each image of any other stack.
-        name: of the file; one that contains movie, frames or fractions is a movie's.
-        given: calibration that overrides the file's.
-
-    Yields:
-        The image's number among several, from 0, or None; and the image, not cleaned.
-
-    Raises:
-        BadInputError: if there is no image, too much data or no pixel size; the message does not name the file.
+    Yields the image's number among several, from 0, or None, and the image, not cleaned. A name that contains movie, frames or
+    fractions is a movie's; `given` overrides the file's calibration. A BadInputError does not name the file.
     """
     plans, left_out = _usable(data, name, given)
     jobs: list[tuple[_Plan, int | None]] = []
@@ -74,11 +67,9 @@ def micrographs(
     if isinstance(frames, int):
         numbered = numbered[frames : frames + 1] if frames >= 0 else []
         if not numbered:
-            raise BadInputError(
-                f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for; {parameter('frames')} counts from 0 to {last}",
-                value=frames,
-                limit=(0, last),
-            )
+            what = f"has {len(jobs)} image{'s' * several}, and number {frames} is asked for"
+            remedy = f"{parameter('frames')} counts from 0 to {last}"
+            raise BadInputError(what, value=frames, limit=(0, last), remedy=remedy)
     _check_bytes([job for _, job in numbered])
     for number, (plan, index) in numbered:
         notes = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
@@ -130,27 +121,18 @@ def _note(what: str, form: str, unit: str, given: float | None, stored: float | 
 
 @contextmanager
 def faults() -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged file into a BadInputError that does not name the file.
-
-    Raises:
-        BadInputError: with fault and remedy.
-        OSError: if the disk is full.
-    """
+    """Turn whatever a reader raises on a damaged file, except that the disk is full, into a BadInputError without the file."""
     try:
         yield
-    except BadInputError:
-        raise
     except RecursionError:
         raise BadInputError("nests its contents too deeply to be a micrograph; export it again") from None
     except ImportError as error:
         raise BadInputError(f"needs a library that is missing here ({error}); install passband again") from None
-    except MemoryError:
-        raise BadInputError(_TOO_MUCH) from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+        if isinstance(error, BadInputError) or getattr(error, "errno", None) in DISK_FULL:
             raise
         text = " ".join((f"it lacks {error}" if isinstance(error, KeyError) else str(error)).split())
-        if "memory" in text.lower():
+        if isinstance(error, MemoryError) or "memory" in text.lower():
             raise BadInputError(_TOO_MUCH) from None
         raise BadInputError(f"cannot be read: {text[:150] or type(error).__name__}; copy or export it again") from None
 
@@ -233,14 +215,9 @@ def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str,
     lacks = data.uncalibrated or "the file has none"
     for axis in (rows, columns):
         if units.is_reciprocal(axis.units):
-            fault = (
-                f"is a reciprocal-space image, as a diffraction pattern is (its pixels are measured in {axis.units})"
-            )
-            return (
-                None,
-                lacks,
-                f"{fault}; give a real-space image, or {parameter('pixel_size_angstrom')} if the unit is wrong",
-            )
+            what = f"is a reciprocal-space image, as a diffraction pattern is (its pixels are measured in {axis.units})"
+            remedy = f"give a real-space image, or {parameter('pixel_size_angstrom')} if the unit is wrong"
+            return None, lacks, f"{what}; {remedy}"
         factor = units.in_angstrom(axis.units)
         if axis.units and factor is None:
             lacks = f"the file has one in {axis.units!r}, which is not a length"
@@ -248,19 +225,13 @@ def _pixel(data: Dataset, rows: Axis, columns: Axis) -> tuple[float | None, str,
     height, width = sizes
     if data.uncalibrated or height is None or width is None:
         one = height or width
-        along = "y" if width is None else "x"
-        return (
-            None,
-            f"the file has it along {along} only, {one:.4g} Å" if one and not data.uncalibrated else lacks,
-            None,
-        )
+        if one and not data.uncalibrated:
+            lacks = f"the file has it along {'y' if width is None else 'x'} only, {one:.4g} Å"
+        return None, lacks, None
     if not math.isclose(height, width, rel_tol=_SQUARE):
-        fault = f"has pixels of {width:.5g} Å along x and {height:.5g} Å along y"
-        return (
-            None,
-            lacks,
-            f"{fault}; resample it to square pixels first, or give {parameter('pixel_size_angstrom')} if one is wrong",
-        )
+        what = f"has pixels of {width:.5g} Å along x and {height:.5g} Å along y"
+        remedy = f"resample it to square pixels first, or give {parameter('pixel_size_angstrom')} if one is wrong"
+        return None, lacks, f"{what}; {remedy}"
     return (height + width) / 2, data.origin, None
 
 
@@ -270,18 +241,17 @@ def _check_bytes(jobs: list[tuple[_Plan, int | None]]) -> None:
         pixels, frames = math.prod(plan.shape), plan.count if index is None else 1
         total += max(pixels * plan.dataset.dtype.itemsize * frames, pixels * 4)
     if total > MOST_BYTES:
-        raise BadInputError(
-            f"claims {total / 1e9:.1f} GB of decoded images; at most {MOST_BYTES / 1e9:.1f} GB can be read: pick one with {parameter('frames')}, or crop or sum it first"
-        )
+        limit = f"at most {MOST_BYTES / 1e9:.1f} GB can be read"
+        remedy = f"pick one with {parameter('frames')}, or crop or sum it first"
+        raise BadInputError(f"claims {total / 1e9:.1f} GB of decoded images; {limit}: {remedy}")
 
 
 def _decode(plan: _Plan, index: int) -> NDArray[Any]:
     pixels = plan.dataset.frame(plan.stack, index)
     pixels = grey(pixels) if plan.dataset.colour else pixels
     if pixels.shape != plan.shape:
-        raise BadInputError(
-            f"holds an image of shape {pixels.shape} where its header claims {plan.shape}; it is damaged"
-        )
+        what = f"holds an image of shape {pixels.shape} where its header claims {plan.shape}"
+        raise BadInputError(f"{what}; it is damaged")
     return pixels
 
 
@@ -294,11 +264,7 @@ def _sum(plan: _Plan) -> NDArray[np.float64]:
 
 
 def grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the one channel of an image whose colour channels are equal; drop a constant transparency.
-
-    Raises:
-        BadInputError: if the channels differ.
-    """
+    """Return the one channel of an image whose colour channels are equal, without a constant transparency; refuse others."""
     channels = pixels.shape[-1]
     if pixels.ndim != 3 or not pixels.size:
         raise BadInputError(f"holds a colour image of shape {pixels.shape}; it is damaged: copy or export it again")

@@ -29,20 +29,14 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         return _ncem(file)
     velox = set(file["Data"])
     if velox & _SPECTRA and not (velox == {"Image", "Spectrum"} and not len(file["Data/Spectrum"])):
-        raise BadInputError(
-            "holds a spectrum image or spectra beside its images; export the image alone from Velox, as TIFF or EMD"
-        )
-    transforms = str(_transforms(file))
+        remedy = "export the image alone from Velox, as TIFF or EMD"
+        raise BadInputError(f"holds a spectrum image or spectra beside its images; {remedy}")
+    # The descriptions of Fourier transforms name their images.
+    groups = [file.get(f"{place}/FftOperation") for place in ("Operations", "SharedProperties")]
+    described = [one for group in groups if isinstance(group, h5py.Group) for one in group.values()]
+    transforms = str([bytes(np.ravel(one[...])[:1][0]) for one in described])
     entries = file_reader(str(path), lazy=True, select_type="images", stack_group=False)
     return [_velox(entry, name in transforms) for entry, name in zip(entries, file.get("Data/Image", ()), strict=True)]
-
-
-def _transforms(file: h5py.File) -> list[bytes]:
-    """Return the descriptions of the Fourier transforms of a Velox file, which name their images."""
-    groups = [file.get(f"{place}/FftOperation") for place in ("Operations", "SharedProperties")]
-    return [
-        bytes(np.ravel(one[...])[:1][0]) for group in groups if isinstance(group, h5py.Group) for one in group.values()
-    ]
 
 
 def _velox(entry: dict[str, Any], transform: bool) -> Dataset:
@@ -73,9 +67,8 @@ def _ncem(file: h5py.File) -> list[Dataset]:
     found: list[Dataset] = []
 
     def look(place: str, data: h5py.Dataset | h5py.Group) -> None:
-        if not isinstance(data, h5py.Dataset) or not place.rsplit("/")[-1].startswith(_IMAGES):
-            return
-        if not data.parent.attrs.get("emd_group_type", False):
+        named = isinstance(data, h5py.Dataset) and place.rsplit("/")[-1].startswith(_IMAGES)
+        if not named or not data.parent.attrs.get("emd_group_type", False):
             return
         first = int(f"{data.parent.name}/dim0" not in file)
         axes = [_axis(data.parent.get(f"dim{i + first}"), size) for i, size in enumerate(data.shape)]
@@ -107,7 +100,5 @@ def _axis(vector: h5py.Dataset | None, size: int) -> Axis:
     values = np.ravel(vector[...])
     step = float(np.diff(values).mean()) if values.dtype.kind in "iuf" and len(values) > 1 else None
     name = vector.attrs.get("name", "")
-    return axis(
-        {"size": size, "name": name.decode("latin-1") if isinstance(name, bytes) else name, "scale": step}
-        | {"units": vector.attrs.get("units")}
-    )
+    name = name.decode("latin-1") if isinstance(name, bytes) else name
+    return axis({"size": size, "name": name, "scale": step, "units": vector.attrs.get("units")})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from passband.micrographs.formats import units
-from passband.micrographs.formats.dataset import Dose
+from passband.micrographs.formats.dataset import Dataset, Dose, axis, dataset
 
 # A dose counts only if its name has a unit per area, such as "Dose (e-/A^2)" or "Total dose [e/nm2]", and no rate.
 _UNIT = re.compile(
@@ -15,21 +15,8 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 # Other words in its name leave its meaning open: a rate, a limit, the dose of a session. So do some in the name of its group.
-_WORDS = {
-    "dose",
-    "fluence",
-    "electron",
-    "electrons",
-    "e",
-    "total",
-    "of",
-    "the",
-    "per",
-    "image",
-    "frame",
-    "fraction",
-    "movie",
-}
+_WORDS = {"dose", "fluence", "electron", "electrons", "e", "total", "of", "the", "per"}
+_WORDS |= {"image", "frame", "fraction", "movie"}
 _OTHER = re.compile(
     r"rate|limit|max|min|budget|target|plan|preset|session|accum|cumul|previous|history|thresh|toler|critic"
 )
@@ -61,20 +48,29 @@ def beam_energy_ev(entry: Mapping[str, Any]) -> float | None:
 
 def is_scanned(microscope: Any) -> bool:
     """Return whether a mode in the metadata of a microscope is that of a STEM or SEM."""
-    if not isinstance(microscope, Mapping):
-        return False
-    modes = [str(value).upper() for name, value in microscope.items() if "mode" in str(name).lower()]
+    named = microscope.items() if isinstance(microscope, Mapping) else ()
+    modes = [str(value).upper() for name, value in named if "mode" in str(name).lower()]
     return any(word in mode for mode in modes for word in ("STEM", "SEM", "SCAN"))
 
 
-def fault_of_signal(tree: Mapping[str, Any]) -> str | None:
-    """Return why a HyperSpy signal with this metadata is no micrograph, by its type; None if it may be one."""
+def of_signal(entry: Mapping[str, Any], **facts: Any) -> Dataset:
+    """Return the data set of a HyperSpy signal, described as RosettaSciIO does, with further facts."""
+    tree = entry["metadata"]
     kind = str(lookup(tree, "Signal.signal_type") or "")
+    fault = None
     if "diffraction" in kind:
-        return "holds diffraction patterns; give a real-space image"
-    if kind not in ("", "image"):
-        return f"holds a signal of type {kind[:40]}, which is no image; give an HRTEM image"
-    return None
+        fault = "holds diffraction patterns; give a real-space image"
+    elif kind not in ("", "image"):
+        fault = f"holds a signal of type {kind[:40]}, which is no image; give an HRTEM image"
+    return dataset(
+        entry["data"],
+        [axis(a) for a in entry["axes"]],
+        fault=fault,
+        energy_ev=beam_energy_ev(entry),
+        dose=dose({"metadata": tree, "original": entry.get("original_metadata")}),
+        scanned=is_scanned(lookup(tree, "Acquisition_instrument.TEM")),
+        **facts,
+    )
 
 
 def dose(tree: object) -> Dose:
@@ -89,8 +85,8 @@ def dose(tree: object) -> Dose:
                 waiting.append((f"{group} {name}"[-500:], value))
             elif isinstance(name, str) and (found := _kind(name[:200], group)) and (number := _number(value)):
                 values[found[0]].add(number / found[1])
-    one = {kind: next(iter(some)) if len(some) == 1 else None for kind, some in values.items()}
-    return Dose(one["plain"], one["total"], one["frame"], one["image"])
+    single: dict[str, Any] = {kind: some.pop() for kind, some in values.items() if len(some) == 1}
+    return Dose(**single)
 
 
 def _kind(name: str, group: str) -> tuple[str, float] | None:

@@ -6,10 +6,9 @@ Source: Cheng et al., J. Struct. Biol. 192 (2015) 146, for MRC2014.
 import struct
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from rsciio.mrc import file_reader
 
 from passband.base.errors import BadInputError
@@ -27,8 +26,7 @@ _NOT_READ = {3: "complex 16-bit integers", 101: "4-bit integers"}
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
     """Return the one data set of a file.
 
-    Works around three faults of RosettaSciIO: it applies the byte order to the header but not to the pixels, reads bytes as unsigned,
-    and takes pixels without a size for 1 nm.
+    Pixels are not RosettaSciIO's, which ignores their byte order and sign; it also takes pixels without a size for 1 nm.
     """
     with path.open("rb") as file:
         header = file.read(1024)
@@ -47,19 +45,14 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         raise BadInputError(
             f"claims {columns} x {rows} x {sections} pixels, which take {needed} bytes, and has {path.stat().st_size}; it is incomplete: copy it again"
         )
-    # In one piece: each piece would map the whole file again.
-    entry = file_reader(str(path), lazy=True, endianness=order, metadata_file=None, chunks=-1)[0]
+    entry = file_reader(str(path), lazy=True, endianness=order, metadata_file=None)[0]
     axes = [axis(a) for a in entry["axes"]]
     if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
         axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
     energy, dose = _thermo_fisher(header[104:108], extended, order, sections)
-    data = dataset(entry["data"], axes)
-    stored = np.dtype(_TYPES[mode]) if mode != 0 or _signed(header, order) else np.dtype("u1")
-
-    def frame(along: int | None, index: int) -> NDArray[Any]:
-        return np.ascontiguousarray(data.frame(along, index)).view(stored.newbyteorder(order))
-
-    return [Dataset(data.axes, stored, frame, energy_ev=energy, dose=dose)]
+    stored = np.dtype(_TYPES[mode] if mode != 0 or _signed(header, order) else "u1").newbyteorder(order)
+    pixels = np.memmap(path, stored, "r", 1024 + extra, (sections, rows, columns)).squeeze()
+    return [dataset(pixels, axes, energy_ev=energy, dose=dose)]
 
 
 def _byte_order(header: bytes) -> Literal["<", ">"]:
@@ -95,11 +88,8 @@ def _thermo_fisher(kind: bytes, extended: bytes, order: str, sections: int) -> t
         return None, Dose()
     size = struct.unpack(order + "i", extended[:4])[0]
     blocks = [extended[i : i + 100] for i in range(0, len(extended) - 99, size)][:sections] if size >= 100 else []
-    energies, doses = set(), []
-    for block in blocks:
-        mask, (tension, dose) = struct.unpack(order + "I", block[8:12])[0], struct.unpack(order + "2d", block[84:100])
-        if mask & _TENSION and 1e4 < tension < 1e7:
-            energies.add(tension)
-        if mask & _DOSE and 0 < dose < 1e30:
-            doses.append(dose / 1e20)
+    # The mask, 72 bytes, high tension and dose.
+    values = [struct.unpack(order + "I72x2d", block[8:100]) for block in blocks]
+    energies = {tension for mask, tension, _ in values if mask & _TENSION and 1e4 < tension < 1e7}
+    doses = [dose / 1e20 for mask, _, dose in values if mask & _DOSE and 0 < dose < 1e30]
     return energies.pop() if len(energies) == 1 else None, Dose(listed=tuple(doses) if len(doses) == sections else ())

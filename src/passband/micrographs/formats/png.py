@@ -16,7 +16,8 @@ from passband.micrographs.micrograph import SIDE_PIXELS
 NAME = "a PNG image"
 SIGNATURES = (b"\x89PNG\r\n\x1a\n",)
 
-_COLOURED = {2: 3, 4: 2, 6: 4}
+# Kinds of pixels with several channels.
+_COLOURED = (2, 4, 6)
 
 
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
@@ -42,12 +43,6 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
                 raise BadInputError(f"is an animation of {images} images; save it as a TIFF stack")
             return np.asarray(image)
 
-    return [
-        Dataset(
-            (Axis(height, "y"), Axis(width, "x")),
-            np.dtype("u2" if depth == 16 else "u1"),
-            frame,
-            colour=kind in _COLOURED,
-            uncalibrated="a PNG has none, but for the resolution of a screen or printer",
-        )
-    ]
+    axes, dtype = (Axis(height, "y"), Axis(width, "x")), np.dtype("u2" if depth == 16 else "u1")
+    why = "a PNG has none, but for the resolution of a screen or printer"
+    return [Dataset(axes, dtype, frame, colour=kind in _COLOURED, uncalibrated=why)]

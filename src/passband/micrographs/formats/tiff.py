@@ -48,7 +48,6 @@ def _dataset(
     file: tifffile.TiffFile, series: tifffile.TiffPageSeries, entry: dict[str, Any], ome: tuple[Axis, Axis] | None
 ) -> Dataset:
     page = series.keyframe
-    letters = [(letter, size) for letter, size in zip(series.axes, series.shape, strict=True) if letter != "S"]
     vendor = {a["name"]: axis(a) for a in entry["axes"] if "name" in a}
     rows, columns = vendor.get("height", Axis(0)), vendor.get("width", Axis(0))
     origin, uncalibrated = "from the file", ""
@@ -58,11 +57,10 @@ def _dataset(
         rows, columns, origin, uncalibrated = _resolution(file, page, rows, columns)
     axes = tuple(
         replace({"Y": rows, "X": columns}.get(letter, Axis(0)), size=size, name=_NAMES.get(letter, ""), stacked=None)
-        for letter, size in letters
+        for letter, size in zip(series.axes, series.shape, strict=True)
+        if letter != "S"
     )
-    fault = None
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        fault = "stores its values by a palette; save it as grey values"
+    palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     notes = ["stored with black as the highest value; inverted"] if inverted else []
     compression = getattr(page.compression, "name", "")
@@ -75,13 +73,15 @@ def _dataset(
         if along:
             raise BadInputError("counts its images along another axis than the first; save it as a plain stack")
         pixels = decode(index)
-        return _inverted(pixels) if inverted else pixels
+        if not inverted:
+            return pixels
+        return ~pixels if pixels.dtype.kind in "bu" else -pixels
 
     return Dataset(
         axes,
         np.dtype(series.dtype),
         frame,
-        fault=fault,
+        fault="stores its values by a palette; save it as grey values" if palette else None,
         energy_ev=metadata.beam_energy_ev(entry),
         dose=metadata.dose(entry["original_metadata"]),
         colour="S" in series.axes,
@@ -89,12 +89,6 @@ def _dataset(
         uncalibrated=uncalibrated,
         notes=tuple(notes),
     )
-
-
-def _inverted(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.dtype.kind == "b":
-        return ~pixels
-    return np.iinfo(pixels.dtype).max - pixels if pixels.dtype.kind == "u" else -pixels
 
 
 def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Any:
@@ -161,13 +155,13 @@ def _resolution(
     file: tifffile.TiffFile, page: tifffile.TiffPage, rows: Axis, columns: Axis
 ) -> tuple[Axis, Axis, str, str]:
     """Return both image axes, the origin of their scale, and why there is none, from the tags of the resolution."""
-    steps = [_step(page, f"{n}Resolution") for n in "YX"]
+    steps = [_step(page.tags.get(f"{n}Resolution")) for n in "YX"]
     if steps == [None, None]:
         return rows, columns, "", "the file has none"
     unit = units.tidy((file.imagej_metadata or {}).get("unit"))
     origin = "from the file, as ImageJ writes it"
     if not unit:
-        code = page.tags["ResolutionUnit"].value if "ResolutionUnit" in page.tags else 2
+        code = page.tags.valueof("ResolutionUnit", default=2)
         unit, origin = {2: "inch", 3: "cm"}.get(int(code), ""), "from the file's resolution"
         factor, (low, high) = units.in_angstrom(unit) or 0.0, PIXEL_SIZE_ANGSTROM
         if not all(step is not None and low <= step * factor <= high for step in steps):
@@ -178,9 +172,8 @@ def _resolution(
     return Axis(0, units=unit, scale=steps[0]), Axis(0, units=unit, scale=steps[1]), origin, ""
 
 
-def _step(page: tifffile.TiffPage, name: str) -> float | None:
+def _step(tag: Any) -> float | None:
     """Return the width of a pixel in the unit of the resolution."""
-    tag = page.tags.get(name)
     try:
         number, divisor = tag.value
         step = float(divisor) / float(number)

@@ -16,17 +16,9 @@ _ANGSTROM = (
     {prefix + "m": 10.0 ** (power + 10) for prefix, power in _PREFIXES.items()}
     | {n + metre: 10.0 ** (power + 10) for n, power in _PREFIX_NAMES.items() for metre in ("meter", "metre")}
     | dict.fromkeys(("Å", "å", "A", "Ang", "ang", "angstrom", "angstroem", "ångström", "angström", "ångstrom"), 1.0)
-    | {
-        "micron": 1e4,
-        "NM": 10.0,
-        "Nm": 10.0,
-        "UM": 1e4,
-        "inch": _INCH,
-        "inche": _INCH,
-        "in": _INCH,
-        "thou": _INCH / 1e3,
-    }
-    | {"li": _INCH / 12, "pt": _INCH / 72, "ft": 12 * _INCH, "yd": 36 * _INCH, "mi": 63_360 * _INCH}
+    | {"micron": 1e4, "NM": 10.0, "Nm": 10.0, "UM": 1e4}
+    | {"inch": _INCH, "inche": _INCH, "in": _INCH, "thou": _INCH / 1e3, "li": _INCH / 12, "pt": _INCH / 72}
+    | {"ft": 12 * _INCH, "yd": 36 * _INCH, "mi": 63_360 * _INCH}
     | {"ua": 1.495978707e21, "ly": 9.4607304725808e25, "pc": 3.0856775814913673e26}
 )
 _TIME = {"s", "sec", "second", "seconds", "ms", "µs", "us", "ns", "min", "h"}

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +76,9 @@ def guard(source: Path, folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
 
 
 def answer(path: Path, frames: decode.Frames, folder: Path, given: Calibration | None = None) -> dict[str, Any]:
-    """Write the images of a file into the folder and return their metadata for JSON.
+    """Write the images of a file into the folder and return their metadata for JSON; OSError if there is no room.
 
     Any fault of the file becomes one line under `refusal`, and `place` if it concerns one image; parameters stay marked.
-
-    Raises:
-        OSError: if there is no room for the images.
     """
     images: list[dict[str, Any]] = []
     try:
@@ -110,7 +106,7 @@ def main() -> int:
         text = json.dumps(answer(Path(path), frames, Path(folder), Calibration(**given)), allow_nan=False)
         (Path(folder) / "answer.json").write_text(text, encoding="utf-8")
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+        if error.errno in decode.DISK_FULL:
             return NO_ROOM
         raise
     return 0

@@ -35,30 +35,18 @@ _MEMORY, _MEMORY_PER_BYTE = 2 * 1024**3, 3
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on opening one file.
+    """Limits on opening one file."""
 
-    Attributes:
-        seconds: of processor time; twice as much on the clock.
-        memory_bytes: besides the file itself, which may be mapped.
-    """
-
-    seconds: int = 60
-    memory_bytes: int = 4 * 1024**3
+    seconds: int = 60  #: of processor time; twice as much on the clock
+    memory_bytes: int = 4 * 1024**3  #: besides the file itself, which may be mapped
 
 
 def parse(
     path: Path, frames: Frames = None, given: Calibration | None = None, limits: Limits | None = None
 ) -> list[Micrograph]:
-    """Return the images of a file, not cleaned.
+    """Return the images of a file, not cleaned; BadInputError whatever is wrong with it.
 
-    Args:
-        path: the file.
-        frames: images of a stack, see `formats.decode.micrographs`.
-        given: calibration that overrides the file's.
-        limits: on time and memory; by default 10 s and 2 GiB, and more for files of gigabytes.
-
-    Raises:
-        BadInputError: with file, fault and remedy, whatever is wrong with the file.
+    `given` overrides the file's calibration; by default `limits` are 10 s and 2 GiB, and more for files of gigabytes.
     """
     size = check_file(path)
     limits = limits or Limits(_SECONDS + int(_SECONDS_PER_GB * size / 1e9), _MEMORY + _MEMORY_PER_BYTE * size)
@@ -74,20 +62,15 @@ def parse(
 
 
 def check_file(path: Path) -> int:
-    """Refuse what is no readable file of a known format and size; return its size [bytes].
-
-    Raises:
-        BadInputError: with file, fault and remedy.
-    """
+    """Refuse what is no readable file of a known format and size; return its size [bytes]."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise BadInputError("is a folder, pipe or device; give the path of a micrograph")
         formats.check_ending(path)
         if status.st_size > MOST_BYTES:
-            raise BadInputError(
-                f"has {status.st_size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:.1f} GB can be read: crop it, or sum its frames first"
-            )
+            limit = f"at most {MOST_BYTES / 1e9:.1f} GB can be read"
+            raise BadInputError(f"has {status.st_size / 1e9:.1f} GB; {limit}: crop it, or sum its frames first")
         if not os.access(path, os.R_OK):
             raise BadInputError("cannot be read: you lack the permission; ask its owner")
     except BadInputError as error:
@@ -125,23 +108,20 @@ def _run(path: Path, frames: Frames, given: Calibration, limits: Limits, folder:
 def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micrograph]:
     """Return the images that a worker wrote, checking everything."""
     if status == parse_worker.NO_ROOM:
-        raise BadInputError(
-            f"cannot be unpacked: {tempfile.gettempdir()} is full; free some space, or choose another place with TMPDIR"
-        )
+        remedy = "free some space, or choose another place with TMPDIR"
+        raise BadInputError(f"cannot be unpacked: {tempfile.gettempdir()} is full; {remedy}")
     if status == -signal.SIGKILL:
         raise BadInputError("takes more memory than this computer has free; close other programs, or crop it")
     if status == -signal.SIGXCPU:
-        raise BadInputError(
-            f"takes more than {limits.seconds} s to read; it is damaged, or no micrograph: crop it or export it again"
-        )
+        remedy = "it is damaged, or no micrograph: crop it or export it again"
+        raise BadInputError(f"takes more than {limits.seconds} s to read; {remedy}")
     file = folder / "answer.json"
     try:
         if status != 0 or file.stat().st_size > _MOST_ANSWER_BYTES:
             raise BadInputError(_BROKEN)
         answer = json.loads(file.read_text(encoding="utf-8"))
         if answer.get("refusal"):
-            place = answer.get("place")
-            raise BadInputError(str(answer["refusal"])[:600], place=str(place)[:500] if place else None)
+            raise BadInputError(str(answer["refusal"])[:600], place=str(answer.get("place") or "")[:500] or None)
         return [_micrograph(folder, name, image) for image in answer["images"]]
     except BadInputError:
         raise
