@@ -135,7 +135,11 @@ def joint_of_three(dose):
     coefficients = waves(4)
     conditions = [c.model_copy(update={"dose_per_angstrom2": dose}) for c in (ROUND, ASTIGMATIC, DRIFTING)]
     a, b, c = (source(condition, coefficients) for condition in conditions)
-    sources = [a, b, MixedSource([b, c, a])]
+    sources = [
+        a,
+        source(ASTIGMATIC.model_copy(update={"dose_per_angstrom2": dose}), coefficients.flip(0)),
+        MixedSource([b, c, a]),
+    ]
     chosen, turns = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 3, 2]]), torch.tensor([[0, 5, 7], [1, 6, 2], [3, 4, 0]])
 
     def generators():
@@ -174,8 +178,3 @@ def test_conditions_that_one_pass_cannot_image_are_refused(change):
     sources = [source(c, coefficients) for c in (ROUND, ROUND.model_copy(update=change))]
     with pytest.raises(ValueError, match="one by one"):
         JointSource(sources)
-
-
-def test_other_specimens_are_not_joined():
-    with pytest.raises(ValueError, match="different specimens"):
-        JointSource([source(ROUND, waves()), source(ROUND, waves())])

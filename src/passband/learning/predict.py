@@ -36,9 +36,9 @@ class Predictors:
             self._group.load_state_dict(join_states([model.state_dict() for model in models]))
             self._group.eval().to(device)
 
-    def each(self, images: Tensor) -> Iterable[Tensor]:
-        """Return the logits of each network, [B, 1, n, n], of normalised images [B, 1, n, n]."""
+    def logits(self, images: Tensor) -> Iterable[Tensor]:
+        """Return the logits of normalised images [B, 1, n, n] in parts, [B, m, n, n] for the next m networks: one, or all on a GPU."""
         if self._group is None:
             return (predict(model, images) for model in self._models)
         with fast_convolutions(images.device):
-            return predict(self._group, images.expand(-1, len(self._models), -1, -1)).split(1, 1)
+            return [predict(self._group, images.expand(-1, len(self._models), -1, -1))]

@@ -1,5 +1,6 @@
 """Network input, made on the fly from exit waves; no image is written to disk to train."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -144,48 +145,41 @@ class JointSource:
     """
 
     def __init__(self, sources: Sequence[Source]):
-        """Join sources of the same stored specimens.
+        """Join sources on the same grids.
 
         Raises:
-            ValueError: if they are of different specimens, or one pass cannot make images under all conditions.
+            ValueError: if one pass cannot make images under all their conditions.
         """
         parts = [part for source in sources for part in source.parts]
-        self._sources, self._stored, self._masks, self._device = (
-            sources,
-            parts[0]._stored,
-            parts[0].masks,
-            parts[0].device,
-        )
-        if any(part._stored is not self._stored or part.masks.shape != self._masks.shape for part in parts):
-            raise ValueError("these sources are of different specimens; draw from them one by one")
-        # Networks that differ in their seed share a condition.
-        places: dict[str, int] = {}
-        distinct = []
-        for part in parts:
-            if part.condition.id not in places:
-                places[part.condition.id] = len(places)
-                distinct.append(part._imager)
-        self._imager = distinct[0].joint(distinct, self._device)
-        self._places = [
-            torch.tensor([places[part.condition.id] for part in source.parts], device=self._device)
-            for source in sources
-        ]
+        self._sources, self._device = sources, parts[0].device
+        # Networks that differ in their seed share a condition, and most share their specimens.
+        conditions = {part.condition.id: part._imager for part in reversed(parts)}
+        place = {condition: i for i, condition in enumerate(conditions)}
+        imagers = list(conditions.values())
+        self._imager = imagers[0].joint(imagers, self._device)
+        self._places = [self._tensor([place[part.condition.id] for part in source.parts]) for source in sources]
+        specimens = {id(source.parts[0]._stored): source.parts[0] for source in sources}
+        first = dict(zip(specimens, itertools.accumulate(map(len, specimens.values()), initial=0), strict=False))
+        self._first = self._tensor([first[id(source.parts[0]._stored)] for source in sources])[:, None]
+        self._stored = _joined([part._stored for part in specimens.values()])
+        self._masks = _joined([part.masks for part in specimens.values()])
 
     def batch(
         self, specimens: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
         """Return network input and truth, float32, [B, M, n, n], of specimens and orientations, [M, B], for M networks."""
-        count = specimens.shape[1]
-        which = torch.cat(
-            [
-                places[source.drawn(count, generator)]
-                for source, places, generator in zip(self._sources, self._places, generators, strict=True)
-            ]
-        )
-        chosen, turns = (t.reshape(-1).to(self._device, non_blocking=True) for t in (specimens, orientations))
+        rows = zip(self._sources, self._places, generators, strict=True)
+        which = torch.cat([places[source.drawn(specimens.shape[1], generator)] for source, places, generator in rows])
+        chosen, turns = (t.to(self._device, non_blocking=True) for t in (specimens, orientations))
+        chosen, turns = (chosen + self._first).flatten(), turns.flatten()
         counts = self._imager.counts(self._stored[chosen], which, turns, generators)
         masks = symmetry.turn_each(self._masks[chosen], turns)
-        images, truth = (
-            t.unflatten(0, tuple(specimens.shape)).transpose(0, 1) for t in (normalize(counts), masks.float())
-        )
-        return images, truth
+        images, truth = (t.view(*specimens.shape, *t.shape[1:]).transpose(0, 1) for t in (normalize(counts), masks))
+        return images, truth.float()
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, device=self._device)
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

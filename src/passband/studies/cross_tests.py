@@ -81,13 +81,18 @@ class TestJob(FolderJob):
             counts, masks = test_images(study, self.paths, test)
             images = normalize(counts)[:, None].to(device())
             masks = masks.to(images.device)
-            for job, logits in zip(self.networks, predictors.each(images), strict=True):
-                if index in shown and job.seed == 0:
-                    predictions[_prediction_name(job, test)] = np.packbits(_particle(logits))
-                keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
-                columns = {"specimen": range(*study.split.test_range), **SEGMENTATION.score(logits, masks)}
-                parts.append(pl.DataFrame(keys | columns))
-                progress(1.0)
+            networks = iter(self.networks)
+            for logits in predictors.logits(images):
+                several = logits.shape[1]
+                flat, truth = (t.flatten(0, 1)[:, None] for t in (logits, masks.expand(-1, several, -1, -1)))
+                scored = SEGMENTATION.score(flat, truth)
+                for i, job in zip(range(several), networks, strict=False):
+                    if index in shown and job.seed == 0:
+                        predictions[_prediction_name(job, test)] = np.packbits(_particle(logits[:, i : i + 1]))
+                    keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
+                    columns = {name: values[i::several] for name, values in scored.items()}
+                    parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
+                    progress(1.0)
         table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
         (folder / _TABLE).write_bytes(parquet(table))
         if predictions:
