@@ -5,6 +5,7 @@ import torch
 
 from passband.app import analyze, controls, html, views
 from passband.app.scene import PIXELS, Scene
+from passband.app.uploads import Upload
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.simulation.multislice import ExitWaveConfig
@@ -101,7 +102,7 @@ def test_every_scored_condition_has_its_place_in_the_plane(judge):
 
 def test_a_picture_is_the_same_twice_and_changes_with_its_condition():
     mask = np.zeros((PIXELS, PIXELS), dtype=bool)
-    scene = Scene(SpecimenRecipe(field_angstrom=FIELD, particles=[{"crystal": "Au", "count": [0, 1], "diameter_angstrom": 9.0}]), 300e3, random_waves(1), mask, ExitWaveConfig(band_per_angstrom=BAND))  # fmt: skip
+    scene = Scene(SpecimenRecipe(field_angstrom=FIELD, particles=[{"crystal": "Au", "count": [0, 1], "diameter_angstrom": 9.0}]), random_waves(1), mask, ExitWaveConfig(band_per_angstrom=BAND))  # fmt: skip
     condition = CONDITION.model_copy(update={"pixel_size_angstrom": FIELD / PIXELS})
     first = scene.image(condition)
     assert first.shape == (PIXELS, PIXELS)
@@ -133,7 +134,7 @@ def test_a_fault_in_a_file_speaks_of_its_name_and_of_the_page(tmp_path):
     path = tmp_path / "0123.tif"
     path.write_bytes(b"no image")
     with pytest.raises(BadInputError) as caught:
-        analyze.read(analyze.Request(path, "gold.tif"))
+        analyze.read(Upload(path, "gold.tif"))
     assert "gold.tif" in str(caught.value) and "0123" not in str(caught.value)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import polars as pl
 import tifffile
 from numpy.typing import NDArray
 
-from passband.app.html import error_text
+from passband.app import html
 from passband.app.scene import Subject
 from passband.app.uploads import Upload, Uploads
 from passband.app.views import outlines
@@ -25,18 +24,6 @@ from passband.models.store import Model
 from passband.verdicts.image_optics import estimate_optics
 from passband.verdicts.verdict import Verdict
 from passband.verdicts.verdict_model import VerdictModel
-
-
-@dataclass(frozen=True)
-class Request:
-    """A file, its name as the user knows it, and the values of the fields beside it; None leaves them to the file."""
-
-    path: Path
-    name: str
-    pixel_size_angstrom: float | None = None
-    energy_ev: float | None = None
-    dose_per_angstrom2: float | None = None
-    number: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,26 +53,21 @@ class Analysis:
     faults: tuple[str, ...] = ()
 
 
-def read(request: Request) -> Analysis:
-    """Read a micrograph.
+def read(upload: Upload, number: int = 0, **given: Any) -> Analysis:
+    """Read one image of a file, with the values of the fields beside it; None leaves them to the file.
 
     Raises:
         BadInputError: with file, fault and remedy.
     """
     try:
-        micrographs = read_micrographs(
-            request.path,
-            pixel_size_angstrom=request.pixel_size_angstrom,
-            energy_ev=request.energy_ev,
-            dose_per_angstrom2=request.dose_per_angstrom2,
-        )
-        if not 0 <= request.number < len(micrographs):
-            raise BadInputError(f"has {len(micrographs)} images, and none is number {request.number}")
+        micrographs = read_micrographs(upload.path, **given)
+        if not 0 <= number < len(micrographs):
+            raise BadInputError(f"has {len(micrographs)} images, and none is number {number}")
     except BadInputError as error:
         # The user knows the file by its name, not by its place among the uploads.
-        error.place = request.name
+        error.place = upload.name
         raise
-    micrograph = replace(micrographs[request.number], name=request.name)
+    micrograph = replace(micrographs[number], name=upload.name)
     return Analysis(micrograph, len(micrographs), np.ascontiguousarray(micrograph.grey()[0][::-1]))
 
 
@@ -94,7 +76,7 @@ def without_scale(upload: Upload, number: int, fault: BadInputError) -> NDArray[
     if fault.parameters[:1] != ("pixel_size_angstrom",) or fault.value is not None:
         return None
     try:
-        return read(Request(upload.path, upload.name, pixel_size_angstrom=1.0, number=number)).picture
+        return read(upload, number, pixel_size_angstrom=1.0).picture
     except BadInputError:
         return None
 
@@ -127,7 +109,7 @@ def attempt(step: Callable[[Analysis], Analysis], analysis: Analysis) -> Analysi
     try:
         return step(analysis)
     except BadInputError as error:
-        fault = error_text(error)
+        fault = error.text(html.field)
     except Exception as error:  # An unforeseen error must not end the page.
         fault = f"{analysis.micrograph.name}: one step failed ({type(error).__name__}: {str(error)[:200]})"
     return replace(analysis, faults=(*analysis.faults, fault))
@@ -152,7 +134,7 @@ def example(subject: Subject, uploads: Uploads) -> tuple[str, Condition]:
     condition = Condition.preset("team05_300kv") if judge is None else judge.usual_training_condition()
     scene = subject.scenes.at(condition.energy_ev)
     pixel = scene.pixel_size_angstrom
-    condition = condition.varied({"defocus": 180.0, "C12": 10.0}).model_copy(update={"pixel_size_angstrom": pixel})
+    condition = condition.varied(defocus=180.0, C12=10.0, pixel_size_angstrom=pixel)
     key, path = uploads.reserve("example.tif")
     scale = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm"}}
     tifffile.imwrite(path, scene.image(condition), imagej=True, **scale)

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -59,22 +60,17 @@ CONTROLS = (
 )
 # Longest condition file that the page takes [characters].
 _LONGEST = 100_000
-_ABERRATIONS = ("C12", "phi12", "C21", "C23", "C30")
 
 
 def positions(condition: Condition) -> dict[str, float]:
     """Return the position of each slider under a condition, in its unit."""
+    values: dict[str, Any] = {**dict(condition), **condition.aberrations, "defocus": condition.defocus_angstrom}
     places = {}
     for control in CONTROLS:
-        if control.key == "defocus":
-            value: float | None = condition.defocus_angstrom
-        elif control.key in _ABERRATIONS:
-            value = condition.aberrations.get(control.key, 0.0)
-        else:
-            value = getattr(condition, control.key)
-        shown = (control.absent or 0.0) if value is None else value / control.unit
+        value = values.get(control.key, 0.0)
+        place = (control.absent or 0.0) if value is None else value / control.unit
         # Round to a hundredth of a slider's step.
-        places[control.key] = round(shown, 2 - math.floor(math.log10(control.step)))
+        places[control.key] = round(place, 2 - math.floor(math.log10(control.step)))
     return places
 
 
@@ -97,17 +93,8 @@ def condition_at(
     Raises:
         BadInputError: if the values are not those of a condition.
     """
-    content = base.to_dict() | {"pixel_size_angstrom": pixel_size_angstrom}
-    aberrations = dict(content["aberrations"])
-    for control in CONTROLS:
-        value = round(values[control.key] * control.unit, 6)
-        if control.key == "defocus":
-            aberrations["C10"] = 0.0 - value
-        elif control.key in _ABERRATIONS:
-            aberrations[control.key] = value
-        else:
-            content[control.key] = value if has.get(control.key, True) else None
-    return Condition(**(content | {"aberrations": aberrations}))
+    chosen = {c.key: round(values[c.key] * c.unit, 6) if has.get(c.key, True) else None for c in CONTROLS}
+    return base.varied(chosen, pixel_size_angstrom=pixel_size_angstrom)
 
 
 def in_yaml(condition: Condition) -> str:
@@ -136,7 +123,6 @@ def from_yaml(text: str) -> Condition:
 
 def without_slider(base: Condition) -> list[str]:
     """Return the names of a condition's parameters that have no slider."""
-    content = base.to_dict()
-    shown = {c.key for c in CONTROLS} | {"energy_ev", "pixel_size_angstrom", "aberrations"}
-    aberrations = [n for n in base.aberrations if n not in (*_ABERRATIONS, "C10")]
-    return aberrations + [n for n, v in content.items() if n not in shown and v not in (None, 0.0)]
+    shown = {c.key for c in CONTROLS} | {"C10", "energy_ev", "pixel_size_angstrom", "aberrations"}
+    content = base.aberrations | base.to_dict()
+    return [name for name, value in content.items() if name not in shown and value not in (None, 0.0)]

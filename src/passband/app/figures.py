@@ -18,13 +18,12 @@ from bokeh.models import (
 from bokeh.palettes import Magma256, Viridis256
 from bokeh.plotting import figure
 
-from passband.app.views import Q_SHOWN
+from passband.app.views import PAIR, Q_SHOWN
 from passband.figures.style import BLUE, GREY, ORANGE, PREDICTION, TRUTH, bar_length
 
 #: Colour and mark of each zone, apart also for the colour-blind.
 ZONES = {"stable": (BLUE, "circle"), "degraded": ("#f2c14e", "triangle"), "collapse": (ORANGE, "square")}
 Sources = dict[str, ColumnDataSource]
-_PAIR = ("train_label", "test_label", "loss", "dice", "sigma", "delta_epsilon")
 _PAIR_TIPS = {"trained at": "@train_label", "tested at": "@test_label", "loss": "@loss{0.000}", "Dice": "@dice{0.000}"}
 _LEGEND: dict[str, Any] = {"label_text_font_size": "12px", "border_line_color": None, "background_fill_alpha": 0.8, "padding": 4, "spacing": 0, "margin": 4, "glyph_height": 16}  # fmt: skip
 _LOOK: dict[str, Any] = {"toolbar_location": None, "min_border": 4, "outline_line_color": None, "background_fill_color": "#ffffff", "sizing_mode": "stretch_width"}  # fmt: skip
@@ -147,7 +146,7 @@ def matrix() -> tuple[Any, Sources, Any]:
     plot = blank(
         height=540, min_width=460, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score"
     )
-    source, mapper = _source("x", "y", "score", "text", "ink", *_PAIR), _coloured(plot)
+    source, mapper = _source("x", "y", "score", "text", "ink", *PAIR), _coloured(plot)
     fill = {"field": "score", "transform": mapper}
     cells = plot.rect("x", "y", 1, 1, source=source, fill_color=fill, line_color=None)
     _tips(plot, [cells], _PAIR_TIPS | {"σ": "@sigma{0.00}", "Δε": "@delta_epsilon{+0.00}"})
@@ -160,7 +159,7 @@ def matrix() -> tuple[Any, Sources, Any]:
 def shift_plane() -> tuple[Any, Sources, Any]:
     """Return the plane of σ and Δε coloured by a score: source pairs, and its colours."""
     plot = blank(height=540, tools="pan,wheel_zoom,box_zoom,reset", toolbar_location="right", x_range=(0, 1.02), y_range=(-1, 1), title="Test score over σ and Δε")  # fmt: skip
-    source, mapper = _source("score", "ratio", *_PAIR), _coloured(plot)
+    source, mapper = _source("score", "ratio", *PAIR), _coloured(plot)
     plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
     fill = {"field": "score", "transform": mapper}
     dots = plot.scatter("sigma", "delta_epsilon", source=source, size=8, fill_color=fill, line_color="#343a40", line_width=0.4)  # fmt: skip

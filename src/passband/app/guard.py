@@ -27,26 +27,20 @@ class Gate:
 
     Attributes:
         hosts: allowed hosts of a request.
+        origins: allowed origins of a request.
         token: in the printed address.
+        secret: value of the cookie.
+        address: to open, with the token.
         cookie: name of the cookie; browsers share cookies among the ports of a host.
     """
 
     def __init__(self, port: int):
         """Draw a token and the secret of the cookie, 256 bits each."""
         self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        self.token = secrets.token_urlsafe(32)
+        self.origins = tuple(f"http://{host}" for host in self.hosts)
+        self.token, self.secret = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        self.address = f"{self.origins[0]}/?token={self.token}"
         self.cookie = f"passband-app-{port}"
-        self.secret = secrets.token_urlsafe(32)
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """Allowed origins of a request."""
-        return tuple(f"http://{host}" for host in self.hosts)
-
-    @property
-    def address(self) -> str:
-        """The address to open, with the token."""
-        return f"http://{self.hosts[0]}/?token={self.token}"
 
     def objection(self, request: HTTPServerRequest) -> str | None:
         """Return why the host or origin of a request is refused, in a sentence, or None."""

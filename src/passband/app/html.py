@@ -20,14 +20,9 @@ def field(parameter: str) -> str:
     return FIELDS.get(parameter, parameter)
 
 
-def error_text(error: BadInputError) -> str:
-    """Return the line of an error, with parameters named as fields of the page."""
-    return error.text(field)
-
-
 def refusal(fault: BadInputError | str) -> str:
     """Return a fault in red."""
-    line = fault if isinstance(fault, str) else error_text(fault)
+    line = fault if isinstance(fault, str) else fault.text(field)
     return f'<p class="refusal">{html.escape(" ".join(line.split()))}</p>'
 
 
@@ -44,9 +39,3 @@ def bullets(lines: Sequence[str]) -> str:
 def section(title: str, body: str) -> str:
     """Return a titled part, or nothing if it is empty."""
     return f"<h3>{html.escape(title)}</h3>{body}" if body else ""
-
-
-def header(model: str) -> str:
-    """Return the top line of the page."""
-    question = "Does the network work under these conditions?"
-    return f"<header><b>passband</b><span>{question}</span><i>{html.escape(model)}</i></header>"

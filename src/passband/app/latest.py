@@ -3,24 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from passband.base.errors import BadInputError
-
-
-@dataclass(frozen=True)
-class Step:
-    """The work on a request.
-
-    Attributes:
-        work: runs in a thread.
-        show: called with its result while the document is locked.
-        pause: seconds that a request must be the newest before work starts.
-    """
-
-    work: Callable[[Any], Any]
-    show: Callable[[Any], None]
-    pause: float = 0.0
 
 
 @dataclass(eq=False)
@@ -28,14 +14,18 @@ class Latest:
     """A queue of length one.
 
     Attributes:
-        step: the work.
-        refuse: called with the error of a request.
+        work: on a request; runs in a thread.
+        show: called with its result while the document is locked.
+        refuse: called with its error, likewise.
         later: calls a function while the document is locked.
+        pause: seconds that a request must be the newest before work starts.
     """
 
-    step: Step
+    work: Callable[[Any], Any]
+    show: Callable[[Any], None]
     refuse: Callable[[BadInputError], None]
     later: Callable[[Callable[[], None]], Any]
+    pause: float = 0.0
     _waiting: list[Any] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
@@ -47,15 +37,15 @@ class Latest:
 
     async def _run(self) -> None:
         while self._waiting:
-            if self.step.pause:
+            if self.pause:
                 newest = self._waiting
-                await asyncio.sleep(self.step.pause)
+                await asyncio.sleep(self.pause)
                 if self._waiting is not newest:
                     continue
             request = self._waiting.pop()
             try:
-                result = await asyncio.to_thread(self.step.work, request)
+                result = await asyncio.to_thread(self.work, request)
             except BadInputError as error:
-                self.later(lambda error=error: self.refuse(error))  # type: ignore[misc]
+                self.later(partial(self.refuse, error))
             else:
-                self.later(lambda result=result: self.step.show(result))  # type: ignore[misc]
+                self.later(partial(self.show, result))

@@ -7,8 +7,8 @@ from typing import Any
 import panel as pn
 
 from passband.app import analyze, figures, html
-from passband.app.analyze import Analysis, Request
-from passband.app.parts import DropField, columns, figure_pane, number, text
+from passband.app.analyze import Analysis
+from passband.app.parts import FIELDS_WIDTH, WIDE, DropField, columns, figure_pane, number, text
 from passband.app.scene import Subject
 from passband.app.uploads import Uploads
 from passband.base.errors import BadInputError
@@ -17,7 +17,7 @@ from passband.figures.style import minus
 from passband.micrographs.formats import endings
 from passband.verdicts.verdict_model import VerdictModel
 
-_LEFT, _PICTURE, _RIGHT = 310, 400, 380
+_PICTURE, _RIGHT = 400, 380
 # Seconds after which the values of fields have reached the server.
 _SETTLE = 0.2
 _HINT = f"Drop a micrograph here, or click to choose: {endings()}"
@@ -28,7 +28,6 @@ _FIELDS = {
     "energy_ev": "energy [eV], if the file does not say",
     "dose_per_angstrom2": "dose [e/Å²], if known",
 }
-_WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 
 
 class MicrographTab:
@@ -48,19 +47,20 @@ class MicrographTab:
         self._key = ""
         self._analysis: Analysis | None = None
         self._drawn: Any = None
-        self._drop = DropField(hint=_HINT, most_bytes=uploads.most_bytes, height=124, margin=10, **_WIDE)
+        self._drop = DropField(hint=_HINT, most_bytes=uploads.most_bytes, height=124, margin=10, **WIDE)
         self._fields = {
-            key: pn.widgets.TextInput(name=name, margin=(2, 10), css_classes=[f"field-{key.split('_')[0]}"], **_WIDE)
+            key: pn.widgets.TextInput(name=name, margin=(2, 10), css_classes=[f"field-{key.split('_')[0]}"], **WIDE)
             for key, name in _FIELDS.items()
         }
-        self._number = pn.widgets.IntInput(name="image of a stack, from 0", value=0, start=0, margin=(2, 10), **_WIDE)
-        self._example = pn.widgets.Button(name="Try the example", margin=(4, 10), **_WIDE)
-        self._again = pn.widgets.Button(name="Analyze again", button_type="primary", margin=10, disabled=True, **_WIDE)
-        self._take = pn.widgets.Button(name="Show these optics", margin=(4, 10), visible=False, **_WIDE)
+        self._number = pn.widgets.IntInput(name="image of a stack, from 0", value=0, start=0, margin=(2, 10), **WIDE)
+        self._example = pn.widgets.Button(name="Try the example", margin=(4, 10), **WIDE)
+        self._again = pn.widgets.Button(name="Analyze again", button_type="primary", margin=10, disabled=True, **WIDE)
+        self._take = pn.widgets.Button(name="Show these optics", margin=(4, 10), visible=False, **WIDE)
         self._report, self._particles = text(), text()
-        self._title = text(css_classes=["micrograph-title"])
+        absent = html.note(subject.absent) if subject.model is None else ""
+        self._title = text(html.note(_EMPTY), css_classes=["micrograph-title"])
         self._message = text(css_classes=["micrograph-message"])
-        self._verdict = text(css_classes=["micrograph-verdict"])
+        self._verdict = text(absent, css_classes=["micrograph-verdict"])
         self._picture, self._sources = figures.picture()
         self._sizes, sizes = figures.sizes(230)
         self._sources |= sizes
@@ -72,15 +72,14 @@ class MicrographTab:
         self._take.on_click(
             lambda event: self._analysis and self._analysis.condition and show_condition(self._analysis.condition)
         )
-        self._title.object = html.note(_EMPTY)
-        if subject.model is None:
-            self._verdict.object = html.note(subject.absent)
 
     def layout(self) -> Any:
         """Return what is shown."""
-        left = [self._drop, self._example, *self._fields.values(), self._number, self._again, self._message, self._take, self._report]  # fmt: skip
+        fields = [self._drop, self._example, *self._fields.values(), self._number]
+        left = [*fields, self._again, self._message, self._take, self._report]
         picture, sizes = self._panes.values()
-        return columns((_LEFT, left), (_PICTURE, [self._title, picture]), (_RIGHT, [self._verdict, sizes, self._particles]))  # fmt: skip
+        right = [self._verdict, sizes, self._particles]
+        return columns((FIELDS_WIDTH, left), (_PICTURE, [self._title, picture]), (_RIGHT, right))
 
     def _launch(self, work: Any) -> None:
         self._stop()
@@ -122,22 +121,20 @@ class MicrographTab:
             return
         try:
             given = {name: number(field.value, html.field(name)) for name, field in self._fields.items()}
-            request = Request(upload.path, upload.name, **given, number=self._number.value)
-            analysis = await asyncio.to_thread(analyze.read, request)
+            analysis = await asyncio.to_thread(analyze.read, upload, self._number.value, **given)
         except BadInputError as error:
             unscaled = await asyncio.to_thread(analyze.without_scale, upload, self._number.value or 0, error)
             self._later(lambda error=error: self._fail(upload.name, error, unscaled))
             return
         model, judge = self._subject.model, self._subject.judge
-        steps: list[tuple[str, Callable[[Analysis], Analysis]]] = [
-            ("estimating the optics …", lambda seen: analyze.add_estimate(seen, judge))
-        ]
+        steps: dict[str, Callable[[Analysis], Analysis]] = {}
+        # Particles first, because they are quick; the verdict last, because it needs the optics.
         if model is not None:
-            # Particles first, because they are quick; the verdict last, because it needs the optics.
-            steps.insert(0, ("segmenting …", lambda seen: analyze.add_segmentation(seen, model)))
-            verdict = ("predicting the verdict …", lambda seen: analyze.add_verdict(seen, judge or VerdictModel(model)))
-            steps.append(verdict)
-        for doing, step in steps:
+            steps["segmenting …"] = lambda seen: analyze.add_segmentation(seen, model)
+        steps["estimating the optics …"] = lambda seen: analyze.add_estimate(seen, judge)
+        if model is not None:
+            steps["predicting the verdict …"] = lambda seen: analyze.add_verdict(seen, judge or VerdictModel(model))
+        for doing, step in steps.items():
             self._later(lambda seen=analysis, doing=doing: self._show(seen, doing))
             analysis = await asyncio.to_thread(analyze.attempt, step, analysis)
         self._later(lambda: self._show(analysis, ""))

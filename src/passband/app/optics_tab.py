@@ -11,10 +11,10 @@ import panel as pn
 from numpy.typing import NDArray
 
 from passband.app import figures, html, views
-from passband.app.latest import Latest, Step
-from passband.app.parts import columns, figure_pane, text
+from passband.app.latest import Latest
+from passband.app.parts import FIELDS_WIDTH, WIDE, columns, figure_pane, text
 from passband.app.scene import PIXELS, Subject
-from passband.app.sliders import WIDTH, Sliders
+from passband.app.sliders import Sliders
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_condition, preset_names
@@ -25,6 +25,7 @@ from passband.verdicts.verdict import Verdict
 _PICTURE, _RIGHT = 360, 420
 # Seconds without a change before the reasons are computed.
 _REST = 0.4
+_MEASURED = "<span>Dice of this image; the verdict predicts the mean of many:"
 _NOTHING: dict[str, Any] = {"xs": [], "ys": []}
 
 
@@ -67,27 +68,24 @@ class OpticsTab:
         self._fill(field)
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
-        self._drawer = Latest(Step(self._draw, self._show_picture), self._refuse, later)
-        self._predictor = Latest(Step(self._predict, self._show_opinion), self._refuse, later)
+        self._drawer = Latest(self._draw, self._show_picture, self._refuse, later)
+        self._predictor = Latest(self._predict, self._show_opinion, self._refuse, later)
         # Separate, so that no picture waits for it.
-        self._explainer = Latest(Step(self._explain, self._show_why, pause=_REST), self._refuse, later)
-        self._advisor = Latest(Step(partial(self._explain, advised=True), self._show_advice), self._refuse, later)
+        self._explainer = Latest(self._explain, self._show_why, self._refuse, later, _REST)
+        self._advisor = Latest(partial(self._explain, advised=True), self._show_advice, self._refuse, later)
         self._advised: Condition | None = None
         self._sliders = Sliders(self._presets(), field / PIXELS, self._changed, self._refuse)
+        self.show_condition = self._sliders.start_from
         self._layers.param.watch(lambda event: later(self._show_layers), "value")
         self._advise.on_click(lambda event: self._advisor.submit(self._sliders.condition))
         self._changed(self._sliders.condition)
 
     def layout(self) -> Any:
         """Return what is shown."""
-        buttons = pn.FlexBox(self._layers, self._advise, sizing_mode="stretch_width")
+        buttons = pn.FlexBox(self._layers, self._advise, **WIDE)
         middle = [figure_pane(self._picture), buttons, self._message, self._verdict, self._why]
         right = [figure_pane(self._curves), figure_pane(self._plane), self._note]
-        return columns((WIDTH, self._sliders.layout()), (_PICTURE, middle), (_RIGHT, right))
-
-    def show_condition(self, condition: Condition) -> None:
-        """Set the sliders to a condition."""
-        self._sliders.start_from(condition)
+        return columns((FIELDS_WIDTH, self._sliders.layout()), (_PICTURE, middle), (_RIGHT, right))
 
     def _presets(self) -> dict[str, Callable[[], Condition]]:
         presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
@@ -152,11 +150,7 @@ class OpticsTab:
         self._show_layers()
         if opinion.place is not None and opinion.place[0] is not None:
             self._sources["current"].data = {"sigma": [opinion.place[0]], "epsilon": [opinion.place[1]]}
-        measured = ""
-        if opinion.dice is not None:
-            measured = (
-                f"<span>Dice of this image; the verdict predicts the mean of many: <b>{opinion.dice:.3f}</b></span>"
-            )
+        measured = "" if opinion.dice is None else f"{_MEASURED} <b>{opinion.dice:.3f}</b></span>"
         if opinion.verdict is None:
             self._verdict.object = html.note(self._subject.absent) + measured
         else:

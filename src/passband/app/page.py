@@ -1,5 +1,6 @@
 """The page: a top line and three tabs."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +9,18 @@ import panel as pn
 from passband.app import html
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab
-from passband.app.parts import text
+from passband.app.parts import WIDE, text
 from passband.app.scene import Subject
 from passband.app.study_tab import StudyTab
 from passband.app.uploads import Uploads
 
+_QUESTION = "Does the network work under these conditions?"
+
 
 def make_page(subject: Subject, study: Path | None, uploads: Uploads) -> Any:
-    """Return the page of one browser tab: its top line at once, its tabs when the browser has shown that.
-
-    Args:
-        subject: model and specimen.
-        study: folder to browse first, or None.
-        uploads: its uploaded files.
-    """
-    head, body = text(margin=0), text(margin=20)
-    head.object, body.object = html.header(subject.name), html.note("loading the tabs …")
-    page = pn.Column(head, body, sizing_mode="stretch_width", css_classes=["page"])
+    """Return the page of one browser tab, `study` open in it: its top line at once, its tabs when the browser has shown that."""
+    head = text(f"<header><b>passband</b><span>{_QUESTION}</span><i>{escape(subject.name)}</i></header>", margin=0)
+    page = pn.Column(head, text(html.note("loading the tabs …"), margin=20), css_classes=["page"], **WIDE)
 
     def fill() -> None:
         optics = OpticsTab(subject)
@@ -32,8 +28,8 @@ def make_page(subject: Subject, study: Path | None, uploads: Uploads) -> Any:
             ("Optics", optics.layout()),
             ("Micrograph", MicrographTab(subject, uploads, optics.show_condition).layout()),
             ("Study", StudyTab(study).layout()),
-            sizing_mode="stretch_width",
             css_classes=["tabs"],
+            **WIDE,
         )
 
     pn.state.onload(fill)

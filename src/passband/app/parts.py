@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, ClassVar
 
@@ -16,11 +17,15 @@ from passband.figures.style import minus
 #: The style of everything.
 STYLE = files("passband.app").joinpath("page.css").read_text(encoding="utf-8")
 _DROP = files("passband.app").joinpath("drop_field.js").read_text(encoding="utf-8")
+#: Makes a widget as wide as its column.
+WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
+#: Least width of a column of fields [pixels].
+FIELDS_WIDTH = 310
 
 
-def text(**changes: Any) -> Any:
-    """Return a pane for HTML in the page's style, empty."""
-    return pn.pane.HTML("", stylesheets=[STYLE], **({"margin": (0, 10), "sizing_mode": "stretch_width"} | changes))
+def text(content: str = "", **changes: Any) -> Any:
+    """Return a pane for HTML in the page's style."""
+    return pn.pane.HTML(content, stylesheets=[STYLE], **({"margin": (0, 10)} | WIDE | changes))
 
 
 def columns(*parts: tuple[int, list[Any]]) -> Any:
@@ -32,16 +37,14 @@ def columns(*parts: tuple[int, list[Any]]) -> Any:
     made = []
     for width, content in parts:
         flex = {"flex": f"1 1 {width}px", "min-width": f"min({width}px, 100%)"}
-        made.append(pn.Column(*content, sizing_mode="stretch_width", styles=flex))
-    return pn.FlexBox(*made, flex_wrap="wrap", align_content="flex-start", gap="0 8px", sizing_mode="stretch_width")
+        made.append(pn.Column(*content, styles=flex, **WIDE))
+    return pn.FlexBox(*made, flex_wrap="wrap", align_content="flex-start", gap="0 8px", **WIDE)
 
 
 def figure_pane(plot: Any, *, visible: bool = True) -> Any:
     """Return a pane for a figure that is as wide as its column, and scrolls where that is too narrow for it."""
     pane = pn.pane.Bokeh(plot, sizing_mode=plot.sizing_mode, margin=(0, 10))
-    return pn.Column(
-        pane, visible=visible, sizing_mode="stretch_width", styles={"overflow-x": "auto", "contain": "inline-size"}
-    )
+    return pn.Column(pane, visible=visible, styles={"overflow-x": "auto", "contain": "inline-size"}, **WIDE)
 
 
 def number(written: str, name: str) -> float | None:
@@ -53,10 +56,10 @@ def number(written: str, name: str) -> float | None:
     content = written.strip().replace("−", "-")
     if not content:
         return None
-    try:
-        value = float(content) if content.isascii() else math.nan
-    except ValueError:
-        value = math.nan
+    value = math.nan
+    # Digits of other scripts are refused, too.
+    with suppress(ValueError):
+        value = float(content.encode("ascii"))
     if not math.isfinite(value):
         raise BadInputError(f"{content[:40]!r} is not a number", value=content, remedy="give one such as 80 or -1.5", place=name)  # fmt: skip
     return value
@@ -73,16 +76,15 @@ class Dial:
         """Build it, set to its low end."""
         c, self.control, self._moving = control, control, False
         self.value: float | None = c.low
-        self._label = pn.pane.HTML("", stylesheets=[STYLE], margin=(6, 0, 0, 0), sizing_mode="stretch_width")
+        self._label = text(margin=(6, 0, 0, 0))
         self._box = pn.widgets.TextInput(width=92, height=26, margin=(1, 0, 0, 8), css_classes=["box", f"box-{c.key}"], stylesheets=[STYLE])  # fmt: skip
-        self._slider = pn.widgets.FloatSlider(value=c.low, start=c.low, end=c.high, step=c.step, show_value=False, height=16, margin=(1, 4, 3, 4), css_classes=[f"dial-{c.key}"], sizing_mode="stretch_width")  # fmt: skip
+        self._slider = pn.widgets.FloatSlider(value=c.low, start=c.low, end=c.high, step=c.step, show_value=False, height=16, margin=(1, 4, 3, 4), css_classes=[f"dial-{c.key}"], **WIDE)  # fmt: skip
         # Panel collects events of a slider for 50 ms, which is too slow; `Latest` drops stale ones.
         self._slider._debounce = 1
 
     def layout(self) -> Any:
         """Return what is shown."""
-        head = pn.Row(self._label, self._box, margin=0, sizing_mode="stretch_width")
-        return pn.Column(head, self._slider, margin=(0, 10), sizing_mode="stretch_width")
+        return pn.Column(pn.Row(self._label, self._box, margin=0, **WIDE), self._slider, margin=(0, 10), **WIDE)
 
     def watch(self, moved: Callable[[], None], refuse: Callable[[BadInputError], None]) -> None:
         """Call a function whenever the user moves it, another if what is typed is no number."""

@@ -45,14 +45,12 @@ class Scene:
 
     Attributes:
         recipe: its family.
-        energy_ev: of the electrons [eV].
         waves: coefficients of its exit wave, complex64, shape [1, P, K].
         mask: of the particles, bool, shape [rows, columns], both PIXELS.
         config: multislice settings of the wave.
     """
 
     recipe: Recipe
-    energy_ev: float
     waves: Tensor
     mask: NDArray[np.bool_]
     config: ExitWaveConfig
@@ -67,12 +65,9 @@ class Scene:
         return Imager(condition, self.recipe.field_angstrom, self.config)
 
     def image(self, condition: Condition) -> NDArray[np.float32]:
-        """Return the picture under a condition: counts, or the expected intensity if it has no dose; float32 [rows, columns].
+        """Return the picture under a condition of the scene's energy and pixel size, float32 [rows, columns]: counts, or mean intensities.
 
         The seed of the shot noise is fixed: a picture changes only with its condition.
-
-        Args:
-            condition: at the scene's energy and pixel size.
 
         Raises:
             BadInputError: if the aperture exceeds the band of the exit wave.
@@ -85,23 +80,19 @@ class Scenes:
     """The sample specimen at each requested energy; computed once and stored in the user's cache."""
 
     def __init__(self, model: Model | None, cache: Path | None = None):
-        """Choose a specimen from the model's recipe that is not among its training specimens.
-
-        Args:
-            model: whose specimens are shown; gold on carbon without.
-            cache: folder of exit waves; the user's cache by default.
-        """
-        self.recipe = recipe_of(model)
+        """Choose a specimen from the model's recipe that is not among its training specimens, or gold on carbon."""
+        content = None if model is None else model.card.specimens.recipe
+        if content is None or "particles" not in content:
+            content = _GOLD_ON_CARBON
+        self.recipe = SpecimenRecipe.model_validate(content | {"seed": seed_from("app", "scene") % 2**31})
         self._cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passband"
         self._scenes: dict[float, Scene] = {}
         self._lock = threading.Lock()
 
     @cached_property
     def _index(self) -> int:
-        for index in range(_TRIES):
-            if len(draw_specimen(self.recipe, index).particles) in _PARTICLES:
-                return index
-        return 0
+        fits = (i for i in range(_TRIES) if len(draw_specimen(self.recipe, i).particles) in _PARTICLES)
+        return next(fits, 0)
 
     def at(self, energy_ev: float) -> Scene:
         """Return the scene at an energy [eV]; the first time takes about ten seconds.
@@ -131,13 +122,8 @@ class Scenes:
             [job] = prepare_waves(kept, index + 1, [index], _MEMORY)
             job.run(lambda done: None)
             coefficients, masks = kept.read(index, index + 1)
-        return Scene(
-            self.recipe,
-            energy_ev,
-            torch.from_numpy(coefficients),
-            camera_masks(torch.from_numpy(masks), PIXELS)[0].T.numpy(),
-            config,
-        )
+        mask = camera_masks(torch.from_numpy(masks), PIXELS)[0].T.numpy()
+        return Scene(self.recipe, torch.from_numpy(coefficients), mask, config)
 
 
 @dataclass(frozen=True)
@@ -170,7 +156,7 @@ def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> S
 
     Args:
         model: the network, or None.
-        absent: why there is no model, in a line.
+        absent: why there is no model.
         cache: folder of exit waves; the user's cache by default.
 
     Raises:
@@ -185,15 +171,7 @@ def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> S
         try:
             judge = VerdictModel(model)
         except BadInputError as error:
-            absent = html.error_text(error)
+            absent = error.text(html.field)
     subject = Subject(Scenes(model, cache), model, judge, absent)
     subject.scenes.at(judge.domain.energy_ev if judge is not None else 300e3)
     return subject
-
-
-def recipe_of(model: Model | None) -> SpecimenRecipe:
-    """Return the recipe of the sample specimen: that of a model's card with another seed, or gold on carbon."""
-    content = None if model is None else model.card.specimens.recipe
-    if content is None or "particles" not in content:
-        content = _GOLD_ON_CARBON
-    return SpecimenRecipe.model_validate(content | {"seed": seed_from("app", "scene") % 2**31})

@@ -30,13 +30,14 @@ _BODY_BYTES, _MESSAGE_BYTES = 1_000_000, 2_000_000
 
 #: Builds the page of one browser tab.
 Page = Callable[[Uploads], Any]
+_GONE = "passband has ended; start it again with passband app, and open the new address"
 # The page until its scripts have drawn it.
 _TEMPLATE = """{% block postamble %}<style>body:has([data-root-id] > *) #loading { display: none }</style>{% endblock %}
 {% block contents %}<p id="loading" style="font: 16px system-ui, sans-serif; margin: 2em">passband is loading …</p>{{ super() }}{% endblock %}"""
 
 
-class PageServer:
-    """A page being served.
+class PageServer(BaseServer):
+    """A page being served; `start` and `stop` are bokeh's.
 
     Attributes:
         gate: its access rules; `gate.address` opens the page.
@@ -44,17 +45,9 @@ class PageServer:
     """
 
     def __init__(self, page: Page, folder: Path, listening: socket.socket, most_bytes: int = MOST_BYTES):
-        """Take a port from `listen`; needs a running event loop.
-
-        Args:
-            page: builds the page.
-            folder: for uploads.
-            listening: where requests arrive.
-            most_bytes: largest upload.
-        """
+        """Take a folder for uploads of at most `most_bytes` and a socket from `listen`; needs a running event loop."""
         self.gate, self.uploads = Gate(listening.getsockname()[1]), Uploads(folder, most_bytes)
-        gone = "passband has ended; start it again with passband app, and open the new address"
-        config.disconnect_notification = gone
+        config.disconnect_notification = _GONE
 
         def build() -> Any:
             state.curdoc.template = _TEMPLATE
@@ -72,15 +65,7 @@ class PageServer:
         )
         http = HTTPServer(Guard(application, self.gate), max_body_size=_BODY_BYTES, max_header_size=65536)
         http.add_sockets([listening])
-        self._server = BaseServer(IOLoop.current(), application, http)
-
-    def start(self) -> None:
-        """Answer requests from now on."""
-        self._server.start()
-
-    def stop(self) -> None:
-        """End all sessions."""
-        self._server.stop(wait=False)
+        super().__init__(IOLoop.current(), application, http)
 
 
 def listen(port: int) -> socket.socket:

@@ -7,15 +7,12 @@ import panel as pn
 
 from passband.app import controls, html
 from passband.app.controls import CONTROLS
-from passband.app.latest import Latest, Step
-from passband.app.parts import Dial, text
+from passband.app.latest import Latest
+from passband.app.parts import WIDE, Dial, text
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 
-#: Least width of the column [pixels].
-WIDTH = 310
 _ABSENT = {"dose_per_angstrom2": "shot noise", "aperture_mrad": "aperture"}
-_WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 _SIGN = "defocus = −C10: positive is underfocus, negative overfocus"
 
 
@@ -41,22 +38,22 @@ class Sliders:
             changed: called with each new condition.
             refuse: called with each error.
         """
-        self._presets, self._pixel, self._changed, self._refuse = presets, pixel_size_angstrom, changed, refuse
+        self._pixel, self._changed, self._refuse = pixel_size_angstrom, changed, refuse
         self._loading = False
         self._dials = {c.key: Dial(c) for c in CONTROLS}
         self._has = {key: pn.widgets.Checkbox(name=name, margin=(4, 10, 0, 10)) for key, name in _ABSENT.items()}
-        self._preset = pn.widgets.Select(name="Start from", options=list(presets), margin=(0, 10, 6, 10), **_WIDE)
+        self._preset = pn.widgets.Select(name="Start from", options=list(presets), margin=(0, 10, 6, 10), **WIDE)
         self._facts = text()
-        self._text = pn.widgets.TextAreaInput(height=170, margin=5, css_classes=["condition-file"], **_WIDE)
-        self._use = pn.widgets.Button(name="Use this text", margin=5, **_WIDE)
+        self._text = pn.widgets.TextAreaInput(height=170, margin=5, css_classes=["condition-file"], **WIDE)
+        self._use = pn.widgets.Button(name="Use this text", margin=5, **WIDE)
         self.condition = self._load(next(iter(presets.values()))())
         for dial in self._dials.values():
             dial.watch(self._moved, refuse)
         for box in self._has.values():
             box.param.watch(lambda event: self._moved(), "value")
         # A file that takes long to read must not stop the page.
-        reader = Latest(Step(controls.from_yaml, self.start_from), refuse, pn.state.curdoc.add_next_tick_callback)
-        self._preset.param.watch(lambda event: self.start_from(self._presets[event.new]()), "value")
+        reader = Latest(controls.from_yaml, self.start_from, refuse, pn.state.curdoc.add_next_tick_callback)
+        self._preset.param.watch(lambda event: self.start_from(presets[event.new]()), "value")
         self._use.on_click(lambda event: reader.submit(self._text.value))
 
     def layout(self) -> list[Any]:
@@ -65,16 +62,11 @@ class Sliders:
         for key, dial in self._dials.items():
             rows += [self._has[key], dial.layout()] if key in self._has else [dial.layout()]
         title = "Condition file: copy it, or paste one"
-        return [*rows, pn.Card(self._text, self._use, title=title, collapsed=True, margin=(8, 10), **_WIDE)]
+        return [*rows, pn.Card(self._text, self._use, title=title, collapsed=True, margin=(8, 10), **WIDE)]
 
     def start_from(self, condition: Condition) -> None:
         """Set the sliders to a condition, and keep its other parameters."""
-        try:
-            self.condition = self._load(condition)
-        except BadInputError as error:
-            self._refuse(error)
-        else:
-            self._changed(self.condition)
+        self._set(lambda: self._load(condition))
 
     def _load(self, condition: Condition) -> Condition:
         self._base, self._loading = condition, True
@@ -104,10 +96,12 @@ class Sliders:
         return condition
 
     def _moved(self) -> None:
-        if self._loading:
-            return
+        if not self._loading:
+            self._set(self._read)
+
+    def _set(self, make: Callable[[], Condition]) -> None:
         try:
-            self.condition = self._read()
+            self.condition = make()
         except BadInputError as error:
             self._refuse(error)
         else:

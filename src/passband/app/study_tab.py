@@ -8,15 +8,14 @@ from typing import Any
 import panel as pn
 
 from passband.app import figures, html, views
-from passband.app.latest import Latest, Step
-from passband.app.parts import columns, figure_pane, text
+from passband.app.latest import Latest
+from passband.app.parts import FIELDS_WIDTH, WIDE, columns, figure_pane, text
 from passband.base.errors import BadInputError
 from passband.figures.matrix import short_labels
 from passband.studies.paths import StudyPaths
 
-_LEFT, _MATRIX, _PLANE = 310, 420, 420
+_FIGURE = 420
 _EMPTY = "Give the folder of a study that has been run, such as runs/defocus."
-_WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 # Most labels on an axis.
 _LABELS = 24
 
@@ -26,12 +25,11 @@ class StudyTab:
 
     def __init__(self, folder: Path | None):
         """Build it, and read a study if one is given."""
-        self._folder = pn.widgets.TextInput(name="Folder of a study", value="" if folder is None else str(folder), placeholder="runs/defocus", margin=(4, 10), css_classes=["study-folder"], **_WIDE)  # fmt: skip
-        self._read = pn.widgets.Button(name="Read", button_type="primary", margin=(6, 10), **_WIDE)
+        self._folder = pn.widgets.TextInput(name="Folder of a study", value="" if folder is None else str(folder), placeholder="runs/defocus", margin=(4, 10), css_classes=["study-folder"], **WIDE)  # fmt: skip
+        self._read = pn.widgets.Button(name="Read", button_type="primary", margin=(6, 10), **WIDE)
         scores = {"loss": "loss", "Dice": "dice"}
-        self._score = pn.widgets.RadioButtonGroup(options=scores, value="loss", margin=(6, 10), **_WIDE)
-        self._report = text()
-        self._report.object = html.note(_EMPTY)
+        self._score = pn.widgets.RadioButtonGroup(options=scores, value="loss", margin=(6, 10), **WIDE)
+        self._report = text(html.note(_EMPTY))
         self._matrix, self._sources, self._shades = figures.matrix()
         self._plane, sources, self._plane_shades = figures.shift_plane()
         self._sources |= sources
@@ -40,7 +38,7 @@ class StudyTab:
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
         # Large tables must not stop the page.
-        self._reader = Latest(Step(_read, self._show), self._refuse, later)
+        self._reader = Latest(lambda paths: (paths, views.study_pairs(paths)), self._show, self._refuse, later)
         self._read.on_click(lambda event: self._load())
         self._folder.param.watch(lambda event: self._load(), "value")
         self._score.param.watch(lambda event: later(self._draw), "value")
@@ -49,8 +47,8 @@ class StudyTab:
 
     def layout(self) -> Any:
         """Return what is shown."""
-        matrix, plane = self._panes
-        return columns((_LEFT, [self._folder, self._read, self._score, self._report]), (_MATRIX, [matrix]), (_PLANE, [plane]))  # fmt: skip
+        fields = [self._folder, self._read, self._score, self._report]
+        return columns((FIELDS_WIDTH, fields), *((_FIGURE, [pane]) for pane in self._panes))
 
     def _load(self) -> None:
         self._reader.submit(StudyPaths(Path(self._folder.value.strip()).expanduser()))
@@ -61,8 +59,8 @@ class StudyTab:
             pane.visible = False
 
     def _show(self, result: tuple[StudyPaths, Any]) -> None:
-        paths, self._pairs = result
-        pairs = self._pairs
+        paths, pairs = result
+        self._pairs = pairs
         trained, tested = pairs["train_condition"].n_unique(), pairs["test_condition"].n_unique()
         summary = f"<p><b>{trained}</b> training conditions or sets, tested under <b>{tested}</b>; {len(pairs)} pairs, {pairs['seeds'].max()} networks each</p>"
         if paths.report.is_file():
@@ -77,32 +75,25 @@ class StudyTab:
             return
         score, pairs = self._score.value, self._pairs
         values = pairs[score]
-        cells = views.matrix(pairs, score)
+        low, high = float(values.min()), float(values.max())
         for shades in (self._shades, self._plane_shades):
-            low, high = float(values.min()), float(values.max())
             shades.update(palette=figures.colours(score), low=low, high=max(high, 1.001 * low))
-        self._sources["cells"].data = cells
-        for axis, side, place in ((self._matrix.xaxis, "test", "tested"), (self._matrix.yaxis, "train", "trained")):
-            labels = pairs[f"{side}_label"].to_list()
-            conditions = list(dict(zip(pairs[f"{side}_condition"], labels, strict=True)).values())
-            shared, ticks = short_labels(conditions)
-            axis.ticker = list(range(len(conditions)))[:: -(-len(conditions) // _LABELS)]
+        self._sources["cells"].data = views.matrix(pairs, score)
+        for axis, role in ((self._matrix.xaxis, "test"), (self._matrix.yaxis, "train")):
+            labels = pairs.unique(f"{role}_condition", maintain_order=True)[f"{role}_label"].to_list()
+            shared, ticks = short_labels(labels)
+            axis.ticker = list(range(len(labels)))[:: -(-len(labels) // _LABELS)]
             axis.major_label_overrides = dict(enumerate(ticks))
-            axis.axis_label = f"{place} at {shared}" if shared else f"{place} on"
+            axis.axis_label = f"{role}ed at {shared}" if shared else f"{role}ed on"
         self._matrix.xaxis.major_label_orientation = "vertical"
-        n_test, n_train = pairs["test_condition"].n_unique(), pairs["train_condition"].n_unique()
-        self._matrix.x_range.update(start=-0.5, end=n_test - 0.5)
-        self._matrix.y_range.update(start=n_train - 0.5, end=-0.5)
+        self._matrix.x_range.update(start=-0.5, end=pairs["test_condition"].n_unique() - 0.5)
+        self._matrix.y_range.update(start=pairs["train_condition"].n_unique() - 0.5, end=-0.5)
         name = "Loss" if score == "loss" else "Dice"
         self._matrix.title.text, self._plane.title.text = f"{name}, mean of all networks", f"{name} over σ and Δε"
         reach = 1.15 * max(float(pairs["delta_epsilon"].abs().max() or 0), 0.02)
         self._plane.y_range.update(start=-reach, end=reach)
-        names = ("sigma", "delta_epsilon", "train_label", "test_label", "loss", "dice", "ratio")
-        self._sources["pairs"].data = {"score": values.to_numpy()} | {n: pairs[n].to_list() for n in names}
-
-
-def _read(paths: StudyPaths) -> tuple[StudyPaths, Any]:
-    return paths, views.study_pairs(paths)
+        shown = pairs.select(*views.PAIR, "ratio").to_dict(as_series=False)
+        self._sources["pairs"].data = {"score": values.to_numpy()} | shown
 
 
 def _sentences(paths: StudyPaths) -> list[str]:

@@ -3,15 +3,13 @@
 import contextlib
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote
 
-from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, stream_request_body
 
-from passband.app.html import error_text
+from passband.app import html
 from passband.base.errors import BadInputError
 from passband.micrographs import formats
 
@@ -21,14 +19,8 @@ MOST_BYTES = 600_000_000
 _FILES = 4
 
 
-@dataclass(frozen=True)
-class Upload:
-    """An uploaded file.
-
-    Attributes:
-        path: on this computer.
-        name: as the user knows it.
-    """
+class Upload(NamedTuple):
+    """An uploaded file: its path on this computer, and its name as the user knows it."""
 
     path: Path
     name: str
@@ -91,17 +83,17 @@ class UploadHandler(RequestHandler):
             return await self._refuse(405, "Send a file with POST.")
         self._name = unquote(self.request.headers.get("X-File-Name", ""))[:200]
         limit = self._uploads.most_bytes
-        if _declared(self.request) > limit:
-            return await self._refuse(
-                413,
-                f"{self._name}: has more than {limit / 1e6:g} MB; crop it, or read it in Python or by the command line.",
-            )
+        # Without a stated length, the limit applies while reading.
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdigit() and int(length) > limit:
+            remedy = "crop it, or read it in Python or by the command line."
+            return await self._refuse(413, f"{self._name}: has more than {limit / 1e6:g} MB; {remedy}")
         self.request.connection.set_max_body_size(limit)
         try:
             self._key, self._path = self._uploads.reserve(self._name)
             self._file = self._path.open("xb")
         except BadInputError as error:
-            return await self._refuse(415, f"{self._name}: {error_text(error)}")
+            return await self._refuse(415, f"{self._name}: {error.text(html.field)}")
         except OSError as error:
             return await self._refuse(507, f"{self._name}: cannot be stored: {error.strerror}; free some space.")
         return None
@@ -145,9 +137,3 @@ class UploadHandler(RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         await self.finish(" ".join(reason.split()))
-
-
-def _declared(request: HTTPServerRequest) -> int:
-    """Return the stated length of a request, or 0; without one, the limit applies while reading."""
-    given = request.headers.get("Content-Length", "")
-    return int(given) if given.isdigit() else 0

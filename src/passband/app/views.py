@@ -14,6 +14,8 @@ from passband.studies.paths import StudyPaths
 
 #: Highest spatial frequency of the curves [1/Å].
 Q_SHOWN = 1.2
+#: What the figures show of a pair.
+PAIR = ("train_label", "test_label", "loss", "dice", "sigma", "delta_epsilon")
 _POINTS = 240
 # Standard deviations from the mean to black and white.
 _REACH = 3.0
@@ -32,13 +34,11 @@ def outlines(level: NDArray[Any], threshold: float, field: float) -> dict[str, l
     """Return the lines along which a map crosses a threshold, in the units of its field's width, y upwards: xs and ys of each."""
     from skimage.measure import find_contours
 
-    scale = field / level.shape[1]
+    rows, columns = level.shape
+    scale = field / columns
     lines = find_contours(np.asarray(level, dtype=np.float32), threshold)
-    height = level.shape[0] * scale
-    return {
-        "xs": [(line[:, 1] + 0.5) * scale for line in lines],
-        "ys": [height - (line[:, 0] + 0.5) * scale for line in lines],
-    }
+    xs = [(line[:, 1] + 0.5) * scale for line in lines]
+    return {"xs": xs, "ys": [rows * scale - (line[:, 0] + 0.5) * scale for line in lines]}
 
 
 def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
@@ -70,19 +70,17 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
     Raises:
         BadInputError: if there are no tables of a study.
     """
-    tables = {}
-    for name in ("scores", "shift", "conditions"):
-        path = paths.table(name)
+    tables = []
+    for path in map(paths.table, ("scores", "shift", "conditions")):
         if not path.is_file():
             raise BadInputError(f"{paths.folder}: has no {path.name}; give the folder of a study that has been run")
         try:
-            tables[name] = pl.read_parquet(path)
+            tables.append(pl.read_parquet(path))
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise BadInputError(
-                f"{path}: cannot be read: {' '.join(str(error).split())}; make the report again"
-            ) from None
+            reason = " ".join(str(error).split())
+            raise BadInputError(f"{path}: cannot be read: {reason}; make the report again") from None
     try:
-        pairs = join_pairs(tables["scores"], tables["shift"], tables["conditions"])
+        pairs = join_pairs(*tables)
         return pairs.group_by("train_condition", "test_condition", maintain_order=True).agg(
             pl.col("train_label", "test_label").first().fill_null("a training set"),
             pl.col("sigma", "epsilon_train", "epsilon_test", "delta_epsilon").first(),
@@ -91,15 +89,16 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
             seeds=pl.col("seed").n_unique(),
         )
     except pl.exceptions.PolarsError as error:
-        raise BadInputError(
-            f"{paths.folder}: its tables are not those of a study: {str(error).splitlines()[0]}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"{paths.folder}: its tables are not those of a study: {reason}") from None
 
 
 def matrix(pairs: pl.DataFrame, score: str) -> dict[str, Any]:
     """Return one cell for each pair: positions of its conditions, their labels, and the score."""
-    train = {c: i for i, c in enumerate(pairs["train_condition"].unique(maintain_order=True))}
-    test = {c: i for i, c in enumerate(pairs["test_condition"].unique(maintain_order=True))}
+    train, test = (
+        {c: i for i, c in enumerate(pairs[f"{role}_condition"].unique(maintain_order=True))}
+        for role in ("train", "test")
+    )
     values = pairs[score].to_numpy()
     order = np.log(np.maximum(values, 1e-6))
     dark = order > order.mean() if score == "loss" else order < order.mean()
@@ -110,6 +109,4 @@ def matrix(pairs: pl.DataFrame, score: str) -> dict[str, Any]:
         "score": values,
         "text": [f"{v:.2f}" if readable else "" for v in values],
         "ink": ["white" if d else "black" for d in dark],
-    } | {
-        name: pairs[name].to_list() for name in ("train_label", "test_label", "loss", "dice", "sigma", "delta_epsilon")
-    }
+    } | {name: pairs[name].to_list() for name in PAIR}

@@ -39,16 +39,10 @@ def rebuild_report(folder: StudyFolder) -> None:
 def _report(
     folder: StudyFolder, tables: dict[str, pl.DataFrame], failed: list[dict[str, Any]], provenance: dict[str, Any]
 ) -> None:
-    result, pairs = _analysis(folder, tables)
-    result |= {"study": folder.study.name, "study_id": folder.study.id, "failed": failed, "provenance": provenance}
-    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
-    write_report(folder, tables, pairs, result)
-
-
-def _analysis(folder: StudyFolder, tables: dict[str, pl.DataFrame]) -> tuple[dict[str, Any], pl.DataFrame]:
-    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], folder.study.labels)
+    study = folder.study
+    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], study.labels)
     fits = analysis.fit_all(pairs)
-    if folder.study.trains_on_tests:
+    if study.trains_on_tests:
         epsilon = tables["shift"].group_by("train_condition", maintain_order=True).agg(pl.col("epsilon_train").first())
         training = tables["training"].join(
             epsilon.rename({"train_condition": "condition", "epsilon_train": "epsilon"}),
@@ -57,4 +51,7 @@ def _analysis(folder: StudyFolder, tables: dict[str, pl.DataFrame]) -> tuple[dic
         findings = analysis.findings(pairs, training, fits)
     else:
         findings = analysis.compare_sets(tables["scores"])
-    return {"findings": findings, "fits": fits}, pairs
+    result = {"findings": findings, "fits": fits, "study": study.name, "study_id": study.id}
+    result |= {"failed": failed, "provenance": provenance}
+    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
+    write_report(folder, tables, pairs, result)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from passband.report import pages
 
 _SUFFIXES = (".png", ".svg", ".html")
 _LARGEST_BAND = 10.0
+_SHOW_INCHES, _COMPARE_INCHES = (9.6, 6.4), (7.2, 3.8)
 
 
 class _Answer:
@@ -35,11 +37,14 @@ class _Answer:
     def _rows(self) -> list[tuple[str, str]]:
         raise NotImplementedError
 
-    def _repr_html_(self) -> str:
-        return pages.table(self._rows())
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        return pages.table(self._rows())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,12 +104,12 @@ class Ctf(_Answer):
             "point_resolution_angstrom": self.point_resolution_angstrom,
             "information_limit_angstrom": self.information_limit_angstrom,
             "scherzer_defocus_angstrom": self.scherzer_defocus_angstrom,
-            "curve": {name: self.curve[name].to_list() for name in ("q_per_angstrom", "transfer", "magnitude")},
+            "curve": self.curve.select("q_per_angstrom", "transfer", "magnitude").to_dict(as_series=False),
         }
 
     def plot(self) -> list[Axes]:
         """Draw the transfer with its envelopes, the map of T and the Thon rings; return the three axes."""
-        with style.shown(9.6, 6.4) as figure:
+        with style.shown(*_SHOW_INCHES) as figure:
             self._draw(figure)
         return figure.axes[:3]
 
@@ -114,12 +119,9 @@ class Ctf(_Answer):
         Raises:
             BadInputError: if the name ends otherwise.
         """
-        rows = self.to_dict() | self.condition.to_dict()
-        _write(Path(path), self._draw, (9.6, 6.4), self._title(), rows, hidden=("curve", "condition"))
-
-    def __str__(self) -> str:
-        """Return the answer as lines to read."""
-        return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
+        numbers = self.to_dict() | self.condition.to_dict()
+        rows = {name: value for name, value in numbers.items() if name not in ("curve", "condition")}
+        _write(Path(path), self._draw, _SHOW_INCHES, self._title, rows)
 
     def _rows(self) -> list[tuple[str, str]]:
         defocus = f"{self.condition.defocus_angstrom:+g} Å"
@@ -133,6 +135,7 @@ class Ctf(_Answer):
             ("epsilon", f"{self.epsilon:.4f}   (information transferred, |q| up to {self.q_max_per_angstrom:g} 1/Å)"),
         ]
 
+    @property
     def _title(self) -> str:
         condition = self.condition
         return f"{condition.energy_ev / 1e3:g} kV, defocus {condition.defocus_angstrom:+g} Å, ε = {self.epsilon:.3f}"
@@ -140,7 +143,7 @@ class Ctf(_Answer):
     def _draw(self, figure: Figure) -> None:
         plane = transfer_map(self.condition, self.q_max_per_angstrom)
         transfer.draw_sheet(self.curve, plane, figure, self.q_max_per_angstrom, round_=self.condition.is_round)
-        figure.suptitle(self._title(), fontsize=10)
+        figure.suptitle(self._title, fontsize=10)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,7 +214,7 @@ class Comparison(_Answer):
             ax: where to draw; a new figure if left out.
         """
         if ax is None:
-            with style.shown(7.2, 3.8) as figure:
+            with style.shown(*_COMPARE_INCHES) as figure:
                 return self.plot(figure.subplots())
         transfer.draw_comparison(self.by_frequency, ax)
         return ax
@@ -222,10 +225,9 @@ class Comparison(_Answer):
         Raises:
             BadInputError: if the name ends otherwise.
         """
-        rows = {"verdict": self.verdict} | {
-            METRICS[name].symbol if name in METRICS else name: value for name, value in self.metrics.items()
-        }
-        _write(Path(path), lambda f: self.plot(f.subplots()), (7.2, 3.8), "Training against test condition", rows)
+        named = {METRICS[name].symbol if name in METRICS else name: value for name, value in self.metrics.items()}
+        rows, title = {"verdict": self.verdict} | named, "Training against test condition"
+        _write(Path(path), lambda figure: self.plot(figure.subplots()), _COMPARE_INCHES, title, rows)
 
     def text(self, *, every: bool = False) -> str:
         """Return the answer as lines to read: the verdict, ε and σ; on request every other metric."""
@@ -287,10 +289,6 @@ class SetComparison(_Answer):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of `passband ctf compare` for sets."""
         return {name: _or_none(value) for name, value in vars(self).items()}
-
-    def __str__(self) -> str:
-        """Return the answer as lines to read."""
-        return "\n".join(f"{name:<20}{value}" for name, value in self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
         return [(name, str(v) if isinstance(v, int) else or_dash(v)) for name, v in vars(self).items()]
@@ -357,7 +355,6 @@ def compare_sets(
     """
     check_band(q_max_per_angstrom)
     q_max = q_max_per_angstrom
-
     progress(0.0)
 
     def counted(value: float) -> float:
@@ -365,17 +362,12 @@ def compare_sets(
         return value
 
     before, after = (counted(dataset_information(conditions, q_max)) for conditions in (train, test))
-    return SetComparison(
-        len(train),
-        len(test),
-        before,
-        after,
-        after - before,
+    sigmas = (
         counted(dataset_overlap(train, test, q_max)),
         counted(dataset_overlap(test, train, q_max)),
         counted(dataset_overlap(train, test, q_max, "pairwise")),
-        q_max,
     )
+    return SetComparison(len(train), len(test), before, after, after - before, *sigmas, q_max)
 
 
 def band_doubts(condition: Condition, q_max_per_angstrom: float) -> list[str]:
@@ -399,13 +391,9 @@ def check_band(q_max_per_angstrom: float) -> None:
         BadInputError: with the limits.
     """
     if not 0 < q_max_per_angstrom <= _LARGEST_BAND:
-        raise BadInputError(
-            f"outside 0 to {_LARGEST_BAND:g} 1/Å",
-            value=q_max_per_angstrom,
-            limit=(0.0, _LARGEST_BAND),
-            remedy="the default is 1.0",
-            place=f"{parameter('q_max_per_angstrom')} {q_max_per_angstrom:g}",
-        )
+        place, limit = f"{parameter('q_max_per_angstrom')} {q_max_per_angstrom:g}", (0.0, _LARGEST_BAND)
+        what, remedy = f"outside 0 to {_LARGEST_BAND:g} 1/Å", "the default is 1.0"
+        raise BadInputError(what, value=q_max_per_angstrom, limit=limit, remedy=remedy, place=place)
 
 
 def map_plane(
@@ -436,16 +424,15 @@ def map_plane(
     if not single and train is None:
         raise BadInputError(f"{name} compares two conditions; give the training condition with {parameter('train')}")
     (x, x0, x1), (y, y0, y1) = axes
-    place = f"{parameter('x')} or {parameter('y')}"
+    grid = list(product(np.linspace(x0, x1, points).tolist(), np.linspace(y0, y1, points).tolist()))
     try:
         check_names([x, y])
-        grid = [(a, b) for a in np.linspace(x0, x1, points).tolist() for b in np.linspace(y0, y1, points).tolist()]
         plane = [base.varied({x: a, y: b}) for a, b in grid]
     except ValueError as error:
-        raise BadInputError(str(error), place=place) from None
+        raise BadInputError(str(error), place=f"{parameter('x')} or {parameter('y')}") from None
     values = measure([metric], [train or plane[0]], plane, q_max_per_angstrom)
     value = values[f"{metric}_test"] if single else values[metric][0]
-    return pl.DataFrame({"x": [a for a, _ in grid], "y": [b for _, b in grid], "value": value.numpy()})
+    return pl.DataFrame(grid, schema=["x", "y"], orient="row").with_columns(value=value.numpy())
 
 
 def draw_map(table: pl.DataFrame, names: tuple[str, str, str], path: Path) -> None:
@@ -468,31 +455,23 @@ def check_figure(path: Path) -> None:
         BadInputError: if the suffix is not known, or the file exists and is not passband's.
     """
     if path.suffix not in _SUFFIXES:
-        raise BadInputError(
-            f"ends in {path.suffix or 'nothing'!r}; give a name ending in .png, .svg or .html",
-            value=path,
-            limit=_SUFFIXES,
-            place=f"{parameter('figure')} {path}",
-        )
+        what = f"ends in {path.suffix or 'nothing'!r}; give a name ending in .png, .svg or .html"
+        raise BadInputError(what, value=path, limit=_SUFFIXES, place=f"{parameter('figure')} {path}")
     require_replaceable(path)
 
 
 def _write(
-    path: Path,
-    draw: Callable[[Figure], Any],
-    size: tuple[float, float],
-    title: str,
-    rows: dict[str, Any],
-    hidden: tuple[str, ...] = (),
+    path: Path, draw: Callable[[Figure], Any], inches: tuple[float, float], title: str, rows: dict[str, Any]
 ) -> None:
+    """Draw a figure into a file; a page has a title and a table of names and values, too."""
     check_figure(path)
-    with style.figure(*size) as figure:
+    with style.figure(*inches) as figure:
         draw(figure)
         if path.suffix != ".html":
             style.save(figure, path.parent, path.stem, (path.suffix[1:],))
             return
         picture = style.svg(figure)
-    cells = [(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in rows.items() if k not in hidden]
+    cells = [(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in rows.items()]
     write_text(path, pages.page(title, picture + pages.table(cells)))
 
 

@@ -1,5 +1,6 @@
 """Rank the shift metrics of a finished study: from its tables to a table, a figure and a page."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,8 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     paths = StudyPaths(folder)
     tables = read_tables(paths, ("scores", "shift"))
     if "phase_rms" not in tables["shift"].columns:
-        raise BadInputError(
-            f"{paths.table('shift')}: lacks the metrics of the registry; make it again with the study's report"
-        )
+        what = "lacks the metrics of the registry; make it again with the study's report"
+        raise BadInputError(f"{paths.table('shift')}: {what}")
     try:
         ranked = analysis.rank(tables["scores"], tables["shift"])
     except BadInputError as fault:
@@ -70,11 +70,7 @@ def best_singles(ranked: pl.DataFrame, target: str) -> pl.DataFrame:
 def findings(ranked: pl.DataFrame) -> list[str]:
     """Return the ranking in sentences."""
     sentences = []
-    for pairs, where in _SUBSETS.items():
-        rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == "log_loss"))
-        if not len(rows):
-            continue
-        rows = rows.sort("r2_both", descending=True)
+    for where, rows in _subsets(ranked, "log_loss"):
         single, double = (rows.filter(pl.col("metrics") == n) for n in (1, 2))
         optical, trivial = (single.filter(pl.col("trivial") == known).row(0, named=True) for known in (False, True))
         best = double.row(0, named=True)
@@ -91,11 +87,7 @@ def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
     """Return the ranking as a Markdown page."""
     lines = ["# Which shift metric predicts the loss?", "", *[f"- {s}" for s in sentences], "", *_METHOD]
     for target, title in (("log_loss", "logarithm of the loss"), ("loss", "loss itself")):
-        for pairs, where in _SUBSETS.items():
-            rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == target))
-            if not len(rows):
-                continue
-            rows = rows.sort("r2_both", descending=True)
+        for where, rows in _subsets(ranked, target):
             single, double = (rows.filter(c) for c in (pl.col("metrics") < 2, pl.col("metrics") == 2))
             lines += ["", f"## The {title}, {where} ({rows['n_pairs'][0]} pairs)", ""]
             lines += ["| metric | train | test | both | in sample | rank correlation |", "|---|---|---|---|---|---|"]
@@ -108,6 +100,14 @@ def page(ranked: pl.DataFrame, sentences: list[str]) -> str:
                 r2 = ", ".join(f"{kind} {source[f'r2_{kind}']:.2f}" for kind in ("train", "test", "both"))
                 lines += ["", f"For comparison, σ with Δε: {r2}."]
     return "\n".join(lines).replace("-0.", "−0.") + "\n"
+
+
+def _subsets(ranked: pl.DataFrame, target: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield the words for each subset of the pairs and its rows for a target, best first."""
+    for pairs, where in _SUBSETS.items():
+        rows = ranked.filter((pl.col("pairs") == pairs) & (pl.col("target") == target))
+        if len(rows):
+            yield where, rows.sort("r2_both", descending=True)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The offline report: one HTML file with every figure, table and setting of a study."""
+"""The offline report: one HTML file with every figure, table and setting of a study, and its answer in one sentence."""
 
 import math
 from collections.abc import Callable
@@ -15,16 +15,20 @@ from matplotlib.axes import Axes
 
 from passband import analysis
 from passband.analysis import fits
+from passband.analysis.set_comparison import with_interval
 from passband.conditions.sets import ConditionGrid
 from passband.figures import image_sheets, losses, matrix, style, transfer
+from passband.figures.matrix import short_labels
 from passband.files import yaml_config
 from passband.files.atomic import write_text
 from passband.metrics.transfer_curves import epsilon_over_defocus, transfer_curves
 from passband.report import pages
-from passband.report.conclusion import conclusion, question
 from passband.studies.cross_tests import SHOWN
 from passband.studies.folder import StudyFolder
+from passband.studies.study import Study
 
+# A pair generalises if its loss is at most this many times the in-domain loss; a network with less Dice has not learnt.
+_NEAR, _LEARNT = 1.5, 0.5
 _MATRIX = "rows are training conditions, columns are test conditions"
 #: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and its caption.
 PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
@@ -81,6 +85,42 @@ def write_report(
         picture=lambda name, alt, suffix="svg": _picture(figures / f"{name}.{suffix}", alt),
     )
     write_text(folder.paths.report, page)
+
+
+def question(study: Study) -> str:
+    """Return what a study asks."""
+    if study.structures:
+        return "Does a network trained on one family of specimens work on another?"
+    if not study.trains_on_tests:
+        return "Which set of training conditions makes the best network?"
+    shared, _ = short_labels(study.conditions.labels())
+    varied = " and ".join(name.split(" [")[0] for name in shared.split(" / ")) if shared else "condition"
+    return f"Does a network trained at one {varied} work at another?"
+
+
+def conclusion(study: Study, pairs: pl.DataFrame, findings: dict[str, Any]) -> str:
+    """Return the answer of a study in a sentence, from `analysis.join_pairs` and `analysis.findings` or `analysis.compare_sets`."""
+    if not study.trains_on_tests:
+        best = min(findings["sets"], key=lambda row: row["mean_loss"])
+        name = f"{best['kind']}, {best['size']} condition{'s' * (best['size'] != 1)}"
+        return f"{name}: lowest mean loss, {with_interval(best, 'mean_loss')}."
+    same = pl.col("train_condition") == pl.col("test_condition")
+    dice = pairs.filter(same)["dice"].median()
+    if dice is None or dice < _LEARNT:
+        reached = "unknown" if dice is None else f"{dice:.2f}"
+        return f"Nothing to compare: under their own training condition the networks reach a median Dice of {reached}."
+    others = pairs.filter(~same).group_by("train_label", "test_label", maintain_order=True)
+    table = others.agg(ratio=pl.col("loss").mean() / pl.col("own_loss").mean()).drop_nulls()
+    if table.is_empty():
+        return "Nothing to compare: no network was tested under another condition than its own."
+    share = float((table["ratio"] <= _NEAR).mean())
+    medians = table.group_by("test_label", maintain_order=True).agg(pl.col("ratio").median())
+    hardest = medians.sort("ratio").to_dicts()[-1]
+    answer = "Yes" if share >= 0.95 else "Mostly" if share >= 0.5 else "Seldom"
+    return style.minus(
+        f"{answer}: {share:.0%} of {len(table)} pairs of training and test condition stay within {_NEAR:g} times the in-domain loss; "
+        f"the hardest test is {hardest['test_label']}, {hardest['ratio']:.1f} times in the median."
+    )
 
 
 def _pair_figures(pairs: pl.DataFrame, figures: Path) -> None:

@@ -35,6 +35,8 @@ from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_analysis, read_tables
 from passband.studies.wave_jobs import device
 
+_COLUMNS = {"r2_in_sample": "in sample", "r2_held_out": "held out", "r2_both_held_out": "both held out"}
+
 
 class Study(configuration.Study):
     """One out-of-distribution study: networks trained under each condition, each tested under every other.
@@ -115,20 +117,17 @@ def run_study(
     memory: int = MEMORY,
     quiet: bool = False,
 ) -> "StudyRun":
-    """Run a study, or go on with it, and return its results.
+    """Run a study, or go on with it, and return its results: as `Study.run` does.
 
     Args:
         study: what to do.
-        folder: where; exit waves lie beside it.
-        workers: processes; as many as there are cores if None.
+        folder: where.
+        workers: processes, one core each.
         executor: processes, serial or dask.
         scheduler: address of a running Dask scheduler.
         group: networks that a worker trains together; many on a GPU, else one, if None.
         memory: bytes that the exit waves in work may take in a worker.
         quiet: whether to show no progress on stderr.
-
-    Raises:
-        BadInputError: if the folder holds something else or is in use, or the disk is full.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
@@ -224,9 +223,8 @@ class StudyRun:
         fits = [row for row in analysis.fit_all(pairs, predictors) if row["pairs"] == "all"]
         chosen_fit = [row for row in fits if row["predictor"] == chosen.name]
         if not chosen_fit:
-            raise BadInputError(
-                f"{' and '.join(columns)} do not vary in this study, so the loss cannot be fitted to them"
-            )
+            named = " and ".join(columns)
+            raise BadInputError(f"{named} do not vary in this study, so the loss cannot be fitted to them")
         baselines = [row for row in fits if row["trivial"] and row["predictor"] != chosen.name]
         return Fit(columns, form, chosen_fit[0], baselines)
 
@@ -270,17 +268,16 @@ class StudyRun:
 
     @functools.cached_property
     def _analysis(self) -> dict[str, Any]:
-        if not self.held.paths.analysis.is_file():
-            raise self._unfinished()
+        self._require(self.held.paths.analysis)
         return read_analysis(self.held.paths)
 
     def _table(self, name: str) -> pl.DataFrame:
-        if not self.held.paths.table(name).is_file():
-            raise self._unfinished()
+        self._require(self.held.paths.table(name))
         return read_tables(self.held.paths, [name], self.study.labels)[name]
 
-    def _unfinished(self) -> BadInputError:
-        return BadInputError("the study has no results yet", remedy="run it to its end", place=self.folder)
+    def _require(self, path: Path) -> None:
+        if not path.is_file():
+            raise BadInputError("the study has no results yet", remedy="run it to its end", place=self.folder)
 
     def _column(self, name: str) -> str:
         metrics = [column for column, kind in self.shift.schema.items() if kind.is_float()]
@@ -347,10 +344,8 @@ class Matrix:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return pages.picture(
-            style.png(self._size + 1, self._size, lambda figure: self.plot(figure.subplots())),
-            f"{self.score} of every pair",
-        )
+        content = style.png(self._size + 1, self._size, lambda figure: self.plot(figure.subplots()))
+        return pages.picture(content, f"{self.score} of every pair")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -396,18 +391,16 @@ class Fit:
 
     def __str__(self) -> str:
         """Return the R² of the fit and of the baselines, a line each."""
-        rows = [["", "in sample", "held out", "both held out"], *self._rows()]
+        rows = [["", *_COLUMNS.values()], *self._rows()]
         width = max(len(row[0]) for row in rows)
-        title = f"R² of the loss, {self.result['n_pairs']} pairs"
-        lines = [title, *(f"{n:<{width}}  {a:>9}  {b:>9}  {c:>13}" for n, a, b, c in rows)]
-        return "\n".join([*lines, *self.notes])
+        lines = [f"{n:<{width}}  {a:>9}  {b:>9}  {c:>13}" for n, a, b, c in rows]
+        return "\n".join([f"R² of the loss, {self.result['n_pairs']} pairs", *lines, *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = pages.table(self._rows(), ("R² of the loss", "in sample", "held out", "both held out"))
+        rows = pages.table(self._rows(), ("R² of the loss", *_COLUMNS.values()))
         return rows + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
     def _rows(self) -> list[list[str]]:
-        columns = ("r2_in_sample", "r2_held_out", "r2_both_held_out")
-        return [[fit["predictor"], *(or_dash(fit[c], 2) for c in columns)] for fit in (self.result, *self.baselines)]
+        return [[fit["predictor"], *(or_dash(fit[c], 2) for c in _COLUMNS)] for fit in (self.result, *self.baselines)]
