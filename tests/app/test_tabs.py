@@ -9,7 +9,7 @@ import tifffile
 from bokeh.document import Document
 from panel.io.state import set_curdoc
 
-from passband.app import controls
+from passband.app import sliders
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab
 from passband.app.scene import subject_of
@@ -109,7 +109,7 @@ def test_the_page_answers_while_a_condition_file_is_read(subject, monkeypatch):
         time.sleep(0.5)
         raise BadInputError("condition file: has more than 1000 nodes")
 
-    monkeypatch.setattr(controls, "from_yaml", slow)
+    monkeypatch.setattr(sliders, "from_yaml", slow)
 
     async def action():
         tab = OpticsTab(subject)

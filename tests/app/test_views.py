@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 import torch
 
-from passband.app import analyze, controls, html, views
+from passband.app import analyze, html, sliders, views
 from passband.app.scene import PIXELS, Scene
 from passband.app.uploads import Upload
 from passband.base.errors import BadInputError
@@ -63,19 +63,19 @@ def test_the_curve_lies_within_its_envelopes_and_its_training_band():
 
 
 def test_sliders_say_the_condition_that_they_were_put_to():
-    values, has = controls.positions(CONDITION), controls.present(CONDITION)
+    values, has = sliders.positions(CONDITION), sliders.present(CONDITION)
     assert values["defocus"] == 80 and values["C30"] == 5 and not has["aperture_mrad"]
-    again = controls.condition_at(CONDITION, values, has, 0.4)
+    again = sliders.condition_at(CONDITION, values, has, 0.4)
     assert again == CONDITION
-    assert controls.without_slider(CONDITION) == ["phi21", "C32"]
+    assert sliders.without_slider(CONDITION) == ["phi21", "C32"]
     with pytest.raises(BadInputError, match="focal_spread"):
-        controls.condition_at(CONDITION, values | {"focal_spread_angstrom": -1.0}, has, 0.4)
+        sliders.condition_at(CONDITION, values | {"focal_spread_angstrom": -1.0}, has, 0.4)
 
 
 def test_the_condition_file_is_read_back_and_a_fault_names_its_line_and_no_path():
-    assert controls.from_yaml(controls.in_yaml(CONDITION)) == CONDITION
+    assert sliders.from_yaml(sliders.in_yaml(CONDITION)) == CONDITION
     with pytest.raises(BadInputError, match=r"^condition file:2: .*defocuss"):
-        controls.from_yaml("energy_ev: 300000\ndefocuss: 3\n")
+        sliders.from_yaml("energy_ev: 300000\ndefocuss: 3\n")
 
 
 def test_the_live_verdict_agrees_with_that_of_check(judge):

@@ -2,19 +2,8 @@
 
 from typing import Any
 
-from bokeh.models import (
-    Band,
-    BasicTicker,
-    CDSView,
-    ColorBar,
-    ColumnDataSource,
-    GroupFilter,
-    HoverTool,
-    LinearColorMapper,
-    LogColorMapper,
-    LogTicker,
-    Span,
-)
+from bokeh import models
+from bokeh.models import ColumnDataSource
 from bokeh.palettes import Magma256, Viridis256
 from bokeh.plotting import figure
 
@@ -62,7 +51,7 @@ def picture() -> tuple[Any, Sources]:
         "bar": _source("x0", "x1", "y", "middle", "text"),
     }
     sources["image"].name = "picture"
-    shades = LinearColorMapper([f"#{i:02x}{i:02x}{i:02x}" for i in range(256)], low=0, high=255)
+    shades = models.LinearColorMapper([f"#{i:02x}{i:02x}{i:02x}" for i in range(256)], low=0, high=255)
     plot.image("image", x="x", y="y", dw="dw", dh="dh", color_mapper=shades, source=sources["image"])
     plot.multi_line("xs", "ys", source=sources["truth"], line_color=TRUTH, line_width=1.8, line_dash="dashed")
     plot.multi_line("xs", "ys", source=sources["prediction"], line_color=PREDICTION, line_width=2)
@@ -101,7 +90,7 @@ def sizes(height: int) -> tuple[Any, Sources]:
         plot.quad(left="left", right="right", bottom=bottom, top=top, source=source, fill_color=colour, line_color="white", legend_label=label)  # fmt: skip
     plot.xaxis.axis_label, plot.yaxis.axis_label = "equivalent diameter [nm]", "particles"
     # Counts have no ticks between whole numbers.
-    plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=4)
+    plot.yaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=4)
     legend(plot, location="top_left")
     return plot, {"bars": source}
 
@@ -111,8 +100,8 @@ def curves() -> tuple[Any, Sources]:
     plot = blank(height=340, tools="", x_range=(0, Q_SHOWN), y_range=(-1.05, 1.05), title="Transfer")
     curve = _source("q", "transfer", "magnitude", "envelope", "below")
     training = _source("q", "low", "middle", "high")
-    plot.add_layout(Band(base="q", lower="low", upper="high", source=training, fill_color=ORANGE, fill_alpha=0.18, level="underlay"))  # fmt: skip
-    plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
+    plot.add_layout(models.Band(base="q", lower="low", upper="high", source=training, fill_color=ORANGE, fill_alpha=0.18, level="underlay"))  # fmt: skip
+    plot.add_layout(models.Span(location=0, dimension="width", line_color=GREY, line_width=1))
     plot.line("q", "middle", source=training, line_color=ORANGE, line_width=1.5, line_dash="dotdash", legend_label="training: median, 80 %")  # fmt: skip
     for name in ("envelope", "below"):
         plot.line("q", name, source=curve, line_color=GREY, line_dash="dashed", legend_label="envelopes")
@@ -131,7 +120,7 @@ def plane() -> tuple[Any, Sources]:
     scored, current = _source("sigma", "epsilon", "zone", "ratio", "dice", "label"), _source("sigma", "epsilon")
     marks = []
     for zone, (colour, marker) in ZONES.items():
-        view = CDSView(filter=GroupFilter(column_name="zone", group=zone))
+        view = models.CDSView(filter=models.GroupFilter(column_name="zone", group=zone))
         marks.append(plot.scatter("sigma", "epsilon", source=scored, view=view, marker=marker, size=8, fill_color=colour, line_color="#343a40", line_width=0.5, fill_alpha=0.85, legend_label=zone))  # fmt: skip
     plot.scatter("sigma", "epsilon", source=current, marker="plus", size=22, line_width=1.5, line_color="white", fill_color="#111111", legend_label="this condition")  # fmt: skip
     _tips(plot, marks, {"": "@label", "relative loss": "@ratio{0.00}, @zone", "Dice": "@dice{0.000}", "σ, ε": "@sigma{0.00}, @epsilon{0.00}"})  # fmt: skip
@@ -143,9 +132,7 @@ def plane() -> tuple[Any, Sources]:
 
 def matrix() -> tuple[Any, Sources, Any]:
     """Return the matrix of scores: source cells, and its colours."""
-    plot = blank(
-        height=540, min_width=460, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score"
-    )
+    plot = blank(height=540, min_width=460, tools="", x_axis_location="above", x_range=(0, 1), y_range=(1, 0), title="Score")  # fmt: skip
     source, mapper = _source("x", "y", "score", "text", "ink", *PAIR), _coloured(plot)
     fill = {"field": "score", "transform": mapper}
     cells = plot.rect("x", "y", 1, 1, source=source, fill_color=fill, line_color=None)
@@ -160,7 +147,7 @@ def shift_plane() -> tuple[Any, Sources, Any]:
     """Return the plane of σ and Δε coloured by a score: source pairs, and its colours."""
     plot = blank(height=540, tools="pan,wheel_zoom,box_zoom,reset", toolbar_location="right", x_range=(0, 1.02), y_range=(-1, 1), title="Test score over σ and Δε")  # fmt: skip
     source, mapper = _source("score", "ratio", *PAIR), _coloured(plot)
-    plot.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
+    plot.add_layout(models.Span(location=0, dimension="width", line_color=GREY, line_width=1))
     fill = {"field": "score", "transform": mapper}
     dots = plot.scatter("sigma", "delta_epsilon", source=source, size=8, fill_color=fill, line_color="#343a40", line_width=0.4)  # fmt: skip
     _tips(plot, [dots], _PAIR_TIPS | {"relative loss": "@ratio{0.00}"})
@@ -178,12 +165,14 @@ def _source(*columns: str) -> ColumnDataSource:
     return ColumnDataSource({name: [] for name in columns})
 
 
-def _coloured(plot: Any) -> LogColorMapper:
+def _coloured(plot: Any) -> models.LogColorMapper:
     """Add a logarithmic colour bar to a figure and return its colours."""
-    mapper = LogColorMapper(Magma256[::-1], low=0.1, high=1)
-    plot.add_layout(ColorBar(color_mapper=mapper, width=12, ticker=LogTicker(mantissas=[1, 2, 3, 5, 7])), "right")
+    mapper = models.LogColorMapper(Magma256[::-1], low=0.1, high=1)
+    plot.add_layout(
+        models.ColorBar(color_mapper=mapper, width=12, ticker=models.LogTicker(mantissas=[1, 2, 3, 5, 7])), "right"
+    )
     return mapper
 
 
 def _tips(plot: Any, renderers: list[Any], tips: dict[str, str]) -> None:
-    plot.add_tools(HoverTool(renderers=renderers, tooltips=list(tips.items())))
+    plot.add_tools(models.HoverTool(renderers=renderers, tooltips=list(tips.items())))

@@ -34,13 +34,7 @@ class MicrographTab:
     """The tab of one page."""
 
     def __init__(self, subject: Subject, uploads: Uploads, show_condition: Callable[[Condition], None]):
-        """Build it, empty.
-
-        Args:
-            subject: the model and its verdicts.
-            uploads: where files arrive.
-            show_condition: shows an estimated condition in the other tab.
-        """
+        """Build it, empty; `show_condition` shows an estimated condition in the other tab."""
         self._subject, self._uploads = subject, uploads
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None

@@ -1,7 +1,6 @@
-"""Widgets that the tabs share: texts in one style, number boxes, sliders with a box, the drop field, columns that wrap."""
+"""Widgets that the tabs share: texts in one style, columns that wrap, figures, the drop field; and numbers in boxes."""
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -10,9 +9,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from passband.app.controls import Control
 from passband.base.errors import BadInputError
-from passband.figures.style import minus
 
 #: The style of everything.
 STYLE = files("passband.app").joinpath("page.css").read_text(encoding="utf-8")
@@ -29,11 +26,7 @@ def text(content: str = "", **changes: Any) -> Any:
 
 
 def columns(*parts: tuple[int, list[Any]]) -> Any:
-    """Return columns side by side that share the window's width, and stand below each other where it is too narrow.
-
-    Args:
-        *parts: least comfortable width [pixels] and content of each.
-    """
+    """Return columns, each of a least width [pixels], that share the window's, or stand below each other where it is too narrow."""
     made = []
     for width, content in parts:
         flex = {"flex": f"1 1 {width}px", "min-width": f"min({width}px, 100%)"}
@@ -63,66 +56,6 @@ def number(written: str, name: str) -> float | None:
     if not math.isfinite(value):
         raise BadInputError(f"{content[:40]!r} is not a number", value=content, remedy="give one such as 80 or -1.5", place=name)  # fmt: skip
     return value
-
-
-class Dial:
-    """A slider with a label and a number box above it; a value beyond the slider extends it.
-
-    Attributes:
-        value: the current one; None while the box is empty.
-    """
-
-    def __init__(self, control: Control):
-        """Build it, set to its low end."""
-        c, self.control, self._moving = control, control, False
-        self.value: float | None = c.low
-        self._label = text(margin=(6, 0, 0, 0))
-        self._box = pn.widgets.TextInput(width=92, height=26, margin=(1, 0, 0, 8), css_classes=["box", f"box-{c.key}"], stylesheets=[STYLE])  # fmt: skip
-        self._slider = pn.widgets.FloatSlider(value=c.low, start=c.low, end=c.high, step=c.step, show_value=False, height=16, margin=(1, 4, 3, 4), css_classes=[f"dial-{c.key}"], **WIDE)  # fmt: skip
-        # Panel collects events of a slider for 50 ms, which is too slow; `Latest` drops stale ones.
-        self._slider._debounce = 1
-
-    def layout(self) -> Any:
-        """Return what is shown."""
-        return pn.Column(pn.Row(self._label, self._box, margin=0, **WIDE), self._slider, margin=(0, 10), **WIDE)
-
-    def watch(self, moved: Callable[[], None], refuse: Callable[[BadInputError], None]) -> None:
-        """Call a function whenever the user moves it, another if what is typed is no number."""
-
-        def dragged(event: Any) -> None:
-            if not self._moving:
-                self.put(event.new)
-                moved()
-
-        def typed(event: Any) -> None:
-            if self._moving:
-                return
-            try:
-                self.put(number(event.new, self.control.label), typed=True)
-            except BadInputError as error:
-                refuse(error)
-            else:
-                moved()
-
-        self._slider.param.watch(dragged, "value")
-        self._box.param.watch(typed, "value")
-
-    def put(self, value: float | None, *, typed: bool = False) -> None:
-        """Move it."""
-        c, self._moving, self.value = self.control, True, value
-        also = "" if value is None else c.also(value)
-        self._label.object = f"{c.label} <span class='also'>{minus(also)}</span>"
-        try:
-            if not typed:
-                self._box.value = "" if value is None else f"{value:.10g}"
-            if value is not None:
-                self._slider.param.update(start=min(c.low, value), end=max(c.high, value), value=value)
-        finally:
-            self._moving = False
-
-    def enable(self, on: bool) -> None:
-        """Enable or disable it."""
-        self._slider.disabled = self._box.disabled = not on
 
 
 class DropField(JSComponent):

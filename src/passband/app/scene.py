@@ -152,12 +152,7 @@ class Subject:
 
 
 def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> Subject:
-    """Return model and specimen of the page, with the exit wave in memory.
-
-    Args:
-        model: the network, or None.
-        absent: why there is no model.
-        cache: folder of exit waves; the user's cache by default.
+    """Return model and specimen of the page, with the exit wave in memory; `absent` says why there is no model.
 
     Raises:
         BadInputError: if the network cannot be run here.

@@ -95,10 +95,8 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
 
 def matrix(pairs: pl.DataFrame, score: str) -> dict[str, Any]:
     """Return one cell for each pair: positions of its conditions, their labels, and the score."""
-    train, test = (
-        {c: i for i, c in enumerate(pairs[f"{role}_condition"].unique(maintain_order=True))}
-        for role in ("train", "test")
-    )
+    train = {c: i for i, c in enumerate(pairs["train_condition"].unique(maintain_order=True))}
+    test = {c: i for i, c in enumerate(pairs["test_condition"].unique(maintain_order=True))}
     values = pairs[score].to_numpy()
     order = np.log(np.maximum(values, 1e-6))
     dark = order > order.mean() if score == "loss" else order < order.mean()

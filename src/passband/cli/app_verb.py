@@ -29,9 +29,8 @@ def app(
 
     require("app", "passband app", "panel", "bokeh", "tornado", "param")
     if study is not None and not study.is_dir():
-        raise BadInputError(
-            f"{parameter('study')} {study}: is no folder; give the folder of a study that has been run", value=study
-        )
+        what = f"{parameter('study')} {study}: is no folder; give the folder of a study that has been run"
+        raise BadInputError(what, value=study)
     name = model or next(iter(installed()), None)
     chosen = None if name is None else load_model(name)
     absent = "no model is installed, so there is no prediction and no verdict; install one with passband model import, or name a folder with --model"

@@ -26,7 +26,7 @@ def show_(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: 
     """
     from passband.report import ctf_page
 
-    _check_figure(figure)
+    ctf_page.check_figure(figure)
     answer = ctf_page.ctf(read_condition(condition, q_max), q_max)
     if figure is not None:
         answer.save(figure)
@@ -50,7 +50,7 @@ def compare(
     """
     from passband.report import ctf_page
 
-    _check_figure(figure)
+    ctf_page.check_figure(figure)
     sets = [_read_conditions(source, q_max) for source in (train, test)]
     if max(len(conditions) for conditions in sets) > 1:
         if figure is not None:
@@ -87,7 +87,7 @@ def map_(
     from passband.metrics import METRICS
     from passband.report import ctf_page
 
-    _check_figure(figure)
+    ctf_page.check_figure(figure)
     axes = _axis("--x", x), _axis("--y", y)
     trained = None if train is None else read_condition(train, q_max)
     table = ctf_page.map_plane(read_condition(condition, q_max), metric, axes, points, trained, q_max)
@@ -235,13 +235,6 @@ def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
             yield advance
         finally:
             torch.set_num_threads(threads)
-
-
-def _check_figure(path: Path | None) -> None:
-    from passband.report import ctf_page
-
-    if path is not None:
-        ctf_page.check_figure(path)
 
 
 def _axis(option: str, text: str) -> tuple[str, float, float]:

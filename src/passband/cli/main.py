@@ -1,6 +1,5 @@
 """The command line: one verb per stage; parsing and printing only."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,8 @@ from typer import Argument, Option
 from passband.base.errors import BadInputError
 from passband.base.terminal import show, warn
 from passband.base.version import __version__
-from passband.cli import app_verb, design_verbs, micrograph_verbs
+from passband.cli import app_verb, micrograph_verbs, model_verbs
 from passband.cli.ctf_verbs import ctf_app
-from passband.cli.model_verbs import model_app
 from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
 from passband.cli.run_app import run_app
 from passband.cli.specimen_verbs import specimen_app
@@ -31,22 +29,20 @@ study_app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
-app.add_typer(model_app, name="model")
-_VERBS: tuple[Callable[..., None], ...] = (
-    micrograph_verbs.estimate,
-    micrograph_verbs.segment,
-    micrograph_verbs.check,
-    design_verbs.design,
-    design_verbs.train,
-    app_verb.app,
-)
-for _verb in _VERBS:
-    app.command()(_verb)
+app.add_typer(model_verbs.model_app, name="model")
+app.command()(micrograph_verbs.estimate)
+app.command()(micrograph_verbs.segment)
+app.command()(micrograph_verbs.check)
+app.command()(model_verbs.design)
+app.command()(model_verbs.train)
+app.command()(app_verb.app)
 
 Target = Annotated[
     Path, Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
 ]
 Out = Annotated[Path | None, Option("--out", help="Folder of the study; runs/NAME if left out.")]
+
+_FLEET = "32 where PyTorch sees a GPU, else 1"
 
 
 @study_app.command("run")
@@ -59,13 +55,7 @@ def study_run(
         str | None, Option(metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786.")
     ] = None,
     fleet: Annotated[
-        int | None,
-        Option(
-            min=1,
-            max=4096,
-            help="Networks that a worker trains together.",
-            show_default="32 where PyTorch sees a GPU, else 1",
-        ),
+        int | None, Option(min=1, max=4096, help="Networks that a worker trains together.", show_default=_FLEET)
     ] = None,
     memory: Memory = 0.5,
     as_json: Json = False,
@@ -223,9 +213,8 @@ def simulate(
     from passband.studies import simulate as simulation
 
     if labels and condition is None:
-        raise BadInputError(
-            "--labels: are made with the pixels of images; name a --condition, or use passband specimen export"
-        )
+        remedy = "name a --condition, or use passband specimen export"
+        raise BadInputError(f"--labels: are made with the pixels of images; {remedy}")
     plan = simulation.Simulation(
         recipe=load_recipe(recipe),
         condition=None if condition is None else read_condition(condition),

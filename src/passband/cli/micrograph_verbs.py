@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -81,9 +81,8 @@ def segment(
         files = outputs.write_outputs(place, result, made_by)
         answers.append(result.to_dict() | {"files": files})
         if not as_json:
-            show(
-                f"{micrograph}\n  {result}\n  {files['overlay']} and beside it mask, probability, table, sizes and record"
-            )
+            beside = "and beside it mask, probability, table, sizes and record"
+            show(f"{micrograph}\n  {result}\n  {files['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:
@@ -162,12 +161,10 @@ def _read(
 ) -> list[Any]:
     from passband.micrographs.reading import read_micrographs
 
-    wanted: int | Literal["sum", "each"] | None = None
+    wanted: Any = frames
     if frames is not None and frames.isdecimal():
         wanted = int(frames)
-    elif frames in ("sum", "each"):
-        wanted = "sum" if frames == "sum" else "each"
-    elif frames is not None:
+    elif frames not in ("sum", "each", None):
         raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
     given: dict[str, Any] = {"pixel_size_angstrom": pixel_size, "energy_ev": energy, "dose_per_angstrom2": dose}
     return [micrograph for path in paths for micrograph in read_micrographs(path, frames=wanted, **given)]

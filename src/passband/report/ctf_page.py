@@ -295,11 +295,7 @@ class SetComparison(_Answer):
 
 
 def ctf(condition: Condition, q_max_per_angstrom: float = 1.0) -> Ctf:
-    """Return what a condition transfers.
-
-    Args:
-        condition: the imaging condition.
-        q_max_per_angstrom: radius of the band that counts [1/Å].
+    """Return what a condition transfers in a band of some radius [1/Å].
 
     Raises:
         BadInputError: if the band is out of range.
@@ -315,12 +311,7 @@ def ctf(condition: Condition, q_max_per_angstrom: float = 1.0) -> Ctf:
 
 
 def compare(train: Condition, test: Condition, q_max_per_angstrom: float = 1.0) -> Comparison:
-    """Return every metric of the registry between two conditions, and where information is lost or reversed.
-
-    Args:
-        train: the training condition.
-        test: the test condition.
-        q_max_per_angstrom: radius of the band that counts [1/Å].
+    """Return every metric of the registry between two conditions in a band of some radius [1/Å], and what is lost or reversed.
 
     Raises:
         BadInputError: if the band is out of range.
@@ -342,13 +333,7 @@ def compare_sets(
     q_max_per_angstrom: float = 1.0,
     progress: Callable[[float], None] = lambda steps: None,
 ) -> SetComparison:
-    """Return ε and σ between two sets of conditions.
-
-    Args:
-        train: training conditions.
-        test: test conditions.
-        q_max_per_angstrom: radius of the band that counts [1/Å].
-        progress: called after each of `SET_STEPS` steps.
+    """Return ε and σ between two sets of conditions in a band of some radius [1/Å]; `progress` is called after each of `SET_STEPS`.
 
     Raises:
         BadInputError: if the band is out of range.
@@ -436,24 +421,20 @@ def map_plane(
 
 
 def draw_map(table: pl.DataFrame, names: tuple[str, str, str], path: Path) -> None:
-    """Draw a map of a metric into a .png, .svg or .html file.
-
-    Args:
-        table: from `map_plane`.
-        names: of x, y and the metric.
-        path: the file.
-    """
+    """Draw the table of `map_plane`, with the names of x, y and the metric, into a .png, .svg or .html file."""
     x, y, metric = axis_label(names[0]), axis_label(names[1]), METRICS[names[2]]
     name = f"{metric.symbol} [{metric.unit}]" if metric.unit else metric.symbol
     _write(path, lambda figure: transfer.draw_map(table, figure.subplots(), x, y, name), (6.0, 4.6), metric.meaning, {})
 
 
-def check_figure(path: Path) -> None:
-    """Refuse a figure that cannot be written.
+def check_figure(path: Path | None) -> None:
+    """Refuse a figure that is wanted and cannot be written.
 
     Raises:
         BadInputError: if the suffix is not known, or the file exists and is not passband's.
     """
+    if path is None:
+        return
     if path.suffix not in _SUFFIXES:
         what = f"ends in {path.suffix or 'nothing'!r}; give a name ending in .png, .svg or .html"
         raise BadInputError(what, value=path, limit=_SUFFIXES, place=f"{parameter('figure')} {path}")

@@ -76,9 +76,8 @@ class SimulatedImages:
     def _repr_html_(self) -> str:
         """Return the lines and the picture of `show`."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
-        return lines + pages.picture(
-            style.png(*image_sheets.simulated_size(len(self)), self._draw), "images over their masks"
-        )
+        sheet = style.png(*image_sheets.simulated_size(len(self)), self._draw)
+        return lines + pages.picture(sheet, "images over their masks")
 
     def _draw(self, figure: Figure) -> None:
         image_sheets.draw_simulated(self.images, self.masks, self.pixel_size_angstrom, figure)
@@ -86,11 +85,6 @@ class SimulatedImages:
 
 def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
     """Return images of the first `n` specimens of a recipe, the same as `passband simulate` writes.
-
-    Args:
-        recipe: the specimens.
-        condition: how to image them.
-        n: how many.
 
     Raises:
         BadInputError: if the condition does not fit the recipe.

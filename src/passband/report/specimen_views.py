@@ -39,14 +39,7 @@ Named = list[tuple[str, Condition]]
 
 
 def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: str) -> dict[str, Any]:
-    """Write NAME.png and NAME.html of one specimen; return their paths and a row for each of its particles.
-
-    Args:
-        recipe: the family.
-        index: of the specimen.
-        conditions: one to three, for the images.
-        folder: for the files.
-        name: of the files.
+    """Write NAME.png and NAME.html of one specimen, with an image for each condition; return paths and a row for each particle.
 
     Raises:
         BadInputError: if a condition does not fit the recipe.
@@ -79,15 +72,7 @@ def preview(recipe: Recipe, index: int, conditions: Named, folder: Path, name: s
 
 
 def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, path: Path, progress: Progress) -> int:
-    """Write a page with the first scenes of some recipes; return how many.
-
-    Args:
-        recipes: names and families.
-        count: scenes of each.
-        conditions: one to three, for the images.
-        path: of the page.
-        progress: called after each scene.
-    """
+    """Write a page with the first `count` scenes of each recipe, an image for each condition; return how many scenes."""
     require_replaceable(path)
     for _, recipe in recipes:
         check_conditions(recipe, conditions)
@@ -100,10 +85,8 @@ def gallery(recipes: list[tuple[str, Recipe]], count: int, conditions: Named, pa
             specimen = draw_specimen(recipe, index)
             row = partial(specimen_sheet.draw_row, _panels(recipe, specimen, index, conditions))
             sheet = style.png(15.0, 2.0, row, dpi=100)
-            particles = "; ".join(
-                f"{r['crystal']} {r['shape']} {r['diameter [Å]']} Å" + (f", {r['zone axis']}" if r["zone axis"] else "")
-                for r in describe(specimen)
-            )
+            rows = ((f"{r['crystal']} {r['shape']} {r['diameter [Å]']} Å", r["zone axis"]) for r in describe(specimen))
+            particles = "; ".join(", ".join(filter(None, row)) for row in rows)
             title = f"{name}, scene {index}"
             caption = f"<figcaption><b>{html.escape(title)}</b> {html.escape(particles)}</figcaption>"
             scenes.append(f"<figure>{caption}{head}{pages.picture(sheet, title)}</figure>")
@@ -119,14 +102,13 @@ def check_conditions(recipe: Recipe, conditions: Named) -> None:
         BadInputError: naming the fault.
     """
     if not 1 <= len(conditions) <= 3:
-        raise BadInputError(
-            f"{len(conditions)} conditions: a sheet has room for one to three; give as many by {parameter('condition')}"
-        )
+        room = f"a sheet has room for one to three; give as many by {parameter('condition')}"
+        raise BadInputError(f"{len(conditions)} conditions: {room}")
     energies = sorted({c.energy_ev for _, c in conditions})
     if len(energies) > 1:
-        raise BadInputError(
-            f"the conditions have energies of {', '.join(f'{e:g}' for e in energies)} eV; exit waves belong to one, name conditions of the same"
-        )
+        listed = ", ".join(f"{e:g}" for e in energies)
+        what = f"the conditions have energies of {listed} eV; exit waves belong to one, name conditions of the same"
+        raise BadInputError(what)
     for _, condition in conditions:
         Imager(condition, recipe.field_angstrom, ExitWaveConfig(energy_ev=condition.energy_ev)).check()
 
@@ -164,12 +146,10 @@ def _panels(recipe: Recipe, specimen: Specimen, index: int, conditions: Named) -
     n = max(64, round(field / _PIXEL))
     labels = make_labels(specimen, n)
     columns = atomic_columns(specimen)
-    positions = specimen.atoms.positions
+    x, _, z = specimen.atoms.positions.T
     bins = (n // 2, max(8, round(height / field * n / 2)))
     weights = specimen.atoms.numbers.astype(float) ** 1.5
-    side, _, _ = np.histogram2d(
-        positions[:, 0], positions[:, 2], bins=bins, range=((0, field), (0, height)), weights=weights
-    )
+    side, _, _ = np.histogram2d(x, z, bins=bins, range=((0, field), (0, height)), weights=weights)
     return {
         "field": field,
         "height": height,

@@ -40,14 +40,7 @@ PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
 def write_report(
     folder: StudyFolder, tables: dict[str, pl.DataFrame], pairs: pl.DataFrame, result: dict[str, Any]
 ) -> None:
-    """Draw the figures and write the page.
-
-    Args:
-        folder: of the finished study.
-        tables: scores, conditions, shift, training, counts.
-        pairs: from `analysis.join_pairs`.
-        result: the content of analysis.json.
-    """
+    """Draw the figures and write the page, from the study's tables, its joined pairs and the content of analysis.json."""
     study, figures = folder.study, folder.paths.figures
     _pair_figures(pairs, figures)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, figures)

@@ -119,15 +119,8 @@ def run_study(
 ) -> "StudyRun":
     """Run a study, or go on with it, and return its results: as `Study.run` does.
 
-    Args:
-        study: what to do.
-        folder: where.
-        workers: processes, one core each.
-        executor: processes, serial or dask.
-        scheduler: address of a running Dask scheduler.
-        group: networks that a worker trains together; many on a GPU, else one, if None.
-        memory: bytes that the exit waves in work may take in a worker.
-        quiet: whether to show no progress on stderr.
+    Besides, `group` networks are trained together in a worker (many on a GPU, else one, if None), and the exit waves in work
+    may take `memory` bytes there.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
