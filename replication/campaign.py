@@ -5,7 +5,7 @@ from typing import Any
 
 from passband.base.errors import BadInputError
 from passband.execution.base import Executor, StageProgress
-from passband.report.build import write_results
+from passband.report.study_page import write_results
 from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from passband.report import pages
-from passband.report.build import rebuild_report
-from passband.report.study_page import conclusion, question
+from passband.report.study_page import conclusion, question, rebuild_report
 from passband.report.study_run import open_study
 from passband.studies.folder import StudyFolder
 

@@ -9,7 +9,7 @@ import pytest
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.report.build import write_results
+from passband.report.study_page import write_results
 from passband.studies import cross_tests, runner
 from passband.studies.cost import compare_with_plan
 from passband.studies.folder import StudyFolder

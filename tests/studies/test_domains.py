@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.report.build import write_results
+from passband.report.study_page import write_results
 from passband.studies import jobs
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study

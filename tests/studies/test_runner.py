@@ -14,7 +14,7 @@ from passband.base.identity import content_id, seed_from
 from passband.conditions.sets import ConditionGrid
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
-from passband.report.build import write_results
+from passband.report.study_page import write_results
 from passband.studies import cross_tests, jobs
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths

@@ -155,7 +155,7 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
 
     Example:  passband study report runs/defocus
     """
-    from passband.report.build import rebuild_report, write_results
+    from passband.report.study_page import rebuild_report, write_results
     from passband.report.study_run import StudyRun
     from passband.studies.folder import StudyFolder
 

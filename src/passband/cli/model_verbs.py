@@ -243,7 +243,7 @@ def train(
     """
     from passband.execution.choose import open_executor
     from passband.models.store import user_folder
-    from passband.report.build import write_results
+    from passband.report.study_page import write_results
     from passband.studies import runner
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study

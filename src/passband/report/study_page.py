@@ -1,4 +1,4 @@
-"""The offline report: one HTML file with every figure, table and setting of a study, and its answer in one sentence."""
+"""The results of a study, from its jobs or its tables: analysis, figures, and one HTML file with all and the answer in a sentence."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from passband import analysis
-from passband.analysis import fits
+from passband.analysis.fits import DEFOCUS, MEAN, SOURCE, SOURCE_SMOOTH
 from passband.analysis.set_comparison import with_interval
 from passband.conditions.sets import ConditionGrid
 from passband.figures import image_sheets, losses, matrix, style, transfer
@@ -23,10 +23,14 @@ from passband.files import yaml_config
 from passband.files.atomic import write_text
 from passband.metrics.transfer_curves import epsilon_over_defocus, transfer_curves
 from passband.report import pages
+from passband.studies import result_tables
 from passband.studies.cross_tests import SHOWN
 from passband.studies.folder import StudyFolder
+from passband.studies.stored import read_analysis, read_tables, write_analysis
 from passband.studies.study import Study
 
+# Tables that analysis and report are made from.
+_TABLES = ("scores", "shift", "conditions", "training")
 # A pair generalises if its loss is at most this many times the in-domain loss; a network with less Dice has not learnt.
 _NEAR, _LEARNT = 1.5, 0.5
 _MATRIX = "rows are training conditions, columns are test conditions"
@@ -35,6 +39,50 @@ PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
     "matrix_loss": (partial(matrix.draw, score="loss"), f"Matrix of test loss: {_MATRIX}"),
     "matrix_dice": (partial(matrix.draw, score="dice"), f"Matrix of Dice: {_MATRIX}"),
 }
+
+
+def write_results(folder: StudyFolder) -> None:
+    """Write tables, analysis, figures and report from the finished jobs of a study; failed networks are left out.
+
+    Raises:
+        BadInputError: if no network is tested.
+    """
+    tables = result_tables.write_tables(folder)
+    _report(folder, tables, folder.failures(), result_tables.provenance(folder))
+
+
+def rebuild_report(folder: StudyFolder) -> None:
+    """Write analysis, figures and report from the tables of a study whose jobs are missing.
+
+    Raises:
+        BadInputError: if a table, or the analysis that says where the tables came from, is missing or damaged.
+    """
+    names = _TABLES if folder.study.trains_on_tests else (*_TABLES, "training_sets")
+    tables = read_tables(folder.paths, names, folder.study.labels)
+    stored = read_analysis(folder.paths)
+    _report(folder, tables, stored["failed"], stored["provenance"])
+
+
+def _report(
+    folder: StudyFolder, tables: dict[str, pl.DataFrame], failed: list[dict[str, Any]], provenance: dict[str, Any]
+) -> None:
+    study = folder.study
+    pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], study.labels)
+    fits = analysis.fit_all(pairs)
+    if study.trains_on_tests:
+        epsilon = (
+            tables["shift"]
+            .select(condition="train_condition", epsilon="epsilon_train")
+            .unique("condition", keep="first")
+        )
+        training = tables["training"].join(epsilon, on="condition", how="left", maintain_order="left")
+        findings = analysis.findings(pairs, training, fits)
+    else:
+        findings = analysis.compare_sets(tables["scores"])
+    result = {"findings": findings, "fits": fits, "study": study.name, "study_id": study.id}
+    result |= {"failed": failed, "provenance": provenance}
+    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
+    write_report(folder, tables, pairs, result)
 
 
 def write_report(
@@ -128,7 +176,7 @@ def _pair_figures(pairs: pl.DataFrame, figures: Path) -> None:
 
 
 def _predictions(pairs: pl.DataFrame, fitted: set[str], figures: Path) -> None:
-    names = [name for name in (fits.DEFOCUS, fits.SOURCE, fits.SOURCE_SMOOTH) if name in fitted] or [fits.MEAN]
+    names = [name for name in (DEFOCUS, SOURCE, SOURCE_SMOOTH) if name in fitted] or [MEAN]
     with style.figure(3.2 * len(names), 3.6) as made:
         for ax, name in zip(made.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             table = analysis.held_out_predictions(pairs, name)

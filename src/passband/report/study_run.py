@@ -25,7 +25,7 @@ from passband.figures import matrix, style
 from passband.files import yaml_config
 from passband.metrics import METRICS
 from passband.report import pages
-from passband.report.build import rebuild_report, write_results
+from passband.report.study_page import rebuild_report, write_results
 from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
 from passband.studies import jobs, runner
