@@ -44,9 +44,9 @@ def list_presets() -> list[str]:
         >>> "titan_corrected_300kv" in pb.list_presets()
         True
     """
-    from passband.conditions.condition_files import preset_names
+    from passband.conditions.condition import PRESETS
 
-    return preset_names()
+    return list(PRESETS)
 
 
 def list_recipes() -> list[str]:

@@ -13,12 +13,13 @@ import passband
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.conditions import ABERRATIONS, ANGLES, Condition
-from passband.conditions.condition_files import export, load_condition, load_conditions, preset_names, preset_sources
+from passband.conditions.condition import PRESETS
+from passband.conditions.condition_files import export, load_condition, load_conditions, preset_sources
 from passband.conditions.notations import NOTATIONS
 from support.samples import STAR
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
     """Every preset names its sources, stands where it says, and its residuals lie about it."""
     said = preset_sources(name)
@@ -113,7 +114,7 @@ def test_bad_files_say_where(tmp_path, name, text, message):
 
 
 def test_unknown_preset():
-    with pytest.raises(BadInputError, match=f"neither a file nor a preset; presets are {preset_names()[0]}"):
+    with pytest.raises(BadInputError, match=f"neither a file nor a preset; presets are {next(iter(PRESETS))}"):
         load_conditions(Path("titan"))
 
 

@@ -17,7 +17,8 @@ from passband.app.scene import PIXELS, Subject
 from passband.app.sliders import Sliders
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.conditions.condition_files import load_condition, preset_names
+from passband.conditions.condition import PRESETS
+from passband.conditions.condition_files import load_condition
 from passband.figures.style import minus
 from passband.models.network import predict
 from passband.verdicts.verdict import Verdict
@@ -88,7 +89,7 @@ class OpticsTab:
         return columns((FIELDS_WIDTH, self._sliders.layout()), (_PICTURE, middle), (_RIGHT, right))
 
     def _presets(self) -> dict[str, Callable[[], Condition]]:
-        presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in preset_names()}
+        presets: dict[str, Callable[[], Condition]] = {n: partial(load_condition, Path(n)) for n in PRESETS}
         judge = self._subject.judge
         if judge is not None and judge.card.conditions:
             return {"a training condition": judge.usual_training_condition} | presets

@@ -182,9 +182,10 @@ def presets(as_json: Json = False) -> None:
 
     Example:  passband ctf presets
     """
-    from passband.conditions.condition_files import preset_names, preset_sources
+    from passband.conditions.condition import PRESETS
+    from passband.conditions.condition_files import preset_sources
 
-    listed = {name: preset_sources(name) for name in preset_names()}
+    listed = {name: preset_sources(name) for name in PRESETS}
     lines = []
     for name, preset in listed.items():
         lines.append(f"{name}: {preset['about']}")

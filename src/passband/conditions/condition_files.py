@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from passband.base.errors import BadInputError
 from passband.conditions.condition import ALIASES, PRESETS, SYMBOLS, Condition, canonical
 from passband.conditions.notations import NOTATIONS, relion
-from passband.conditions.notations.quantities import once
+from passband.conditions.notations.quantities import once, parsed
 from passband.conditions.sets import ConditionDraw, ConditionSet
 from passband.files import yaml_config
 
@@ -21,11 +21,6 @@ _FIELDS = set(Condition.model_fields) - {"aberrations", "detector"}
 _COLUMNS = {n.lower(): n for n in ("label", "defocus", "defocus_angstrom", *SYMBOLS, *ALIASES, *_FIELDS)}
 
 
-def preset_names() -> list[str]:
-    """Return the names of the presets."""
-    return list(PRESETS)
-
-
 def preset_sources(name: str) -> dict[str, Any]:
     """Return the description of a preset (`about`) and the sources of its numbers (`sources`)."""
     content, _ = yaml_config.read_yaml(PRESETS[name])
@@ -33,26 +28,19 @@ def preset_sources(name: str) -> dict[str, Any]:
 
 
 def load_condition(source: str | Path) -> Condition:
-    """Return the one condition of a file, or of a preset by name.
-
-    Raises:
-        BadInputError: with file, line, value and remedy; also if the file holds several.
-    """
+    """Return the one condition of a file, or of a preset by name; BadInputError also if the file holds several."""
     conditions = load_conditions(source)
     if len(conditions) > 1:
-        raise BadInputError(
-            f"holds {len(conditions)} conditions where one is needed", remedy="give a file of one", place=source
-        )
+        what = f"holds {len(conditions)} conditions where one is needed"
+        raise BadInputError(what, remedy="give a file of one", place=source)
     return conditions[0][1]
 
 
 def load_conditions(source: str | Path) -> Labelled:
     """Return labels and conditions of a condition file, a distribution, a preset, a STAR or a CSV file.
 
-    A preset has one condition, its nominal one; NAME:residuals draws from its distribution of residual aberrations.
-
-    Raises:
-        BadInputError: with file, line, value and remedy.
+    A preset has one condition, its nominal one; NAME:residuals draws from its distribution of residual aberrations. A BadInputError
+    gives file, line, value and remedy.
     """
     source = Path(source)
     name, part = _preset(source)
@@ -62,9 +50,8 @@ def load_conditions(source: str | Path) -> Labelled:
         draw = load_distribution(source)
         return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
     if not source.exists() and source.suffix == "":
-        raise BadInputError(
-            f"{source}: neither a file nor a preset; presets are {', '.join(PRESETS)}, each also with :residuals"
-        )
+        presets = f"presets are {', '.join(PRESETS)}, each also with :residuals"
+        raise BadInputError(f"{source}: neither a file nor a preset; {presets}")
     if source.suffix.lower() == ".star":
         return _star(source)
     if source.suffix.lower() == ".csv":
@@ -79,20 +66,15 @@ def load_conditions(source: str | Path) -> Labelled:
 
 
 def load_distribution(source: str | Path) -> ConditionSet:
-    """Return the distribution of a YAML file, or of a preset's residual aberrations (NAME:residuals).
-
-    Raises:
-        BadInputError: with file, line, value and remedy.
-    """
+    """Return the distribution of a YAML file, or of a preset's residual aberrations (NAME:residuals)."""
     source = Path(source)
     name, part = _preset(source)
     if name is not None and part:
         content, _ = yaml_config.read_yaml(PRESETS[name])
         return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
     if not source.exists() and source.suffix == "":
-        raise BadInputError(
-            f"{source}: neither a file nor a preset's residuals, such as {next(iter(PRESETS))}:residuals"
-        )
+        example = f"{next(iter(PRESETS))}:residuals"
+        raise BadInputError(f"{source}: neither a file nor a preset's residuals, such as {example}")
     content, lines = yaml_config.read_yaml(source)
     if not isinstance(content, dict) or not _SET_KEYS & set(content):
         raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")
@@ -106,8 +88,7 @@ def load_distribution(source: str | Path) -> ConditionSet:
 def export(condition: Condition, notation: str) -> dict[str, Any]:
     """Return a condition in another notation, as content of a file that `load_condition` reads back.
 
-    Raises:
-        BadInputError: if the notation is not known or has no place for the condition.
+    BadInputError if the notation is not known or has no place for the condition.
     """
     if notation not in NOTATIONS:
         raise BadInputError(f"notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
@@ -207,8 +188,5 @@ def _cell(name: str, text: str) -> float | int | str:
     """Return a value of a CSV file: a word where the field takes words, else a number."""
     if name == "coherence":
         return text.lower()
-    try:
-        number = float("" if "_" in text else text)
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}, which is not a number") from None
+    number = parsed(name, text)
     return int(number) if name == "quadrature_nodes" and number.is_integer() else number

@@ -37,11 +37,7 @@ class _Set(Config):
         raise NotImplementedError
 
     def conditions(self) -> list[Condition]:
-        """Return the conditions in their order.
-
-        Raises:
-            BadInputError: if one is not valid.
-        """
+        """Return the conditions in their order; BadInputError if one is not valid."""
         fields = list(self.__dict__.values())
         if self._built is None or any(a is not b for a, b in zip(self._built[0], fields, strict=True)):
             try:
@@ -63,16 +59,14 @@ def check_names(names: list[str]) -> None:
 
 
 class ConditionGrid(_Set):
-    """All combinations of some values, on top of a base condition.
-
-    Attributes:
-        base: the condition that the values are put into.
-        vary: values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
-    """
+    """All combinations of some values, put into a base condition."""
 
     base: Condition
+    #: Values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
     vary: dict[str, Values] = Field(min_length=1)
-    _REPEATED = "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
+    _REPEATED: ClassVar[str] = (
+        "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
+    )
 
     @field_validator("vary")
     @classmethod
@@ -102,12 +96,7 @@ class ConditionGrid(_Set):
 class ConditionDraw(_Set):
     """Conditions drawn independently in each value, or by a scrambled Sobol sequence that covers them evenly.
 
-    Attributes:
-        base: the condition that the values are put into.
-        draw: distribution by name.
-        count: how many conditions; Sobol covers best with a power of two.
-        method: sobol or random.
-        seed: of the draw; conditions do not change when `count` grows.
+    Sobol covers best with a power of two; conditions do not change when `count` grows.
     """
 
     base: Condition
@@ -115,7 +104,9 @@ class ConditionDraw(_Set):
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
     seed: int = Field(default=0, ge=0, strict=True)
-    _REPEATED = "fewer than {count} different conditions can be drawn; lower `count`, or draw more values"
+    _REPEATED: ClassVar[str] = (
+        "fewer than {count} different conditions can be drawn; lower `count`, or draw more values"
+    )
 
     @field_validator("draw")
     @classmethod
@@ -156,20 +147,13 @@ class Part(Config):
 
 
 class ConditionMixture(_Set):
-    """Conditions from several distributions, in exact proportion to their weights (largest remainder).
-
-    Attributes:
-        mixture: the components.
-        count: how many conditions in all.
-        method: sobol or random, within each component.
-        seed: of the draw.
-    """
+    """Conditions from several distributions, `count` in all, in exact proportion to their weights (largest remainder)."""
 
     mixture: list[Part] = Field(min_length=1)
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
     seed: int = Field(default=0, ge=0, strict=True)
-    _REPEATED = "two components draw the same condition; change one of them"
+    _REPEATED: ClassVar[str] = "two components draw the same condition; change one of them"
 
     def _build(self) -> list[Condition]:
         """Return the conditions, component by component."""
@@ -177,8 +161,7 @@ class ConditionMixture(_Set):
             check_names(list(part.draw))
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
         counts = np.floor(exact).astype(int)
-        for i in np.argsort(counts - exact, kind="stable")[: self.count - counts.sum()]:
-            counts[i] += 1
+        counts[np.argsort(counts - exact, kind="stable")[: self.count - counts.sum()]] += 1
         conditions = []
         for i, (part, count) in enumerate(zip(self.mixture, counts.tolist(), strict=True)):
             seed = seed_from("part", self.seed, i)

@@ -166,13 +166,9 @@ class Estimate:
         if self.underfocus is None or self.overfocus is None or self.focal_spread_angstrom is None:
             raise BadInputError("has no Thon rings, so its condition is unknown", place=self.name)
         if sign not in ("underfocus", "overfocus"):
-            raise BadInputError(
-                f"the image does not tell underfocus from overfocus ({sign!r} is neither)",
-                value=sign,
-                limit=("underfocus", "overfocus"),
-                remedy=f"give {parameter('sign')}",
-                place=self.name,
-            )
+            what = f"the image does not tell underfocus from overfocus ({sign!r} is neither)"
+            limit, remedy = ("underfocus", "overfocus"), f"give {parameter('sign')}"
+            raise BadInputError(what, value=sign, limit=limit, remedy=remedy, place=self.name)
         reading = self.underfocus if sign == "underfocus" else self.overfocus
         optics = {"C10": -reading.defocus_angstrom, "C12": reading.C12, "phi12": reading.phi12, "C30": self.C30}
         return Condition(
@@ -257,18 +253,12 @@ def estimate(
     """
     energy = energy_ev or micrograph.energy_ev
     if energy is None:
-        raise BadInputError(
-            "has no electron energy in its metadata",
-            remedy=f"give {parameter('energy_ev')}, such as 300000",
-            place=micrograph.name,
-        )
+        remedy = f"give {parameter('energy_ev')}, such as 300000"
+        raise BadInputError("has no electron energy in its metadata", remedy=remedy, place=micrograph.name)
     low, high = defocus_range_angstrom
     if not 0 <= low < high:
-        raise BadInputError(
-            f"{parameter('defocus_range_angstrom')} {low:g} to {high:g} is empty",
-            value=defocus_range_angstrom,
-            remedy="give the smaller |defocus| first",
-        )
+        what = f"{parameter('defocus_range_angstrom')} {low:g} to {high:g} is empty"
+        raise BadInputError(what, value=defocus_range_angstrom, remedy="give the smaller |defocus| first")
     band = (0.1, min(0.47 / micrograph.pixel_size_angstrom, 1.2))
     count = int(np.clip(4 * wavelength(energy) * high * band[1] ** 2, 120, 400))
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)
@@ -349,19 +339,15 @@ def _asymmetric(settings: FitSettings, q: float) -> bool:
 
 
 def _judge(spectrum: Spectrum, settings: FitSettings, defoci: np.ndarray) -> tuple[float, float, float, float, str]:
-    """Return correlation, significance, explained share, gain in log-likelihood and the better method, on sectors not fitted.
-
-    Two-fold cross-validation over alternating sectors.
-    """
-    gains = dict.fromkeys(("fit", "search"), 0.0)
+    """Return correlation, significance, explained share, gain in log-likelihood and the better method, on sectors not fitted."""
+    gains = {"fit": 0.0, "search": 0.0}
     agreements: dict[str, list[tuple[float, float, float]]] = {"fit": [], "search": []}
+    # Two-fold cross-validation over alternating sectors.
     for fitted, others in ((_EVEN, _ODD), (_ODD, _EVEN)):
         starts = _starts(spectrum, settings, defoci, fitted)
-        candidates = {
-            "fit": fit(spectrum, settings, starts, fitted)[0],
-            "search": fit(spectrum, settings, starts[:1], fitted, frozen=True)[0],
-        }
-        for method, candidate in candidates.items():
+        for method in gains:
+            frozen = method == "search"
+            candidate = fit(spectrum, settings, starts[:1] if frozen else starts, fitted, frozen=frozen)[0]
             gains[method] += held_out_gain(spectrum, settings, candidate, fitted, others)
             agreements[method].append(agreement(spectrum, candidate, settings, others))
     # The search fits no focal spread, thickness or fine astigmatism, so it must be clearly better.

@@ -28,8 +28,8 @@ _RIPPLES = 0.35
 SPREAD, THICKNESS = 30.0, 30.0
 # Greatest C12 of the search, twice the standard deviation of the prior of the fit [Å].
 _ASTIGMATISM = 200.0
-# Focal spreads that the search tries [Å].
-_SPREADS = (15.0, 30.0, 50.0)
+# Focal spreads that the search tries [Å], and the peaks that it returns.
+_SPREADS, _PEAKS = (15.0, 30.0, 50.0), 3
 # log of the power scattered by amorphous carbon of 2.0 g/cm³, at multiples of 0.05 1/Å: mean of 8 simulated films of 40 Å. Other films
 # differ by smooth factors, which the terms below fit.
 _CARBON = (
@@ -48,6 +48,7 @@ _SMOOTH = 6
 _FIRST, _ITERATIONS, _STARTS, _BEHIND = 8, 20, 3, 100.0
 # Rings in a block of the cluster covariance.
 _BLOCK = 12
+_ALL = slice(None)
 Array = NDArray[np.float64]
 
 
@@ -76,13 +77,8 @@ class Candidate:
     @property
     def theta(self) -> list[float]:
         """C10, C12 cos 2φ, C12 sin 2φ [Å], log focal spread and log thickness."""
-        return [
-            self.C10,
-            self.C12 * math.cos(2 * self.phi12),
-            self.C12 * math.sin(2 * self.phi12),
-            math.log(self.focal_spread_angstrom),
-            math.log(self.thickness_angstrom),
-        ]
+        astigmatism = self.C12 * math.cos(2 * self.phi12), self.C12 * math.sin(2 * self.phi12)
+        return [self.C10, *astigmatism, math.log(self.focal_spread_angstrom), math.log(self.thickness_angstrom)]
 
 
 def candidate_at(C10: float, C12: float = 0.0, phi12: float = 0.0) -> Candidate:
@@ -115,7 +111,7 @@ def squared_transfer(theta: Tensor, qx: Tensor, qy: Tensor, settings: FitSetting
     return 0.5 * (envelope - torch.sinc(phase) * (envelope - 2 * squared))
 
 
-def ripple(spectrum: Spectrum, sectors: slice = slice(None)) -> tuple[Array, Array, Array]:
+def ripple(spectrum: Spectrum, sectors: slice) -> tuple[Array, Array, Array]:
     """Return the power's relative deviation from a smooth background [R, k], its weights [R, k], and the smooth terms [R, 4].
 
     The terms are orthonormal under the weights, and the deviation is orthogonal to them (`_rough`).
@@ -138,9 +134,7 @@ def _rough(values: Array, weight: Array, smooth: Array) -> Array:
     return np.asarray(values - (smooth @ np.einsum("ri,rk->i", smooth, weight * values))[:, None])
 
 
-def search(
-    spectrum: Spectrum, settings: FitSettings, defoci: Array, sectors: slice = slice(None), keep: int = 3
-) -> list[Candidate]:
+def search(spectrum: Spectrum, settings: FitSettings, defoci: Array, sectors: slice) -> list[Candidate]:
     """Return the best distinct peaks of the correlation of the power with |T'|², over defocus, astigmatism and its axis.
 
     The search is exhaustive: along one direction an astigmatic transfer equals a round one of another defocus, so one table over
@@ -172,7 +166,7 @@ def search(
             scores[t] = overlap[rows, columns].sum(1) / np.sqrt(np.maximum(left, 1e-9))
         best = scores.max(0)
         at = np.flatnonzero((best >= np.roll(best, 1)) & (best >= np.roll(best, -1)) & (best > 0))
-        for d in at[np.argsort(best[at])[::-1][:keep]]:
+        for d in at[np.argsort(best[at])[::-1][:_PEAKS]]:
             c12, phi = turns[int(scores[:, d].argmax())]
             peak = candidate_at(-float(defoci[d]), float(c12), phi)
             peaks.append(replace(peak, focal_spread_angstrom=spread, cost=-float(best[d])))
@@ -180,11 +174,11 @@ def search(
     for candidate in sorted(peaks, key=lambda c: c.cost):
         if all(abs(candidate.C10 - c.C10) > 1.5 * step for c in chosen):
             chosen.append(candidate)
-    return chosen[:keep]
+    return chosen[:_PEAKS]
 
 
 def agreement(
-    spectrum: Spectrum, candidate: Candidate, settings: FitSettings, sectors: slice = slice(None)
+    spectrum: Spectrum, candidate: Candidate, settings: FitSettings, sectors: slice
 ) -> tuple[float, float, float]:
     """Return how well a candidate's |T'|² explains the power's ripple: correlation, its significance [σ of noise], explained share.
 
@@ -214,19 +208,14 @@ def defocus_step(energy_ev: float, q_max: float) -> float:
 
 
 def fit(
-    spectrum: Spectrum,
-    settings: FitSettings,
-    starts: list[Candidate],
-    sectors: slice = slice(None),
-    *,
-    frozen: bool = False,
+    spectrum: Spectrum, settings: FitSettings, starts: list[Candidate], sectors: slice = _ALL, *, frozen: bool = False
 ) -> list[Candidate]:
     """Fit M to the power from each start, C10, C12, φ12, focal spread, thickness, A and B together; return the results, best first.
 
     Fisher scoring with Levenberg's damping, all starts in one batch; automatic differentiation gives the gradients of |T'|².
     `frozen` optics stay as they start: only A and B are fitted.
     """
-    grid = _Grid(spectrum, sectors)
+    grid = _Grid(spectrum, settings, sectors)
     middle = torch.zeros(_OPTICS + len(_FILM) + len(_NOISE), dtype=torch.float64)
     middle[3], middle[4] = math.log(SPREAD), math.log(THICKNESS)
     middle[_OPTICS], middle[_OPTICS + len(_FILM)] = grid.height(spectrum.noise), math.log(spectrum.noise)
@@ -239,35 +228,28 @@ def fit(
             row[_OPTICS:] = torch.from_numpy(start.terms)
     # First A and B alone, for the optics of each start: the cost then ranks the starts.
     prior = torch.cat([z[:, :_OPTICS], middle[_OPTICS:].repeat(len(z), 1)], 1)
-    z, now = _scored(grid, settings, z, prior, firmness, _FIRST, fixed=True)
+    z, now = _scored(grid, z, prior, firmness, _FIRST, fixed=True)
     if not frozen:
         best = now.argsort()[:_STARTS]
-        z, now = _scored(grid, settings, z[best], middle.repeat(len(best), 1), firmness, _ITERATIONS)
-    jacobian, residual = grid.slopes(z, settings)
+        z, now = _scored(grid, z[best], middle.repeat(len(best), 1), firmness, _ITERATIONS)
+    jacobian, residual = grid.slopes(z)
     covariances = [_covariance(*one, grid, firmness) for one in zip(jacobian, residual, strict=True)]
     return [_candidate(z[i], now[i].item(), covariances[i]) for i in now.argsort().tolist()]
 
 
 def _scored(
-    grid: "_Grid",
-    settings: FitSettings,
-    z: Tensor,
-    middle: Tensor,
-    firmness: Tensor,
-    iterations: int,
-    *,
-    fixed: bool = False,
+    grid: "_Grid", z: Tensor, middle: Tensor, firmness: Tensor, iterations: int, *, fixed: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return z [B, P] after Fisher scoring (of A and B only if fixed) and the −log-posterior with a normal prior about `middle` [B, P]."""
-    squared = squared_transfer(z[:, :_OPTICS], grid.qx, grid.qy, settings) if fixed else None
+    squared = grid.squared(z[:, :_OPTICS]) if fixed else None
 
     def cost(z: Tensor) -> Tensor:
-        return grid.cost(z, settings, squared) + 0.5 * (firmness * (z - middle) ** 2).sum(1)
+        return grid.cost(z, squared) + 0.5 * (firmness * (z - middle) ** 2).sum(1)
 
     damping = torch.full((len(z), 1, 1), 1e-2, dtype=torch.float64)
     now = cost(z)
     for _ in range(iterations):
-        jacobian, residual = grid.slopes(z, settings, squared)
+        jacobian, residual = grid.slopes(z, squared)
         weighted = jacobian * grid.weight[:, None]
         curvature = weighted.transpose(1, 2) @ jacobian + torch.diag(firmness)
         score = torch.einsum("bnp,bn->bp", weighted, residual) - firmness * (z - middle)
@@ -295,9 +277,9 @@ def _candidate(z: Tensor, cost: float, covariance: Array) -> Candidate:
 class _Grid:
     """The bins of a spectrum, flattened, and the model on them."""
 
-    def __init__(self, spectrum: Spectrum, sectors: slice):
-        power = spectrum.power[:, sectors]
-        self.power = torch.from_numpy(np.nan_to_num(power, nan=1.0)).flatten()
+    def __init__(self, spectrum: Spectrum, settings: FitSettings, sectors: slice):
+        self.settings = settings
+        self.power = torch.from_numpy(np.nan_to_num(spectrum.power[:, sectors], nan=1.0)).flatten()
         self.weight = torch.from_numpy(spectrum.count[:, sectors].copy()).flatten()
         qx, qy = nodes(spectrum, sectors)
         self.shape, self.qx, self.qy = qx.shape, qx.flatten(), qy.flatten()
@@ -315,29 +297,29 @@ class _Grid:
         excess = max(((self.power - noise) * self.weight).sum().item(), 0.05 * noise * self.weight.sum().item())
         return math.log(2 * excess / (self.fall.exp() * self.weight).sum().item())
 
-    def parts(self, z: Tensor, settings: FitSettings, squared: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def squared(self, theta: Tensor) -> Tensor:
+        return squared_transfer(theta, self.qx, self.qy, self.settings)
+
+    def parts(self, z: Tensor, squared: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return |T'|² (as given, or computed), A and B, shape [B, N] each."""
-        if squared is None:
-            squared = squared_transfer(z[:, :_OPTICS], self.qx, self.qy, settings)
+        squared = self.squared(z[:, :_OPTICS]) if squared is None else squared
         film, noise = z[:, _OPTICS : _OPTICS + len(_FILM)], z[:, _OPTICS + len(_FILM) :]
         # Clamped to the range of a float.
         film = torch.exp((film @ self.of_film.T + self.fall).clamp(-80, 80))
         return squared, film, torch.exp((noise @ self.of_noise.T).clamp(-80, 80))
 
-    def cost(self, z: Tensor, settings: FitSettings, squared: Tensor | None = None) -> Tensor:
+    def cost(self, z: Tensor, squared: Tensor | None = None) -> Tensor:
         """Return the −log-likelihood, shape [B]."""
-        squared, film, rest = self.parts(z, settings, squared)
+        squared, film, rest = self.parts(z, squared)
         mean = film * squared + rest
         return (self.weight * (self.power / mean + mean.log())).sum(1)
 
-    def slopes(self, z: Tensor, settings: FitSettings, fixed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def slopes(self, z: Tensor, fixed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the gradients of log M [B, N, P] (zero in the optics where |T'|² is given) and power / M − 1 [B, N]."""
-        squared, film, rest = self.parts(z, settings, fixed)
+        squared, film, rest = self.parts(z, fixed)
         mean = film * squared + rest
-        if fixed is None:
-            optical = _derivatives(lambda t: squared_transfer(t, self.qx, self.qy, settings), z[:, :_OPTICS])
-        else:
-            optical = mean.new_zeros(*mean.shape, _OPTICS)
+        theta = z[:, :_OPTICS]
+        optical = mean.new_zeros(*mean.shape, _OPTICS) if fixed is not None else _derivatives(self.squared, theta)
         film, rest = film / mean, rest / mean
         parts = [film[..., None] * optical, (film * squared)[..., None] * self.of_film, rest[..., None] * self.of_noise]
         return torch.cat(parts, 2), self.power / mean - 1
@@ -345,9 +327,9 @@ class _Grid:
 
 def model(spectrum: Spectrum, settings: FitSettings, candidate: Candidate) -> tuple[Array, Array]:
     """Return the power M that a fitted candidate predicts, and the part of it that oscillates with the phase, both [R, K]."""
-    grid = _Grid(spectrum, slice(None))
+    grid = _Grid(spectrum, settings, _ALL)
     z = torch.tensor([[*candidate.theta, *candidate.terms]], dtype=torch.float64)
-    squared, film, rest = grid.parts(z, settings)
+    squared, film, rest = grid.parts(z)
     spread = torch.tensor([candidate.focal_spread_angstrom], dtype=torch.float64)
     envelope = torch.exp(-((math.pi * wavelength(settings.energy_ev) * spread * (grid.qx**2 + grid.qy**2)) ** 2))
     mean, wave = film * squared + rest, film * (squared - envelope / 2)
@@ -358,7 +340,7 @@ def held_out_gain(
     spectrum: Spectrum, settings: FitSettings, candidate: Candidate, fitted: slice, judged: slice
 ) -> float:
     """Return the gain in log-likelihood of a candidate over a smooth background without rings, both fitted to other sectors."""
-    near, far = _Grid(spectrum, fitted), _Grid(spectrum, judged)
+    near, far = _Grid(spectrum, settings, fitted), _Grid(spectrum, settings, judged)
     z = torch.tensor([[*candidate.theta, *candidate.terms]], dtype=torch.float64)
     terms = near.cosines(_SMOOTH)
     log = torch.zeros(_SMOOTH, dtype=torch.float64)
@@ -369,7 +351,7 @@ def held_out_gain(
         log = log + torch.linalg.solve(curvature, terms.T @ (near.weight * ratio.clamp(-1, 1)))
     smooth = far.cosines(_SMOOTH) @ log
     without = (far.weight * (far.power / smooth.exp() + smooth)).sum()
-    return (without - far.cost(z, settings)[0]).item()
+    return (without - far.cost(z)[0]).item()
 
 
 def _covariance(jacobian: Tensor, residual: Tensor, grid: _Grid, firmness: Tensor) -> Array:

@@ -62,18 +62,9 @@ def power_spectrum(
     side_angstrom: float = 400.0,
     mask_spots: bool = True,
 ) -> Spectrum:
-    """Return the power spectrum of a micrograph in rings and sectors.
+    """Return the power spectrum of a micrograph in rings of equal width in q², and sectors of the half plane.
 
-    Args:
-        micrograph: the image.
-        band_per_angstrom: lowest and highest spatial frequency [1/Å].
-        rings: of equal width in q².
-        sectors: of the half plane.
-        side_angstrom: of the tiles, or of the image where that is smaller [Å].
-        mask_spots: exclude the spots of crystals.
-
-    Raises:
-        BadInputError: if the image is constant or the band exceeds the Nyquist frequency.
+    Tiles have a side of `side_angstrom`, or of the image where that is smaller. BadInputError if the band exceeds the Nyquist frequency.
     """
     pixel, (low, high) = micrograph.pixel_size_angstrom, band_per_angstrom
     if not 0 < low < high <= 0.5 / pixel:
@@ -85,7 +76,10 @@ def power_spectrum(
             place=micrograph.name,
         )
     power, share = _mean_power(micrograph, side_angstrom)
-    q, angle, inside = _half_plane(len(power), pixel)
+    kx, ky = np.abs(np.fft.rfftfreq(len(power), pixel))[None], np.fft.fftfreq(len(power), pixel)[:, None]
+    q, angle = np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi)
+    # Each independent pixel once.
+    inside = ((kx > 0) | (ky > 0)) & (2 * pixel * kx < 1)
     keep = band = inside & (q >= low) & (q < high)
     spots: tuple[Spots, ...] = ()
     if mask_spots:
@@ -138,13 +132,6 @@ def _mean_power(micrograph: Micrograph, side_angstrom: float) -> tuple[Array, fl
     power /= tiles * (window**2).sum() ** 2
     used = ((window**2).sum() ** 2 / (n * (window**4).sum())) ** 2
     return power, min(tiles * used, image.size / n**2)
-
-
-def _half_plane(n: int, pixel: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return |q| [1/Å], its direction in [0, π), and which pixels of a half spectrum are independent."""
-    kx, ky = np.abs(np.fft.rfftfreq(n, pixel))[None], np.fft.fftfreq(n, pixel)[:, None]
-    once = (kx > 0) | (ky > 0)
-    return np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi), once & (2 * pixel * kx < 1)
 
 
 def _find_spots(

@@ -20,12 +20,7 @@ def particle_table(
     x_angstrom and y_angstrom of the centroid, from the centre of the upper left pixel, x to the right; area_angstrom2;
     equivalent_diameter_angstrom of the disc of that area; circularity 4π area / perimeter², at most 1; major and minor axis of the
     ellipse of the same second moments; orientation_rad of its major axis, from x towards y, which runs downwards, (−π/2, π/2];
-    touches_edge of the image; mean_probability.
-
-    Args:
-        mask: bool [h, w].
-        pixel_size_angstrom: of the mask [Å].
-        probability: float32 [h, w].
+    touches_edge of the image; mean_probability. Mask, probability and numbers have the shape [h, w].
     """
     # Imported here because it takes a second.
     from skimage.measure import label, regionprops_table
@@ -37,7 +32,6 @@ def particle_table(
     instances = (np.cumsum(large) * large).astype(np.int32)[labels]
     of = regionprops_table(instances, probability, (*_MEASURED, "intensity_mean"))
     area, perimeter = of["area"] * p**2, of["perimeter_crofton"] * p
-    roundness = 4 * math.pi * area / np.maximum(perimeter, 1e-9) ** 2
     # scikit-image measures from the rows' axis towards the columns'.
     turn = [math.remainder(math.pi / 2 - angle, math.pi) for angle in of["orientation"]]
     columns = {
@@ -46,7 +40,7 @@ def particle_table(
         "y_angstrom": of["centroid-0"] * p,
         "area_angstrom2": area,
         "equivalent_diameter_angstrom": np.sqrt(4 * area / math.pi),
-        "circularity": np.minimum(roundness, 1.0),
+        "circularity": np.minimum(4 * math.pi * area / np.maximum(perimeter, 1e-9) ** 2, 1.0),
         "major_axis_angstrom": of["axis_major_length"] * p,
         "minor_axis_angstrom": of["axis_minor_length"] * p,
         "orientation_rad": np.array(turn),

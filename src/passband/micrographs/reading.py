@@ -1,7 +1,6 @@
 """Micrographs from files, arrays and HyperSpy signals, with notes on their metadata."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from passband.micrographs.cleaning import clean
 from passband.micrographs.formats import dataset, decode, metadata
 from passband.micrographs.formats.decode import Frames
 from passband.micrographs.micrograph import Calibration, Micrograph
-from passband.micrographs.sandbox.parsing import Limits, check_file, parse
+from passband.micrographs.sandbox.parsing import Limits, check_file, parse, placed
 
 
 def read_micrographs(
@@ -45,32 +44,19 @@ def read_micrographs(
     """
     given = Calibration(pixel_size_angstrom, energy_ev, dose_per_angstrom2)
     if not (frames is None or frames in ("sum", "each") or (isinstance(frames, int) and not isinstance(frames, bool))):
-        raise BadInputError(
-            f"{parameter('frames')} {frames!r}: is neither a number from 0, sum nor each",
-            value=frames,
-            limit=("sum", "each"),
-        )
+        what = f"{parameter('frames')} {frames!r}: is neither a number from 0, sum nor each"
+        raise BadInputError(what, value=frames, limit=("sum", "each"))
     if isinstance(source, str | Path) and sandbox:
         return [_cleaned(image) for image in parse(Path(source), frames, given, limits)]
     if isinstance(source, str | Path):
         path = Path(source)
         check_file(path)
-        with _placed(path.name), ExitStack() as closing, decode.faults():
+        with placed(path.name), ExitStack() as closing, decode.faults():
             data = formats.datasets(path, closing)
             return [_cleaned(image) for _, image in decode.micrographs(data, frames, path.name, given)]
     name, one = _described(source)
-    with _placed(name):
+    with placed(name):
         return [_cleaned(image) for _, image in decode.micrographs([one], frames, name, given)]
-
-
-@contextmanager
-def _placed(name: str) -> Iterator[None]:
-    """Name the source in errors that do not name one."""
-    try:
-        yield
-    except BadInputError as error:
-        error.place = error.place or name
-        raise
 
 
 def _described(source: Any) -> tuple[str, dataset.Dataset]:

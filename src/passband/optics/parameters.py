@@ -18,29 +18,17 @@ HIGHEST_DOSE = 1e9
 
 @dataclass(frozen=True)
 class Parameters:
-    """The optical parameters of B conditions, each a tensor of shape [B].
+    """The optical parameters of B conditions, each a tensor of shape [B]."""
 
-    Attributes:
-        energy_ev: electron energy [eV].
-        coefficients: C_nm [Å]; a symbol that is absent is zero for all conditions.
-        angles: phi_nm [rad], by the symbol of their coefficient (C12, not phi12).
-        focal_spread_angstrom: standard deviation of the focus [Å].
-        convergence_mrad: standard deviation per axis of the illumination angle [mrad].
-        aperture_mrad: semi-angle of the aperture [mrad], inf where there is none.
-        vibration_angstrom: standard deviation per axis of the vibration [Å].
-        drift_angstrom: drift as a vector x, y [Å], shape [B, 2].
-        dose_per_angstrom2: electrons per Å², inf where there is no shot noise.
-    """
-
-    energy_ev: Tensor
-    coefficients: dict[str, Tensor]
-    angles: dict[str, Tensor]
-    focal_spread_angstrom: Tensor
-    convergence_mrad: Tensor
-    aperture_mrad: Tensor
-    vibration_angstrom: Tensor
-    drift_angstrom: Tensor
-    dose_per_angstrom2: Tensor
+    energy_ev: Tensor  #: electron energy [eV]
+    coefficients: dict[str, Tensor]  #: C_nm [Å]; a symbol that is absent is zero for all conditions
+    angles: dict[str, Tensor]  #: phi_nm [rad], by the symbol of their coefficient (C12, not phi12)
+    focal_spread_angstrom: Tensor  #: standard deviation of the focus [Å]
+    convergence_mrad: Tensor  #: standard deviation per axis of the illumination angle [mrad]
+    aperture_mrad: Tensor  #: semi-angle of the aperture [mrad], inf where there is none
+    vibration_angstrom: Tensor  #: standard deviation per axis of the vibration [Å]
+    drift_angstrom: Tensor  #: drift as a vector x, y [Å], shape [B, 2]
+    dose_per_angstrom2: Tensor  #: electrons per Å², inf where there is no shot noise
 
     @property
     def finite_dose(self) -> Tensor:
@@ -48,7 +36,6 @@ class Parameters:
         return self.dose_per_angstrom2.clamp(max=HIGHEST_DOSE)
 
     def __len__(self) -> int:
-        """Return the number of conditions."""
         return len(self.energy_ev)
 
     def split(self, size: int) -> "list[Parameters]":

@@ -13,7 +13,8 @@ from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.conditions import Condition
-from passband.conditions.condition_files import load_condition, preset_names
+from passband.conditions.condition import PRESETS
+from passband.conditions.condition_files import load_condition
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import NetworkConfig, TrainingConfig
@@ -352,9 +353,9 @@ def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
     if isinstance(conditions.get("mixture"), list):
         conditions["mixture"] = [_with_presets(part, path, lines) for part in conditions["mixture"]]
     if isinstance(conditions.get("base"), str):
-        if conditions["base"] not in preset_names():
+        if conditions["base"] not in PRESETS:
             raise BadInputError(
-                f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(preset_names())}"
+                f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(PRESETS)}"
             )
         conditions["base"] = load_condition(Path(conditions["base"]))
     return conditions

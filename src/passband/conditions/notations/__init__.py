@@ -13,5 +13,3 @@ from passband.conditions.notations import abtem, ceos, ctffind, krivanek, nexus,
 NOTATIONS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module for module in (krivanek, ceos, prismatic, ctffind, abtem, nexus)
 }
-
-__all__ = ["NOTATIONS"]

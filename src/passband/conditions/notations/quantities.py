@@ -28,6 +28,14 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
+def parsed(name: str, text: str) -> float:
+    """Return the number that a text is; ValueError if it is none."""
+    try:
+        return float("" if "_" in text else text)
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, which is not a number") from None
+
+
 def _quantity(name: str, value: Any, units: dict[str, float], wanted: str) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0

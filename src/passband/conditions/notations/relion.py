@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from passband.conditions.notations import ctffind
+from passband.conditions.notations.quantities import parsed
 
 _COLUMNS = {
     "_rlnDefocusU": "defocus_u",
@@ -96,18 +97,18 @@ def _with_optics(row: dict[str, str], groups: dict[str, dict[str, str]]) -> dict
     optics = (groups[group] if group is not None else next(iter(groups.values()))) if groups else {}
     for tag in (*_COLUMNS, *_MICROGRAPH, *_PARTICLE, *_OLD, *_TILT):
         one, other = row.get(tag, ""), optics.get(tag, "")
-        if one and other and not math.isclose(_number(tag, one), _number(tag, other), rel_tol=1e-3):
+        if one and other and not math.isclose(parsed(tag, one), parsed(tag, other), rel_tol=1e-3):
             raise ValueError(f"{tag} is {one} in the row and {other} in its optics group; correct one of them")
     return optics | row
 
 
 def _row(row: dict[str, str], index: int) -> Row:
-    content = {name: _number(tag, row[tag]) for tag, name in _COLUMNS.items() if tag in row}
+    content = {name: parsed(tag, row[tag]) for tag, name in _COLUMNS.items() if tag in row}
     pixel, origin = _pixel_size(row)
     content |= {} if pixel is None else {"pixel_size": pixel}
     notes = [origin] if origin else []
     fields = ctffind.read(content)
-    tilt = [1e-3 * _number(tag, row.get(tag, "0")) for tag in _TILT]
+    tilt = [1e-3 * parsed(tag, row.get(tag, "0")) for tag in _TILT]
     if any(tilt):
         cs = fields["aberrations"]["C30"]
         fields["aberrations"] |= {"C21": 3 * cs * math.hypot(*tilt), "phi21": math.atan2(tilt[1], tilt[0])}
@@ -123,8 +124,8 @@ def _row(row: dict[str, str], index: int) -> Row:
 
 def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
     """Return the pixel size of a row's image [Å], None if it is unknown, and what is to be said of it."""
-    sizes = {tag: _number(tag, row[tag]) for tag in (*_MICROGRAPH, *_PARTICLE, *_OLD, *_UNBINNED) if tag in row}
-    magnification = _number("_rlnMagnification", row.get("_rlnMagnification", "0"))
+    sizes = {tag: parsed(tag, row[tag]) for tag in (*_MICROGRAPH, *_PARTICLE, *_OLD, *_UNBINNED) if tag in row}
+    magnification = parsed("_rlnMagnification", row.get("_rlnMagnification", "0"))
     detector = sizes.pop("_rlnDetectorPixelSize", 0.0)
     if detector and magnification:
         sizes["_rlnDetectorPixelSize"] = 1e4 * detector / magnification
@@ -147,11 +148,4 @@ def _pixel_size(row: dict[str, str]) -> tuple[float | None, str]:
 
 def _does_nothing(tag: str, text: str) -> bool:
     words = text.strip("[]").replace(",", " ").split()
-    return all(w.lower() in ("none", "null", ".", "?") or _number(tag, w) == _NEUTRAL.get(tag, 0.0) for w in words)
-
-
-def _number(tag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{tag} is {text!r}, which is not a number") from None
+    return all(w.lower() in ("none", "null", ".", "?") or parsed(tag, w) == _NEUTRAL.get(tag, 0.0) for w in words)

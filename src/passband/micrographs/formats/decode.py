@@ -86,15 +86,12 @@ def _micrograph(plan: _Plan, index: int | None, given: Calibration, name: str, n
     data = plan.dataset
     pixels = _sum(plan) if index is None else _decode(plan, index)
     if given.pixel_size_angstrom is None and plan.pixel is None:
-        raise BadInputError(
-            f"its pixel size is not known ({plan.calibration}), and none is assumed",
-            remedy=f"give it with {parameter('pixel_size_angstrom')}, in Å",
-            place=name,
-        )
-    count = None if plan.stack is None else plan.count
-    stored = (plan.pixel, data.energy_ev, data.dose.of(None if count is None else index, count, plan.movie))
+        what = f"its pixel size is not known ({plan.calibration}), and none is assumed"
+        remedy = f"give it with {parameter('pixel_size_angstrom')}, in Å"
+        raise BadInputError(what, remedy=remedy, place=name)
+    dose = data.dose.of(index, None if plan.stack is None else plan.count, plan.movie)
     values: dict[str, Any] = {}
-    for (field, what, form, unit), own in zip(_CALIBRATIONS, stored, strict=True):
+    for (field, what, form, unit), own in zip(_CALIBRATIONS, (plan.pixel, data.energy_ev, dose), strict=True):
         stated = getattr(given, field)
         values[field] = own if stated is None else float(stated)
         origin = plan.calibration if field == "pixel_size_angstrom" else "from the file's metadata"
@@ -159,9 +156,7 @@ def _usable(data: list[Dataset], name: str, given: Calibration) -> tuple[list[_P
 
 def _plan(data: Dataset, movie: bool) -> _Plan:
     stack = _stack(data.axes) if len(data.axes) == 3 else None
-    fault = _fault(data, stack)
-    if fault is not None:
-        raise BadInputError(fault)
+    _check(data, stack)
     rows, columns = (axis for i, axis in enumerate(data.axes) if i != stack)
     counting = Axis(1) if stack is None else data.axes[stack]
     timed = units.is_time(counting.units) or counting.name in ("t", "time", "times", "frame", "frames")
@@ -172,30 +167,39 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
     return _Plan(data, stack, counting.size, timed or movie, size, *_pixel(data, rows, columns))
 
 
-def _fault(data: Dataset, stack: int | None) -> str | None:
-    """Return why a data set is no image or stack of images, or None."""
+def _check(data: Dataset, stack: int | None) -> None:
+    """Refuse a data set that is no image or stack of images."""
     axes, shape = data.axes, tuple(axis.size for axis in data.axes)
     sides = [size for i, size in enumerate(shape) if i != stack]
     low, high = SIDE_PIXELS
     if data.fault is not None:
-        return data.fault
+        raise BadInputError(data.fault)
     if data.dtype.kind == "c":
-        return "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
+        raise BadInputError(
+            "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
+        )
     if data.dtype.kind not in "biuf":
-        return f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
+        raise BadInputError(
+            f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
+        )
     spectral = len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
     if spectral or any(units.is_energy(axis.units) for axis in axes):
-        return f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image"
+        raise BadInputError(f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image")
     if len(axes) < 2:
-        return f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
+        raise BadInputError(
+            f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
+        )
     if len(axes) > 3:
-        return f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
+        raise BadInputError(
+            f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
+        )
     if not all(low <= side <= high for side in sides):
         claim = f"claims images of {sides[0]} x {sides[1]} pixels"
-        return f"{claim}; a micrograph has {low} to {high} pixels a side: crop it, or correct its header"
+        raise BadInputError(f"{claim}; a micrograph has {low} to {high} pixels a side: crop it, or correct its header")
     if stack is not None and shape[stack] > _MOST_IMAGES:
-        return f"claims {shape[stack]} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
-    return None
+        raise BadInputError(
+            f"claims {shape[stack]} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
+        )
 
 
 def _stack(axes: tuple[Axis, ...]) -> int:

@@ -32,20 +32,13 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         energy = metadata.beam_energy_ev(entry)
         for name in ("High Tension", "High tension", "Formatted Voltage"):
             energy = energy or units.energy_ev(metadata.lookup(microscope, name))
-        kind = entry["metadata"]["Signal"]["signal_type"]
+        kind, pixels = entry["metadata"]["Signal"]["signal_type"], entry["data"]
         # An energy-filtered image is called EELS too.
-        spectral = kind and not (kind == "EELS" and entry["data"].ndim == 2)
-        pixels = entry["data"]
+        spectral = kind and not (kind == "EELS" and pixels.ndim == 2)
+        fault = f"holds a spectrum image ({kind}) and no micrograph; give an HRTEM image" if spectral else None
         if not (little or pixels.dtype.names):
             pixels = pixels.view(pixels.dtype.newbyteorder(">"))
-        data.append(
-            dataset(
-                pixels,
-                [axis(a) for a in entry["axes"]],
-                fault=f"holds a spectrum image ({kind}) and no micrograph; give an HRTEM image" if spectral else None,
-                energy_ev=energy,
-                dose=metadata.dose(tags),
-                scanned=metadata.is_scanned(microscope),
-            )
-        )
+        dose, scanned = metadata.dose(tags), metadata.is_scanned(microscope)
+        axes = [axis(a) for a in entry["axes"]]
+        data.append(dataset(pixels, axes, fault=fault, energy_ev=energy, dose=dose, scanned=scanned))
     return data

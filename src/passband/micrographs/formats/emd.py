@@ -47,14 +47,10 @@ def _velox(entry: dict[str, Any], transform: bool) -> Dataset:
         fault = "is a Fourier transform (FFT) of an image; give the image"
     elif entry["metadata"]["Signal"]["signal_type"]:
         fault = "holds diffraction patterns; give a real-space image"
-    return dataset(
-        entry["data"],
-        [axis(a) for a in entry["axes"]],
-        fault=fault,
-        energy_ev=metadata.beam_energy_ev(entry),
-        dose=metadata.dose(original),
-        scanned=metadata.lookup(original, "Optics.OperatingMode") == "2",
-    )
+    scanned = metadata.lookup(original, "Optics.OperatingMode") == "2"
+    energy, dose = metadata.beam_energy_ev(entry), metadata.dose(original)
+    axes = [axis(a) for a in entry["axes"]]
+    return dataset(entry["data"], axes, fault=fault, energy_ev=energy, dose=dose, scanned=scanned)
 
 
 def _ncem(file: h5py.File) -> list[Dataset]:

@@ -17,11 +17,7 @@ _MOST_METADATA_BYTES = 64 * 1024**2
 
 
 def opened(path: Path, closing: ExitStack) -> h5py.File:
-    """Open an HDF5 file that does not refer to other files.
-
-    Raises:
-        BadInputError: if it links to another file, in a circle, or to Python objects.
-    """
+    """Open an HDF5 file; BadInputError if it links to another file, in a circle, or to Python objects."""
     file = closing.enter_context(h5py.File(path, "r"))
     fault = next(_faults(file), None)
     if fault is not None:

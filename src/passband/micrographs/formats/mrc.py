@@ -6,7 +6,6 @@ Source: Cheng et al., J. Struct. Biol. 192 (2015) 146, for MRC2014.
 import struct
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rsciio.mrc import file_reader
@@ -37,30 +36,27 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
         extra = struct.unpack(order + "i", header[92:96])[0]
         extended = file.read(min(max(extra, 0), _MOST_EXTENDED))
     if mode in _NOT_READ:
-        raise BadInputError(
-            f"holds {_NOT_READ[mode]} (MRC mode {mode}), which cannot be read; save it as 16-bit integers or floats"
-        )
-    needed = 1024 + extra + claimed((columns, rows, sections), _TYPES[mode])
-    if needed > path.stat().st_size:
-        raise BadInputError(
-            f"claims {columns} x {rows} x {sections} pixels, which take {needed} bytes, and has {path.stat().st_size}; it is incomplete: copy it again"
-        )
+        what = f"holds {_NOT_READ[mode]} (MRC mode {mode}), which cannot be read"
+        raise BadInputError(f"{what}; save it as 16-bit integers or floats")
+    needed, size = 1024 + extra + claimed((columns, rows, sections), _TYPES[mode]), path.stat().st_size
+    if needed > size:
+        what = f"claims {columns} x {rows} x {sections} pixels, which take {needed} bytes, and has {size}"
+        raise BadInputError(f"{what}; it is incomplete: copy it again")
     entry = file_reader(str(path), lazy=True, endianness=order, metadata_file=None)[0]
     axes = [axis(a) for a in entry["axes"]]
     if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
         axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
     energy, dose = _thermo_fisher(header[104:108], extended, order, sections)
-    stored = np.dtype(_TYPES[mode] if mode != 0 or _signed(header, order) else "u1").newbyteorder(order)
-    pixels = np.memmap(path, stored, "r", 1024 + extra, (sections, rows, columns)).squeeze()
+    stored = order + (_TYPES[mode] if mode != 0 or _signed(header, order) else "u1")
+    pixels = np.memmap(path, np.dtype(stored), "r", 1024 + extra, (sections, rows, columns)).squeeze()
     return [dataset(pixels, axes, energy_ev=energy, dose=dose)]
 
 
-def _byte_order(header: bytes) -> Literal["<", ">"]:
+def _byte_order(header: bytes) -> str:
     if len(header) < 1024:
         raise BadInputError(f"has {len(header)} bytes, and an MRC header has 1024; it is incomplete: copy it again")
-    possible: list[tuple[int, Literal["<", ">"]]] = []
-    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
-    for order in orders:
+    possible = []
+    for order in ("<", ">"):
         *sides, mode = struct.unpack(order + "4i", header[:16])
         extra = struct.unpack(order + "i", header[92:96])[0]
         if min(sides) > 0 and extra >= 0 and (mode in _TYPES or mode in _NOT_READ):

@@ -11,6 +11,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +54,29 @@ def parse(
     limits = limits or Limits(_SECONDS + int(_SECONDS_PER_GB * size / 1e9), _MEMORY + _MEMORY_PER_BYTE * size)
     with disk_errors(Path(tempfile.gettempdir())):
         folder = tempfile.TemporaryDirectory(prefix="passband-")
-    with folder as name:
+    with folder as name, placed(path):
         status = _run(path, frames, given or Calibration(), limits, Path(name))
-        try:
-            return _collect(Path(name), status, limits, path.name)
-        except BadInputError as error:
-            error.place = error.place or str(path)
-            raise
+        return _collect(Path(name), status, limits, path.name)
+
+
+@contextmanager
+def placed(name: object) -> Iterator[None]:
+    """Name the source in errors that do not name one."""
+    try:
+        yield
+    except BadInputError as error:
+        error.place = error.place or str(name)
+        raise
 
 
 def check_file(path: Path) -> int:
     """Refuse what is no readable file of a known format and size; return its size [bytes]."""
     try:
         status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no path"
+        raise BadInputError(f"cannot be read: {reason}; give the path of a micrograph", place=path) from None
+    with placed(path):
         if not stat.S_ISREG(status.st_mode):
             raise BadInputError("is a folder, pipe or device; give the path of a micrograph")
         formats.check_ending(path)
@@ -73,12 +85,6 @@ def check_file(path: Path) -> int:
             raise BadInputError(f"has {status.st_size / 1e9:.1f} GB; {limit}: crop it, or sum its frames first")
         if not os.access(path, os.R_OK):
             raise BadInputError("cannot be read: you lack the permission; ask its owner")
-    except BadInputError as error:
-        error.place = str(path)
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no path"
-        raise BadInputError(f"cannot be read: {reason}; give the path of a micrograph", place=path) from None
     return status.st_size
 
 
