@@ -263,11 +263,10 @@ def estimate(
     count = int(np.clip(4 * wavelength(energy) * high * band[1] ** 2, 120, 400))
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)
     defoci = np.arange(max(low, 8.0), high, defocus_step(energy, min(band[1], 0.9)))
-    # In fits this small several threads mostly wait for each other.
-    with one_thread():
-        return _estimated(micrograph, spectrum, FitSettings(energy, C30), defoci, counts_per_electron)
+    return _estimated(micrograph, spectrum, FitSettings(energy, C30), defoci, counts_per_electron)
 
 
+@one_thread()  # In fits this small several threads mostly wait for each other.
 def _estimated(
     micrograph: Micrograph, spectrum: Spectrum, settings: FitSettings, defoci: np.ndarray, counts: float | None
 ) -> Estimate:

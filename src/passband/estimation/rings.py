@@ -1,10 +1,10 @@
 """Thon rings: an exhaustive search for the defocus and astigmatism that produce them, and a fit that starts from its peaks.
 
 The power in an image of an amorphous film is M(q) = A(q) |T'(q)|² + B(q): A is smooth and describes the film, B is smooth and holds
-noise and everything non-linear, and T' = √(1 − w²) T − w T_a, where w is the film's amplitude contrast and T, T_a are the transfers of
-`optics` (Thon, Z. Naturforsch. 21a (1966) 476; Rohou and Grigorieff, J. Struct. Biol. 192 (2015) 216). Atoms at each height of a
-film of thickness t have their own defocus: |T'|² = E² ½ (1 − cos 2χ') becomes E² ½ (1 − sinc(λ q² t) cos 2χ'), where χ' is that of
-the middle of the film (McMullan et al., Ultramicroscopy 158 (2015) 26).
+noise and everything non-linear, and T' = √(1 − w²) T − w T_a, where w is the film's amplitude contrast, T the intensity transfer and
+T_a = ½ [t(q) + t*(−q)] (Thon, Z. Naturforsch. 21a (1966) 476; Rohou and Grigorieff, J. Struct. Biol. 192 (2015) 216). Atoms at each
+height of a film of thickness t have their own defocus: |T'|² = E² ½ (1 − cos 2χ') becomes E² ½ (1 − sinc(λ q² t) cos 2χ'), where χ' is
+that of the middle of the film (McMullan et al., Ultramicroscopy 158 (2015) 26).
 
 The fit describes log A and log B as sums of cosines. Means of powers are gamma distributed (Whittle's likelihood).
 """

@@ -6,7 +6,6 @@ Functions take the `Parameters` of B conditions and spatial frequencies qx, qy [
 from passband.optics.aberrations import aberration_gradient, aberration_phase
 from passband.optics.parameters import Parameters, stack
 from passband.optics.transfer import (
-    amplitude_transfer,
     aperture,
     contrast_sign,
     even_part,
@@ -21,7 +20,6 @@ __all__ = [
     "Parameters",
     "aberration_gradient",
     "aberration_phase",
-    "amplitude_transfer",
     "aperture",
     "contrast_sign",
     "even_part",

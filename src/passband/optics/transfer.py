@@ -84,13 +84,10 @@ def intensity_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: flo
     `wave_transfer`. Source: Reimer and Kohl, Transmission Electron Microscopy (2008), section 6.4.
     """
     t, opposite = wave_transfer(parameters, qx, qy, edge), wave_transfer(parameters, -qx, -qy, edge).conj()
-    return _moved(0.5j * (t - opposite), parameters, qx, qy)
-
-
-def amplitude_transfer(parameters: Parameters, qx: Tensor, qy: Tensor, edge: float = 0.0) -> Tensor:
-    """Return ½ [t(q) + t*(−q)] · E_motion, shape [B, *q], of a weakly absorbing object: cos χ where χ is even."""
-    t, opposite = wave_transfer(parameters, qx, qy, edge), wave_transfer(parameters, -qx, -qy, edge).conj()
-    return _moved(0.5 * (t + opposite), parameters, qx, qy)
+    transfer = 0.5j * (t - opposite)
+    if parameters.vibration_angstrom.any() or parameters.drift_angstrom.any():
+        return transfer * motion_envelope(parameters, qx, qy)
+    return transfer
 
 
 def contrast_sign(parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
@@ -102,9 +99,3 @@ def even_part(parameters: Parameters) -> Parameters:
     """Return the conditions without odd aberrations (coma, trefoil), which turn the phase of T but reverse no contrast."""
     even = {s: c for s, c in parameters.coefficients.items() if ABERRATIONS[s][0] % 2}
     return replace(parameters, coefficients=even)
-
-
-def _moved(transfer: Tensor, parameters: Parameters, qx: Tensor, qy: Tensor) -> Tensor:
-    if parameters.vibration_angstrom.any() or parameters.drift_angstrom.any():
-        return transfer * motion_envelope(parameters, qx, qy)
-    return transfer

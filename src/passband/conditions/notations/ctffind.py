@@ -1,8 +1,8 @@
 """CTFFIND and RELION: defocus U, V [Å, positive = underfocus] along and across an angle [degrees], kV, Cs in mm.
 
 Amplitude contrast belongs to the specimen, not to the microscope: the contrast transfer that these programs mean is
-√(1 − w²) T − w T_a with passband's T and amplitude transfer T_a. It is read and ignored. Sources: RELION's
-metadata_label.h and ctf.cpp, CTFFIND's ctf.cpp; angles count from x towards y.
+√(1 − w²) T − w T_a with passband's T and T_a = ½ [t(q) + t*(−q)]. It is read and ignored. Sources: RELION's metadata_label.h and
+ctf.cpp, CTFFIND's ctf.cpp; angles count from x towards y.
 """
 
 import math
