@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from passband.base.progress import TerminalProgress
-from passband.execution.base import Serial
+from passband.execution.base import Progress, Serial
 from passband.execution.processes import Processes
 from passband.files.atomic import write_json
 from passband.studies import result_tables, runner
@@ -60,6 +60,25 @@ def main() -> None:
         _session(studies, options)
 
 
+class _StageTimes:
+    """Progress that is not shown: when each stage began."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
+
+    def stage(self, name: str, total: int, done: int) -> Progress:
+        self._began[name] = time.perf_counter()
+        return lambda share: None
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds from the beginning of each stage to that of the next, or until now."""
+        times = [*self._began.values(), time.perf_counter()]
+        return {name: later - at for name, at, later in zip(self._began, times, times[1:], strict=False)}
+
+
 def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
     began = time.perf_counter()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -79,8 +98,8 @@ def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
                 raise SystemExit(f"the exit waves failed with code {helpers[0].returncode}")
             time.sleep(0.5)
         start, waited = time.perf_counter(), time.perf_counter() - began
-        with TerminalProgress(quiet=True) as progress:
-            failed = runner.run(study, paths.folder, Serial(), progress, finish=lambda held: None, group=options.group)
+        stages = _StageTimes()
+        failed = runner.run(study, paths.folder, Serial(), stages, finish=lambda held: None, group=options.group)
         seconds = time.perf_counter() - start
         rate = work / seconds
         row = {
@@ -89,6 +108,7 @@ def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
             "failed": failed,
             "began_after_s": waited,
             "seconds": seconds,
+            "stages_s": stages.seconds(),
             "images_per_s": rate,
         }
         report["studies"][name] = row

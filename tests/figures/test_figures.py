@@ -2,8 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
-from passband.figures import losses, matrix, size_histogram, style
+from passband.figures import losses, matrix, size_histogram, style, transfer
 from passband.figures.matrix import short_labels
 
 
@@ -89,3 +90,14 @@ def as_deuteranopes_see(colour):
 def test_the_first_two_colours_and_the_two_outlines_differ_without_m_cones():
     for a, b in ((style.BLUE, style.ORANGE), (style.PREDICTION, style.TRUTH)):
         assert np.abs(as_deuteranopes_see(a) - as_deuteranopes_see(b)).max() > 0.2
+
+
+@pytest.mark.parametrize(("count", "labels"), [(40, 40), (41, 0)])
+def test_labels_of_too_many_conditions_are_left_out(count, labels):
+    table = pl.DataFrame(
+        {"label": [f"C10 {i} Å" for i in range(count)], "epsilon": [0.5] * count, "defocus_angstrom": [0.0] * count}
+    )
+    ax = Figure().subplots()
+    transfer.draw_epsilon(table, ax, None)
+    assert len(ax.get_xticklabels()) == labels
+    assert len(ax.lines[0].get_xdata()) == count

@@ -88,7 +88,10 @@ def draw_epsilon(table: pl.DataFrame, ax: Axes, sweep: pl.DataFrame | None = Non
         shared, ticks = short_labels(table["label"].to_list())
         places = list(range(len(table)))
         ax.set(xlabel=shared or "condition, in the order of the tables", title="ε of each condition")
-        ax.set_xticks(*([places, ticks] if len(table) <= _MOST_LABELS else [[]]), rotation=90, fontsize=7)
+        if len(table) <= _MOST_LABELS:
+            ax.set_xticks(places, ticks, rotation=90, fontsize=7)
+        else:
+            ax.set_xticks([])
     points: dict[str, Any] = {"color": style.ORANGE, "marker": "o", "markersize": 5, "linestyle": "none"}
     ax.plot(places, table["epsilon"], label="conditions of this study", **points)
     ax.set_ylabel("ε, information transferred")
