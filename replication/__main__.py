@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from passband.base.terminal import error, print_json
+from passband.base.terminal import print_json
 from passband.cli.options import Json
 from passband.cli.run_app import run_app
 
@@ -98,7 +98,7 @@ def run(
     paths = _paths(budget, out, pages)
     chosen = make_executor(executor, workers, scheduler)
     try:
-        with TerminalProgress(error) as progress:
+        with TerminalProgress() as progress:
             if scheduler is None:
                 for line in _lines(campaign.estimate(loaded, paths, chosen, workers), workers):
                     progress.note(line)

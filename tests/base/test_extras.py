@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from passband.base.errors import BadInputError
-from passband.base.extras import require
+from passband.base.errors import BadInputError, require
 from passband.cli import app_verb
 from passband.execution.choose import make_executor
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from passband.files.checked_json import as_read_back, read_checked, write_checked
+from passband.files.atomic import as_read_back, read_checked, write_checked
 
 CONTENT = {"name": "é", "revision": 2, "digests": ("ab", None), "share": 0.1}
 

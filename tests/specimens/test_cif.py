@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from passband.base.errors import BadInputError
 from passband.specimens.cif import read_structure
-from passband.specimens.outlines import wulff
+from passband.specimens.grains import wulff
 from passband.specimens.recipe_files import read_cif
 
 TAGS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")

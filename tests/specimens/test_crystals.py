@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from passband.specimens.crystals import THERMAL_DISPLACEMENT, CellRecipe, check_apart, crystal_names, library_crystal
+from passband.specimens.crystals import THERMAL_DISPLACEMENT, CellRecipe, Crystal, crystal_names, library_crystal
 
 # Nearest-neighbour distances [Å] and densities [g/cm³] as tabulated elsewhere (CRC Handbook; powder diffraction file).
 KNOWN = {
@@ -77,4 +77,4 @@ def test_impossible_cells(cell, sites, message):
 
 def test_an_atom_close_to_its_own_image_is_found():
     with pytest.raises(ValueError, match="closer than"):
-        check_apart(np.diag([0.5, 5.0, 5.0]), np.zeros((1, 3)), np.array([6]), "x")
+        Crystal("x", np.diag([0.5, 5.0, 5.0]), np.zeros((1, 3)), np.array([6])).check_apart()

@@ -9,8 +9,7 @@ from passband.base.frequencies import disc_indices
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.multislice.abtem_engine import exit_wave
 from passband.specimens import ParticleRecipe, SpecimenRecipe, draw_specimen, make_labels, particle_mask
-from passband.specimens.columns import atomic_columns
-from passband.specimens.labels import projected_potential
+from passband.specimens.labels import atomic_columns, projected_potential
 
 RECIPE = SpecimenRecipe()
 CROWD = SpecimenRecipe(

@@ -1,7 +1,8 @@
 import pytest
 
 from passband.base.errors import BadInputError
-from passband.specimens.names import check_element, check_support
+from passband.specimens.crystals import check_element
+from passband.specimens.substrates import check_support
 
 
 @pytest.mark.parametrize(

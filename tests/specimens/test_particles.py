@@ -9,22 +9,19 @@ from scipy.spatial.distance import pdist
 from scipy.stats import kstest
 
 from passband.base.distribution import Distribution
-from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.specimens import ParticleRecipe
 from passband.specimens.crystals import library_crystal
 from passband.specimens.defects import add_planar, roughen, vacancies
-from passband.specimens.grains import fill
-from passband.specimens.orientations import OrientationRecipe, draw_orientation
-from passband.specimens.outlines import miller
-from passband.specimens.particles import draw_particle
+from passband.specimens.grains import fill, miller
+from passband.specimens.particles import draw_orientation, draw_particle
+from passband.specimens.recipes import OrientationRecipe
 from passband.specimens.shapes import (
-    Decahedron,
-    Icosahedron,
     RandomFacets,
     Rod,
     Sphere,
     TruncatedOctahedron,
+    Twinned,
     Wulff,
     draw_grains,
 )
@@ -58,14 +55,14 @@ def test_icosahedra_have_mackays_numbers(shells, atoms):
     n = shells
     assert atoms == (10 * n**3 + 15 * n**2 + 11 * n + 3) // 3
     # Edges from the centre keep the crystal's bond; the corners of shell n lie n bonds away, 2 % of which {110} cuts off.
-    positions, _, grain = atoms_of(Icosahedron(variation=0), diameter=2 * (shells + 0.2) * BOND)
+    positions, _, grain = atoms_of(Twinned(kind="icosahedron", variation=0), diameter=2 * (shells + 0.2) * BOND)
     assert len(positions) == atoms
     assert len(np.unique(grain)) == 20
     assert pdist(positions).min() == pytest.approx(BOND, rel=1e-6)
 
 
 def test_decahedron_is_five_grains_that_share_an_axis():
-    positions, _, grain = atoms_of(Decahedron(variation=0), diameter=40.0)
+    positions, _, grain = atoms_of(Twinned(kind="decahedron", variation=0), diameter=40.0)
     assert len(np.unique(grain)) == 5
     assert pdist(positions).min() == pytest.approx(BOND, rel=1e-6)
     axis = positions[np.hypot(positions[:, 0], positions[:, 1]) < 1e-6]
@@ -197,8 +194,8 @@ def test_defects_that_a_crystal_does_not_have_are_refused():
         ParticleRecipe(crystal="PbS", twins=(1, 1))
     with pytest.raises(ValueError, match="not fcc"):
         ParticleRecipe(crystal="Fe", shape="icosahedron")
-    with pytest.raises(BadInputError, match="not fcc"):
-        draw_grains(Decahedron(), library_crystal("W"), 40.0, rng())
+    with pytest.raises(ValueError, match="not fcc"):
+        ParticleRecipe(crystal="W", shape="decahedron", diameter_angstrom=40.0)
     with pytest.raises(ValueError, match="twinned already"):
         ParticleRecipe(shape="decahedron", twins=(1, 2))
 

@@ -38,7 +38,6 @@ class Distribution(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, given: Any) -> Any:
-        """A number is that value; a pair is the lowest and highest of a uniform distribution."""
         if isinstance(given, (int, float)) and not isinstance(given, bool):
             return {"values": [given]}
         if isinstance(given, (list, tuple)):
@@ -54,18 +53,14 @@ class Distribution(FrozenModel):
         given = [name for name in Distribution.model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of {', '.join(Distribution.model_fields)}; got {', '.join(given) or 'none'}")
-        for name in ("uniform", "log_uniform"):
-            pair = getattr(self, name)
-            if pair is not None and not pair[0] < pair[1]:
-                raise ValueError(f"{name} {pair} is not [lowest, highest]; swap them")
-        for name in ("log_uniform", "log_normal"):
-            pair = getattr(self, name)
-            if pair is not None and pair[0] <= 0:
-                raise ValueError(f"{name} {pair} must lie above zero; use {name.removeprefix('log_')}")
-        for name in ("normal", "log_normal"):
-            pair = getattr(self, name)
-            if pair is not None and pair[1] <= 0:
-                raise ValueError(f"{name} {pair} needs a standard deviation above zero; write [mean, deviation]")
+        [name] = given
+        pair = getattr(self, name)
+        if name.endswith("uniform") and not pair[0] < pair[1]:
+            raise ValueError(f"{name} {pair} is not [lowest, highest]; swap them")
+        if name.startswith("log") and pair[0] <= 0:
+            raise ValueError(f"{name} {pair} must lie above zero; use {name.removeprefix('log_')}")
+        if name.endswith("normal") and pair[1] <= 0:
+            raise ValueError(f"{name} {pair} needs a standard deviation above zero; write [mean, deviation]")
         return self
 
     def at(self, share: np.ndarray) -> np.ndarray:
@@ -93,11 +88,7 @@ class Distribution(FrozenModel):
         return float(low), float(high)
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Return one value; the outermost 0.1 % of an unbounded distribution are cut off on each side.
-
-        Args:
-            rng: source of randomness.
-        """
+        """Return one value; the outermost 0.1 % of an unbounded distribution are cut off on each side."""
         share = rng.uniform()
         if self.normal is not None or self.log_normal is not None:
             share = _TAIL + share * (1 - 2 * _TAIL)

@@ -1,7 +1,4 @@
-"""Relativistic electrons: wavelength and interaction parameter.
-
-Units: energies in eV, lengths in Å. Constants are CODATA values taken from scipy.
-"""
+"""Relativistic electrons: wavelength and interaction parameter, from scipy's CODATA constants."""
 
 import math
 from typing import TypeVar, cast
@@ -16,13 +13,7 @@ _HC_EV_ANGSTROM = constants.h * constants.c / constants.e * 1e10
 
 
 def wavelength(energy_ev: Energy) -> Energy:
-    """Return the relativistic de Broglie wavelength [Å].
-
-    Args:
-        energy_ev: kinetic energy [eV]; a number, or a tensor of any shape.
-
-    Returns:
-        The wavelength [Å], of the same shape.
+    """Return the relativistic de Broglie wavelength [Å] of a kinetic energy [eV], a number or a tensor of any shape.
 
     Source: Kirkland, Advanced Computing in Electron Microscopy (2020), eq. 2.5.
     """
@@ -30,13 +21,7 @@ def wavelength(energy_ev: Energy) -> Energy:
 
 
 def interaction_parameter(energy_ev: Energy) -> Energy:
-    """Return σ_e = 2π m_rel e λ / h² [rad/(V·Å)].
-
-    Args:
-        energy_ev: kinetic energy [eV]; a number, or a tensor of any shape.
-
-    Returns:
-        The interaction parameter [rad/(V·Å)], of the same shape.
+    """Return σ_e = 2π m_rel e λ / h² [rad/(V·Å)] of a kinetic energy [eV], a number or a tensor of any shape.
 
     Source: Kirkland (2020), eq. 5.6.
     """

@@ -1,8 +1,10 @@
-"""Exceptions for faults that a user can correct."""
+"""Exceptions for faults that a user can correct, such as a dependency that is not installed."""
 
+import importlib
 import re
 import unicodedata
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 _MARKED = re.compile("\ue000(.*?)\ue001")
@@ -72,3 +74,19 @@ class BadInputError(ValueError):
 
 class JobFailedError(RuntimeError):
     """One job fails for a reason that another try would not change, given in the message; other jobs continue."""
+
+
+def require(extra: str, purpose: str, *modules: str) -> ModuleType:
+    """Import modules that an extra of pyproject.toml installs, and return the first.
+
+    Raises:
+        BadInputError: if one is not installed, saying what needs it (the purpose, such as "the app") and what to install.
+    """
+    try:
+        imported = [importlib.import_module(name) for name in modules]
+    except ImportError as error:
+        missing = (error.name or modules[0]).partition(".")[0]
+        raise BadInputError(
+            f"{purpose} needs {missing}, which is not installed", remedy=f"pip install 'passband[{extra}]'"
+        ) from None
+    return imported[0]

@@ -7,11 +7,7 @@ from torch import Tensor
 
 
 def disc_indices(radius: float) -> Tensor:
-    """Return the integer frequencies k with |k| ≤ radius, shape [K, 2], int64, in a fixed order.
-
-    Args:
-        radius: in units of one over the field's side (a band [1/Å] times the field [Å]).
-    """
+    """Return the integer frequencies k with |k| ≤ radius, a band [1/Å] times a field [Å]: [K, 2], int64, in a fixed order."""
     reach = math.floor(radius)
     k = torch.arange(-reach, reach + 1)
     kx, ky = torch.meshgrid(k, k, indexing="ij")
@@ -24,11 +20,6 @@ def polar_band(q_max: float, n_radial: int = 1024, n_azimuth: int = 128) -> tupl
     """Return nodes (qx, qy) [1/Å], each [n_radial, n_azimuth], that tile 0 < |q| ≤ q_max in equal areas.
 
     The mean of a function over the nodes is its mean over the disc (midpoint rule in |q|² and φ).
-
-    Args:
-        q_max: radius of the band [1/Å].
-        n_radial: rings.
-        n_azimuth: nodes on a ring.
     """
     radius = q_max * torch.sqrt((torch.arange(n_radial, dtype=torch.float64) + 0.5) / n_radial)
     angle = 2 * math.pi * torch.arange(n_azimuth, dtype=torch.float64) / n_azimuth

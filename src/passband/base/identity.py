@@ -6,11 +6,7 @@ from typing import Any
 
 
 def content_id(content: Any, length: int = 12) -> str:
-    """Return a stable hexadecimal id of JSON-like content; key order does not matter.
-
-    Args:
-        content: numbers, strings, lists, mappings, None.
-        length: number of hexadecimal digits, at most 64.
+    """Return a stable id of JSON-like content, in hexadecimal digits, at most 64; key order does not matter.
 
     Raises:
         TypeError: if the content is not JSON-like.

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from passband.base.terminal import error, plain
+from passband.base.terminal import error, note, plain
 
 _FIRST_LINE, _LINE_EVERY = 1.0, 10.0
 
@@ -13,9 +13,9 @@ _FIRST_LINE, _LINE_EVERY = 1.0, 10.0
 class TerminalProgress:
     """A bar a stage on a terminal; elsewhere a line after a second, then every ten, and one at each stage's end."""
 
-    def __init__(self, console: Console = error, *, quiet: bool = False):
-        """Show progress on a console, on stderr by default; or nowhere."""
-        console = Console(quiet=True) if quiet else console
+    def __init__(self, *, quiet: bool = False):
+        """Show progress on stderr, or nowhere."""
+        console = Console(quiet=True) if quiet else error
         self._console = console
         self._bars = Progress(
             TextColumn("{task.description:<12}", markup=False),
@@ -39,7 +39,7 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._console.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
+        note(text, self._console)
 
     def stage(self, name: str, total: int, done: int) -> "_Stage":
         """Begin a stage; the returned function advances it."""

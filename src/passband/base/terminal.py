@@ -29,9 +29,9 @@ def show(answer: object) -> None:
     print(plain(answer))
 
 
-def note(text: str) -> None:
+def note(text: str, console: Console = error) -> None:
     """Print a line on stderr."""
-    error.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
 
 
 def warn(lines: list[str]) -> None:

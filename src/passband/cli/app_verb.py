@@ -6,8 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from passband.base.errors import BadInputError, parameter
-from passband.base.extras import require
+from passband.base.errors import BadInputError, parameter, require
 from passband.base.terminal import note
 
 

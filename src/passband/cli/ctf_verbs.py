@@ -118,8 +118,7 @@ def optimize(
 
     Example:  passband ctf optimize feg_200kv --vary defocus_angstrom
     """
-    from passband.files.atomic import write_text
-    from passband.files.outputs import require_replaceable
+    from passband.files.atomic import require_replaceable, write_text
     from passband.files.yaml_config import dump
     from passband.metrics import information, measure
     from passband.metrics.optimize import STEPS, fit_condition

@@ -186,8 +186,7 @@ def import_(
     Example:  passband specimen import scene_*.xyz --format extxyz --out my_scenes.yaml
     """
     from passband.files import yaml_config
-    from passband.files.atomic import write_text
-    from passband.files.outputs import require_replaceable
+    from passband.files.atomic import require_replaceable, write_text
     from passband.specimens import exchange
 
     elements = [e.capitalize() for e in support.replace(",", " ").split() if e.lower() != "none"]

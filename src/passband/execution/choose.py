@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from passband.base.errors import BadInputError, parameter
-from passband.base.extras import require
+from passband.base.errors import BadInputError, parameter, require
 from passband.execution.base import Executor, Serial
 
 KINDS = ("serial", "processes", "dask")

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary file in the same folder, fsync, rename."""
+"""Files that are either whole or absent (temporary file in the same folder, fsync, rename), and JSON with a checksum of its own."""
 
 import errno
 import fcntl
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError
+from passband.base.identity import content_id
 
 _TEMPORARY = ".tmp"
+_CHECKSUM = "checksum"
+# Every result names its program near its beginning or end: in a comment, a title, metadata or the directory of an archive.
+_MARK, _REACH = b"passband", 8192
 # How NumPy, HDF5, Polars and the system itself report a full disk where they set no error number.
 _FULL = re.compile(r"\d+ requested and \d+ written|No space left|Disk quota exceeded|errno = 28\b|os error 28\b")
 
 
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden write into one clear line.
-
-    Raises:
-        BadInputError: naming the place, what is free and what to do.
-    """
+    """Turn a full disk or a forbidden write into a BadInputError that names the place, what is free and what to do."""
     try:
         yield
     except BadInputError:
@@ -43,23 +43,12 @@ def disk_errors(place: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then put it in place of `path` in one step.
-
-    Raises:
-        BadInputError: if the disk is full or the folder cannot be written.
-    """
+    """Let `write` fill a temporary file, then put it in place of `path` in one step; raises as `disk_errors` does."""
     write_files({path: write})
 
 
 def write_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Write several files as `write_file` does; if one cannot be written, none is.
-
-    Args:
-        writers: by the file's path, what fills a temporary file.
-
-    Raises:
-        BadInputError: naming the file, if the disk is full or the folder cannot be written.
-    """
+    """Write several files as `write_file` does, by path what fills each; if one cannot be written, none is."""
     temporaries = {path: temporary_beside(path, path.suffix) for path in writers}
     try:
         for path, temporary in temporaries.items():
@@ -97,6 +86,33 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def as_read_back(content: Any) -> Any:
+    """Return content as JSON reads it back: tuples are lists, keys are text; NaN is refused."""
+    return json.loads(json.dumps(content, allow_nan=False))
+
+
+def write_checked(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object and its checksum atomically; NaN is refused."""
+    content = as_read_back(content)
+    write_json(path, content | {_CHECKSUM: content_id(content, 32)})
+
+
+def read_checked(path: Path, former: set[str]) -> dict[str, Any] | None:
+    """Return a JSON object without its checksum, or None if it is absent or not as it was written.
+
+    An object of an older version, which has no checksum, may have the `former` keys; any other is damage.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    checksum = content.pop(_CHECKSUM, None)
+    whole = content.keys() <= former if checksum is None else checksum == content_id(content, 32)
+    return content if whole else None
+
+
 def sync(path: Path) -> None:
     """Force a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -118,15 +134,7 @@ def remove_leftovers(*folders: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock file; the system lets go of it when the process ends, however it ends.
-
-    Args:
-        path: the lock file.
-        wait: wait for another holder, or raise.
-
-    Raises:
-        BlockingIOError: if another process holds it and `wait` is False.
-    """
+    """Hold a lock file, which the system releases when the process ends; BlockingIOError if another holds it and `wait` is False."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
@@ -138,11 +146,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
 
 
 def require_space(place: Path, needed: int) -> None:
-    """Check the free space before work starts.
-
-    Raises:
-        BadInputError: if fewer than `needed` bytes are free where `place` will lie.
-    """
+    """Raise BadInputError if fewer than `needed` bytes are free where `place` will lie."""
     free = shutil.disk_usage(existing(place)).free
     if free < needed:
         raise BadInputError(
@@ -153,3 +157,18 @@ def require_space(place: Path, needed: int) -> None:
 def existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that exists."""
     return path if path.exists() else existing(path.absolute().parent)
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise BadInputError if a file that a user names for a result is there and was not written by passband."""
+    if path.is_dir():
+        raise BadInputError("is a folder", value=path, remedy="give the name of a file", place=path)
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        content = file.read(_REACH)
+        file.seek(max(file.seek(0, 2) - _REACH, 0))
+        content += file.read()
+    if _MARK not in content:
+        what, remedy = "exists and was not written by passband", "choose another name, or delete it first"
+        raise BadInputError(what, value=path, remedy=remedy, place=path)

@@ -14,12 +14,12 @@ def folder() -> Path:
 
 def recipes() -> dict[str, Path]:
     """Return the bundled recipes of specimens: name → file."""
-    return _named(folder() / "recipes")
+    return _named(folder() / "recipes", "**/*.yaml")
 
 
 def studies() -> dict[str, Path]:
     """Return the bundled studies: name → file."""
-    return _named(folder())
+    return _named(folder(), "*.yaml")
 
 
 def find(source: str | Path, bundled: dict[str, Path]) -> Path:
@@ -28,9 +28,8 @@ def find(source: str | Path, bundled: dict[str, Path]) -> Path:
     return path if path.exists() else bundled.get(_plain(str(source).lower()), path)
 
 
-def _named(place: Path) -> dict[str, Path]:
-    files = [file for file in sorted(place.glob("**/*.yaml")) if place.name == "recipes" or file.parent == place]
-    return {_plain(str(file.relative_to(place).with_suffix(""))): file for file in files}
+def _named(place: Path, pattern: str) -> dict[str, Path]:
+    return {_plain(str(file.relative_to(place).with_suffix(""))): file for file in sorted(place.glob(pattern))}
 
 
 def _plain(name: str) -> str:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from passband.base.identity import content_id
-from passband.files.atomic import disk_errors, sync, temporary_beside
-from passband.files.checked_json import read_checked, write_checked
+from passband.files.atomic import disk_errors, read_checked, sync, temporary_beside, write_checked
 
 _MARKER = "done.json"
 # Keys of markers that were written before they had a checksum.
@@ -39,10 +38,7 @@ class Job(ABC):
 
     @abstractmethod
     def run(self, progress: Callable[[float], None]) -> None:
-        """Make the result; does nothing if the job is finished.
-
-        Args:
-            progress: called with the units that are done.
+        """Make the result, calling `progress` with the units that are done; does nothing if the job is finished.
 
         Raises:
             JobFailedError: if to try again would be in vain.
@@ -104,12 +100,7 @@ def run_job(job: Job, progress: Callable[[float], None]) -> None:
 def writing(folder: Path, facts: dict[str, Any]) -> Iterator[Path]:
     """Yield a temporary folder; when the block ends well it becomes the folder, marked as finished.
 
-    Args:
-        folder: of the result.
-        facts: what to note in the marker, such as the seconds it took; may be filled inside the block.
-
-    Raises:
-        BadInputError: if the disk is full or the folder cannot be written.
+    The marker notes the facts, such as the seconds it took, which may be filled inside the block. Raises as `disk_errors` does.
     """
     temporary = temporary_beside(folder)
     with disk_errors(folder):

@@ -22,11 +22,7 @@ class Config(FrozenModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     def __init__(self, /, **fields: Any):
-        """Take the fields by name.
-
-        Raises:
-            BadInputError: in one line, for the worst fault.
-        """
+        """Take the fields by name, or raise BadInputError with the worst fault in one line."""
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -80,15 +76,10 @@ _Loader.add_implicit_resolver(
 
 
 def read_text(path: Path, kind: str = "file", *, damaged: bool = False) -> str:
-    """Return a UTF-8 text file, without a byte-order mark.
-
-    Args:
-        path: of the file.
-        kind: what it is, for the message.
-        damaged: read it all the same if some of it is no text.
+    """Return a UTF-8 text file, without a byte-order mark; `damaged` reads it even if some of it is no text.
 
     Raises:
-        BadInputError: if it cannot be read, is no text, or has more than 64 MB.
+        BadInputError: if it cannot be read, is no text, or has more than 64 MB; `kind` says what it should be.
     """
     try:
         with path.open("rb") as file:
@@ -171,11 +162,7 @@ def _lines(node: yaml.Node | None, place: tuple[str | int, ...]) -> Lines:
 
 
 def validate(model: type[Model], content: Any, path: Path, lines: Lines) -> Model:
-    """Return the validated config.
-
-    Raises:
-        BadInputError: with file, line, key, value and what is expected, for the first fault.
-    """
+    """Return the validated config, or raise BadInputError with file, line, key, value and what is expected."""
     if not isinstance(content, dict):
         what = "is empty" if content is None else "holds no keys"
         raise BadInputError(
@@ -190,11 +177,7 @@ def validate(model: type[Model], content: Any, path: Path, lines: Lines) -> Mode
 
 
 def load(model: type[Model], path: Path) -> Model:
-    """Read and validate a YAML file.
-
-    Raises:
-        BadInputError: with file, line, value and remedy.
-    """
+    """Read and validate a YAML file; raises as `read_yaml` and `validate` do."""
     content, lines = read_yaml(path)
     return validate(model, content, path, lines)
 
@@ -231,12 +214,7 @@ _IN_WORDS = {
 
 
 def message(error: ValidationError, names: Set[str] = frozenset()) -> str:
-    """Return the worst fault of a validation error, without a place.
-
-    Args:
-        error: from pydantic.
-        names: of known keys, to guess what a wrong one meant.
-    """
+    """Return the worst fault of a validation error, without a place; known names tell what a wrong one may have meant."""
     fault = _worst(error)
     place = ".".join(map(str, fault["loc"]))
     if fault["type"] == "missing":
@@ -247,12 +225,7 @@ def message(error: ValidationError, names: Set[str] = frozenset()) -> str:
 def one_line(error: ValidationError, path: Path, lines: Lines, names: Set[str], skip: int = 0) -> str:
     """Return the worst fault of a validation error as file:line: key: value, limit and remedy.
 
-    Args:
-        error: from pydantic.
-        path: of the file.
-        lines: of its keys.
-        names: of known keys, to guess what a wrong one meant.
-        skip: number of leading parts of pydantic's location that are not keys of the file.
+    Known names as for `message`; `skip` is the number of leading parts of pydantic's location that are not keys of the file.
     """
     fault = _worst(error)
     place: tuple[str | int, ...] = ()

@@ -1,11 +1,8 @@
 """Learning: networks and their families, losses, training, and scores."""
 
-from passband.learning.families import build
-from passband.learning.network_config import NetworkConfig
-from passband.learning.predict import Predictors, predict
+from passband.learning.networks import NetworkConfig, Predictors, UNet, build, predict
 from passband.learning.task import SEGMENTATION, Task, count_pixels, segmentation_loss
 from passband.learning.train import Epoch, Member, TrainingConfig, train, train_group
-from passband.learning.unet import UNet
 
 __all__ = [
     "SEGMENTATION",

@@ -27,38 +27,13 @@ class Task(Protocol):
         """Return `loss` and the task's counts of each image, a list of length B each: columns of the table of counts."""
 
 
-class Segmentation:
-    """Tell particles from their support; outputs are logits, and a pixel is called particle above 0."""
-
-    def target(self, specimen: Specimen, n: int) -> np.ndarray:
-        """Return the mask of all particles, bool, shape [n, n]."""
-        # Crystals and shapes take a third of a second, which a network that only predicts can spare.
-        from passband.specimens import particle_mask
-
-        return particle_mask(specimen, n)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return cross-entropy + soft Dice loss of each image (see `segmentation_loss`)."""
-        return segmentation_loss(outputs, targets)
-
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
-        """Return loss, tp, fp, fn and tn of each image (see `count_pixels`)."""
-        return count_pixels(outputs, targets)
-
-
-#: The task of every study.
-SEGMENTATION: Task = Segmentation()
-
-
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Return cross-entropy + soft Dice loss of each image, shape [B].
 
     The Dice term is 1 − (2 Σ p y + 1) / (Σ p + Σ y + 1), of Milletari, Navab and Ahmadi, 3DV 2016, smoothed so that an
     empty mask predicted empty has no loss.
 
-    Args:
-        logits: shape [B, 1, n, n].
-        masks: 0 or 1, floating, the same shape.
+    Logits and masks (0 or 1, floating) have the shape [B, 1, n, n].
     """
     entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
     p = torch.sigmoid(logits)
@@ -67,14 +42,29 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def count_pixels(logits: Tensor, masks: Tensor, threshold: float = 0.5) -> dict[str, list[float]]:
-    """Return loss, tp, fp, fn and tn of each image, a list of length B each.
+    """Return loss, tp, fp, fn and tn of each image, a list of length B each; logits and masks as for `segmentation_loss`.
 
-    Args:
-        logits: shape [B, 1, n, n].
-        masks: 0 or 1, floating, the same shape.
-        threshold: probability above which a pixel is called particle.
+    A pixel is called particle above the threshold, a probability.
     """
     called, true = logits > math.log(threshold / (1 - threshold)), masks > 0.5
     counts = {"tp": called & true, "fp": called & ~true, "fn": ~called & true, "tn": ~called & ~true}
     columns: dict[str, list[float]] = {"loss": segmentation_loss(logits, masks).to(torch.float64).tolist()}
     return columns | {name: pixels.sum((1, 2, 3)).tolist() for name, pixels in counts.items()}
+
+
+class Segmentation:
+    """Tell particles from their support; outputs are logits, and a pixel is called particle above 0."""
+
+    loss = staticmethod(segmentation_loss)
+    score = staticmethod(count_pixels)
+
+    def target(self, specimen: Specimen, n: int) -> np.ndarray:
+        """Return the mask of all particles, bool, shape [n, n]."""
+        # Crystals and shapes take a third of a second, which a network that only predicts can spare.
+        from passband.specimens import particle_mask
+
+        return particle_mask(specimen, n)
+
+
+#: The task of every study.
+SEGMENTATION: Task = Segmentation()

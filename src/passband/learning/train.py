@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
-from passband.learning.families import build
-from passband.learning.network_config import NetworkConfig
+from passband.learning.networks import NetworkConfig, build, fast_convolutions, join_states, split_state
 from passband.learning.task import SEGMENTATION, Task
-from passband.learning.unet import fast_convolutions, join_states, split_state
 from passband.simulation.image_source import JointSource, Source
 from passband.simulation.symmetry import ORIENTATIONS
 
@@ -63,20 +61,12 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     task: Task = SEGMENTATION,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Return the trained network, in evaluation mode on the CPU, and its loss per epoch.
+    """Return the network trained on the device of its images, in evaluation mode on the CPU, and its loss per epoch.
 
     Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
     same noise in every epoch. The final weights are returned; none are chosen on the validation set. On a GPU the network is evaluated
-    in bfloat16 while it trains; `benchmarks/gpu.py` compares the losses with the CPU's.
-
-    Args:
-        network: family and shape of the network.
-        training: how to train.
-        train_images: to train on, on the device of these images.
-        validation_images: to validate on.
-        seed: of initial weights, order, turns and noise.
-        on_epoch: called with each epoch's losses.
-        task: gives the loss.
+    in bfloat16 while it trains; `benchmarks/gpu.py` compares the losses with the CPU's. The seed is that of initial weights, order,
+    turns and noise; `on_epoch` is called with each epoch's losses.
 
     Raises:
         FloatingPointError: if the loss is no longer finite; a lower learning rate helps.
@@ -100,13 +90,7 @@ def train_group(
 
     Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but each update
     depends on one weight alone. Networks of a family that does not train in groups are trained one after another.
-
-    Args:
-        network: family and shape of each network.
-        training: how to train all of them.
-        members: with as many specimens each, on one device.
-        on_epoch: called with the place of a member and its losses.
-        task: gives the loss.
+    All members have as many specimens, on one device; `on_epoch` is called with the place of a member and its losses.
     """
     together = len(members) if network.trains_in_groups else 1
     trained: list[Trained] = []

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from passband.base.errors import BadInputError
-from passband.base.extras import require
+from passband.base.errors import BadInputError, require
 from passband.base.version import __version__
 from passband.files.atomic import write_file
 from passband.models.card import ModelCard

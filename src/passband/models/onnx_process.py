@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from passband.base.errors import BadInputError
-from passband.base.extras import require
+from passband.base.errors import BadInputError, require
 from passband.micrographs.sandbox.parsing import Limits
 from passband.models import onnx_worker
 from passband.models.card import External, plain

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from passband.base.errors import BadInputError
-from passband.base.extras import require
+from passband.base.errors import BadInputError, require
 from passband.micrographs.sandbox.parse_worker import guard, limit
 
 #: The line that exports a PyTorch network (torch 2.9 or newer) in a form that passband takes.

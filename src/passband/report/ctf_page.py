@@ -19,8 +19,7 @@ from passband.base.terminal import or_dash
 from passband.conditions import Condition
 from passband.conditions.sets import axis_label, check_names
 from passband.figures import style, transfer
-from passband.files.atomic import write_text
-from passband.files.outputs import require_replaceable
+from passband.files.atomic import require_replaceable, write_text
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
 from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
 from passband.metrics.transfer_curves import first_zero, information_limit, transfer_curves, transfer_map

@@ -15,14 +15,13 @@ from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.figures import specimen_sheet, style
 from passband.files import yaml_config
-from passband.files.atomic import write_file, write_text
-from passband.files.outputs import require_replaceable
+from passband.files.atomic import require_replaceable, write_file, write_text
 from passband.report import pages
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, Specimen, draw_specimen, make_labels
-from passband.specimens.columns import atomic_columns, zone_axis
+from passband.specimens.labels import atomic_columns, zone_axis
 from passband.specimens.radial_distribution import radial_distribution
 
 # Pixel of the labels in a sheet, about [Å].

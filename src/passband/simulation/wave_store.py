@@ -15,8 +15,15 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.files.atomic import disk_errors, locked, remove_leftovers, write_json
-from passband.files.checked_json import as_read_back, read_checked, write_checked
+from passband.files.atomic import (
+    as_read_back,
+    disk_errors,
+    locked,
+    read_checked,
+    remove_leftovers,
+    write_checked,
+    write_json,
+)
 from passband.files.jobs import REVISIONS
 from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice import ExitWaveConfig

@@ -3,6 +3,7 @@
 import functools
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,15 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from scipy.constants import atomic_mass
 
-from passband.specimens.crystals import CLOSEST, CellRecipe, check_apart, closest_pair
+from passband.specimens.crystals import CLOSEST, CellRecipe, Crystal
 
 # A CIF of a crystal takes kilobytes, one of a scene a hundred bytes an atom.
 _LARGEST_FILE = 20_000_000
 # spglib takes 5 s for this many atoms without symmetry; no crystal that one would draw has more in its cell.
 _MOST_ATOMS = 2000
 _MOST_OPERATIONS = 1000
+# How a CIF writes that there is no value.
+_ABSENT = ("", "?", ".")
 # A value that matters is short, but for a formula.
 _LONGEST = 2000
 # Images of a site this close are one atom in a special position whose coordinates were rounded [Å].
@@ -46,19 +49,9 @@ Values = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Structure:
-    """All atoms of a cell.
+class Structure(Crystal):
+    """All atoms of a cell, and the space group that the file names, if it names one."""
 
-    Attributes:
-        cell: a vector a row, shape [3, 3] [Å].
-        fractions: fractional positions, shape [M, 3].
-        numbers: atomic numbers, shape [M].
-        group: the space group that the file names, if it names one.
-    """
-
-    cell: np.ndarray
-    fractions: np.ndarray
-    numbers: np.ndarray
     group: gemmi.SpaceGroup | None = None
 
 
@@ -69,11 +62,10 @@ def read_crystal(data: bytes, name: str) -> CellRecipe:
     changed to the standard one. Rounded coordinates are moved to where symmetry has them.
 
     Raises:
-        ValueError: if it has no cell or atoms, partial occupancies, unknown species, atoms on top of each other, or a space
-            group that is unknown, ambiguous, or not that of its atoms.
+        ValueError: as `read_structure`, or if its atoms lie on top of each other or have less symmetry than its space group.
     """
-    structure = read_structure(data, _MOST_ATOMS)
-    check_apart(structure.cell, structure.fractions, structure.numbers, name)
+    structure = read_structure(data, _MOST_ATOMS, name)
+    structure.check_apart()
     cell, fractions, numbers = _conventional(structure)
     sites = [
         [chemical_symbols[z], *(round(float(x) % 1.0, 8) for x in f)] for z, f in zip(numbers, fractions, strict=True)
@@ -82,28 +74,31 @@ def read_crystal(data: bytes, name: str) -> CellRecipe:
     return CellRecipe.model_validate({"name": name, "cell_angstrom": parameters, "sites": sites})
 
 
-def read_structure(data: bytes, most: int) -> Structure:
+def read_structure(data: bytes, most: int, name: str = "structure") -> Structure:
     """Return all atoms of the cell of a CIF, at most that many, as the file's symmetry repeats them.
 
     Raises:
-        ValueError: as `read_crystal`, but for the comparison with the atoms' symmetry.
+        ValueError: if it has no cell or atoms, partial occupancies, unknown species, or a space group that is unknown, ambiguous,
+            or contradicted by formula or density.
     """
     values = _values(data, most)
     lengths = [_number(values, f"_cell_length_{x}") for x in "abc"]
     angles = [_number(values, f"_cell_angle_{x}") for x in ("alpha", "beta", "gamma")]
-    for name, length in zip("abc", lengths, strict=True):
+    for axis, length in zip("abc", lengths, strict=True):
         if np.isnan(length):
-            raise ValueError(f"has no cell (_cell_length_{name} is missing); give a CIF with cell and sites")
+            raise ValueError(f"has no cell (_cell_length_{axis} is missing); give a CIF with cell and sites")
     parameters = [*lengths, *(90.0 if np.isnan(x) else x for x in angles)]
     possible = min(parameters) > 0 and max(parameters[:3]) < 10_000 and max(parameters[3:]) < 180
     with np.errstate(invalid="ignore"):
         cell = np.array(cellpar_to_cell(parameters)) if possible else np.full((3, 3), np.nan)
     if not np.isfinite(cell).all():
         raise ValueError(f"cell {parameters} is impossible; correct it")
-    fractions, numbers = _sites(values)
-    choices = _groups(values, cell)
-    repeated = [(*_repeated(cell, fractions, numbers, operations, most), group) for operations, group in choices]
-    return Structure(cell, *_decided(values, cell, repeated))
+    sites = _sites(values)
+    choices = [
+        Structure(name, cell, *_repeated(cell, *sites, operations, most), group=group)
+        for operations, group in _groups(values, cell)
+    ]
+    return _decided(values, choices)
 
 
 # --- the file
@@ -122,14 +117,15 @@ def _values(data: bytes, most: int) -> Values:
         for item in block:
             pair: Any = item.pair
             loop = item.loop
-            tags = pair[:1] if pair else loop.tags if loop else []
+            tags = loop.tags if loop else pair[:1] if pair else []
             names = [str(tag).lower().replace(".", "_") for tag in tags]
             if not any(name.startswith(_WANTED) for name in names):
                 continue
-            rows = loop.length() if loop else 1
-            if rows > max(most, _MOST_OPERATIONS):
-                raise ValueError(f"has {rows} rows of {names[0]}, more than {most}; give the cell of a crystal")
-            cells = list(pair[1:] if pair else loop.values if loop else [])
+            if loop and loop.length() > max(most, _MOST_OPERATIONS):
+                raise ValueError(
+                    f"has {loop.length()} rows of {names[0]}, more than {most}; give the cell of a crystal"
+                )
+            cells = loop.values if loop else pair[1:]
             for i, name in enumerate(names):
                 values.setdefault(name, [gemmi.cif.as_string(v).strip() for v in cells[i :: len(names)]])
         blocks[block.name] = values
@@ -142,7 +138,7 @@ def _values(data: bytes, most: int) -> Values:
 
 
 def check_size(size: int) -> None:
-    """Refuse a file of more bytes than a CIF has, by a ValueError."""
+    """Raise ValueError for a file of more bytes than a CIF has."""
     if size > _LARGEST_FILE:
         raise ValueError(
             f"has {size / 1e6:.0f} MB, more than {_LARGEST_FILE / 1e6:.0f} MB; give the CIF of a crystal's cell"
@@ -150,19 +146,17 @@ def check_size(size: int) -> None:
 
 
 def _text(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", errors="replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = data.decode("utf-16", errors="replace") if is_utf16 else data.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _first(values: Values, tags: tuple[str, ...]) -> str:
     """Return the first value that is given among tags, or nothing."""
-    value = next((v for tag in tags for v in values.get(tag, [])[:1] if v not in ("", "?", ".")), "")
+    value = next((v for tag in tags for v in values.get(tag, [])[:1] if v not in _ABSENT), "")
     if len(value) > _LONGEST:
         raise ValueError(f"{tags[0]} has {len(value)} characters, more than {_LONGEST}; correct it")
     return value
@@ -187,13 +181,12 @@ def _sites(values: Values) -> tuple[np.ndarray, np.ndarray]:
     for i, (label, kind, share) in enumerate(zip(labels, types, shares, strict=True)):
         numbers[i] = _element(kind, label)
         if not numbers[i]:
-            kind = kind if kind not in ("", "?", ".") else label
             raise ValueError(
-                f"site {label!r}: unknown species {kind!r}; give a chemical symbol in _atom_site_type_symbol"
+                f"site {label!r}: unknown species {label if kind in _ABSENT else kind!r}; give a chemical symbol in _atom_site_type_symbol"
             )
         if not (np.abs(fractions[i]) <= 1000).all():
             raise ValueError(f"site {label!r} has no number for a position; correct _atom_site_fract_x, y, z")
-        occupied = 1.0 if share in ("", "?", ".") else gemmi.cif.as_number(share)
+        occupied = 1.0 if share in _ABSENT else gemmi.cif.as_number(share)
         if not abs(occupied - 1) <= 1e-3:
             raise ValueError(
                 f"site {label!r} has occupancy {occupied:g}; only full sites can be built: give an ordered structure, and `alloy` in the recipe for mixed ones"
@@ -204,7 +197,7 @@ def _sites(values: Values) -> tuple[np.ndarray, np.ndarray]:
 def _element(kind: str, label: str) -> int:
     """Return the atomic number of a type such as Ti4+, or of a label such as TI1 where there is none; 0 if unknown."""
     hydrogen = {"D": "H", "T": "H"}
-    if kind not in ("", "?", "."):
+    if kind not in _ABSENT:
         match = re.fullmatch(r"([A-Za-z]{1,2})\d*[+-]?\d*[+-]?", kind)
         symbol = match[1].capitalize() if match else ""
         return atomic_numbers.get(hydrogen.get(symbol, symbol), 0)
@@ -346,15 +339,11 @@ def _parsed(listed: list[str]) -> np.ndarray:
             operations.append(gemmi.Op(text.lower()))
         except (RuntimeError, ValueError):
             raise ValueError(f"symmetry operation {text[:60]!r} is not readable; write such as 'x, y, z+1/2'") from None
-    return np.array([_matrix(op) for op in operations])
+    return _matrices(operations)
 
 
-def _matrices(group: Any) -> np.ndarray:
-    return np.array([_matrix(op) for op in group])
-
-
-def _matrix(operation: gemmi.Op) -> np.ndarray:
-    return np.column_stack([operation.rot, operation.tran]) / gemmi.Op.DEN
+def _matrices(group: Iterable[gemmi.Op]) -> np.ndarray:
+    return np.array([np.column_stack([op.rot, op.tran]) for op in group]) / gemmi.Op.DEN
 
 
 def _fits(operations: np.ndarray, cell: np.ndarray) -> bool:
@@ -397,41 +386,40 @@ def _wrapped(fractions: np.ndarray) -> np.ndarray:
     return fractions - np.round(fractions)
 
 
-Choice = tuple[np.ndarray, np.ndarray, gemmi.SpaceGroup | None]
-
-
-def _decided(values: Values, cell: np.ndarray, choices: list[Choice]) -> Choice:
-    """Return the atoms that file's formula and density allow; of two origins, the one that puts no atoms on top of each other."""
-    doubts = [_doubt(values, cell, *choice[:2]) for choice in choices]
-    possible = [c for c, doubt in zip(choices, doubts, strict=True) if not doubt]
+def _decided(values: Values, choices: list[Structure]) -> Structure:
+    """Return the atoms that the file's formula and density allow; of two origins, the one that puts no atoms on top of each other."""
+    doubts = [_doubt(values, choice) for choice in choices]
+    possible = [choice for choice, doubt in zip(choices, doubts, strict=True) if not doubt]
     if not possible:
         raise ValueError(doubts[0])
-    closest = [closest_pair(cell, fractions)[0] for fractions, _, _ in possible] if len(possible) > 1 else [np.inf]
-    apart = [c for c, distance in zip(possible, closest, strict=True) if distance >= CLOSEST]
-    if len(possible) == 1 or len(apart) == 1:
-        return (apart or possible)[0]
+    if len(possible) == 1:
+        return possible[0]
+    closest = [choice.nearest_neighbour for choice in possible]
+    apart = [choice for choice, distance in zip(possible, closest, strict=True) if distance >= CLOSEST]
+    if len(apart) == 1:
+        return apart[0]
     origins = " and ".join(
-        f"with origin {getattr(group, 'ext', '')} {len(numbers)} atoms a cell, the closest {distance:.2f} Å apart"
-        for (_, numbers, group), distance in zip(possible, closest, strict=True)
+        f"with origin {getattr(c.group, 'ext', '')} {len(c.numbers)} atoms a cell, the closest {distance:.2f} Å apart"
+        for c, distance in zip(possible, closest, strict=True)
     )
-    name = getattr(possible[0][2], "hm", "")
+    name = getattr(possible[0].group, "hm", "")
     raise ValueError(
         f"space group {name} has two origins and the file does not say which: {origins}; "
         f"write '{name}:1' or '{name}:2', or list the symmetry operations"
     )
 
 
-def _doubt(values: Values, cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray) -> str:
+def _doubt(values: Values, structure: Structure) -> str:
     """Return how the atoms of a cell contradict the file, if they do."""
-    volume = float(abs(np.linalg.det(cell)))
-    density = float(atomic_masses[numbers].sum() * atomic_mass * 1e27 / volume)
+    volume = float(abs(np.linalg.det(structure.cell)))
+    density = float(atomic_masses[structure.numbers].sum() * atomic_mass * 1e27 / volume)
     stated = _number(values, "_exptl_crystal_density_diffrn")
     if abs(density / stated - 1) > 0.2:
         return f"its atoms have {density:.3g} g/cm³, the file says {stated:.3g}; correct space group, cell or sites"
     formula = re.findall(r"([A-Z][a-z]?)\s*([\d.]*)", _first(values, ("_chemical_formula_sum",)))
     units = _number(values, "_cell_formula_units_z")
     for symbol, count in formula if units > 0 else []:
-        wanted, has = float(count or 1) * units, int((numbers == atomic_numbers.get(symbol, 0)).sum())
+        wanted, has = float(count or 1) * units, int((structure.numbers == atomic_numbers.get(symbol, 0)).sum())
         # Hydrogen is often not located.
         if symbol not in ("H", "D") and abs(has - wanted) > 0.2 * wanted:
             return (
@@ -441,11 +429,7 @@ def _doubt(values: Values, cell: np.ndarray, fractions: np.ndarray, numbers: np.
 
 
 def _conventional(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cell, fractions and numbers of the conventional cell, idealised, in the file's axes where it has such a cell.
-
-    Raises:
-        ValueError: if the atoms have less symmetry than the space group of the file.
-    """
+    """Return cell, fractions and numbers of the conventional cell, idealised, in the file's axes where it has such a cell."""
     stated, found = structure.group, []
     for tolerance in _TOLERANCES[: 1 if len(structure.numbers) > 200 else None]:
         with warnings.catch_warnings():
@@ -467,7 +451,6 @@ def _conventional(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndar
             "symmetry operations or atoms are missing; correct the space group, or list all atoms under P 1"
         )
     turn = np.round(data.transformation_matrix)
-    same_volume = np.allclose(turn, data.transformation_matrix, atol=0.01) and round(np.linalg.det(turn)) == 1
-    if not same_volume:
+    if not np.allclose(turn, data.transformation_matrix, atol=0.01) or round(np.linalg.det(turn)) != 1:
         turn = np.eye(3)
     return turn.T @ data.std_lattice, data.std_positions @ np.linalg.inv(turn).T, data.std_types

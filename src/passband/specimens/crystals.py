@@ -1,5 +1,6 @@
 """Crystals: a library of common nanoparticle materials, and cells given in full."""
 
+import difflib
 import itertools
 import math
 from collections.abc import Iterable
@@ -10,11 +11,12 @@ from typing import Annotated
 import gemmi
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data import atomic_names, atomic_numbers, chemical_symbols, covalent_radii
 from ase.geometry import cellpar_to_cell
 from pydantic import AfterValidator, Field, model_validator
 from scipy.spatial import cKDTree
 
+from passband.base.errors import BadInputError, parameter
 from passband.base.frozen_model import FrozenModel
 
 #: No two atoms of a crystal or of a scene lie closer than this [Å]; the shortest bond, H–H, has 0.74 Å.
@@ -23,10 +25,34 @@ CLOSEST = 0.7
 # 0.70 to lead's 1.20. Without the atoms of a centring they would lie up to 1.7 apart.
 _NEAR, _FAR = 0.6, 1.3
 _NOBLE_GASES = {2, 10, 18, 36, 54, 86}
+# ASE's X is no element.
+_SYMBOLS = atomic_numbers.keys() - {"X"}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return which of some known names were meant, or all of them if none is close, as the remedy of a message."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(by_lower[c] for c in close)}?"
+    return f"give one of {', '.join(by_lower.values())}"
+
+
+def check_element(symbol: str, name: str = "elements") -> None:
+    """Raise BadInputError for what is no chemical symbol, such as Xx, gold or AU, in a parameter of that name."""
+    if symbol in _SYMBOLS:
+        return
+    by_name = {n.lower(): s for n, s in zip(atomic_names, chemical_symbols, strict=False)}
+    meant = by_name.get(symbol.lower())
+    raise BadInputError(
+        f"{parameter(name)} {symbol!r} is not a chemical element",
+        value=symbol,
+        remedy=f"did you mean {meant}?" if meant else nearest(symbol, chemical_symbols[1:104]),
+    )
 
 
 def _element(symbol: str) -> str:
-    if symbol not in atomic_numbers or symbol == "X":
+    if symbol not in _SYMBOLS:
         raise ValueError(f"{symbol!r} is not a chemical element; give a symbol such as Au")
     return symbol
 
@@ -70,12 +96,38 @@ class Crystal:
     @property
     def nearest_neighbour(self) -> float:
         """Shortest distance between two atoms [Å]."""
-        return closest_pair(self.cell, self.fractions)[0]
+        return self.closest_pair()[0]
 
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols that occur, in the order of their atomic numbers."""
         return [chemical_symbols[z] for z in np.unique(self.numbers)]
+
+    def closest_pair(self) -> tuple[float, int, int]:
+        """Return the shortest distance between two atoms, or an atom and its image [Å], and which these are."""
+        inside = self.fractions - np.floor(self.fractions)
+        shifts = np.array(sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda s: sum(map(abs, s))))
+        images = (inside + shifts[:, None]) @ self.cell
+        distance, other = cKDTree(images.reshape(-1, 3)).query(inside @ self.cell, k=2)
+        i = int(distance[:, 1].argmin())
+        return float(distance[i, 1]), i, int(other[i, 1]) % len(self.fractions)
+
+    def check_apart(self) -> None:
+        """Raise ValueError if the closest atoms lie closer, or farther apart, than in any crystal."""
+        distance, i, j = self.closest_pair()
+        radii = float(covalent_radii[self.numbers[[i, j]]].sum())
+        a, b = (f"{chemical_symbols[self.numbers[k]]} {k + 1}" for k in (i, j))
+        if distance < max(CLOSEST, _NEAR * radii):
+            limit = CLOSEST if distance < CLOSEST else _NEAR * radii
+            raise ValueError(
+                f"{self.name}: {a} and {b} lie {distance:.2f} Å apart, closer than {limit:.2g} Å; "
+                "correct the positions, or remove the atom that is there twice"
+            )
+        if distance > _FAR * radii and not set(self.numbers[[i, j]]) <= _NOBLE_GASES:
+            raise ValueError(
+                f"{self.name}: no two atoms lie closer than {a} and {b}, {distance:.2f} Å apart, more than {_FAR * radii:.2g} Å: "
+                "atoms are missing; give every atom of the cell and lengths in Å"
+            )
 
 
 class CellRecipe(FrozenModel):
@@ -98,8 +150,7 @@ class CellRecipe(FrozenModel):
             raise ValueError(
                 f"cell_angstrom: no cell has the angles {', '.join(f'{x:g}' for x in self.cell_angstrom[3:])}; correct them"
             )
-        crystal = self.crystal()
-        check_apart(crystal.cell, crystal.fractions, crystal.numbers, self.name)
+        self.crystal().check_apart()
         return self
 
     def crystal(self) -> Crystal:
@@ -109,44 +160,6 @@ class CellRecipe(FrozenModel):
             np.array(cellpar_to_cell(list(self.cell_angstrom))),
             np.array([site[1:] for site in self.sites], dtype=float),
             np.array([atomic_numbers[site[0]] for site in self.sites]),
-        )
-
-
-def closest_pair(cell: np.ndarray, fractions: np.ndarray) -> tuple[float, int, int]:
-    """Return the shortest distance between two atoms of a crystal, or an atom and its image [Å], and which these are."""
-    inside = fractions - np.floor(fractions)
-    shifts = np.array(sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda s: sum(map(abs, s))))
-    images = (inside + shifts[:, None]) @ cell
-    distance, other = cKDTree(images.reshape(-1, 3)).query(inside @ cell, k=2)
-    i = int(distance[:, 1].argmin())
-    return float(distance[i, 1]), i, int(other[i, 1]) % len(fractions)
-
-
-def check_apart(cell: np.ndarray, fractions: np.ndarray, numbers: np.ndarray, name: str) -> None:
-    """Refuse a crystal in which the closest atoms lie closer, or farther apart, than in any crystal.
-
-    Args:
-        cell: a vector a row, shape [3, 3] [Å].
-        fractions: shape [M, 3].
-        numbers: atomic numbers, shape [M].
-        name: for the message.
-
-    Raises:
-        ValueError: naming the atoms and their distance.
-    """
-    nearest, i, j = closest_pair(cell, fractions)
-    radii = float(covalent_radii[numbers[[i, j]]].sum())
-    a, b = (f"{chemical_symbols[numbers[k]]} {k + 1}" for k in (i, j))
-    if nearest < max(CLOSEST, _NEAR * radii):
-        limit = CLOSEST if nearest < CLOSEST else _NEAR * radii
-        raise ValueError(
-            f"{name}: {a} and {b} lie {nearest:.2f} Å apart, closer than {limit:.2g} Å; "
-            "correct the positions, or remove the atom that is there twice"
-        )
-    if nearest > _FAR * radii and not set(numbers[[i, j]]) <= _NOBLE_GASES:
-        raise ValueError(
-            f"{name}: no two atoms lie closer than {a} and {b}, {nearest:.2f} Å apart, more than {_FAR * radii:.2g} Å: "
-            "atoms are missing; give every atom of the cell and lengths in Å"
         )
 
 
@@ -239,16 +252,11 @@ def library_crystal(name: str) -> Crystal:
     )
 
 
-def thermal_displacements(elements: Iterable[str], given: dict[str, float]) -> dict[str, float]:
-    """Return the thermal displacement of each element [Å], the given ones before the table's.
-
-    Raises:
-        ValueError: if there is none for an element.
-    """
+def thermal_displacements(elements: set[str], given: dict[str, float]) -> dict[str, float]:
+    """Return the thermal displacement of each element [Å], the given ones before the table's; ValueError if there is none."""
     known = {**THERMAL_DISPLACEMENT, **given}
-    for element in sorted(elements):
-        if element not in known:
-            raise ValueError(
-                f"thermal_displacement_angstrom: has no entry for {element}, nor has the table; add one, such as {element}: 0.09"
-            )
+    if missing := sorted(elements - known.keys()):
+        raise ValueError(
+            f"thermal_displacement_angstrom: has no entry for {missing[0]}, nor has the table; add one, such as {missing[0]}: 0.09"
+        )
     return {element: known[element] for element in sorted(elements)}

@@ -7,8 +7,7 @@ from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError
 from passband.specimens.crystals import Crystal
-from passband.specimens.grains import Grain, fill
-from passband.specimens.outlines import Outline, planes
+from passband.specimens.grains import Grain, Outline, fill
 
 # Plane of twins and stacking faults, and the fault's shift in fractions of the cell: Hirth and Lothe, Theory of
 # Dislocations (1982), chapters 10 and 12. {112} of bcc twins but has no stable fault; (001) of wurtzite faults (I2).
@@ -94,8 +93,7 @@ def _narrowest_gap(crystal: Crystal, plane: np.ndarray) -> tuple[int, float]:
 def _lamella(
     grain: Grain, matrix: np.ndarray, shift: np.ndarray, normal: np.ndarray, lower: float, upper: float
 ) -> Grain:
-    bounds = [(n, d) for n, d in ((normal, upper), (-normal, -lower)) if np.isfinite(d)]
-    walls = planes(np.array([n for n, _ in bounds]), np.array([d for _, d in bounds]))
+    walls = Outline(np.array([normal, -normal]), np.array([upper, -lower]))
     return Grain(matrix, shift, grain.outline.mapped(matrix), walls, grain.centre, grain.reach)
 
 
@@ -103,12 +101,10 @@ def _clearance(
     crystal: Crystal, below: Grain, matrix: np.ndarray, shift: np.ndarray, normal: np.ndarray, cut: float
 ) -> float:
     """Return the shortest distance across a cut [Å]; the wrong of two opposite shifts puts atoms on top of each other."""
-    reach = 12.0
-    middle = normal * cut
+    reach, ball, middle = 12.0, Outline(radius=12.0), normal * cut
     parts = []
-    for m, s, sign in ((below.matrix, below.shift, 1.0), (matrix, shift, -1.0)):
-        ball = Outline(np.empty((0, 3)), np.empty(0), radius=reach)
-        half = planes(sign * normal, np.zeros(1))
+    for m, s, towards in ((below.matrix, below.shift, normal), (matrix, shift, -normal)):
+        half = Outline(towards[None], np.zeros(1))
         parts.append(fill(crystal, [Grain(m, s - middle, ball, half, np.zeros(3), reach)])[0])
     inner = parts[0][np.linalg.norm(parts[0], axis=1) < reach / 2]
     return float(cKDTree(parts[1]).query(inner)[0].min())

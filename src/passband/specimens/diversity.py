@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from passband.base.extras import require
+from passband.base.errors import require
 from passband.specimens.scene import Specimen
 
 # Cells of equal area on the sphere: bands of equal height, each divided alike.
@@ -38,11 +38,9 @@ def coverage(specimens: list[Specimen]) -> dict[str, Any]:
         elements.update(np.array(s.atoms.get_chemical_symbols())[s.particle > 0].tolist())
     crystals = Counter(p.crystal for _, _, p in particles)
     shares = [n / len(particles) for n in crystals.values()]
-    beams = [
-        np.linalg.solve(p.lattices[0].T, [0.0, 0.0, 1.0]) @ _cartesian(p.lattices[0])
-        for _, _, p in particles
-        if len(p.lattices)
-    ]
+    lattices = [p.lattices[0] for _, _, p in particles if len(p.lattices)]
+    # In the crystal's axes, a along x and b in the xy plane, its cell is the lower triangle L of lattice · latticeᵀ = L Lᵀ.
+    beams = [np.linalg.solve(a.T, [0.0, 0.0, 1.0]) @ np.linalg.cholesky(a @ a.T) for a in lattices]
     extents = [float(np.ptp(s.atoms.positions[s.particle == i, 2])) for s, i, _ in particles]
     return {
         "specimens": len(specimens),
@@ -57,12 +55,6 @@ def coverage(specimens: list[Specimen]) -> dict[str, Any]:
         "film_thickness_angstrom": _summary([s.film[1] - s.film[0] for s in specimens if s.film is not None]),
         "orientation": _directions(np.array(beams).reshape(-1, 3)),
     }
-
-
-def _cartesian(lattice: np.ndarray) -> np.ndarray:
-    """Return the cell in the crystal's axes, a along x and b in the xy plane, shape [3, 3] [Å]."""
-    # The lower triangle of lattice · latticeᵀ = L Lᵀ is that cell.
-    return np.linalg.cholesky(lattice @ lattice.T)
 
 
 def _summary(values: list[float]) -> dict[str, float] | None:
@@ -105,12 +97,11 @@ def soap_descriptors(
     symbols that the descriptors tell apart, those of the set if None: descriptors of two sets can be compared only if
     both were made with the same; gold and silver alone have equal ones otherwise.
     """
-    method = _dscribe_soap()
-    numbers = {int(z) for s in specimens for z in s.atoms.numbers[s.particle > 0]} or {1}
-    if species is not None:
-        numbers = {int(atomic_numbers[s]) for s in species}
-    soap = method(
-        species=[1] if species_blind else sorted(numbers), r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=True, average="off"
+    if species is None:
+        species = [e for s in specimens for e in s.atoms.symbols[s.particle > 0]] or ["H"]
+    numbers = {1} if species_blind else {int(atomic_numbers[e]) for e in species}
+    soap = _dscribe_soap()(
+        species=sorted(numbers), r_cut=5.0, n_max=4, l_max=4, sigma=0.5, periodic=True, average="off"
     )  # fmt: skip
     parts = []
     for specimen in specimens:

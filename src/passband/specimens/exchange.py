@@ -21,14 +21,12 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id
 from passband.base.version import __version__
 from passband.files import yaml_config
-from passband.files.atomic import write_file, write_text
-from passband.files.outputs import require_replaceable
+from passband.files.atomic import require_replaceable, write_file, write_text
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
 from passband.specimens.cif import check_size, read_structure
-from passband.specimens.columns import atomic_columns, connected
-from passband.specimens.crystals import CLOSEST
+from passband.specimens.crystals import CLOSEST, check_element
 from passband.specimens.families import GivenScene, pack
-from passband.specimens.names import check_element
+from passband.specimens.labels import atomic_columns, connected
 
 #: Formats of `export`, by the ending of the file that stands for them.
 EXPORTS = {"xyz": ".xyz", "cif": ".cif", "prismatic": ".prismatic.xyz", "abtem": ".py"}
@@ -57,55 +55,46 @@ if __name__ == "__main__":
 
 
 def export(specimen: Specimen, recipe: Recipe, index: int, out: Path, form: str) -> list[Path]:
-    """Write a scene in a form of `EXPORTS`; the same recipe, index and seed always give the same bytes.
+    """Write a scene in a form of `EXPORTS` and return the files: `out`, and for abtem the structure beside it.
 
-    Returns:
-        The files written: `out`, and for abtem the structure beside it.
-
-    Raises:
-        BadInputError: if the file exists and is not passband's, the disk is full or the folder cannot be written.
+    The same recipe, index and seed always give the same bytes. Raises as `require_replaceable` and `write_file` do.
     """
     require_replaceable(out)
     identity = {"recipe": content_id(recipe.model_dump(mode="json")), "index": index, "seed": recipe.seed}
-    atoms = specimen.atoms.copy()
+    displacements = recipe.displacements()
     if form == "abtem":
         xyz = out.with_suffix(".xyz")
         export(specimen, recipe, index, xyz, "xyz")
-        text = _ABTEM.format(
-            name=xyz.stem,
-            xyz=xyz.name,
-            displacements=recipe.displacements(),
-            phonon_seed=recipe.seed,
-            **identity,
-        )
-        write_text(out, text)
+        names = {"name": xyz.stem, "xyz": xyz.name, "phonon_seed": recipe.seed}
+        write_text(out, _ABTEM.format(displacements=displacements, **names, **identity))
         return [out, xyz]
-    if form == "prismatic":
-        factors = {element: 8 * math.pi**2 * u**2 for element, u in recipe.displacements().items()}
+    atoms = specimen.atoms.copy()
+    if form == "xyz":
+        atoms.arrays["particle"] = specimen.particle.astype(np.int32)
+        atoms.arrays["grain"] = specimen.grain.astype(np.int32)
+        atoms.info.update({f"passband_{key}": value for key, value in identity.items()})
 
-        def write(path: Path) -> None:
+    def write(path: Path) -> None:
+        if form == "xyz":
+            ase.io.write(path, atoms, format="extxyz")
+        elif form == "cif":
+            ase.io.write(path, atoms, format="cif")
+            text = path.read_text(encoding="utf-8")
+            path.write_text(f"# passband {' '.join(f'{k} {v}' for k, v in identity.items())}\n{text}", encoding="utf-8")
+        else:
+            factors = {element: 8 * math.pi**2 * u**2 for element, u in displacements.items()}
             ase.io.write(path, atoms, format="prismatic", debye_waller_factors=factors)
             first, _, rest = path.read_text(encoding="utf-8").partition("\n")
             path.write_text(f"{first} Written by passband.\n{rest}", encoding="utf-8")
 
-        write_file(out, write)
-    elif form == "cif":
-        write_file(out, lambda path: ase.io.write(path, atoms, format="cif"))
-        text = out.read_text(encoding="utf-8")
-        write_text(out, f"# passband {' '.join(f'{k} {v}' for k, v in identity.items())}\n{text}")
-    else:
-        atoms.arrays["particle"] = specimen.particle.astype(np.int32)
-        atoms.arrays["grain"] = specimen.grain.astype(np.int32)
-        atoms.info.update({f"passband_{key}": value for key, value in identity.items()})
-        write_file(out, lambda path: ase.io.write(path, atoms, format="extxyz"))
+    write_file(out, write)
     return [out]
 
 
 def export_labels(specimen: Specimen, n: int, out: Path) -> Path:
-    """Write every label of a scene as a NumPy archive (.npz), maps [rows, columns] of n pixels along each side, and the atomic columns.
+    """Write every label of a scene as a NumPy archive (.npz): maps [rows, columns] of n × n pixels, and the atomic columns.
 
-    Raises:
-        BadInputError: if the file exists and is not passband's, the disk is full or the folder cannot be written.
+    Raises as `require_replaceable` and `write_file` do.
     """
     require_replaceable(out)
     labels = make_labels(specimen, n)
@@ -152,32 +141,23 @@ def import_scenes(
     Raises:
         BadInputError: naming file, fault and remedy.
     """
-    if form not in readable_formats():
-        raise BadInputError(
-            f"{form!r} is not a text format that ASE reads; {parameter('form')} is one of {', '.join(readable_formats())}",
-            value=form,
-            limit=readable_formats(),
-        )
+    known = readable_formats()
+    if form not in known:
+        what = f"{form!r} is not a text format that ASE reads; {parameter('form')} is one of {', '.join(known)}"
+        raise BadInputError(what, value=form, limit=known)
     for symbol in support:
         check_element(symbol, "support")
-    scenes, facts = [], []
-    sides = set()
-    for path in files:
-        atoms = _read(path, form)
-        side = _field(atoms, field, path)
-        sides.add(round(side, 4))
-        scene, content = _given(atoms, side, support, path, centre=field is not None)
-        scenes.append(scene)
-        facts.append(content)
+    given = [_given(_read(path, form), field, support, path) for path in files]
+    sides = {facts["field_angstrom"] for _, facts in given}
     if len(sides) > 1:
         raise BadInputError(
             f"the files have fields of {', '.join(f'{s:g}' for s in sorted(sides))} Å; a recipe has one: give {parameter('field')}, or import them apart"
         )
     try:
-        recipe = GivenRecipe(seed=seed, field_angstrom=float(sides.pop()), scenes=scenes)
+        recipe = GivenRecipe(seed=seed, field_angstrom=sides.pop(), scenes=[scene for scene, _ in given])
     except ValidationError as error:
         raise BadInputError(f"{files[0]}: {yaml_config.message(error)}") from None
-    return recipe, facts
+    return recipe, [facts for _, facts in given]
 
 
 def _read(path: Path, form: str) -> Atoms:
@@ -203,10 +183,9 @@ def _read(path: Path, form: str) -> Atoms:
     if form == "cif":
         try:
             check_size(size)
-            given = read_structure(path.read_bytes(), _MOST_ATOMS)
+            return read_structure(path.read_bytes(), _MOST_ATOMS).atoms()
         except ValueError as error:
             raise BadInputError(str(error), place=path) from None
-        return Atoms(numbers=given.numbers, cell=given.cell, scaled_positions=given.fractions, pbc=True)
     try:
         atoms = ase.io.read(path, index=0, format=form, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise many kinds.
@@ -216,21 +195,19 @@ def _read(path: Path, form: str) -> Atoms:
         ) from None
     if not isinstance(atoms, Atoms) or not len(atoms):
         raise BadInputError(f"{path}: holds no atoms; give a structure")
-    if not np.isfinite(atoms.positions).all():
-        i = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
-        raise BadInputError(f"{path}: atom {i + 1} has no number for a position; correct it")
-    if (atoms.numbers < 1).any():
-        i = int(np.flatnonzero(atoms.numbers < 1)[0])
-        raise BadInputError(f"{path}: atom {i + 1} is of an unknown species; give chemical symbols")
+    for wrong, fault in (
+        (~np.isfinite(atoms.positions).all(axis=1), "has no number for a position; correct it"),
+        (atoms.numbers < 1, "is of an unknown species; give chemical symbols"),
+    ):
+        if wrong.any():
+            raise BadInputError(f"{path}: atom {int(wrong.argmax()) + 1} {fault}")
     partial = [o for site in (atoms.info.get("occupancy") or {}).values() for o in site.values() if abs(o - 1) > 1e-3]
     if partial:
         raise BadInputError(f"{path}: has a site of occupancy {partial[0]:g}; only full sites can be built: order it")
     return atoms
 
 
-def _field(atoms: Atoms, field: float | None, path: Path) -> float:
-    if field is not None:
-        return field
+def _field(atoms: Atoms, path: Path) -> float:
     cell = np.array(atoms.cell)
     if not cell[:2, :2].any():
         raise BadInputError(f"{path}: has no cell; give the side of the field with {parameter('field')}")
@@ -242,17 +219,17 @@ def _field(atoms: Atoms, field: float | None, path: Path) -> float:
     return float(lengths[0])
 
 
-def _given(
-    atoms: Atoms, field: float, support: list[str], path: Path, centre: bool
-) -> tuple[GivenScene, dict[str, Any]]:
+def _given(atoms: Atoms, field: float | None, support: list[str], path: Path) -> tuple[GivenScene, dict[str, Any]]:
     positions = np.array(atoms.positions)
-    extent = np.ptp(positions[:, :2], axis=0)
-    if centre:
-        if extent.max() > field:
+    if field is None:
+        field = _field(atoms, path)
+    else:
+        low, high = positions[:, :2].min(axis=0), positions[:, :2].max(axis=0)
+        if (high - low).max() > field:
             raise BadInputError(
-                f"{path}: spans {extent.max():.4g} Å across the beam, more than the field of {field:g} Å; give a larger {parameter('field')}"
+                f"{path}: spans {(high - low).max():.4g} Å across the beam, more than the field of {field:g} Å; give a larger {parameter('field')}"
             )
-        positions[:, :2] += field / 2 - (positions[:, :2].min(axis=0) + positions[:, :2].max(axis=0)) / 2
+        positions[:, :2] += field / 2 - (low + high) / 2
     positions[:, :2] %= field
     positions[:, 2] += _VACUUM - positions[:, 2].min()
     height = float(positions[:, 2].max()) + _VACUUM
@@ -262,9 +239,9 @@ def _given(
     nearest = float(distance[:, 1].min()) if len(positions) > 1 else math.inf
     if nearest < CLOSEST:
         i = int(distance[:, 1].argmin())
-        j = int(other[i, 1])
+        first, second = sorted((i + 1, int(other[i, 1]) + 1))
         raise BadInputError(
-            f"{path}: atoms {min(i, j) + 1} and {max(i, j) + 1} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; remove one, or correct the field"
+            f"{path}: atoms {first} and {second} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; remove one, or correct the field"
         )
     owners = atoms.arrays.get("particle")
     if owners is None:

@@ -22,24 +22,14 @@ _HEADER = 4
 
 
 class GivenScene(FrozenModel):
-    """One scene, compressed: zlib of the number of atoms, atomic numbers, owners and positions, in base 64.
-
-    Attributes:
-        name: where it came from.
-        height_angstrom: of the cell along the beam [Å].
-        atoms: see `pack` and `unpack`.
-    """
+    """One scene, its cell's height along the beam [Å] and the atoms as `pack` compresses them."""
 
     name: str = Field(min_length=1, max_length=200)
     height_angstrom: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
     atoms: str = Field(min_length=1, max_length=200_000_000)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return atomic numbers [N], owners [N] and positions [N, 3] [Å].
-
-        Raises:
-            ValueError: if the text is damaged.
-        """
+        """Return atomic numbers [N], owners [N] and positions [N, 3] [Å]; ValueError if the text is damaged."""
         try:
             data = zlib.decompress(base64.b64decode(self.atoms, validate=True))
             n = int.from_bytes(data[:_HEADER], "little")
@@ -54,7 +44,10 @@ class GivenScene(FrozenModel):
 
 
 def pack(name: str, height: float, numbers: np.ndarray, owners: np.ndarray, positions: np.ndarray) -> GivenScene:
-    """Return a scene of atomic numbers [N], owners [N] (0 film, from 1 particles), positions [N, 3] and height [Å]."""
+    """Return a scene of atomic numbers [N], owners [N] (0 film, from 1 particles), positions [N, 3] and height [Å].
+
+    It is zlib of the number of atoms, atomic numbers, owners and positions, in base 64.
+    """
     data = (
         len(numbers).to_bytes(_HEADER, "little")
         + numbers.astype(np.uint8).tobytes()
@@ -92,21 +85,13 @@ class GivenRecipe(FrozenModel):
     __str__ = summary
 
     def displacements(self) -> dict[str, float]:
-        """Return the thermal displacement of every element that occurs [Å].
-
-        Raises:
-            ValueError: if there is none for an element.
-        """
+        """Return the thermal displacement of every element that occurs [Å]; ValueError if there is none for one."""
         numbers = set().union(*(set(scene.unpack()[0].tolist()) for scene in self.scenes))
         return thermal_displacements({chemical_symbols[z] for z in numbers}, self.thermal_displacement_angstrom)
 
 
-def given_specimen(recipe: GivenRecipe, index: int) -> Specimen:
-    """Return a given scene as a specimen; lattices of its particles are not known.
-
-    Raises:
-        BadInputError: if there are fewer scenes.
-    """
+def _given_specimen(recipe: GivenRecipe, index: int) -> Specimen:
+    """Return a given scene as a specimen whose particles' lattices are not known; BadInputError if there are fewer scenes."""
     if index >= len(recipe.scenes):
         raise BadInputError(
             f"the recipe has {len(recipe.scenes)} scenes, and there is no number {index} (from 0); import more, or use fewer"
@@ -132,11 +117,9 @@ def _described(numbers: np.ndarray, positions: np.ndarray) -> Particle:
 def _volume(numbers: np.ndarray) -> float:
     """Return the mean volume per atom as in the elements' crystals, 15 Å³ where these are not cubic [Å³]."""
     kinds, counts = np.unique(numbers, return_counts=True)
-    volumes = []
-    for z in kinds:
-        state = reference_states[z] or {}
-        atoms = {"fcc": 4, "bcc": 2, "diamond": 8}.get(str(state.get("symmetry")))
-        volumes.append(float(state["a"]) ** 3 / atoms if atoms else 15.0)
+    states = [reference_states[z] or {} for z in kinds]
+    in_cell = [{"fcc": 4, "bcc": 2, "diamond": 8}.get(str(state.get("symmetry"))) for state in states]
+    volumes = [float(s["a"]) ** 3 / atoms if atoms else 15.0 for s, atoms in zip(states, in_cell, strict=True)]
     return float(np.average(volumes, weights=counts))
 
 
@@ -160,4 +143,4 @@ def draw_specimen(recipe: SpecimenRecipe | GivenRecipe, index: int) -> Specimen:
     Raises:
         BadInputError: if the particles do not fit the field, or fewer scenes are given.
     """
-    return given_specimen(recipe, index) if isinstance(recipe, GivenRecipe) else draw_scene(recipe, index)
+    return _given_specimen(recipe, index) if isinstance(recipe, GivenRecipe) else draw_scene(recipe, index)

@@ -1,13 +1,18 @@
-"""Ground truth from the atoms: masks, instances, distances, classes, thickness, potential.
+"""Ground truth from the atoms: masks, instances, distances, classes, thickness, potential, atomic columns.
 
 Pixel (i, j) of a label of n² pixels lies at (i, j) · field / n, as in images. A label is a function of the place alone and
 does not depend on the number of pixels; the potential is that function up to the pixels' Nyquist frequency.
 """
 
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from passband.specimens.scene import Specimen
@@ -20,6 +25,16 @@ _GAP = 3.0
 _SMOOTHING = 1.0
 # Pixels times edges looked at together.
 _CHUNK = 4_000_000
+
+# A grain shows columns if tilt smears none of them by more than this [Å] ...
+_SMEAR = 1.0
+# ... its columns stand at least this far apart [Å] ...
+_APART = 1.2
+# ... and its atoms repeat along the axis within this [Å].
+_REPEAT = 9.0
+_DIRECTIONS = np.array(
+    [d for d in itertools.product(range(-2, 3), repeat=3) if math.gcd(*d) == 1 and next(x for x in d if x) > 0]
+)
 
 
 @dataclass(frozen=True)
@@ -141,56 +156,47 @@ def projected_potential(specimen: Specimen, n: int) -> np.ndarray:
 
     field = float(specimen.atoms.cell[0, 0])
     k = np.fft.fftfreq(n, field / n)
-    radius = np.hypot(k[:, None], k[None])
+    q2 = torch.from_numpy(np.hypot(k[:, None], k[None]) ** 2)
     spectrum = np.zeros((n, n), dtype=complex)
-    q2 = torch.from_numpy(radius**2)
     for z in np.unique(specimen.atoms.numbers):
         points = specimen.atoms.positions[specimen.atoms.numbers == z, :2]
-        spectrum += scattering_factor(int(z), q2).numpy() * _structure_factor(points, k)
+        waves = _sum_of_products(points, n, lambda x: np.exp(-2j * np.pi * x * k))
+        spectrum += scattering_factor(int(z), q2).numpy() * waves
     return np.asarray(np.fft.ifft2(spectrum).real) * n**2 / field**2
-
-
-def _structure_factor(points: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Return Σ_j exp(-2πi k·r_j) on the grid k × k, for points [N, 2] [Å]."""
-    total = np.zeros((len(k), len(k)), dtype=complex)
-    for chunk in np.array_split(points, max(1, len(points) * len(k) // _CHUNK)):
-        x, y = (np.exp(-2j * np.pi * chunk[:, [i]] * k) for i in (0, 1))
-        total += x.T @ y
-    return total
 
 
 def _spread(points: np.ndarray, field: float, n: int) -> np.ndarray:
     """Return the density of points [N, 2] on the pixels, each a Gaussian of unit weight, shape [n, n] [1/Å²]."""
-    total = np.zeros((n, n))
-    grid = np.arange(n) * field / n
-    for chunk in np.array_split(points, max(1, len(points) * n // _CHUNK)):
-        weights = []
-        for i in (0, 1):
-            away = grid - chunk[:, [i]]
-            away -= field * np.round(away / field)
-            weights.append(np.exp(-0.5 * (away / _SMOOTHING) ** 2) / (np.sqrt(2 * np.pi) * _SMOOTHING))
-        total += weights[0].T @ weights[1]
-    return total
+
+    def gaussian(x: np.ndarray) -> np.ndarray:
+        away = np.arange(n) * field / n - x
+        away -= field * np.round(away / field)
+        return np.asarray(np.exp(-0.5 * (away / _SMOOTHING) ** 2) / (np.sqrt(2 * np.pi) * _SMOOTHING))
+
+    return _sum_of_products(points, n, gaussian)
+
+
+def _sum_of_products(points: np.ndarray, n: int, factor: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return Σ_j f(x_j) f(y_j) over points [N, 2], shape [n, n], of a function of coordinates [M, 1] with values [M, n]."""
+    chunks = np.array_split(points, max(1, len(points) * n // _CHUNK))
+    return np.asarray(sum(factor(chunk[:, [0]]).T @ factor(chunk[:, [1]]) for chunk in chunks))
 
 
 def _signed_distance(
     specimen: Specimen, number: int, n: int, margin: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, columns and the distance to a particle's boundary, positive inside [Å], shape [rows, columns].
-
-    Pixels farther from the particle's atoms than the margin [Å] are left out.
-    """
+    """Return rows, columns and there the distance to a particle's boundary, positive inside, up to a margin from its atoms [Å]."""
     field = float(specimen.atoms.cell[0, 0])
     points = specimen.atoms.positions[specimen.particle == number, :2]
     grids = []
     for i in (0, 1):
-        low, high = points[:, i].min() - margin, points[:, i].max() + margin
+        first, last = points[:, i].min(), points[:, i].max()
+        low, high = first - margin, last + margin
         if high - low >= field:
             # All pixels, each where it lies nearest to the particle.
-            middle = (points[:, i].min() + points[:, i].max()) / 2
             index = np.arange(n)
             place = index * field / n
-            place = place - field * np.round((place - middle) / field)
+            place = place - field * np.round((place - (first + last) / 2) / field)
         else:
             index = np.arange(int(np.ceil(low * n / field)), int(np.floor(high * n / field)) + 1)
             place = index * field / n
@@ -214,8 +220,7 @@ def _depth(points: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     filled = a * b * c <= 4 * _GAP * area
     # An edge is outline where a filled triangle has no filled neighbour.
     neighbours = np.where(mesh.neighbors >= 0, filled[mesh.neighbors], False)
-    ends = [corners[filled & ~neighbours[:, k]][:, [(k + 1) % 3, (k + 2) % 3]] for k in range(3)]
-    edges = np.concatenate(ends)
+    edges = np.concatenate([corners[filled & ~neighbours[:, k]][:, [(k + 1) % 3, (k + 2) % 3]] for k in range(3)])
     # Atoms outside every filled triangle are outline by themselves.
     alone = np.setdiff1d(np.arange(len(points)), mesh.simplices[filled])
     distance = cKDTree(points[alone]).query(pixels)[0] if len(alone) else np.full(len(pixels), np.inf)
@@ -229,3 +234,59 @@ def _depth(points: np.ndarray, pixels: np.ndarray) -> np.ndarray:
             crosses = (away[:, 1] >= 0) != (away[:, 1] >= along[1])
             inside ^= crosses & (away[:, 0] < along[0] * away[:, 1] / along[1])
     return np.where(inside, distance, -distance)
+
+
+def zone_axis(lattice: np.ndarray, reach: float) -> tuple[np.ndarray, float] | None:
+    """Return the zone axis [u, v, w] along the beam and the tilt from it [rad], or None if columns would smear.
+
+    The lattice is the grain's cell, a vector a row, shape [3, 3] [Å]; reach its extent along the beam [Å].
+    """
+    vectors = _DIRECTIONS @ lattice
+    lengths = np.linalg.norm(vectors, axis=1)
+    tilt = np.arccos(np.clip(np.abs(vectors[:, 2]) / lengths, 0, 1))
+    near = (lengths <= _REPEAT * np.sqrt(3)) & (np.tan(np.minimum(tilt, 1.5)) * reach <= _SMEAR)
+    if not near.any():
+        return None
+    # The shortest repeat has the most atoms in a column.
+    best = min(np.flatnonzero(near), key=lambda i: (round(float(lengths[i]), 6), float(tilt[i])))
+    return _DIRECTIONS[best] * int(np.sign(vectors[best, 2]) or 1), float(tilt[best])
+
+
+def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
+    """Return the columns of all grains that lie near a zone axis, as arrays of one entry a column.
+
+    `x`, `y`: mean place of the atoms in projection [Å]; `particle` and `grain` as in the specimen; `atoms`: how many;
+    `mean_number`: mean atomic number; `tilt_rad`: of the grain from its zone axis [rad].
+    """
+    names = ("x", "y", "particle", "grain", "atoms", "mean_number", "tilt_rad")
+    rows: list[tuple[float, ...]] = []
+    for number, truth in enumerate(specimen.particles, start=1):
+        for grain, lattice in enumerate(truth.lattices):
+            in_grain = (specimen.particle == number) & (specimen.grain == grain)
+            positions = specimen.atoms.positions[in_grain]
+            if not len(positions):
+                continue
+            near = zone_axis(lattice, float(np.ptp(positions[:, 2])))
+            if near is None:
+                continue
+            axis, tilt = near
+            along = axis @ lattice
+            # Sheared along the axis onto the plane of the image: atoms of a column coincide.
+            flat = positions[:, :2] - positions[:, [2]] * along[:2] / along[2]
+            label = connected(len(flat), cKDTree(flat).query_pairs(0.3, output_type="ndarray"))
+            count = np.bincount(label)
+            x, y = (np.bincount(label, positions[:, i]) / count for i in (0, 1))
+            middles = np.column_stack([x, y])
+            if len(x) > 1 and cKDTree(middles).query(middles, k=2)[0][:, 1].min() < _APART:
+                continue
+            z = np.bincount(label, specimen.atoms.numbers[in_grain]) / count
+            rows += [(*xy, number, grain, atoms, mean, tilt) for *xy, atoms, mean in zip(x, y, count, z, strict=True)]
+    table = np.array(rows, dtype=float).reshape(-1, len(names))
+    whole = {"particle", "grain", "atoms"}
+    return {name: table[:, i].astype(int) if name in whole else table[:, i] for i, name in enumerate(names)}
+
+
+def connected(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Return a label for each of `count` points, the same for points that pairs of their indices [P, 2] link."""
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import atomic_numbers
+from scipy.spatial.transform import Rotation
 
 from passband.specimens.crystals import Crystal
 from passband.specimens.defects import add_planar, random_strain, roughen, vacancies
 from passband.specimens.grains import Grain, fill
-from passband.specimens.orientations import draw_orientation
-from passband.specimens.recipes import ParticleRecipe
+from passband.specimens.recipes import OrientationRecipe, ParticleRecipe
 from passband.specimens.shapes import draw_grains
 
 Stream = Callable[[str], np.random.Generator]
@@ -71,7 +71,7 @@ def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
     if twins + faults:
         grains = add_planar(crystal, grains[0], twins, faults, planar)
     positions, numbers, grain = fill(crystal, grains)
-    numbers = _composed(recipe, crystal, grains, positions, numbers, grain, stream("composition"))
+    numbers = _composed(recipe, grains, positions, numbers, grain, stream("composition"))
     keep = roughen(positions, 1.2 * crystal.nearest_neighbour, recipe.roughness, stream("surface"))
     keep &= vacancies(len(positions), recipe.vacancies, stream("vacancies"))
     turn = draw_orientation(recipe.orientation, crystal, stream("orientation")).as_matrix()
@@ -83,9 +83,24 @@ def draw_particle(recipe: ParticleRecipe, stream: Stream) -> ParticleAtoms:
     return ParticleAtoms(truth, positions[keep] @ turn.T, numbers[keep], grain[keep])
 
 
+def draw_orientation(recipe: OrientationRecipe, crystal: Crystal, rng: np.random.Generator) -> Rotation:
+    """Return the rotation from the crystal's axes to the laboratory's, the beam along +z.
+
+    Uniform: a random unit quaternion (Shoemake 1992).
+    """
+    uniform = Rotation.random(rng=rng)
+    follows = rng.uniform() < recipe.share
+    if not recipe.zone_axes or not follows:
+        return uniform
+    axis = np.asarray(recipe.zone_axes[int(rng.integers(len(recipe.zone_axes)))]) @ crystal.cell
+    aligned, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [axis / np.linalg.norm(axis)])
+    around = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi))
+    tilt = Rotation.from_rotvec([*(recipe.tilt_rad * rng.standard_normal(2)), 0.0])
+    return tilt * around * aligned
+
+
 def _composed(
     recipe: ParticleRecipe,
-    crystal: Crystal,
     grains: list[Grain],
     positions: np.ndarray,
     numbers: np.ndarray,
@@ -102,16 +117,11 @@ def _composed(
             result[of_source & (lots >= start) & (lots < start + share)] = atomic_numbers[target]
             start += share
     if recipe.shell is not None:
-        in_shell = _depth(grains, positions, grain) < recipe.shell.thickness_angstrom.draw(rng)
+        depth = np.empty(len(positions))
+        # Planes between grains are no surface.
+        for i, one in enumerate(grains):
+            depth[grain == i] = one.outline.depth(positions[grain == i])
+        in_shell = depth < recipe.shell.thickness_angstrom.draw(rng)
         for source, target in recipe.shell.replace.items():
             result[in_shell & (numbers == atomic_numbers[source])] = atomic_numbers[target]
     return result
-
-
-def _depth(grains: list[Grain], positions: np.ndarray, grain: np.ndarray) -> np.ndarray:
-    """Return the depth below the particle's surface [Å]; planes between grains are no surface."""
-    depth = np.empty(len(positions))
-    for i, one in enumerate(grains):
-        inside = grain == i
-        depth[inside] = one.outline.depth(positions[inside])
-    return depth

@@ -19,7 +19,7 @@ def radial_distribution(
         positions: the atoms, shape [N, 3] [Å]; those outside the cell are wrapped along the periodic axes.
         cell: lengths of the orthogonal cell, shape [3] [Å]; the third is unused for a film.
         r_max: largest distance [Å].
-        bins: number of equal bins between 0 and r_max.
+        bins: their number.
         periodic_z: False for a film, periodic along x and y only. Then only atoms farther than r_max from both faces
             (the lowest and the highest atom) are centres, and ρ is the density between these two limits.
 
@@ -33,22 +33,18 @@ def radial_distribution(
         raise BadInputError(
             f"r_max {r_max:g} Å exceeds half the shortest periodic length {periodic.min():g} Å; lower r_max or repeat the cell"
         )
-    centres = np.ones(len(atoms), dtype=bool)
+    centres, volume, reason = np.ones(len(atoms), dtype=bool), box.prod(), "there are no atoms"
     if not periodic_z:
         low, high = (atoms[:, 2].min(), atoms[:, 2].max()) if len(atoms) else (0.0, 0.0)
         centres = (atoms[:, 2] > low + r_max) & (atoms[:, 2] < high - r_max)
+        volume = box[0] * box[1] * (high - low - 2 * r_max)
+        reason = f"a film {high - low:g} Å thick has no atom that far from both faces"
         # cKDTree wants a period along every axis: one along z beyond reach is none.
         atoms[:, 2] -= low
         box[2] = high - low + 2 * r_max
     if not centres.any():
-        reason = (
-            "there are no atoms"
-            if periodic_z
-            else f"a film {high - low:g} Å thick has no atom that far from both faces"
-        )
         raise BadInputError(f"r_max {r_max:g} Å: {reason}; lower r_max or take a larger specimen")
-    inner_volume = box.prod() if periodic_z else box[0] * box[1] * (high - low - 2 * r_max)
-    density = centres.sum() / inner_volume
+    density = centres.sum() / volume
     # A remainder of -1e-17 rounds to the period itself, which cKDTree refuses.
     atoms %= box
     atoms[atoms == box] = 0.0

@@ -14,10 +14,7 @@ from passband.specimens.families import recipe_model
 
 
 def load_recipe(source: str | Path) -> SpecimenRecipe | GivenRecipe:
-    """Read a recipe; `crystal: {cif: FILE}` names a CIF beside it.
-
-    Args:
-        source: a YAML file, or the name of a bundled recipe, such as gold_on_carbon.
+    """Read a YAML file, in which `crystal: {cif: FILE}` names a CIF beside it, or a bundled recipe such as gold_on_carbon.
 
     Raises:
         BadInputError: with file, line, value and remedy; listing the bundled recipes, if a name is unknown.
@@ -29,52 +26,40 @@ def load_recipe(source: str | Path) -> SpecimenRecipe | GivenRecipe:
             f"neither a file nor a bundled recipe; bundled are {', '.join(names)} and those in structure/", place=source
         )
     content, lines = yaml_config.read_yaml(path)
-    model = recipe_model(content)
-    return yaml_config.validate(model, with_crystals(content, path, lines, ()), path, lines)
+    return yaml_config.validate(recipe_model(content), with_crystals(content, path, lines, ()), path, lines)
 
 
 def with_crystals(content: Any, path: Path, lines: yaml_config.Lines, place: tuple[str | int, ...]) -> Any:
-    """Return a recipe's content with the cell of a CIF where it names one.
-
-    Args:
-        content: of the recipe, from YAML.
-        path: of the file.
-        lines: of its keys.
-        place: of the recipe in the file.
+    """Return the content of a recipe at a place in a file, with the cell of each CIF that it names.
 
     Raises:
         BadInputError: naming the CIF and its fault.
     """
-    if not isinstance(content, dict) or not isinstance(content.get("particles"), (list, dict)):
+    particles = content.get("particles") if isinstance(content, dict) else None
+    if isinstance(particles, dict):
+        return {**content, "particles": [_with_crystal(particles, path, lines, (*place, "particles"))]}
+    if not isinstance(particles, list):
         return content
-    populations = content["particles"] if isinstance(content["particles"], list) else [content["particles"]]
-    single = isinstance(content["particles"], dict)
-    result = []
-    for i, population in enumerate(populations):
-        if (
-            isinstance(population, dict)
-            and isinstance(population.get("crystal"), dict)
-            and "cif" in population["crystal"]
-        ):
-            where = (*place, "particles", *(() if single else (i,)), "crystal")
-            prefix = f"{path}:{lines.get((*where, 'cif'), lines.get(where, 1))}: crystal.cif"
-            crystal = population["crystal"]
-            if set(crystal) != {"cif"} or not isinstance(crystal["cif"], str):
-                raise BadInputError(f"{prefix}: goes alone and names a file; write {{cif: FILE.cif}}")
-            file = path.parent / crystal["cif"]
-            if not file.is_file():
-                raise BadInputError(f"{prefix}: {crystal['cif']!r} not found beside the recipe; correct the path")
-            population = {**population, "crystal": read_cif(file).model_dump(mode="json")}
-        result.append(population)
-    return {**content, "particles": result}
+    whole = [_with_crystal(one, path, lines, (*place, "particles", i)) for i, one in enumerate(particles)]
+    return {**content, "particles": whole}
+
+
+def _with_crystal(population: Any, path: Path, lines: yaml_config.Lines, place: tuple[str | int, ...]) -> Any:
+    crystal = population.get("crystal") if isinstance(population, dict) else None
+    if not isinstance(crystal, dict) or "cif" not in crystal:
+        return population
+    place = (*place, "crystal")
+    prefix = f"{path}:{lines.get((*place, 'cif'), lines.get(place, 1))}: crystal.cif"
+    if set(crystal) != {"cif"} or not isinstance(crystal["cif"], str):
+        raise BadInputError(f"{prefix}: goes alone and names a file; write {{cif: FILE.cif}}")
+    file = path.parent / crystal["cif"]
+    if not file.is_file():
+        raise BadInputError(f"{prefix}: {crystal['cif']!r} not found beside the recipe; correct the path")
+    return {**population, "crystal": read_cif(file).model_dump(mode="json")}
 
 
 def read_cif(path: Path) -> CellRecipe:
-    """Return the crystal of a CIF in the conventional cell of its space group (see `cif.read_crystal`).
-
-    Raises:
-        BadInputError: naming the file and its fault.
-    """
+    """Return the crystal of a CIF as `cif.read_crystal` does, or raise BadInputError with the file and its fault."""
     try:
         check_size(path.stat().st_size)
         return read_crystal(path.read_bytes(), path.stem[:64])

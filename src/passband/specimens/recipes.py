@@ -24,12 +24,11 @@ from passband.specimens.crystals import (
     Element,
     crystal_names,
     library_crystal,
+    nearest,
     thermal_displacements,
 )
 from passband.specimens.defects import check_planar
-from passband.specimens.names import nearest
-from passband.specimens.orientations import OrientationRecipe
-from passband.specimens.shapes import Decahedron, Icosahedron, ShapeRecipe, Wulff
+from passband.specimens.shapes import ShapeRecipe, Twinned, Wulff
 from passband.specimens.substrates import SubstrateRecipe, number_density
 
 # Least width of a particle's projection over its diameter; facetted ones have 0.6. Discs dropped at random jam when they cover
@@ -58,21 +57,37 @@ def _known_crystal(crystal: str) -> str:
     return crystal
 
 
-CountRange = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=10_000, strict=True)], Annotated[int, Field(ge=0, le=10_000, strict=True)]],
-    AfterValidator(_ascending),
-]
+Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
+CountRange = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Fewest = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
+
+
+class OrientationRecipe(FrozenModel):
+    """How particles are turned; by default every rotation is equally likely.
+
+    A texture is a zone axis for a share of the particles: fcc particles on a {111} facet have [1, 1, 1] along the beam.
+
+    Attributes:
+        zone_axes: directions [u, v, w] of the crystal, each equally likely along the beam; none means uniform.
+        tilt_rad: standard deviation of the tilt away from the beam about each of two axes [rad].
+        share: of the particles that follow the zone axes; the others are uniform.
+    """
+
+    zone_axes: list[tuple[int, int, int]] = Field(default=[], max_length=100)
+    tilt_rad: Annotated[float, Field(ge=0, le=1.5, allow_inf_nan=False)] = 0.02
+    share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+
+    @field_validator("zone_axes")
+    @classmethod
+    def _directions(cls, axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        for axis in axes:
+            if not any(axis) or max(map(abs, axis)) > 20:
+                raise ValueError(f"zone axis {list(axis)}: give three whole numbers up to 20, not all zero")
+        return axes
 
 
 class ShellRecipe(FrozenModel):
-    """A shell of the same lattice in which elements are replaced, such as CdS around CdSe.
-
-    Attributes:
-        thickness_angstrom: of the shell [Å].
-        replace: element by element.
-    """
+    """A shell of the same lattice in which elements are replaced, such as CdS around CdSe."""
 
     thickness_angstrom: Distribution
     replace: dict[Element, Element] = Field(min_length=1)
@@ -110,7 +125,7 @@ class ParticleRecipe(FrozenModel):
     orientation: OrientationRecipe = OrientationRecipe()
     twins: CountRange = (0, 0)
     stacking_faults: CountRange = (0, 0)
-    vacancies: Fewest = 0.0
+    vacancies: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.0
     roughness: Share = 0.0
     strain: Annotated[float, Field(ge=0, le=0.1, allow_inf_nan=False)] = 0.0
     alloy: dict[Element, dict[Element, Share]] = Field(default={})
@@ -128,7 +143,7 @@ class ParticleRecipe(FrozenModel):
     def _possible(self) -> "ParticleRecipe":
         crystal = self.crystal_used()
         check_planar(crystal, self.twins[1], self.stacking_faults[1])
-        if isinstance(self.shape, (Decahedron, Icosahedron)):
+        if isinstance(self.shape, Twinned):
             if crystal.prototype != "fcc":
                 raise ValueError(
                     f"shape {self.shape.kind}: is made of twinned fcc grains, and {crystal.name} is not fcc; use an fcc metal or another shape"
@@ -149,18 +164,15 @@ class ParticleRecipe(FrozenModel):
             )
         if high > 2000:
             raise ValueError(f"diameter_angstrom: reaches {high:.4g} Å; use diameters up to 2000 Å")
+        shelled = self.shell.replace if self.shell else {}
+        for source in (*self.alloy, *shelled):
+            if source not in crystal.symbols:
+                key = "alloy" if source in self.alloy else "shell.replace"
+                raise ValueError(f"{key}: {crystal.name} has no {source}; replace one of {', '.join(crystal.symbols)}")
         for source, targets in self.alloy.items():
-            self._must_occur("alloy", source, crystal)
             if sum(targets.values()) > 1 + 1e-9:
                 raise ValueError(f"alloy: the shares that replace {source} add up to more than 1; lower them")
-        for source in self.shell.replace if self.shell else ():
-            self._must_occur("shell.replace", source, crystal)
         return self
-
-    @staticmethod
-    def _must_occur(key: str, symbol: str, crystal: Crystal) -> None:
-        if symbol not in crystal.symbols:
-            raise ValueError(f"{key}: {crystal.name} has no {symbol}; replace one of {', '.join(crystal.symbols)}")
 
     def crystal_used(self) -> Crystal:
         """Return the crystal, before any scaling."""
@@ -213,8 +225,9 @@ class SpecimenRecipe(FrozenModel):
                 raise ValueError(
                     f"hole: a radius of {widest:.4g} Å leaves little of a field of {self.field_angstrom:g} Å; use radii up to {0.45 * self.field_angstrom:.4g} Å or a larger field"
                 )
-        atoms = 0.0 if self.substrate is None else self._film_atoms(self.substrate)
-        area = 0.0
+        atoms = area = 0.0
+        if film := self.substrate:
+            atoms = number_density(film) * self.field_angstrom**2 * film.thickness_angstrom.bounds()[1]
         for population in self.particles:
             low, high = population.diameter_angstrom.bounds()
             if high + self.gap_angstrom > self.field_angstrom and population.count[1]:
@@ -255,11 +268,7 @@ class SpecimenRecipe(FrozenModel):
         return self
 
     def settles(self, which: int, above: tuple[int, ...] = ()) -> int:
-        """Return on how many others, one upon another, a population rests: 0 on the support.
-
-        Raises:
-            ValueError: if populations carry each other in a circle.
-        """
+        """Return on how many others, one upon another, a population rests, 0 on the support; ValueError for a circle of them."""
         if which in above:
             raise ValueError(
                 f"carrier {self.particles[which].carrier!r}: populations carry each other in a circle; leave one carrier out"
@@ -271,18 +280,10 @@ class SpecimenRecipe(FrozenModel):
         name = self.particles[which].carrier
         return [i for i, p in enumerate(self.particles) if i != which and p.crystal_used().name == name]
 
-    def _film_atoms(self, film: SubstrateRecipe) -> float:
-        return number_density(film) * self.field_angstrom**2 * film.thickness_angstrom.bounds()[1]
-
     def displacements(self) -> dict[str, float]:
-        """Return the thermal displacement of every element that may occur [Å].
-
-        Raises:
-            ValueError: if there is none for an element.
-        """
-        elements = set() if self.substrate is None else set(self.substrate.elements())
-        for population in self.particles:
-            elements |= population.elements()
+        """Return the thermal displacement of every element that may occur [Å]; ValueError if there is none for one."""
+        film = set() if self.substrate is None else self.substrate.elements()
+        elements = film.union(*(population.elements() for population in self.particles))
         return thermal_displacements(elements, self.thermal_displacement_angstrom)
 
     def summary(self) -> str:
@@ -291,10 +292,7 @@ class SpecimenRecipe(FrozenModel):
             f"{p.count[0]} to {p.count[1]} {p.crystal_used().name} particles ({p.shape.kind.replace('_', ' ')})"
             for p in self.particles
         ]
-        film = self.substrate
-        carrier = (
-            "in vacuum"
-            if film is None
-            else f"on amorphous {film.material.replace('_', ' ')} of {film.density_g_per_cm3:g} g/cm³"
-        )
+        carrier = "in vacuum"
+        if film := self.substrate:
+            carrier = f"on amorphous {film.material.replace('_', ' ')} of {film.density_g_per_cm3:g} g/cm³"
         return f"{' and '.join(populations)} {carrier}, in fields of {self.field_angstrom:g} Å"

@@ -17,12 +17,9 @@ POTENTIAL = constants.h**2 / (2 * math.pi * constants.m_e * constants.e) * 1e20
 
 
 def scattering_factor(number: int, q2: Tensor) -> Tensor:
-    """Return the Fourier transform of an atom's potential [V Å³] at |q|² [1/Å²] of any shape.
+    """Return the Fourier transform of an atom's potential [V Å³] at |q|² [1/Å²] of any shape; raises as `parameters` does.
 
     f(q) = Σ_i a_i (2 + b_i q²) / (1 + b_i q²)² (eq. 16), times h² / (2π m e).
-
-    Raises:
-        BadInputError: if the table has no such element.
     """
     a, b = (torch.tensor(values, dtype=q2.dtype, device=q2.device) for values in parameters(number))
     x = b * q2[..., None]
@@ -30,11 +27,7 @@ def scattering_factor(number: int, q2: Tensor) -> Tensor:
 
 
 def parameters(number: int) -> tuple[list[float], list[float]]:
-    """Return the five a_i [Å] and the five b_i [Å²] of an element, atomic number 1 to 103.
-
-    Raises:
-        BadInputError: if the table has no such element.
-    """
+    """Return the five a_i [Å] and the five b_i [Å²] of an element, atomic number 1 to 103; BadInputError beyond."""
     symbol = chemical_symbols[number]
     if symbol not in _table():
         raise BadInputError(f"element {symbol}: has no scattering factor; the table of Lobato and Van Dyck ends at Lr")

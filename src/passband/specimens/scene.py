@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.specimens.particles import Particle, ParticleAtoms, draw_particle
-from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
+from passband.specimens.recipes import SpecimenRecipe
 from passband.specimens.substrates import Opening, draw_film, draw_opening, number_density
 
 # Atoms of a particle come no closer to what carries it than this [Å]: about a metal–carbon bond.
@@ -46,22 +46,20 @@ class Specimen:
 
 
 def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
-    """Return specimen number `index`, from 0, of the family; the same recipe and index always give the same atoms.
+    """Return specimen number `index`, from 0, of the family, or raise BadInputError if the particles do not fit the field.
 
     Film, places and each particle draw from streams named after them, so that changing one leaves the others.
-
-    Raises:
-        BadInputError: if the particles do not fit the field.
     """
 
     def stream(*names: str | int) -> np.random.Generator:
         return np.random.default_rng(seed_from("specimen", recipe.seed, index, *names))
 
     field = recipe.field_angstrom
-    film, kinds, thickness = np.empty((0, 3)), np.empty(0, dtype=int), 0.0
+    film, kinds, thickness, volume = np.empty((0, 3)), np.empty(0, dtype=int), 0.0, 0.0
     opening = Opening(field)
     if recipe.substrate is not None:
         film, kinds, thickness = draw_film(recipe.substrate, field, stream("film"))
+        volume = 1 / number_density(recipe.substrate)
         opening = draw_opening(recipe.substrate, field, stream("opening"))
         stays = ~opening.contains(film[:, :2])
         film, kinds = film[stays], kinds[stays]
@@ -79,7 +77,6 @@ def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
     height = round(float(positions[:, 2].max()) + _VACUUM, _DECIMALS)
     atoms = Atoms(numbers=numbers, positions=positions, cell=[field, field, height], pbc=True)
     faces = None if recipe.substrate is None else (float(lift[2]), float(lift[2] + thickness))
-    volume = 0.0 if recipe.substrate is None else 1 / number_density(recipe.substrate)
     return Specimen(atoms, owner, grain, tuple(p.truth for p in placed), faces, volume)
 
 
@@ -90,31 +87,18 @@ def _placed(
     recipe: SpecimenRecipe, film: np.ndarray, thickness: float, opening: Opening, stream: Streams
 ) -> list[ParticleAtoms]:
     """Return the particles where they lie, or raise BadInputError if they do not fit."""
-    count = 0
     for attempt in range(6):
         drawn = _draw_particles(recipe, stream, attempt)
-        count = len(drawn)
         kinds = [which for which, _ in drawn]
         carriers = [[j for j, kind in enumerate(kinds) if kind in recipe.carriers(which)] for which in kinds]
         radii = np.array([np.hypot(p.positions[:, 0], p.positions[:, 1]).max() for _, p in drawn])
         for again in range(20):
-            places = _draw_places(
-                radii,
-                recipe.field_angstrom,
-                recipe.gap_angstrom,
-                recipe.overlap == "apart",
-                lambda points: ~opening.contains(points),
-                carriers,
-                stream("places", attempt, again),
-            )
+            places = _draw_places(recipe, radii, carriers, opening, stream("places", attempt, again))
             if places is not None:
-                flat = [
-                    (recipe.particles[which], p.moved(np.array([*at, 0.0])))
-                    for (which, p), at in zip(drawn, places, strict=True)
-                ]
-                return _lowered(flat, film, thickness, recipe, stream)
+                flat = [(which, p.moved(np.array([*at, 0.0]))) for (which, p), at in zip(drawn, places, strict=True)]
+                return _lowered(recipe, flat, film, thickness, stream)
     raise BadInputError(
-        f"no room for {count} particles in a field of {recipe.field_angstrom:g} Å after 120 tries; lower count or diameter_angstrom, enlarge field_angstrom, or use overlap: projected"
+        f"no room for {len(drawn)} particles in a field of {recipe.field_angstrom:g} Å after 120 tries; lower count or diameter_angstrom, enlarge field_angstrom, or use overlap: projected"
     )
 
 
@@ -134,69 +118,55 @@ def _draw_particles(recipe: SpecimenRecipe, stream: Streams, attempt: int) -> li
 
 
 def _lowered(
-    flat: list[tuple[ParticleRecipe, ParticleAtoms]],
-    film: np.ndarray,
-    thickness: float,
-    recipe: SpecimenRecipe,
-    stream: Streams,
+    recipe: SpecimenRecipe, flat: list[tuple[int, ParticleAtoms]], film: np.ndarray, thickness: float, stream: Streams
 ) -> list[ParticleAtoms]:
     """Return the particles moved along z: into the film, or onto it (from below: up to it) and onto particles placed before."""
-    field = recipe.field_angstrom
     surface = {1.0: film[film[:, 2] > thickness - 3 * _CONTACT], -1.0: film[film[:, 2] < 3 * _CONTACT]}
     placed: list[ParticleAtoms] = []
-    for number, (population, particle) in enumerate(flat):
-        if population.position == "in":
+    for number, (which, particle) in enumerate(flat):
+        position = recipe.particles[which].position
+        if position == "in":
             middle = float(np.ptp(particle.positions[:, 2])) / 2
             room = max(thickness / 2 - middle, 0.0)
             z = thickness / 2 + stream("depth", number).uniform(-room, room) - particle.positions[:, 2].min() - middle
             placed.append(particle.moved(np.array([0.0, 0.0, z])))
             continue
         # Under the film everything is the same, upside down.
-        up = -1.0 if population.position == "under" else 1.0
+        up = -1.0 if position == "under" else 1.0
         flip = np.array([1.0, 1.0, up])
         carriers = [surface[up]] + [p.positions for p in placed if recipe.overlap == "projected"]
-        z_or_none = _drop_height(particle.positions * flip, np.concatenate(carriers) * flip, field)
-        level = (thickness if up > 0 else 0.0) * up
-        z = level + _CONTACT - (particle.positions[:, 2] * up).min() if z_or_none is None else z_or_none
+        z = _drop_height(particle.positions * flip, np.concatenate(carriers) * flip, recipe.field_angstrom)
+        if z is None:
+            z = (thickness if up > 0 else 0.0) + _CONTACT - (particle.positions[:, 2] * up).min()
         placed.append(particle.moved(np.array([0.0, 0.0, z * up])))
     return placed
 
 
 def _draw_places(
-    radii: np.ndarray,
-    field: float,
-    gap: float,
-    apart: bool,
-    allowed: Callable[[np.ndarray], np.ndarray],
-    carriers: list[list[int]],
-    rng: np.random.Generator,
+    recipe: SpecimenRecipe, radii: np.ndarray, carriers: list[list[int]], opening: Opening, rng: np.random.Generator
 ) -> np.ndarray | None:
     """Return centres, shape [n, 2] [Å], or None if this try found no room.
 
-    Args:
-        radii: radius of each particle's projection [Å], shape [n].
-        field: side of the square field [Å].
-        gap: clear distance between particles, and twice that to the field's edge [Å].
-        apart: whether particles may not overlap in projection.
-        allowed: whether points [M, 2] may be a particle's centre, bool [M].
-        carriers: for each particle those before it, over one of which its centre lies; none for anywhere.
-        rng: source of randomness.
+    Radii of the particles' projections [n] [Å]; carriers are for each particle those before it, over one of which its centre
+    lies, none for anywhere outside the film's opening.
     """
+    gap = recipe.gap_angstrom
     places = np.empty((0, 2))
     for i, radius in enumerate(radii):
-        margin = radius + gap / 2
-        tries = rng.uniform(margin, max(field - margin, margin), (50, 2))
+        low = radius + gap / 2
+        high = max(recipe.field_angstrom - low, low)
+        tries = rng.uniform(low, high, (50, 2))
         if carriers[i]:
             tries = _over(places[carriers[i]], radii[carriers[i]], rng)
-            free = ((tries >= margin) & (tries <= max(field - margin, margin))).all(axis=1)
+            free = ((tries >= low) & (tries <= high)).all(axis=1)
             # Beside others that are carried, if there is room.
             others = np.setdiff1d(np.arange(i), carriers[i])
             distances = np.linalg.norm(tries[:, None] - places[others], axis=2)
             beside = free & (distances >= radius + radii[others] + gap).all(axis=1)
             free = beside if beside.any() else free
         else:
-            free = allowed(tries)
-            if apart and i:
+            free = ~opening.contains(tries)
+            if recipe.overlap == "apart" and i:
                 distances = np.linalg.norm(tries[:, None] - places, axis=2)
                 free &= (distances >= radius + radii[:i] + gap).all(axis=1)
         if not free.any():
@@ -214,10 +184,7 @@ def _over(centres: np.ndarray, radii: np.ndarray, rng: np.random.Generator) -> n
 
 
 def _drop_height(particle: np.ndarray, below: np.ndarray, field: float) -> float | None:
-    """Return how far along z a particle [N, 3] moves to rest on atoms below it [M, 3], None if there are none [Å].
-
-    The field [Å] is periodic.
-    """
+    """Return how far along z a particle [N, 3] moves to rest on atoms below it [M, 3] of a periodic field, None for none [Å]."""
     box = np.array([field, field]) * (1 + 1e-12)
     pairs = cKDTree(particle[:, :2] % field, boxsize=box).sparse_distance_matrix(
         cKDTree(below[:, :2] % field, boxsize=box), _CONTACT, output_type="ndarray"

@@ -1,6 +1,7 @@
 """Shapes of particles: from a recipe to the grains that fill it."""
 
 import itertools
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,15 +12,11 @@ from passband.base.distribution import Distribution
 from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
 from passband.specimens.crystals import Crystal
-from passband.specimens.grains import Grain
-from passband.specimens.outlines import Outline, miller, planes, random_polyhedron, wulff
+from passband.specimens.grains import Grain, Outline, miller, random_polyhedron, wulff
 
-Energies = Annotated[
-    dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]],
-    BeforeValidator(lambda energies: _as_text(energies)),
-]
-Variation = Annotated[float, Field(ge=0, le=0.3, allow_inf_nan=False)]
 _FIVEFOLD = 2 * np.pi / 5
+# Of each grain: matrix, inner normals of its twin planes, and a point inside (crystal axes).
+Frames = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def _as_text(energies: Any) -> Any:
@@ -27,12 +24,17 @@ def _as_text(energies: Any) -> Any:
     return {str(k): v for k, v in energies.items()} if isinstance(energies, dict) else energies
 
 
+_Energy = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Energies = Annotated[dict[str, _Energy], BeforeValidator(_as_text)]
+# Relative standard deviation of each facet's distance from the centre.
+Variation = Annotated[float, Field(ge=0, le=0.3, allow_inf_nan=False)]
+
+
 class Wulff(FrozenModel):
     """The equilibrium shape, with every facet's distance varied independently: deposited particles lack the crystal's symmetry.
 
     Attributes:
         surface_energies: relative, by Miller indices such as 111 or 1-10; the library's if left out.
-        variation: relative standard deviation of each facet's distance from the centre.
     """
 
     kind: Literal["wulff"] = "wulff"
@@ -57,7 +59,6 @@ class TruncatedOctahedron(FrozenModel):
     Attributes:
         ratio: distance of {100} over that of {111}: 0.866 is a cuboctahedron, 1.155 has regular hexagons, 1.732 is an
             octahedron.
-        variation: relative standard deviation of each facet's distance from the centre.
     """
 
     kind: Literal["truncated_octahedron"] = "truncated_octahedron"
@@ -71,12 +72,7 @@ class TruncatedOctahedron(FrozenModel):
 
 
 class RandomFacets(FrozenModel):
-    """Facets in random directions, of no crystal's making: rough or dissolved particles.
-
-    Attributes:
-        facets: how many.
-        variation: relative standard deviation of each facet's distance from the centre.
-    """
+    """Facets in random directions, of no crystal's making: rough or dissolved particles."""
 
     kind: Literal["random"] = "random"
     facets: int = Field(default=16, ge=8, le=60, strict=True)
@@ -94,7 +90,7 @@ class Sphere(FrozenModel):
 
     def outline(self, crystal: Crystal, rng: np.random.Generator) -> Outline:
         """Return the unit sphere."""
-        return Outline(np.empty((0, 3)), np.empty(0), radius=1.0)
+        return Outline(radius=1.0)
 
 
 class Rod(FrozenModel):
@@ -129,83 +125,56 @@ class Rod(FrozenModel):
         ratio = self.aspect_ratio.draw(rng)
         direction = np.asarray(self.axis) @ crystal.cell
         segment = direction / np.linalg.norm(direction) * (ratio - 1)
-        return Outline(np.empty((0, 3)), np.empty(0), radius=1.0, segment=segment)
+        return Outline(radius=1.0, segment=segment)
 
 
-class Decahedron(FrozenModel):
-    """Five fcc grains around a common [110] axis (Marks 1983): the modified Wulff construction with twins of no energy.
+class Twinned(FrozenModel):
+    """Fcc grains around a common [110] axis (decahedron) or a point (icosahedron): the modified Wulff construction (Marks 1983)."""
 
-    Attributes:
-        variation: relative standard deviation of each facet's distance from the centre.
-    """
-
-    kind: Literal["decahedron"] = "decahedron"
-    variation: Variation = 0.04
-
-
-class Icosahedron(FrozenModel):
-    """Twenty fcc grains around a point (Mackay 1962; Marks 1983).
-
-    Attributes:
-        variation: relative standard deviation of each facet's distance from the centre.
-    """
-
-    kind: Literal["icosahedron"] = "icosahedron"
+    kind: Literal["decahedron", "icosahedron"]
     variation: Variation = 0.04
 
 
 ShapeRecipe = Annotated[
-    Wulff | TruncatedOctahedron | RandomFacets | Sphere | Rod | Decahedron | Icosahedron, Field(discriminator="kind")
+    Wulff | TruncatedOctahedron | RandomFacets | Sphere | Rod | Twinned, Field(discriminator="kind")
 ]
 
 
 def draw_grains(shape: ShapeRecipe, crystal: Crystal, diameter: float, rng: np.random.Generator) -> list[Grain]:
-    """Return the grains of a particle of a crystal and a circumscribed diameter [Å] around the origin.
+    """Return the grains of a particle of a circumscribed diameter [Å] around the origin; BadInputError for a wrong crystal.
 
     A single crystal is placed at random relative to its outline; grains of a multiply twinned particle share an atom in
     the centre.
-
-    Raises:
-        BadInputError: if the crystal cannot have this shape.
     """
-    if isinstance(shape, (Decahedron, Icosahedron)):
-        if crystal.prototype != "fcc":
-            raise BadInputError(
-                f"shape {shape.kind}: is made of twinned fcc grains, and {crystal.name} is not fcc; use an fcc metal or another shape"
-            )
-        outline = wulff(crystal, crystal.surface_energies)
-        frames = _decahedron_frames() if isinstance(shape, Decahedron) else _icosahedron_frames()
-        pieces = [
-            (
-                matrix,
-                _varied(outline, shape.variation, rng).mapped(matrix),
-                planes(-inner, np.zeros(len(inner))).mapped(matrix),
-                inside,
-            )
-            for matrix, inner, inside in frames
-        ]
-        corners = [surface.within(walls).corners(matrix @ inside) for matrix, surface, walls, inside in pieces]
-        factor = diameter / 2 / max(float(np.linalg.norm(c, axis=1).max()) for c in corners)
-        return [
-            _piece(matrix, surface.scaled(factor), walls, c * factor)
-            for (matrix, surface, walls, _), c in zip(pieces, corners, strict=True)
-        ]
+    if isinstance(shape, Twinned):
+        frames = _decahedron_frames() if shape.kind == "decahedron" else _icosahedron_frames()
+        return _twinned(crystal, frames, shape.variation, diameter, rng)
     outline = shape.outline(crystal, rng)
     shift = -rng.uniform(0, 1, 3) @ crystal.cell
     outline = outline.scaled(diameter / 2 / outline.reach())
-    return [Grain(np.eye(3), shift, outline, planes(np.empty(0), np.empty(0)), np.zeros(3), diameter / 2)]
+    return [Grain(np.eye(3), shift, outline, Outline(), np.zeros(3), diameter / 2)]
 
 
-def _piece(matrix: np.ndarray, surface: Outline, walls: Outline, corners: np.ndarray) -> Grain:
-    centre = corners.mean(axis=0)
-    reach = float(np.linalg.norm(corners - centre, axis=1).max())
-    return Grain(matrix, np.zeros(3), surface, walls, centre, reach)
+def _twinned(
+    crystal: Crystal, frames: Frames, variation: float, diameter: float, rng: np.random.Generator
+) -> list[Grain]:
+    outline = wulff(crystal, crystal.surface_energies)
+    surfaces = [_varied(outline, variation, rng).mapped(matrix) for matrix, _, _ in frames]
+    walls = [Outline(-inner, np.zeros(len(inner))).mapped(matrix) for matrix, inner, _ in frames]
+    corners = [s.within(w).corners(m @ inside) for s, w, (m, _, inside) in zip(surfaces, walls, frames, strict=True)]
+    factor = diameter / 2 / max(float(np.linalg.norm(c, axis=1).max()) for c in corners)
+    grains = []
+    for (matrix, _, _), surface, wall, corner in zip(frames, surfaces, walls, corners, strict=True):
+        centre = (corner * factor).mean(axis=0)
+        reach = float(np.linalg.norm(corner * factor - centre, axis=1).max())
+        grains.append(Grain(matrix, np.zeros(3), surface.scaled(factor), wall, centre, reach))
+    return grains
 
 
 def _varied(outline: Outline, variation: float, rng: np.random.Generator) -> Outline:
     # Beyond three standard deviations a facet would cut off half of a particle.
     factors = 1 + variation * np.clip(rng.standard_normal(len(outline.distances)), -3, 3)
-    return Outline(outline.normals, outline.distances * factors, outline.radius, outline.segment)
+    return replace(outline, distances=outline.distances * factors)
 
 
 def _require_cubic(crystal: Crystal, kind: str) -> None:
@@ -214,25 +183,19 @@ def _require_cubic(crystal: Crystal, kind: str) -> None:
         raise BadInputError(f"shape {kind}: needs a cubic crystal, and {crystal.name} is not; use the shape wulff")
 
 
-Frames = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
 def _decahedron_frames() -> Frames:
-    """Return for each of five grains: matrix, inner normals of its two twin planes, and a point inside (crystal axes)."""
+    """Return the five grains of a decahedron; their twins cost no energy."""
     axis, outward = np.array([1.0, 1.0, 0.0]) / np.sqrt(2), np.array([0.0, 0.0, 1.0])
     turn = np.array([outward, np.cross(axis, outward), axis])
     # Two {111} planes enclose 70.53°; the grain is stretched across to fill 72°.
     stretch = np.diag([1.0, np.tan(_FIVEFOLD / 2) * np.sqrt(2), 1.0])
     inner = np.array([[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]) / np.sqrt(3)
-    frames = []
-    for k in range(5):
-        around = Rotation.from_euler("z", k * _FIVEFOLD).as_matrix()
-        frames.append((around @ stretch @ turn, inner, 0.1 * outward))
-    return frames
+    around = [Rotation.from_euler("z", k * _FIVEFOLD).as_matrix() for k in range(5)]
+    return [(rotation @ stretch @ turn, inner, 0.1 * outward) for rotation in around]
 
 
 def _icosahedron_frames() -> Frames:
-    """Return for each of twenty grains: matrix, inner normals of its three twin planes, and a point inside (crystal axes)."""
+    """Return the twenty grains of an icosahedron (Mackay 1962)."""
     edges = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) / np.sqrt(2)
     inner = np.linalg.inv(edges).T
     inner /= np.linalg.norm(inner, axis=1)[:, None]

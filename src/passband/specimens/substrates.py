@@ -15,7 +15,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from passband.base.distribution import Distribution
+from passband.base.errors import BadInputError, parameter
 from passband.base.frozen_model import FrozenModel
+from passband.specimens.crystals import nearest
 
 # Mass densities of the blocks [g/cm³], the usual one first, and their formula.
 _MATERIALS: dict[str, tuple[list[float], dict[str, int]]] = {
@@ -32,12 +34,7 @@ _MARGIN = 0.8
 
 
 class Hole(FrozenModel):
-    """Round holes through the film, in which there is vacuum.
-
-    Attributes:
-        share: of the fields that have one.
-        radius_angstrom: of the hole [Å].
-    """
+    """A round hole through the film, in which there is vacuum, in a share of the fields."""
 
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     radius_angstrom: Distribution = Distribution(uniform=[10.0, 20.0])
@@ -51,12 +48,7 @@ class Hole(FrozenModel):
 
 
 class Edge(FrozenModel):
-    """A wavy edge through the field, beyond which there is vacuum.
-
-    Attributes:
-        share: of the fields that have one.
-        waviness_angstrom: standard deviation of the edge from a straight line [Å].
-    """
+    """An edge through a share of the fields, beyond which there is vacuum; waviness is its standard deviation from a line [Å]."""
 
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     waviness_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 3.0
@@ -68,9 +60,6 @@ class SubstrateRecipe(FrozenModel):
     Attributes:
         material: carbon, silica (SiO2) or silicon_nitride (Si3N4).
         density_g_per_cm3: one of those made: carbon 1.8, 2.0 (default) or 2.2, silica 2.2, silicon nitride 3.0 [g/cm³].
-        thickness_angstrom: of the film [Å].
-        hole: fields with a hole.
-        edge: fields with an edge.
     """
 
     material: Literal["carbon", "silica", "silicon_nitride"] = "carbon"
@@ -98,14 +87,21 @@ class SubstrateRecipe(FrozenModel):
             raise ValueError(f"thickness_angstrom: reaches from {low:.4g} to {high:.4g} Å; keep it within 4 to 1000 Å")
         return self
 
-    def elements(self) -> list[str]:
+    def elements(self) -> set[str]:
         """Return the symbols of its elements."""
-        return sorted(_MATERIALS[self.material][1])
+        return set(_MATERIALS[self.material][1])
 
 
-def materials() -> list[str]:
-    """Return the names of the materials of films."""
-    return list(_MATERIALS)
+def check_support(material: str, *more: str) -> None:
+    """Raise BadInputError for a support that is neither a material of films, none, nor one of some more."""
+    known = [*dict.fromkeys([*_MATERIALS, *more, "none"])]
+    if material.lower() not in (k.lower() for k in known):
+        raise BadInputError(
+            f"{parameter('support')} {material!r} is not a known material",
+            value=material,
+            limit=known,
+            remedy=nearest(material, known),
+        )
 
 
 def number_density(recipe: SubstrateRecipe) -> float:
@@ -119,12 +115,8 @@ def number_density(recipe: SubstrateRecipe) -> float:
 class Block:
     """A cube of amorphous material, periodic in three directions, sorted into cubic pieces.
 
-    Attributes:
-        edge: of the cube [Å].
-        positions: shape [N, 3] [Å].
-        numbers: atomic numbers, shape [N].
-        starts: where each piece begins, in the order of x, y, z, shape [pieces³ + 1].
-        pieces: along each edge.
+    Edge [Å], positions [N, 3] [Å], atomic numbers [N], where each piece begins, in the order of x, y, z, [pieces³ + 1], and the
+    number of pieces along each edge.
     """
 
     edge: float
@@ -158,10 +150,8 @@ def draw_film(recipe: SubstrateRecipe, field: float, rng: np.random.Generator) -
     source = block(recipe.material, recipe.density_g_per_cm3)
     turn = Rotation.random(rng=rng).as_matrix()
     origin = rng.uniform(0, source.edge, 3)
-    size = np.array([field, field, thickness])
-    positions, numbers = _cut(source, turn, origin, size)
-    positions = _separate_across_seams(positions, numbers, field)
-    return positions, numbers, thickness
+    positions, numbers = _cut(source, turn, origin, np.array([field, field, thickness]))
+    return _separate_across_seams(positions, numbers, field), numbers, thickness
 
 
 def _cut(source: Block, turn: np.ndarray, origin: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +227,7 @@ def draw_opening(recipe: SubstrateRecipe, field: float, rng: np.random.Generator
 
 @dataclass(frozen=True)
 class Opening:
-    """The part of a field without film: a hole (centre, radius), what lies beyond an edge, or both.
+    """The part of a field [Å] without film: a hole, what lies beyond an edge, or both.
 
     Attributes:
         field: side of the field [Å].

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from passband.base.errors import BadInputError
-from passband.files.checked_json import read_checked, write_checked
+from passband.files.atomic import read_checked, write_checked
 from passband.studies.paths import StudyPaths
 
 #: For each table, the columns that name a row, and numbers that results are computed from.

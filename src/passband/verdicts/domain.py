@@ -109,7 +109,8 @@ class Domain:
         """
         known, result = self.specimens, []
         if claim.elements or claim.support is not None:
-            from passband.specimens.names import check_element, check_support
+            from passband.specimens.crystals import check_element
+            from passband.specimens.substrates import check_support
 
             for element in claim.elements or ():
                 check_element(element)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from passband.base.extras import require
+from passband.base.errors import require
 from passband.base.identity import seed_from
 from passband.simulation.multislice.engine import MEMORY, exit_waves
 from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig
