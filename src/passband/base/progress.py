@@ -10,14 +10,13 @@ from passband.base.terminal import error, note, plain
 _FIRST_LINE, _LINE_EVERY = 1.0, 10.0
 
 
-class TerminalProgress:
+class TerminalProgress(Progress):
     """A bar a stage on a terminal; elsewhere a line after a second, then every ten, and one at each stage's end."""
 
     def __init__(self, *, quiet: bool = False):
         """Show progress on stderr, or nowhere."""
         console = Console(quiet=True) if quiet else error
-        self._console = console
-        self._bars = Progress(
+        super().__init__(
             TextColumn("{task.description:<12}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.1f} of {task.total:.0f}"),
@@ -28,27 +27,18 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> "TerminalProgress":
-        """Start drawing."""
-        self._bars.start()
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        """Stop drawing."""
-        self._bars.stop()
-
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        note(text, self._console)
+        note(text, self.console)
 
     def stage(self, name: str, total: int, done: int) -> "_Stage":
         """Begin a stage; the returned function advances it."""
-        return _Stage(self._bars, self._console, plain(name), total, done)
+        return _Stage(self, plain(name), total, done)
 
 
 class _Stage:
-    def __init__(self, bars: Progress, console: Console, name: str, total: int, done: int):
-        self._bars, self._console, self._name, self._total = bars, console, name, total
+    def __init__(self, bars: Progress, name: str, total: int, done: int):
+        self._bars, self._name, self._total = bars, name, total
         self._task = bars.add_task(name, total=total, completed=done)
         self._first, self._done, self._began = done, float(done), time.monotonic()
         self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
@@ -60,8 +50,7 @@ class _Stage:
         self._done += share
         self._bars.update(self._task, completed=min(self._done, self._total))
         now = time.monotonic()
-        finished = self._done > self._total - 1e-6
-        if finished:
+        if self._done > self._total - 1e-6:
             self._print(f"{self._name}: {self._total} of {self._total} in {clock(now - self._began)}")
         elif now - self._last_line > _LINE_EVERY:
             self._last_line = now
@@ -71,8 +60,8 @@ class _Stage:
             )
 
     def _print(self, text: str) -> None:
-        if not self._console.is_terminal:
-            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        if not self._bars.console.is_terminal:
+            self._bars.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def clock(seconds: float) -> str:
