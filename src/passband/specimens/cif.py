@@ -67,9 +67,8 @@ def read_crystal(data: bytes, name: str) -> CellRecipe:
     structure = read_structure(data, _MOST_ATOMS, name)
     structure.check_apart()
     cell, fractions, numbers = _conventional(structure)
-    sites = [
-        [chemical_symbols[z], *(round(float(x) % 1.0, 8) for x in f)] for z, f in zip(numbers, fractions, strict=True)
-    ]
+    rounded = [[round(float(x) % 1.0, 8) for x in place] for place in fractions]
+    sites = [[chemical_symbols[z], *place] for z, place in zip(numbers, rounded, strict=True)]
     parameters = [round(float(x), 6) for x in cell_to_cellpar(cell)]
     return CellRecipe.model_validate({"name": name, "cell_angstrom": parameters, "sites": sites})
 
@@ -94,11 +93,8 @@ def read_structure(data: bytes, most: int, name: str = "structure") -> Structure
     if not np.isfinite(cell).all():
         raise ValueError(f"cell {parameters} is impossible; correct it")
     sites = _sites(values)
-    choices = [
-        Structure(name, cell, *_repeated(cell, *sites, operations, most), group=group)
-        for operations, group in _groups(values, cell)
-    ]
-    return _decided(values, choices)
+    groups = _groups(values, cell)
+    return _decided(values, [Structure(name, cell, *_repeated(cell, *sites, ops, most), group=g) for ops, g in groups])
 
 
 # --- the file

@@ -44,11 +44,8 @@ def check_element(symbol: str, name: str = "elements") -> None:
         return
     by_name = {n.lower(): s for n, s in zip(atomic_names, chemical_symbols, strict=False)}
     meant = by_name.get(symbol.lower())
-    raise BadInputError(
-        f"{parameter(name)} {symbol!r} is not a chemical element",
-        value=symbol,
-        remedy=f"did you mean {meant}?" if meant else nearest(symbol, chemical_symbols[1:104]),
-    )
+    remedy = f"did you mean {meant}?" if meant else nearest(symbol, chemical_symbols[1:104])
+    raise BadInputError(f"{parameter(name)} {symbol!r} is not a chemical element", value=symbol, remedy=remedy)
 
 
 def _element(symbol: str) -> str:

@@ -96,12 +96,8 @@ def check_support(material: str, *more: str) -> None:
     """Raise BadInputError for a support that is neither a material of films, none, nor one of some more."""
     known = [*dict.fromkeys([*_MATERIALS, *more, "none"])]
     if material.lower() not in (k.lower() for k in known):
-        raise BadInputError(
-            f"{parameter('support')} {material!r} is not a known material",
-            value=material,
-            limit=known,
-            remedy=nearest(material, known),
-        )
+        what = f"{parameter('support')} {material!r} is not a known material"
+        raise BadInputError(what, value=material, limit=known, remedy=nearest(material, known))
 
 
 def number_density(recipe: SubstrateRecipe) -> float:
