@@ -55,7 +55,7 @@ def score(folder: Path) -> pl.DataFrame:
     from passband.studies.folder import StudyFolder
     from passband.studies.paths import StudyPaths
     from passband.studies.study import load_study
-    from passband.verdicts.from_study import specimens_of
+    from passband.verdicts.calibration import specimens_of
 
     study = load_study(folder / "study.yaml")
     plan = StudyFolder(study, StudyPaths(folder))

@@ -17,7 +17,7 @@ from passband.micrographs.micrograph import Micrograph
 from passband.models.external import import_onnx
 from passband.models.store import read_model
 from passband.specimens.recipe_files import load_recipe
-from passband.verdicts import recipe_calibration
+from passband.verdicts import calibration
 from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import zones
 from support import networks
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_said_before_any_work(call, files):
         card = model.card.model_copy(update=changes)
         conditions = [Condition(energy_ev=300e3, aberrations={"C10": float(i)}, aperture_mrad=20) for i in range(60)]
         recipe = load_recipe(files / "recipe.yaml")
-        return recipe_calibration.Scoring(type(model)(model.folder, card), recipe, conditions, 2, 0.25, files)
+        return calibration.Scoring(type(model)(model.folder, card), recipe, conditions, 2, 0.25, files)
 
     with pytest.raises(BadInputError, match="is 28 of theirs's pixels, and it takes multiples of 8"):
         scoring_of(22.4, divisor=8).check()
@@ -146,15 +146,13 @@ def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeyp
     """Or work of the first way would be taken for the second's."""
     used = []
     monkeypatch.setattr(
-        recipe_calibration, "score_model", lambda model, waves, count, named, folder, *_, **__: used.append(folder)
+        calibration, "score_model", lambda model, waves, count, named, folder, *_, **__: used.append(folder)
     )
     for line in ("", "", "normalisation: min_max\n"):
         (files / "theirs.yaml").write_text(networks.DESCRIPTION + line)
         model = import_onnx(files / "theirs.onnx", files / "theirs.yaml")
         conditions = [Condition(energy_ev=300e3, aperture_mrad=20)] * 40
-        scoring = recipe_calibration.Scoring(
-            model, load_recipe(files / "recipe.yaml"), conditions, 1, 0.0, files / "runs"
-        )
+        scoring = calibration.Scoring(model, load_recipe(files / "recipe.yaml"), conditions, 1, 0.0, files / "runs")
         scoring.run(make_executor("serial", 1), _Silent(), memory=10**8)
         shutil.rmtree(model.folder)
     assert used[0] == used[1] != used[2]

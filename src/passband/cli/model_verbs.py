@@ -181,8 +181,8 @@ def model_score(
     from passband.execution.choose import open_executor
     from passband.models.store import load_model
     from passband.specimens.recipe_files import load_recipe
-    from passband.verdicts.profile import write_profile
-    from passband.verdicts.recipe_calibration import Scoring
+    from passband.verdicts.calibration import Scoring
+    from passband.verdicts.summary import write_profile
 
     scoring = Scoring(
         load_model(model), load_recipe(recipe), [c for _, c in load_conditions(conditions)], count, held_out, out

@@ -20,13 +20,11 @@ _LONGEST = 1024
 
 
 def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: Path) -> float:
-    """Write a package, run it with bioimageio.core, and return the largest difference of its probabilities.
+    """Write a package, run it with bioimageio.core, and return the largest difference of its probabilities; BadInputError if refused.
 
     `onnx` is the network as ONNX, `folder` an empty one for the files of the package.
-
-    Raises:
-        BadInputError: if bioimageio.spec refuses it.
     """
+    from bioimageio.core import predict
     from bioimageio.spec import ValidationContext, load_model_description, save_bioimageio_package
     from loguru import logger
 
@@ -41,12 +39,13 @@ def write(network: nn.Module, card: ModelCard, onnx: bytes, folder: Path, out: P
         with ValidationContext(root=folder, log_warnings=False, progressbar=False):
             save_bioimageio_package(describe(card), output_path=out)
         with zipfile.ZipFile(out) as package:
-            return _differs(load_model_description(package), image, wanted)
+            result = predict(model=load_model_description(package), inputs={"image": image})
+        [probability] = result.members.values()
+        return float(np.abs(probability.data.transpose("batch", "channel", "y", "x").values - wanted).max())
     except (ValueError, TypeError) as error:
-        raise BadInputError(
-            f"{card.name}: bioimageio.spec refuses the package ({' '.join(str(error).split())[:200]}); install a supported version: "
-            "pip install 'passband[exchange]'"
-        ) from None
+        what = f"bioimageio.spec refuses the package ({' '.join(str(error).split())[:200]})"
+        remedy = "install a supported version: pip install 'passband[exchange]'"
+        raise BadInputError(what, remedy=remedy, place=card.name) from None
     finally:
         logger.enable("bioimageio")
 
@@ -64,9 +63,6 @@ def describe(card: ModelCard) -> Any:
     """Return the description of a model whose files are in the root of the current validation context."""
     from bioimageio.spec.model import v0_5 as spec
 
-    def tensor(name: str) -> Any:
-        return spec.FileDescr(source=Path(f"{name}.npy"))
-
     # The unit's name is the specification's.
     pixel = {"scale": card.pixel_size_angstrom, "unit": "angstrom"}
     free = spec.ParameterizedSize(min=card.divisor, step=card.divisor)
@@ -79,7 +75,7 @@ def describe(card: ModelCard) -> Any:
             *(spec.SpaceInputAxis(id=spec.AxisId(axis), size=free, **pixel) for axis in "yx"),
         ],
         data=spec.IntervalOrRatioDataDescr(type="float32"),
-        test_tensor=tensor("image"),
+        test_tensor=spec.FileDescr(source=Path("image.npy")),
         preprocessing=[
             spec.ZeroMeanUnitVarianceDescr(
                 kwargs=spec.ZeroMeanUnitVarianceKwargs(axes=[spec.AxisId("y"), spec.AxisId("x")])
@@ -96,7 +92,7 @@ def describe(card: ModelCard) -> Any:
             *(spec.SpaceOutputAxis(id=spec.AxisId(axis), size=same[axis], **pixel) for axis in "yx"),
         ],
         data=spec.IntervalOrRatioDataDescr(type="float32", range=(0.0, 1.0)),
-        test_tensor=tensor("probability"),
+        test_tensor=spec.FileDescr(source=Path("probability.npy")),
         postprocessing=[spec.SigmoidDescr()],
     )
     return spec.ModelDescr(
@@ -129,25 +125,19 @@ def documentation(card: ModelCard) -> str:
     """Return a card as Markdown."""
     specimens, (low, high) = card.specimens, card.pixel_band_angstrom
 
-    def between(before: str, ends: tuple[float, float] | None, after: str) -> str:
-        return "" if ends is None else f"{before}{ends[0]:.3g} to {ends[1]:.3g} Å{after}"
-
-    thickness, size = (
-        between(" of ", specimens.thickness_angstrom, ""),
-        between(", ", specimens.diameter_angstrom, " across"),
-    )
+    film, size = specimens.thickness_angstrom, specimens.diameter_angstrom
+    thick = "" if film is None else " of {:.3g} to {:.3g} Å".format(*film)
+    across = "" if size is None else ", {:.3g} to {:.3g} Å across".format(*size)
     origin = "".join(f"- {name}: {value}\n" for name, value in card.made_by.items())
     limits = "".join(f"- {limit}\n" for limit in card.limits) or "None are stated.\n"
-    in_domain = (
-        f" Its median loss (cross-entropy + Dice) under its training conditions is {card.own_loss:.3f}."
-        if card.own_loss
-        else ""
-    )
+    in_domain = ""
+    if card.own_loss:
+        in_domain = f" Its median loss (cross-entropy + Dice) under its training conditions is {card.own_loss:.3f}."
     return f"""# {card.name}
 
 {card.intended_use}
 
-Specimens: particles of {", ".join(specimens.elements)}{size}, on {specimens.support or "nothing"}{thickness}.
+Specimens: particles of {", ".join(specimens.elements)}{across}, on {specimens.support or "nothing"}{thick}.
 
 Pixels: the network takes images of {card.pixel_size_angstrom:g} Å; resample images of {low:g} to {high:g} Å to that. It was trained on
 images of {card.field_pixels} pixels a side; use tiles of that size, each side a multiple of {card.divisor}.
@@ -167,12 +157,3 @@ Tested on simulated specimens that were not part of the training, under known im
 {origin}
 Licence: {card.licence}
 """
-
-
-def _differs(description: Any, image: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the largest difference of the probabilities that bioimageio.core predicts for an image."""
-    from bioimageio.core import predict
-
-    result = predict(model=description, inputs={"image": image})
-    [probability] = result.members.values()
-    return float(np.abs(probability.data.transpose("batch", "channel", "y", "x").values - wanted).max())

@@ -2,16 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-)
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_serializer
 
 from passband.base.frozen_model import FrozenModel
 from passband.conditions import Condition
@@ -53,15 +47,7 @@ def pixel_band(pixel_size_angstrom: float) -> tuple[float, float]:
 
 
 class Specimens(FrozenModel):
-    """The specimens a model was trained on.
-
-    Attributes:
-        elements: of the particles.
-        support: material of the film, or None.
-        thickness_angstrom: thinnest and thickest film [Å].
-        diameter_angstrom: of the particles, smallest and largest [Å].
-        recipe: the whole recipe.
-    """
+    """The specimens a model was trained on: particles of some elements and diameters [Å] on a film of a material and thicknesses [Å]."""
 
     elements: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)]
     support: Word | None = None
@@ -73,73 +59,58 @@ class Specimens(FrozenModel):
 class External(FrozenModel):
     """Input and output of a network that was not trained by passband.
 
-    Attributes:
-        normalisation: of its input: zero_mean_unit_variance, or min_max (each image from 0 to 1). Networks that take raw counts are
-            not supported: they depend on dose and camera.
-        output: logits or probability of each channel, or softmax: scores of exclusive classes, before the softmax.
-        channel: of the particles, from 0; None while unknown.
+    Networks that take raw counts are not supported: they depend on dose and camera.
     """
 
+    #: min_max: each image from 0 to 1.
     normalisation: Literal["zero_mean_unit_variance", "min_max"] = "zero_mean_unit_variance"
+    #: softmax: scores of exclusive classes, before the softmax.
     output: Literal["logits", "probability", "softmax"] = "logits"
+    #: Of the particles, from 0; None while unknown.
     channel: Annotated[int, Field(ge=0, le=1023)] | None = 0
 
 
 class Described(FrozenModel):
-    """The metadata that its maker gives to a network.
-
-    Attributes:
-        name: of the model.
-        intended_use: in a sentence or two.
-        limits: unsuitable uses, a sentence each.
-        licence: SPDX expression, or a sentence.
-        network: family and shape, of one of passband's networks.
-        pixel_size_angstrom: that the network works at [Å].
-        field_pixels: side of the training images and of the tiles [pixels].
-        threshold: probability from which a pixel is particle.
-        modality: hrtem, or stem: the images that it is for.
-        specimens: of the training.
-        conditions: of the training; empty if unknown.
-    """
+    """The metadata that its maker gives to a network; specimens and conditions are those of the training."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     intended_use: Text
+    #: Unsuitable uses, a sentence each.
     limits: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
+    #: SPDX expression, or a sentence.
     licence: Text
+    #: Family and shape, of one of passband's networks.
     network: NetworkConfig | None = None
     pixel_size_angstrom: Positive
+    #: Side of the training images and of the tiles.
     field_pixels: Annotated[int, Field(ge=16, le=4096)]
+    #: Probability from which a pixel is particle.
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     modality: Literal["hrtem", "stem"] = "hrtem"
     specimens: Specimens
+    #: Empty if unknown.
     conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
 
 
 class ModelCard(Described):
-    """The card of a model, with the checksums of its files.
-
-    Attributes:
-        format: of the card; this passband reads 1.
-        made_by: origin: command, versions, study and network.
-        runs: passband (weights of one of its networks) or onnx (an external network).
-        external: input and output, for `onnx`; None is the defaults. Cards call it `foreign`.
-        pixel_band_angstrom: accepted pixel sizes of images, finest and coarsest [Å]; images are resampled.
-        divisor: of the side of a tile.
-        q_max_per_angstrom: band of ε and σ [1/Å].
-        scored_on: specimens of the scores, if other than those of the training.
-        own_loss: median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
-        files: SHA-256 of each file beside the card.
-        digest: SHA-256 of the rest of the card.
-    """
+    """The card of a model, with the SHA-256 of each file beside it, and of the rest of the card."""
 
     format: Literal[1] = 1
+    #: Origin: command, versions, study and network.
     made_by: dict[str, Any] = Field(default_factory=dict)
+    #: Weights of one of passband's networks, or an external network.
     runs: Literal["passband", "onnx"] = "passband"
+    #: Input and output of an external network; None is the defaults. Cards call it `foreign`.
     external: External | None = Field(default=None, validation_alias=AliasChoices("external", "foreign"))
+    #: Accepted pixel sizes of images, finest and coarsest; images are resampled.
     pixel_band_angstrom: Band
+    #: Of the side of a tile.
     divisor: Annotated[int, Field(ge=1, le=1024)]
+    #: Band of ε and σ.
     q_max_per_angstrom: Positive
+    #: Specimens of the scores, if other than those of the training.
     scored_on: Specimens | None = None
+    #: Median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
     own_loss: Positive | None = None
     files: dict[str, Digest] = Field(default_factory=dict)
     digest: Digest | None = None
@@ -153,9 +124,9 @@ class ModelCard(Described):
         return files
 
     @model_serializer(mode="wrap")
-    def _as_stored(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_stored(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Omit fields of external networks and a modality that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
-        content: dict[str, Any] = write(self)
+        content = write(self)
         if "external" in content:
             content["foreign"] = content.pop("external")
         for name in ("foreign", "scored_on"):

@@ -20,14 +20,10 @@ _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".torchscr
 
 
 class Description(Described, External):
-    """Description of an external network in YAML; the other attributes are those of `card.Described`.
+    """Description of an external network in YAML, with attributes of `card.Described`, `card.External` and `card.ModelCard`.
 
-    Attributes:
-        pixel_band_angstrom: as in `card.ModelCard`; by default 0.05 Å to 1.1 times the network's pixels.
-        divisor: as there; determined by trial if omitted.
-        q_max_per_angstrom: as there; by default the Nyquist frequency of the network's pixels.
-        normalisation, output: as in `card.External`.
-        channel: as there; required if there are several.
+    By default the divisor is determined by trial, the pixel band is 0.05 Å to 1.1 times the network's pixels, and q_max their Nyquist
+    frequency; the channel is required if there are several.
     """
 
     intended_use: Text = "Not stated at import."
@@ -43,33 +39,25 @@ class Description(Described, External):
 
     def card(self, divisor: int, file: Path, content: bytes) -> ModelCard:
         """Return the card of the model, without checksums."""
-        given = {name: value for name in Description.model_fields if (value := getattr(self, name)) is not None}
         pixel = self.pixel_size_angstrom
-        defaults = {
-            "pixel_band_angstrom": pixel_band(pixel),
-            "q_max_per_angstrom": 0.5 / pixel,
-        }
+        defaults = {"pixel_band_angstrom": pixel_band(pixel), "q_max_per_angstrom": 0.5 / pixel}
+        described = {k: v for k, v in self if k not in External.model_fields and v is not None}
         return ModelCard(
-            **(defaults | {k: v for k, v in given.items() if k not in External.model_fields} | {"divisor": divisor}),
+            **(defaults | described | {"divisor": divisor}),
             made_by={"imported_from": file.name, "sha256": hashlib.sha256(content).hexdigest()},
         )
 
 
 def import_network(file: str | Path, description: str | Path) -> Model:
     """Install a network, ONNX or safetensors, with its `Description` among the user's models; BadInputError if it is refused."""
-    file, description = Path(file), Path(description)
-    return (
-        import_weights(file, description) if file.suffix.lower() == ".safetensors" else import_onnx(file, description)
-    )
+    install = import_weights if Path(file).suffix.lower() == ".safetensors" else import_onnx
+    return install(Path(file), Path(description))
 
 
 def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Model:
-    """Install an ONNX network among the user's models, after runs on images of two sizes in a limited process, and return the model.
+    """Install an ONNX network after runs on images of two sizes in a limited process; BadInputError with the fault of file or description.
 
     The file has at most 500 MB, one input [1 or any, 1, h, w] and one output [·, C, h, w], float32. `limits` are for one image.
-
-    Raises:
-        BadInputError: with the fault of the file or its description.
     """
     from passband.models.onnx_process import OnnxProcess
 
@@ -82,29 +70,25 @@ def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Mo
     side = description.field_pixels
     process = OnnxProcess(file, description.external, limits)
     try:
-        trial = process.try_sizes(side, description.divisor)
+        divisor, fixed = process.try_sizes(side, description.divisor)
     finally:
         process.close()
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != process.digest:
         raise BadInputError(f"{file}: has changed while it was read; try again")
-    card = description.card(trial.divisor, file, content)
+    card = description.card(divisor, file, content)
     changes = {
         "runs": "onnx",
         "external": description.external.model_copy(update={"channel": description.channel or 0}),
     }
-    if trial.fixed:
+    if fixed:
         limit = f"Takes images of {side} × {side} pixels only; for other sizes export it with free height and width: {EXPORT}"
         changes["limits"] = (*card.limits, limit)
     return store.write_model(_place(description.name), card.model_copy(update=changes), {store.ONNX: content})
 
 
 def import_weights(file: Path, card_yaml: Path) -> Model:
-    """Install weights of one of passband's network families (safetensors) among the user's models; `network` describes their shape.
-
-    Raises:
-        BadInputError: if the weights do not fit the described network.
-    """
+    """Install weights of one of passband's network families (safetensors); BadInputError if they do not fit the described `network`."""
     description = _description(card_yaml)
     if description.network is None:
         raise BadInputError(
@@ -134,9 +118,7 @@ def import_weights(file: Path, card_yaml: Path) -> Model:
 
 
 def _description(path: Path) -> Description:
-    """Read and validate a description."""
-    content, lines = yaml_config.read_yaml(path)
-    description = yaml_config.validate(Description, content, path, lines)
+    description = yaml_config.load(Description, path)
     if description.divisor is not None and description.field_pixels % description.divisor:
         raise BadInputError(
             f"{path}: field_pixels {description.field_pixels} is no multiple of divisor {description.divisor}; correct one of them"
@@ -164,13 +146,8 @@ def refuse_pickles(file: Path) -> None:
 
 
 def _place(name: str) -> Path:
-    """Return the folder of a new model.
-
-    Raises:
-        BadInputError: if there is one of this name.
-    """
-    taken = store.installed().get(name)
-    if taken is not None:
+    """Return the folder of a new model; BadInputError if there is one of this name."""
+    if taken := store.installed().get(name):
         raise BadInputError(
             f"a model {name!r} is installed already",
             remedy=f"delete it first, or choose another {parameter('name')}",

@@ -44,11 +44,7 @@ class Network(nn.Module):
     """The network of a model: normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
 
     def __init__(self, model: Stored):
-        """Load the network; an external one runs in a process of its own with limited memory and time.
-
-        Raises:
-            BadInputError: if the weights do not fit the card, or the runtime of an external network is not installed.
-        """
+        """Load the network, an external one in a process with limited memory and time; BadInputError if it cannot be run."""
         super().__init__()
         self.process = None
         if model.card.runs == "passband":
@@ -77,11 +73,7 @@ class Network(nn.Module):
 
 
 def load_weights(path: Path, config: NetworkConfig, described: str = "that its card describes") -> nn.Module:
-    """Return a network of passband's families with the weights of a safetensors file, for evaluation.
-
-    Raises:
-        BadInputError: if the file does not have exactly the weights of such a network.
-    """
+    """Return a network with the weights of a safetensors file, for evaluation; BadInputError if they are not exactly those that it needs."""
     # Compare names and shapes on the meta device before allocating anything.
     with torch.device("meta"):
         wanted = {k: (list(v.shape), v.dtype) for k, v in build(config).state_dict().items()}
@@ -98,11 +90,8 @@ def load_weights(path: Path, config: NetworkConfig, described: str = "that its c
         network = build(config)
         network.load_state_dict(weights)
     except (RuntimeError, SafetensorError, OSError, ValueError) as error:
-        raise BadInputError(
-            f"does not hold the weights {described}: {plain(str(error))}",
-            remedy="get the model again",
-            place=path,
-        ) from None
+        what = f"does not hold the weights {described}: {plain(str(error))}"
+        raise BadInputError(what, remedy="get the model again", place=path) from None
     return network.eval()
 
 
@@ -137,15 +126,14 @@ class Prediction:
         """
         truth = _stack(masks, "masks")
         if truth.shape != self._logits.shape:
+            shape, limit = tuple(truth.shape), tuple(self._logits.shape)
             raise BadInputError(
-                f"{parameter('masks')} of shape {tuple(truth.shape)} do not fit images of shape {tuple(self._logits.shape)}",
-                value=tuple(truth.shape),
-                limit=tuple(self._logits.shape),
+                f"{parameter('masks')} of shape {shape} do not fit images of shape {limit}", value=shape, limit=limit
             )
         counts = count_pixels(self._logits[:, None], truth[:, None], self.threshold)
         found, positives = pl.col("tp") * 2, pl.col("tp") * 2 + pl.col("fp") + pl.col("fn")
         dice = pl.when(positives > 0).then(found / positives)
-        return pl.DataFrame(counts).select("loss", dice.alias("dice"), *("tp", "fp", "fn", "tn"))
+        return pl.DataFrame(counts).select("loss", dice.alias("dice"), "tp", "fp", "fn", "tn")
 
     def __str__(self) -> str:
         """Return the number of images and the mean share of particle."""
@@ -157,15 +145,10 @@ class Prediction:
 
 @torch.no_grad()
 def predict(network: nn.Module, card: ModelCard, images: Any, pixel_size_angstrom: float | None = None) -> Prediction:
-    """Predict particles in images of any size and pixel size, each as a whole.
+    """Predict particles in images, counts or intensities [N, h, w] or [h, w], each as a whole (see `store.Model.predict`).
 
     Images are resampled to the network's pixels, padded by their mirror image to a multiple of its divisor, and brought to zero mean and
-    unit variance; logits are interpolated back. For a micrograph larger than the training images use `segment.segment`, which tiles it.
-
-    Images are counts or intensities, shape [N, h, w] or [h, w]; their pixel size is the network's by default [Å].
-
-    Raises:
-        BadInputError: if the images have another shape or pixels outside the model's range.
+    unit variance; logits are interpolated back.
     """
     stack, pixel = _stack(images, "images"), pixel_size_angstrom or card.pixel_size_angstrom
     low, high = card.pixel_band_angstrom
@@ -194,8 +177,7 @@ def _stack(images: Any, name: str) -> Tensor:
     if stack.ndim == 2:
         stack = stack[None]
     if stack.ndim != 3 or 0 in stack.shape:
-        raise BadInputError(
-            f"{parameter(name)} of shape {tuple(stack.shape)} are no stack of images; give [N, h, w] or [h, w]",
-            value=tuple(stack.shape),
-        )
+        shape = tuple(stack.shape)
+        what = f"{parameter(name)} of shape {shape} are no stack of images; give [N, h, w] or [h, w]"
+        raise BadInputError(what, value=shape)
     return stack

@@ -18,7 +18,7 @@ from passband.files.atomic import write_file
 from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.onnx_worker import OPSET, start
-from passband.models.store import Model, work_folder
+from passband.models.store import Model, refuse_existing, work_folder
 
 #: Largest difference of an exported network's output: logits of ONNX, probabilities of a package.
 TOLERANCE = 1e-4
@@ -34,22 +34,21 @@ def export(model: Model, out: str | Path) -> dict[str, Any]:
         BadInputError: if the file exists or cannot be written, the network is external, the extra `exchange` is missing, or the result
             differs by more than `TOLERANCE`.
     """
-    out = Path(out)
-    if out.exists():
-        raise BadInputError(f"{out}: exists; choose another name, or delete it first")
-    if model.card.runs != "passband":
+    out, card = Path(out), model.card
+    refuse_existing(out)
+    if card.runs != "passband":
         raise BadInputError(
-            f"{model.card.name}: has an external network, {model.weights}; share that file, or the whole model as {model.card.name}.zip"
+            f"{card.name}: has an external network, {model.weights}; share that file, or the whole model as {card.name}.zip"
         )
     packaged = out.name.endswith(".bioimageio.zip")
     with quiet():
         needed = ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if packaged else []))
         require("exchange", "exporting a model", *needed)
     network = Network(model)
-    content = onnx_bytes(network.get_submodule("_module"), model.card)
-    largest, images = compare(network, content, model.card)
-    facts = {"file": str(out), "opset": OPSET, "compared_images": images, "largest_difference": largest}
+    content = onnx_bytes(network.get_submodule("_module"), card)
+    largest, images = compare(network, content, card)
     _agree(out, "logits", largest)
+    facts = {"file": str(out), "opset": OPSET, "compared_images": images, "largest_difference": largest}
     if not packaged:
         write_file(out, lambda temporary: temporary.write_bytes(content))
         return facts | {"format": "ONNX"}
@@ -57,33 +56,27 @@ def export(model: Model, out: str | Path) -> dict[str, Any]:
 
     with quiet(), work_folder(out) as folder:
         package = folder / out.name
-        differs = bioimageio.write(network, model.card, content, folder, package)
+        differs = bioimageio.write(network, card, content, folder, package)
         _agree(out, "probabilities", differs)
         package.replace(out)
-    facts["largest_difference_of_package"] = differs
-    return facts | {"format": "bioimage.io"}
+    return facts | {"largest_difference_of_package": differs, "format": "bioimage.io"}
 
 
 def _agree(out: Path, what: str, largest: float) -> None:
     # NaN must fail too.
     if not largest <= TOLERANCE:
-        raise BadInputError(
-            f"its {what} would differ from the network's by {largest:.2g}, more than {TOLERANCE:g}; it is not written",
-            remedy="export NAME.zip instead",
-            place=out,
+        what = (
+            f"its {what} would differ from the network's by {largest:.2g}, more than {TOLERANCE:g}; it is not written"
         )
+        raise BadInputError(what, remedy="export NAME.zip instead", place=out)
 
 
 def onnx_bytes(network: nn.Module, card: ModelCard) -> bytes:
-    """Convert a network to an ONNX file with metadata for its users.
-
-    Its input "image" [B, 1, H, W] has zero mean and unit variance, its output "logits" the same shape; batch, height and width are
-    free; height and width are multiples of the card's divisor.
-    """
+    """Convert a network to an ONNX file with metadata for its users, and with free batch, height and width."""
     import onnx
 
     d = card.divisor
-    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    batch, height, width = torch.export.dims("batch", "height", "width")
     with quiet():
         program = torch.onnx.export(
             network,
@@ -130,7 +123,7 @@ def _metadata(card: ModelCard) -> dict[str, str]:
 def compare(network: nn.Module, content: bytes, card: ModelCard) -> tuple[float, int]:
     """Return the largest difference between the logits of a network and of its ONNX file, and the number of images compared.
 
-    Field and divisor of the card determine the images: two fields, three images that are not square, and the smallest.
+    The images are two fields, three that are not square, and the smallest.
     """
     session = start(content, torch.get_num_threads())
     side, d = card.field_pixels, card.divisor
@@ -152,8 +145,7 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +25,11 @@ _BROKEN = (
 )
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Properties of a network that ran.
-
-    Attributes:
-        channels: of its output.
-        divisor: of the side of an image.
-        fixed: whether it runs on images of one size only.
-    """
-
-    channels: int
-    divisor: int
-    fixed: bool
-
-
 class OnnxProcess:
     """An external network, run one image at a time in a process that ends with this object, or with the program."""
 
     def __init__(self, path: Path, external: External, limits: Limits | None = None):
-        """Load an ONNX file with its input and output; the limits are on its memory, and on the time of each image.
-
-        Raises:
-            BadInputError: naming file, fault and remedy.
-        """
+        """Load an ONNX file; the limits are on its memory, and on the time of each image. BadInputError names file, fault and remedy."""
         require("exchange", "an ONNX network", "onnx", "onnxruntime")
         self.path, self._limits = path, limits or Limits()
         self._check_file()
@@ -68,19 +48,18 @@ class OnnxProcess:
         #: SHA-256 of the file.
         self.digest = str(self._answer(b"", 0)[0]["digest"])
 
-    def try_sizes(self, side: int, divisor: int | None) -> Trial:
-        """Run the network on images of a side and of another, and return its properties; without a divisor, it is found by trial."""
+    def try_sizes(self, side: int, divisor: int | None) -> tuple[int, bool]:
+        """Return the divisor of an image's side, found by trial unless given, and whether the network runs on images of this side only."""
         header, _ = self._answer(_line({"shape": [side, side], "divisor": divisor, "bytes": 0}), 0)
-        return Trial(int(header["channels"]), int(header["divisor"]), bool(header["fixed"]))
+        return int(header["divisor"]), bool(header["fixed"])
 
     def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return logits of normalised images, both float32 [B, 1, h, w]; BadInputError if the network fails or exceeds its limits."""
         logits = np.empty(images.shape, dtype=np.float32)
         for image, result in zip(images.astype(np.float32), logits, strict=True):
             request = _line({"shape": image.shape[-2:], "bytes": image.nbytes})
-            result[:] = np.frombuffer(self._answer(request + image.tobytes(), image.nbytes)[1], np.float32).reshape(
-                image.shape
-            )
+            _, content = self._answer(request + image.tobytes(), image.nbytes)
+            result[:] = np.frombuffer(content, np.float32).reshape(image.shape)
         return logits
 
     def _check_file(self) -> None:
@@ -91,10 +70,8 @@ class OnnxProcess:
         if size < 0:
             raise BadInputError("is no file; give the path of an ONNX network", place=self.path)
         if size > MOST_BYTES:
-            raise BadInputError(
-                f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network",
-                place=self.path,
-            )
+            what = f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network"
+            raise BadInputError(what, place=self.path)
 
     def _answer(self, request: bytes, size: int) -> tuple[dict[str, Any], bytes]:
         """Return the header of the process's answer, and `size` bytes after it."""
@@ -114,10 +91,10 @@ class OnnxProcess:
         if header is not None and "refusal" in header:
             raise BadInputError(plain(header["refusal"], 1000), place=self.path)
         if not in_time:
-            raise BadInputError(
-                f"takes more than {self._limits.seconds} s for one image; give a smaller network, or fewer field_pixels",
-                place=self.path,
+            what = (
+                f"takes more than {self._limits.seconds} s for one image; give a smaller network, or fewer field_pixels"
             )
+            raise BadInputError(what, place=self.path)
         if header is None or len(content) != size:
             raise BadInputError(_BROKEN, place=self.path)
         return header, content

@@ -39,43 +39,29 @@ _FOREVER = 10**7
 Images = NDArray[np.float32]
 
 
-def refuse(model: Any) -> None:
-    """Refuse an onnx.ModelProto with unsafe or unsupported content, before running it.
-
-    Raises:
-        BadInputError: with fault and remedy.
-    """
+def _faults(model: Any) -> Iterator[str]:
+    """Yield why an onnx.ModelProto is unsafe or unsupported, and what to do; the first is the one that counts."""
     graph = model.graph
     for node in _nodes(graph):
         if node.domain not in _STANDARD:
-            raise BadInputError(
-                f"uses the operation {node.domain}.{node.op_type}, which ONNX does not define; export it with ONNX's own operations only"
-            )
+            yield f"uses the operation {node.domain}.{node.op_type}, which ONNX does not define; export it with ONNX's own operations only"
         if node.op_type in _LOOPS:
-            raise BadInputError(f"contains a {node.op_type}, which may never end; export it without loops")
+            yield f"contains a {node.op_type}, which may never end; export it without loops"
     if model.functions or model.training_info:
-        raise BadInputError(
-            "contains functions of its own or training steps; write it again with onnx.inliner.inline_local_functions"
-        )
+        yield "contains functions of its own or training steps; write it again with onnx.inliner.inline_local_functions"
     if any(t.data_location == 1 or t.external_data for t in _tensors(graph)):
-        raise BadInputError(f"keeps its weights in another file; write one file: {EXPORT}")
+        yield f"keeps its weights in another file; write one file: {EXPORT}"
     given = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in given]
-    _check_one("input", inputs)
-    _check_one("output", list(graph.output))
+    for what, values in (("input", inputs), ("output", graph.output)):
+        if len(values) != 1:
+            yield f"has {len(values)} {what}s; export it with one, the {what} that counts"
+        if values[0].type.tensor_type.elem_type != 1:
+            yield f"its {what} is no single-precision number (float32); export it in single precision"
     sides = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]
     if len(sides) != 4 or sides[0] not in (0, 1) or sides[1] not in (0, 1):
         shown = " × ".join(str(side or "?") for side in sides) or "images of unknown shape"
-        raise BadInputError(
-            f"takes {shown}, where images are 1 × 1 × height × width; export it for one channel, and for one image or any number of them"
-        )
-
-
-def _check_one(what: str, values: list[Any]) -> None:
-    if len(values) != 1:
-        raise BadInputError(f"has {len(values)} {what}s; export it with one, the {what} that counts")
-    if values[0].type.tensor_type.elem_type != 1:
-        raise BadInputError(f"its {what} is no single-precision number (float32); export it in single precision")
+        yield f"takes {shown}, where images are 1 × 1 × height × width; export it for one channel, and for one image or any number of them"
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -122,11 +108,7 @@ def to_input(images: Images, normalisation: str) -> Images:
 
 
 def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
-    """Convert the output [B, C, h, w] of a network, as `card.External` describes it, to logits of particle [B, 1, h, w].
-
-    Raises:
-        BadInputError: if the values do not have the described form.
-    """
+    """Convert the output [B, C, h, w] of a network to logits of particle [B, 1, h, w]; BadInputError if `card.External` does not fit it."""
     if not np.isfinite(values).all():
         raise BadInputError("returns values that are no numbers; correct the network")
     particle = values[:, channel : channel + 1].astype(np.float32)
@@ -135,9 +117,8 @@ def to_logits(values: NDArray[Any], output: str, channel: int) -> Images:
     if output == "probability":
         low, high = float(particle.min()), float(particle.max())
         if low < -_SLACK or high > 1 + _SLACK:
-            raise BadInputError(
-                f"returns values of {low:.3g} to {high:.3g}, which are no probabilities; set output: logits, or softmax"
-            )
+            what = f"returns values of {low:.3g} to {high:.3g}, which are no probabilities"
+            raise BadInputError(what, remedy="set output: logits, or softmax")
         sure = particle.clip(_SURE, 1 - _SURE)
         return np.log(sure) - np.log1p(-sure)
     others = np.delete(values, channel, axis=1).astype(np.float32)
@@ -153,47 +134,38 @@ def run(session: Any, image: Images, external: dict[str, Any]) -> NDArray[Any]:
     except Exception as error:  # onnxruntime raises its own classes.
         if isinstance(error, MemoryError) or "alloc" in str(error):
             raise MemoryError from None
-        raise BadInputError(
-            f"does not run on an image of {h} × {w} pixels: {' '.join(str(error).split())[:200]}; correct field_pixels, "
-            f"or export it with free height and width: {EXPORT}"
-        ) from None
+        what = f"does not run on an image of {h} × {w} pixels: {' '.join(str(error).split())[:200]}"
+        remedy = f"correct field_pixels, or export it with free height and width: {EXPORT}"
+        raise BadInputError(what, remedy=remedy) from None
     if values.ndim != 4 or values.shape[0] != 1 or values.shape[2:] != (h, w):
-        raise BadInputError(
-            f"returns {' × '.join(map(str, values.shape))} for 1 × 1 × {h} × {w}; the output must have the height and width of the input"
-        )
+        what = f"returns {' × '.join(map(str, values.shape))} for 1 × 1 × {h} × {w}"
+        raise BadInputError(what, remedy="the output must have the height and width of the input")
     return np.asarray(values)
 
 
-def check(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> int:
-    """Run a network twice on an image of a shape and return its number of channels; BadInputError if it is not as described."""
+def check(session: Any, shape: tuple[int, int], external: dict[str, Any]) -> None:
+    """Run a network twice on an image of a shape; BadInputError if it is not as described."""
     image = np.random.default_rng(0).standard_normal((1, 1, *shape), dtype=np.float32)
     values, again = (run(session, image, external) for _ in range(2))
     channels = int(values.shape[1])
     if channels > 1 and external["channel"] is None:
-        raise BadInputError(
-            f"returns {channels} channels; say which is that of the particles: channel: 0 to {channels - 1}"
-        )
+        remedy = f"say which is that of the particles: channel: 0 to {channels - 1}"
+        raise BadInputError(f"returns {channels} channels", remedy=remedy)
     channel = external["channel"] or 0
     if channel >= channels or (external["output"] == "softmax" and channels < 2):
-        raise BadInputError(
-            f"returns {channels} channels, which does not fit output: {external['output']}, channel: {channel}"
-        )
+        fit = f"output: {external['output']}, channel: {channel}"
+        raise BadInputError(f"returns {channels} channels, which does not fit {fit}")
     to_logits(values, external["output"], channel)
     if not np.allclose(values, again, atol=1e-4, rtol=1e-4):
         raise BadInputError("returns another result when run again; export it in evaluation mode: network.eval()")
-    return channels
 
 
 def sizes(session: Any, side: int, external: dict[str, Any], divisor: int | None) -> tuple[int, bool]:
-    """Return the divisor of the side of an image, by trial unless it is given, and whether images of that side alone run.
+    """Return the divisor of an image's side, by trial unless given, and whether only this side runs; BadInputError if the given one is wrong."""
 
-    Raises:
-        BadInputError: if the network runs on other sizes, but not on multiples of the given divisor.
-    """
-
-    def runs(*shape: int) -> bool:
+    def runs(height: int, width: int) -> bool:
         try:
-            check(session, (shape[0], shape[1]), external)
+            check(session, (height, width), external)
         except BadInputError:
             return False
         return True
@@ -213,8 +185,8 @@ def sizes(session: Any, side: int, external: dict[str, Any], divisor: int | None
     return max(d for d in range(1, _MOST_DIVISOR + 1) if side % d == 0), not runs(side, 2 * side)
 
 
-def load(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
-    """Return the session of a network, and the digest of its file and its opset; BadInputError if it is refused."""
+def load(path: Path, threads: int) -> tuple[Any, str]:
+    """Return the session of a network, and the SHA-256 of its file; BadInputError if it is refused."""
     import onnx
 
     content = path.read_bytes()
@@ -222,26 +194,26 @@ def load(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
         model = onnx.ModelProto.FromString(content)
     except Exception:  # The parser raises its own classes.
         raise BadInputError("is no ONNX file; export it again") from None
-    refuse(model)
+    for fault in _faults(model):
+        raise BadInputError(fault)
     try:
         onnx.checker.check_model(model)
-        opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
         del model
         session = start(content, threads)
     except MemoryError:
         raise
     except Exception as error:  # From onnx or onnxruntime.
         raise BadInputError(f"cannot be loaded: {' '.join(str(error).split())[:200]}; export it again") from None
-    return session, {"digest": hashlib.sha256(content).hexdigest(), "opset": opset}
+    return session, hashlib.sha256(content).hexdigest()
 
 
 def answer(session: Any, request: dict[str, Any], pixels: bytes, external: dict[str, Any]) -> tuple[Any, bytes]:
-    """Return the answer to a request: the trial of a network, or the logits of an image."""
+    """Return the answer to a request, header and content: the trial of a network, or the logits of an image."""
     h, w = request["shape"]
     if "divisor" in request:
-        channels = check(session, (h, w), external)
+        check(session, (h, w), external)
         divisor, fixed = sizes(session, h, external, request["divisor"])
-        return {"channels": channels, "divisor": divisor, "fixed": fixed}, b""
+        return {"divisor": divisor, "fixed": fixed}, b""
     image = np.frombuffer(pixels, np.float32).reshape(1, 1, h, w)
     return {}, to_logits(run(session, image, external), external["output"], external["channel"] or 0).tobytes()
 
@@ -263,8 +235,8 @@ def main() -> int:
     sys.addaudithook(guard(path, Path(os.devnull)))
     shape = "any size"
     try:
-        session, facts = load(path, threads)
-        reply(facts)
+        session, digest = load(path, threads)
+        reply({"digest": digest})
         while header := sys.stdin.buffer.readline():
             request = json.loads(header)
             shape = "{} × {} pixels".format(*request["shape"])

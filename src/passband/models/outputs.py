@@ -24,10 +24,8 @@ _DIGITS = 3
 
 def names(stem: str) -> dict[str, str]:
     """Return the names of the files of a segmentation by their content."""
-    return {
-        "mask": f"{stem}_mask.tif",
-        "instances": f"{stem}_instances.tif",
-        "probability": f"{stem}_probability.tif",
+    tiffs = {what: f"{stem}_{what}.tif" for what in ("mask", "instances", "probability")}
+    return tiffs | {
         "hspy": f"{stem}_probability.hspy",
         "overlay": f"{stem}_overlay.png",
         "particles": f"{stem}_particles.parquet",
@@ -43,15 +41,15 @@ def places(images: Sequence[Path]) -> list[Path]:
     Images of one name in different folders get a subfolder each; images that differ in their ending alone keep it.
     """
     whole = [path.absolute() for path in images]
-    by_stem = {path: [other for other in whole if other.stem == path.stem] for path in whole}
     result = []
-    for path, same in by_stem.items():
-        folders = {other.parent for other in same}
-        shared = [other for other in same if other.parent == path.parent]
-        place = path.parent.relative_to(os.path.commonpath(folders)) / (path.stem if len(shared) == 1 else path.name)
+    for path in whole:
+        same = [other for other in whole if other.stem == path.stem]
+        alone = sum(other.parent == path.parent for other in same) == 1
+        common = os.path.commonpath([other.parent for other in same])
+        place = path.parent.relative_to(common) / (path.stem if alone else path.name)
         # A name that is no text, or controls a terminal, is not passed on.
         result.append(Path(*(part if plain(part) == part else plain(part).replace("\\", "_") for part in place.parts)))
-    return [result[list(by_stem).index(path)] for path in whole]
+    return result
 
 
 def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:
@@ -68,18 +66,15 @@ def origin(card: ModelCard, image: Path, frame: str) -> dict[str, str]:
 def free_place(folder: Path, place: Path, made_by: dict[str, str]) -> Path:
     """Return where in a folder to write results so that those of another model or image stay: the place, or one in the model's subfolder.
 
-    Results of the same image by the same model are replaced. `place` is of `places`, `made_by` of `origin`.
-
-    Raises:
-        BadInputError: if both places are taken, or the folder is a file or cannot be created.
+    Results of the same image by the same model are replaced. `place` is of `places`, `made_by` of `origin`. BadInputError if both places are
+    taken, or the folder is a file or cannot be created.
     """
     for path in (folder / place, folder / made_by["model"] / place):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInputError(
-                f"{parameter('folder')} {path.parent}: cannot be created: {error.strerror}; choose another"
-            ) from None
+            what = f"{parameter('folder')} {path.parent}: cannot be created: {error.strerror}; choose another"
+            raise BadInputError(what) from None
         files = [path.parent / name for name in names(path.name).values()]
         if not any(file.exists() for file in files) or _same(files[-1], made_by):
             return path
@@ -100,12 +95,9 @@ def _same(record: Path, made_by: dict[str, str]) -> bool:
 
 
 def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str]) -> dict[str, str]:
-    """Write all files of a segmentation, replacing those of these names, and return their paths by content.
+    """Write all files of a segmentation, replacing those of these names, and return their paths by content; BadInputError if they cannot be.
 
     `path` is the folder, which exists, and the start of the files' names; `made_by` is of `origin`.
-
-    Raises:
-        BadInputError: if the disk is full or the folder cannot be written.
     """
     paths = {what: path.parent / name for what, name in names(path.name).items()}
     pixel, instances = segmentation.pixel_size_angstrom, segmentation.instances
@@ -140,21 +132,15 @@ def _tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
 def _hspy(path: Path, segmentation: Segmentation) -> None:
     from rsciio.hspy import file_writer
 
+    data = segmentation.probability
     scale = {"scale": segmentation.pixel_size_angstrom / 10, "offset": 0.0, "units": "nm", "navigate": False}
+    title = f"probability of a particle, {segmentation.micrograph.name}"
     signal = {
-        "data": segmentation.probability,
-        "axes": [
-            {"name": n, "size": size} | scale for n, size in zip("yx", segmentation.probability.shape, strict=True)
-        ],
-        "metadata": {
-            "General": {"title": f"probability of a particle, {segmentation.micrograph.name}"},
-            "Signal": {"signal_type": "", "quantity": "probability"},
-        },
-        "original_metadata": {},
-        "learning_results": {},
-        "models": {},
+        "data": data,
+        "axes": [{"name": name, "size": size} | scale for name, size in zip("yx", data.shape, strict=True)],
+        "metadata": {"General": {"title": title}, "Signal": {"signal_type": "", "quantity": "probability"}},
         "package_info": {"package": "passband", "package_version": __version__},
-        "tmp_parameters": {},
         "attributes": {"_lazy": False},
+        **{name: {} for name in ("original_metadata", "learning_results", "models", "tmp_parameters")},
     }
     file_writer(str(path), signal)

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
-from passband.figures.style import bar_length
 from passband.micrographs.measure_particles import particle_table
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
@@ -77,12 +76,10 @@ class Segmentation:
         """Return one line: the number of particles and their median size."""
         facts = self.to_dict()
         count, median = facts["particles"], facts["median_diameter_angstrom"]
-        size = (
-            ""
-            if median is None
-            else f", median diameter {median / 10:.2f} nm ({facts['particles_whole']} not cut by the edge)"
-        )
-        return f"{count} particle{'s' * (count != 1)} on {facts['particle_share']:.1%} of the image{size}"
+        text = f"{count} particle{'s' * (count != 1)} on {facts['particle_share']:.1%} of the image"
+        if median is None:
+            return text
+        return f"{text}, median diameter {median / 10:.2f} nm ({facts['particles_whole']} not cut by the edge)"
 
     __repr__ = __str__
 
@@ -91,18 +88,16 @@ class Segmentation:
         content = BytesIO()
         self.overlay().save(content, format="PNG")
         data = base64.b64encode(content.getvalue()).decode("ascii")
-        return (
-            f'<img alt="outlines of the particles" width="512" src="data:image/png;base64,{data}">{self.table_html()}'
-        )
+        image = f'<img alt="outlines of the particles" width="512" src="data:image/png;base64,{data}">'
+        return image + self.table_html()
 
     def table_html(self) -> str:
         """Return the line and a table of the largest particles as HTML."""
+        largest = self.particles.sort("equivalent_diameter_angstrom", descending=True).head(_ROWS)
         rows = "".join(
             f"<tr><td>{row['particle']}</td><td>{row['equivalent_diameter_angstrom']:.1f}</td><td>{row['circularity']:.2f}</td>"
             f"<td>{row['mean_probability']:.2f}</td><td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
-            for row in self.particles.sort("equivalent_diameter_angstrom", descending=True)
-            .head(_ROWS)
-            .iter_rows(named=True)
+            for row in largest.iter_rows(named=True)
         )
         head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th></th></tr>"
         omitted = f"<p>the largest {_ROWS} of {len(self.particles)}</p>" if len(self.particles) > _ROWS else ""
@@ -114,6 +109,8 @@ class Segmentation:
         Its longer side has 1024 to 2048 pixels; a notebook shows it.
         """
         from skimage.measure import find_contours
+
+        from passband.figures.style import bar_length
 
         grey, step = self.micrograph.grey()
         zoom = max(-(-_SIDE // max(grey.shape)), 1)
@@ -140,11 +137,7 @@ class Segmentation:
 
 
 def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
-    """Refuse a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range.
-
-    Raises:
-        BadInputError: with mode or pixel size, limits and remedy.
-    """
+    """Raise BadInputError for a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range."""
     if micrograph.scanned and card.modality != "stem":
         raise BadInputError(
             f"was recorded in STEM mode, whose contrast {card.name} does not know: it is for HRTEM images",
@@ -153,42 +146,35 @@ def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
             remedy="give an HRTEM image, or a model for STEM",
             place=micrograph.name,
         )
-    low, high = card.pixel_band_angstrom
-    if not low <= micrograph.pixel_size_angstrom <= high:
-        coarse = micrograph.pixel_size_angstrom > high
-        raise BadInputError(
-            f"its pixel size of {micrograph.pixel_size_angstrom:g} Å is outside the {low:g} to {high:g} Å of {card.name}",
-            value=micrograph.pixel_size_angstrom,
-            limit=(low, high),
-            remedy="record at a higher magnification, or use another model"
-            if coarse
-            else f"bin the image, or correct a wrong calibration with {parameter('pixel_size_angstrom')}",
-            place=micrograph.name,
-        )
+    (low, high), pixel = card.pixel_band_angstrom, micrograph.pixel_size_angstrom
+    if not low <= pixel <= high:
+        what = f"its pixel size of {pixel:g} Å is outside the {low:g} to {high:g} Å of {card.name}"
+        remedy = f"bin the image, or correct a wrong calibration with {parameter('pixel_size_angstrom')}"
+        if pixel > high:
+            remedy = "record at a higher magnification, or use another model"
+        raise BadInputError(what, value=pixel, limit=(low, high), remedy=remedy, place=micrograph.name)
 
 
 def segment(
     model: Model, micrograph: Micrograph, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Segmentation:
-    """Segment a micrograph with a model.
+    """Segment a micrograph with a model; `progress` is called with the number of tiles done and their total.
 
     Each tile is normalised to zero mean and unit variance, like the training images, so uneven illumination matters little.
     Logits of overlapping tiles are blended with Gaussian weights.
 
-    `progress` is called with the number of tiles done and their total.
-
     Raises:
         BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
-    card = model.card
+    card, pixel = model.card, micrograph.pixel_size_angstrom
     check_fits(micrograph, card)
-    scale = micrograph.pixel_size_angstrom / card.pixel_size_angstrom
     h, w = micrograph.intensity.shape
-    shape = (max(round(h * scale), 1), max(round(w * scale), 1))
+    shape = tuple(max(round(n * (pixel / card.pixel_size_angstrom)), 1) for n in (h, w))
     if min(shape) < card.field_pixels / 4:
+        field = card.field_pixels * card.pixel_size_angstrom
         raise BadInputError(
-            f"shows {h * micrograph.pixel_size_angstrom:.3g} × {w * micrograph.pixel_size_angstrom:.3g} Å, less than a quarter of the field of "
-            f"{card.name} ({card.field_pixels * card.pixel_size_angstrom:.3g} Å a side); give a larger piece",
+            f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)",
+            remedy="give a larger piece",
             place=micrograph.name,
         )
     logits = _logits(model, resample(micrograph.intensity, shape), progress)
@@ -196,7 +182,7 @@ def segment(
     fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
     probability = fine.sigmoid_().numpy()
     mask = probability >= card.threshold
-    instances, particles = particle_table(mask, micrograph.pixel_size_angstrom, probability)
+    instances, particles = particle_table(mask, pixel, probability)
     return Segmentation(micrograph, probability, mask, instances, particles)
 
 
@@ -204,8 +190,7 @@ def segment(
 def _logits(model: Model, image: NDArray[np.float32], progress: Callable[[int, int], None]) -> Tensor:
     """Return logits [h, w] of an image [h, w] at the network's pixel size."""
     # Imported here because it takes a second.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         from monai.inferers import SlidingWindowInferer
 
     network, side = model.network, model.card.field_pixels
@@ -226,8 +211,7 @@ def _logits(model: Model, image: NDArray[np.float32], progress: Callable[[int, i
     # An image smaller than a tile is mirrored first: the inferer can reflect less than its own size only.
     missing = [max(side - n, 0) for n in image.shape]
     padded = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="symmetric")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         logits = inferer(torch.from_numpy(padded)[None, None], predict)
     top, left = (m // 2 for m in missing)
     return logits[0, 0, top : top + image.shape[0], left : left + image.shape[1]]

@@ -97,19 +97,15 @@ class Model:
 
 def user_folder() -> Path:
     """Return the folder of the user's models: PASSBAND_MODELS, or the usual place for data."""
-    given = os.environ.get("PASSBAND_MODELS")
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(given) if given else data / "passband" / "models"
-
-
-def _bundled_folder() -> Path:
-    return Path(str(files("passband.models") / "bundled"))
+    if given := os.environ.get("PASSBAND_MODELS"):
+        return Path(given)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "passband" / "models"
 
 
 def installed() -> dict[str, Path]:
     """Return the folders of the models by name: bundled ones, then the user's."""
     folders: dict[str, Path] = {}
-    for place in (_bundled_folder(), user_folder()):
+    for place in (Path(str(files("passband.models") / "bundled")), user_folder()):
         for card in sorted(place.glob(f"*/{CARD}")):
             folders.setdefault(card.parent.name, card.parent)
     return folders
@@ -117,13 +113,11 @@ def installed() -> dict[str, Path]:
 
 def load_model(name: str | Path) -> Model:
     """Load a model by its name or from its folder; BadInputError if there is none, or something in it is wrong."""
-    known = installed()
-    path = Path(name)
-    known_name = str(name) if str(name) in known else next((k for k in known if k.lower() == str(name).lower()), None)
-    if known_name is not None:
-        return read_model(known[known_name])
-    if path.is_dir():
-        return read_model(path)
+    known, path = installed(), Path(name)
+    in_any_case = next((folder for k, folder in known.items() if k.lower() == str(name).lower()), path)
+    folder = known.get(str(name), in_any_case)
+    if folder.is_dir():
+        return read_model(folder)
     if path.is_file():
         raise BadInputError("is a file", remedy="import it as a model, then use it by its name", place=name)
     raise BadInputError(f"{name}: no such model; there are {', '.join(known) or 'none'}, or give a model's folder")
@@ -170,16 +164,16 @@ def _bad(path: Path, what: str) -> BadInputError:
     return BadInputError(what, remedy="get the model again", place=path)
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"it contains {name}, which is no number")
-
-
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file of a model; BadInputError if it is too large, no JSON, or contains NaN or Infinity."""
+
+    def no_number(name: str) -> None:
+        raise ValueError(f"it contains {name}, which is no number")
+
     try:
         if path.stat().st_size > MOST_BYTES[path.name]:
             raise _bad(path, f"has more than the {MOST_BYTES[path.name]:,} bytes that such a file may have")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
     except BadInputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -215,16 +209,11 @@ def read_scores(path: Path) -> pl.DataFrame:
 
 
 def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, replace: bool = False) -> Model:
-    """Write a card without checksums and the contents of the files beside it, and return the model.
-
-    Raises:
-        BadInputError: if the folder exists and is not to be replaced, or cannot be written.
-    """
-    if folder.exists() and not replace:
-        raise BadInputError(f"{folder}: exists; choose another name, or delete it first")
-    card = card.model_copy(
-        update={"files": {name: hashlib.sha256(c).hexdigest() for name, c in contents.items()}, "digest": None}
-    )
+    """Write a card and the contents of the files beside it, and return the model; BadInputError if the folder exists or cannot be written."""
+    if not replace:
+        refuse_existing(folder)
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    card = card.model_copy(update={"files": checksums})
     card = card.model_copy(update={"digest": card.own_digest()})
     with work_folder(folder) as temporary:
         for name, content in contents.items():
@@ -236,6 +225,12 @@ def write_model(folder: Path, card: ModelCard, contents: dict[str, bytes], *, re
         temporary.replace(folder)
         shutil.rmtree(aside, ignore_errors=True)
     return Model(folder, card)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise BadInputError for a file or folder that exists already."""
+    if path.exists():
+        raise BadInputError(f"{path}: exists; choose another name, or delete it first")
 
 
 @contextmanager
@@ -262,8 +257,7 @@ def work_folder(target: Path) -> Iterator[Path]:
 def export_zip(model: Model, out: str | Path) -> Path:
     """Write a model to one zip file and return its path; BadInputError if it exists or cannot be written."""
     out = Path(out)
-    if out.exists():
-        raise BadInputError(f"{out}: exists; choose another name, or delete it first")
+    refuse_existing(out)
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -287,10 +281,9 @@ def import_zip(path: str | Path, place: Path | None = None) -> Model:
             error.place = f"{path}: {Path(error.place or CARD).name}"
             raise
         target = place / model.card.name
-        if target.exists() or model.card.name in installed():
-            raise BadInputError(
-                f"{path}: a model {model.card.name!r} is installed already; delete {installed().get(model.card.name, target)} first"
-            )
+        taken = installed().get(model.card.name, target)
+        if taken.exists():
+            raise BadInputError(f"{path}: a model {model.card.name!r} is installed already; delete {taken} first")
         temporary.replace(target)
     return Model(target, model.card)
 
@@ -315,9 +308,8 @@ def _unpack(path: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise BadInputError(
-            f"{path}: cannot be read: {error.strerror or plain(str(error))}; correct the path"
-        ) from None
+        what = f"{path}: cannot be read: {error.strerror or plain(str(error))}; correct the path"
+        raise BadInputError(what) from None
     except Exception as error:  # zipfile and its decompressors raise many classes on damaged files.
         raise _bad(path, f"is no zip file of a model: {plain(str(error), 200)}") from None
 

@@ -1,8 +1,8 @@
-"""Calibrate verdicts: score a network on simulated images, where the truth is known, and fit the predictors of its loss."""
+"""Calibrate verdicts: score a network, of a study or external, on simulated images with known truth, and fit the predictors of its loss."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,23 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from passband.base.errors import BadInputError
-from passband.base.identity import seed_from
+from passband.base.errors import BadInputError, parameter
+from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
-from passband.models.card import ModelCard
+from passband.models.card import ModelCard, Specimens
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_model
 from passband.simulation.hrtem import Imager
-from passband.simulation.imaging import normalize
+from passband.simulation.imaging import normalize, pixels_across
+from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
+from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
 from passband.studies.paths import StudyPaths
-from passband.studies.wave_jobs import make_waves, read_waves
+from passband.studies.wave_jobs import make_waves, open_wave_set, read_waves
 from passband.verdicts import predictor
 from passband.verdicts.features import (
     SOURCES,
@@ -49,16 +51,7 @@ _LEAST_SHARE = 0.02
 
 @dataclass(frozen=True)
 class CalibrationJob(FolderJob):
-    """Score a model under some conditions.
-
-    Attributes:
-        model: its folder.
-        weights: checksum of its network.
-        waves: exit waves of specimens.
-        specimens: first and one past the last of those to test on, none of which the network was trained on.
-        conditions: role (trained, calibration or held_out) and condition of each.
-        paths: where finished jobs lie.
-    """
+    """Score the model of a folder, whose network has a checksum, under some conditions, on exit waves of specimens `start` to `stop` − 1."""
 
     kind = "score"
     model: Path
@@ -97,14 +90,13 @@ class CalibrationJob(FolderJob):
     def make(self, folder: Path, progress: Progress) -> None:
         """Score the model under each condition and write a row for it."""
         model = read_model(self.model)
-        network, card = Network(model), model.card
-        images = read_waves(self.waves, *self.specimens)
-        numbers = condition_features(card, [c for _, c in self.conditions])
+        network, images = Network(model), read_waves(self.waves, *self.specimens)
+        numbers = condition_features(model.card, [c for _, c in self.conditions])
         rows = []
         for i, (role, condition) in enumerate(self.conditions):
-            row = _row(network, card, images, self.waves, condition)
-            row |= {f"feature_{name}": float(values[i]) for name, values in numbers.items()}
-            rows.append({"role": role, "condition": json.dumps(condition.to_dict()), **row})
+            row = {"role": role, "condition": json.dumps(condition.to_dict())}
+            row |= _scores_under(condition, network, model.card, images, self.waves)
+            rows.append(row | {f"feature_{name}": float(values[i]) for name, values in numbers.items()})
             progress(1.0)
         (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows)))
 
@@ -126,23 +118,15 @@ def score_model(
 ) -> Model:
     """Score a model under conditions, fit the predictors of its loss, and return it with both; its folder is replaced at the end.
 
-    Args:
-        model: to be scored.
-        waves: of the specimens; missing ones are computed.
-        specimens: first and one past the last of those to test on.
-        conditions: role (trained, calibration or held_out) and condition of each. Predictors are fitted to the first two.
-        folder: for work in progress, which the next run continues.
-        executor: runs the jobs.
-        progress: shows them.
-        memory: bytes that exit waves in work may take in a worker.
+    Specimens are given by the first and one past the last; missing exit waves are computed. Predictors are fitted to the conditions that are
+    not held out. The next run continues work that is in the folder. Exit waves in work take at most `memory` bytes in a worker.
 
     Raises:
         BadInputError: if there are too few conditions, or the work fails.
     """
     if sum(role != "held_out" for role, _ in conditions) < FEWEST:
-        raise BadInputError(
-            f"verdicts are calibrated on at least {FEWEST} conditions", limit=FEWEST, remedy="give more"
-        )
+        what = f"verdicts are calibrated on at least {FEWEST} conditions"
+        raise BadInputError(what, limit=FEWEST, remedy="give more")
     paths = StudyPaths(folder.absolute())
     paths.jobs.mkdir(parents=True, exist_ok=True)
     make_waves(waves, specimens[1], waves.missing(specimens[1]), executor, progress, memory=memory)
@@ -168,10 +152,7 @@ def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_ou
 
 
 def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
-    """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced.
-
-    `advance` is called as predictors are fitted, one at a time.
-    """
+    """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced."""
     fitted, predictors = scores.filter(pl.col("role") != "held_out"), {}
     for source in SOURCES:
         for target in TARGETS:
@@ -180,17 +161,15 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
     in_domain = scores.filter(pl.col("role") == "trained")["loss"].median()
     if in_domain is None:
         in_domain = scores.filter(pl.col("role") == "calibration")["loss"].quantile(0.1)
-    contents = {
-        name: (model.folder / name).read_bytes() for name in model.card.files if name not in (SCORES, PREDICTOR)
-    }
+    contents = {name: (model.folder / name).read_bytes() for name in model.card.files}
     contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(predictors).encode()}
     assert isinstance(in_domain, float)
     return write_model(model.folder, model.card.model_copy(update={"own_loss": in_domain}), contents, replace=True)
 
 
-def _row(
-    network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet, condition: Condition
-) -> dict[str, object]:
+def _scores_under(
+    condition: Condition, network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet
+) -> dict[str, Any]:
     """Return the scores of all images under a condition, and features and scores of as many with particles as a micrograph has tiles."""
     seen, (coefficients, masks) = as_seen(condition, card), data
     imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
@@ -198,7 +177,7 @@ def _row(
     logits = predict(network, normalize(counts)[:, None])
     counted = count_pixels(logits, truth[:, None].float(), card.threshold)
     images = {name: np.array(values) for name, values in counted.items()}
-    row: dict[str, object] = {**_scores(images)}
+    row: dict[str, Any] = {**_scores(images)}
     row |= {name: int(images[name].sum()) for name in ("tp", "fp", "fn", "tn")} | {"n_images": len(counts)}
     full = (truth.double().mean((1, 2)) >= _LEAST_SHARE).nonzero()[:, 0]
     if not len(full):
@@ -216,3 +195,133 @@ def _scores(images: dict[str, np.ndarray]) -> dict[str, float]:
     """Return the mean loss and the Dice of images from loss and pixel counts of each."""
     tp, fp, fn = (int(images[name].sum()) for name in ("tp", "fp", "fn"))
     return {"loss": float(images["loss"].mean()), "dice": 2 * tp / max(2 * tp + fp + fn, 1)}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A model, and what to score it on: so many specimens of a recipe, under conditions of one energy, of which a share is held out.
+
+    The folder is for exit waves and work in progress.
+    """
+
+    model: Model
+    recipe: Recipe
+    conditions: Sequence[Condition]
+    count: int
+    held_out: float
+    folder: Path
+
+    @property
+    def exit_waves(self) -> ExitWaveConfig:
+        """Multislice settings: the defaults, at the conditions' energy."""
+        return ExitWaveConfig(energy_ev=self.conditions[0].energy_ev)
+
+    @property
+    def side(self) -> int:
+        """Side of the images: the recipe's field in the network's pixels; BadInputError if that is no whole number."""
+        card = self.model.card
+        try:
+            return pixels_across(self.recipe.field_angstrom, card.pixel_size_angstrom)
+        except BadInputError:
+            what = f"the recipe's field of {self.recipe.field_angstrom:g} Å is no whole number of {card.name}'s pixels of {card.pixel_size_angstrom:g} Å"
+            raise BadInputError(what, remedy=_wider(card)) from None
+
+    def check(self) -> None:
+        """Raise BadInputError before any work, if field, energies, apertures, number of conditions or specimens do not fit the model."""
+        card, side = self.model.card, self.side
+        if side % card.divisor:
+            what = f"the recipe's field of {self.recipe.field_angstrom:g} Å is {side} of {card.name}'s pixels, and it takes multiples of {card.divisor}"
+            raise BadInputError(what, remedy=_wider(card))
+        named = roles(card.conditions, self.conditions, self.held_out)
+        energies = sorted({c.energy_ev for _, c in named})
+        if len(energies) > 1:
+            raise BadInputError(
+                f"the conditions, with those {card.name} was trained on, have energies of {', '.join(f'{e:g}' for e in energies)} eV; give those of one energy"
+            )
+        fitted = sum(role != "held_out" for role, _ in named)
+        if fitted < FEWEST:
+            raise BadInputError(
+                f"{len(self.conditions)} conditions leave {fitted} to calibrate verdicts on, and at least {FEWEST} are needed",
+                remedy=f"give more, or a smaller {parameter('held_out')}",
+            )
+        recipe = card.specimens.recipe
+        if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
+            raise BadInputError(
+                f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
+            )
+        for _, condition in named:
+            Imager(as_seen(condition, card), self.recipe.field_angstrom, self.exit_waves).check()
+        draw_specimen(self.recipe, self.count - 1)
+        network = Network(self.model)
+        try:
+            network(torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(0)))
+        except BadInputError as error:
+            raise BadInputError(
+                f"{card.name} does not run on the recipe's field of {side} × {side} pixels: {_wider(card)}, or import the network "
+                f"with free height and width ({error})"
+            ) from None
+        finally:
+            network.close()
+
+    def warnings(self) -> list[str]:
+        """Return warnings, a line each."""
+        card, side, lines = self.model.card, self.side, []
+        if side != card.field_pixels:
+            lines.append(
+                f"the recipe's field is {side} of {card.name}'s pixels a side, and it was trained on {card.field_pixels} ({card.field_pixels * card.pixel_size_angstrom:g} Å); "
+                "a micrograph is shown to it in tiles of the latter, so that scores at another size may differ: better give the recipe that field"
+            )
+        ours = specimens_of(self.recipe)
+        if set(ours.elements) != set(card.specimens.elements):
+            lines.append(
+                f"the recipe's particles are {', '.join(ours.elements)}, and the card says {', '.join(card.specimens.elements)}; verdicts will rest on the former"
+            )
+        imagers = (Imager(as_seen(c, card), self.recipe.field_angstrom, self.exit_waves) for c in self.conditions)
+        return lines + [line for imager in imagers if (line := imager.warning()) is not None][:1]
+
+    def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> Model:
+        """Score the model as `score_model` does, and return it with its scores; BadInputError as `check`, or if the work fails."""
+        self.check()
+        card = self.model.card
+        # The same file with another description is another network.
+        description = {
+            "foreign": card.external and card.external.model_dump(),
+            "pixel": card.pixel_size_angstrom,
+            "q": card.q_max_per_angstrom,
+            "conditions": [c.to_dict() for c in card.conditions],
+        }
+        scored_on = card.model_copy(update={"scored_on": specimens_of(self.recipe)})
+        return score_model(
+            replace(self.model, card=scored_on),
+            open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
+            (0, self.count),
+            roles(card.conditions, self.conditions, self.held_out),
+            self.folder / f"score-{card.name}-{content_id(description, 8)}",
+            executor,
+            progress,
+            memory=memory,
+        )
+
+
+def _wider(card: ModelCard) -> str:
+    field = card.field_pixels * card.pixel_size_angstrom
+    return f"set field_angstrom: {field:g} in the recipe ({card.field_pixels} pixels, as it was trained)"
+
+
+def specimens_of(recipe: Recipe) -> Specimens:
+    """Return the facts of a recipe's specimens that verdicts need."""
+    if not isinstance(recipe, SpecimenRecipe):
+        raise BadInputError("a model's specimens have to come from a recipe, not from given scenes; train on a recipe")
+    from ase.data import chemical_symbols
+
+    elements = {chemical_symbols[z] for p in recipe.particles for z in p.crystal_used().numbers}
+    elements |= {e for p in recipe.particles for spread in p.alloy.values() for e in spread}
+    bounds = [p.diameter_angstrom.bounds() for p in recipe.particles]
+    film = recipe.substrate
+    return Specimens(
+        elements=tuple(sorted(elements)),
+        support=None if film is None else film.material,
+        thickness_angstrom=None if film is None else film.thickness_angstrom.bounds(),
+        diameter_angstrom=(min(b[0] for b in bounds), max(b[1] for b in bounds)),
+        recipe=recipe.model_dump(mode="json"),
+    )

@@ -37,14 +37,12 @@ def load_session(path: Path) -> ConditionDraw | ConditionMixture:
     """Return the distribution of conditions of a YAML file, or of a preset's residual aberrations; BadInputError if it is none."""
     source = load_distribution(path)
     if isinstance(source, ConditionGrid):
-        raise BadInputError(
-            f"{path}: lists its conditions by `vary`; a session is a distribution, by `draw` or `mixture`"
-        )
+        what = "lists its conditions by `vary`; a session is a distribution, by `draw` or `mixture`"
+        raise BadInputError(what, place=path)
     pixels = {c.pixel_size_angstrom for c in source.conditions()}
     if len(pixels) > 1:
-        raise BadInputError(
-            f"{path}: has pixels of several sizes; give pixel_size_angstrom one value, images are resampled to it"
-        )
+        what = "has pixels of several sizes; give pixel_size_angstrom one value, images are resampled to it"
+        raise BadInputError(what, place=path)
     return source
 
 
@@ -55,11 +53,7 @@ def band_of(source: ConditionDraw | ConditionMixture) -> float:
 
 
 def session_conditions(study: Study, count: int) -> list[Condition]:
-    """Return conditions of a study's session other than its test conditions.
-
-    Raises:
-        BadInputError: if the study has no training sets, or so many cannot be drawn.
-    """
+    """Return conditions of a study's session other than its test conditions; BadInputError if it has none, or so many cannot be drawn."""
     source = study.conditions
     if study.training_sets is None or isinstance(source, ConditionGrid):
         raise BadInputError(f"{study.name}: has no training sets; design it from the conditions of a session")
@@ -82,30 +76,22 @@ class Expected:
 
 @dataclass(frozen=True)
 class Design:
-    """Training conditions, and what a network trained on them, or on others, is predicted to reach.
-
-    Attributes:
-        conditions: to train on.
-        method: uniform or guided.
-        epsilon: of each condition.
-        expected: by choice (guided, uniform, single), for the mean over the session and for its worst tenth; None outside the domain.
-        cannot_say: why nothing is expected.
-    """
+    """Training conditions by a method, with ε of each, and what a network trained on them, or on others, is predicted to reach."""
 
     conditions: tuple[Condition, ...]
     method: str
     epsilon: tuple[float, ...]
+    #: By choice (guided, uniform, single), for the mean over the session and for its worst tenth; None outside the domain.
     expected: dict[str, dict[str, Expected]] | None = None
     cannot_say: tuple[Statement, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        plain = {kind: {k: asdict(v) for k, v in scores.items()} for kind, scores in (self.expected or {}).items()}
         return {
             "count": len(self.conditions),
             "method": self.method,
             "epsilon": list(self.epsilon),
-            "expected": plain or None,
+            "expected": asdict(self)["expected"],
             "cannot_say": [str(why) for why in self.cannot_say],
             "conditions": [c.to_dict() for c in self.conditions],
         }
@@ -116,9 +102,8 @@ class Design:
         lines += [f"its loss cannot be predicted: {why}" for why in self.cannot_say]
         if self.expected is None:
             return "\n".join(lines)
-        lines.append(
-            f"{'trained on':<22}{'Dice, mean':>12}{'worst tenth':>13}{'loss, mean':>24}{'worst tenth':>24}   both over uniform's"
-        )
+        heads = f"{'trained on':<22}{'Dice, mean':>12}{'worst tenth':>13}{'loss, mean':>24}{'worst tenth':>24}"
+        lines.append(f"{heads}   both over uniform's")
         titles = {"guided": f"{count} by their transfer", "uniform": f"{count} drawn uniformly", "single": "1 drawn"}
         for kind, title in titles.items():
             mean, worst = (self.expected[kind][score] for score in ("mean", "worst"))
@@ -127,21 +112,17 @@ class Design:
                 f"{title:<22}{mean.dice:>12.2f}{worst.dice:>13.2f}{mean_loss:>24}{worst_loss:>24}   "
                 f"× {mean.over_uniform:.2f}, × {worst.over_uniform:.2f}"
             )
-        return "\n".join(
-            [
-                *lines,
-                "Predicted for the small U-Net of the standard results on gold on carbon; elsewhere expect the same ranking, not the same values.",
-            ]
+        lines.append(
+            "Predicted for the small U-Net of the standard results on gold on carbon; elsewhere expect the same ranking, not the same values."
         )
+        return "\n".join(lines)
 
 
 def design(source: ConditionDraw | ConditionMixture, count: int, q_max: float, method: str = "uniform") -> Design:
     """Return training conditions for a session, and the expected loss of them and of other choices, in a band for ε and σ [1/Å].
 
-    The method is uniform, or guided (by their transfer), which gains nothing measurable.
-
-    Raises:
-        BadInputError: if the method is unknown, or the distribution cannot give so many conditions.
+    The method is uniform, or guided (by their transfer), which gains nothing measurable. BadInputError for another one, or if the distribution
+    cannot give so many conditions.
     """
     if method not in ("guided", "uniform"):
         raise BadInputError(f"{parameter('method')} {method} is neither guided nor uniform", value=method)
@@ -169,13 +150,8 @@ def _expected(
     shift = set_shift_table(list(sets.items()), tests, Q_MAX)
     features = set_loss.set_features(shift, {name: len(members) for name, members in sets.items()}, tests)
     kind = pl.col("train_condition").str.split("-").list.first().alias("kind")
-    averages = (
-        set_loss.predict(features)
-        .group_by(kind)
-        .agg(pl.selectors.float().mean())
-        .rows_by_key("kind", named=True, unique=True)
-    )
-    reach = set_loss.learnt_facts()
+    means = set_loss.predict(features).group_by(kind).agg(pl.selectors.float().mean())
+    averages, reach = means.rows_by_key("kind", named=True, unique=True), set_loss.learnt_facts()
 
     def expected(kind: str, score: str) -> Expected:
         loss = averages[kind][score]
@@ -186,16 +162,11 @@ def _expected(
 
 
 def write_design(
-    path: Path,
-    chosen: Sequence[Condition],
-    source: ConditionDraw | ConditionMixture,
-    recipe: Recipe,
-    q_max: float,
+    path: Path, chosen: Sequence[Condition], source: ConditionDraw | ConditionMixture, recipe: Recipe, q_max: float
 ) -> Study:
     """Write a design as YAML: a study that trains one network on the chosen conditions and tests it on others of the session.
 
-    Raises:
-        BadInputError: if conditions, recipe and network do not fit each other, or the file exists or cannot be written.
+    BadInputError if conditions, recipe and network do not fit each other, or the file exists or cannot be written.
     """
     if path.exists():
         raise BadInputError("exists", remedy="choose another name, or delete it first", place=path)

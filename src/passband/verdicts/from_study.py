@@ -11,12 +11,11 @@ from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard, Specimens, pixel_band
 from passband.models.store import WEIGHTS, Model, read_model, write_model
-from passband.specimens import Recipe, SpecimenRecipe
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob
 from passband.studies.stored import read_tables
 from passband.studies.wave_jobs import open_wave_set
-from passband.verdicts.calibration import roles, score_model
+from passband.verdicts.calibration import roles, score_model, specimens_of
 
 
 def choose(study_folder: StudyFolder, training: str | None, seed: int | None) -> tuple[TrainingJob, float]:
@@ -139,22 +138,3 @@ def _is_bare(folder: Path, name: str) -> bool:
     except BadInputError:
         return False
     return card.name == name and card.own_loss is None
-
-
-def specimens_of(recipe: Recipe) -> Specimens:
-    """Return the facts of a recipe's specimens that verdicts need."""
-    if not isinstance(recipe, SpecimenRecipe):
-        raise BadInputError("a model's specimens have to come from a recipe, not from given scenes; train on a recipe")
-    from ase.data import chemical_symbols
-
-    elements = {chemical_symbols[z] for p in recipe.particles for z in p.crystal_used().numbers}
-    elements |= {e for p in recipe.particles for spread in p.alloy.values() for e in spread}
-    bounds = [p.diameter_angstrom.bounds() for p in recipe.particles]
-    film = recipe.substrate
-    return Specimens(
-        elements=tuple(sorted(elements)),
-        support=None if film is None else film.material,
-        thickness_angstrom=None if film is None else film.thickness_angstrom.bounds(),
-        diameter_angstrom=(min(b[0] for b in bounds), max(b[1] for b in bounds)),
-        recipe=recipe.model_dump(mode="json"),
-    )

@@ -24,26 +24,20 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Predictor:
-    """A fitted Gaussian process with a Matérn 5/2 kernel.
-
-    Attributes:
-        names: of the features.
-        centre, scale: mean and standard deviation of the features, shape [D].
-        x: standardised features of the calibration conditions, shape [n, D].
-        y: predicted quantity, shape [n].
-        lengths: length scale of each feature, shape [D].
-        amplitude, noise: variances of the process and of the noise.
-        residuals: of each condition from a process fitted without it, in predicted standard deviations, shape [n].
-    """
+    """A fitted Gaussian process with a Matérn 5/2 kernel, of D features and n calibration conditions."""
 
     names: tuple[str, ...]
+    #: Mean and standard deviation of the features, shape [D].
     centre: np.ndarray
     scale: np.ndarray
+    #: Standardised features [n, D], and the predicted quantity [n].
     x: np.ndarray
     y: np.ndarray
+    #: Length scale of each feature [D]; variances of the process and of the noise.
     lengths: np.ndarray
     amplitude: float
     noise: float
+    #: Of each condition from a process fitted without it, in predicted standard deviations [n].
     residuals: np.ndarray
 
     @cached_property
@@ -94,13 +88,7 @@ class Predictor:
 
 
 def fit(names: tuple[str, ...], features: np.ndarray, y: np.ndarray) -> Predictor:
-    """Return a Gaussian process of maximum likelihood, with its residuals on held-out folds.
-
-    Args:
-        names: of the features.
-        features: shape [n, D].
-        y: shape [n].
-    """
+    """Return a Gaussian process of maximum likelihood from features [n, D] and y [n], with its residuals on held-out folds."""
     from threadpoolctl import threadpool_limits
 
     # Matrices this small lose more to waiting threads than they gain.
@@ -145,9 +133,9 @@ def _most_likely(features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
     centre, scale = _centre_and_scale(features)
     x, spread = (features - centre) / scale, max(float(y.var()), 1e-6)
-    kernel = ConstantKernel(spread, (spread * 1e-3, spread * 1e2)) * Matern(
-        np.full(x.shape[1], 3.0), (0.3, 1e3), nu=2.5
-    ) + WhiteKernel(spread * 0.1, (spread * 1e-4, spread * 2))
+    smooth = Matern(np.full(x.shape[1], 3.0), (0.3, 1e3), nu=2.5)
+    noise = WhiteKernel(spread * 0.1, (spread * 1e-4, spread * 2))
+    kernel = ConstantKernel(spread, (spread * 1e-3, spread * 1e2)) * smooth + noise
     with warnings.catch_warnings():
         # A feature that does not matter ends at the longest length.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,7 +1,9 @@
-"""The summary of a model: its card and scores, and how its verdicts do on held-out conditions."""
+"""The summary of a model, as data, lines or a page: its card and scores, and how its verdicts do on held-out conditions."""
 
+import html
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean as mean
 from typing import Any
 
@@ -9,12 +11,14 @@ import numpy as np
 import polars as pl
 
 from passband.conditions import Condition
+from passband.files.atomic import write_text
 from passband.metrics import information, measure
 from passband.models.store import Model
+from passband.report import pages
 from passband.verdicts.features import SOURCES, as_measured, training_data
 from passband.verdicts.verdict import LEVEL, Prediction
 from passband.verdicts.verdict_model import VerdictModel
-from passband.verdicts.zones import NAMES, zone_of
+from passband.verdicts.zones import NAMES, zone_of, zones
 
 # Fields of the card that are shown, and quantiles of a loss.
 _FIELDS = (
@@ -22,6 +26,8 @@ _FIELDS = (
     *("specimens", "scored_on", "own_loss", "files"),
 )
 _SHOWN = {"best tenth": 0.1, "median": 0.5, "worst tenth": 0.9}
+# Conditions in the table of the worst.
+_WORST = 12
 
 
 def summary(model: Model) -> dict[str, Any]:
@@ -54,25 +60,18 @@ def summary(model: Model) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class HeldOutVerdicts:
-    """How verdicts do on the held-out conditions.
-
-    Attributes:
-        conditions: number of them.
-        asked: number of those within the applicability domain.
-        level: of the intervals.
-        coverage_loss, coverage_dice: share of true values within their intervals; None if there are none within the domain.
-        r2_log_loss: R² of the log loss.
-        width_factor: median of high over low of the loss.
-        confusion: number of conditions by predicted zone (or cannot say) and true zone.
-    """
+    """How verdicts do on the held-out conditions, so many of which are `asked`: within the applicability domain."""
 
     conditions: int
     asked: int
+    #: Of the intervals; then the share of true values within them, None if there are none within the domain.
     level: float
     coverage_loss: float | None
     coverage_dice: float | None
     r2_log_loss: float | None
+    #: Median of high over low of the loss.
     width_factor: float | None
+    #: Number of conditions by predicted zone (or cannot say) and true zone.
     confusion: dict[str, dict[str, int]]
 
     @property
@@ -91,9 +90,9 @@ def evaluate_held_out(model: VerdictModel, source: str) -> HeldOutVerdicts:
     conditions = [Condition(**json.loads(c)) for c in held_out["condition"]]
     if source == "condition":
         model.prepare(conditions)
-    zones = [NAMES[i] for i in zone_of(np.array(true["loss"]) / model.in_domain_loss)]
+    true_zones = [NAMES[i] for i in zone_of(np.array(true["loss"]) / model.in_domain_loss)]
     predicted: dict[int, Prediction] = {}
-    for i, zone in enumerate(zones):
+    for i, zone in enumerate(true_zones):
         features = x[i : i + 1]
         if model.objections(conditions[i]) if source == "condition" else model.image_objections(features, source):
             confusion["cannot say"][zone] += 1
@@ -149,3 +148,52 @@ def in_words(answer: dict[str, Any]) -> list[str]:
 def _source(source: str) -> str:
     tiles = source.removeprefix("image")
     return "the condition" if source == "condition" else f"an image of {tiles} tile{'s' if tiles != '1' else ''}"
+
+
+def write_profile(model: Model, path: Path) -> Path:
+    """Write Dice over defocus and dose, zones and worst conditions of a model as one HTML page that opens offline, and return its path.
+
+    Raises:
+        BadInputError: if the model has not been scored, or the page cannot be written.
+    """
+    from passband.figures import model_profile, style
+
+    table, limits = VerdictModel(model).calibration_table(), zones()
+
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        model_profile.draw(table, left, right, limits.stable_up_to, limits.collapse_from)
+
+    picture = style.png(11, 4.2, draw, dpi=160)
+    works = float((table["zone"] == NAMES[0]).mean())
+    rows = [
+        [r["label"].replace("-", "−"), f"{r['dice']:.3f}", f"{r['ratio']:.1f} ×", r["zone"]]
+        for r in table.sort("dice").head(_WORST).iter_rows(named=True)
+    ]
+    parts = [
+        f"<p><b>{html.escape(model.card.name)} works under {works:.0%} of the {len(table)} conditions that it was scored under: "
+        f"a loss up to {limits.stable_up_to:g} × the in-domain loss.</b> From {limits.collapse_from:g} × on it has collapsed; between, it is degraded.</p>",
+        f"<figure>{pages.picture(picture, 'Dice over defocus and dose, relative loss over defocus')}"
+        "<figcaption>Each point is a condition, scored on many simulated fields.</figcaption></figure>",
+        f"<h2>The worst {len(rows)} conditions</h2>{pages.table(rows, ('condition', 'Dice', 'loss / in-domain loss', 'zone'))}",
+        "<h2>By zone</h2>"
+        + pages.table(_by_zone(table), ("zone", "conditions", "mean Dice", "defocus [Å]", "dose [e/Å²]")),
+        "<h2>The model</h2><ul>"
+        + "".join(f"<li>{html.escape(line)}</li>" for line in in_words(summary(model)))
+        + "</ul>",
+    ]
+    write_text(path, pages.page(f"Profile of {model.card.name}", "".join(parts)))
+    return path
+
+
+def _by_zone(table: pl.DataFrame) -> list[list[str]]:
+    rows = []
+    for zone in NAMES:
+        own = table.filter(pl.col("zone") == zone)
+        if len(own):
+            ends = (
+                f"{own[c].min():.0f} to {own[c].max():.0f}".replace("-", "−") if own[c].count() else "–"
+                for c in ("defocus_angstrom", "dose_per_angstrom2")
+            )
+            rows.append([zone, str(len(own)), f"{own['dice'].mean():.3f}", *ends])
+    return rows
