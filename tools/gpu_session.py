@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from passband.base.progress import TerminalProgress
 from passband.execution.base import Progress, Serial
 from passband.execution.processes import Processes
 from passband.files.atomic import write_json
-from passband.studies import result_tables, runner
+from passband.files.tables import write_table
+from passband.studies import cross_tests, result_tables, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.stored import write_analysis
@@ -114,10 +114,13 @@ def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
         report["studies"][name] = row
         write_json(options.out / "session.json", report)
         print(name, json.dumps(row), flush=True)
+        _scores(name, study, options)
         helpers.append(_helper("tables", [path], options))
     for helper in helpers:
-        with suppress(subprocess.TimeoutExpired):
+        try:
             helper.wait(max(options.seconds - (time.perf_counter() - began), 1))
+        except subprocess.TimeoutExpired:
+            helper.terminate()
     print(f"{time.perf_counter() - began:.0f} s in all")
 
 
@@ -146,9 +149,21 @@ def _tables(name: str, study: Study, options: argparse.Namespace) -> None:
     tables = result_tables.write_tables(held)
     content = {"failed": held.failures(), "provenance": result_tables.provenance(held)}
     write_analysis(held.paths, content, [table for table in tables if table in _BACK])
+    _archive(name, held, [held.paths.analysis, *map(held.paths.table, _BACK)], options)
+
+
+def _scores(name: str, study: Study, options: argparse.Namespace) -> None:
+    """Bring the scores at once, should the other tables not be ready in time."""
+    held = StudyFolder(study, StudyPaths(options.work / name))
+    scores, _ = cross_tests.tables(study, held.coverage())
+    write_table(held.paths.table("scores"), scores)
+    _archive(name, held, [held.paths.table("scores")], options)
+
+
+def _archive(name: str, held: StudyFolder, files: list[Path], options: argparse.Namespace) -> None:
     temporary = options.out / f"{name}.partial"
     with tarfile.open(temporary, "w:gz", compresslevel=1) as archive:
-        for path in [held.paths.study, held.paths.analysis, *map(held.paths.table, _BACK)]:
+        for path in [held.paths.study, *files]:
             archive.add(path, f"{name}/{path.name}")
     temporary.rename(options.out / f"{name}.tar.gz")
 
