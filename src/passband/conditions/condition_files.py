@@ -113,8 +113,8 @@ def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -
     content = {str(key): value for key, value in content.items()}
     notation = str(content.pop("notation")).lower()
     if notation not in NOTATIONS:
-        where = f"{path}:{lines.get(('notation',), 1)}"
-        raise BadInputError(f"{where}: notation {notation!r} is not known; known are {', '.join(NOTATIONS)}")
+        what = f"notation {notation!r} is not known; known are {', '.join(NOTATIONS)}"
+        raise BadInputError(f"{path}:{lines.get(('notation',), 1)}: {what}")
     module = NOTATIONS[notation]
     ours = {n: content.pop(n) for n in list(content) if n in Condition.model_fields and n != "aberrations"}
     needed = {n: ours[n] for n in getattr(module, "NEEDS", ()) if n in ours}

@@ -156,7 +156,6 @@ class ConditionMixture(_Set):
     _REPEATED: ClassVar[str] = "two components draw the same condition; change one of them"
 
     def _build(self) -> list[Condition]:
-        """Return the conditions, component by component."""
         for part in self.mixture:
             check_names(list(part.draw))
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)

@@ -63,7 +63,6 @@ class Reading:
     cost: float  #: −log-likelihood; only its difference to that of the other sign has a meaning
 
     def __str__(self) -> str:
-        """Return defocus and astigmatism with 95 % intervals."""
         low, high = self.interval_angstrom
         known = self.phi12_deviation < 0.8
         axis = f" along {self.phi12:+.2f} ± {2 * self.phi12_deviation:.2f} rad" if known else ", axis unknown"
@@ -273,9 +272,7 @@ def _estimated(
     quality, deviations, explained, gain, method = _judge(spectrum, settings, defoci)
     starts = _starts(spectrum, settings, defoci, slice(None))
     fits = fit(spectrum, settings, starts)
-    best = fits[0]
-    if method == "search":
-        best = fit(spectrum, settings, starts[:1], frozen=True)[0]
+    best = fit(spectrum, settings, starts[:1], frozen=True)[0] if method == "search" else fits[0]
     limit = information_limit(spectrum, settings, best)
     whole = limit is not None and turns(best, settings, limit) > _WHOLE
     rings = whole and gain > _GAIN and deviations > _SIGNIFICANT and explained > _EXPLAINED
@@ -389,15 +386,9 @@ def _reading(candidate: Candidate, settings: FitSettings, step: float, limit: fl
     middle = _MIDDLE * candidate.thickness_angstrom
     deviation = math.sqrt(covariance[0, 0] + contrast**2 + middle**2 + step**2)
     across = math.sqrt((covariance[1, 1] + covariance[2, 2]) / 2 + step**2)
-    return Reading(
-        defocus_angstrom=-candidate.C10,
-        interval_angstrom=(-candidate.C10 - 1.96 * deviation, -candidate.C10 + 1.96 * deviation),
-        C12=candidate.C12,
-        C12_deviation=across,
-        phi12=candidate.phi12,
-        phi12_deviation=min(across / (2 * max(candidate.C12, 1e-3)), math.pi / 2),
-        cost=candidate.cost,
-    )
+    defocus, turn = -candidate.C10, min(across / (2 * max(candidate.C12, 1e-3)), math.pi / 2)
+    interval = defocus - 1.96 * deviation, defocus + 1.96 * deviation
+    return Reading(defocus, interval, candidate.C12, across, candidate.phi12, turn, candidate.cost)
 
 
 def _log_interval(value: float, variance: float) -> tuple[float, float, float]:

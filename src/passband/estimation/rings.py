@@ -309,7 +309,6 @@ class _Grid:
         return squared, film, torch.exp((noise @ self.of_noise.T).clamp(-80, 80))
 
     def cost(self, z: Tensor, squared: Tensor | None = None) -> Tensor:
-        """Return the −log-likelihood, shape [B]."""
         squared, film, rest = self.parts(z, squared)
         mean = film * squared + rest
         return (self.weight * (self.power / mean + mean.log())).sum(1)

@@ -128,7 +128,6 @@ def _candidates(image: NDArray[np.float32], sign: float) -> NDArray[np.intp]:
 
 
 def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArray[np.float32]:
-    """Return `_narrow` of a band of rows."""
     first = max(0, top - _MARGIN)
     height = _narrow(image[first : top + rows + _MARGIN], sign)
     return height[top - first : top - first + rows]

@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, parameter, plain
 
-#: Pixel sizes of high-resolution TEM images [Å]; a calibration outside them is refused.
-PIXEL_SIZE_ANGSTROM = (0.02, 3.0)
-#: Energies of transmission electron microscopes [eV].
-ENERGY_EV = (20e3, 3e6)
-#: Largest dose of a micrograph [e/Å²].
-MOST_DOSE = 1e7
+#: Pixel sizes of high-resolution TEM images [Å], energies of transmission electron microscopes [eV] and doses of micrographs [e/Å²].
+PIXEL_SIZE_ANGSTROM, ENERGY_EV, _DOSE = (0.02, 3.0), (20e3, 3e6), (0.0, 1e7)
 #: Smallest and largest side of a micrograph [pixels].
 SIDE_PIXELS = (64, 16384)
 # Longest side on a screen [pixels].
@@ -87,18 +83,14 @@ class Micrograph:
             object.__setattr__(self, "gain", self.gain * gain)
         self._check("pixel_size_angstrom", "pixel size", "Å", PIXEL_SIZE_ANGSTROM, "a high-resolution TEM image")
         self._check("energy_ev", "energy", "eV", ENERGY_EV, "a transmission electron microscope")
-        self._check("dose_per_angstrom2", "dose", "e/Å²", (0.0, MOST_DOSE), "a micrograph")
+        self._check("dose_per_angstrom2", "dose", "e/Å²", _DOSE, "a micrograph")
 
     def _check(self, name: str, noun: str, unit: str, limit: tuple[float, float], subject: str) -> None:
         value, (low, high) = getattr(self, name), limit
         if value is not None and not (low <= value <= high and value > 0):
-            raise BadInputError(
-                f"its {noun} of {value:g} {unit} is not that of {subject} ({low:g} to {high:g} {unit})",
-                value=value,
-                limit=limit,
-                remedy=f"give the right one with {parameter(name)}",
-                place=self.name,
-            )
+            what = f"its {noun} of {value:g} {unit} is not that of {subject} ({low:g} to {high:g} {unit})"
+            remedy = f"give the right one with {parameter(name)}"
+            raise BadInputError(what, value=value, limit=limit, remedy=remedy, place=self.name)
 
     def grey(self) -> tuple[NDArray[np.uint8], int]:
         """Return the image in shades of grey, 1st to 99th percentile, at most 2048 pixels a side, and the pixels averaged along a side."""

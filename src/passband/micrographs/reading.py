@@ -60,7 +60,6 @@ def read_micrographs(
 
 
 def _described(source: Any) -> tuple[str, dataset.Dataset]:
-    """Return name and data set of an array or of what looks like a HyperSpy signal."""
     if hasattr(source, "axes_manager") and hasattr(source, "data"):
         tree = source.metadata.as_dictionary() if hasattr(source, "metadata") else {}
         entry = {"data": source.data, "axes": source.axes_manager.as_dictionary().values(), "metadata": tree}

@@ -60,7 +60,6 @@ class _Powers:
         self._square = [torch.ones_like(qx)]
 
     def monomial(self, m: int, b: int) -> tuple[Tensor, Tensor]:
-        """Return real and imaginary part."""
         x, y = self._u
         while len(self._power) <= m:
             real, imaginary = self._power[-1]

@@ -88,7 +88,6 @@ def _tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
 
 
 def _with_optics(row: dict[str, str], groups: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Return a row with the columns of its optics group."""
     group = row.get("_rlnOpticsGroup")
     if groups and group is not None and group not in groups:
         raise ValueError(f"_rlnOpticsGroup is {group}, which data_optics lacks; it has {', '.join(groups)}")

@@ -106,7 +106,6 @@ def _micrograph(plan: _Plan, index: int | None, given: Calibration, name: str, n
 
 
 def _note(what: str, form: str, unit: str, given: float | None, stored: float | None, origin: str) -> str:
-    """Return the sentence on one value: its origin, and what it overrides."""
     if given is None:
         return f"{what} not given" if stored is None else f"{what} {stored:{form}} {unit}, {origin}"
     text = f"{what} {given:{form}} {unit}, given"
@@ -156,7 +155,9 @@ def _usable(data: list[Dataset], name: str, given: Calibration) -> tuple[list[_P
 
 def _plan(data: Dataset, movie: bool) -> _Plan:
     stack = _stack(data.axes) if len(data.axes) == 3 else None
-    _check(data, stack)
+    fault = _fault(data, stack)
+    if fault is not None:
+        raise BadInputError(fault)
     rows, columns = (axis for i, axis in enumerate(data.axes) if i != stack)
     counting = Axis(1) if stack is None else data.axes[stack]
     timed = units.is_time(counting.units) or counting.name in ("t", "time", "times", "frame", "frames")
@@ -167,39 +168,30 @@ def _plan(data: Dataset, movie: bool) -> _Plan:
     return _Plan(data, stack, counting.size, timed or movie, size, *_pixel(data, rows, columns))
 
 
-def _check(data: Dataset, stack: int | None) -> None:
-    """Refuse a data set that is no image or stack of images."""
+def _fault(data: Dataset, stack: int | None) -> str | None:
+    """Return why a data set is no image or stack of images, or None."""
     axes, shape = data.axes, tuple(axis.size for axis in data.axes)
     sides = [size for i, size in enumerate(shape) if i != stack]
     low, high = SIDE_PIXELS
     if data.fault is not None:
-        raise BadInputError(data.fault)
+        return data.fault
     if data.dtype.kind == "c":
-        raise BadInputError(
-            "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
-        )
+        return "holds complex values, as a Fourier transform (FFT) or an exit wave does; a micrograph is an intensity"
     if data.dtype.kind not in "biuf":
-        raise BadInputError(
-            f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
-        )
+        return f"holds values of type {data.dtype.name[:40]}, which are no intensities; save it as numbers"
     spectral = len(axes) > 1 and sum(axis.stacked is False for axis in axes) == 1
-    if spectral or any(units.is_energy(axis.units) for axis in axes):
-        raise BadInputError(f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image")
+    if spectral or any(axis.units in ("eV", "keV", "meV") for axis in axes):
+        return f"holds spectra (shape {shape}), as EELS or EDS do, and no image; give an HRTEM image"
     if len(axes) < 2:
-        raise BadInputError(
-            f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
-        )
+        return f"holds one-dimensional data (shape {shape}), as a spectrum or line profile has, and no image"
     if len(axes) > 3:
-        raise BadInputError(
-            f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
-        )
+        return f"holds {len(axes)}-dimensional data (shape {shape}), as 4D-STEM does; save one image or one stack of images"
     if not all(low <= side <= high for side in sides):
         claim = f"claims images of {sides[0]} x {sides[1]} pixels"
-        raise BadInputError(f"{claim}; a micrograph has {low} to {high} pixels a side: crop it, or correct its header")
+        return f"{claim}; a micrograph has {low} to {high} pixels a side: crop it, or correct its header"
     if stack is not None and shape[stack] > _MOST_IMAGES:
-        raise BadInputError(
-            f"claims {shape[stack]} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
-        )
+        return f"claims {shape[stack]} images; at most {_MOST_IMAGES} can be read: split it, or correct its header"
+    return None
 
 
 def _stack(axes: tuple[Axis, ...]) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -91,33 +91,28 @@ def _dataset(
     )
 
 
-def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Any:
+def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Callable[[int], NDArray[Any]]:
     """Return a function that decodes image i of a series; a stack stored as one page is decoded at once."""
-    count = series.shape[0] if dimensions == 3 else 1
+    paged = len(series.pages) == (series.shape[0] if dimensions == 3 else 1)
     planar = "S" in series.axes and series.axes.index("S") < series.axes.index("Y")
+    whole: list[NDArray[Any]] = []
 
-    def tidy(pixels: NDArray[Any]) -> NDArray[Any]:
+    def decoded(index: int) -> NDArray[Any]:
+        if paged:
+            page = series.pages[index]
+            if page is None:
+                raise BadInputError(f"lacks image {index}; it is incomplete: copy it again")
+            pixels = page.asarray(maxworkers=1)
+        else:
+            if claimed(series.shape, series.dtype) > MOST_BYTES:
+                raise BadInputError(f"is a stack in one piece of more than {MOST_BYTES / 1e9:.1f} GB; split it first")
+            if not whole:
+                whole.append(series.asarray(maxworkers=1))
+            pixels = whole[0][index] if dimensions == 3 else whole[0]
         pixels = pixels.squeeze() if pixels.ndim > 2 else pixels
         return np.moveaxis(pixels, 0, -1) if planar and pixels.ndim == 3 else pixels
 
-    def one(index: int) -> NDArray[Any]:
-        page = series.pages[index]
-        if page is None:
-            raise BadInputError(f"lacks image {index}; it is incomplete: copy it again")
-        return tidy(page.asarray(maxworkers=1))
-
-    if len(series.pages) == count:
-        return one
-    whole: list[NDArray[Any]] = []
-
-    def of_all(index: int) -> NDArray[Any]:
-        if claimed(series.shape, series.dtype) > MOST_BYTES:
-            raise BadInputError(f"is a stack in one piece of more than {MOST_BYTES / 1e9:.1f} GB; split it first")
-        if not whole:
-            whole.append(series.asarray(maxworkers=1))
-        return tidy(whole[0][index] if dimensions == 3 else whole[0])
-
-    return of_all
+    return decoded
 
 
 def _ome_scales(file: tifffile.TiffFile) -> list[tuple[Axis, Axis] | None]:

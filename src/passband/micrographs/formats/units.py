@@ -57,11 +57,6 @@ def is_reciprocal(units: str) -> bool:
     return _RECIPROCAL.search(units) is not None
 
 
-def is_energy(units: str) -> bool:
-    """Return whether a tidy unit is of energy, as the axis of a spectrum has."""
-    return units in ("eV", "keV", "meV")
-
-
 def is_time(units: str) -> bool:
     """Return whether a tidy unit is of time."""
     return units.lower() in _TIME

@@ -112,15 +112,14 @@ def _run(path: Path, frames: Frames, given: Calibration, limits: Limits, folder:
 
 
 def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micrograph]:
-    """Return the images that a worker wrote, checking everything."""
-    if status == parse_worker.NO_ROOM:
-        remedy = "free some space, or choose another place with TMPDIR"
-        raise BadInputError(f"cannot be unpacked: {tempfile.gettempdir()} is full; {remedy}")
-    if status == -signal.SIGKILL:
-        raise BadInputError("takes more memory than this computer has free; close other programs, or crop it")
-    if status == -signal.SIGXCPU:
-        remedy = "it is damaged, or no micrograph: crop it or export it again"
-        raise BadInputError(f"takes more than {limits.seconds} s to read; {remedy}")
+    place, time = tempfile.gettempdir(), limits.seconds
+    faults = {
+        parse_worker.NO_ROOM: f"cannot be unpacked: {place} is full; free some space, or choose another place with TMPDIR",
+        -signal.SIGKILL: "takes more memory than this computer has free; close other programs, or crop it",
+        -signal.SIGXCPU: f"takes more than {time} s to read; it is damaged, or no micrograph: crop it or export it again",
+    }
+    if status in faults:
+        raise BadInputError(faults[status])
     file = folder / "answer.json"
     try:
         if status != 0 or file.stat().st_size > _MOST_ANSWER_BYTES:
