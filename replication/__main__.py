@@ -57,11 +57,8 @@ def plan(
     from replication import campaign
 
     loaded = campaign.load_studies(studies, budget, only or [])
-    executor = make_executor("processes", workers)
-    try:
+    with make_executor("processes", workers) as executor:
         found = campaign.estimate(loaded, _paths(budget, out, None), executor, workers)
-    finally:
-        executor.close()
     if as_json:
         print_json({"budget": budget, "studies": found, "wall_seconds": sum(f["wall_seconds"] for f in found)})
         return
@@ -96,16 +93,12 @@ def run(
 
     loaded = campaign.load_studies(studies, budget, only or [])
     paths = _paths(budget, out, pages)
-    chosen = make_executor(executor, workers, scheduler)
-    try:
-        with TerminalProgress() as progress:
-            if scheduler is None:
-                for line in _lines(campaign.estimate(loaded, paths, chosen, workers), workers):
-                    progress.note(line)
-            group = GROUP if device().type == "cuda" else 1
-            answer = campaign.run(loaded, paths, budget, chosen, progress, group)
-    finally:
-        chosen.close()
+    with make_executor(executor, workers, scheduler) as chosen, TerminalProgress() as progress:
+        if scheduler is None:
+            for line in _lines(campaign.estimate(loaded, paths, chosen, workers), workers):
+                progress.note(line)
+        group = GROUP if device().type == "cuda" else 1
+        answer = campaign.run(loaded, paths, budget, chosen, progress, group)
     _tell(answer, paths.index, as_json)
     raise typer.Exit(1 if answer["given_up"] else 0)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
 from replication.figures import draw_bands, draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, Verdict, judged, table
+from replication.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 
 _STUDIES = {"metrics_one_dose": "one dose", "metrics": "all vary", "zero_defocus": "defocus and C30"}
 _LONG = {"overfitting": "176 specimens", "overfitting-few": "22 specimens"}

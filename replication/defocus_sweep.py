@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.join import ZERO_DEFOCUS
-from passband.analysis.pairs import Pairs
-from passband.analysis.resampling import measured, rank_correlation
+from passband.analysis.pairs import ZERO_DEFOCUS, Pairs
 from passband.figures import matrix
 from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.resampling import measured, rank_correlation
 
 _SWEEP, _FINE = "defocus_sweep", "defocus_fine"
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis import forest, judging
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Target
-from passband.analysis.resampling import Statistic, measured
 from passband.figures import losses
-from passband.metrics.columns import column
+from passband.metrics.registry import column
+from replication import forest, judging
 from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
+from replication.resampling import Statistic, measured
 
 _STUDIES = {
     "metrics": "all vary",

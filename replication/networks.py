@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.join import ZERO_DEFOCUS
-from passband.analysis.pairs import Pairs
-from passband.analysis.resampling import RESAMPLES, Statistic, measured, rank_correlation, with_percentiles
+from passband.analysis.pairs import ZERO_DEFOCUS, Pairs
 from replication.figures import draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.resampling import RESAMPLES, Statistic, measured, rank_correlation, with_percentiles
 
 _BASE, _OPTIMISER = "defocus_sweep", "defocus_sweep-sgd"
 _OTHERS = {

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from passband import analysis
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import Statistic
 from passband.figures import style
 from passband.studies.paths import StudyPaths
+from replication.resampling import Statistic
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
 #: The tables of a study that its results are computed from, and committed.

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import Statistic, measured
 from passband.verdicts.zones import NAMES, PAIR_FEATURES
 from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
+from replication.resampling import Statistic, measured
 from replication.verdict_data import COLLAPSE, STABLE, ZONE_STUDIES, learn_zones
 
 _COLLAPSE, _STABLE = "source: σ < 0.5, Δε < −0.2: collapse", "source: σ ≥ 0.9, Δε ≥ 0: stable"

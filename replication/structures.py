@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 from passband.base.identity import seed_from
 from passband.figures import matrix
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 
 _STUDY = "structures"
 # With fewer different families or conditions in a drawing, a fit would have too little to go by.

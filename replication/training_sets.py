@@ -1,15 +1,17 @@
 """Experiment 3 and check 3: many training conditions, and how to choose them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from passband.analysis.resampling import Statistic
-from passband.analysis.set_comparison import set_kinds, set_ratio, set_results, with_interval
+from passband.analysis import set_comparison
+from passband.analysis.set_comparison import TAIL, cube, set_kinds, set_results, with_interval
+from passband.base.identity import seed_from
 from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.resampling import Statistic, with_percentiles
 
 _STUDY = "training_sets"
 _WORDS = {
@@ -127,6 +129,61 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
             draw_bands(drawn, ax, "training conditions", f"loss, {title}", log=(True, True))
     return outcome
+
+
+def set_ratio(
+    scores: pl.DataFrame, first: str, second: str, sizes: Sequence[tuple[int, int]], score: str = "mean"
+) -> Statistic:
+    """Return how many times the loss of one kind of set is that of another, over some sizes together, with its 95 %.
+
+    The ratio is the geometric mean over sizes. Draws are resampled whole, with all their sizes, for sets of one draw are not
+    independent of each other; where both kinds hold the same conditions in each draw, together. Test conditions are drawn again for
+    both kinds together for the mean; for the worst they stay, for a drawing that lacks the worst says nothing of it. With few
+    draws the interval is widened by √(n / (n − 1)), the draws' own bias.
+
+    Args:
+        scores: a row per training set, test condition and seed.
+        first: kind of the numerator; "curriculum" is paired with "guided".
+        second: kind of the denominator.
+        sizes: of first and second; of none, the ratio is NaN.
+        score: mean, tail (the worst tenth) or worst, over test conditions.
+    """
+    if not sizes:
+        return with_percentiles(float("nan"), [])
+    named = set_kinds(scores)
+    sides = []
+    for kind, own_sizes in ((first, [a for a, _ in sizes]), (second, [b for _, b in sizes])):
+        cubes = []
+        for size in own_sizes:
+            own = named.filter(pl.col("kind") == kind, pl.col("size") == size)
+            cubes.append(cube(own.sort("draw", "seed", "test_condition"), "loss").mean(1))
+        draws = min(len(c) for c in cubes)
+        # [sizes, draws, tests]
+        sides.append(np.stack([c[:draws] for c in cubes]))
+    tests, paired = sides[0].shape[2], {first, second} == {"curriculum", "guided"}
+    worst = 1 if score == "worst" else max(round(TAIL * tests), 1)
+    rng = np.random.default_rng(seed_from("ratio", first, second, score))
+
+    def ratio(drawn: Sequence[np.ndarray], chosen: np.ndarray) -> float:
+        means = []
+        for side, d in zip(sides, drawn, strict=True):
+            taken = side[:, d][..., chosen]
+            of_each = taken.mean(2) if score == "mean" else np.sort(taken, 2)[..., -worst:].mean(2)
+            means.append(np.log(np.nanmean(of_each, 1)))
+        return float((means[0] - means[1]).mean())
+
+    whole = [np.arange(side.shape[1]) for side in sides]
+    every = np.arange(tests)
+    value = ratio(whole, every)
+    values = []
+    for _ in range(set_comparison.RESAMPLES):
+        drawn = [rng.choice(w, size=len(w)) for w in whole]
+        if paired:
+            drawn[1] = drawn[0] % len(whole[1])
+        values.append(ratio(drawn, rng.choice(every, size=tests) if score == "mean" else every))
+    fewest = min(len(w) for w in whole)
+    wider = np.sqrt(fewest / (fewest - 1)) if fewest > 1 else np.nan
+    return with_percentiles(float(np.exp(value)), list(np.exp(value + wider * (np.array(values) - value))))
 
 
 EXPERIMENT = Experiment(

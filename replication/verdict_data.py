@@ -13,13 +13,13 @@ import polars as pl
 from sklearn.tree import DecisionTreeClassifier
 
 from passband.analysis.pairs import Pairs, Square
-from passband.analysis.resampling import with_percentiles
 from passband.files.atomic import write_json
 from passband.files.tables import write_table
 from passband.studies.study import load_study
 from passband.verdicts.set_loss import FEATURES, dice_of_loss, set_features, spread
 from passband.verdicts.zones import NAMES, PAIR_FEATURES, PLANE
 from replication.outcome import StudyTables
+from replication.resampling import with_percentiles
 
 #: The studies that the zones, and the losses of training sets, are learnt from.
 ZONE_STUDIES = ("defocus_sweep", "metrics", "metrics_one_dose", "zero_defocus")

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.pairs import Pairs
-from passband.analysis.resampling import measured, rank_correlation
 from replication.figures import draw_bands
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
+from replication.resampling import measured, rank_correlation
 
 _STUDY = "zero_defocus"
 # Distance from zero defocus, or from the least ε, up to which a condition is near; and from both, above which it is far [Å].

@@ -1,7 +1,7 @@
 import numpy as np
 
-from passband.analysis import forest, judging
 from passband.analysis.pairs import Pairs
+from replication import forest, judging
 
 
 def table(target, **features):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from passband.analysis import judging
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs
+from replication import judging
 
 
 def table(n=30, seed=0):

@@ -3,8 +3,8 @@ import polars as pl
 import pytest
 
 from passband.analysis.pairs import Square
-from passband.analysis.resampling import Statistic, measured
 from replication.outcome import judged
+from replication.resampling import Statistic, drawn_again, measured
 
 
 def tables(n=8, seeds=3, noise=0.1, seed=0):
@@ -63,7 +63,7 @@ def test_a_network_that_is_missing_leaves_nan_not_zero():
 
 def test_a_condition_drawn_twice_is_no_pair_with_itself():
     square = Square(*tables())
-    again = square.drawn_again(np.random.default_rng(0))
+    again = drawn_again(square, np.random.default_rng(0))
     assert len(set(again.drawn)) < 8
     same = again.drawn[:, None] == again.drawn
     assert not again.off[same].any()

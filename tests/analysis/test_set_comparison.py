@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from passband.analysis.set_comparison import compare_sets, set_ratio, set_results
+from passband.analysis.set_comparison import compare_sets, set_results
+from replication.training_sets import set_ratio
 
 
 def scores(levels, draws=5, tests=30, seed=0):

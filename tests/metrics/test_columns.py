@@ -5,8 +5,8 @@ import pytest
 
 from passband.conditions import Condition
 from passband.metrics import METRICS
-from passband.metrics.columns import column, differences
 from passband.metrics.image_spectra import IMAGE_MEASURES
+from passband.metrics.registry import column, differences
 from passband.metrics.shift_table import shift_table
 
 

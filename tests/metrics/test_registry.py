@@ -10,13 +10,13 @@ import torch
 from passband.conditions import Condition
 from passband.metrics import METRICS, dataset_information, dataset_overlap, measure
 from passband.metrics.band import Band, make_band
+from passband.metrics.direct import psf_distance
 from passband.metrics.image_spectra import (
     maximum_mean_discrepancy,
     sliced_wasserstein,
     spectrum_distance,
     spectrum_divergence,
 )
-from passband.metrics.psf_distance import psf_distance
 from passband.metrics.weights import carbon_film, fcc_structure_factor, tabulated, uniform
 from passband.optics import stack
 from support import reference

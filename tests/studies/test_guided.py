@@ -7,7 +7,7 @@ import torch
 from passband.conditions import Condition
 from passband.metrics import dataset_overlap, profile_overlaps
 from passband.optics import intensity_transfer, stack
-from passband.studies.guided import Pool, choose
+from passband.studies.training_sets import Pool, choose
 
 
 def conditions(*defoci, **content):

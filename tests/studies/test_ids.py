@@ -8,6 +8,7 @@ import pytest
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import load_study
+from passband.studies.wave_jobs import wave_sets
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "docs" / "results" / "tables"
@@ -26,7 +27,7 @@ def test_ids_of_the_demo_are_those_of_version_0_1():
         "images-e2ea30a3d291ee2a",
         "images-c737de934e9cd0f9",
     ]
-    assert {waves.folder.name for waves in (job.waves for job in plan.training_jobs)} == {"bdf2c8a017f1"}
+    assert [waves.folder.name for waves in wave_sets(plan.study, plan.paths)] == ["bdf2c8a017f1"]
 
 
 @pytest.mark.parametrize("name", sorted(p.parent.name for p in TABLES.glob("*/study.yaml")))
@@ -35,4 +36,4 @@ def test_ids_of_the_committed_studies_are_those_that_they_ran_with(name, tmp_pat
     said = json.loads((TABLES / name / "analysis.json").read_text(encoding="utf-8"))
     assert study.id == said["study_id"]
     plan = StudyFolder(study, StudyPaths(tmp_path / "runs" / name))
-    assert {job.waves.folder.name for job in plan.image_jobs} == set(said["provenance"]["waves"]["ids"])
+    assert {waves.folder.name for waves in wave_sets(study, plan.paths)} == set(said["provenance"]["waves"]["ids"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from passband.execution import Serial
+from passband.execution.base import Serial
 from passband.studies import runner
 from passband.studies.result_tables import write_tables
 from passband.studies.study import load_study

@@ -2,7 +2,7 @@
 
 from passband.analysis.findings import findings
 from passband.analysis.fits import PREDICTORS, fit_all, held_out_predictions, smooth_surface, why_undefined
-from passband.analysis.join import join_pairs
+from passband.analysis.pairs import join_pairs
 from passband.analysis.ranking import LOW_EPSILON, RESAMPLES, rank
 from passband.analysis.set_comparison import compare_sets
 

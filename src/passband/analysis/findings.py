@@ -16,10 +16,7 @@ _SUBSETS = {"all": "over all off-diagonal pairs", "without_zero_defocus": "witho
 def findings(pairs: pl.DataFrame, training: pl.DataFrame, fits: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the study's findings: numbers by name, and `sentences`.
 
-    Args:
-        pairs: from `join_pairs`.
-        training: losses per epoch with condition, seed and epsilon.
-        fits: from `fit_all`.
+    They are made from pairs of `join_pairs`, losses per epoch with condition, seed and epsilon, and fits of `fit_all`.
     """
     diagonal = pairs.filter(pl.col("train_condition") == pl.col("test_condition"))
     off = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
@@ -58,8 +55,8 @@ def _zero_defocus(off: pl.DataFrame, result: dict[str, Any]) -> list[str]:
         ratio=pl.col("loss").mean() / pl.col("own_loss").mean()
     )["ratio"]
     row_loss = row.group_by("test_condition", maintain_order=True).agg(pl.col("loss").mean())["loss"]
-    ratio: dict[str, Any] = {"lowest": float(per_network.min()), "median": _median(per_network)}
-    ratio["highest"] = float(per_network.max())
+    low, high = float(per_network.min()), float(per_network.max())
+    ratio: dict[str, Any] = {"lowest": low, "median": _median(per_network), "highest": high}
     trained = {"lowest": float(row_loss.min()), "highest": float(row_loss.max()), "own": float(row["own_loss"].mean())}
     result |= {"zero_defocus_test_ratio": ratio, "zero_defocus_trained_loss": trained}
     rest = _median(off.filter(~pl.col("train_zero") & ~pl.col("test_zero"))["loss"])

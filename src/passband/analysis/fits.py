@@ -15,7 +15,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs
 from passband.base.identity import seed_from
-from passband.metrics.columns import column
+from passband.metrics.registry import column
 
 _RESAMPLES = 1000
 # Fewer pairs are not fitted, and fewer train conditions are not held out.
@@ -57,11 +57,7 @@ PREDICTORS = (
 
 
 def fit_all(pairs: pl.DataFrame, predictors: Sequence[Predictor] = PREDICTORS) -> list[dict[str, Any]]:
-    """Fit every predictor to the off-diagonal pairs, with and without zero defocus.
-
-    Args:
-        pairs: from `join_pairs`; a row per train condition, test condition and seed.
-        predictors: which to fit.
+    """Fit predictors to the off-diagonal pairs of `join_pairs`, with and without zero defocus.
 
     Returns:
         One mapping a predictor whose columns vary in this study, and set of pairs (the second only if zero defocus
@@ -101,10 +97,7 @@ def why_undefined(fit: dict[str, Any]) -> str | None:
 
 
 def held_out_predictions(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Return the off-diagonal pairs' mean loss over seeds and the held-out `predicted` loss of a predictor, by its name.
-
-    There are no rows if there are too few pairs.
-    """
+    """Return the off-diagonal pairs' mean loss over seeds and a predictor's held-out `predicted` loss; no rows of too few pairs."""
     predictor, mean = _mean_of(pairs, name)
     predicted = _held_out(predictor, mean)
     return mean.clear() if predicted is None else mean.with_columns(predicted=predicted)
@@ -134,10 +127,10 @@ def model(predictor: Predictor) -> BaseEstimator:
 
 
 def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, Any]:
-    all_pairs = len(_mean_over_seeds(table))
-    table = table.filter(_defined(predictor))
+    all_pairs, table = len(_mean_over_seeds(table)), table.filter(_defined(predictor))
     mean = _mean_over_seeds(table)
-    groups, loss = mean["train_condition"].to_numpy(), mean["loss"].to_numpy()
+    groups, loss, x = mean["train_condition"].to_numpy(), mean["loss"].to_numpy(), _features(predictor, mean)
+    in_sample = model(predictor).fit(x, loss).predict(x) if len(mean) >= _FEWEST else None
     held_out = _held_out(predictor, mean)
     of_seeds = [own for _, own in table.group_by("seed", maintain_order=True)]
     return {
@@ -149,7 +142,7 @@ def _fit(predictor: Predictor, subset: str, table: pl.DataFrame) -> dict[str, An
         "n_pairs": len(mean),
         "n_undefined": all_pairs - len(mean),
         "n_train_conditions": len(set(groups)),
-        "r2_in_sample": _r2(loss, _in_sample(predictor, mean)),
+        "r2_in_sample": _r2(loss, in_sample),
         "r2_held_out": _r2(loss, held_out),
         "r2_both_held_out": _r2_both_held_out(predictor, mean),
         "r2_held_out_interval": _interval(loss, held_out, groups),
@@ -186,15 +179,7 @@ def _features(predictor: Predictor, table: pl.DataFrame) -> np.ndarray:
     return table.select(predictor.columns).to_numpy() if predictor.columns else np.zeros((len(table), 1))
 
 
-def _in_sample(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
-    if len(table) < _FEWEST:
-        return None
-    x, y = _features(predictor, table), table["loss"].to_numpy()
-    return np.asarray(model(predictor).fit(x, y).predict(x))
-
-
 def _held_out(predictor: Predictor, table: pl.DataFrame) -> np.ndarray | None:
-    """Predict each train condition's pairs from a fit to all others."""
     groups = table["train_condition"].to_numpy()
     if len(table) < _FEWEST or len(set(groups)) < _FEWEST_TRAINED:
         return None
@@ -219,7 +204,6 @@ def _r2_both_held_out(predictor: Predictor, table: pl.DataFrame) -> float | None
 
 
 def _predicted(sums: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the loss at x of the fit to pairs with these sums of products."""
     mean = sums[0, 1:] / sums[0, 0]
     spread = sums[1:, 1:] / sums[0, 0] - np.outer(mean, mean)
     # A column that is constant in the rest has no weight.
@@ -237,10 +221,10 @@ def _interval(loss: np.ndarray, predicted: np.ndarray | None, groups: np.ndarray
     if predicted is None:
         return None
     rng = np.random.default_rng(seed_from("bootstrap"))
-    rows = {g: np.flatnonzero(groups == g) for g in dict.fromkeys(groups)}
-    names = list(rows)
-    drawings = (
-        np.concatenate([rows[names[i]] for i in rng.integers(len(names), size=len(names))]) for _ in range(_RESAMPLES)
-    )
-    values = [r2 for drawn in drawings if (r2 := _r2(loss[drawn], predicted[drawn])) is not None]
-    return [float(v) for v in np.percentile(values, [2.5, 97.5])] if values else None
+    rows = [np.flatnonzero(groups == g) for g in dict.fromkeys(groups)]
+    values = []
+    for _ in range(_RESAMPLES):
+        drawn = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
+        values.append(_r2(loss[drawn], predicted[drawn]))
+    known = [value for value in values if value is not None]
+    return [float(v) for v in np.percentile(known, [2.5, 97.5])] if known else None

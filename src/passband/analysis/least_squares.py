@@ -17,17 +17,17 @@ class Fit:
     def __init__(
         self, pairs: Pairs, names: Sequence[str], target: Target, *, linear: bool = False, ridge: float = 1e-9
     ):
-        """Prepare the sums.
+        """Prepare the sums for the features of these names; of none the fit is the mean.
 
-        Args:
-            pairs: what to fit.
-            names: of features; none is the mean.
-            target: what to predict.
-            linear: without squares and products.
-            ridge: relative to the sums; prevents division by zero where features do not vary, or agree.
+        `linear` leaves out squares and products. `ridge`, relative to the sums, prevents division by zero where features do not
+        vary, or agree.
         """
         self.pairs, self._y, self._ridge = pairs, pairs.target(target), ridge
-        self._x = _design([pairs.feature(name) for name in names], pairs.used, linear=linear)
+        features = [pairs.feature(name) for name in names]
+        standard = [(values - values[pairs.used].mean()) / (values[pairs.used].std() or 1.0) for values in features]
+        products = [] if linear else [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
+        # Shape [B, B, columns]
+        self._x = np.stack([np.ones(pairs.used.shape), *standard, *products], -1)
         self._outer = self._x[..., :, None] * self._x[..., None, :]
         self._moment = self._x * self._y[..., None]
 
@@ -63,9 +63,8 @@ class Fit:
         return fits
 
     def _without_both(self, weight: np.ndarray) -> np.ndarray:
-        return self._solve(
-            _without_either(weight[..., None, None] * self._outer), _without_either(weight[..., None] * self._moment)
-        )
+        outer, moment = weight[..., None, None] * self._outer, weight[..., None] * self._moment
+        return self._solve(_without_either(outer), _without_either(moment))
 
     def _solve(self, outer: np.ndarray, moment: np.ndarray) -> np.ndarray:
         size = np.trace(outer, axis1=-2, axis2=-1)[..., None, None] + self._ridge
@@ -90,10 +89,3 @@ def _without_either(values: np.ndarray) -> np.ndarray:
     # What both conditions share is subtracted twice, and so added again.
     shared = values + values.swapaxes(0, 1) + diagonal[:, None] + diagonal[None]
     return np.asarray(values.sum((0, 1)) - (sides[:, None] + sides[None] - shared))
-
-
-def _design(features: list[np.ndarray], used: np.ndarray, *, linear: bool) -> np.ndarray:
-    """Return 1, the standardised features, and unless linear their squares and products, shape [B, B, columns]."""
-    standard = [(values - values[used].mean()) / (values[used].std() or 1.0) for values in features]
-    products = [] if linear else [a * b for a, b in itertools.combinations_with_replacement(standard, 2)]
-    return np.stack([np.ones(used.shape), *standard, *products], -1)

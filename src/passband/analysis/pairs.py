@@ -1,4 +1,4 @@
-"""Every network on every condition, as square arrays: the form that fits, intervals and experiments share."""
+"""Every network on every condition: scores joined with shift metrics, as a table or as the square arrays that fits share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,11 +8,40 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from passband.metrics.columns import differences
+from passband.metrics.registry import differences
 
 #: What a fit predicts: the loss, its logarithm, or its logarithm relative to the training or the test condition's in-domain loss.
 Target = Literal["loss", "log_loss", "log_ratio", "log_excess"]
 _KEYS = ("train_condition", "test_condition")
+#: A condition counts as zero defocus within this distance [Å].
+ZERO_DEFOCUS = 1.0
+
+
+def join_pairs(
+    scores: pl.DataFrame, shift: pl.DataFrame, conditions: pl.DataFrame, labels: dict[str, str] | None = None
+) -> pl.DataFrame:
+    """Return scores with shift metrics, each network's in-domain loss and whether zero defocus takes part.
+
+    The rows of scores get the columns of shift and: own_loss (the in-domain loss: the same network under its training condition;
+    null where training sets are tested), train_zero, test_zero, train_label, test_label. `labels` are those of training sets, which
+    conditions lack.
+    """
+    # Where every condition lies at zero defocus, none is marked.
+    at_zero = pl.col("defocus_angstrom").abs() < ZERO_DEFOCUS
+    zero = conditions.select("condition", "label", zero=at_zero & ~at_zero.all())
+    sets = {name: label for name, label in (labels or {}).items() if name not in set(conditions["condition"])}
+    if sets:
+        more = pl.DataFrame({"condition": list(sets), "label": list(sets.values()), "zero": False})
+        zero = pl.concat([zero, more])
+    in_domain = scores.filter(pl.col("train_condition") == pl.col("test_condition")).select(
+        "train_condition", "seed", own_loss="loss"
+    )
+    pairs = scores.join(shift, on=["train_condition", "test_condition"], how="left", maintain_order="left")
+    pairs = pairs.join(in_domain, on=["train_condition", "seed"], how="left", maintain_order="left")
+    for side in ("train", "test"):
+        named = zero.rename({"condition": f"{side}_condition", "label": f"{side}_label", "zero": f"{side}_zero"})
+        pairs = pairs.join(named, on=f"{side}_condition", how="left", maintain_order="left")
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -91,13 +120,7 @@ class Square:
     """The tables of a study in which every training condition is a test condition."""
 
     def __init__(self, scores: pl.DataFrame, shift: pl.DataFrame, score: str = "loss"):
-        """Convert the tables to arrays.
-
-        Args:
-            scores: a row per train condition, test condition and seed.
-            shift: a row per train condition and test condition.
-            score: column of scores.
-        """
+        """Convert a column of scores, and the shift metrics, to arrays."""
         self.names: list[str] = shift["train_condition"].unique(maintain_order=True).to_list()
         of_seeds = scores.sort("seed").partition_by("seed")
         self.loss = np.stack([_squares(own.select(*_KEYS, score), self.names)[score] for own in of_seeds], -1)
@@ -107,16 +130,7 @@ class Square:
     @property
     def pairs(self) -> Pairs:
         """All pairs, mean over seeds."""
-        return Pairs(_mean(self.loss), self.features)
-
-    def drawn_again(self, rng: np.random.Generator) -> Pairs:
-        """Return conditions drawn with replacement, each with seeds drawn with replacement."""
-        n, seeds = len(self.names), self.loss.shape[2]
-        drawn = rng.integers(n, size=n)
-        chosen = rng.integers(seeds, size=(n, 1, seeds))
-        loss = np.take_along_axis(self.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
-        square = np.ix_(drawn, drawn)
-        return Pairs(_mean(loss), {name: f[square] for name, f in self.features.items()}, drawn)
+        return Pairs(mean_over_seeds(self.loss), self.features)
 
 
 def _squares(table: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
@@ -131,7 +145,8 @@ def _squares(table: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     return squares
 
 
-def _mean(loss: np.ndarray) -> np.ndarray:
+def mean_over_seeds(loss: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis of what is finite; NaN where nothing is."""
     known = np.isfinite(loss)
     count = known.sum(2)
     return np.where(count > 0, np.where(known, loss, 0).sum(2) / np.maximum(count, 1), np.nan)

@@ -10,7 +10,7 @@ from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Square, Target
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.metrics.columns import column
+from passband.metrics.registry import column
 
 #: Conditions that transfer less than this share of the band count as near zero.
 LOW_EPSILON = 0.15
@@ -26,10 +26,6 @@ _FEWEST = 30
 
 def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
     """Return a row for each metric and the best pairs of metrics, subset of pairs and target, best first.
-
-    Args:
-        scores: a row per train condition, test condition and seed.
-        shift: a row per train condition and test condition, from `shift_table`.
 
     Returns:
         predictor (metrics joined by ` + `), metrics (1 or 2), trivial, pairs (all, without_low_epsilon, similar_dose), target
@@ -67,18 +63,19 @@ def rank(scores: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ranked(pairs: Pairs, name: str, target: Target) -> list[dict[str, object]]:
-    features = list(pairs.features)
     rows: list[dict[str, object]] = []
-    fits = {names: Fit(pairs, names, target) for names in [(), *((feature,) for feature in features)]}
+    fits = {names: Fit(pairs, names, target) for names in [(), *((feature,) for feature in pairs.features)]}
     two: dict[tuple[str, ...], dict[str, float]] = {
-        couple: Fit(pairs, couple, target).r2() for couple in itertools.combinations(features, 2)
+        couple: Fit(pairs, couple, target).r2() for couple in itertools.combinations(pairs.features, 2)
     }
     # Leaving both conditions out takes a fit for every pair of conditions: only for pairs of metrics that may win.
     best = sorted(two, key=lambda names: -min(two[names]["r2_train"], two[names]["r2_test"]))[:_BEST]
     source = [names for names in two if set(names) == {"sigma", "delta_epsilon"}]
     fits |= {names: Fit(pairs, names, target) for names in dict.fromkeys([*best, *source])}
     for names, fit in fits.items():
-        values = pairs.feature(names[0])[pairs.used] if len(names) == 1 else None
+        spearman = None
+        if len(names) == 1 and np.ptp(values := pairs.feature(names[0])[pairs.used]):
+            spearman = float(spearmanr(values, pairs.target(target)[pairs.used])[0])
         rows.append(
             {
                 "predictor": " + ".join(names) or "mean",
@@ -87,9 +84,7 @@ def _ranked(pairs: Pairs, name: str, target: Target) -> list[dict[str, object]]:
                 "pairs": name,
                 "target": target,
                 "n_pairs": int(pairs.used.sum()),
-                "spearman": None
-                if values is None or not np.ptp(values)
-                else float(spearmanr(values, pairs.target(target)[pairs.used])[0]),
+                "spearman": spearman,
                 **_judged(fit),
             }
         )
@@ -99,21 +94,15 @@ def _ranked(pairs: Pairs, name: str, target: Target) -> list[dict[str, object]]:
 def _judged(fit: Fit) -> dict[str, float | None]:
     """Return r2_in_sample, and r2_train, r2_test and r2_both with _low and _high of their central 95 %."""
     result: dict[str, float | None] = {**fit.r2(), "r2_both": fit.both()}
-    drawn = _drawn(fit)
-    for k, kind in enumerate(("train", "test", "both")):
-        known = drawn[np.isfinite(drawn[:, k]), k]
-        low, high = np.percentile(known, [2.5, 97.5]).tolist() if 2 * len(known) >= RESAMPLES else (None, None)
-        result |= {f"r2_{kind}_low": low, f"r2_{kind}_high": high}
-    return result
-
-
-def _drawn(fit: Fit) -> np.ndarray:
-    """Return the three held-out R² for conditions drawn again, everything fitted again, shape [resamples, 3]."""
     rng = np.random.default_rng(seed_from("ranking"))
     alive = np.flatnonzero(fit.pairs.used.any(1))
-    values = []
+    # Conditions are drawn again and everything is fitted again.
+    drawn = []
     for _ in range(RESAMPLES):
         times = np.bincount(rng.choice(alive, len(alive)), minlength=len(fit.pairs.used)).astype(float)
-        r2 = fit.r2(times)
-        values.append([r2["r2_train"], r2["r2_test"], fit.both(times)])
-    return np.array(values)
+        drawn.append(fit.r2(times) | {"r2_both": fit.both(times)})
+    for kind in ("r2_train", "r2_test", "r2_both"):
+        known = [r2[kind] for r2 in drawn if np.isfinite(r2[kind])]
+        low, high = np.percentile(known, [2.5, 97.5]).tolist() if 2 * len(known) >= RESAMPLES else (None, None)
+        result |= {f"{kind}_low": low, f"{kind}_high": high}
+    return result

@@ -103,14 +103,14 @@ def study_plan(
 
     Example:  passband study plan studies/defocus.yaml --cores 512 --price 0.03
     """
-    from passband.execution.choose import open_executor
+    from passband.execution.choose import make_executor
     from passband.files.atomic import write_json
     from passband.studies import cost
     from passband.studies.folder import StudyFolder
 
     held = StudyFolder.open(target, out)
     warn(held.study.warnings())
-    with open_executor("processes", workers) as executor:
+    with make_executor("processes", workers) as executor:
         seconds = cost.measure(held.study, executor)
     answer = cost.estimate(held.study, held.paths, seconds, cores or workers)
     if price is not None:
@@ -208,7 +208,7 @@ def simulate(
     """
     from passband.base.progress import TerminalProgress
     from passband.cli.ctf_verbs import read_condition
-    from passband.execution.choose import open_executor
+    from passband.execution.choose import make_executor
     from passband.specimens.recipe_files import load_recipe
     from passband.studies import simulate as simulation
 
@@ -224,7 +224,7 @@ def simulate(
     )
     plan.check()
     warn(plan.warnings())
-    with open_executor("processes", workers) as executor, TerminalProgress() as progress:
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         facts = plan.run(executor, progress, memory=int(1e9 * memory))
     lines = f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
     if facts["images"]:

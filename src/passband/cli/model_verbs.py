@@ -71,7 +71,7 @@ def model_pack(
     Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/au_300kv_session.yaml
     """
     from passband.conditions.condition_files import load_conditions
-    from passband.execution.choose import open_executor
+    from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study
@@ -79,7 +79,7 @@ def model_pack(
     held = StudyFolder.open(study)
     chosen = from_study.choose(held, training, seed)
     session = [c for _, c in load_conditions(conditions)]
-    with open_executor("processes", workers) as executor, TerminalProgress() as progress:
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(
             held,
             chosen,
@@ -178,7 +178,7 @@ def model_score(
     Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --condition studies/models/au_300kv_session.yaml
     """
     from passband.conditions.condition_files import load_conditions
-    from passband.execution.choose import open_executor
+    from passband.execution.choose import make_executor
     from passband.models.store import load_model
     from passband.specimens.recipe_files import load_recipe
     from passband.verdicts.calibration import Scoring
@@ -189,7 +189,7 @@ def model_score(
     )
     scoring.check()
     warn(scoring.warnings())
-    with open_executor("processes", workers) as executor, TerminalProgress() as progress:
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         scored = scoring.run(executor, progress, memory=int(1e9 * memory))
     print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
 
@@ -241,7 +241,7 @@ def train(
 
     Example:  passband train --condition design.yaml
     """
-    from passband.execution.choose import open_executor
+    from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.report.study_page import write_results
     from passband.studies import runner
@@ -256,7 +256,7 @@ def train(
     from_study.check_free(target, chosen_name)
     session = session_conditions(config, score_on)
     warn(config.warnings())
-    with open_executor("processes", workers) as executor, TerminalProgress() as progress:
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         failed = runner.run(config, folder, executor, progress, finish=write_results, memory=int(1e9 * memory))
         if failed:
             raise BadInputError(f"{folder}: a network could not be trained: {failed[0]['reason']}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -37,27 +37,26 @@ class StageProgress(Protocol):
         """Begin a stage of `total` units with `done` finished before; return the function that advances it."""
 
 
-class Executor(Protocol):
+class Executor:
     """Runs tasks in any order. A failed task does not stop the others; bad input does."""
 
     @property
     def workers(self) -> int:
         """Tasks that can be in work at the same time."""
+        return 1
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that failed.
+        """Call work(task, progress), which can be pickled, for every task and return those that failed.
 
-        Args:
-            work: a function that can be pickled.
-            tasks: its arguments.
-            progress: called in this process as parts of tasks are done.
+        `progress` is called in this process as parts of tasks are done.
 
         Raises:
-            BadInputError: if a fault would stop the other tasks too, such as a full disk.
+            BadInputError: if a fault would stop the other tasks too, such as a full disk, or workers cannot start.
         """
+        raise NotImplementedError
 
     def share(self, folder: Path) -> None:
-        """Check that every worker, now and later, runs this passband and sees this folder.
+        """Check that every worker, now and later, runs this passband and sees this folder, as all on this machine do.
 
         Raises:
             BadInputError: naming the worker that does not.
@@ -65,6 +64,36 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop; unfinished tasks are abandoned."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
+
+
+class Serial(Executor):
+    """One task after the other, in this process."""
+
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that failed."""
+        tries = Tries()
+        # The caller's random numbers go on as if nothing had been computed.
+        with one_thread(), torch.random.fork_rng(devices=()):
+            for index, task in enumerate(tasks):
+                again = True
+                while again:
+                    fault = attempt(work, task, progress)
+                    again = fault is not None and tries.failed(index, task, fault)
+        return tries.failures
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an attempt failed, and whether another attempt cannot succeed."""
+
+    reason: str
+    final: bool = False
 
 
 class Tries:
@@ -75,52 +104,17 @@ class Tries:
         self._count: Counter[int] = Counter()
         self.failures: list[Failure] = []
 
-    def failed(self, index: int, task: Any, reason: str, *, final: bool = False) -> bool:
-        """Record a failed attempt at the task of this number; return whether to try again, never if it is final."""
+    def failed(self, index: int, task: Any, fault: Fault) -> bool:
+        """Record a failed attempt at the task of this number; return whether to try again."""
         self._count[index] += 1
-        if not final and self._count[index] < TRIES:
+        if not fault.final and self._count[index] < TRIES:
             return True
-        self.failures.append(Failure(task, " ".join(reason.split()), self._count[index]))
+        self.failures.append(Failure(task, " ".join(fault.reason.split()), self._count[index]))
         return False
 
 
-class Serial:
-    """One task after the other, in this process."""
-
-    workers = 1
-
-    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that failed."""
-        tries = Tries()
-        # The caller's random numbers go on as if nothing had been computed.
-        with one_thread(), torch.random.fork_rng(devices=()):
-            for index, task in enumerate(tasks):
-                while (fault := attempt(work, task, progress)) is not None:
-                    if not tries.failed(index, task, fault.reason, final=fault.final):
-                        break
-        return tries.failures
-
-    def share(self, folder: Path) -> None:
-        """Do nothing: all is on this machine."""
-
-    def close(self) -> None:
-        """Do nothing; there is nothing to stop."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why an attempt failed, and whether another attempt cannot succeed."""
-
-    reason: str
-    final: bool
-
-
 def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
-    """Call work(task, progress); return the fault of this task, or None.
-
-    Raises:
-        BadInputError: if the fault would stop every task.
-    """
+    """Call work(task, progress); return the fault of this task, or None. Bad input, which would stop every task, is raised."""
     try:
         work(task, progress)
     except BadInputError:
@@ -128,7 +122,7 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
     except JobFailedError as error:
         return Fault(str(error), final=True)
     except Exception as error:
-        return Fault(f"{type(error).__name__}: {error}", final=False)
+        return Fault(f"{type(error).__name__}: {error}")
     return None
 
 

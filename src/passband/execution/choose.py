@@ -1,8 +1,5 @@
 """Choose where work is done: in this process, over processes, or over a Dask cluster."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from passband.base.errors import BadInputError, parameter, require
 from passband.execution.base import Executor, Serial
 
@@ -10,16 +7,7 @@ KINDS = ("serial", "processes", "dask")
 
 
 def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Executor:
-    """Return an executor.
-
-    Args:
-        kind: serial, processes or dask.
-        workers: processes on this machine.
-        scheduler: address of a Dask scheduler, whose workers are used instead.
-
-    Raises:
-        BadInputError: if the scheduler cannot be reached, or is given to another kind.
-    """
+    """Return an executor: serial, over processes, or dask, over processes here or the workers of a scheduler's address."""
     if kind not in KINDS:
         raise BadInputError(
             f"is not one of {', '.join(KINDS)}", value=kind, limit=KINDS, place=f"{parameter('executor')} {kind}"
@@ -40,13 +28,3 @@ def make_executor(kind: str, workers: int, scheduler: str | None = None) -> Exec
     from passband.execution.processes import Processes
 
     return Processes(workers)
-
-
-@contextmanager
-def open_executor(kind: str, workers: int, scheduler: str | None = None) -> Iterator[Executor]:
-    """Yield an executor, as `make_executor` returns it, and close it in the end."""
-    executor = make_executor(kind, workers, scheduler)
-    try:
-        yield executor
-    finally:
-        executor.close()

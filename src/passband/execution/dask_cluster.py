@@ -6,13 +6,13 @@ import logging
 import os
 import queue
 import shutil
-import socket
 import tempfile
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from distributed import Client, Future, LocalCluster, wait
 from passband.base.errors import BadInputError, parameter
 from passband.base.terminal import error, warn
 from passband.base.version import __version__
-from passband.execution.base import Failure, Fault, Progress, Tries, Work, attempt, one_thread
+from passband.execution.base import Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
@@ -41,19 +41,11 @@ _PAUSE = 0.5
 _SCRATCH = "passband-dask-"
 
 
-class Dask:
+class Dask(Executor):
     """Tasks on a Dask cluster. Workers may die, join late and leave; a task that ends its worker again and again fails."""
 
     def __init__(self, workers: int, scheduler: str | None):
-        """Connect, or start a cluster on this machine.
-
-        Args:
-            workers: processes of a cluster on this machine.
-            scheduler: address of a scheduler; None starts a cluster.
-
-        Raises:
-            BadInputError: if the scheduler does not answer.
-        """
+        """Connect to a scheduler, by a BadInputError if none answers, or start a cluster of so many processes on this machine."""
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._cluster: LocalCluster | None = None
         self._known: dict[str, str | None] = {}
@@ -90,11 +82,7 @@ class Dask:
         return sum(self._look().values())
 
     def share(self, folder: Path) -> None:
-        """Check that every worker runs this passband and sees this folder; one that joins later and does not is dismissed.
-
-        Raises:
-            BadInputError: naming the worker that does not.
-        """
+        """Check that every worker runs this passband and sees this folder; one that joins later and does not is dismissed."""
         self._folder = folder
         self._known.clear()
         self._look()
@@ -103,11 +91,7 @@ class Dask:
         self._working = True
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that failed; without workers, wait for some.
-
-        Raises:
-            BadInputError: if a fault would stop the other tasks too.
-        """
+        """Call work(task, progress) for every task and return those that failed; without workers, wait for some."""
         topic = f"passband-{uuid.uuid4().hex}"
         shares: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._client.subscribe_topic(topic, lambda event: shares.put(event[1]))
@@ -125,31 +109,28 @@ class Dask:
                 chosen = [waiting.popleft() for _ in range(min(room, len(waiting)))]
                 if suspects and not flying and not waiting and not chosen:
                     chosen = [suspects.popleft()]
+                resources = {"GPU": 1} if self._gpus else None
                 for index in chosen:
-                    flying[self._submit(work, tasks[index], topic)] = index
+                    future = self._client.submit(_call, work, tasks[index], topic, pure=False, resources=resources)
+                    flying[future] = index
                 finished = self._finished(list(flying))
                 while not shares.empty():
                     progress(shares.get())
                 for future in finished:
                     index = flying.pop(future)
-                    fault = future.exception() if future.status == "error" else None
-                    if isinstance(fault, BadInputError):
-                        raise fault
                     if future.status == "cancelled":
                         waiting.append(index)
                         continue
-                    again = waiting
-                    if isinstance(fault, distributed.KilledWorker):
-                        failure: Fault | None = Fault(
-                            "it ended the workers that it ran on, perhaps out of memory", final=False
-                        )
-                        again = suspects
-                    elif fault is not None:
-                        failure = Fault(f"{type(fault).__name__}: {fault}", final=False)
+                    raised = future.exception() if future.status == "error" else None
+                    if isinstance(raised, BadInputError):
+                        raise raised
+                    killed = isinstance(raised, distributed.KilledWorker)
+                    if killed:
+                        fault = Fault("it ended the workers that it ran on, perhaps out of memory")
                     else:
-                        failure = future.result()
-                    if failure and tries.failed(index, tasks[index], failure.reason, final=failure.final):
-                        again.append(index)
+                        fault = Fault(f"{type(raised).__name__}: {raised}") if raised else future.result()
+                    if fault and tries.failed(index, tasks[index], fault):
+                        (suspects if killed else waiting).append(index)
         finally:
             self._client.cancel(list(flying))
             self._client.unsubscribe_topic(topic)
@@ -177,10 +158,6 @@ class Dask:
         except (TimeoutError, CancelledError):
             return [future for future in flying if future.done()]
 
-    def _submit(self, work: Work, task: Any, topic: str) -> Future[Any]:
-        resources = {"GPU": 1} if self._gpus else None
-        return self._client.submit(_call, work, task, topic, pure=False, resources=resources)
-
     def _look(self) -> dict[str, int]:
         """Return the number of threads of each usable worker; new ones are queried."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
@@ -196,15 +173,13 @@ class Dask:
 
     def _ask(self, workers: list[str]) -> dict[str, str | None]:
         """Return for each worker why it cannot be used, or None; one that has left is omitted."""
-        token = None
-        if self._folder is not None:
-            token = self._folder / f".{socket.gethostname()}.{uuid.uuid4().hex}.tmp"
-            token.touch()
-        try:
-            answers = self._client.run(_question(token), workers=workers, on_error="return")
-        finally:
-            if token is not None:
-                token.unlink(missing_ok=True)
+        place = None
+        with ExitStack() as stack:
+            if self._folder is not None:
+                place = stack.enter_context(
+                    tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", suffix=".tmp")
+                ).name
+            answers = self._client.run(_question(place), workers=workers, on_error="return")
         reasons: dict[str, str | None] = {}
         for address, answer in answers.items():
             if isinstance(answer, OSError):
@@ -230,10 +205,8 @@ def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True)
 
 
-def _question(token: Path | None) -> Callable[[], tuple[str, bool]]:
+def _question(place: str | None) -> Callable[[], tuple[str, bool]]:
     # A nested function is sent as code, so that a worker without this module can still answer.
-    place = None if token is None else str(token.absolute())
-
     def answer() -> tuple[str, bool]:
         import importlib
         import os

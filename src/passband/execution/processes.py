@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from passband.base.errors import BadInputError
-from passband.execution.base import TRIES, Failure, Fault, Progress, Tries, Work, attempt, one_thread
+from passband.execution.base import TRIES, Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds for workers to finish their current write when they are stopped.
 _GRACE = 10.0
@@ -40,23 +39,24 @@ class _Worker:
         self.ready = False
 
 
-class Processes:
+class Processes(Executor):
     """Worker processes with one thread each; results do not depend on their number."""
 
     def __init__(self, workers: int):
         """Processes start with the first tasks."""
-        self.workers = workers
+        self._most = workers
         self._workers: list[_Worker] = []
 
-    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
-        """Call work(task, progress) for every task and return those that failed.
+    @property
+    def workers(self) -> int:
+        """Processes at most."""
+        return self._most
 
-        Raises:
-            BadInputError: if a fault would stop the other tasks too, or workers cannot start.
-        """
+    def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
+        """Call work(task, progress) for every task and return those that failed."""
         waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
         while done < len(tasks):
-            while len(self._workers) < min(self.workers, len(tasks) - done):
+            while len(self._workers) < min(self._most, len(tasks) - done):
                 self._workers.append(_Worker())
             for worker in self._workers:
                 if worker.task is None and waiting:
@@ -66,7 +66,10 @@ class Processes:
                         worker.pipe.send((work, tasks[worker.task]))
             for pipe in wait([w.pipe for w in self._workers], timeout=1.0):
                 worker = next(w for w in self._workers if w.pipe is pipe)
-                kind, content = _receive(worker)
+                try:
+                    kind, content = worker.pipe.recv()
+                except (EOFError, OSError):
+                    kind, content = "dead", None
                 if kind == "ready":
                     worker.ready, stillborn = True, 0
                     continue
@@ -76,7 +79,7 @@ class Processes:
                 index, worker.task = worker.task, None
                 if kind == "dead":
                     self._workers.remove(worker)
-                    content = Fault(f"its worker process ended with {_cause(worker)}", final=False)
+                    content = Fault(f"its worker process ended with {_cause(worker)}")
                     if not worker.ready:
                         stillborn += 1
                         if stillborn > TRIES:
@@ -90,14 +93,11 @@ class Processes:
                     raise content
                 if index is None:
                     continue
-                if content is not None and tries.failed(index, tasks[index], content.reason, final=content.final):
+                if content is not None and tries.failed(index, tasks[index], content):
                     waiting.append(index)
                 else:
                     done += 1
         return tries.failures
-
-    def share(self, folder: Path) -> None:
-        """Do nothing: all is on this machine."""
 
     def close(self) -> None:
         """Stop the workers: each finishes its current write, then abandons its task."""
@@ -129,14 +129,6 @@ def _cause(worker: _Worker) -> str:
     if code == -signal.SIGKILL:
         return "signal 9 (SIGKILL), perhaps out of memory: with fewer workers each has more"
     return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-
-
-def _receive(worker: _Worker) -> tuple[str, Any]:
-    try:
-        message: tuple[str, Any] = worker.pipe.recv()
-    except (EOFError, OSError):
-        return "dead", None
-    return message
 
 
 def _serve(pipe: Connection, parent: int) -> None:

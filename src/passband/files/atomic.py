@@ -86,6 +86,19 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, or None if it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def has(content: Any, kinds: Mapping[str, type]) -> bool:
+    """Tell whether content is a JSON object with values of these types under these keys, whatever else it has."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in kinds.items())
+
+
 def as_read_back(content: Any) -> Any:
     """Return content as JSON reads it back: tuples are lists, keys are text; NaN is refused."""
     return json.loads(json.dumps(content, allow_nan=False))
@@ -102,10 +115,7 @@ def read_checked(path: Path, former: set[str]) -> dict[str, Any] | None:
 
     An object of an older version, which has no checksum, may have the `former` keys; any other is damage.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    content = read_json(path)
     if not isinstance(content, dict):
         return None
     checksum = content.pop(_CHECKSUM, None)

@@ -1,27 +1,16 @@
 """Shift metrics: what a condition transfers (ε), how far two conditions lie apart (σ, phases, …), one registry."""
 
-from passband.metrics.band import Q_MAX, View, make_band
-from passband.metrics.compare import (
-    Shift,
-    compare,
-    dataset_information,
-    dataset_overlap,
-    information,
-    profile_overlaps,
-)
+from passband.metrics.band import Q_MAX
+from passband.metrics.compare import dataset_information, dataset_overlap, information, profile_overlaps
 from passband.metrics.registry import METRICS, Metric, measure
 
 __all__ = [
     "METRICS",
     "Q_MAX",
     "Metric",
-    "Shift",
-    "View",
-    "compare",
     "dataset_information",
     "dataset_overlap",
     "information",
-    "make_band",
     "measure",
     "profile_overlaps",
 ]

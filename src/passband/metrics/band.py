@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from passband.base.frequencies import polar_band
-from passband.conditions import ABERRATIONS, ANGLES, Condition
+from passband.conditions import ABERRATIONS, Condition
 from passband.optics import (
     Parameters,
     aberration_gradient,
@@ -48,7 +48,11 @@ class Band:
 
 def make_band(conditions: Sequence[Condition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
     """Return a band of radius q_max [1/Å] that resolves the phases of all conditions; the weight may have any scale."""
-    rings, directions = _nodes(conditions, q_max)
+    return band_of(q_max, *_nodes(conditions, q_max), weight, object_power)
+
+
+def band_of(q_max: float, rings: int, directions: int, weight: Spectrum, object_power: Spectrum) -> Band:
+    """Return a band of radius q_max [1/Å] on so many rings and directions; the weight may have any scale."""
     qx, qy = (q.flatten() for q in polar_band(q_max, rings, directions))
     radius = torch.hypot(qx, qy)
     w = weight(radius)
@@ -67,10 +71,9 @@ def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
     # Frequencies that the envelopes suppress need not be resolved.
     alive = wave_transfer(parameters, q, 0 * q).abs() > 1e-3
     rings = int((radial * alive).max() * q_max**2 / (2 * q[-1] ** 2) / 0.15) + 1
-    is_round = not any(symbol in c.aberrations for c in conditions for symbol in ANGLES) and not any(
-        c.drift_angstrom for c in conditions
+    directions = (
+        8 if all(c.is_round for c in conditions) else 16 * math.ceil((4 * float((around * alive).max()) + 32) / 16)
     )
-    directions = 8 if is_round else 16 * math.ceil((4 * float((around * alive).max()) + 32) / 16)
     return min(max(rings, 1024), 8192), min(directions, 512)
 
 

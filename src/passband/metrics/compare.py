@@ -1,7 +1,6 @@
-"""ε and σ between training and test conditions, and between sets of conditions, as plain arrays."""
+"""ε of conditions, and ε and σ of sets of conditions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,23 +15,6 @@ from passband.optics import intensity_transfer, stack
 
 # Values of |T| in work at once.
 _BLOCK_VALUES = 2_000_000
-
-
-@dataclass(frozen=True)
-class Shift:
-    """ε of B training and B′ test conditions, [B] and [B′], σ(train, test) and σ(test, train), both [B, B′]."""
-
-    epsilon_train: Tensor
-    epsilon_test: Tensor
-    sigma: Tensor
-    sigma_reverse: Tensor
-
-
-def compare(train: Sequence[Condition], test: Sequence[Condition], q_max: float = Q_MAX) -> Shift:
-    """Return ε and σ of B training and B′ test conditions over the band 0 < |q| ≤ q_max [1/Å]."""
-    values = measure(["epsilon", "sigma"], train, test, q_max)
-    reverse = measure(["sigma"], test, train, q_max)["sigma"].T
-    return Shift(values["epsilon_train"], values["epsilon_test"], values["sigma"], reverse)
 
 
 def information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> Tensor:
@@ -56,7 +38,7 @@ def dataset_overlap(
     By `profile`, it is that of the mean |T| over each set; `pairwise`, the mean of σ over all pairs.
     """
     if method == "pairwise":
-        return float(compare(train, test, q_max).sigma.mean())
+        return float(measure(["sigma"], train, test, q_max)["sigma"].mean())
     return float(profile_overlaps([train], [test], q_max)[0, 0])
 
 

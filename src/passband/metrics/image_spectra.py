@@ -1,11 +1,10 @@
 """Generic distances between sets of images, from their radial power spectra: no optics needed.
 
-Each function takes the log power over rings of N images of each of B sets, shape [B, N, bins], and returns shape [B,
-B].
+Each function takes the log power over rings of N images of each of B sets, shape [B, N, bins], and returns shape [B, B].
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,14 +50,8 @@ def spectrum_distance(spectra: Tensor) -> Tensor:
     return torch.cdist(mean, mean) / mean.shape[1] ** 0.5
 
 
-@dataclass(frozen=True)
-class ImageMeasure:
-    """A distance between sets of images.
-
-    Attributes:
-        symbol: for figures and tables to read.
-        compute: from the log power spectra [B, N, bins] to the distance of every two sets [B, B].
-    """
+class ImageMeasure(NamedTuple):
+    """A distance between sets of images: its symbol, and the function of this module that computes it."""
 
     symbol: str
     compute: Callable[[Tensor], Tensor]

@@ -15,7 +15,8 @@ from passband.optics import Parameters, intensity_transfer, stack
 
 #: Steps of the search.
 STEPS = 300
-_RATE = 0.1
+# Starts of the search: the best of 16 times as many random candidates.
+_STARTS, _RATE = 16, 0.1
 _WIDTHS = ("focal_spread_angstrom", "convergence_mrad")
 
 
@@ -25,22 +26,18 @@ def fit_condition(
     q_max: float = Q_MAX,
     *,
     target: Condition | None = None,
-    starts: int = 16,
-    seed: int = 0,
     progress: Callable[[float], None] = lambda steps: None,
 ) -> Condition:
     """Return the base condition with some values changed so that ε is largest, or |T| nearest to a target's.
 
     Adam from the best of many random candidates at once, whose phases differ by tens of radians at the middle of the
-    band. The seed decides between equal maxima.
+    band.
 
     Args:
         base: start, and all values that are not varied.
         names: defocus_angstrom, aberrations and angles, or (with a target) focal_spread_angstrom, convergence_mrad.
         q_max: radius of the band [1/Å].
         target: whose azimuthal mean of |T| to match in least squares; None maximises ε.
-        starts: number of starts.
-        seed: of the starts.
         progress: called after each of `STEPS` steps.
 
     Raises:
@@ -55,18 +52,16 @@ def fit_condition(
         if symbol in _WIDTHS and target is None:
             raise ValueError(f"{name} only damps, so ε is largest without it; fit it to a target")
         if symbols.count(symbol) > 1:
-            raise ValueError(
-                f"{' and '.join(n for n in names if canonical(n, 0.0)[0] == symbol)} are the same value; give one"
-            )
+            same = [n for n, s in zip(names, symbols, strict=True) if s == symbol]
+            raise ValueError(f"{' and '.join(same)} are the same value; give one")
     progress(0.0)
-    candidates = 16 * starts
     parameters = stack([base])
     begin = torch.tensor([_value(base, s) for s in symbols], dtype=torch.float64)
     scale = torch.tensor([_scale(s, base, parameters, q_max) for s in symbols], dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     # Half of them near, half far: where C30 is large the best defocus may lie tens of radians away.
-    reach = torch.where(torch.arange(candidates) % 2 == 0, 10.0, 80.0)[:, None].double()
-    spread = reach * (torch.rand(candidates, len(symbols), generator=generator, dtype=torch.float64) - 0.5)
+    reach = torch.where(torch.arange(16 * _STARTS) % 2 == 0, 10.0, 80.0)[:, None].double()
+    spread = reach * (torch.rand(len(reach), len(symbols), generator=generator, dtype=torch.float64) - 0.5)
     # The first is the base itself, slightly shifted: at T = 0 the gradient vanishes.
     spread[0] = 0.01
     is_round = base.is_round and all(s in ("C10", "C30", "C50", *_WIDTHS) for s in symbols)
@@ -80,7 +75,7 @@ def fit_condition(
 
     with torch.no_grad():
         costs = torch.cat([cost(part) for part in spread.split(32)])
-    z = spread[costs.argsort()[:starts]].clone().requires_grad_()
+    z = spread[costs.argsort()[:_STARTS]].clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
@@ -99,9 +94,8 @@ def fit_condition(
         values[symbol] = float(f"{abs(value) if symbol in _WIDTHS else value:.6g}")
     result = base.varied(values)
     # A maximum of ε must not be worse than the base.
-    if target is None and information([result], q_max) < information([base], q_max):
-        return base
-    return result
+    worse = target is None and information([result], q_max) < information([base], q_max)
+    return base if worse else result
 
 
 def _value(condition: Condition, symbol: str) -> float:

@@ -1,4 +1,7 @@
-"""ε, the share of a band that a condition transfers, and σ, the share of it that another condition transfers, too."""
+"""What a condition transfers of a band (ε), and what another shares of it: overlaps (σ), also of noisy images, and correlations."""
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -6,20 +9,41 @@ from torch import Tensor
 from passband.metrics.band import View
 
 
-def information_sums(view: View, power: int = 1) -> tuple[Tensor, ...]:
-    """Return Σ w |T|^p, shape [B]; divided by the number of nodes it is ε(χ) = ∫ w |T|^p d²q / ∫ w d²q in [0, 1].
+def magnitude(view: View, power: int = 1) -> Tensor:
+    """Return w |T|^p, shape [B, N]."""
+    return view.magnitude**power * view.band.weight
+
+
+def gain(view: View) -> Tensor:
+    """Return w S/(1 + S), shape [B, N]: the gain of the Wiener filter, in [0, 1].
+
+    Source: Unser, Trus and Steven, Ultramicroscopy 23 (1987) 39, for the spectral signal-to-noise ratio S.
+    """
+    return view.snr / (1 + view.snr) * view.band.weight
+
+
+def bits(view: View) -> Tensor:
+    """Return ½ log₂(1 + S), shape [B, N]; its mean over the band times π q_max² is bits per Å² of the image.
+
+    Each frequency is a Gaussian channel between object and image. Source: Shannon, Proc. IRE 37 (1949) 10.
+    """
+    return 0.5 * torch.log1p(view.snr) / math.log(2)
+
+
+def information_sums(view: View, of: Callable[[View], Tensor]) -> tuple[Tensor, ...]:
+    """Return Σ of a quantity x, shape [B]; of w |T|^p, divided by the number of nodes, it is ε = ∫ w |T|^p d²q / ∫ w d²q in [0, 1].
 
     Source: the relative information transferred of arXiv:2512.09067, in the form |T|^p.
     """
-    return ((view.magnitude**power * view.band.weight).sum(1),)
+    return (of(view).sum(1),)
 
 
-def sums(train: View, test: View, power: int = 1) -> tuple[Tensor, ...]:
-    """Return Σ w min(|T|^p, |T′|^p) [B, B′] and Σ w |T|^p [B].
+def sums(train: View, test: View, of: Callable[[View], Tensor]) -> tuple[Tensor, ...]:
+    """Return Σ min(x, x′) [B, B′] and Σ x [B] of a quantity x.
 
     Source: the asymmetric overlap of arXiv:2512.09067, in the form min(|T|, |T′|).
     """
-    a, b = (view.magnitude**power * view.band.weight for view in (train, test))
+    a, b = of(train), of(test)
     return shared(a, b), a.sum(1)
 
 
@@ -54,3 +78,41 @@ def finish(shared: Tensor, total: Tensor) -> Tensor:
 def product_finish(product: Tensor, train: Tensor, test: Tensor) -> Tensor:
     """Return ∫ w |T||T′| / ∫ w |T|², asymmetric, 1 for equal conditions; NaN where nothing is transferred."""
     return product / train[:, None]
+
+
+def correlation_sums(train: View, test: View) -> tuple[Tensor, ...]:
+    """Return Σ w Re(T T′*) [B, B′], Σ w |T|² [B] and Σ w |T′|² [B′].
+
+    With the object's power spectrum as weight, their cosine is the expected correlation coefficient of the noise-free images of
+    a weak object. Source: the Fourier ring correlation (Saxton and Baumeister, J. Microsc. 127 (1982) 127), over the band.
+    """
+    a, b, w = train.transfer, test.transfer, train.band.weight
+    product = (a.real * w) @ b.real.T + (a.imag * w) @ b.imag.T
+    return product, (train.magnitude**2 * w).sum(1), (test.magnitude**2 * w).sum(1)
+
+
+def wave_sums(train: View, test: View) -> tuple[Tensor, ...]:
+    """Return real and imaginary part of Σ w t t′* [B, B′], Σ w |t|² [B] and Σ w |t′|² [B′], envelopes included."""
+    a, b, w = train.wave, test.wave, train.band.weight
+    product = (a * w) @ b.conj().T
+    return product.real, product.imag, (a.abs() ** 2 * w).sum(1), (b.abs() ** 2 * w).sum(1)
+
+
+def cosine(product: Tensor, train: Tensor, test: Tensor) -> Tensor:
+    """Return ∫ w a b / √(∫ w a² ∫ w b²) in [−1, 1], symmetric; NaN where nothing is transferred."""
+    return product / (train[:, None] * test).sqrt()
+
+
+def wave_finish(real: Tensor, imaginary: Tensor, train: Tensor, test: Tensor) -> Tensor:
+    """Return |∫ w t t′*| / √(∫ w |t|² ∫ w |t′|²) in [0, 1], the fidelity of the two image waves of a point."""
+    return cosine(torch.hypot(real, imaginary), train, test)
+
+
+def snr_sums(view: View) -> tuple[Tensor, ...]:
+    """Return Σ w S [B] and Σ w: the power of the image's signal over that of its noise."""
+    return (view.snr * view.band.weight).sum(1), view.band.weight.sum()
+
+
+def snr_finish(power: Tensor, total: Tensor) -> Tensor:
+    """Return ln ⟨S⟩ over the band: what is left of the dose once the image is normalised to unit variance."""
+    return (power / total).clamp_min(1e-12).log()

@@ -9,8 +9,7 @@ from passband.metrics.band import View
 def sums(train: View, test: View, quantity: str = "phase") -> tuple[Tensor, ...]:
     """Return Σ w x x′ [B, B′], Σ w x² [B], Σ w x′² [B′] and Σ w, where x is a quantity of the view.
 
-    That is phase (χ), gauge_free_phase (mean phase and image shift removed), or delocalisation: |∇χ|/2π [Å], by Lichte,
-    Ultramicroscopy 38 (1991) 13.
+    Source of the delocalisation: Lichte, Ultramicroscopy 38 (1991) 13.
     """
     a, b, w = getattr(train, quantity), getattr(test, quantity), train.band.weight
     return (a * w) @ b.T, (a**2 * w).sum(1), (b**2 * w).sum(1), w.sum()

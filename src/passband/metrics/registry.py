@@ -1,16 +1,17 @@
-"""The registry: every shift metric by name, measured in one pass over the band, memory bounded."""
+"""The registry: every shift metric by name, measured in one pass over the band, memory bounded; and the columns of its tables."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from passband.conditions import Condition
-from passband.metrics import baselines, correlation, noise, overlap, phase
+from passband.metrics import direct, overlap, phase
 from passband.metrics.band import Q_MAX, Band, Spectrum, View, gauge, make_band
-from passband.metrics.psf_distance import psf_distance
+from passband.metrics.image_spectra import IMAGE_MEASURES
 from passband.metrics.weights import WEIGHTS, Weight, carbon_film
 from passband.optics import Parameters, stack
 
@@ -58,14 +59,15 @@ class Metric:
 
 def _family(name: str, symbol: str, meaning: str, *rest: Any, extra: Sequence[Weight], **facts: Any) -> list[Metric]:
     """Return a metric and its versions under other weights."""
-    first = Metric(name, symbol, meaning, *rest, **facts)
-    return [first] + [
-        replace(first, name=(n := f"{name}_{w}"), column=n, symbol=f"{symbol} ({v.symbol})", meaning=f"{meaning}; {v.meaning}", weight=w)
-        for w, v in ((w, WEIGHTS[w]) for w in extra)
-    ]  # fmt: skip
+    metrics = [Metric(name, symbol, meaning, *rest, **facts)]
+    for w in extra:
+        texts = f"{name}_{w}", f"{symbol} ({WEIGHTS[w].symbol})", f"{meaning}; {WEIGHTS[w].meaning}"
+        metrics.append(Metric(*texts, *rest, **facts | {"weight": w}))
+    return metrics
 
 
-_EPSILON = overlap.information_sums
+_EPSILON = partial(overlap.information_sums, of=overlap.magnitude)
+_SQUARE = partial(overlap.magnitude, power=2)
 _PHASE: dict[str, Any] = {"unit": "rad", "weight": "core"}
 _FREE: dict[str, Any] = {"weight": "core", "gauge_free": True}
 _DISTORTED: tuple[Weight, ...] = ("structure_factor", "exit_wave")
@@ -75,28 +77,30 @@ METRICS: dict[str, Metric] = {
     m.name: m
     for m in [
         Metric("epsilon", "ε", "share of the band that is transferred", "condition", _EPSILON, **_ALIKE),
-        Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition", partial(_EPSILON, power=2), **_ALIKE),
+        Metric("epsilon_p2", "ε (p=2)", "share of the band's power", "condition",
+               partial(overlap.information_sums, of=_SQUARE), **_ALIKE),
         *[
             Metric(f"epsilon_{w}", f"ε ({weight.symbol})", f"ε, {weight.meaning}", "condition", _EPSILON, weight=w, **_ALIKE)
             for w, weight in WEIGHTS.items()
             if w not in ("uniform", "core")
         ],
-        Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition", noise.gain_sums, **_ALIKE),
+        Metric("snr_gain", "Wiener gain", "ε with shot noise", "condition",
+               partial(overlap.information_sums, of=overlap.gain), **_ALIKE),
         Metric("image_snr", "ln SNR", "log signal-to-noise power of the image of a weak object", "condition",
-               noise.image_sums, noise.image_finish, **_ALIKE),
+               overlap.snr_sums, overlap.snr_finish, **_ALIKE),
         Metric("channel_information", "bits", "mutual information of image and object, mean over the band", "condition",
-               noise.bit_sums, unit="bit", **_ALIKE),
+               partial(overlap.information_sums, of=overlap.bits), unit="bit", **_ALIKE),
         *_family("sigma", "σ", "share of the training transfer that the test condition transfers, too", "pair",
-                 overlap.sums, overlap.finish, extra=("radial", *_DISTORTED), **_ALIKE),
-        Metric("sigma_p2", "σ (p=2)", "σ of the power |T|²", "pair", partial(overlap.sums, power=2), overlap.finish, **_ALIKE),
+                 partial(overlap.sums, of=overlap.magnitude), overlap.finish, extra=("radial", *_DISTORTED), **_ALIKE),
+        Metric("sigma_p2", "σ (p=2)", "σ of the power |T|²", "pair", partial(overlap.sums, of=_SQUARE), overlap.finish, **_ALIKE),
         Metric("sigma_product", "σ (product)", "σ with |T||T′| for the minimum", "pair",
                overlap.product_sums, overlap.product_finish, **_ALIKE),
         Metric("sigma_cosine", "σ (cosine)", "cosine of |T| and |T′|", "pair",
-               overlap.product_sums, correlation.finish, **_ALIKE),
+               overlap.product_sums, overlap.cosine, **_ALIKE),
         *_family("signed_overlap", "signed σ", "σ, reversed contrast subtracted", "pair",
                  overlap.signed_sums, overlap.finish, extra=_DISTORTED, **_ALIKE),
         *_family("contrast_correlation", "correlation", "correlation of the two images of a weak object", "pair",
-                 correlation.image_sums, correlation.finish, extra=_DISTORTED, **_ALIKE),
+                 overlap.correlation_sums, overlap.cosine, extra=_DISTORTED, **_ALIKE),
         *_family("phase_rms", "rms Δχ", "rms difference of the aberration phases", "pair",
                  phase.sums, phase.finish, extra=("uniform", *_DISTORTED), **_PHASE),
         *_family("phase_rms_gauge_free", "rms Δχ, free", "rms Δχ, mean phase and image shift removed", "pair",
@@ -106,18 +110,19 @@ METRICS: dict[str, Metric] = {
         *_family("phase_saturating_gauge_free", "1−|⟨exp iΔχ⟩|", "saturating, mean phase and image shift removed", "pair",
                  partial(phase.saturating_sums, quantity="gauge_free_phase"), phase.gauge_free_finish, extra=_DISTORTED, **_FREE),
         *_family("wave_overlap", "wave overlap", "coherent overlap of the wave transfers", "pair",
-                 correlation.wave_sums, correlation.wave_finish, extra=_DISTORTED, **_ALIKE),
+                 overlap.wave_sums, overlap.wave_finish, extra=_DISTORTED, **_ALIKE),
         *_family("delocalisation", "Δ|∇χ|/2π", "rms difference of the delocalisation", "pair",
                  partial(phase.sums, quantity="delocalisation"), phase.finish, extra=("exit_wave",), weight="core", unit="Å"),
-        Metric("psf_distance", "PSF distance", "total variation of the point-spread functions", "direct", psf_distance),
-        Metric("snr_overlap", "σ (SNR)", "σ with shot noise", "pair", noise.gain_overlap_sums, overlap.finish, **_ALIKE),
+        Metric("psf_distance", "PSF distance", "total variation of the point-spread functions", "direct", direct.psf_distance),
+        Metric("snr_overlap", "σ (SNR)", "σ with shot noise", "pair",
+               partial(overlap.sums, of=overlap.gain), overlap.finish, **_ALIKE),
         Metric("shared_information", "shared bits", "σ in bits of a Gaussian channel", "pair",
-               noise.bit_overlap_sums, overlap.finish, **_ALIKE),
-        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", baselines.defocus_difference,
+               partial(overlap.sums, of=overlap.bits), overlap.finish, **_ALIKE),
+        Metric("defocus_difference", "|Δdefocus|", "difference of the defocus", "direct", direct.defocus_difference,
                trivial=True, unit="Å", column="defocus_difference_angstrom"),
-        Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", baselines.dose_difference, trivial=True),
+        Metric("dose_difference", "Δ ln dose", "log ratio of the doses", "direct", direct.dose_difference, trivial=True),
         Metric("coefficient_distance", "Euclid", "Euclidean distance of the coefficients", "direct",
-               baselines.coefficient_distance, trivial=True),
+               direct.coefficient_distance, trivial=True),
     ]
 }  # fmt: skip
 
@@ -143,9 +148,6 @@ def measure(
         q_max: radius of the band [1/Å].
         exit_wave: power spectral density of the specimen's exit waves [Å²] over |q|; without it, that of 25 Å of carbon.
         band: nodes to use instead of an automatic band, for all metrics whatever their weight, or those of a weight.
-
-    Raises:
-        KeyError: for a name that is not a metric.
     """
     metrics = [METRICS[name] for name in names]
     a, b = (x if isinstance(x, Parameters) else stack(x) for x in (train, test))
@@ -180,3 +182,46 @@ def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band:
     finishes = {key: m.finish for m in metrics for key in (m.name, f"{m.name}_train", f"{m.name}_test")}
     nodes = len(band.qx)
     return {key: finish(*sums) if (finish := finishes.get(key)) else sums[0] / nodes for key, sums in totals.items()}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Symbol and unit of a column of the table of pairs; trivial if it does not depend on contrast transfer."""
+
+    symbol: str
+    unit: str = ""
+    trivial: bool = False
+
+
+def column(name: str) -> Column:
+    """Return symbol, unit and triviality of a column; KeyError for a name that is none.
+
+    It is a metric; one of one condition, followed by _train or _test, or after delta_ (test less train); sigma_reverse;
+    or a distance between the conditions' images.
+    """
+    if name in IMAGE_MEASURES:
+        return Column(IMAGE_MEASURES[name].symbol, trivial=True)
+    if name == "sigma_reverse":
+        return Column("σ reversed")
+    by_column = {metric.column: metric for metric in METRICS.values()}
+    base, _, side = name.rpartition("_")
+    if name in by_column:
+        base, symbol = name, "{}"
+    elif name.startswith("delta_"):
+        base, symbol = name.removeprefix("delta_"), "Δ{}" if name == "delta_epsilon" else "Δ {}"
+    elif side in ("train", "test"):
+        symbol = f"{{}} {side}"
+    else:
+        raise KeyError(name)
+    metric = by_column[base]
+    return Column(symbol.format(metric.symbol), metric.unit, metric.trivial)
+
+
+def differences(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return delta_NAME, test less train, of each metric of one condition whose NAME_train and NAME_test are given."""
+    names = [metric.column for metric in METRICS.values() if metric.form == "condition"]
+    return {
+        f"delta_{name}": features[f"{name}_test"] - features[f"{name}_train"]
+        for name in names
+        if f"{name}_train" in features
+    }

@@ -12,15 +12,8 @@ from passband.metrics.band import Spectrum
 from passband.metrics.image_spectra import IMAGE_MEASURES
 
 # Columns that come first; the others follow in the registry's order.
-_FIRST = [
-    "train_condition",
-    "test_condition",
-    "epsilon_train",
-    "epsilon_test",
-    "delta_epsilon",
-    "sigma",
-    "sigma_reverse",
-]
+_KEYS = ["train_condition", "test_condition"]
+_FIRST = [*_KEYS, "epsilon_train", "epsilon_test", "delta_epsilon", "sigma", "sigma_reverse"]
 _FIRST += [METRICS["defocus_difference"].column]
 
 
@@ -34,14 +27,14 @@ def shift_table(
     """Return a row per pair: ids, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
 
     The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
-    and the generic distances between images (`metrics.columns` has symbol and unit of every column).
+    and the generic distances between images (`registry.column` has symbol and unit of every column).
 
     Args:
-        conditions: B conditions; one may occur several times, under different names.
+        conditions: B conditions; one may occur several times, under different names (by default their ids).
         q_max: band of the metrics [1/Å].
         spectra: radial power spectra of each condition's N images, shape [B, N, bins].
         exit_wave: power spectral density of the exit waves [Å²] over |q|.
-        names: for the columns of conditions; their ids if left out.
+        names: for the columns of conditions.
     """
     n = len(conditions)
     distinct = list({c.id: c for c in conditions}.values())
@@ -76,15 +69,20 @@ def set_shift_table(
     own_sets, single = [members for _, members in sets], [[c] for c in tested]
     sigma = profile_overlaps(own_sets, single, q_max).numpy()
     reverse = profile_overlaps(single, own_sets, q_max).numpy()
-    rows = []
+    parts = []
     for s, (name, members) in enumerate(sets):
         own = float(information(members, q_max).mean())
         pairs = measure(["sigma", "phase_rms"], members, tested, q_max)
-        best, nearest = pairs["sigma"].nan_to_num(0).amax(0).numpy(), pairs["phase_rms"].amin(0).numpy()
-        for i, (test, _) in enumerate(tests):
-            ids = {"train_condition": name, "test_condition": test}
-            epsilons = {"epsilon_train": own, "epsilon_test": epsilon[i], "delta_epsilon": epsilon[i] - own}
-            sigmas = {"sigma": sigma[s, i], "sigma_reverse": reverse[i, s], "sigma_best": best[i]}
-            values = epsilons | sigmas | {"phase_rms": nearest[i]}
-            rows.append(ids | {key: float(value) for key, value in values.items()})
-    return pl.DataFrame(rows)
+        columns = {
+            "train_condition": name,
+            "test_condition": [test for test, _ in tests],
+            "epsilon_train": own,
+            "epsilon_test": epsilon,
+            "delta_epsilon": epsilon - own,
+            "sigma": sigma[s],
+            "sigma_reverse": reverse[:, s],
+            "sigma_best": pairs["sigma"].nan_to_num(0).amax(0).numpy(),
+            "phase_rms": pairs["phase_rms"].amin(0).numpy(),
+        }
+        parts.append(pl.DataFrame(columns))
+    return pl.concat(parts)

@@ -1,15 +1,28 @@
-"""One-dimensional curves of the transfer, for tables and figures."""
+"""Transfer over |q|, for tables and figures: curves and limits of one condition, and two conditions frequency by frequency."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from passband.conditions import Condition
 from passband.metrics import information
-from passband.optics import even_part, intensity_transfer, spatial_envelope, stack, temporal_envelope, wave_transfer
+from passband.optics import (
+    contrast_sign,
+    even_part,
+    intensity_transfer,
+    spatial_envelope,
+    stack,
+    temporal_envelope,
+    wave_transfer,
+)
+
+# A network cannot have learnt from frequencies of which the training condition transfers less.
+_WORTH = 0.1
 
 
 def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int = 400) -> pl.DataFrame:
@@ -19,9 +32,7 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
     only turn the phase of T. The magnitude is the mean of |T| over azimuth.
     """
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
-    angle = 2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64
-    grid = q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle)
-    parameters = stack(conditions)
+    grid, parameters = _polar(q, 2 * torch.pi), stack(conditions)
     t = intensity_transfer(parameters, *grid)
     along = q, 0 * q
     envelope = temporal_envelope(parameters, *along) * spatial_envelope(parameters, *along)
@@ -43,9 +54,7 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
 def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float | None:
     """Return the lowest |q| [1/Å] at which contrast reverses in any of 64 directions; None if none up to q_max."""
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
-    angle = torch.pi * torch.arange(64, dtype=torch.float64) / 64
-    grid = q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle)
-    t = intensity_transfer(even_part(stack([condition])), *grid)[0].real
+    t = intensity_transfer(even_part(stack([condition])), *_polar(q, torch.pi))[0].real
     before, after = t[1:-1], t[2:]
     crossing = (before * after < 0).nonzero()
     if not len(crossing):
@@ -69,8 +78,7 @@ def information_limit(condition: Condition, points: int = 4000) -> float | None:
     None if nothing damps up to 5 1/Å. Source: O'Keefe, Ultramicroscopy 47 (1992) 282, for the limit exp(−2).
     """
     q = torch.linspace(0, 5, points, dtype=torch.float64)
-    angle = torch.pi * torch.arange(16, dtype=torch.float64) / 16
-    damping = wave_transfer(stack([condition]), q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle))[0].abs()
+    damping = wave_transfer(stack([condition]), *_polar(q, torch.pi, 16))[0].abs()
     below = (damping < math.exp(-2)).any(1).nonzero()
     return float(q[below[0, 0]]) if len(below) else None
 
@@ -82,3 +90,66 @@ def transfer_map(condition: Condition, q_max: float, points: int = 257) -> np.nd
     parameters = stack([condition])
     sign = torch.sign(intensity_transfer(even_part(parameters), qx, qy)[0].real)
     return (sign * intensity_transfer(parameters, qx, qy)[0].abs()).numpy()
+
+
+def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.DataFrame:
+    """Return a row per |q| up to q_max [1/Å]: q_per_angstrom, train, test, kept, reversed_share, lost, reversed.
+
+    train and test are the mean |T| over azimuth. kept is the share of the training |T| that the test keeps, reversed_share the
+    share of it whose contrast is reversed. Where the training condition transfers more than 0.1, lost says that less than half is
+    kept, reversed that more than half of it is reversed.
+    """
+    q = q_max * (torch.arange(200, dtype=torch.float64) + 0.5) / 200
+    grid, parameters = _polar(q, 2 * torch.pi), stack([train, test])
+    a, b = contrast_sign(parameters, *grid) * intensity_transfer(parameters, *grid).abs()
+    common = torch.minimum(a.abs(), b.abs())
+    total = a.abs().mean(1)
+    kept = common.mean(1) / total
+    turned = (common * (a * b < 0)).sum(1) / common.sum(1)
+    worth = total > _WORTH
+    columns = {
+        "q_per_angstrom": q,
+        "train": total,
+        "test": b.abs().mean(1),
+        "kept": kept,
+        "reversed_share": turned,
+        "lost": worth & (kept < 0.5),
+        "reversed": worth & (turned > 0.5),
+    }
+    return pl.DataFrame({name: values.numpy() for name, values in columns.items()})
+
+
+def intervals(table: pl.DataFrame, column: str) -> list[list[float]]:
+    """Return the intervals of |q| [1/Å] in which a column of `compare_by_frequency` is true."""
+    step = float(table["q_per_angstrom"][1] - table["q_per_angstrom"][0])
+    result: list[list[float]] = []
+    for q, flag in table.select("q_per_angstrom", column).iter_rows():
+        if flag and result and q - result[-1][1] < 0.75 * step:
+            result[-1][1] = round(q + step / 2, 6)
+        elif flag:
+            result.append([round(q - step / 2, 6), round(q + step / 2, 6)])
+    return result
+
+
+def verdict(metrics: dict[str, Any], table: pl.DataFrame) -> str:
+    """Return how much of the training transfer the test condition transfers, from metrics and table of `compare_by_frequency`."""
+    sigma, signed = metrics["sigma"], metrics["signed_overlap"]
+    if sigma is None:
+        return "the training condition transfers nothing, so there is nothing to compare"
+    # σ = same + reversed and signed σ = same − reversed.
+    reverse = (sigma - signed) / 2
+    text = f"the test condition also transfers {sigma:.0%} of what the training condition transfers"
+    same = f": {max(sigma - reverse, 0):.0%} with the same contrast and {reverse:.0%} with reversed contrast"
+    text += same if reverse >= 0.005 else ", all of it with the same contrast"
+    places = [
+        f"{name} at {', '.join(f'{low:.2f}–{high:.2f}' for low, high in where)} 1/Å"
+        for name in ("lost", "reversed")
+        if (where := intervals(table, name))
+    ]
+    return "; ".join([text, *places])
+
+
+def _polar(q: Tensor, turn: float, directions: int = 64) -> tuple[Tensor, Tensor]:
+    """Return qx and qy of each |q| in evenly spaced directions within an angle, shape [Q, directions]."""
+    angle = turn * torch.arange(directions, dtype=torch.float64) / directions
+    return q[:, None] * torch.cos(angle), q[:, None] * torch.sin(angle)

@@ -21,11 +21,6 @@ def uniform(q: Tensor) -> Tensor:
     return torch.ones_like(q)
 
 
-def radial(q: Tensor) -> Tensor:
-    """Return 1/|q| [Å]: every |q| counts alike."""
-    return 1 / q
-
-
 def wentzel_scattering_factor(q: Tensor, atomic_number: int) -> Tensor:
     """Return f_e(q) = 2 Z R² / (a_H (1 + (2π R q)²)) [Å], R = a_H Z^(−1/3), the screened Coulomb atom.
 
@@ -60,10 +55,7 @@ def fcc_structure_factor(
 
 
 def carbon_film(energy_ev: float, thickness_angstrom: float = 25.0) -> Spectrum:
-    """Return the power spectral density n λ² f² [Å²] of the phase of randomly placed carbon atoms, 2.0 g/cm³.
-
-    f grows with the relativistic mass of the electrons.
-    """
+    """Return the power spectral density n λ² f² [Å²] of the phase of randomly placed carbon atoms, 2.0 g/cm³."""
     relativistic = 1 + energy_ev / 510998.95
     scale = _CARBON_ATOMS_PER_CUBIC_ANGSTROM * thickness_angstrom * (wavelength(energy_ev) * relativistic) ** 2
     return lambda q: scale * wentzel_scattering_factor(q, 6) ** 2
@@ -73,11 +65,6 @@ def tabulated(q_per_angstrom: Sequence[float] | np.ndarray, values: Sequence[flo
     """Return a spectrum that runs linearly between tabulated values, such as the mean power of stored exit waves."""
     places, heights = np.asarray(q_per_angstrom, float), np.asarray(values, float)
     return lambda q: torch.from_numpy(np.interp(q.numpy(), places, heights))
-
-
-def core(q_limit: float) -> Spectrum:
-    """Return 1 up to a limit [1/Å] and 0 beyond."""
-    return lambda q: (q <= q_limit).to(q.dtype)
 
 
 @dataclass(frozen=True)
@@ -93,8 +80,8 @@ Weight = Literal["uniform", "radial", "core", "structure_factor", "exit_wave"]
 #: Every weight, by name.
 WEIGHTS: dict[Weight, Weighting] = {
     "uniform": Weighting("flat", "whole band, flat", lambda q_max, power: uniform),
-    "radial": Weighting("1/q", "every |q| weighted equally", lambda q_max, power: radial),
-    "core": Weighting("inner", "inner half of the band", lambda q_max, power: core(q_max / 2)),
+    "radial": Weighting("1/q", "every |q| weighted equally", lambda q_max, power: lambda q: 1 / q),
+    "core": Weighting("inner", "inner half of the band", lambda q_max, power: lambda q: (q <= q_max / 2).to(q.dtype)),
     "structure_factor": Weighting("F²", "weighted by gold's reflections", lambda q_max, power: fcc_structure_factor()),
     "exit_wave": Weighting("ψ", "weighted by what the specimen scatters", lambda q_max, power: power),
 }

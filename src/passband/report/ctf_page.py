@@ -21,8 +21,15 @@ from passband.conditions.sets import axis_label, check_names
 from passband.figures import style, transfer
 from passband.files.atomic import require_replaceable, write_text
 from passband.metrics import METRICS, dataset_information, dataset_overlap, information, measure
-from passband.metrics.by_frequency import compare_by_frequency, intervals, verdict
-from passband.metrics.transfer_curves import first_zero, information_limit, transfer_curves, transfer_map
+from passband.metrics.transfer_curves import (
+    compare_by_frequency,
+    first_zero,
+    information_limit,
+    intervals,
+    transfer_curves,
+    transfer_map,
+    verdict,
+)
 from passband.report import pages
 
 _SUFFIXES = (".png", ".svg", ".html")
@@ -155,7 +162,7 @@ class Comparison(_Answer):
         q_max_per_angstrom: radius of the band that counts [1/Å].
         metrics: every metric of the registry by name; None where it is undefined.
         sigma_test_train: σ with the two exchanged.
-        by_frequency: a row per |q| (`metrics.by_frequency`).
+        by_frequency: a row per |q| (`metrics.transfer_curves.compare_by_frequency`).
     """
 
     train: Condition

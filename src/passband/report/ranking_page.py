@@ -12,7 +12,7 @@ from passband.figures import metric_ranking as ranking_figure
 from passband.figures import style
 from passband.files.atomic import write_text
 from passband.files.tables import write_table
-from passband.metrics.columns import column
+from passband.metrics.registry import column
 from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_tables
 

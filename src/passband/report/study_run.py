@@ -20,7 +20,7 @@ from passband.analysis.fits import Predictor
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import or_dash
-from passband.execution.choose import open_executor
+from passband.execution.choose import make_executor
 from passband.figures import matrix, style
 from passband.files import yaml_config
 from passband.metrics import METRICS
@@ -125,7 +125,7 @@ def run_study(
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     together = group or (jobs.GROUP if device().type == "cuda" else 1)
     shown = TerminalProgress(quiet=quiet)
-    with open_executor(executor, workers, scheduler) as chosen, shown as progress:
+    with make_executor(executor, workers, scheduler) as chosen, shown as progress:
         runner.run(study, folder, chosen, progress, finish=write_results, group=together, memory=memory)
     return StudyRun(StudyFolder(study, StudyPaths(folder)))
 

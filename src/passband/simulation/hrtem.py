@@ -49,15 +49,10 @@ class Imager:
     """Makes images of exit waves under one condition; `grid` has the grids of wave and image."""
 
     def __init__(self, condition: Condition, field_angstrom: float, config: ExitWaveConfig):
-        """Prepare the grids for a field [Å]; what a condition does to a wave is computed with the first image.
-
-        Raises:
-            BadInputError: if the field is not a whole number of pixels.
-        """
+        """Prepare the grids for a field [Å], see `image_grid`; what a condition does to a wave is computed with the first image."""
         self.condition = condition
-        self.grid = image_grid(
-            field_angstrom, config.band_per_angstrom, condition.pixel_size_angstrom, condition.detector.binning
-        )
+        pixel, binning = condition.pixel_size_angstrom, condition.detector.binning
+        self.grid = image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
         self._optics: dict[tuple[int, torch.device], tuple[Tensor, Tensor | None]] = {}
 
     @property

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,46 +12,16 @@ from passband.simulation.imaging import normalize
 from passband.simulation.modality import Imager, camera_masks
 
 
-class Source(Protocol):
-    """Network input drawn from a set of specimens: an `ImageSource`, or several mixed."""
-
-    device: torch.device
-
-    @property
-    def parts(self) -> "Sequence[ImageSource]":
-        """The sources of the single conditions."""
-
-    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return which part each of `count` images comes from, on the generator's device."""
-
-    def __len__(self) -> int:
-        """Return the number of specimens."""
-
-    def begin(self, share: float) -> None:
-        """Curriculum hook, called before each epoch with the share of the training that is over."""
-
-    def batch(
-        self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return network input and truth."""
-
-
 class ImageSource:
     """Images of N specimens under one condition, with fresh shot noise at every call, made on the waves' device.
 
-    A round condition images a turned specimen as the turned image, so the expected intensities are computed once and
-    cached, at 4 bytes a pixel. Under any other condition they are formed at every call. `masks` are the truth on the
-    camera's pixels, bool, [N, n, n].
+    A round condition images a turned specimen as the turned image, so with `cache` the expected intensities are computed
+    once and stay in memory, at 4 bytes a pixel. Under any other condition they are formed at every call. `masks` are the
+    truth on the camera's pixels, bool, [N, n, n].
     """
 
     def __init__(self, stored: Tensor, masks: Tensor, imager: Imager, *, cache: bool = True):
-        """Prepare the source, of what is stored, [N, ...], and masks, bool [N, m, m], on any grid of the field.
-
-        With `cache`, intensities under a round condition are computed once and stay in memory.
-
-        Raises:
-            BadInputError: if the waves' stored band does not suffice for the condition.
-        """
+        """Prepare the source, after `Imager.check`, of what is stored, [N, ...], and masks, bool [N, m, m], on any grid of the field."""
         imager.check()
         self._stored, self._imager, self.condition, self.device = stored, imager, imager.condition, stored.device
         self.masks = camera_masks(masks, imager.pixels).to(self.device)
@@ -68,15 +37,7 @@ class ImageSource:
         return torch.zeros(count, dtype=torch.int64, device=generator.device)
 
     def __len__(self) -> int:
-        """Return the number of specimens."""
         return len(self._stored)
-
-    def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
-        """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B]."""
-        specimens, orientations = self._here(specimens), self._here(orientations)
-        if self._cached is None:
-            return self._imager.intensity(self._stored[specimens], orientations)
-        return symmetry.turn_each(self._cached[specimens], orientations, self.condition.detector.binning)
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
@@ -86,16 +47,18 @@ class ImageSource:
         The generator of the shot noise is on the device of what is stored.
         """
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
-        masks = symmetry.turn_each(self.masks[self._here(specimens)], self._here(turns))
+        # Without waiting for what the device is at.
+        specimens, turns = (indices.to(self.device, non_blocking=True) for indices in (specimens, turns))
+        if self._cached is None:
+            intensity = self._imager.intensity(self._stored[specimens], turns)
+        else:
+            intensity = symmetry.turn_each(self._cached[specimens], turns, self.condition.detector.binning)
+        counts = self._imager.record(intensity, generator=generator)
+        masks = symmetry.turn_each(self.masks[specimens], turns)
         return normalize(counts)[:, None], masks[:, None].float()
 
     def begin(self, share: float) -> None:
         """Curriculum hook; does nothing for a single condition."""
-
-    def _here(self, indices: Tensor) -> Tensor:
-        # Without waiting for what the device is at.
-        return indices.to(self.device, non_blocking=True)
 
 
 class MixedSource:
@@ -110,7 +73,6 @@ class MixedSource:
         self._open = len(sources)
 
     def __len__(self) -> int:
-        """Return the number of specimens."""
         return len(self.parts[0])
 
     def begin(self, share: float) -> None:
@@ -128,14 +90,19 @@ class MixedSource:
         """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         drawn = self.drawn(len(specimens), generator).to(specimens.device)
-        parts, places = [], []
-        for i in drawn.unique().tolist():
-            chosen = (drawn == i).nonzero()[:, 0]
-            parts.append(self.parts[i].batch(specimens[chosen], turns[chosen], generator=generator))
-            places.append(chosen)
+        open_parts = drawn.unique().tolist()
+        places = [(drawn == i).nonzero()[:, 0] for i in open_parts]
+        parts = [
+            self.parts[i].batch(specimens[chosen], turns[chosen], generator=generator)
+            for i, chosen in zip(open_parts, places, strict=True)
+        ]
         back = torch.cat(places).argsort().to(self.device)
         images, masks = (torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
         return images, masks
+
+
+#: Network input drawn from a set of specimens.
+Source = ImageSource | MixedSource
 
 
 class JointSource:
@@ -145,11 +112,7 @@ class JointSource:
     """
 
     def __init__(self, sources: Sequence[Source]):
-        """Join sources on the same grids.
-
-        Raises:
-            ValueError: if one pass cannot make images under all their conditions.
-        """
+        """Join sources on the same grids; a ValueError if one pass cannot make images under all their conditions."""
         parts = [part for source in sources for part in source.parts]
         self._sources, self._device = sources, parts[0].device
         # Networks that differ in their seed share a condition, and most share their specimens.

@@ -48,12 +48,7 @@ class JointImager(Protocol):
 
 
 class Images(NamedTuple):
-    """Images with their truth, on the CPU.
-
-    Attributes:
-        counts: electron counts, or mean intensities without a dose, float32, shape [N, x, y].
-        masks: truth on the camera's pixels, bool, shape [N, x, y].
-    """
+    """Counts of electrons (mean intensities without a dose), float32, and masks, bool, on the CPU, both of shape [N, x, y]."""
 
     counts: Tensor
     masks: Tensor

@@ -4,7 +4,6 @@ A wave set is named by its recipe and multislice settings, not by its number of 
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from passband.files.atomic import (
     disk_errors,
     locked,
     read_checked,
+    read_json,
     remove_leftovers,
     write_checked,
     write_json,
@@ -42,7 +42,7 @@ class WaveSet:
     config: ExitWaveConfig
 
     def __hash__(self) -> int:
-        """Hash by place; the recipe decides the place."""
+        # The recipe decides the place.
         return hash(self.folder)
 
     @property
@@ -51,15 +51,11 @@ class WaveSet:
         return self.config.grid_points(self.recipe.field_angstrom)
 
     def create(self, specimens: int) -> None:
-        """Make room for at least this many specimens; those already there stay.
-
-        Raises:
-            BadInputError: if the disk is full or the folder cannot be written.
-        """
+        """Make room for at least this many specimens; those already there stay."""
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
             remove_leftovers(self.folder, self._manifest)
             content = as_read_back(wave_content(self.recipe, self.config))
-            if _json(self.folder / "recipe.json") != content:
+            if read_json(self.folder / "recipe.json") != content:
                 write_json(self.folder / "recipe.json", content)
         self._describe(specimens)
 
@@ -72,22 +68,17 @@ class WaveSet:
         specimens = max([specimens, *known])
         group = zarr.create_group(zarr.storage.MemoryStore())
         shapes = {"coefficients": stored_shape(self.recipe, self.config), "masks": (self.mask_pixels, self.mask_pixels)}
+        # Waves do not compress; the checksum catches a damaged chunk, the manifest a lost one.
+        kinds = {"coefficients": ("complex64", [Crc32cCodec()]), "masks": ("bool", [ZstdCodec(level=3), Crc32cCodec()])}
         for name, shape in shapes.items():
-            waves = name == "coefficients"
-            group.create_array(
-                name,
-                shape=(specimens, *shape),
-                chunks=(1, *shape),
-                dtype="complex64" if waves else "bool",
-                # Waves do not compress; the checksum catches a damaged chunk, the manifest a lost one.
-                compressors=[Crc32cCodec()] if waves else [ZstdCodec(level=3), Crc32cCodec()],
-            )
+            dtype, codecs = kinds[name]
+            group.create_array(name, shape=(specimens, *shape), chunks=(1, *shape), dtype=dtype, compressors=codecs)
         changed = False
         # Studies share wave sets; two that grow one at once must take turns.
         with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
             for name in ("", *shapes):
                 path = self._zarr / name / "zarr.json"
-                wanted, present = as_read_back((group[name] if name else group).metadata.to_dict()), _json(path)
+                wanted, present = as_read_back((group[name] if name else group).metadata.to_dict()), read_json(path)
                 if name and isinstance(present, dict) and isinstance(present.get("shape"), list):
                     # Another study may have made room for more.
                     wanted["shape"][0] = max(
@@ -107,10 +98,7 @@ class WaveSet:
         return self.folder / "manifest"
 
     def write(self, index: int, coefficients: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) -> None:
-        """Write coefficients, complex64 [P, K], and mask, bool, of one specimen; its manifest entry last.
-
-        `facts` are what else the manifest says of it: all of `_FACTS` but the digest.
-        """
+        """Write coefficients, complex64 [P, K], and mask, bool, of one specimen; its manifest entry, all of `_FACTS`, last."""
         with disk_errors(self.folder):
             group = zarr.open_group(self._zarr, mode="r+")
             group["coefficients"][index] = coefficients
@@ -121,16 +109,8 @@ class WaveSet:
         """Return the specimens that are absent, half-written or damaged."""
         return [i for i in range(specimens) if not self.has(i)]
 
-    def facts(self, specimens: int) -> list[dict[str, Any]]:
-        """Return the manifest entries of the first specimens."""
-        return self._facts(0, specimens)
-
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients [N, P, K] and masks [N, n, n] of specimens start to stop − 1.
-
-        Raises:
-            BadInputError: if an entry is missing or its checksum is wrong.
-        """
+        """Return coefficients [N, P, K] and masks [N, n, n] of specimens start to stop − 1; a BadInputError if one is damaged."""
         try:
             return self._read(start, stop)
         except BadInputError:
@@ -147,7 +127,7 @@ class WaveSet:
             raise self._damaged(str(error)) from None
         if len(coefficients) < stop - start:
             raise self._damaged(f"it ends before specimen {stop - 1}")
-        for i, facts in enumerate(self._facts(start, stop)):
+        for i, facts in enumerate(self.facts(stop, start)):
             if facts["digest"] != _digest(coefficients[i], masks[i]):
                 raise self._damaged(f"specimen {start + i} is not as it was written")
         return coefficients, masks
@@ -162,12 +142,13 @@ class WaveSet:
             return False
         return True
 
-    def _facts(self, start: int, stop: int) -> list[dict[str, Any]]:
-        entries = {index: read_checked(self._entry(index), _FACTS) for index in range(start, stop)}
-        for index, entry in entries.items():
-            if entry is None or not entry.keys() >= _FACTS:
+    def facts(self, stop: int, start: int = 0) -> list[dict[str, Any]]:
+        """Return the manifest entries of specimens start to stop − 1."""
+        entries = [read_checked(self._entry(index), _FACTS) or {} for index in range(start, stop)]
+        for index, entry in enumerate(entries, start):
+            if not entry.keys() >= _FACTS:
                 raise self._damaged(f"the manifest entry of specimen {index} is missing or not as it was written")
-        return [entry for entry in entries.values() if entry is not None]
+        return entries
 
     def _entry(self, index: int) -> Path:
         return self._manifest / f"{index:06d}.json"
@@ -191,14 +172,6 @@ def wave_content(recipe: Recipe, config: ExitWaveConfig) -> dict[str, Any]:
 def wave_id(recipe: Recipe, config: ExitWaveConfig) -> str:
     """Return the id of a wave set: the hash of recipe and multislice settings."""
     return content_id(wave_content(recipe, config))
-
-
-def _json(path: Path) -> Any:
-    """Return the content of a JSON file, or None if it is absent or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _digest(coefficients: np.ndarray, mask: np.ndarray) -> str:

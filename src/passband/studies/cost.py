@@ -5,6 +5,7 @@ import math
 import shutil
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from passband.learning import SEGMENTATION, build, predict, train
 from passband.simulation.hrtem import Imager, scatter, stored_shape
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
-from passband.studies.folder import StudyFolder
+from passband.studies.folder import StudyFolder, missing_units
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
 from passband.studies.wave_jobs import BLOCK
@@ -53,13 +54,12 @@ def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
     epochs = training.model_copy(update={"epochs": 2})
     validation = ImageSource(waves[:1], masks[:1], imager)
     model, images = build(study.network).eval(), torch.zeros(16, 1, imager.pixels, imager.pixels)
-    truth = torch.zeros_like(images)
     result = {
         # The first specimen takes longer, for tables that are made once.
         "wave": float(np.diff(began)[1:].min()),
         "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
         "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
-        "inference": _seconds(lambda: SEGMENTATION.score(predict(model, images), truth)) / len(images),
+        "inference": _seconds(lambda: SEGMENTATION.score(predict(model, images), 0 * images)) / len(images),
     }
     path.write_text(json.dumps(result), encoding="utf-8")
     progress(1.0)
@@ -67,21 +67,14 @@ def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
 
 def _seconds(do: Callable[[], object]) -> float:
     do()
-    times: list[float] = []
-    began = time.perf_counter()
-    while time.perf_counter() - began < _SHORTEST or len(times) < 2:
-        start = time.perf_counter()
-        do()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    once = timeit.timeit(do, number=1)
+    return min(timeit.repeat(do, number=1, repeat=max(2, math.ceil(_SHORTEST / once))))
 
 
 def measure(study: Study, executor: Executor) -> dict[str, float]:
     """Return the mean seconds of each part, measured by all workers at once because they share caches and memory.
 
-    Args:
-        study: what to time.
-        executor: whose workers to time; a cluster's must share this machine's folder for temporary files.
+    Workers of a cluster must share this machine's folder for temporary files.
     """
     with tempfile.TemporaryDirectory() as folder:
         tasks = [(study, Path(folder) / f"{i}.json") for i in range(min(executor.workers, 16))]
@@ -94,15 +87,10 @@ def measure(study: Study, executor: Executor) -> dict[str, float]:
 def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers: int) -> dict[str, Any]:
     """Return finished and missing work, core-seconds of each stage, wall time, disk and memory.
 
-    Args:
-        study: the study.
-        paths: its folder, which need not exist.
-        seconds: from `measure`.
-        workers: number of processes.
+    The folder need not exist; the seconds are from `measure`.
     """
     counts = StudyFolder(study, paths).counts()
-    todo = {stage: n["total"] - n["done"] for stage, n in counts.items()}
-    split, training = study.split, study.training
+    todo, split, training = missing_units(counts), study.split, study.training
     # Images are made once if the one training condition is round, else anew for every batch.
     once = [len(t.conditions) == 1 and t.conditions[0].is_round for t in study.trainings]
     round_share = sum(once) / len(once)
@@ -130,13 +118,11 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 
 def _memory(study: Study) -> int:
     """Return the bytes that one worker takes at most, with waves and cached images of training and test specimens."""
-    field, split = max(recipe.field_angstrom for recipe in study.recipes.values()), study.split
+    field = max(recipe.field_angstrom for recipe in study.recipes.values())
     phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.recipes.values())
-    wave = 8 * phonons * coefficients
-    mask = study.exit_waves.grid_points(field) ** 2
     pixels = max(round(field / c.pixel_size_angstrom) for c in study.test_conditions)
-    step = 1500 * study.training.batch_size * pixels**2
-    return int(_WORKER + split.total * (wave + mask + 5 * pixels**2) + step)
+    specimen = 8 * phonons * coefficients + study.exit_waves.grid_points(field) ** 2 + 5 * pixels**2
+    return _WORKER + study.split.total * specimen + 1500 * study.training.batch_size * pixels**2
 
 
 def disk_needed(study: Study, absent: int) -> int:
@@ -162,19 +148,14 @@ def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, wor
 def compare_with_plan(
     planned: dict[str, Any] | None, study: Study, todo: dict[str, int], workers: int, took: float
 ) -> str | None:
-    """Return a line that compares the time of a run with its plan, or None if the plan was for other work or is damaged.
+    """Return a line that compares the wall time of a run [s] with its plan, or None if the plan was for other work or is damaged.
 
-    Args:
-        planned: from `estimate`, as `study plan` wrote it.
-        study: the study that ran.
-        todo: the missing units of each stage when the run began.
-        workers: number of processes.
-        took: wall time [s].
+    The plan is from `estimate`; `todo` are the missing units of each stage when the run began.
     """
     if planned is None or planned.get("id") != study.id:
         return None
     try:
-        same = todo == {stage: n["total"] - n["done"] for stage, n in planned["cells"].items()}
+        same = todo == missing_units(planned["cells"])
         expected = wall_seconds(planned["core_seconds"], todo, study, workers) if same else 0.0
     except (AttributeError, KeyError, TypeError):
         return None

@@ -4,7 +4,6 @@ A job tests some networks on some domains, and makes the images of each domain o
 which weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import torch
 from torch import Tensor
 
 from passband.execution.base import Progress
-from passband.files.jobs import REVISIONS, FolderJob, marker, peek
+from passband.files.jobs import REVISIONS, marker, peek
 from passband.files.tables import parquet
 from passband.learning import SEGMENTATION, Predictors, predict
 from passband.simulation.imaging import normalize
-from passband.studies.jobs import TrainingJob, test_images
+from passband.studies.jobs import StudyJob, TrainingJob, test_images
 from passband.studies.paths import StudyPaths
-from passband.studies.study import Study, TestDomain
+from passband.studies.study import Domain, Study
 from passband.studies.wave_jobs import device
 
 # Networks and domains of a job at most; a thousand networks on 200 conditions are then 128 jobs.
@@ -36,20 +35,13 @@ SHOWN = 11
 
 
 @dataclass(frozen=True)
-class TestJob(FolderJob):
+class TestJob(StudyJob):
     """Test some trained networks, with the digests of their weights, on some domains of a study, by their indices."""
 
     kind = "evaluate"
-    study: Study
-    paths: StudyPaths
     networks: tuple[TrainingJob, ...]
     weights: tuple[str, ...]
     tests: tuple[int, ...]
-
-    @property
-    def home(self) -> Path:
-        """The folder of the study's jobs."""
-        return self.paths.jobs
 
     @property
     def label(self) -> str:
@@ -88,7 +80,7 @@ class TestJob(FolderJob):
                 scored = SEGMENTATION.score(flat, truth)
                 for i, job in zip(range(several), networks, strict=False):
                     if index in shown and job.seed == 0:
-                        predictions[_prediction_name(job, test)] = np.packbits(_particle(logits[:, i : i + 1]))
+                        predictions[_prediction_name(job, test)] = np.packbits(_particles(logits[:, i : i + 1]))
                     keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
                     columns = {name: values[i::several] for name, values in scored.items()}
                     parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
@@ -125,15 +117,11 @@ class Coverage:
     finished: list[tuple[Path, np.ndarray]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def prediction(self, network: int, test: TestDomain, image: np.ndarray) -> np.ndarray:
-        """Return where a network sees particles in the first test image of a domain, bool, shape [n, n].
+    def prediction(self, network: int, test: Domain, image: np.ndarray) -> np.ndarray:
+        """Return where a network, by its index, sees particles in the first test image of a domain, bool, shape [n, n].
 
-        Predictions that a report shows are stored when networks are tested; any other is made now.
-
-        Args:
-            network: index of the network.
-            test: a domain of the study.
-            image: the first specimen's, normalised, float32, shape [n, n] (see `ImagesJob.sample`).
+        Predictions that a report shows are stored when networks are tested; any other is made now. The image is the first
+        specimen's, normalised, float32, shape [n, n] (see `ImagesJob.sample`).
         """
         job = self.networks[network]
         place = [network, [t.id for t in job.study.tests].index(test.id)]
@@ -143,7 +131,7 @@ class Coverage:
                     if (name := _prediction_name(job, test)) in stored:
                         return np.unpackbits(stored[name], count=image.size).reshape(image.shape).astype(bool)
         logits = predict(job.network(), torch.from_numpy(image)[None, None].to(device()))
-        return _particle(logits)
+        return _particles(logits)
 
 
 def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob]) -> Coverage:
@@ -187,24 +175,19 @@ def missing_tests(study: Study, paths: StudyPaths, covered: Coverage) -> list[Te
     return jobs
 
 
-def count_tables(study: Study, covered: Coverage) -> Iterator[pl.DataFrame]:
-    """Yield the counts of each finished job: a row per image, only pairs of this study, none twice."""
-    for folder, pairs in covered.finished:
-        rows = [(covered.networks[n].domain.id, covered.networks[n].seed, study.tests[t].id) for n, t in pairs]
-        schema = {"train_condition": pl.String, "seed": pl.Int64, "test_condition": pl.String}
-        wanted = pl.DataFrame(rows, schema, orient="row")
-        table = pl.read_parquet(folder / _TABLE)
-        yield table.join(wanted, on=wanted.columns, how="semi", maintain_order="left")
-
-
 def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """Return scores (a row per pair) and counts (a row per image), in the order of the study's networks and tests.
 
     Counts of more than 20 million rows stay in the jobs' tables: None.
     """
     few = int(covered.done.sum()) * study.split.test <= _COUNTS_GATHERED
+    schema = {"train_condition": pl.String, "seed": pl.Int64, "test_condition": pl.String}
     scores, counts = [], []
-    for table in count_tables(study, covered):
+    for folder, pairs in covered.finished:
+        # Only pairs of this study, none twice.
+        rows = [(covered.networks[n].domain.id, covered.networks[n].seed, study.tests[t].id) for n, t in pairs]
+        wanted = pl.DataFrame(rows, schema, orient="row")
+        table = pl.read_parquet(folder / _TABLE).join(wanted, on=wanted.columns, how="semi", maintain_order="left")
         scores.append(cross_table(table))
         if few:
             counts.append(table)
@@ -220,10 +203,7 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
 def cross_table(counts: pl.DataFrame) -> pl.DataFrame:
     """Return a row per train condition, test condition and seed: mean loss, summed counts, Dice from the sums.
 
-    Dice is NaN where there is nothing to find and nothing was called.
-
-    Args:
-        counts: a row per image with train_condition, test_condition, seed, loss, tp, fp, fn, tn.
+    Dice is NaN where there is nothing to find and nothing was called. `counts` has a row per image.
     """
     keys, pixels = ["train_condition", "test_condition", "seed"], ["tp", "fp", "fn", "tn"]
     tp, fp, fn = (pl.col(name) for name in pixels[:3])
@@ -235,10 +215,10 @@ def cross_table(counts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _particle(logits: Tensor) -> np.ndarray:
+def _particles(logits: Tensor) -> np.ndarray:
     """Return where the first image is called particle, bool, shape [n, n]."""
     return (logits[0, 0] > 0).cpu().numpy()
 
 
-def _prediction_name(network: TrainingJob, test: TestDomain) -> str:
+def _prediction_name(network: TrainingJob, test: Domain) -> str:
     return f"{network.domain.id} on {test.id}"

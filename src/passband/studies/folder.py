@@ -1,7 +1,6 @@
 """The folder of a study: which study it belongs to, which jobs are finished, and the lock of a run."""
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from passband.base.errors import BadInputError, parameter
 from passband.files import atomic, bundled
+from passband.files.atomic import has, read_json
 from passband.files.jobs import FolderJob
 from passband.studies import cross_tests
 from passband.studies.jobs import ImagesJob, TrainingJob
@@ -27,14 +27,9 @@ class StudyFolder:
 
     @classmethod
     def open(cls, target: Path, out: Path | None = None) -> "StudyFolder":
-        """Return a study and its folder, given its YAML file or its folder.
+        """Return a study and its folder, given its YAML file, its folder, or the name of a bundled study.
 
-        Args:
-            target: a YAML file, a study folder, or the name of a bundled study.
-            out: the folder to use with a YAML file; runs/<name> if None.
-
-        Raises:
-            BadInputError: if the target is neither, or the folder holds another study.
+        `out` is the folder to use with a YAML file, by default runs/<name>. A BadInputError if it holds another study.
         """
         if target.is_dir():
             if out is not None:
@@ -58,15 +53,11 @@ class StudyFolder:
         return result
 
     def check(self) -> None:
-        """Refuse a folder with anything but this study or a smaller version of it.
-
-        Raises:
-            BadInputError: if the folder is not empty and contains neither this study nor one that it extends.
-        """
-        folder, study = self.paths.folder, self.study
+        """Refuse, by a BadInputError, a folder that is not empty and holds neither this study nor one that it extends."""
+        folder, study, other = self.paths.folder, self.study, self._present()
         if folder.exists() and not folder.is_dir():
             raise BadInputError(f"{folder}: is a file, not a folder; choose another {parameter('folder')}")
-        if (other := self._present()) is not None:
+        if other is not None:
             if other.id != study.id and not study.extends(other):
                 raise BadInputError(
                     f"{folder}: holds study {other.name!r} ({other.id}), not this one ({study.name!r}, {study.id}), nor is this one the same with more conditions or seeds; "
@@ -79,11 +70,7 @@ class StudyFolder:
             raise BadInputError(f"{folder}: is not empty and holds no study.yaml; choose another {parameter('folder')}")
 
     def adopt(self) -> None:
-        """Write study.yaml, which makes the folder this study's; a file of the user's own that says the same stays.
-
-        Raises:
-            BadInputError: if the folder contains anything else.
-        """
+        """Write study.yaml, which makes the folder this study's, after `check`; a file of the user's own that says the same stays."""
         self.check()
         path, present = self.paths.study, self._present()
         if present is None or is_dump(path.read_text(encoding="utf-8")):
@@ -127,20 +114,12 @@ class StudyFolder:
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the failed jobs of the last run: stage, what, reason and tries of each; none if failed.json is damaged."""
-        content = _json(self.paths.failed)
         kinds = {"stage": str, "what": str, "reason": str, "tries": int}
-        whole = isinstance(content, list) and all(
-            isinstance(fault, dict) and all(isinstance(fault.get(key), kind) for key, kind in kinds.items())
-            for fault in content
-        )
-        return content if whole else []
+        content = read_json(self.paths.failed)
+        return content if isinstance(content, list) and all(has(fault, kinds) for fault in content) else []
 
     def require_finished(self) -> None:
-        """Raise if anything is missing that did not fail in the last run.
-
-        Raises:
-            BadInputError: saying how much is missing and how to continue.
-        """
+        """Refuse, by a BadInputError, a study of which anything is missing that did not fail in the last run."""
         unfinished = {stage: n for stage, n in self.todo().items() if n}
         if unfinished and not (self.failures() and set(unfinished) <= {"train", "tests"}):
             what = ", ".join(f"{n} {stage}" for stage, n in unfinished.items())
@@ -148,12 +127,12 @@ class StudyFolder:
 
     def planned(self) -> dict[str, Any] | None:
         """Return what `study plan` expected, or None without a plan."""
-        content = _json(self.paths.plan)
+        content = read_json(self.paths.plan)
         return content if isinstance(content, dict) else None
 
     def todo(self) -> dict[str, int]:
         """Return the missing units of each stage."""
-        return {stage: n["total"] - n["done"] for stage, n in self.counts().items()}
+        return missing_units(self.counts())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return finished and total units of each stage; tests are pairs of network and domain."""
@@ -168,11 +147,7 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder against a second run; the lock of a killed run is released.
-
-        Raises:
-            BadInputError: if another run has locked it.
-        """
+        """Lock the folder against a second run, which gets a BadInputError; the lock of a killed run is released."""
         try:
             with atomic.locked(self.paths.lock, wait=False):
                 yield
@@ -184,18 +159,14 @@ class StudyFolder:
 
 @functools.lru_cache(maxsize=4)
 def _load(path: Path, content: bytes) -> Study:
-    """Return the study of a file with this content."""
     return load_study(path)
+
+
+def missing_units(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Return the missing units of each stage, of `StudyFolder.counts`."""
+    return {stage: n["total"] - n["done"] for stage, n in counts.items()}
 
 
 def missing(jobs: Sequence[FolderJob]) -> list[Any]:
     """Return the jobs that are not finished."""
     return [job for job in jobs if not job.is_finished()]
-
-
-def _json(path: Path) -> Any:
-    """Return the content of a JSON file, or None if it is absent or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

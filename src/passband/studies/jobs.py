@@ -24,12 +24,11 @@ from passband.files.tables import parquet
 from passband.learning import Epoch, Member, build, train, train_group
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource, MixedSource, Source
-from passband.simulation.imaging import normalize
-from passband.simulation.imaging.statistics import radial_power
+from passband.simulation.imaging import normalize, radial_power
 from passband.simulation.modality import Images
-from passband.simulation.wave_store import WaveSet
+from passband.simulation.wave_store import WaveSet, wave_id
 from passband.studies.paths import StudyPaths
-from passband.studies.study import Study, TestDomain, TrainDomain
+from passband.studies.study import Domain, Study
 from passband.studies.wave_jobs import device, open_wave_set, read_waves
 
 #: Networks that a GPU trains together unless the user says otherwise.
@@ -41,27 +40,29 @@ _STATISTICS, _SPECTRA, _SAMPLES = "statistics.json", "spectra.npy", "samples.npz
 
 
 @dataclass(frozen=True)
-class _DomainJob(FolderJob):
-    """A job about one domain of a study: the specimens and conditions of a training, or of a test."""
+class StudyJob(FolderJob):
+    """A job of a study."""
 
     study: Study
     paths: StudyPaths
-    domain: TrainDomain | TestDomain
 
     @property
     def home(self) -> Path:
         """The folder of the study's jobs."""
         return self.paths.jobs
 
-    @property
-    def waves(self) -> WaveSet:
-        """The exit waves of the job's specimens."""
-        return open_wave_set(self.domain.recipe, self.study.exit_waves, self.paths.root)
+
+@dataclass(frozen=True)
+class _DomainJob(StudyJob):
+    """A job about one domain of a study: the specimens and conditions of a training, or of a test."""
+
+    domain: Domain
 
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the result."""
-        return {"stage": [self.kind, REVISIONS[self.kind]], **self.study.specimen_content(self.domain.recipe)}
+        waves, split = wave_id(self.domain.recipe, self.study.exit_waves), self.study.split.model_dump()
+        return {"stage": [self.kind, REVISIONS[self.kind]], "waves": waves, "split": split}
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,6 @@ class TrainingJob(_DomainJob):
     """Train one network; `seed` numbers those of a domain, from 0."""
 
     kind = "train"
-    domain: TrainDomain
     seed: int = 0
 
     @property
@@ -84,7 +84,8 @@ class TrainingJob(_DomainJob):
         trained_on: dict[str, Any] = {"conditions": conditions, "one_by_one": self.domain.curriculum}
         if len(conditions) == 1:
             trained_on = {"condition": conditions[0]}
-        return super().content | trained_on | self.study.network_content | {"seed": self.seed}
+        network, training = (m.model_dump(mode="json") for m in (self.study.network, self.study.training))
+        return super().content | trained_on | {"network": network, "training": training, "seed": self.seed}
 
     @property
     def training_seed(self) -> int:
@@ -97,33 +98,24 @@ class TrainingJob(_DomainJob):
     def member(self) -> Member:
         """Return the images that the network is trained on, and its seed."""
         split, conditions = self.study.split, self.domain.conditions
+        waves = open_wave_set(self.domain.recipe, self.study.exit_waves, self.paths.root)
 
         def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
-            stored, masks = read_waves(self.waves, start, stop)
+            stored, masks = read_waves(waves, start, stop)
             # Cached intensities of many conditions would fill the memory.
             alone = len(conditions) == 1
-            sources = [ImageSource(stored, masks, imager(self.waves, c), cache=alone) for c in conditions]
+            sources = [ImageSource(stored, masks, imager(waves, c), cache=alone) for c in conditions]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
         validation = source(split.train, split.train + split.validation)
         return Member(source(0, split.train, curriculum=self.domain.curriculum), validation, self.training_seed)
 
     def make(self, folder: Path, progress: Progress) -> None:
-        """Train the network and write it.
-
-        Raises:
-            JobFailedError: if the training diverges.
-        """
-        study, member = self.study, self.member()
+        """Train the network and write it; a JobFailedError if the training diverges."""
+        network, training, member = self.study.network, self.study.training, self.member()
+        images, share = (member.train_images, member.validation_images), 1 / training.epochs
         try:
-            model, history = train(
-                study.network,
-                study.training,
-                member.train_images,
-                member.validation_images,
-                seed=member.seed,
-                on_epoch=lambda epoch: progress(1 / study.training.epochs),
-            )
+            model, history = train(network, training, *images, seed=member.seed, on_epoch=lambda epoch: progress(share))
         except FloatingPointError as error:
             raise JobFailedError(str(error)) from None
         self.write(folder, model, history)
@@ -187,12 +179,9 @@ class TrainingGroup(Job):
             return
         study, began = jobs[0].study, time.perf_counter()
         # Networks of the same domain share its images.
-        shared: dict[str, Member] = {}
-        members = []
-        for job in jobs:
-            if job.domain.id not in shared:
-                shared[job.domain.id] = job.member()
-            members.append(replace(shared[job.domain.id], seed=job.training_seed))
+        shared = {job.domain.id: job for job in jobs}
+        images = {name: job.member() for name, job in shared.items()}
+        members = [replace(images[job.domain.id], seed=job.training_seed) for job in jobs]
         share = 1 / study.training.epochs
         trained = train_group(study.network, study.training, members, on_epoch=lambda member, epoch: progress(share))
         seconds = (time.perf_counter() - began) / len(jobs)
@@ -207,7 +196,6 @@ class ImagesJob(_DomainJob):
     """Characterise the test images of one domain: statistics, spectra, and the first image."""
 
     kind = "images"
-    domain: TestDomain
 
     @property
     def label(self) -> str:
@@ -226,14 +214,13 @@ class ImagesJob(_DomainJob):
         statistics = {"image_mean": means.mean().item(), "image_contrast": (deviations / means).mean().item()}
         np.save(folder / _SPECTRA, radial_power(normalize(counts)).numpy())
         (folder / _STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-        sample: dict[str, Any] = {"image": normalize(counts[:1])[0].numpy(), "truth": masks[0, 0].numpy() > 0}
-        np.savez_compressed(folder / _SAMPLES, **sample)
+        image, truth = normalize(counts[:1])[0].numpy(), masks[0, 0].numpy() > 0
+        np.savez_compressed(folder / _SAMPLES, image=image, truth=truth)
         progress(1.0)
 
     def statistics(self) -> dict[str, Any]:
         """Return image_mean and image_contrast."""
-        result: dict[str, Any] = json.loads((self.folder / _STATISTICS).read_text(encoding="utf-8"))
-        return result
+        return dict(json.loads((self.folder / _STATISTICS).read_text(encoding="utf-8")))
 
     def spectra(self) -> np.ndarray:
         """Return the radial power spectrum of each image, shape [N, bins]."""
@@ -245,7 +232,7 @@ class ImagesJob(_DomainJob):
             return dict(arrays)
 
 
-def test_images(study: Study, paths: StudyPaths, test: TestDomain) -> tuple[Tensor, Tensor]:
+def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, Tensor]:
     """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
     waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
     pixels = imager(waves, test.condition).pixels

@@ -9,60 +9,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Inside:
+    """A path inside the folder of a study."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __get__(self, paths: "StudyPaths", owner: type) -> Path:
+        return paths.folder / self._name
+
+
 @dataclass(frozen=True)
 class StudyPaths:
     """The files of a study folder."""
 
     folder: Path
 
-    @property
-    def study(self) -> Path:
-        """The configuration, complete in itself."""
-        return self.folder / "study.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a run works in the folder."""
-        return self.folder / ".lock"
-
-    @property
-    def failed(self) -> Path:
-        """Which jobs of the last run failed, and why."""
-        return self.folder / "failed.json"
-
-    @property
-    def plan(self) -> Path:
-        """What `study plan` expected."""
-        return self.folder / "plan.json"
-
-    @property
-    def figures(self) -> Path:
-        """PNG and SVG figures."""
-        return self.folder / "figures"
-
-    @property
-    def analysis(self) -> Path:
-        """Fits and findings."""
-        return self.folder / "analysis.json"
-
-    @property
-    def report(self) -> Path:
-        """The offline report."""
-        return self.folder / "report.html"
-
-    @property
-    def ranking_page(self) -> Path:
-        """The ranking of the shift metrics, Markdown."""
-        return self.folder / "ranking.md"
+    study = _Inside("study.yaml")  # the configuration, complete in itself
+    lock = _Inside(".lock")  # held while a run works in the folder
+    failed = _Inside("failed.json")  # which jobs of the last run failed, and why
+    plan = _Inside("plan.json")  # what `study plan` expected
+    figures = _Inside("figures")  # PNG and SVG figures
+    analysis = _Inside("analysis.json")  # fits and findings
+    report = _Inside("report.html")  # the offline report
+    ranking_page = _Inside("ranking.md")  # the ranking of the shift metrics, Markdown
+    jobs = _Inside("cells")  # all finished jobs
 
     def table(self, name: str) -> Path:
         """A Parquet table: scores, conditions, shift, training, counts, specimen_power or ranking."""
         return self.folder / f"{name}.parquet"
-
-    @property
-    def jobs(self) -> Path:
-        """The folder of all finished jobs."""
-        return self.folder / "cells"
 
     @property
     def root(self) -> Path:

@@ -23,13 +23,9 @@ from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, wave_
 
 
 def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
-    """Write the tables of a study into its folder and return them by name; only networks may be missing.
-
-    Raises:
-        BadInputError: if no network is tested.
-    """
+    """Write the tables of a study into its folder and return them by name; a BadInputError if no network is tested."""
     with one_thread():
-        tables = make_tables(folder)
+        tables = _make_tables(folder)
     if "counts" not in tables:
         folder.paths.table("counts").unlink(missing_ok=True)
     for name, table in tables.items():
@@ -37,14 +33,8 @@ def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     return tables
 
 
-def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
-    """Return the tables of a study by name; only networks may be missing.
-
-    Raises:
-        BadInputError: if no network is tested.
-    """
-    study = folder.study
-    covered = folder.coverage()
+def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
+    study, covered = folder.study, folder.coverage()
     if not covered.finished:
         reasons = "; ".join(sorted({f["reason"] for f in folder.failures()}))
         raise BadInputError(f"{folder.paths.folder}: no network was trained and tested ({reasons}); change the study")
@@ -52,13 +42,11 @@ def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
         spectra = np.array([job.spectra() for job in folder.image_jobs])
-        shift = shift_table(
-            [t.condition for t in tests], q_max, spectra, exit_wave=tabulated(q, power), names=[t.id for t in tests]
-        )
+        ids, conditions = [t.id for t in tests], [t.condition for t in tests]
+        shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
     else:
-        shift = set_shift_table(
-            [(t.id, t.conditions) for t in study.trainings], [(t.id, t.condition) for t in tests], q_max
-        )
+        sets = [(t.id, t.conditions) for t in study.trainings]
+        shift = set_shift_table(sets, [(t.id, t.condition) for t in tests], q_max)
     epsilon = dict(shift.select("test_condition", "epsilon_test").iter_rows())
     rows = [
         condition_row(t.condition, t.label, t.id) | {"epsilon": epsilon[t.id], **job.statistics()}
@@ -66,9 +54,9 @@ def make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     ]
     scores, counts = cross_tests.tables(study, covered)
     training = [
-        job.history()
-        .with_columns(condition=pl.lit(job.domain.id), seed=pl.lit(job.seed, pl.Int64))
-        .select("condition", "seed", pl.all().exclude("condition", "seed"))
+        job.history().select(
+            pl.lit(job.domain.id).alias("condition"), pl.lit(job.seed, pl.Int64).alias("seed"), pl.all()
+        )
         for job, weights in zip(covered.networks, covered.weights, strict=True)
         if weights is not None
     ]
@@ -97,14 +85,12 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
     seconds["tests"] = folder.coverage().seconds
     engine = ["abtem"] if folder.study.exit_waves.engine == "abtem" else []
     libraries = ["torch", *engine, "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars"]
+    versions = {"passband": __version__, "python": platform.python_version()}
+    specimens = [recipe.seed for recipe in folder.study.recipes.values()]
     return {
-        "versions": {"passband": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in libraries},
+        "versions": versions | {name: version(name) for name in libraries},
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version_info.major}.{sys.version_info.minor}",
-        "seeds": {
-            "specimens": [recipe.seed for recipe in folder.study.recipes.values()],
-            "networks": list(range(folder.study.seeds)),
-        },
+        "seeds": {"specimens": specimens, "networks": list(range(folder.study.seeds))},
         "core_seconds": seconds,
         "waves": {
             "ids": [waves.folder.name for waves in sets],

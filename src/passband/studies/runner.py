@@ -33,14 +33,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Make everything of a study that is missing, then finish it; return the jobs that failed.
 
-    Args:
-        study: the configuration.
-        folder: the study's folder; exit waves lie beside it.
-        executor: runs the jobs.
-        progress: shows them.
-        finish: writes tables and report while the folder is locked, such as `report.build.write_results`.
-        group: networks that a worker trains together.
-        memory: bytes that the multislice may take in a worker.
+    Exit waves lie beside the folder. `finish` writes tables and report while it is locked, such as `report.build.write_results`.
+    A worker trains `group` networks together; the multislice may take `memory` bytes in it.
 
     Raises:
         BadInputError: if the folder holds another study or is in use, the disk is or would be full, or nothing is left to

@@ -1,6 +1,5 @@
 """Simulation without a study: exit waves of a recipe, and images of them under one condition as TIFF stacks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
-from passband.files.atomic import remove_leftovers, require_space, write_file, write_json
+from passband.files.atomic import read_json, remove_leftovers, require_space, write_file, write_json
 from passband.simulation.hrtem import Imager
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
@@ -29,9 +28,7 @@ class Simulation:
     """What to simulate.
 
     Attributes:
-        recipe: the specimens.
-        condition: how to image them; None makes exit waves only, at 300 kV.
-        count: number of specimens.
+        condition: how to image the specimens; None makes exit waves only, at 300 kV.
         folder: for the images; exit waves lie beside it, shared with studies.
         labels: whether to write every label of each specimen too.
     """
@@ -48,11 +45,7 @@ class Simulation:
         return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
 
     def imager(self, condition: Condition) -> Imager:
-        """Return what makes the images under a condition.
-
-        Raises:
-            BadInputError: if the field is not a whole number of pixels.
-        """
+        """Return what makes the images under a condition; a BadInputError if the field is not a whole number of pixels."""
         return Imager(condition, self.recipe.field_angstrom, self.exit_waves)
 
     def warnings(self) -> list[str]:
@@ -63,28 +56,19 @@ class Simulation:
         return self.condition.doubts() + ([] if line is None else [line])
 
     def check(self) -> None:
-        """Refuse what cannot work, before any work.
-
-        Raises:
-            BadInputError: if the condition does not fit the recipe, or the folder holds something else.
-        """
+        """Refuse, by a BadInputError, a condition that does not fit the recipe, or a folder that holds something else."""
         if self.condition is not None:
             self.imager(self.condition).check()
         draw_specimen(self.recipe, self.count - 1)
         if not self.folder.exists():
             return
-        try:
-            card = json.loads((self.folder / _CARD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            card = None
+        card, another = read_json(self.folder / _CARD), f"choose another {parameter('folder')}"
         if not isinstance(card, dict):
             if not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir()):
-                raise BadInputError(
-                    f"{self.folder}: exists and holds something other than a simulation; choose another {parameter('folder')}"
-                )
+                raise BadInputError(f"{self.folder}: exists and holds something other than a simulation; {another}")
         elif card.get("id") != self.id:
             raise BadInputError(
-                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); choose another {parameter('folder')}, or delete this one"
+                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); {another}, or delete this one"
             )
 
     @property
@@ -138,13 +122,8 @@ class Simulation:
 
 def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:
     """Write [N, n, n] as a multi-page TIFF, 32-bit floats or 8-bit integers, with its scale as ImageJ notes it."""
-    pages = [Image.fromarray(page) for page in stack]
-    scale: dict[str, Any] = {
-        "description": f"ImageJ=1.54f\nimages={len(pages)}\nslices={len(pages)}\nunit=Angstrom\n",
-        "x_resolution": 1 / pixel,
-        "y_resolution": 1 / pixel,
-        "resolution_unit": 1,
-    }
-    write_file(
-        path, lambda temporary: pages[0].save(temporary, format="TIFF", save_all=True, append_images=pages[1:], **scale)
-    )
+    first, *rest = (Image.fromarray(page) for page in stack)
+    about = f"ImageJ=1.54f\nimages={len(stack)}\nslices={len(stack)}\nunit=Angstrom\n"
+    options: dict[str, Any] = {"x_resolution": 1 / pixel, "y_resolution": 1 / pixel, "resolution_unit": 1}
+    options |= {"format": "TIFF", "save_all": True, "append_images": rest, "description": about}
+    write_file(path, lambda temporary: first.save(temporary, **options))

@@ -7,25 +7,19 @@ from typing import Any
 import polars as pl
 
 from passband.base.errors import BadInputError
-from passband.files.atomic import read_checked, write_checked
+from passband.files.atomic import has, read_checked, write_checked
 from passband.studies.paths import StudyPaths
 
+_PAIR = ["train_condition", "test_condition"]
 #: For each table, the columns that name a row, and numbers that results are computed from.
-_KEYS = {
-    "scores": ("train_condition", "test_condition", "seed"),
-    "shift": ("train_condition", "test_condition"),
-    "conditions": ("condition",),
-    "training": ("condition", "seed", "epoch"),
-    "training_sets": (),
+_COLUMNS: dict[str, tuple[list[str], list[str]]] = {
+    "scores": ([*_PAIR, "seed"], ["loss", "dice", "tp", "fp", "fn", "tn", "n_images"]),
+    "shift": (_PAIR, ["epsilon_train", "epsilon_test", "delta_epsilon", "sigma"]),
+    "conditions": (["condition"], ["defocus_angstrom", "epsilon"]),
+    "training": (["condition", "seed", "epoch"], ["train_loss", "validation_loss"]),
+    "training_sets": ([], ["defocus_angstrom"]),
 }
-_NUMBERS = {
-    "scores": ("loss", "dice", "tp", "fp", "fn", "tn", "n_images"),
-    "shift": ("epsilon_train", "epsilon_test", "delta_epsilon", "sigma"),
-    "conditions": ("defocus_angstrom", "epsilon"),
-    "training": ("train_loss", "validation_loss"),
-    "training_sets": ("defocus_angstrom",),
-}
-_DOMAINS = {"train_condition", "test_condition", "condition"}
+_DOMAINS = {*_PAIR, "condition"}
 # What an analysis.json of an older version, without checksums, may contain.
 _FORMER = {"findings", "fits", "study", "study_id", "failed", "provenance"}
 _PROVENANCE = {"versions": dict, "platform": str, "seeds": dict, "core_seconds": dict, "waves": dict}
@@ -38,59 +32,49 @@ def write_analysis(paths: StudyPaths, content: dict[str, Any], tables: Iterable[
 
 
 def read_analysis(paths: StudyPaths) -> dict[str, Any]:
-    """Return the content of analysis.json.
-
-    Raises:
-        BadInputError: if it is missing or not as it was written.
-    """
-    content = read_checked(paths.analysis, _FORMER)
-    failed, provenance = (content or {}).get("failed"), (content or {}).get("provenance")
+    """Return the content of analysis.json; a BadInputError if it is missing or not as it was written."""
+    content = read_checked(paths.analysis, _FORMER) or {}
     if (
-        content is None
-        or not isinstance(failed, list)
-        or not all(isinstance(fault, dict) for fault in failed)
-        or not isinstance(provenance, dict)
-        or not all(isinstance(provenance.get(key), kind) for key, kind in _PROVENANCE.items())
+        has(content, {"failed": list, "provenance": dict})
+        and all(isinstance(fault, dict) for fault in content["failed"])
+        and has(content["provenance"], _PROVENANCE)
     ):
-        raise BadInputError(
-            "is missing or damaged, and it alone says how the tables were made",
-            remedy="get it from where the tables came from",
-            place=paths.analysis,
-        )
-    return content
+        return content
+    raise BadInputError(
+        "is missing or damaged, and it alone says how the tables were made",
+        remedy="get it from where the tables came from",
+        place=paths.analysis,
+    )
 
 
 def read_tables(
     paths: StudyPaths, names: Iterable[str], domains: Collection[str] | None = None
 ) -> dict[str, pl.DataFrame]:
-    """Return tables of a study by name.
+    """Return tables of a study by name: scores, shift, conditions, training, training_sets.
 
-    Args:
-        paths: of the study.
-        names: of scores, shift, conditions, training, training_sets.
-        domains: ids of the study's domains; others are refused.
+    Domains other than those of the ids given are refused.
 
     Raises:
         BadInputError: in one line, if one is missing, damaged, not a study's, or does not fit the others.
     """
     digests = (read_checked(paths.analysis, _FORMER) or {}).get("tables", {})
     tables = {name: _table(paths, name, digests.get(name)) for name in names}
-    pairs, scores = list(_KEYS["shift"]), tables.get("scores")
-    for other, mine, theirs in (("shift", pairs, pairs), ("conditions", ["test_condition"], ["condition"])):
+    scores = tables.get("scores")
+    for other, mine, theirs in (("shift", _PAIR, _PAIR), ("conditions", ["test_condition"], ["condition"])):
         if scores is not None and other in tables:
             unknown = scores.join(tables[other], left_on=mine, right_on=theirs, how="anti")
             if len(unknown):
                 raise _fault(paths, other, f"has no row for {' and '.join(unknown.select(mine).row(0))} of the scores")
     for name, table in tables.items():
-        for column in sorted(_DOMAINS.intersection(_KEYS[name])):
+        for column in sorted(_DOMAINS.intersection(_COLUMNS[name][0])):
             strangers = set() if domains is None else set(table[column]).difference(domains)
-            for stranger in sorted(strangers):
-                raise _fault(paths, name, f"has {column} {stranger}, which is none of this study's")
+            if strangers:
+                raise _fault(paths, name, f"has {column} {min(strangers)}, which is none of this study's")
     return tables
 
 
 def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
-    path, keys, numbers = paths.table(name), list(_KEYS[name]), list(_NUMBERS[name])
+    path, (keys, numbers) = paths.table(name), _COLUMNS[name]
     if not path.is_file():
         raise BadInputError(f"{path}: is missing; the study has to be finished first")
     if digest is not None and digest != _digest(paths, name):
@@ -101,16 +85,16 @@ def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
         raise _fault(paths, name, f"cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
     for column in (*keys, *numbers):
         kind = table.schema.get(column)
-        text = column in _DOMAINS
         if kind is None:
             raise _fault(paths, name, f"has no column {column}")
-        if not (kind == pl.String if text else kind.is_numeric()):
-            raise _fault(paths, name, f"has {kind} in column {column}, not {'text' if text else 'numbers'}")
+        if column in _DOMAINS and kind != pl.String:
+            raise _fault(paths, name, f"has {kind} in column {column}, not text")
+        if column not in _DOMAINS and not kind.is_numeric():
+            raise _fault(paths, name, f"has {kind} in column {column}, not numbers")
     if not len(table):
         raise _fault(paths, name, "has no rows")
-    if keys and (
-        table.select(keys).is_duplicated().any() or table.select(pl.col(keys).is_null().any()).row(0).count(True)
-    ):
+    named = table.select(keys)
+    if keys and (named.is_duplicated().any() or any(named.null_count().row(0))):
         raise _fault(paths, name, f"has rows without {', '.join(keys)}, or the same ones twice")
     if name == "scores" and not table["loss"].is_finite().fill_null(value=False).all():
         raise _fault(paths, name, "has a loss that is not a finite number")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
@@ -21,7 +21,6 @@ from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
 from passband.simulation.multislice import ExitWaveConfig
-from passband.simulation.wave_store import wave_id
 from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals
 from passband.studies.training_sets import TrainingSets, choose_sets
@@ -51,11 +50,11 @@ class Split(FrozenModel):
 
 
 @dataclass(frozen=True)
-class TrainDomain:
-    """A domain that networks are trained on: specimens under one condition, or under those of a set.
+class Domain:
+    """A domain that networks are trained or tested on: specimens under one condition, or to train under those of a set.
 
     Attributes:
-        id: in the column train_condition of tables.
+        id: in the columns train_condition and test_condition of tables.
         label: in words.
         recipe: the specimens.
         conditions: one, or those of a set.
@@ -68,15 +67,11 @@ class TrainDomain:
     conditions: tuple[Condition, ...]
     curriculum: bool = False
 
-
-@dataclass(frozen=True)
-class TestDomain:
-    """A domain that networks are tested on; id is in the column test_condition of tables."""
-
-    id: str
-    label: str
-    recipe: Recipe
-    condition: Condition
+    @property
+    def condition(self) -> Condition:
+        """The condition, of a domain with one."""
+        [condition] = self.conditions
+        return condition
 
 
 class Study(FrozenModel):
@@ -110,7 +105,6 @@ class Study(FrozenModel):
     training: TrainingConfig = TrainingConfig()
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
-    _conditions: list[Condition] = PrivateAttr(default=[])
 
     def __str__(self) -> str:
         """Return the study as its YAML file."""
@@ -125,7 +119,6 @@ class Study(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
-        self._conditions = self.conditions.conditions()
         if (self.specimens is None) == (self.structures is None):
             raise ValueError("give either specimens (one family) or structures (several families by name)")
         if self.structures is not None:
@@ -135,32 +128,31 @@ class Study(FrozenModel):
                 if not _NAME.fullmatch(name):
                     raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
         if self.training_sets is not None:
-            if isinstance(self.conditions, ConditionGrid):
-                raise ValueError("training_sets are drawn from a distribution; give conditions by draw or mixture")
-            if self.structures is not None:
-                raise ValueError("training_sets and structures do not go together; leave one of them out")
-            for name in self.training_sets:
-                if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
-                    raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
-            kinds = [
-                (choice.method, choice.order if size > 1 else "", size)
-                for choice in self.training_sets.values()
-                for size in choice.sizes
-            ]
-            if len(set(kinds)) < len(kinds):
-                raise ValueError("training_sets has the same method, order and size twice; keep one of them")
-            if len({(c.pixel_size_angstrom, c.detector.binning) for c in self._conditions}) > 1:
-                raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
+            self._check_training_sets(self.training_sets)
         for recipe in self.recipes.values():
             self._check_family(recipe)
         return self
+
+    def _check_training_sets(self, choices: dict[str, TrainingSets]) -> None:
+        if isinstance(self.conditions, ConditionGrid):
+            raise ValueError("training_sets are drawn from a distribution; give conditions by draw or mixture")
+        if self.structures is not None:
+            raise ValueError("training_sets and structures do not go together; leave one of them out")
+        for name in choices:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
+                raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
+        kinds = [(c.method, c.order if size > 1 else "", size) for c in choices.values() for size in c.sizes]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("training_sets has the same method, order and size twice; keep one of them")
+        if len({(c.pixel_size_angstrom, c.detector.binning) for c in self.test_conditions}) > 1:
+            raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
 
     def _check_family(self, recipe: Recipe) -> None:
         if isinstance(recipe, GivenRecipe) and len(recipe.scenes) < self.split.total:
             raise ValueError(
                 f"split: asks for {self.split.total} specimens, and {len(recipe.scenes)} scenes are given; lower train, validation or test, or import more"
             )
-        for condition in self._conditions:
+        for condition in self.test_conditions:
             if condition.energy_ev != self.exit_waves.energy_ev:
                 raise ValueError(
                     f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {self.exit_waves.energy_ev:g}; exit waves belong to one energy, make them equal"
@@ -182,7 +174,7 @@ class Study(FrozenModel):
     @property
     def test_conditions(self) -> list[Condition]:
         """The conditions that are tested, in the order of the tables."""
-        return self._conditions
+        return self.conditions.conditions()
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -190,23 +182,23 @@ class Study(FrozenModel):
         return self.structures or ({} if self.specimens is None else {"": self.specimens})
 
     @functools.cached_property
-    def tests(self) -> list[TestDomain]:
+    def tests(self) -> list[Domain]:
         """The test domains in the order of the tables: every condition, for every family of specimens."""
-        labels = self.conditions.labels()
+        labelled = list(zip(self.test_conditions, self.conditions.labels(), strict=True))
         return [
-            TestDomain(f"{name}/{c.id}", f"{name}, {label}", recipe, c) if name else TestDomain(c.id, label, recipe, c)
+            Domain(f"{name}/{c.id}" if name else c.id, f"{name}, {label}" if name else label, recipe, (c,))
             for name, recipe in self.recipes.items()
-            for c, label in zip(self._conditions, labels, strict=True)
+            for c, label in labelled
         ]
 
     @functools.cached_property
-    def trainings(self) -> list[TrainDomain]:
+    def trainings(self) -> list[Domain]:
         """The training domains in the order of the tables: every test domain, or every training set."""
         if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
-            return [TrainDomain(t.id, t.label, t.recipe, (t.condition,)) for t in self.tests]
+            return self.tests
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            TrainDomain(name, name, self.recipes[""], tuple(chosen), choice.order == "high_epsilon_first")
+            Domain(name, name, self.recipes[""], tuple(chosen), choice.order == "high_epsilon_first")
             for name, (choice, chosen) in sets.items()
         ]
 
@@ -223,25 +215,17 @@ class Study(FrozenModel):
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
         field = next(iter(self.recipes.values())).field_angstrom
-        lines = [Imager(c, field, self.exit_waves).warning() for c in self._conditions]
+        conditions = self.test_conditions
+        lines = [Imager(c, field, self.exit_waves).warning() for c in conditions]
         limits = _by_kind(list(filter(None, lines)))
-        doubts = _by_kind([doubt for c in self._conditions for doubt in c.doubts()])
+        doubts = _by_kind([doubt for c in conditions for doubt in c.doubts()])
         if not isinstance(self.conditions, ConditionGrid):
             # A mistaken unit shows in most of a draw; values near zero are drawn now and then.
-            doubts = [kind for kind in doubts if 2 * len(kind) > len(self._conditions)]
+            doubts = [kind for kind in doubts if 2 * len(kind) > len(conditions)]
         return [
             kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
             for kind in sorted(limits + doubts)
         ]
-
-    def specimen_content(self, recipe: Recipe) -> dict[str, Any]:
-        """Return all that decides the specimens' images but the condition: exit waves and split."""
-        return {"waves": wave_id(recipe, self.exit_waves), "split": self.split.model_dump()}
-
-    @functools.cached_property
-    def network_content(self) -> dict[str, Any]:
-        """All that decides a network but conditions, seed and specimens."""
-        return {"network": self.network.model_dump(mode="json"), "training": self.training.model_dump(mode="json")}
 
     def extends(self, other: "Study") -> bool:
         """Tell whether this study is another with more conditions, sets or seeds, so that all finished work of the other stays valid."""
@@ -259,15 +243,11 @@ class Study(FrozenModel):
 
 
 def load_study(path: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
-    """Read a study; `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name.
+    """Read a study from its YAML file, or a bundled one by its name, such as quick.
 
-    `budgets` and `variants` of the file are changes by name, merged into the rest key by key: first those of the variant, then
-    those of the budget.
-
-    Args:
-        path: of the YAML file, or the name of a bundled study, such as quick.
-        budget: which of `budgets` to apply; a name that the file lacks changes nothing.
-        variant: which of `variants` to apply.
+    `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name. `budgets` and `variants` of
+    the file are changes by name, merged into the rest key by key: first those of the variant, then those of the budget. A budget
+    that the file lacks changes nothing.
 
     Raises:
         BadInputError: with file, line, value and remedy.

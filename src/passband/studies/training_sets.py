@@ -1,6 +1,7 @@
 """Sets of conditions that networks are trained on together, chosen from what a study's conditions are drawn from."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,8 +11,7 @@ from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionMixture
-from passband.metrics import information
-from passband.studies.guided import Pool
+from passband.metrics import Q_MAX, information, measure
 
 Size = Annotated[int, Field(ge=1, le=1000, strict=True)]
 # Candidates that a guided choice is made from.
@@ -57,15 +57,10 @@ class TrainingSets(FrozenModel):
 def choose_sets(
     choices: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
 ) -> dict[str, tuple[TrainingSets, list[Condition]]]:
-    """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε.
+    """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε in the band up to q_max [1/Å].
 
     Sets of one method, size and draw have the same conditions whatever their order. Seeds derive from method, size and draw, so
-    that a set does not begin like the test conditions.
-
-    Args:
-        choices: by name.
-        source: the distribution that the test conditions are drawn from.
-        q_max: band of ε and σ [1/Å].
+    that a set does not begin like the test conditions, which are drawn from the same source.
     """
     pools: dict[int, Pool] = {}
     chosen = {}
@@ -93,3 +88,51 @@ def _drawn(
 ) -> list[Condition]:
     seed = seed_from("training set", source.seed, method, count, draw)
     return source.model_copy(update={"method": method, "count": count, "seed": seed}).conditions()
+
+
+class Pool:
+    """Conditions to choose from, with ε of each and σ between them."""
+
+    def __init__(self, candidates: Sequence[Condition], q_max: float = Q_MAX):
+        """Measure the candidates in the band up to q_max [1/Å]."""
+        measured = measure(["epsilon", "sigma"], candidates, candidates, q_max)
+        self.candidates = list(candidates)
+        self.epsilon = measured["epsilon_train"].numpy()
+        # σ is not defined for a condition that transfers nothing.
+        self.sigma = np.nan_to_num(measured["sigma"].numpy())
+
+    def choose(self, count: int) -> list[Condition]:
+        """Return `count` candidates, by falling ε.
+
+        The candidates are ordered by ε and divided into `count` equal parts, and one comes from each, which spreads them over ε.
+        Each candidate counts with the highest σ(chosen, candidate). The choice maximises the lowest of these values, then their
+        mean: greedily first, then by exchanges until none helps.
+
+        There must be as many candidates.
+        """
+        if not 1 <= count <= len(self.candidates):
+            raise ValueError(f"cannot choose {count} of {len(self.candidates)} conditions; give at least as many")
+        return [self.candidates[i] for i in choose(self.epsilon, self.sigma, count)]
+
+
+def choose(epsilon: np.ndarray, sigma: np.ndarray, count: int) -> list[int]:
+    """Return the indices of the choice of `Pool.choose`, given ε, shape [B], and σ(train, test), shape [B, B], of the candidates."""
+    parts = np.array_split(np.argsort(-epsilon, kind="stable"), count)
+    chosen: list[int] = []
+    for part in parts:
+        chosen.append(_best(part, sigma, chosen))
+    # Most choices settle in three sweeps of exchanges.
+    for _ in range(10):
+        before = list(chosen)
+        for i, part in enumerate(parts):
+            chosen[i] = _best(part, sigma, chosen[:i] + chosen[i + 1 :])
+        if chosen == before:
+            break
+    return sorted(chosen, key=lambda i: -epsilon[i])
+
+
+def _best(part: np.ndarray, sigma: np.ndarray, others: list[int]) -> int:
+    covered = sigma[others].max(0) if others else np.zeros(len(sigma))
+    after = np.maximum(sigma[part], covered)
+    # The lowest σ is rounded, so that a negligible gain in it does not outweigh the mean.
+    return int(part[np.lexsort((-after.mean(1), -after.min(1).round(3)))[0]])

@@ -15,7 +15,7 @@ from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
 from passband.simulation import hrtem
-from passband.simulation.imaging.statistics import wave_power
+from passband.simulation.imaging import wave_power
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.multislice.engine import MEMORY, check_memory
 from passband.simulation.wave_store import WaveSet, wave_id
@@ -53,9 +53,8 @@ class WavesJob(Job):
             began = time.perf_counter()
             specimen = draw_specimen(waves.recipe, index)
             mask = SEGMENTATION.target(specimen, waves.mask_pixels)
-            [wave] = specimen_exit_waves(
-                waves.recipe, [specimen], [index], waves.config, device=device(), memory=self.memory
-            )
+            made_of = waves.recipe, [specimen], [index], waves.config
+            [wave] = specimen_exit_waves(*made_of, device=device(), memory=self.memory)
             facts = {
                 "atoms": len(specimen.atoms),
                 "particles": len(specimen.particles),
@@ -84,16 +83,9 @@ def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet
 
 
 def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: int = MEMORY) -> list[WavesJob]:
-    """Make room for a wave set and return the jobs that make its missing specimens.
+    """Make room for a number of specimens and return the jobs that make the missing ones, within a memory [bytes].
 
-    Args:
-        waves: the wave set.
-        specimens: the number of all.
-        missing: indices of those to make.
-        memory: bytes that the multislice may take in a worker.
-
-    Raises:
-        BadInputError: if the recipe cannot be drawn, a wave does not fit in memory, or the folder cannot be written.
+    A BadInputError if the recipe cannot be drawn, a wave does not fit in memory, or the folder cannot be written.
     """
     if missing:
         check_memory(waves.config, waves.recipe.field_angstrom, memory)
@@ -105,14 +97,9 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: in
 def make_waves(
     waves: WaveSet, total: int, missing: list[int], executor: Executor, progress: StageProgress, *, memory: int = MEMORY
 ) -> None:
-    """Make the missing ones of `total` exit waves, and warn if much of the beam was lost.
-
-    Raises:
-        BadInputError: if one cannot be made, because all are needed.
-    """
+    """Make the missing ones of `total` exit waves, or raise a BadInputError; warn if much of the beam was lost."""
     jobs = prepare_waves(waves, total, missing, memory)
-    advance = progress.stage("exit waves", total, total - len(missing))
-    for failure in executor.map(run_job, jobs, advance):
+    for failure in executor.map(run_job, jobs, progress.stage("exit waves", total, total - len(missing))):
         raise BadInputError(
             f"{waves.folder}: {failure.task.label} could not be made in {failure.tries} tries ({failure.reason}); "
             "correct it and run the same command again, finished work is kept"

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 
 from passband.conditions import Condition
-from passband.metrics.by_frequency import compare_by_frequency, intervals
 from passband.metrics.fixed_band import measure
+from passband.metrics.transfer_curves import compare_by_frequency, intervals
 from passband.models.card import ModelCard
 from passband.verdicts.features import RINGS, compare
 from passband.verdicts.statements import Statement

@@ -7,8 +7,7 @@ import torch
 from ase import Atoms
 
 from passband.base.frequencies import disc_indices
-from passband.simulation.multislice.engine import phonon_seed
-from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band, phonon_seed
 
 _SETTINGS = {
     "device": "cpu",
@@ -25,11 +24,8 @@ def exit_wave(
 ) -> ExitWave:
     """Return the wave at the far face of the cell of field × field × height, from which defocus is measured.
 
-    Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons: displacements per axis, by element
-    [Å].
-
-    Raises:
-        BadInputError: if more than 5 % of the beam is scattered beyond the band limit.
+    Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons: displacements per axis, by element [Å]. Errors are
+    those of `keep_band`.
     """
     field = float(atoms.cell[0, 0])
     n = config.grid_points(field)

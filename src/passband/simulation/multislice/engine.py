@@ -17,12 +17,13 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from passband.base.electron import interaction_parameter, wavelength
-from passband.base.errors import BadInputError, parameter
+from passband.base.errors import BadInputError, parameter, require
 from passband.base.frequencies import disc_indices
 from passband.base.identity import seed_from
 from passband.simulation.multislice import deposit
 from passband.simulation.multislice.atom import exponent, soft_band
-from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band, phonon_seed
+from passband.specimens import Recipe, Specimen
 
 #: Memory [bytes] that the configurations in work may take by default.
 MEMORY = 512 * 2**20
@@ -34,6 +35,30 @@ _BAND = 2 / 3
 _EDGE = 0.01
 # Planes of n² complex numbers that one configuration needs at the same time: wave, its transform, potentials, transmission.
 _PLANES = 7
+
+
+def specimen_exit_waves(
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    indices: Sequence[int],
+    config: ExitWaveConfig,
+    *,
+    device: torch.device | str = "cpu",
+    memory: int = MEMORY,
+) -> list[ExitWave]:
+    """Return the exit waves of a recipe's specimens by the engine of the settings, thermal displacements seeded by recipe and index.
+
+    The native engine computes on a device, within a memory [bytes]. Errors are those of `exit_waves`.
+    """
+    seeds = [seed_from("phonons", recipe.seed, index) for index in indices]
+    atoms = [specimen.atoms for specimen in specimens]
+    if config.engine == "native":
+        return exit_waves(atoms, config, recipe.displacements(), seeds, device=device, memory=memory)
+    # abTEM takes seconds to import and is in an extra.
+    require("abtem", "exit_waves.engine: abtem", "abtem")
+    from passband.simulation.multislice.abtem_engine import exit_wave
+
+    return [exit_wave(one, config, recipe.displacements(), seed) for one, seed in zip(atoms, seeds, strict=True)]
 
 
 def exit_waves(
@@ -48,17 +73,11 @@ def exit_waves(
 ) -> list[ExitWave]:
     """Return the wave at the far face of each specimen's cell, from which defocus is measured; the beam runs along +z.
 
-    Args:
-        atoms: specimens in cells of field × field × height, all with the same field.
-        config: multislice settings.
-        thermal_displacement_angstrom: standard deviation per axis, by element [Å].
-        seeds: of the thermal displacements, one a specimen.
-        device: where to compute.
-        dtype: complex64, or complex128 to check it.
-        memory: bytes that the configurations in work may take.
+    Specimens lie in cells of field × field × height, all with the same field. The thermal displacements are standard deviations
+    per axis, by element [Å], with a seed a specimen. complex128 checks complex64.
 
     Raises:
-        BadInputError: if a configuration does not fit in `memory`, or more than 5 % of a beam leaves the band.
+        BadInputError: if a configuration does not fit in `memory` [bytes], or more than 5 % of a beam leaves the band.
     """
     field = float(atoms[0].cell[0, 0])
     n = config.grid_points(field)
@@ -105,8 +124,7 @@ class _Optics:
     def __init__(self, field: float, n: int, energy_ev: float, device: torch.device, dtype: torch.dtype):
         self.field, self.n, self.device, self.dtype = field, n, device, dtype
         self.real = torch.float32 if dtype == torch.complex64 else torch.float64
-        self.wavelength = wavelength(energy_ev)
-        self.sigma = interaction_parameter(energy_ev)
+        self.wavelength, self.sigma = wavelength(energy_ev), interaction_parameter(energy_ev)
         self.limit, self.edge = _BAND * n / (2 * field), _EDGE * n / field
         k = np.fft.fftfreq(n, 1 / n)
         self.q2 = (k[:, None] ** 2 + k[None, :] ** 2) / field**2
@@ -123,9 +141,8 @@ class _Optics:
         if number not in self._factors:
             q = np.sqrt(self.q2[:, : self.columns])
             spread = deposit.spectrum(self.n)
-            w = CubicSpline(*exponent(number, self.sigma, self.limit, self.edge))(q) * soft_band(
-                q, self.limit, self.edge
-            )
+            w = CubicSpline(*exponent(number, self.sigma, self.limit, self.edge))(q)
+            w = w * soft_band(q, self.limit, self.edge)
             w = w / (spread[:, None] * spread[None, : self.columns] * self.field**2)
             self._factors[number] = torch.from_numpy(np.stack([w.real, w.imag])).to(self.device, self.real)
         return self._factors[number]
@@ -138,9 +155,7 @@ class _Optics:
         return each if len(kinds) == 1 else each[torch.from_numpy(kind).to(self.device)]
 
 
-@functools.lru_cache(maxsize=4)
-def _optics(field: float, n: int, energy_ev: float, device: torch.device, dtype: torch.dtype) -> _Optics:
-    return _Optics(field, n, energy_ev, device, dtype)
+_optics = functools.lru_cache(maxsize=4)(_Optics)
 
 
 @dataclass(frozen=True)
@@ -154,17 +169,8 @@ class Slices:
     thickness: float
 
 
-def phonon_seed(seed: int, configuration: int) -> int:
-    """Return the seed of one frozen-phonon configuration of a specimen; NumPy and abTEM take 32 bits."""
-    return seed_from(seed, configuration) % 2**32
-
-
 def slice_atoms(
-    atoms: Atoms,
-    config: ExitWaveConfig,
-    thermal_displacement_angstrom: dict[str, float],
-    seed: int,
-    configuration: int,
+    atoms: Atoms, config: ExitWaveConfig, thermal_displacement_angstrom: dict[str, float], seed: int, configuration: int
 ) -> Slices:
     """Return displaced atoms of a cell of field × field × height in slices of at most `slice_thickness_angstrom`.
 

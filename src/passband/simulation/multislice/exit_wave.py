@@ -11,6 +11,7 @@ from torch import Tensor
 
 from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
+from passband.base.identity import seed_from
 
 # Share of the beam beyond the band limit from which a wave is refused.
 _LOST = 0.05
@@ -70,8 +71,6 @@ class ExitWave:
 def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
     """Return the stored band, integer frequencies [K, 2], of a specimen's spectra [P, n, n], vacuum = 1 at k = 0.
 
-    The spectra may be on any device; only the band is copied from it.
-
     Raises:
         BadInputError: if more than 5 % of the beam was scattered beyond the band limit.
     """
@@ -86,3 +85,8 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
     coefficients = spectrum[:, k[:, 0] % n, k[:, 1] % n]
     stored = (coefficients.real.double() ** 2 + coefficients.imag.double() ** 2).sum(1).mean().item()
     return ExitWave(coefficients.to(torch.complex64).cpu().numpy(), lost, intensity - stored)
+
+
+def phonon_seed(seed: int, configuration: int) -> int:
+    """Return the seed of one frozen-phonon configuration of a specimen; NumPy and abTEM take 32 bits."""
+    return seed_from(seed, configuration) % 2**32

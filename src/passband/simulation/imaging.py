@@ -1,4 +1,4 @@
-"""Expected intensity of an exit wave under a condition: a cheap pure function, batched."""
+"""Imaging: exit wave × condition → expected intensity → counts → network input; and statistics. Pure functions, batched."""
 
 import functools
 import itertools
@@ -14,7 +14,8 @@ from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.optics import stack, wave_transfer
+from passband.conditions.detector import Curve
+from passband.optics import motion_envelope, stack, wave_transfer
 
 # Share of a beam at the rim of the stored band from which the missing rest is worth a warning.
 _RIM = 0.05
@@ -71,11 +72,7 @@ class ImageGrid:
 def image_grid(
     field_angstrom: float, band_per_angstrom: float, pixel_size_angstrom: float, binning: int = 1
 ) -> ImageGrid:
-    """Return the grids for a field [Å], the stored band of a wave [1/Å], and the pixels [Å] of a binned image.
-
-    Raises:
-        BadInputError: if the field is not a whole number of pixels.
-    """
+    """Return the grids for a field [Å], which `pixels_across` divides, the stored band [1/Å], and pixels [Å] of a binned image."""
     pixels = pixels_across(field_angstrom, pixel_size_angstrom)
     frequencies = disc_indices(band_per_angstrom * field_angstrom)
     reach = int(frequencies.abs().max())
@@ -87,11 +84,7 @@ def image_grid(
 
 
 def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
-    """Return the pixels along a side of a field.
-
-    Raises:
-        BadInputError: if the field is not a whole number of pixels, or fewer than 8.
-    """
+    """Return the pixels along a side of a field; a BadInputError if they are no whole number, or fewer than 8."""
     exact = field_angstrom / pixel_size_angstrom
     pixels = round(exact)
     if pixels < 8 or abs(exact - pixels) > 1e-6 * exact:
@@ -235,3 +228,109 @@ def _to_camera(intensity: Tensor, pixels: int, camera: Tensor | None) -> Tensor:
     if camera is not None:
         cropped = cropped * camera
     return torch.fft.irfft2(cropped, s=(pixels, pixels), norm="forward")
+
+
+def camera_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor | None:
+    """Return what multiplies the half spectrum of the intensity: MTF · motion, float32, shape [n, n // 2 + 1].
+
+    n are the physical pixels. None for an ideal camera and a specimen at rest. With an orientation, shape [2, 2], the
+    drift is taken at orientation · q.
+    """
+    if condition.detector.mtf is None and condition.vibration_angstrom == 0 and condition.drift_angstrom == 0:
+        return None
+    kx, ky = _half_spectrum(grid.physical)
+    q = torch.stack([kx, ky], -1) / grid.field_angstrom
+    if orientation is not None:
+        q = q @ orientation.to(torch.float64).T
+    factor = motion_envelope(stack([condition]), q[..., 0], q[..., 1])[0]
+    if condition.detector.mtf is not None:
+        factor = factor * curve_at(condition.detector.mtf, torch.hypot(kx, ky) / (grid.physical / 2))
+    return factor.float()
+
+
+def record(intensity: Tensor, condition: Condition, *, generator: torch.Generator) -> Tensor:
+    """Return electron counts of camera pixels, shape [B, n / binning, n / binning]; without a dose, the mean intensity.
+
+    Physical pixels, [B, n, n], count Poisson numbers with mean intensity · dose · pixel area · DQE(0); none where the
+    ideal camera's band limit leaves the intensity below zero. A measured DQE shapes their noise by √NNPS, NNPS = DQE(0)
+    MTF² / DQE (McMullan et al., Ultramicroscopy 109 (2009) 1126), after which counts are no longer whole numbers. Then
+    pixels are summed.
+    """
+    detector, binning = condition.detector, condition.detector.binning
+    if condition.dose_per_angstrom2 is None:
+        return bin_pixels(intensity, binning) / binning**2
+    curve = detector.dqe if isinstance(detector.dqe, list) else None
+    mean = (intensity * electrons_per_pixel(condition)).clamp_min(0)
+    counts = torch.poisson(mean, generator=generator)
+    if curve is not None:
+        n = intensity.shape[-1]
+        kx, ky = _half_spectrum(n)
+        fraction = torch.hypot(kx, ky) / (n / 2)
+        mtf = torch.ones_like(fraction) if detector.mtf is None else curve_at(detector.mtf, fraction)
+        shape = (detector.counted * mtf**2 / curve_at(curve, fraction)).sqrt().float().to(intensity.device)
+        counts = mean + torch.fft.irfft2(torch.fft.rfft2(counts - mean) * shape, s=(n, n))
+    return bin_pixels(counts, binning)
+
+
+def electrons_per_pixel(condition: Condition) -> float:
+    """Return the electrons that a physical pixel counts in vacuum, on average; the condition has a dose."""
+    detector = condition.detector
+    area = (condition.pixel_size_angstrom / detector.binning) ** 2
+    return (condition.dose_per_angstrom2 or 0.0) * area * detector.counted
+
+
+def bin_pixels(images: Tensor, binning: int) -> Tensor:
+    """Sum blocks of pixels whose middle lies at the binned pixel's place, to half a physical pixel."""
+    if binning == 1:
+        return images
+    n = images.shape[-1] // binning
+    rolled = torch.roll(images, (binning // 2, binning // 2), (-2, -1))
+    return rolled.reshape(-1, n, binning, n, binning).sum((2, 4))
+
+
+def _half_spectrum(n: int) -> tuple[Tensor, Tensor]:
+    kx = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    ky = torch.fft.rfftfreq(n, 1 / n, dtype=torch.float64)
+    return kx[:, None].expand(-1, len(ky)), ky.expand(n, -1)
+
+
+def curve_at(curve: float | Curve, fraction: Tensor) -> Tensor:
+    """Return a camera's curve, or the Gaussian of a value at Nyquist, at fractions of the Nyquist frequency, of their shape."""
+    if isinstance(curve, float):
+        return torch.exp(math.log(curve) * fraction**2)
+    places, values = zip(*curve, strict=True)
+    return torch.from_numpy(np.interp(fraction.numpy(), places, values))
+
+
+def wave_power(waves: Tensor, frequencies: Tensor, field_angstrom: float, bins: int = 150) -> tuple[Tensor, Tensor]:
+    """Return |q| [1/Å] of rings and the mean power spectral density there [Å²], without the undiffracted beam.
+
+    The waves' coefficients, vacuum = 1, have shape [B, P, K], their integer frequencies [K, 2].
+    """
+    q = frequencies.double().norm(dim=1) / field_angstrom
+    power = (waves.real**2 + waves.imag**2).double().mean((0, 1)) * field_angstrom**2
+    width = float(q.max()) * (1 + 1e-9) / bins
+    ring = (q / width).long()
+    scattered = q > 0
+    sizes = torch.bincount(ring[scattered], minlength=bins)
+    sums = power.new_zeros(bins).index_add_(0, ring[scattered], power[scattered])
+    filled = sizes > 0
+    return ((torch.arange(bins) + 0.5) * width)[filled].double(), sums[filled] / sizes[filled]
+
+
+def radial_power(images: Tensor, bins: int = 32) -> Tensor:
+    """Return the mean power of images [N, n, n] over rings of equal width up to Nyquist, shape [N, bins]."""
+    n = images.shape[-1]
+    power = torch.fft.fft2(images, norm="ortho").abs().square()
+    k = torch.fft.fftfreq(n, 1 / n)
+    radius = torch.hypot(k[:, None], k[None, :])
+    ring = (radius / (n / 2) * bins).long()
+    inside = (ring < bins) & (radius > 0)
+    sizes = torch.bincount(ring[inside], minlength=bins).clamp_min(1)
+    return power.new_zeros(len(images), bins).index_add_(1, ring[inside], power[:, inside]) / sizes
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Return images [..., n, n] with zero mean and unit variance each; a constant image becomes zero."""
+    centred = images - images.mean((-2, -1), keepdim=True)
+    return centred / centred.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(math.sqrt(1e-12))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from passband.analysis.pairs import Square
+from passband.analysis.pairs import Pairs, Square, mean_over_seeds
 from passband.base.identity import seed_from
 
 #: Number of bootstrap samples.
@@ -54,6 +54,16 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b)[0])
 
 
+def drawn_again(square: Square, rng: np.random.Generator) -> Pairs:
+    """Return conditions drawn with replacement, each with seeds drawn with replacement."""
+    n, seeds = len(square.names), square.loss.shape[2]
+    drawn = rng.integers(n, size=n)
+    chosen = rng.integers(seeds, size=(n, 1, seeds))
+    loss = np.take_along_axis(square.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
+    cells = np.ix_(drawn, drawn)
+    return Pairs(mean_over_seeds(loss), {name: f[cells] for name, f in square.features.items()}, drawn)
+
+
 def measured(squares: Square | Sequence[Square], statistic: Callable[..., float], *names: str) -> Statistic:
     """Return a statistic of the pairs of one or several studies with its central 95 %.
 
@@ -64,5 +74,5 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
     """
     several = [squares] if isinstance(squares, Square) else list(squares)
     rng = np.random.default_rng(seed_from("measured", *names))
-    values = [statistic(*[s.drawn_again(rng) for s in several]) for _ in range(RESAMPLES)]
+    values = [statistic(*[drawn_again(s, rng) for s in several]) for _ in range(RESAMPLES)]
     return with_percentiles(statistic(*[s.pairs for s in several]), values)

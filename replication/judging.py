@@ -3,8 +3,8 @@
 import numpy as np
 
 from passband.analysis.pairs import Pairs, Target
-from passband.analysis.resampling import RESAMPLES, Statistic, with_percentiles
 from passband.base.identity import seed_from
+from replication.resampling import RESAMPLES, Statistic, with_percentiles
 
 
 def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Statistic:
