@@ -1,9 +1,9 @@
 """Every network on every condition: scores joined with shift metrics, as a table or as the square arrays that fits share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -135,14 +135,19 @@ class Square:
 
 def _squares(table: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     """Return each column of a table of pairs as an array over `names`, trained by tested; NaN where a pair is missing."""
-    place = {name: i for i, name in enumerate(names)}
-    cells = tuple(table[key].replace_strict(place, return_dtype=pl.Int64).to_numpy() for key in _KEYS)
-    squares = {}
-    for column in table.columns:
-        if column not in _KEYS:
-            squares[column] = np.full((len(names), len(names)), np.nan)
-            squares[column][cells] = table[column].to_numpy()
-    return squares
+    axes = dict.fromkeys(_KEYS, names)
+    return {column: dense(table, axes, column) for column in table.columns if column not in _KEYS}
+
+
+def dense(table: pl.DataFrame, axes: Mapping[str, Sequence[Any]], column: str) -> np.ndarray:
+    """Return a column as an array with an axis for each key of the table, over its values; NaN where a row is missing."""
+    array = np.full([len(values) for values in axes.values()], np.nan)
+    places = (
+        table[key].replace_strict(values, range(len(values)), return_dtype=pl.Int64).to_numpy()
+        for key, values in axes.items()
+    )
+    array[tuple(places)] = table[column].to_numpy()
+    return array
 
 
 def mean_over_seeds(loss: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from passband.analysis.pairs import dense
 from passband.base.identity import seed_from
 
 #: How often sets and test conditions are drawn again.
@@ -44,14 +45,7 @@ def set_results(scores: pl.DataFrame) -> pl.DataFrame:
 def cube(own: pl.DataFrame, score: str) -> np.ndarray:
     """Return a score as [sets, seeds, tests], NaN where missing."""
     keys = ("train_condition", "seed", "test_condition")
-    names = [own[key].unique(maintain_order=True) for key in keys]
-    cube = np.full([len(n) for n in names], np.nan)
-    places = [
-        own[key].replace_strict(n, range(len(n)), return_dtype=pl.Int64).to_numpy().astype(int)
-        for key, n in zip(keys, names, strict=True)
-    ]
-    cube[tuple(places)] = own[score].to_numpy()
-    return cube
+    return dense(own, {key: own[key].unique(maintain_order=True) for key in keys}, score)
 
 
 def _again(loss: np.ndarray, dice: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

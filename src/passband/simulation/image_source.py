@@ -39,6 +39,12 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self._stored)
 
+    def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
+        """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B]."""
+        if self._cached is None:
+            return self._imager.intensity(self._stored[specimens], orientations)
+        return symmetry.turn_each(self._cached[specimens], orientations, self.condition.detector.binning)
+
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -49,11 +55,7 @@ class ImageSource:
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         # Without waiting for what the device is at.
         specimens, turns = (indices.to(self.device, non_blocking=True) for indices in (specimens, turns))
-        if self._cached is None:
-            intensity = self._imager.intensity(self._stored[specimens], turns)
-        else:
-            intensity = symmetry.turn_each(self._cached[specimens], turns, self.condition.detector.binning)
-        counts = self._imager.record(intensity, generator=generator)
+        counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
         masks = symmetry.turn_each(self.masks[specimens], turns)
         return normalize(counts)[:, None], masks[:, None].float()
 
