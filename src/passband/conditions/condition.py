@@ -90,12 +90,12 @@ class Condition(yaml_config.Config):
     def _defocus_becomes_c10(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        rest = {name: value for name, value in data.items() if name != "defocus_angstrom"}
-        given = data.get("aberrations", {})
+        rest, given = dict(data), data.get("aberrations", {})
+        defocus = {"defocus_angstrom": rest.pop("defocus_angstrom")} if "defocus_angstrom" in rest else {}
         if not isinstance(given, dict):
             return rest
         merged, sources = dict[str, Any](), dict[str, str]()
-        for name, value in (given | {n: v for n, v in data.items() if n == "defocus_angstrom"}).items():
+        for name, value in (given | defocus).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} is {value!r}, which is not a number; give Å (rad for angles) without quotes")
             symbol, value = canonical(str(name), value)
@@ -119,13 +119,11 @@ class Condition(yaml_config.Config):
             return aberrations
         for name, value in aberrations.items():
             if name not in SYMBOLS:
-                raise ValueError(
-                    f"unknown coefficient {name!r}; known are {', '.join(SYMBOLS)} and the aliases defocus, {', '.join(ALIASES)}"
-                )
+                known = f"{', '.join(SYMBOLS)} and the aliases defocus, {', '.join(ALIASES)}"
+                raise ValueError(f"unknown coefficient {name!r}; known are {known}")
             if name.startswith("phi") and 2 * math.pi < abs(value) <= 1e10:
-                raise ValueError(
-                    f"{name} is {value:g} rad, beyond 2π; angles are radians ({value:g}° is {math.radians(value):.4f} rad)"
-                )
+                hint = f"angles are radians ({value:g}° is {math.radians(value):.4f} rad)"
+                raise ValueError(f"{name} is {value:g} rad, beyond 2π; {hint}")
             if abs(value) > 1e10:
                 raise ValueError(f"{name} is {str(value)[:20]} Å, beyond 1e10 Å (1 m); coefficients are in Å")
         terms = [(s, ANGLES.get(s, "")) for s in ABERRATIONS if aberrations.get(s, 0.0) != 0.0]
@@ -143,8 +141,8 @@ class Condition(yaml_config.Config):
         cs = self.aberrations.get("C30", 0.0)
         # Small angles: a semi-angle α passes α / λ, and λ is 0.02 to 0.1 Å.
         if aperture is not None and aperture < 1:
-            is_it = f"is it in rad? {aperture:g} rad is {1e3 * aperture:g} mrad"
-            doubts.append(f"aperture_mrad {aperture:g} passes next to nothing; {is_it}")
+            what = f"aperture_mrad {aperture:g} passes next to nothing; is it in rad?"
+            doubts.append(f"{what} {aperture:g} rad is {1e3 * aperture:g} mrad")
         if probe > 5:
             what = f"convergence_mrad {probe:g} is a probe"
             doubts.append(f"{what}, not the near-parallel illumination of a TEM image (0.01 to 1)")
@@ -183,9 +181,8 @@ class Condition(yaml_config.Config):
         if enough == self.quadrature_nodes:
             return []
         remedy = f"use at least {enough}" if enough else "use coherence: quasi"
-        return [
-            f"quadrature_nodes {self.quadrature_nodes} are too few for phases that spread by {spread:.2g} rad at the camera's finest detail; {remedy}"
-        ]
+        phases = f"phases that spread by {spread:.2g} rad at the camera's finest detail"
+        return [f"quadrature_nodes {self.quadrature_nodes} are too few for {phases}; {remedy}"]
 
     @classmethod
     def preset(cls, name: str) -> "Condition":

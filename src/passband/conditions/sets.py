@@ -77,10 +77,8 @@ class ConditionGrid(_Set):
                 raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
         count = math.prod(len(values) for values in vary.values())
         if not 2 <= count <= _MOST_CONDITIONS:
-            remedy = f"list {'another value' if count < 2 else 'fewer values'}"
-            raise ValueError(
-                f"the values make {count} conditions; a study compares 2 to {_MOST_CONDITIONS}, so {remedy}"
-            )
+            limit, remedy = f"2 to {_MOST_CONDITIONS}", f"list {'another value' if count < 2 else 'fewer values'}"
+            raise ValueError(f"the values make {count} conditions; a study compares {limit}, so {remedy}")
         return vary
 
     def _build(self) -> list[Condition]:

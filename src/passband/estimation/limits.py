@@ -63,14 +63,10 @@ def no_rings(settings: FitSettings, fits: list[Candidate], signal: float | None)
     far = [f.cost for f in fits if abs(f.C10) > below]
     found = f"no Thon rings found, although the film has signal up to {signal:.2f} 1/Å"
     if not near or (far and min(far) < min(near) + _SMALLER):
-        return None, (
-            f"{found}: the film may be too thick, hidden by particles or absent, or the rings may be finer than the image resolves; "
-            "the defocus is unknown"
-        )
-    return below, (
-        f"{found}: if a thin amorphous film is in view, |defocus| is below about {below:.0f} Å, where no ring is complete; astigmatism C12 "
-        f"and a C30 other than {settings.C30:g} Å are ignored"
-    )
+        film = "the film may be too thick, hidden by particles or absent"
+        return None, f"{found}: {film}, or the rings may be finer than the image resolves; the defocus is unknown"
+    bound = f"if a thin amorphous film is in view, |defocus| is below about {below:.0f} Å, where no ring is complete"
+    return below, f"{found}: {bound}; astigmatism C12 and a C30 other than {settings.C30:g} Å are ignored"
 
 
 def known_dose(micrograph: Micrograph, spectrum: Spectrum, gain: float | None) -> tuple[float | None, str]:

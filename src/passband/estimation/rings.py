@@ -15,11 +15,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from passband.base.electron import wavelength
-from passband.estimation.spectrum import Spectrum
+from passband.estimation.spectrum import Array, Spectrum
 from passband.optics import Parameters, wave_transfer
 
 # Least share of the ripple's variance beyond noise for which an explained share is computed.
@@ -49,7 +48,6 @@ _FIRST, _ITERATIONS, _STARTS, _BEHIND = 8, 20, 3, 100.0
 # Rings in a block of the cluster covariance.
 _BLOCK = 12
 _ALL = slice(None)
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

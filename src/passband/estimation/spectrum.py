@@ -68,13 +68,9 @@ def power_spectrum(
     """
     pixel, (low, high) = micrograph.pixel_size_angstrom, band_per_angstrom
     if not 0 < low < high <= 0.5 / pixel:
-        raise BadInputError(
-            f"a band of {low:g} to {high:g} 1/Å exceeds 0 to {0.5 / pixel:.4g} 1/Å, the Nyquist frequency of the pixels",
-            value=band_per_angstrom,
-            limit=(0.0, 0.5 / pixel),
-            remedy=f"correct {parameter('band_per_angstrom')}",
-            place=micrograph.name,
-        )
+        limit, remedy = (0.0, 0.5 / pixel), f"correct {parameter('band_per_angstrom')}"
+        what = f"a band of {low:g} to {high:g} 1/Å exceeds 0 to {limit[1]:.4g} 1/Å, the Nyquist frequency of the pixels"
+        raise BadInputError(what, value=band_per_angstrom, limit=limit, remedy=remedy, place=micrograph.name)
     power, share = _mean_power(micrograph, side_angstrom)
     kx, ky = np.abs(np.fft.rfftfreq(len(power), pixel))[None], np.fft.fftfreq(len(power), pixel)[:, None]
     q, angle = np.hypot(kx, ky), np.mod(np.arctan2(ky, kx), np.pi)

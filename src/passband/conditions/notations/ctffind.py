@@ -23,9 +23,8 @@ def read(content: dict[str, Any]) -> dict[str, Any]:
     """
     unknown(content, _KEYS, "ctffind")
     if number("phase_shift_deg", content.get("phase_shift_deg", 0)) != 0:
-        raise ValueError(
-            f"phase_shift_deg is {content['phase_shift_deg']:g}; passband has no phase plate, so this cannot be read"
-        )
+        shift = content["phase_shift_deg"]
+        raise ValueError(f"phase_shift_deg is {shift:g}; passband has no phase plate, so this cannot be read")
     u = number("defocus_u", content.get("defocus_u"))
     v = number("defocus_v", content.get("defocus_v", u))
     # df(φ) = ½ (U + V) + ½ (U − V) cos 2(φ − angle) and C10 + C12 cos 2(φ − φ12) = −df: a quarter turn for the sign.
@@ -46,9 +45,8 @@ def doubts(content: dict[str, Any]) -> list[str]:
     if not {"pixel_size", "pixel_size_angstrom"} & set(content):
         lines.append("the pixel size is not given, so 0.4 Å is assumed; add pixel_size [Å]")
     if 0 < abs(u) < 50:
-        lines.append(
-            f"defocus_u {u:g} Å is next to none; is it in µm or nm? {u:g} µm is {1e4 * u:g} Å, {u:g} nm is {10 * u:g} Å"
-        )
+        what = f"defocus_u {u:g} Å is next to none; is it in µm or nm?"
+        lines.append(f"{what} {u:g} µm is {1e4 * u:g} Å, {u:g} nm is {10 * u:g} Å")
     if 0 < abs(turn) <= math.pi and turn != round(turn) and content.get("defocus_v", u) != u:
         lines.append(f"defocus_angle {turn:g}° is small; is it in rad? {turn:g} rad is {math.degrees(turn):.4g}°")
     return lines
