@@ -101,5 +101,4 @@ def datasets(path: Path, closing: ExitStack) -> "list[Dataset]":
         raise BadInputError(f"is {known}, and not {reader.NAME}, as its ending says; rename it")
     if not expected:
         raise BadInputError(f"does not begin as {reader.NAME} does; give its right ending, or export it again")
-    data: list[Dataset] = reader.read(path, closing)
-    return data
+    return reader.read(path, closing)
