@@ -64,9 +64,8 @@ def import_onnx(file: Path, card_yaml: Path, limits: Limits | None = None) -> Mo
     refuse_pickles(file)
     description = _description(card_yaml)
     if description.network is not None:
-        raise BadInputError(
-            f"{card_yaml}: network: describes weights of passband's families, which {file} is not; remove it"
-        )
+        what = f"{card_yaml}: network: describes weights of passband's families, which {file} is not; remove it"
+        raise BadInputError(what)
     side = description.field_pixels
     process = OnnxProcess(file, description.external, limits)
     try:
@@ -91,13 +90,11 @@ def import_weights(file: Path, card_yaml: Path) -> Model:
     """Install weights of one of passband's network families (safetensors); BadInputError if they do not fit the described `network`."""
     description = _description(card_yaml)
     if description.network is None:
-        raise BadInputError(
-            f"{card_yaml}: does not describe the shape of the network; add network: {{family: unet, widths: […]}}"
-        )
+        what = f"{card_yaml}: does not describe the shape of the network; add network: {{family: unet, widths: […]}}"
+        raise BadInputError(what)
     if description.external.model_copy(update={"channel": description.channel or 0}) != External():
-        raise BadInputError(
-            f"{card_yaml}: networks of passband's families take zero mean and unit variance and return logits of one channel; remove normalisation, output and channel"
-        )
+        what = f"{card_yaml}: networks of passband's families take zero mean and unit variance and return logits of one channel; remove normalisation, output and channel"
+        raise BadInputError(what)
     try:
         network = load_weights(file, description.network, "of that network")
     except BadInputError as error:
@@ -105,9 +102,8 @@ def import_weights(file: Path, card_yaml: Path) -> Model:
         raise
     divisor = description.network.divisor
     if description.field_pixels % divisor or description.divisor not in (None, divisor):
-        raise BadInputError(
-            f"{card_yaml}: this network's images must have a multiple of {divisor} pixels a side; correct field_pixels {description.field_pixels}, and leave out divisor"
-        )
+        what = f"{card_yaml}: this network's images must have a multiple of {divisor} pixels a side; correct field_pixels {description.field_pixels}, and leave out divisor"
+        raise BadInputError(what)
     with torch.no_grad():
         if not network(torch.randn(1, 1, divisor, divisor)).isfinite().all():
             raise BadInputError(f"{file}: returns values that are no numbers; train it again")
@@ -120,9 +116,8 @@ def import_weights(file: Path, card_yaml: Path) -> Model:
 def _description(path: Path) -> Description:
     description = yaml_config.load(Description, path)
     if description.divisor is not None and description.field_pixels % description.divisor:
-        raise BadInputError(
-            f"{path}: field_pixels {description.field_pixels} is no multiple of divisor {description.divisor}; correct one of them"
-        )
+        what = f"{path}: field_pixels {description.field_pixels} is no multiple of divisor {description.divisor}; correct one of them"
+        raise BadInputError(what)
     return description
 
 
@@ -134,23 +129,19 @@ def refuse_pickles(file: Path) -> None:
     except OSError as error:
         raise BadInputError(f"{file}: cannot be read: {error.strerror}; correct the path") from None
     if file.suffix.lower() in _PICKLES or first[:2] == b"PK" or (first[:1] == b"\x80" and first[1:2] <= b"\x05"):
-        raise BadInputError(
-            "is in PyTorch's own format, whose reading can run any program, so it is not opened",
-            remedy=f"export the network to ONNX, {EXPORT}, or save the weights of one of passband's families as safetensors",
-            place=file,
+        what = "is in PyTorch's own format, whose reading can run any program, so it is not opened"
+        remedy = (
+            f"export the network to ONNX, {EXPORT}, or save the weights of one of passband's families as safetensors"
         )
+        raise BadInputError(what, remedy=remedy, place=file)
     if file.suffix.lower() not in (".onnx", ".safetensors"):
-        raise BadInputError(
-            f"{file}: ends in neither .onnx nor .safetensors nor .zip; give an ONNX network, weights as safetensors, or a model's zip file"
-        )
+        what = f"{file}: ends in neither .onnx nor .safetensors nor .zip; give an ONNX network, weights as safetensors, or a model's zip file"
+        raise BadInputError(what)
 
 
 def _place(name: str) -> Path:
     """Return the folder of a new model; BadInputError if there is one of this name."""
     if taken := store.installed().get(name):
-        raise BadInputError(
-            f"a model {name!r} is installed already",
-            remedy=f"delete it first, or choose another {parameter('name')}",
-            place=taken,
-        )
+        remedy = f"delete it first, or choose another {parameter('name')}"
+        raise BadInputError(f"a model {name!r} is installed already", remedy=remedy, place=taken)
     return store.user_folder() / name

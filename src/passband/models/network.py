@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,26 +25,11 @@ _LEAST_SIDE = 8
 _DTYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"), torch.float32) | {"I64": torch.int64}
 
 
-class Stored(Protocol):
-    """A model on disk (`store.Model`)."""
-
-    @property
-    def card(self) -> ModelCard:
-        """Metadata of the network."""
-
-    @property
-    def weights(self) -> Path:
-        """File of the network."""
-
-    def checked_card(self) -> ModelCard:
-        """Return the card on disk, after checking it and the files again."""
-
-
 class Network(nn.Module):
     """The network of a model: normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
 
-    def __init__(self, model: Stored):
-        """Load the network, an external one in a process with limited memory and time; BadInputError if it cannot be run."""
+    def __init__(self, model: Any):
+        """Load the network of a `store.Model`, an external one in a process with limits; BadInputError if it cannot be run."""
         super().__init__()
         self.process = None
         if model.card.runs == "passband":
@@ -96,11 +81,7 @@ def load_weights(path: Path, config: NetworkConfig, described: str = "that its c
 
 
 class Prediction:
-    """Predicted particles in a stack of images.
-
-    Attributes:
-        threshold: probability from which a pixel is particle.
-    """
+    """Predicted particles in a stack of images; a pixel is particle from the probability `threshold` on."""
 
     def __init__(self, logits: Tensor, threshold: float):
         """Take logits, float32, shape [N, h, w]."""
@@ -136,7 +117,6 @@ class Prediction:
         return pl.DataFrame(counts).select("loss", dice.alias("dice"), "tp", "fp", "fn", "tn")
 
     def __str__(self) -> str:
-        """Return the number of images and the mean share of particle."""
         n, h, w = self._logits.shape
         return f"{n} prediction{'s' * (n != 1)} of {h} × {w} pixels, {self.masks.mean():.1%} particle"
 
@@ -154,12 +134,9 @@ def predict(network: nn.Module, card: ModelCard, images: Any, pixel_size_angstro
     low, high = card.pixel_band_angstrom
     # Images of the network's own pixel size may differ from it by rounding.
     if not low * (1 - 1e-6) <= pixel <= high * (1 + 1e-6):
-        raise BadInputError(
-            f"a pixel size of {pixel:g} Å is outside the {low:g} to {high:g} Å of {card.name}",
-            value=pixel,
-            limit=(low, high),
-            remedy=f"use another model, or correct {parameter('pixel_size_angstrom')}",
-        )
+        what = f"a pixel size of {pixel:g} Å is outside the {low:g} to {high:g} Å of {card.name}"
+        remedy = f"use another model, or correct {parameter('pixel_size_angstrom')}"
+        raise BadInputError(what, value=pixel, limit=(low, high), remedy=remedy)
     size = (int(stack.shape[1]), int(stack.shape[2]))
     scale = pixel / card.pixel_size_angstrom
     h, w = (max(round(side * scale), _LEAST_SIDE) for side in size)

@@ -32,7 +32,11 @@ class OnnxProcess:
         """Load an ONNX file; the limits are on its memory, and on the time of each image. BadInputError names file, fault and remedy."""
         require("exchange", "an ONNX network", "onnx", "onnxruntime")
         self.path, self._limits = path, limits or Limits()
-        self._check_file()
+        if not path.is_file():
+            raise BadInputError("is no file; give the path of an ONNX network", place=path)
+        if (size := path.stat().st_size) > MOST_BYTES:
+            what = f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network"
+            raise BadInputError(what, place=path)
         arguments = [external.model_dump(), torch.get_num_threads(), self._limits.memory_bytes]
         # -P: import no module from the current folder. Pipes leave no file behind, however either process ends.
         self._process = subprocess.Popen(  # noqa: S603 our own module, by this Python
@@ -61,17 +65,6 @@ class OnnxProcess:
             _, content = self._answer(request + image.tobytes(), image.nbytes)
             result[:] = np.frombuffer(content, np.float32).reshape(image.shape)
         return logits
-
-    def _check_file(self) -> None:
-        try:
-            size = self.path.stat().st_size if self.path.is_file() else -1
-        except OSError as error:
-            raise BadInputError(f"cannot be read: {error.strerror}; correct the path", place=self.path) from None
-        if size < 0:
-            raise BadInputError("is no file; give the path of an ONNX network", place=self.path)
-        if size > MOST_BYTES:
-            what = f"has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are run: give a smaller network"
-            raise BadInputError(what, place=self.path)
 
     def _answer(self, request: bytes, size: int) -> tuple[dict[str, Any], bytes]:
         """Return the header of the process's answer, and `size` bytes after it."""

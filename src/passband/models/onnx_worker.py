@@ -41,15 +41,15 @@ Images = NDArray[np.float32]
 
 def _faults(model: Any) -> Iterator[str]:
     """Yield why an onnx.ModelProto is unsafe or unsupported, and what to do; the first is the one that counts."""
-    graph = model.graph
-    for node in _nodes(graph):
+    graph, graphs = model.graph, list(_graphs(model.graph))
+    for node in (node for inner in graphs for node in inner.node):
         if node.domain not in _STANDARD:
             yield f"uses the operation {node.domain}.{node.op_type}, which ONNX does not define; export it with ONNX's own operations only"
         if node.op_type in _LOOPS:
             yield f"contains a {node.op_type}, which may never end; export it without loops"
     if model.functions or model.training_info:
         yield "contains functions of its own or training steps; write it again with onnx.inliner.inline_local_functions"
-    if any(t.data_location == 1 or t.external_data for t in _tensors(graph)):
+    if any(t.data_location == 1 or t.external_data for inner in graphs for t in _tensors(inner)):
         yield f"keeps its weights in another file; write one file: {EXPORT}"
     given = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in given]
@@ -64,26 +64,22 @@ def _faults(model: Any) -> Iterator[str]:
         yield f"takes {shown}, where images are 1 × 1 × height × width; export it for one channel, and for one image or any number of them"
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Yield the nodes of a graph and of the graphs inside them."""
+def _graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph and the graphs inside it."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from _graphs(inner)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield the tensors of a graph and of the graphs inside it."""
+    """Yield the tensors of a graph and of its nodes."""
     yield from graph.initializer
     sparse = [*graph.sparse_initializer]
-    for node in _nodes(graph):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-            for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
-                sparse += inner.sparse_initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
     for pair in sparse:
         yield from (pair.values, pair.indices)
 

@@ -78,11 +78,8 @@ def free_place(folder: Path, place: Path, made_by: dict[str, str]) -> Path:
         files = [path.parent / name for name in names(path.name).values()]
         if not any(file.exists() for file in files) or _same(files[-1], made_by):
             return path
-    raise BadInputError(
-        f"has results of another image or model named {place.name}",
-        remedy=f"choose another {parameter('folder')}, or delete them first",
-        place=folder,
-    )
+    remedy = f"choose another {parameter('folder')}, or delete them first"
+    raise BadInputError(f"has results of another image or model named {place.name}", remedy=remedy, place=folder)
 
 
 def _same(record: Path, made_by: dict[str, str]) -> bool:

@@ -139,13 +139,9 @@ class Segmentation:
 def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
     """Raise BadInputError for a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range."""
     if micrograph.scanned and card.modality != "stem":
-        raise BadInputError(
-            f"was recorded in STEM mode, whose contrast {card.name} does not know: it is for HRTEM images",
-            value="stem",
-            limit=card.modality,
-            remedy="give an HRTEM image, or a model for STEM",
-            place=micrograph.name,
-        )
+        what = f"was recorded in STEM mode, whose contrast {card.name} does not know: it is for HRTEM images"
+        remedy = "give an HRTEM image, or a model for STEM"
+        raise BadInputError(what, value="stem", limit=card.modality, remedy=remedy, place=micrograph.name)
     (low, high), pixel = card.pixel_band_angstrom, micrograph.pixel_size_angstrom
     if not low <= pixel <= high:
         what = f"its pixel size of {pixel:g} Å is outside the {low:g} to {high:g} Å of {card.name}"
@@ -172,11 +168,8 @@ def segment(
     shape = tuple(max(round(n * (pixel / card.pixel_size_angstrom)), 1) for n in (h, w))
     if min(shape) < card.field_pixels / 4:
         field = card.field_pixels * card.pixel_size_angstrom
-        raise BadInputError(
-            f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)",
-            remedy="give a larger piece",
-            place=micrograph.name,
-        )
+        what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)"
+        raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
     logits = _logits(model, resample(micrograph.intensity, shape), progress)
     # Interpolate logits, not probabilities, back to the micrograph's pixels.
     fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]

@@ -268,9 +268,9 @@ def export_zip(model: Model, out: str | Path) -> Path:
     return out
 
 
-def import_zip(path: str | Path, place: Path | None = None) -> Model:
+def import_zip(path: str | Path) -> Model:
     """Install a model from its zip file among the user's; BadInputError if it is incomplete, or its name is taken."""
-    path, place = Path(path), user_folder() if place is None else place
+    path, place = Path(path), user_folder()
     with work_folder(place / "import") as temporary:
         _unpack(path, temporary)
         try:

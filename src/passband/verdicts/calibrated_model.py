@@ -41,17 +41,10 @@ class CalibratedModel:
     """What the verdicts on a model rest on. Predictors are loaded when first used, and the domain is projected once."""
 
     def __init__(self, model: Model):
-        """Take a calibrated model.
-
-        Raises:
-            BadInputError: if the model has not been scored.
-        """
+        """Take a calibrated model; BadInputError if it has not been scored."""
         if model.scores is None or model.card.own_loss is None:
-            raise BadInputError(
-                "has not been scored under known conditions, so that no verdict can be given",
-                remedy="score it first",
-                place=model.card.name,
-            )
+            what = "has not been scored under known conditions, so that no verdict can be given"
+            raise BadInputError(what, remedy="score it first", place=model.card.name)
         self.model, self.card = model, model.card
         self.in_domain_loss = model.card.own_loss
         self.scores = model.scores.filter(pl.col("role") != "held_out")
@@ -78,11 +71,8 @@ class CalibratedModel:
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError, pl.exceptions.PolarsError) as error:
             if isinstance(error, BadInputError) and error.place is not None:
                 raise
-            raise BadInputError(
-                f"does not fit the model: {plain(str(error), 200)}",
-                remedy="get the model again",
-                place=self.model.folder / name,
-            ) from None
+            what = f"does not fit the model: {plain(str(error), 200)}"
+            raise BadInputError(what, remedy="get the model again", place=self.model.folder / name) from None
 
     @cached_property
     def _saved(self) -> dict[str, dict[str, Any]]:

@@ -235,9 +235,8 @@ class Scoring:
         named = roles(card.conditions, self.conditions, self.held_out)
         energies = sorted({c.energy_ev for _, c in named})
         if len(energies) > 1:
-            raise BadInputError(
-                f"the conditions, with those {card.name} was trained on, have energies of {', '.join(f'{e:g}' for e in energies)} eV; give those of one energy"
-            )
+            what = f"the conditions, with those {card.name} was trained on, have energies of {', '.join(f'{e:g}' for e in energies)} eV; give those of one energy"
+            raise BadInputError(what)
         fitted = sum(role != "held_out" for role, _ in named)
         if fitted < FEWEST:
             raise BadInputError(
@@ -246,9 +245,8 @@ class Scoring:
             )
         recipe = card.specimens.recipe
         if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
-            raise BadInputError(
-                f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
-            )
+            what = f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
+            raise BadInputError(what)
         for _, condition in named:
             Imager(as_seen(condition, card), self.recipe.field_angstrom, self.exit_waves).check()
         draw_specimen(self.recipe, self.count - 1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,11 +103,7 @@ class Domain:
         return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
 
     def specimen_objections(self, claim: SpecimenInfo) -> list[Statement]:
-        """Return what of a specimen lies outside the domain.
-
-        Raises:
-            BadInputError: for what is no element, or a support that neither passband nor the model knows.
-        """
+        """Return what of a specimen lies outside the domain; BadInputError for what is no element, or a support that nobody knows."""
         known, result = self.specimens, []
         if claim.elements or claim.support is not None:
             from passband.specimens.crystals import check_element
@@ -164,13 +161,9 @@ class Domain:
         first, others = self.conditions[0], self.conditions
         constant = {n: v for n, v in first.aberrations.items() if all(c.aberrations.get(n) == v for c in others)}
         doses = [c.dose_per_angstrom2 for c in others if c.dose_per_angstrom2 is not None]
-        return first.model_copy(
-            update={
-                "aberrations": constant,
-                "dose_per_angstrom2": float(np.median(doses)) if doses else None,
-                **{name: float(np.median([getattr(c, name) for c in others])) for name in _ENVELOPES},
-            }
-        )
+        medians = {name: float(np.median([getattr(c, name) for c in others])) for name in _ENVELOPES}
+        dose = float(np.median(doses)) if doses else None
+        return first.model_copy(update={"aberrations": constant, "dose_per_angstrom2": dose, **medians})
 
     def spherical(self) -> tuple[float, bool]:
         """Return the calibrated C30 [Å], and whether it is known well enough to tell the sign of the defocus."""
@@ -247,15 +240,7 @@ class Domain:
         return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
 
 
-def _outside(
-    name: str,
-    value: float | None,
-    limit: Sequence[float] | None,
-    ends: str,
-    *,
-    what: str | None = None,
-    unit: str = " Å",
-    missing: bool = False,
-) -> Statement:
-    detail = {"what": what or name, "unit": unit, "range": ends, "missing": missing}
-    return Statement("outside", name, value, limit, detail)
+def _outside(name: str, value: float | None, limit: Sequence[float] | None, ends: str, **detail: Any) -> Statement:
+    return Statement(
+        "outside", name, value, limit, {"what": name, "unit": " Å", "range": ends, "missing": False, **detail}
+    )

@@ -30,7 +30,7 @@ RINGS = 12
 IMAGE_FEATURES = ("entropy", "expected_dice", "particle_share", *(f"ring_{i}" for i in range(RINGS)))
 # Metrics of a condition alone, and of its pair with the nearest training condition.
 _ALONE = ("epsilon", "image_snr", "channel_information")
-_PAIR = {"sigma": "largest", "signed_overlap": "largest", "phase_rms": "smallest"}
+_PAIR = {"sigma": torch.amax, "signed_overlap": torch.amax, "phase_rms": torch.amin}
 # Aberrations used as they are; their angles do not matter to a network that was trained on rotated images.
 _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
@@ -84,9 +84,8 @@ def measured_features(train: tuple[Condition, ...], test: tuple[Condition, ...],
     """
     metrics = compare(train, test, q_max)
     features = {name: metrics[f"{name}_test"].numpy() for name in _ALONE}
-    for name, which in _PAIR.items() if train else ():
-        values = metrics[name].nan_to_num(0.0)
-        features[name] = (values.amax(0) if which == "largest" else values.amin(0)).numpy()
+    if train:
+        features |= {name: nearest(metrics[name].nan_to_num(0.0), 0).numpy() for name, nearest in _PAIR.items()}
     plain = [_plain_features(c) for c in test]
     return features | {name: np.array([values[name] for values in plain]) for name in plain[0]}
 

@@ -126,9 +126,8 @@ def _use(known: Specimens, conditions: Sequence[Condition]) -> str:
 def check_free(folder: Path, name: str) -> None:
     """Refuse a folder that already holds a finished model or something else."""
     if folder.exists() and not _is_bare(folder, name):
-        raise BadInputError(
-            "exists", remedy=f"choose another {parameter('name')}, or delete the folder first", place=folder
-        )
+        remedy = f"choose another {parameter('name')}, or delete the folder first"
+        raise BadInputError("exists", remedy=remedy, place=folder)
 
 
 def _is_bare(folder: Path, name: str) -> bool:

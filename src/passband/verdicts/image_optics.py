@@ -58,10 +58,7 @@ def estimate_optics(model: CalibratedModel, micrograph: Micrograph) -> Estimate 
 
 
 def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
-    """Return what the rings of a micrograph say by `estimate_optics`, and what follows for a network; nothing if there are none.
-
-    Parameters that the rings do not determine, and an unknown dose, are set to the calibration's reference condition.
-    """
+    """Return what the rings of a micrograph say by `estimate_optics`, and what follows for a network; nothing if there are none."""
     if fit is None:
         return ImageOptics()
     if not fit.has_rings:
@@ -107,18 +104,19 @@ def _reasons(model: CalibratedModel, conditions: dict[str, Condition]) -> list[S
 
 
 def _condition(domain: Domain, fit: Estimate, sign: str) -> Condition:
-    """Return the estimated condition of a sign; the focal spread stays as calibrated, because rings fade for other reasons, too."""
+    """Return the estimated condition of a sign: the calibration's reference where the rings do not determine it.
+
+    The focal spread stays as calibrated, because rings fade for other reasons, too.
+    """
     fitted, usual = fit.condition(sign), domain.reference()
     spreads = [c.focal_spread_angstrom for c in domain.conditions]
-    changed = {name: fitted.aberrations.get(name, 0.0) for name in ("C12", "phi12", "C30")}
-    return usual.varied(
-        {
-            **changed,
-            "C10": fitted.aberrations.get("C10", 0.0) - domain.behind_angstrom,
-            "focal_spread_angstrom": float(np.clip(fitted.focal_spread_angstrom, min(spreads), max(spreads))),
-            "pixel_size_angstrom": fit.pixel_size_angstrom,
-        }
-    ).model_copy(update={"dose_per_angstrom2": fit.dose_per_angstrom2 or usual.dose_per_angstrom2})
+    changed = {name: fitted.aberrations.get(name, 0.0) for name in ("C12", "phi12", "C30")} | {
+        "C10": fitted.aberrations.get("C10", 0.0) - domain.behind_angstrom,
+        "focal_spread_angstrom": float(np.clip(fitted.focal_spread_angstrom, min(spreads), max(spreads))),
+        "pixel_size_angstrom": fit.pixel_size_angstrom,
+    }
+    dose = fit.dose_per_angstrom2 or usual.dose_per_angstrom2
+    return usual.varied(changed).model_copy(update={"dose_per_angstrom2": dose})
 
 
 def _nearest_in_interval(domain: Domain, fit: Estimate, sign: str, condition: Condition) -> Condition:

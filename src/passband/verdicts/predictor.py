@@ -136,9 +136,8 @@ def _most_likely(features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     smooth = Matern(np.full(x.shape[1], 3.0), (0.3, 1e3), nu=2.5)
     noise = WhiteKernel(spread * 0.1, (spread * 1e-4, spread * 2))
     kernel = ConstantKernel(spread, (spread * 1e-3, spread * 1e2)) * smooth + noise
-    with warnings.catch_warnings():
-        # A feature that does not matter ends at the longest length.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # A feature that does not matter ends at the longest length.
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         fitted = GaussianProcessRegressor(kernel, random_state=0).fit(x, y - y.mean()).kernel_
     return {
         "lengths": np.broadcast_to(fitted.k1.k2.length_scale, x.shape[1]).tolist(),

@@ -151,11 +151,7 @@ def _source(source: str) -> str:
 
 
 def write_profile(model: Model, path: Path) -> Path:
-    """Write Dice over defocus and dose, zones and worst conditions of a model as one HTML page that opens offline, and return its path.
-
-    Raises:
-        BadInputError: if the model has not been scored, or the page cannot be written.
-    """
+    """Write zones, worst conditions, and Dice over defocus and dose of a scored model as one HTML page; BadInputError if that cannot be."""
     from passband.figures import model_profile, style
 
     table, limits = VerdictModel(model).calibration_table(), zones()

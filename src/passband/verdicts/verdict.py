@@ -59,7 +59,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class EstimatedOptics:
-    """What the rings of a micrograph give: defocus (of the film's middle), its interval, sign, C12 and dose."""
+    """What the rings of a micrograph give; the defocus is of the film's middle."""
 
     defocus_angstrom: float | None
     interval_angstrom: tuple[float, ...]
@@ -266,11 +266,9 @@ def works(answer: str, prediction: Prediction) -> str:
 
 def in_short(condition: Condition) -> str:
     """Return a condition in a few words."""
-    dose = condition.dose_per_angstrom2
     C12, C30 = (condition.aberrations.get(name, 0.0) for name in ("C12", "C30"))
-    return f"defocus {condition.defocus_angstrom:+.0f} Å, C12 {C12:.0f} Å, C30 {C30 / 1e4:+.1f} µm" + (
-        f", {dose:.0f} e/Å²" if dose else ""
-    )
+    dose = f", {condition.dose_per_angstrom2:.0f} e/Å²" if condition.dose_per_angstrom2 else ""
+    return f"defocus {condition.defocus_angstrom:+.0f} Å, C12 {C12:.0f} Å, C30 {C30 / 1e4:+.1f} µm{dose}"
 
 
 def _assumption(statement: Statement, name: Name) -> str:

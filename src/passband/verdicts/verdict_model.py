@@ -94,12 +94,10 @@ class VerdictModel(CalibratedModel):
         prediction = self.predict(features, source)
         stable = prediction.zone == NAMES[0]
         trained = self.scores.filter(pl.col("role") == "trained")[source].to_list()
+        why = [*reasons.of_image(card, np.array(trained), features[0], stable=stable), *optics.reasons(stable=stable)]
         verdict = self.decided(
             prediction,
-            [
-                *reasons.of_image(card, np.array(trained), features[0], stable=stable),
-                *optics.reasons(stable=stable),
-            ],
+            why,
             based_on="image",
             assumed=(*domain.assumptions(claim), *energy),
             nearest=optics.nearest,
@@ -147,19 +145,12 @@ def _source(micrograph: Micrograph, card: ModelCard) -> str:
 
 
 def _tiles(micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
-    """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n].
-
-    Raises:
-        BadInputError: if it is smaller than a tile by more than a tenth.
-    """
+    """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n]; BadInputError if it is smaller than 0.9 tiles."""
     pixel, side = card.pixel_size_angstrom, card.field_pixels
     h, w = (round(n * micrograph.pixel_size_angstrom / pixel) for n in micrograph.intensity.shape)
     if min(h, w) < 0.9 * side:
-        raise BadInputError(
-            f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side",
-            remedy="give a larger piece",
-            place=micrograph.name,
-        )
+        what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side"
+        raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
     image = resample(micrograph.intensity, (h, w))
     image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
     starts = [np.linspace(0, n - side, max(-(-n // side), 1)).round().astype(int) for n in image.shape]
