@@ -6,6 +6,7 @@ Counts operations by formula (waves, images) and with PyTorch's counter (network
 and writes docs/scaling.md and docs/images/scaling.png. The peak rates of an H100 are from its data sheet: 67 TFLOP/s in float32, 3.35 TB/s.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -159,6 +160,17 @@ def draw(work: list[Work], core: tuple[float, float]) -> None:
         style.save(made, ROOT / "docs/images", "scaling", formats=("png",))
 
 
+def _session() -> list[str]:
+    """Return lines about the studies that `tools/gpu_session.py` ran on a GPU."""
+    session = json.loads((ROOT / "docs/results/tables/gpu_session.json").read_text(encoding="utf-8"))
+    name, study = list(session["studies"].items())[-1]
+    seconds, images = study["stages_s"], study["images"]
+    return [
+        f"On an {session['device']}, `python tools/gpu_session.py replication/studies/{name}.yaml --out FOLDER` trained {study['networks']} networks in",
+        f"{seconds['networks']:.0f} s ({images / seconds['networks']:,.0f} images a second, validation included, {session['group']} networks at a time) and tested each on {study['tests'] // study['networks']} conditions in {seconds['tests']:.0f} s.",
+    ]
+
+
 def main() -> None:
     torch.set_num_threads(1)
     core, work = peaks(), measure()
@@ -168,7 +180,7 @@ def main() -> None:
         "",
         f"Made by `python benchmarks/scaling.py` on {machine()}: one core multiplies matrices at {core[0] / 1e9:.0f} GFLOP/s and copies",
         f"{core[1] / 1e9:.1f} GB/s. An H100 is its data sheet: 67 TFLOP/s in float32, 3.35 TB/s. A bound is the larger of operations over",
-        "FLOP/s and bytes over bandwidth; no GPU was at hand to see how much of its bound is reached.",
+        "FLOP/s and bytes over bandwidth.",
         "",
         "| work | MFLOP | MB moved | measured, one core | bound, one core | bound, H100 |",
         "|---|---|---|---|---|---|",
@@ -184,6 +196,8 @@ def main() -> None:
         "",
         "*Networks this narrow are bound by memory and by the start of each operation, not by arithmetic: on a GPU a single one leaves it",
         "idle, which is what training many at once (`--fleet`) is for. [Benchmarks](benchmarks.md) has what one GPU reached.*",
+        "",
+        *_session(),
         "",
         "## Whole studies",
         "",

@@ -88,7 +88,8 @@ def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
     rate = None
     for path, (name, study) in zip(options.studies, studies.items(), strict=True):
         paths = StudyPaths(options.work / name)
-        work = len(study.trainings) * study.seeds * study.training.epochs * study.split.total
+        images = study.training.epochs * (study.split.train + study.split.validation)
+        work = len(study.trainings) * study.seeds * images
         left = options.seconds - (time.perf_counter() - began)
         if rate is not None and work / rate > left:
             print(f"{name}: {work / rate:.0f} s of {left:.0f} s left; not begun", flush=True)
@@ -109,7 +110,7 @@ def _session(studies: dict[str, Study], options: argparse.Namespace) -> None:
             "began_after_s": waited,
             "seconds": seconds,
             "stages_s": stages.seconds(),
-            "images_per_s": rate,
+            "images": work,
         }
         report["studies"][name] = row
         write_json(options.out / "session.json", report)

@@ -33,8 +33,8 @@ from passband.studies.wave_jobs import device, open_wave_set, read_waves
 
 #: Networks that a GPU trains together unless the user says otherwise.
 GROUP = 32
-# Bytes of test images that a worker caches, so that they are made once and not for every network.
-_CACHED_IMAGES = 256_000_000
+# Bytes of test images that a worker caches, so that they are made once and not for every network; a GPU's host has more room.
+_CACHED_IMAGES = {"cpu": 256_000_000, "cuda": 8_000_000_000}
 _WEIGHTS, _CARD, _TABLE = "weights.safetensors", "card.json", "table.parquet"
 _STATISTICS, _SPECTRA, _SAMPLES = "statistics.json", "spectra.npy", "samples.npz"
 
@@ -237,7 +237,7 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
     waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
     pixels = imager(waves, test.condition).pixels
     size = 5 * study.split.test * pixels**2 * len(study.tests)
-    make = _test_images if size <= _CACHED_IMAGES else _test_images.__wrapped__
+    make = _test_images if size <= _CACHED_IMAGES[device().type] else _test_images.__wrapped__
     counts, masks = make(waves, *study.split.test_range, test.condition)
     return counts, masks[:, None].float()
 
