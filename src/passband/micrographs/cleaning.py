@@ -135,7 +135,16 @@ def _band(image: NDArray[np.float32], top: int, rows: int, sign: float) -> NDArr
 
 def _narrow(image: NDArray[np.float32], sign: float) -> NDArray[np.float32]:
     """Return the height of features narrower than 3 pixels: the difference to an opening (bright) or closing (dark)."""
-    return np.asarray(ndimage.white_tophat(image, 3) if sign > 0 else ndimage.black_tophat(image, 3))
+    if sign > 0:
+        return image - _of_nine(_of_nine(image, np.minimum), np.maximum)
+    return _of_nine(_of_nine(image, np.maximum), np.minimum) - image
+
+
+def _of_nine(image: NDArray[np.float32], pick: np.ufunc) -> NDArray[np.float32]:
+    """Return the minimum (or maximum) of each 3 x 3 pixels, several times faster than SciPy's filter."""
+    padded = np.pad(image, 1, mode="edge")
+    columns = pick(pick(padded[:-2], padded[1:-1]), padded[2:])
+    return pick(pick(columns[:, :-2], columns[:, 1:-1]), columns[:, 2:])
 
 
 def _dead_lines(image: NDArray[np.float32]) -> NDArray[np.intp]:
