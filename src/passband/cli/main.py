@@ -72,14 +72,9 @@ def study_run(
 
     held = StudyFolder.open(target, out)
     warn(held.study.warnings())
+    study, folder, limit = held.study, held.paths.folder, int(1e9 * memory)
     result = run_study(
-        held.study,
-        held.paths.folder,
-        workers=workers,
-        executor=executor,
-        scheduler=scheduler,
-        group=fleet,
-        memory=int(1e9 * memory),
+        study, folder, workers=workers, executor=executor, scheduler=scheduler, group=fleet, memory=limit
     )
     print_answer(result, as_json)
     raise typer.Exit(1 if result.failed else 0)

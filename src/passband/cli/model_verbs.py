@@ -78,19 +78,11 @@ def model_pack(
 
     held = StudyFolder.open(study)
     chosen = from_study.choose(held, training, seed)
-    session = [c for _, c in load_conditions(conditions)]
+    session, limit = [c for _, c in load_conditions(conditions)], int(1e9 * memory)
+    target = user_folder() / name if out is None else out
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(
-            held,
-            chosen,
-            user_folder() / name if out is None else out,
-            session,
-            held_out,
-            executor,
-            progress,
-            name=name,
-            intended_use=use,
-            memory=int(1e9 * memory),
+            held, chosen, target, session, held_out, executor, progress, name=name, intended_use=use, memory=limit
         )
     print_model(model, as_json)
 
@@ -151,9 +143,8 @@ def model_import(
 
         refuse_pickles(file)
         if card is None:
-            raise BadInputError(
-                f"{file}: does not state pixel size and specimens; describe them in a YAML file and give it with --card"
-            )
+            remedy = "describe them in a YAML file and give it with --card"
+            raise BadInputError(f"{file}: does not state pixel size and specimens; {remedy}")
         model = import_network(file, card)
     text = f"{model.card.name} installed in {model.folder}"
     if model.scores is None:
@@ -184,9 +175,8 @@ def model_score(
     from passband.verdicts.calibration import Scoring
     from passband.verdicts.summary import write_profile
 
-    scoring = Scoring(
-        load_model(model), load_recipe(recipe), [c for _, c in load_conditions(conditions)], count, held_out, out
-    )
+    session = [c for _, c in load_conditions(conditions)]
+    scoring = Scoring(load_model(model), load_recipe(recipe), session, count, held_out, out)
     scoring.check()
     warn(scoring.warnings())
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
@@ -254,24 +244,14 @@ def train(
     chosen_name = name or config.name
     target = user_folder() / chosen_name
     from_study.check_free(target, chosen_name)
-    session = session_conditions(config, score_on)
+    session, limit = session_conditions(config, score_on), int(1e9 * memory)
     warn(config.warnings())
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
-        failed = runner.run(config, folder, executor, progress, finish=write_results, memory=int(1e9 * memory))
+        failed = runner.run(config, folder, executor, progress, finish=write_results, memory=limit)
         if failed:
             raise BadInputError(f"{folder}: a network could not be trained: {failed[0]['reason']}")
         chosen = from_study.choose(held, None, None)
-        model = from_study.pack(
-            held,
-            chosen,
-            target,
-            session,
-            0.25,
-            executor,
-            progress,
-            name=chosen_name,
-            memory=int(1e9 * memory),
-        )
+        model = from_study.pack(held, chosen, target, session, 0.25, executor, progress, name=chosen_name, memory=limit)
     print_model(model, as_json)
 
 

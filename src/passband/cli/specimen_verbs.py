@@ -155,8 +155,9 @@ def export(
     field = family.field_angstrom
     pixels = field / pixel_size
     if wanted == "labels" and (abs(pixels - round(pixels)) > 1e-6 or not 8 <= round(pixels) <= 8192):
+        remedy = f"choose one that makes a whole number from 8 to 8192, such as {field / max(8, round(pixels)):.6g}"
         raise BadInputError(
-            f"--pixel-size {pixel_size:g}: makes {pixels:.6g} pixels of the field of {field:g} Å; choose one that makes a whole number from 8 to 8192, such as {field / max(8, round(pixels)):.6g}"
+            f"--pixel-size {pixel_size:g}: makes {pixels:.6g} pixels of the field of {field:g} Å; {remedy}"
         )
     specimen = draw_specimen(family, index)
     if wanted == "labels":
@@ -195,10 +196,10 @@ def import_(
     require_replaceable(out)
     family, facts = exchange.import_scenes(files, form, elements, field, seed)
     write_text(out, f"# {len(facts)} scenes, imported by: passband specimen import\n{yaml_config.dump(family)}")
-    lines = [
-        f"{fact['file']}: {fact['atoms']} atoms, {fact['film_atoms']} of the film, {fact['particles']} particles, closest {fact['smallest_distance_angstrom']} Å"
-        for fact in facts
-    ]
+    line = (
+        "{file}: {atoms} atoms, {film_atoms} of the film, {particles} particles, closest {smallest_distance_angstrom} Å"
+    )
+    lines = [line.format_map(fact) for fact in facts]
     answer = {"recipe": str(out), "field_angstrom": family.field_angstrom, "scenes": facts}
     print_answer(answer, as_json, "\n".join([*lines, f"Recipe: {out}"]))
 

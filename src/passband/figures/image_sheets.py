@@ -16,15 +16,9 @@ _MOST_SIMULATED = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """One specimen under one condition.
+    """One specimen under one condition: network input, truth, and bool predictions, each of shape [n, n].
 
-    Attributes:
-        label: of the condition.
-        image: network input, shape [n, n].
-        truth: bool, shape [n, n].
-        in_domain: prediction of a network trained under this condition, bool, shape [n, n].
-        worst: prediction of the network with the highest loss under this condition.
-        worst_label: the condition that one was trained under.
+    One prediction is of a network that was trained under this condition, the other of that with the highest loss under it.
     """
 
     label: str

@@ -54,17 +54,12 @@ def rank_folder(folder: Path) -> dict[str, Any]:
     write_table(paths.table("ranking"), ranked)
     sentences = findings(ranked)
     named = pl.col("predictor").map_elements(_symbol, return_dtype=pl.String)
+    singles = dict(_subsets(ranked, "log_loss"))[_SUBSETS["all"]].filter(pl.col("metrics") == 1)
     with style.figure(8.4, 9.0) as made:
-        ranking_figure.draw(best_singles(ranked, "log_loss").with_columns(name=named), made.subplots())
+        ranking_figure.draw(singles.with_columns(name=named), made.subplots())
         style.save(made, paths.figures, "ranking")
     write_text(paths.ranking_page, page(ranked, sentences))
     return {"sentences": sentences, "table": str(paths.table("ranking")), "page": str(paths.ranking_page)}
-
-
-def best_singles(ranked: pl.DataFrame, target: str) -> pl.DataFrame:
-    """Return the rows of single metrics over all pairs for a target, best first by R² with both conditions held out."""
-    rows = ranked.filter((pl.col("pairs") == "all") & (pl.col("target") == target) & (pl.col("metrics") == 1))
-    return rows.sort("r2_both", descending=True)
 
 
 def findings(ranked: pl.DataFrame) -> list[str]:
