@@ -92,7 +92,7 @@ def _same(record: Path, made_by: dict[str, str]) -> bool:
 
 
 def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str]) -> dict[str, str]:
-    """Write all files of a segmentation, replacing those of these names, and return their paths by content; BadInputError if they cannot be.
+    """Write all files of a segmentation, replacing those of these names, and return their paths by content; BadInputError if the disk is full.
 
     `path` is the folder, which exists, and the start of the files' names; `made_by` is of `origin`.
     """

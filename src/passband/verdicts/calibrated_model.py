@@ -75,9 +75,8 @@ class CalibratedModel:
             raise BadInputError(what, remedy="get the model again", place=self.model.folder / name) from None
 
     @cached_property
-    def _saved(self) -> dict[str, dict[str, Any]]:
-        content: dict[str, dict[str, Any]] = read_json(self.model.folder / PREDICTOR)
-        return content
+    def _saved(self) -> Any:
+        return read_json(self.model.folder / PREDICTOR)
 
     def predictor(self, target: str, source: str) -> Predictor:
         """Return the predictor of a target of `features.TARGETS` from a source of `features.SOURCES`."""

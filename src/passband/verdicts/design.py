@@ -164,7 +164,7 @@ def _expected(
 def write_design(
     path: Path, chosen: Sequence[Condition], source: ConditionDraw | ConditionMixture, recipe: Recipe, q_max: float
 ) -> Study:
-    """Write a design as YAML: a study of one network on the chosen conditions; BadInputError if they make none, or it cannot be written."""
+    """Write a study that trains one network on the chosen conditions and tests it on others, as YAML; BadInputError if they make none."""
     if path.exists():
         raise BadInputError("exists", remedy="choose another name, or delete it first", place=path)
     try:

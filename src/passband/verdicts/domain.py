@@ -103,7 +103,7 @@ class Domain:
         return (0.0 if film is None else sum(film) / 4) + (0.0 if particles is None else sum(particles) / 2)
 
     def specimen_objections(self, claim: SpecimenInfo) -> list[Statement]:
-        """Return what of a specimen lies outside the domain; BadInputError for what is no element, or a support that nobody knows."""
+        """Return what of a specimen lies outside the domain; BadInputError for an unknown element or support."""
         known, result = self.specimens, []
         if claim.elements or claim.support is not None:
             from passband.specimens.crystals import check_element

@@ -18,15 +18,8 @@ from passband.verdicts.statements import Statement
 
 #: Features of a training set and a test condition that predict the loss.
 FEATURES = (
-    "ln_size",
-    "epsilon_test",
-    "image_snr",
-    "bits",
-    "ln_dose",
-    "phase_rms",
-    "sigma",
-    "sigma_best",
-    "epsilon_train",
+    *("ln_size", "epsilon_test", "image_snr", "bits", "ln_dose"),
+    *("phase_rms", "sigma", "sigma_best", "epsilon_train"),
 )
 #: Share of the conditions that are the worst.
 WORST = 0.1
@@ -58,14 +51,13 @@ def set_features(shift: pl.DataFrame, sizes: Mapping[str, int], tests: Sequence[
 @functools.cache
 def learnt() -> pl.DataFrame:
     """Return the bundled table: set_features of the standard study of training sets, with the losses (`python -m replication verdict-data`)."""
-    return pl.read_parquet(BytesIO(files("passband.verdicts").joinpath("data", "set_losses.parquet").read_bytes()))
+    return pl.read_parquet(BytesIO((files("passband.verdicts") / "data/set_losses.parquet").read_bytes()))
 
 
 @functools.cache
 def learnt_facts() -> dict[str, list[float]]:
     """Return the bundled results of `spread` for that table, and of `dice_of_loss` for its study."""
-    text = files("passband.verdicts").joinpath("data", "set_losses.json").read_text(encoding="utf-8")
-    facts: dict[str, list[float]] = json.loads(text)
+    facts: dict[str, list[float]] = json.loads((files("passband.verdicts") / "data/set_losses.json").read_bytes())
     return facts
 
 

@@ -151,7 +151,7 @@ def _source(source: str) -> str:
 
 
 def write_profile(model: Model, path: Path) -> Path:
-    """Write zones, worst conditions, and Dice over defocus and dose of a scored model as one HTML page; BadInputError if that cannot be."""
+    """Write zones, worst conditions, and Dice over defocus and dose of a model as one HTML page; BadInputError if it has no scores."""
     from passband.figures import model_profile, style
 
     table, limits = VerdictModel(model).calibration_table(), zones()
