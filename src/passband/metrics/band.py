@@ -8,17 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from passband import optics
 from passband.base.frequencies import polar_band
 from passband.conditions import ABERRATIONS, Condition
-from passband.optics import (
-    Parameters,
-    aberration_gradient,
-    aberration_phase,
-    contrast_sign,
-    intensity_transfer,
-    stack,
-    wave_transfer,
-)
+from passband.optics import Parameters
 
 #: Radius of the band B over which information is counted [1/Å].
 Q_MAX = 1.0
@@ -61,7 +54,7 @@ def band_of(q_max: float, rings: int, directions: int, weight: Spectrum, object_
 
 def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
     """Return rings and directions: some 0.15 rad of phase from ring to ring, and four nodes a radian around."""
-    parameters = stack(conditions)
+    parameters = optics.stack(conditions)
     q = torch.linspace(0.05, 1, 20, dtype=torch.float64) * q_max
     radial, around = torch.zeros(len(conditions), 20), torch.zeros(len(conditions), 20)
     for symbol, magnitude in parameters.coefficients.items():
@@ -69,7 +62,7 @@ def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
         size = 2 * math.pi * (parameters.wavelength**n * magnitude.abs())[:, None] * q ** (n + 1)
         radial, around = radial + size, around + size * m / (n + 1)
     # Frequencies that the envelopes suppress need not be resolved.
-    alive = wave_transfer(parameters, q, 0 * q).abs() > 1e-3
+    alive = optics.wave_transfer(parameters, q, 0 * q).abs() > 1e-3
     rings = int((radial * alive).max() * q_max**2 / (2 * q[-1] ** 2) / 0.15) + 1
     directions = (
         8 if all(c.is_round for c in conditions) else 16 * math.ceil((4 * float((around * alive).max()) + 32) / 16)
@@ -87,12 +80,12 @@ class View:
     @cached_property
     def wave(self) -> Tensor:
         """t(q), shape [B, N]."""
-        return wave_transfer(self.parameters, self.band.qx, self.band.qy)
+        return optics.wave_transfer(self.parameters, self.band.qx, self.band.qy)
 
     @cached_property
     def transfer(self) -> Tensor:
         """T(q), shape [B, N]."""
-        return intensity_transfer(self.parameters, self.band.qx, self.band.qy)
+        return optics.intensity_transfer(self.parameters, self.band.qx, self.band.qy)
 
     @cached_property
     def magnitude(self) -> Tensor:
@@ -102,12 +95,12 @@ class View:
     @cached_property
     def signed(self) -> Tensor:
         """|T(q)| with the sign of its even part's sin χ: negative χ gives dark atoms, shape [B, N]."""
-        return self.magnitude * contrast_sign(self.parameters, self.band.qx, self.band.qy)
+        return self.magnitude * optics.contrast_sign(self.parameters, self.band.qx, self.band.qy)
 
     @cached_property
     def phase(self) -> Tensor:
         """χ(q) [rad], shape [B, N]."""
-        return aberration_phase(self.parameters, self.band.qx, self.band.qy)
+        return optics.aberration_phase(self.parameters, self.band.qx, self.band.qy)
 
     @cached_property
     def gauge_free_phase(self) -> Tensor:
@@ -117,7 +110,7 @@ class View:
     @cached_property
     def delocalisation(self) -> Tensor:
         """|∇χ|/2π [Å], shape [B, N]."""
-        return aberration_gradient(self.parameters, self.band.qx, self.band.qy).abs() / (2 * math.pi)
+        return optics.aberration_gradient(self.parameters, self.band.qx, self.band.qy).abs() / (2 * math.pi)
 
     @cached_property
     def snr(self) -> Tensor:
@@ -132,5 +125,5 @@ def gauge(parameters: Parameters, band: Band, nodes: int) -> Tensor:
     for piece in band.split(nodes):
         basis = torch.stack([torch.ones_like(piece.qx), piece.qx, piece.qy])
         normal = normal + (basis * piece.weight) @ basis.T
-        moments = moments + aberration_phase(parameters, piece.qx, piece.qy) @ (basis * piece.weight).T
+        moments = moments + optics.aberration_phase(parameters, piece.qx, piece.qy) @ (basis * piece.weight).T
     return torch.linalg.solve(normal, moments.T).T

@@ -9,17 +9,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from passband import optics
 from passband.conditions import Condition
 from passband.metrics import information
-from passband.optics import (
-    contrast_sign,
-    even_part,
-    intensity_transfer,
-    spatial_envelope,
-    stack,
-    temporal_envelope,
-    wave_transfer,
-)
 
 # A network cannot have learnt from frequencies of which the training condition transfers less.
 _WORTH = 0.1
@@ -32,11 +24,11 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
     only turn the phase of T. The magnitude is the mean of |T| over azimuth.
     """
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
-    grid, parameters = _polar(q, 2 * torch.pi), stack(conditions)
-    t = intensity_transfer(parameters, *grid)
+    grid, parameters = _polar(q, 2 * torch.pi), optics.stack(conditions)
+    t = optics.intensity_transfer(parameters, *grid)
     along = q, 0 * q
-    envelope = temporal_envelope(parameters, *along) * spatial_envelope(parameters, *along)
-    sign = torch.sign(intensity_transfer(even_part(parameters), *grid)[..., 0].real)
+    envelope = optics.temporal_envelope(parameters, *along) * optics.spatial_envelope(parameters, *along)
+    sign = torch.sign(optics.intensity_transfer(optics.even_part(parameters), *grid)[..., 0].real)
     return pl.concat(
         pl.DataFrame(
             {
@@ -54,7 +46,7 @@ def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int =
 def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float | None:
     """Return the lowest |q| [1/Å] at which contrast reverses in any of 64 directions; None if none up to q_max."""
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
-    t = intensity_transfer(even_part(stack([condition])), *_polar(q, torch.pi))[0].real
+    t = optics.intensity_transfer(optics.even_part(optics.stack([condition])), *_polar(q, torch.pi))[0].real
     before, after = t[1:-1], t[2:]
     crossing = (before * after < 0).nonzero()
     if not len(crossing):
@@ -78,7 +70,7 @@ def information_limit(condition: Condition, points: int = 4000) -> float | None:
     None if nothing damps up to 5 1/Å. Source: O'Keefe, Ultramicroscopy 47 (1992) 282, for the limit exp(−2).
     """
     q = torch.linspace(0, 5, points, dtype=torch.float64)
-    damping = wave_transfer(stack([condition]), *_polar(q, torch.pi, 16))[0].abs()
+    damping = optics.wave_transfer(optics.stack([condition]), *_polar(q, torch.pi, 16))[0].abs()
     below = (damping < math.exp(-2)).any(1).nonzero()
     return float(q[below[0, 0]]) if len(below) else None
 
@@ -87,9 +79,9 @@ def transfer_map(condition: Condition, q_max: float, points: int = 257) -> np.nd
     """Return T with the sign of its even part on a square of side 2 q_max, qx along the first axis."""
     q = torch.linspace(-q_max, q_max, points, dtype=torch.float64)
     qx, qy = torch.meshgrid(q, q, indexing="ij")
-    parameters = stack([condition])
-    sign = torch.sign(intensity_transfer(even_part(parameters), qx, qy)[0].real)
-    return (sign * intensity_transfer(parameters, qx, qy)[0].abs()).numpy()
+    parameters = optics.stack([condition])
+    sign = torch.sign(optics.intensity_transfer(optics.even_part(parameters), qx, qy)[0].real)
+    return (sign * optics.intensity_transfer(parameters, qx, qy)[0].abs()).numpy()
 
 
 def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.DataFrame:
@@ -100,8 +92,8 @@ def compare_by_frequency(train: Condition, test: Condition, q_max: float) -> pl.
     kept, reversed that more than half of it is reversed.
     """
     q = q_max * (torch.arange(200, dtype=torch.float64) + 0.5) / 200
-    grid, parameters = _polar(q, 2 * torch.pi), stack([train, test])
-    a, b = contrast_sign(parameters, *grid) * intensity_transfer(parameters, *grid).abs()
+    grid, parameters = _polar(q, 2 * torch.pi), optics.stack([train, test])
+    a, b = optics.contrast_sign(parameters, *grid) * optics.intensity_transfer(parameters, *grid).abs()
     common = torch.minimum(a.abs(), b.abs())
     total = a.abs().mean(1)
     kept = common.mean(1) / total

@@ -10,18 +10,7 @@ from torch import Tensor
 
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.simulation import symmetry
-from passband.simulation.imaging import (
-    band_warning,
-    bin_pixels,
-    camera_on_grid,
-    check_aperture,
-    electrons_per_pixel,
-    expected_intensity,
-    image_grid,
-    record,
-    transfer_on_grid,
-)
+from passband.simulation import imaging, symmetry
 from passband.simulation.modality import Images, camera_masks
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import Recipe, draw_specimen, particle_mask
@@ -52,7 +41,7 @@ class Imager:
         """Prepare the grids for a field [Å], see `image_grid`; what a condition does to a wave is computed with the first image."""
         self.condition = condition
         pixel, binning = condition.pixel_size_angstrom, condition.detector.binning
-        self.grid = image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
+        self.grid = imaging.image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
         self._optics: dict[tuple[int, torch.device], tuple[Tensor, Tensor | None]] = {}
 
     @property
@@ -62,11 +51,11 @@ class Imager:
 
     def check(self) -> None:
         """Refuse an aperture that opens beyond the stored band, by a BadInputError."""
-        check_aperture(self.condition, self.grid)
+        imaging.check_aperture(self.condition, self.grid)
 
     def warning(self) -> str | None:
         """Return a warning if the stored band cuts off beams that the condition would transfer, else None."""
-        return band_warning(self.condition, self.grid)
+        return imaging.band_warning(self.condition, self.grid)
 
     def intensity(self, stored: Tensor, orientations: Tensor | None = None) -> Tensor:
         """Return expected intensities on the camera's physical pixels, vacuum = 1, float32, [B, physical, physical].
@@ -80,16 +69,16 @@ class Imager:
         """
         if orientations is None:
             transfer, camera = self._optics_of(1, stored.device)
-            return expected_intensity(stored, transfer[0], self.grid, None if camera is None else camera[0])
+            return imaging.expected_intensity(stored, transfer[0], self.grid, None if camera is None else camera[0])
         # The microscope turns one way and the image back; see `symmetry`.
         transfer, camera = self._optics_of(symmetry.ORIENTATIONS, stored.device)
         turned = None if camera is None else camera[orientations]
-        images = expected_intensity(stored, transfer[orientations], self.grid, turned)
+        images = imaging.expected_intensity(stored, transfer[orientations], self.grid, turned)
         return symmetry.turn_each(images, orientations, self.condition.detector.binning)
 
     def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return electron counts of the camera's pixels, shape [B, n, n]; without a dose, the mean intensity."""
-        return record(intensity, self.condition, generator=generator)
+        return imaging.record(intensity, self.condition, generator=generator)
 
     @staticmethod
     def joint(imagers: "Sequence[Imager]", device: torch.device) -> "JointImager":
@@ -110,9 +99,10 @@ class Imager:
         key = orientations, device
         if key not in self._optics:
             turns = [symmetry.matrix(o) for o in range(orientations)]
-            transfer = torch.stack([transfer_on_grid(self.condition, self.grid, turn) for turn in turns]).to(device)
-            cameras = [c for turn in turns if (c := camera_on_grid(self.condition, self.grid, turn)) is not None]
-            self._optics[key] = transfer, torch.stack(cameras).to(device) if cameras else None
+            place = self.condition, self.grid
+            transfer = torch.stack([imaging.transfer_on_grid(*place, turn) for turn in turns])
+            cameras = [c for turn in turns if (c := imaging.camera_on_grid(*place, turn)) is not None]
+            self._optics[key] = transfer.to(device), torch.stack(cameras).to(device) if cameras else None
         return self._optics[key]
 
 
@@ -142,7 +132,7 @@ class JointImager:
             self._camera = torch.stack([ideal if camera is None else camera for _, camera in optics])
         self._electrons = None
         if doses == {False}:
-            self._electrons = torch.tensor([electrons_per_pixel(c) for c in conditions], device=device)
+            self._electrons = torch.tensor([imaging.electrons_per_pixel(c) for c in conditions], device=device)
 
     def counts(
         self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
@@ -156,10 +146,10 @@ class JointImager:
             generators: of the noise; each draws that of an equal share of the batch, in order.
         """
         camera = None if self._camera is None else self._camera[which, orientations]
-        intensity = expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
+        intensity = imaging.expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
         intensity = symmetry.turn_each(intensity, orientations, self._binning)
         if self._electrons is None:
-            return bin_pixels(intensity, self._binning) / self._binning**2
+            return imaging.bin_pixels(intensity, self._binning) / self._binning**2
         mean = (intensity * self._electrons[which, None, None]).clamp_min(0)
         shares = zip(mean.chunk(len(generators)), generators, strict=True)
-        return bin_pixels(torch.cat([torch.poisson(part, generator=g) for part, g in shares]), self._binning)
+        return imaging.bin_pixels(torch.cat([torch.poisson(part, generator=g) for part, g in shares]), self._binning)

@@ -14,16 +14,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.files.atomic import (
-    as_read_back,
-    disk_errors,
-    locked,
-    read_checked,
-    read_json,
-    remove_leftovers,
-    write_checked,
-    write_json,
-)
+from passband.files import atomic
 from passband.files.jobs import REVISIONS
 from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice import ExitWaveConfig
@@ -52,11 +43,11 @@ class WaveSet:
 
     def create(self, specimens: int) -> None:
         """Make room for at least this many specimens; those already there stay."""
-        with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
-            remove_leftovers(self.folder, self._manifest)
-            content = as_read_back(wave_content(self.recipe, self.config))
-            if read_json(self.folder / "recipe.json") != content:
-                write_json(self.folder / "recipe.json", content)
+        with atomic.disk_errors(self.folder), atomic.locked(self.folder / ".lock", wait=True):
+            atomic.remove_leftovers(self.folder, self._manifest)
+            content = atomic.as_read_back(wave_content(self.recipe, self.config))
+            if atomic.read_json(self.folder / "recipe.json") != content:
+                atomic.write_json(self.folder / "recipe.json", content)
         self._describe(specimens)
 
     def _describe(self, specimens: int) -> bool:
@@ -75,17 +66,18 @@ class WaveSet:
             group.create_array(name, shape=(specimens, *shape), chunks=(1, *shape), dtype=dtype, compressors=codecs)
         changed = False
         # Studies share wave sets; two that grow one at once must take turns.
-        with disk_errors(self.folder), locked(self.folder / ".lock", wait=True):
+        with atomic.disk_errors(self.folder), atomic.locked(self.folder / ".lock", wait=True):
             for name in ("", *shapes):
                 path = self._zarr / name / "zarr.json"
-                wanted, present = as_read_back((group[name] if name else group).metadata.to_dict()), read_json(path)
+                wanted = atomic.as_read_back((group[name] if name else group).metadata.to_dict())
+                present = atomic.read_json(path)
                 if name and isinstance(present, dict) and isinstance(present.get("shape"), list):
                     # Another study may have made room for more.
                     wanted["shape"][0] = max(
                         wanted["shape"][0], *[n for n in present["shape"][:1] if type(n) is int], 0
                     )
                 if present != wanted:
-                    write_json(path, wanted)
+                    atomic.write_json(path, wanted)
                     changed = True
         return changed
 
@@ -99,11 +91,11 @@ class WaveSet:
 
     def write(self, index: int, coefficients: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) -> None:
         """Write coefficients, complex64 [P, K], and mask, bool, of one specimen; its manifest entry, all of `_FACTS`, last."""
-        with disk_errors(self.folder):
+        with atomic.disk_errors(self.folder):
             group = zarr.open_group(self._zarr, mode="r+")
             group["coefficients"][index] = coefficients
             group["masks"][index] = mask
-        write_checked(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
+        atomic.write_checked(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
 
     def missing(self, specimens: int) -> list[int]:
         """Return the specimens that are absent, half-written or damaged."""
@@ -144,7 +136,7 @@ class WaveSet:
 
     def facts(self, stop: int, start: int = 0) -> list[dict[str, Any]]:
         """Return the manifest entries of specimens start to stop − 1."""
-        entries = [read_checked(self._entry(index), _FACTS) or {} for index in range(start, stop)]
+        entries = [atomic.read_checked(self._entry(index), _FACTS) or {} for index in range(start, stop)]
         for index, entry in enumerate(entries, start):
             if not entry.keys() >= _FACTS:
                 raise self._damaged(f"the manifest entry of specimen {index} is missing or not as it was written")

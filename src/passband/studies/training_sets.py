@@ -13,7 +13,6 @@ from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionMixture
 from passband.metrics import Q_MAX, information, measure
 
-Size = Annotated[int, Field(ge=1, le=1000, strict=True)]
 # Candidates that a guided choice is made from.
 _POOL = 128
 
@@ -31,7 +30,7 @@ class TrainingSets(FrozenModel):
     """
 
     conditions: tuple[Condition, ...] = ()
-    sizes: tuple[Size, ...] = ()
+    sizes: tuple[Annotated[int, Field(ge=1, le=1000, strict=True)], ...] = ()
     draws: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
     method: Literal["random", "sobol", "guided"] = "random"
     order: Literal["mixed", "high_epsilon_first"] = "mixed"
