@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from passband.base.errors import BadInputError
 from passband.micrographs.formats import metadata, units
 from passband.micrographs.micrograph import Calibration
-from passband.micrographs.sandbox import parse_worker
+from passband.micrographs.sandbox import parse_worker, parsing
 from support import files
 from support.files import PIXEL, image
 
@@ -18,6 +18,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.usefixtures("closed"),
 ]
+# What the reader takes from a description of JEOL's SightX.
+JEOL = """<TemReporter><Eos><EosMode>%s</EosMode></Eos><IlluminationSystem><ImageField>illuBF</ImageField></IlluminationSystem>
+<ImageFormingSystem><ModeString>MAG</ModeString><SelectorValue>100000</SelectorValue><SelectorString>x100k</SelectorString>
+<ImageFormingMode>modeMAG</ImageFormingMode><ScanningImageFormingMode>modeMAG</ScanningImageFormingMode></ImageFormingSystem>
+<ElectronGun><AccelerationVoltage>200000</AccelerationVoltage></ElectronGun></TemReporter>"""
 MOVIE = np.stack([image(seed=i, dtype=np.uint16) for i in range(3)])
 
 
@@ -199,6 +204,11 @@ def test_a_lossy_compression_is_said(tmp_path, read_here):
 def test_a_series_of_tia(tmp_path, read_here):
     (found,) = read_here(files.write_ser(tmp_path / "a_1.ser", image(dtype=np.uint16)))
     assert np.array_equal(found["intensity"], image()[::-1]) and found["pixel_size_angstrom"] == pytest.approx(PIXEL)
+    assert found["energy_ev"] is None
+    # Several series may share one description, which the process of its own may open too.
+    (tmp_path / "a.emi").write_bytes(files.emi("TEM uP SA Zoom Image") * 2 + files.emi("STEM nP"))
+    (found,) = parsing.parse(tmp_path / "a_1.ser")
+    assert found.energy_ev == 200e3 and not found.scanned
     each = read_here(files.write_ser(tmp_path / "b.SER", MOVIE), "each")
     assert np.array_equal([one["intensity"] for one in each], MOVIE[:, ::-1])
 
@@ -309,11 +319,28 @@ def test_scanning_and_transforms_are_known_from_the_metadata(tmp_path, read_here
         files.write_dm(tmp_path / "a.dm3", image(), tags=tags),
         files.write_velox(tmp_path / "a.emd", image(), mode="2"),
     ]
+    mrc, sem, fei, jeol = (tmp_path / name for name in ("a.mrc", "sem.tif", "fei.tif", "jeol.tif"))
+    paths.append(files.write_mrc(mrc, image(), extended=files.thermo_fisher_header(3e5, 0, mode=2), kind=b"FEI2"))
+    paths.append(files.write_ser(tmp_path / "a_1.ser", image(dtype=np.uint16)))
+    (tmp_path / "a.emi").write_bytes(files.emi("STEM nP SA Zoom Diffraction"))
+    for path, code, tag, text in (
+        (sem, 34118, "\r\nAP_ACTUALKV\r\nEHT = 30 kV\r\n", None),
+        (fei, 34682, "[Scan]\r\nPixelWidth=2e-11\r\nPixelHeight=2e-11\r\n", None),
+        (jeol, 271, "JEOL Ltd.", JEOL % "modeASID"),
+    ):
+        tifffile.imwrite(path, image(), description=text, metadata=None, extratags=[(code, 2, 0, tag, True)])
+        paths.append(path)
     for path in paths:
-        assert read_here(path)[0]["scanned"] is True
+        assert read_here(path, pixel=PIXEL)[0]["scanned"] is True, path.name
     with h5py.File(files.write_hspy(tmp_path / "a.hspy", image()), "r+") as file:
         file["Experiments/specimen/metadata/Acquisition_instrument/TEM"].attrs["acquisition_mode"] = "STEM"
     assert read_here(tmp_path / "a.hspy")[0]["scanned"] is True
     assert read_here(files.write_dm(tmp_path / "b.dm3", image()))[0]["scanned"] is False
+    tem = JEOL % "eosTEM"
+    tifffile.imwrite(jeol, image(), description=tem, metadata=None, extratags=[(271, 2, 0, "JEOL Ltd.", True)])
+    files.write_mrc(mrc, image(), extended=files.thermo_fisher_header(3e5, 0), kind=b"FEI2")
+    (tmp_path / "a.emi").write_bytes(files.emi("TEM uP SA Zoom Image"))
+    for path in (jeol, mrc, tmp_path / "a_1.ser"):
+        assert read_here(path, pixel=PIXEL)[0]["scanned"] is False, path.name
     path = files.write_velox(tmp_path / "b.emd", image(), transform=True)
     assert "is a Fourier transform (FFT) of an image" in read_here(path)

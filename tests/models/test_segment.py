@@ -254,7 +254,9 @@ def test_names_that_would_collide_are_told_apart():
 def test_a_scanned_image_is_refused_unless_the_model_is_for_stem(model):
     image, _ = discs((128, 128), 0.8, [(50.0, 50.0)])
     scanned = Micrograph(image, 0.8, name="scan", scanned=True)
-    with pytest.raises(BadInputError, match="^scan: was recorded in STEM mode, whose contrast made does not know"):
+    with pytest.raises(
+        BadInputError, match=r"^scan: was recorded by scanning \(STEM or SEM\), whose contrast made does not know"
+    ):
         segment(model, scanned)
     for_stem = replace(model, card=model.card.model_copy(update={"modality": "stem"}))
     assert segment(for_stem, scanned).mask.any()

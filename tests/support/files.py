@@ -106,13 +106,15 @@ def write_mrc(path, data, *, pixel=PIXEL, mode=None, order="<", extended=b"", ki
     return path
 
 
-def thermo_fisher_header(volts, dose_per_m2, order="<"):
+def thermo_fisher_header(volts, dose_per_m2, order="<", mode=1):
     """The first entries of an extended header FEI1."""
     return (
         struct.pack(order + "iiI", 768, 0, 0xFFFFFFFF)
         + bytes(72)
         + struct.pack(order + "2d", volts, dose_per_m2)
-        + bytes(668)
+        + bytes(144)
+        + struct.pack(order + "i", mode)
+        + bytes(520)
     )
 
 
@@ -265,6 +267,14 @@ def write_ser(path, data, *, pixel=PIXEL):
         head + struct.pack("<QI", table, 1) + dimension + struct.pack(f"<{2 * count}Q", *starts, *tags) + body
     )
     return path
+
+
+def emi(mode, tension=200):
+    """The XML of one series in the description of TIA."""
+    data = (("High tension", tension, "kV"), ("Mode", mode, ""))
+    rows = (f"<Data><Label>{n}</Label><Value>{v}</Value><Unit>{u}</Unit></Data>" for n, v, u in data)
+    root = f"<Root>{''.join(rows)}</Root>"
+    return f"<ObjectInfo><ExperimentalDescription>{root}</ExperimentalDescription></ObjectInfo>".encode()
 
 
 def write_png(path, data):

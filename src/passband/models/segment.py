@@ -139,7 +139,9 @@ class Segmentation:
 def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
     """Raise BadInputError for a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range."""
     if micrograph.scanned and card.modality != "stem":
-        what = f"was recorded in STEM mode, whose contrast {card.name} does not know: it is for HRTEM images"
+        what = (
+            f"was recorded by scanning (STEM or SEM), whose contrast {card.name} does not know: it is for HRTEM images"
+        )
         remedy = "give an HRTEM image, or a model for STEM"
         raise BadInputError(what, value="stem", limit=card.modality, remedy=remedy, place=micrograph.name)
     (low, high), pixel = card.pixel_band_angstrom, micrograph.pixel_size_angstrom

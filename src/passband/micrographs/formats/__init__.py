@@ -71,6 +71,11 @@ def endings() -> str:
     return ", ".join(ending.removeprefix(".") for ending in READERS)
 
 
+def description(path: Path) -> Path:
+    """Return the file that describes a series of TIA: a.emi of a_1.ser."""
+    return path.with_name(path.stem.rpartition("_")[0] + ".emi")
+
+
 def check_ending(path: Path) -> None:
     """Raise BadInputError, without the path, for a file whose ending is not that of a readable format."""
     ending = path.suffix.lower()

@@ -76,7 +76,7 @@ def micrographs(
         if index is None:
             notes.append(f"{'a movie' if plan.movie else 'a stack'} of {plan.count} images, summed")
         if plan.dataset.scanned:
-            notes.append("recorded in STEM mode, which HRTEM conditions do not describe")
+            notes.append("recorded by scanning (STEM or SEM), which HRTEM conditions do not describe")
         notes += [*plan.dataset.notes, *left_out]
         image = _micrograph(plan, index, given, f"{name}#{number}" if several else name, notes)
         yield number if several else None, image

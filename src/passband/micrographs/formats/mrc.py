@@ -6,6 +6,7 @@ Source: Cheng et al., J. Struct. Biol. 192 (2015) 146, for MRC2014.
 import struct
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rsciio.mrc import file_reader
@@ -17,8 +18,10 @@ NAME = "an MRC file"
 SIGNATURES: tuple[bytes, ...] = ()
 
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
-# Longest extended header that is looked at, and the bits of its mask for high tension and dose.
-_MOST_EXTENDED, _TENSION, _DOSE = 100_000_000, 1 << 5, 1 << 6
+# Longest extended header that is looked at, and the bits of its mask for high tension, dose and instrument mode.
+_MOST_EXTENDED, _TENSION, _DOSE, _MODE = 100_000_000, 1 << 5, 1 << 6, 1 << 25
+# Bytes of a block up to its instrument mode, and the mode of a STEM.
+_BLOCK, _STEM = 248, 2
 _NOT_READ = {3: "complex 16-bit integers", 101: "4-bit integers"}
 
 
@@ -46,10 +49,10 @@ def read(path: Path, closing: ExitStack) -> list[Dataset]:
     axes = [axis(a) for a in entry["axes"]]
     if extra != 131_072 and (min(intervals[:2]) <= 0 or not min(cell[:2]) > 0):
         axes = [Axis(a.size, a.name, stacked=a.stacked) for a in axes]
-    energy, dose = _thermo_fisher(header[104:108], extended, order, sections)
+    facts = _thermo_fisher(header[104:108], extended, order, sections)
     stored = order + (_TYPES[mode] if mode != 0 or _signed(header, order) else "u1")
     pixels = np.memmap(path, np.dtype(stored), "r", 1024 + extra, (sections, rows, columns)).squeeze()
-    return [dataset(pixels, axes, energy_ev=energy, dose=dose)]
+    return [dataset(pixels, axes, **facts)]
 
 
 def _byte_order(header: bytes) -> str:
@@ -75,17 +78,25 @@ def _signed(header: bytes, order: str) -> bool:
     return struct.unpack(order + "i", header[108:112])[0] in (20_140, 20_141)
 
 
-def _thermo_fisher(kind: bytes, extended: bytes, order: str, sections: int) -> tuple[float | None, Dose]:
-    """Return energy [eV] and doses [e/Å²] of Thermo Fisher's extended header: a block a section, in volts and e/m².
+def _thermo_fisher(kind: bytes, extended: bytes, order: str, sections: int) -> dict[str, Any]:
+    """Return energy [eV], doses [e/Å²] and mode of Thermo Fisher's extended header: a block a section, in volts and e/m².
 
     Source: "MRC2014 file format used by Thermo Fisher Scientific software"; a mask says which entries of a block are valid.
     """
-    if kind not in (b"FEI1", b"FEI2") or len(extended) < 100:
-        return None, Dose()
+    if kind not in (b"FEI1", b"FEI2") or len(extended) < _BLOCK:
+        return {}
     size = struct.unpack(order + "i", extended[:4])[0]
-    blocks = [extended[i : i + 100] for i in range(0, len(extended) - 99, size)][:sections] if size >= 100 else []
-    # The mask, 72 bytes, high tension and dose.
-    values = [struct.unpack(order + "I72x2d", block[8:100]) for block in blocks]
-    energies = {tension for mask, tension, _ in values if mask & _TENSION and 1e4 < tension < 1e7}
-    doses = [dose / 1e20 for mask, _, dose in values if mask & _DOSE and 0 < dose < 1e30]
-    return energies.pop() if len(energies) == 1 else None, Dose(listed=tuple(doses) if len(doses) == sections else ())
+    blocks = (
+        [extended[i : i + _BLOCK] for i in range(0, len(extended) - _BLOCK + 1, size)][:sections]
+        if size >= _BLOCK
+        else []
+    )
+    # The mask, high tension and dose, instrument mode.
+    values = [struct.unpack(order + "I72x2d144xi", block[8:]) for block in blocks]
+    energies = {tension for mask, tension, *_ in values if mask & _TENSION and 1e4 < tension < 1e7}
+    doses = [dose / 1e20 for mask, _, dose, _ in values if mask & _DOSE and 0 < dose < 1e30]
+    return {
+        "energy_ev": energies.pop() if len(energies) == 1 else None,
+        "dose": Dose(listed=tuple(doses) if len(doses) == sections else ()),
+        "scanned": any(mask & _MODE and mode == _STEM for mask, *_, mode in values),
+    }

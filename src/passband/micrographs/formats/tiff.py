@@ -84,11 +84,18 @@ def _dataset(
         fault="stores its values by a palette; save it as grey values" if palette else None,
         energy_ev=metadata.beam_energy_ev(entry),
         dose=metadata.dose(entry["original_metadata"]),
+        scanned=_scanned(page, entry["original_metadata"]),
         colour="S" in series.axes,
         origin=origin,
         uncalibrated=uncalibrated,
         notes=tuple(notes),
     )
+
+
+def _scanned(page: tifffile.TiffPage, tags: Any) -> bool:
+    """Return whether the tags are those of a Zeiss SEM, of a scan (FEI, Thermo Fisher), or of JEOL's scanning device (ASID)."""
+    mode = metadata.lookup(tags, "ImageDescription.Eos.EosMode")
+    return page.is_sem or metadata.lookup(tags, "fei_metadata.Scan") is not None or str(mode).upper().endswith("ASID")
 
 
 def _decoder(series: tifffile.TiffPageSeries, dimensions: int) -> Callable[[int], NDArray[Any]]:

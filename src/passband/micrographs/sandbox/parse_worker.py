@@ -49,13 +49,13 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def guard(source: Path, folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
-    """Return an audit hook (`sys.addaudithook`): no programs, no connections, no file but the source, writing only to the folder.
+    """Return an audit hook (`sys.addaudithook`): no programs, no connections, no file but the source and its description, writing only to the folder.
 
     It raises PermissionError, which libraries that look for their settings handle. Files of Python and the system may be read.
     """
     libraries = [*_SYSTEM, *(os.path.realpath(p) for p in {*sys.path, sys.prefix, sys.base_prefix} if p)]
     allowed = [os.path.realpath(folder), "/dev"]
-    single = os.path.realpath(source)
+    files = {os.path.realpath(source), os.path.realpath(formats.description(source))}
 
     def within(path: str, folders: list[str]) -> bool:
         return any(path.startswith(f.rstrip(os.sep) + os.sep) for f in folders)
@@ -69,7 +69,7 @@ def guard(source: Path, folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
                 return
             if (values[2] or 0) & _WRITING:
                 raise PermissionError(f"asks to write to {path[:100]}")
-            if path != single and not within(path, libraries):
+            if path not in files and not within(path, libraries):
                 raise PermissionError(f"asks for another file, {path[:100]}, which is not followed")
 
     return hook
