@@ -1,10 +1,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from passband.figures import losses, matrix, size_histogram, style, transfer
+from passband.figures import losses, matrix, size_histogram, specimen_sheet, style, transfer
 from passband.figures.matrix import short_labels
 
 
@@ -101,3 +102,22 @@ def test_labels_of_too_many_conditions_are_left_out(count, labels):
     transfer.draw_epsilon(table, ax, None)
     assert len(ax.get_xticklabels()) == labels
     assert len(ax.lines[0].get_xdata()) == count
+
+
+def test_every_panel_of_a_specimen_has_a_scale_and_its_texts_lie_apart():
+    shades = np.arange(64.0).reshape(8, 8)
+    panels = dict.fromkeys((*specimen_sheet.MAPS, "side"), shades) | {"field": 80.0, "height": 200.0, "names": ["Au"]}
+    panels |= {"columns": ([1.0], [2.0]), "rdf": {"film": ([1, 2], [0, 1])}, "images": dict.fromkeys("abc", shades)}
+    with style.figure(15.0, 2.0) as row:
+        specimen_sheet.draw_row(panels, row)
+        assert [[t.get_text() for t in ax.texts] for ax in row.axes] == [["2 nm"]] * 8
+        assert all(np.ptp(ax.lines[-1].get_xdata()) == 20 for ax in row.axes)
+    with style.figure(12.5, 9.0) as sheet:
+        specimen_sheet.draw_preview(panels, sheet)
+        FigureCanvasAgg(sheet).draw()
+        drawn = [ax for ax in sheet.axes if ax.get_title()]
+        assert len(drawn) == 12 and all(ax.get_xlabel().endswith("[Å]") for ax in drawn)
+        texts = [text for ax in drawn for text in (ax.title, ax.xaxis.label, ax.yaxis.label)]
+        boxes = [text.get_window_extent() for text in texts] + [ax.get_window_extent() for ax in sheet.axes]
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+        assert all(sheet.bbox.x0 <= box.x0 and box.x1 <= sheet.bbox.x1 for box in boxes)

@@ -29,7 +29,7 @@ def draw_preview(panels: Panels, made: Figure) -> None:
     field = panels["field"]
     plan, side, rdf, *axes = made.subplots(3, 4).flat
     _potential(plan, panels, 1.5)
-    plan.set_title("projected potential [V·Å], columns")
+    plan.set(title="projected potential [V·Å], columns", xlabel="x [Å]", ylabel="y [Å]")
     _side(side, panels)
     side.set(title="from the side; beam upwards", xlabel="x [Å]", ylabel="z [Å]")
     for name, (r, g) in panels["rdf"].items():
@@ -53,7 +53,7 @@ def draw_preview(panels: Panels, made: Figure) -> None:
     ]
     for ax, (title, content, look) in zip(axes, maps, strict=False):
         drawn = _map(ax, content, field, **look)
-        ax.set_title(title)
+        ax.set(title=title, xlabel="x [Å]", ylabel="y [Å]")
         if title.endswith("[Å]"):
             made.colorbar(drawn, ax=ax, shrink=0.8).ax.tick_params(labelsize=7)
     for ax in axes[len(maps) :]:
@@ -64,7 +64,7 @@ def draw_preview(panels: Panels, made: Figure) -> None:
 
 
 def draw_row(panels: Panels, made: Figure) -> None:
-    """Draw the panels of `draw_preview` in one row, about 14 by 2 inches, without titles."""
+    """Draw the panels of `draw_preview` in one row, about 15 by 2 inches, with a scale bar each and without titles."""
     images = list(panels["images"].values())[:3]
     axes = made.subplots(1, 5 + len(images))
     field, reach = panels["field"], float(np.abs(panels["boundary_distance"]).max())
@@ -74,8 +74,9 @@ def draw_row(panels: Panels, made: Figure) -> None:
         _map(ax, image, field, **_IMAGE)
     _map(axes[-3], _coloured(panels["instances"]), field, **_NUMBERS)
     _map(axes[-2], panels["boundary_distance"], field, cmap="RdBu", vmin=-reach, vmax=reach)
-    _map(axes[-1], panels["thickness"], field)
+    _map(axes[-1], panels["thickness"], field, vmin=0)
     for ax in axes:
+        style.scale_bar(ax)
         ax.set_axis_off()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -103,7 +104,8 @@ def scale_bar(ax: Axes) -> None:
     left, right, bottom, top = ax.images[0].get_extent()
     length = bar_length(right - left)
     x, y = left + 0.05 * (right - left), bottom + 0.07 * (top - bottom)
-    ax.plot([x, x + length], [y, y], color="white", linewidth=3, solid_capstyle="butt")
+    edge = [Stroke(linewidth=4.5, foreground="black"), Normal()]
+    ax.plot([x, x + length], [y, y], color="white", linewidth=3, solid_capstyle="butt", path_effects=edge)
     label = f"{length / 10:g} nm"
     box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
     ax.annotate(label, (x, y), (0, 4), textcoords="offset points", color="white", fontsize=8, va="bottom", bbox=box)
