@@ -7,11 +7,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from passband.base.terminal import error, note, plain
 
-_FIRST_LINE, _LINE_EVERY = 1.0, 10.0
+_LINE_EVERY = 10.0
 
 
 class TerminalProgress(Progress):
-    """A bar a stage on a terminal; elsewhere a line after a second, then every ten, and one at each stage's end."""
+    """A bar a stage on a terminal; elsewhere a line at each stage's start and end, and every ten seconds."""
 
     def __init__(self, *, quiet: bool = False):
         """Show progress on stderr, or nowhere."""
@@ -40,10 +40,9 @@ class _Stage:
     def __init__(self, bars: Progress, name: str, total: int, done: int):
         self._bars, self._name, self._total = bars, name, total
         self._task = bars.add_task(name, total=total, completed=done)
-        self._first, self._done, self._began = done, float(done), time.monotonic()
-        self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
-        if done:
-            self._print(f"{name}: {done} of {total} were finished before")
+        self._first, self._done = done, float(done)
+        self._began = self._last_line = time.monotonic()
+        self._print(f"{name}: {done} of {total}{' were finished before' * (done > 0)}")
 
     def __call__(self, share: float) -> None:
         """Advance by a share of one unit."""

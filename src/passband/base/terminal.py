@@ -3,17 +3,23 @@
 import json
 import math
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
 from passband.base.errors import plain as plain
 
+_printed = threading.Event()
+
 
 class _Messages(Console):
     """A console that goes quiet when it cannot be written, as on a full disk: a lost message must not stop the work."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        _printed.set()
         try:
             super().print(*objects, **options)
         except OSError:
@@ -26,12 +32,30 @@ error = _Messages(stderr=True)
 
 def show(answer: object) -> None:
     """Print an answer on stdout."""
+    _printed.set()
     print(plain(answer))
 
 
 def note(text: str, console: Console = error) -> None:
     """Print a line on stderr."""
     console.print(f"passband: {plain(text)}", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def working(after_seconds: float = 1.0) -> Iterator[None]:
+    """Print a line if the block takes longer and has printed nothing by then: the first import may take seconds."""
+
+    def say() -> None:
+        if not _printed.is_set():
+            note("working")
+
+    timer = threading.Timer(after_seconds, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def warn(lines: list[str]) -> None:

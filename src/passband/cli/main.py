@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 
 from passband.base.errors import BadInputError
-from passband.base.terminal import show, warn
+from passband.base.terminal import show, warn, working
 from passband.base.version import __version__
 from passband.cli import app_verb, micrograph_verbs, model_verbs
 from passband.cli.ctf_verbs import ctf_app
@@ -236,4 +236,5 @@ def _version(version: Annotated[bool, Option("--version", help="Print the versio
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
-    run_app(app)
+    with working():
+        run_app(app)
