@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from passband.analysis import join_pairs
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.files.tables import read_table
 from passband.metrics.transfer_curves import transfer_curves
 from passband.studies.paths import StudyPaths
 
@@ -75,7 +76,7 @@ def study_pairs(paths: StudyPaths) -> pl.DataFrame:
         if not path.is_file():
             raise BadInputError(f"{paths.folder}: has no {path.name}; give the folder of a study that has been run")
         try:
-            tables.append(pl.read_parquet(path))
+            tables.append(read_table(path))
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = " ".join(str(error).split())
             raise BadInputError(f"{path}: cannot be read: {reason}; make the report again") from None

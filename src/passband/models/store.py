@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from passband.base.errors import BadInputError
 from passband.files.atomic import disk_errors, temporary_beside, write_file, write_json
+from passband.files.tables import read_table
 from passband.files.yaml_config import message
 from passband.models.card import ModelCard, plain
 
@@ -38,8 +39,8 @@ MOST_BYTES = {CARD: 5_000_000, WEIGHTS: 500_000_000, ONNX: 500_000_000, SCORES: 
 # Largest share of a packed file that its packing may save; tables and weights are hardly packed at all.
 _MOST_RATIO = 100
 _MOST_CONDITIONS, _MOST_FILES = 20_000, 16
-# Rows of the scores that are looked at together, and largest number of features of an image.
-_PIECE, _LONGEST_LIST = 100, 64
+# Largest number of features of an image.
+_LONGEST_LIST = 64
 # Columns of the scores that verdicts need.
 _COLUMNS = {"role": pl.String, "condition": pl.String, "loss": pl.Float64, "dice": pl.Float64}
 
@@ -183,19 +184,15 @@ def read_json(path: Path) -> Any:
 def read_scores(path: Path) -> pl.DataFrame:
     """Return the scores of a model, a row per condition; BadInputError if the file is no such table."""
     try:
-        scan = pl.scan_parquet(path)
-        schema, rows = scan.collect_schema(), int(scan.select(pl.len()).collect().item())
+        table = read_table(path)
+        schema, rows = table.schema, len(table)
         if odd := [name for name, kind in _COLUMNS.items() if schema.get(name) != kind]:
             raise _bad(path, f"has no column {odd[0]} of {_COLUMNS[odd[0]]}")
         if not 0 < rows <= _MOST_CONDITIONS:
             raise _bad(path, f"has {rows} conditions, where 1 to {_MOST_CONDITIONS} can be used")
-        # A few bytes can stand for lists that fill the memory: see their lengths in pieces first.
-        lists = [name for name, kind in schema.items() if isinstance(kind, pl.List)]
-        for start in range(0, rows if lists else 0, _PIECE):
-            lengths = scan.slice(start, _PIECE).select(pl.col(lists).list.len().max()).collect().row(0)
-            if max(length or 0 for length in lengths) > _LONGEST_LIST:
-                raise _bad(path, f"has lists of more than the {_LONGEST_LIST} features that an image may have")
-        table = pl.read_parquet(path)
+        lists = [column for column in table if isinstance(column.dtype, pl.List)]
+        if any((column.list.len().max() or 0) > _LONGEST_LIST for column in lists):
+            raise _bad(path, f"has lists of more than the {_LONGEST_LIST} features that an image may have")
         numbers = table.select(pl.selectors.float())
         bad = [c.name for c in numbers if c.null_count() or not c.is_finite().all()]
         bad += [c for c in ("role", "condition") if table[c].null_count()]

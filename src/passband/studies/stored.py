@@ -8,6 +8,7 @@ import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.files.atomic import has, read_checked, write_checked
+from passband.files.tables import read_table
 from passband.studies.paths import StudyPaths
 
 _PAIR = ["train_condition", "test_condition"]
@@ -80,7 +81,7 @@ def _table(paths: StudyPaths, name: str, digest: str | None) -> pl.DataFrame:
     if digest is not None and digest != _digest(paths, name):
         raise _fault(paths, name, "is not as passband wrote it")
     try:
-        table = pl.read_parquet(path)
+        table = read_table(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _fault(paths, name, f"cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
     for column in (*keys, *numbers):
