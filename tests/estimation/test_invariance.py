@@ -65,6 +65,7 @@ def test_the_bound_without_rings_is_about_and_from_the_film():
         assert not found.has_rings
         if found.below_angstrom is not None:
             assert found.below_angstrom > 40.0
+            assert f"thinner than {found.below_angstrom / 2:.0f} Å" in found.notes[0]
             assert "below about" in found.notes[0] and "C12" in found.notes[0] and "C30" in found.notes[0]
 
 

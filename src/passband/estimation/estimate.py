@@ -86,7 +86,7 @@ class Estimate:
         underfocus: the optics if the image is underfocused; None without Thon rings.
         overfocus: the optics if it is overfocused.
         sign: underfocus or overfocus, where C30 distinguishes them; else None.
-        below_angstrom: without rings, an upper bound of |defocus| [Å].
+        below_angstrom: without rings, an upper bound of |defocus| [Å] if the film is thinner than half of it.
         focal_spread_angstrom: that damps the rings, with its 95 % interval [Å].
         thickness_angstrom: of the film, from how its rings fade, with its 95 % interval [Å].
         information_limit_per_angstrom: highest frequency at which rings exceed the noise [1/Å].

@@ -65,7 +65,9 @@ def no_rings(settings: FitSettings, fits: list[Candidate], signal: float | None)
     if not near or (far and min(far) < min(near) + _SMALLER):
         film = "the film may be too thick, hidden by particles or absent"
         return None, f"{found}: {film}, or the rings may be finer than the image resolves; the defocus is unknown"
-    bound = f"if a thin amorphous film is in view, |defocus| is below about {below:.0f} Å, where no ring is complete"
+    # A film of thickness t damps rings by sinc(λ q² t / 2): at half the bound, the first one keeps 64 %.
+    film = f"if an amorphous film thinner than {below / 2:.0f} Å is in view"
+    bound = f"{film}, |defocus| is below about {below:.0f} Å, where no ring is complete"
     return below, f"{found}: {bound}; astigmatism C12 and a C30 other than {settings.C30:g} Å are ignored"
 
 
