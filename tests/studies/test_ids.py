@@ -30,7 +30,7 @@ def test_ids_of_the_demo_are_those_of_version_0_1():
     assert [waves.folder.name for waves in wave_sets(plan.study, plan.paths)] == ["bdf2c8a017f1"]
 
 
-@pytest.mark.parametrize("name", sorted(p.parent.name for p in TABLES.glob("*/study.yaml")))
+@pytest.mark.parametrize("name", sorted(p.parent.name for p in TABLES.glob("*/analysis.json")))
 def test_ids_of_the_committed_studies_are_those_that_they_ran_with(name, tmp_path):
     study = load_study(TABLES / name / "study.yaml")
     said = json.loads((TABLES / name / "analysis.json").read_text(encoding="utf-8"))
