@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -140,6 +141,25 @@ def test_bad_structures_are_one_line_at_once(tmp_path, text, form, message):
         import_scenes([path], form, ["C"], 20.0, 1)
     assert time.perf_counter() - began < 1
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("scale", "match"),
+    [
+        (1.0, None),
+        (0.5, "Au [0-9]+ and Au [0-9]+ lie 1.44 Å apart, closer than 1.6 Å"),
+        (0.7, "g/cm³, more than any solid has"),
+        (1.889726, "no atoms lie closer for their elements than Au [0-9]+ and Au [0-9]+ lie 5.45 Å apart"),
+    ],
+)
+def test_scenes_that_no_solid_has_are_warned_of(tmp_path, call, scale, match):
+    gold = bulk("Au", cubic=True) * (4, 4, 4)
+    gold.set_cell(gold.cell * scale, scale_atoms=True)
+    ase.io.write(tmp_path / "gold.xyz", gold, format="extxyz")
+    code, out, error = call("specimen", "import", "gold.xyz", "--format", "extxyz", "--out", "gold.yaml", "--json")
+    warnings = json.loads(out)["scenes"][0]["warnings"]
+    assert code == 0 and error.splitlines() == [f"passband: warning: gold.xyz: {line}" for line in warnings]
+    assert bool(warnings) == (match is not None) and (match is None or re.search(match, warnings[0]))
 
 
 def test_fields_that_do_not_fit(tmp_path):

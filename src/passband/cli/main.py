@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Will a segmentation network still work under these imaging conditions?",
-    epilog="Start with:  passband study run quick",
+    epilog="Start with:  passband segment au-300kv image.dm4, or  passband study run quick",
 )
 study_app = typer.Typer(
     no_args_is_help=True, help="Train networks under known conditions and test each on every other."

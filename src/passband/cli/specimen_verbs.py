@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
+from passband.base.terminal import warn
 from passband.cli.ctf_verbs import read_condition
 from passband.cli.options import Json, RecipeArgument, Seed, print_answer
 
@@ -199,6 +200,7 @@ def import_(
     line = (
         "{file}: {atoms} atoms, {film_atoms} of the film, {particles} particles, closest {smallest_distance_angstrom} Å"
     )
+    warn([f"{fact['file']}: {doubt}" for fact in facts for doubt in fact["warnings"]])
     lines = [line.format_map(fact) for fact in facts]
     answer = {"recipe": str(out), "field_angstrom": family.field_angstrom, "scenes": facts}
     print_answer(answer, as_json, "\n".join([*lines, f"Recipe: {out}"]))

@@ -112,19 +112,25 @@ class Crystal:
     def check_apart(self) -> None:
         """Raise ValueError if the closest atoms lie closer, or farther apart, than in any crystal."""
         distance, i, j = self.closest_pair()
-        radii = float(covalent_radii[self.numbers[[i, j]]].sum())
+        near, far = closest_limits(self.numbers[[i, j]])
         a, b = (f"{chemical_symbols[self.numbers[k]]} {k + 1}" for k in (i, j))
-        if distance < max(CLOSEST, _NEAR * radii):
-            limit = CLOSEST if distance < CLOSEST else _NEAR * radii
+        if distance < near:
+            limit = CLOSEST if distance < CLOSEST else near
             raise ValueError(
                 f"{self.name}: {a} and {b} lie {distance:.2f} Å apart, closer than {limit:.2g} Å; "
                 "correct the positions, or remove the atom that is there twice"
             )
-        if distance > _FAR * radii and not set(self.numbers[[i, j]]) <= _NOBLE_GASES:
+        if distance > far:
             raise ValueError(
-                f"{self.name}: no two atoms lie closer than {a} and {b}, {distance:.2f} Å apart, more than {_FAR * radii:.2g} Å: "
+                f"{self.name}: no two atoms lie closer than {a} and {b}, {distance:.2f} Å apart, more than {far:.2g} Å: "
                 "atoms are missing; give every atom of the cell and lengths in Å"
             )
+
+
+def closest_limits(numbers: np.ndarray) -> tuple[float, float]:
+    """Return between which distances [Å] the closest two atoms of a solid lie, for their atomic numbers."""
+    radii = float(covalent_radii[numbers].sum())
+    return max(CLOSEST, _NEAR * radii), math.inf if set(numbers.tolist()) <= _NOBLE_GASES else _FAR * radii
 
 
 class CellRecipe(FrozenModel):

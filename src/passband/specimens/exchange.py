@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.io.formats import ioformats
 from pydantic import ValidationError
+from scipy.constants import atomic_mass
 from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError, parameter
@@ -24,7 +25,7 @@ from passband.files import yaml_config
 from passband.files.atomic import require_replaceable, write_file, write_text
 from passband.specimens import GivenRecipe, Recipe, Specimen, make_labels
 from passband.specimens.cif import check_size, read_structure
-from passband.specimens.crystals import CLOSEST, check_element
+from passband.specimens.crystals import CLOSEST, check_element, closest_limits
 from passband.specimens.families import GivenScene, pack
 from passband.specimens.labels import atomic_columns, connected
 
@@ -37,6 +38,8 @@ _LARGEST_FILE = 200_000_000
 # A connected piece of fewer atoms is no particle.
 _LEAST_PARTICLE = 10
 _VACUUM = 2.0
+# More than a layer of atoms is thick [Å], and the density of osmium [g/cm³].
+_LAYER, _DENSEST = 3.0, 22.6
 _ABTEM = '''\
 """Exit wave of {name} with abTEM; written by passband (recipe {recipe}, scene {index}, seed {seed})."""
 
@@ -235,11 +238,11 @@ def _given(atoms: Atoms, field: float | None, support: list[str], path: Path) ->
     height = float(positions[:, 2].max()) + _VACUUM
     box = np.array([field, field, 2 * height + 10]) * (1 + 1e-9)
     tree = cKDTree(positions, boxsize=box)
-    distance, other = tree.query(positions, k=min(2, len(positions)))
-    nearest = float(distance[:, 1].min()) if len(positions) > 1 else math.inf
+    distance, other = (values[:, -1] for values in tree.query(positions, k=[1, 2]))
+    nearest = float(distance.min())
     if nearest < CLOSEST:
-        i = int(distance[:, 1].argmin())
-        first, second = sorted((i + 1, int(other[i, 1]) + 1))
+        i = int(distance.argmin())
+        first, second = sorted((i + 1, int(other[i]) + 1))
         raise BadInputError(
             f"{path}: atoms {first} and {second} lie {nearest:.2f} Å apart, closer than {CLOSEST:g} Å; remove one, or correct the field"
         )
@@ -258,8 +261,28 @@ def _given(atoms: Atoms, field: float | None, support: list[str], path: Path) ->
         "field_angstrom": round(field, 4),
         "height_angstrom": round(height, 4),
         "smallest_distance_angstrom": round(nearest, 3) if math.isfinite(nearest) else None,
+        "warnings": _doubts(atoms, distance, other, field, height - 2 * _VACUUM) if math.isfinite(nearest) else [],
     }
     return pack(path.name[:200], height, atoms.numbers, owners, positions), facts
+
+
+def _doubts(atoms: Atoms, distance: np.ndarray, other: np.ndarray, field: float, thickness: float) -> list[str]:
+    """Return what no solid has, in sentences: atoms too close or too far apart for their elements, or too dense."""
+    doubts = []
+    i = int((distance / (covalent_radii[atoms.numbers] + covalent_radii[atoms.numbers[other]])).argmin())
+    j = int(other[i])
+    low, high = closest_limits(atoms.numbers[[i, j]])
+    pair = f"{atoms.symbols[i]} {i + 1} and {atoms.symbols[j]} {j + 1} lie {distance[i]:.2f} Å apart"
+    if distance[i] < low:
+        doubts.append(f"{pair}, closer than {low:.2g} Å; correct the positions, or remove the atom that is there twice")
+    if distance[i] > high:
+        doubts.append(f"no atoms lie closer for their elements than {pair}; are atoms missing, or lengths not in Å?")
+    density = float(atoms.get_masses().sum()) * atomic_mass * 1e27 / (field**2 * (thickness + _LAYER))
+    if density > _DENSEST:
+        doubts.append(
+            f"{density:.3g} g/cm³, more than any solid has ({_DENSEST:g}); give lengths in Å, and each atom once"
+        )
+    return doubts
 
 
 def _owners(atoms: Atoms, tree: cKDTree, support: list[str]) -> np.ndarray:
