@@ -21,7 +21,7 @@ from passband.cli.options import RENAMED, option
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 _INTERRUPTED = 130
-_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "failed to map segment")
 
 
 class _Terminated(BaseException):
