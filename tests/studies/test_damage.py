@@ -161,3 +161,32 @@ def test_a_folder_cannot_be_taken_over_by_another_study(tiny, tmp_path):
     with pytest.raises(BadInputError, match="is not empty and holds no study.yaml"):
         StudyFolder(other, StudyPaths(folder)).check()
     write_tables(StudyFolder(tiny[0], StudyPaths(folder)))
+
+
+def test_a_study_yaml_of_another_version_is_one_line(tiny, tmp_path, call):
+    """As a later version would write it: with keys and values that this one does not know, and a checksum that is right."""
+    folder = copy(tiny, tmp_path)
+    text = (folder / "study.yaml").read_text().partition("# checksum")[0]
+    for old, new, fault in (("seeds: 1", "seeds: 1\ngain: 3", "unknown key 'gain'"), ("adam", "lion", "got 'lion'")):
+        content = text.replace(old, new)
+        (folder / "study.yaml").write_text(f"{content}# checksum {content_id(content, 32)}\n")
+        for words in (("status", folder), ("run", folder), ("run", tmp_path / "small.yaml", "--out", folder)):
+            study(tmp_path)
+            code, _, error = call("study", *words)
+            assert code == 2 and error.count("\n") == 1 and f"{fault}; use the version that wrote it, not this" in error
+
+
+def test_jobs_and_tables_of_another_version_are_made_again(tiny, tmp_path):
+    """A later version has other revisions, so other names of jobs; an earlier one had fewer columns."""
+    folder = copy(tiny, tmp_path)
+    for path in list(folder.glob("cells/evaluate-*/done.json")):
+        content = json.loads(path.read_text())
+        content["content"]["revision"] += 1
+        content = {key: value for key, value in content.items() if key != "checksum"} | {"later": True}
+        path.write_text(json.dumps(content | {"checksum": content_id(content, 32)}))
+        path.parent.rename(path.parent.with_name(f"evaluate-{content_id(content['content'], 16)}"))
+    for name in TABLES:
+        table = pl.read_parquet(folder / f"{name}.parquet")
+        table.drop(table.columns[-1]).write_parquet(folder / f"{name}.parquet")
+    assert run_again(folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 9}
+    assert is_like(folder, tables(tiny[1])) and len(list(folder.glob("cells/evaluate-*"))) == 6

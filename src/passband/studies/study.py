@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
+from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.conditions.condition import PRESETS
 from passband.conditions.condition_files import load_condition
@@ -253,7 +254,7 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
         BadInputError: with file, line, value and remedy.
     """
     path = bundled.find(path, bundled.studies())
-    _require_unchanged(path)
+    dumped = _require_unchanged(path)
     content, lines = yaml_config.read_yaml(path)
     if not isinstance(content, dict):
         return yaml_config.validate(Study, content, path, lines)
@@ -274,7 +275,13 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
     if isinstance(families := content.get("structures"), dict):
         content["structures"] = {n: _recipe(given, path, lines, ("structures", n)) for n, given in families.items()}
     content["conditions"] = _with_presets(content.get("conditions"), path, lines)
-    return yaml_config.validate(Study, content, path, lines)
+    try:
+        return yaml_config.validate(Study, content, path, lines)
+    except BadInputError as fault:
+        if not dumped:
+            raise
+        remedy = f"use the version that wrote it, not this {__version__}, or choose another {parameter('folder')}"
+        raise BadInputError(fault.what.partition("; ")[0], remedy=remedy) from None
 
 
 def dump_study(study: Study) -> str:
@@ -293,8 +300,8 @@ def is_dump(text: str) -> bool:
     )
 
 
-def _require_unchanged(path: Path) -> None:
-    """Refuse a study.yaml that is not as `dump_study` wrote it."""
+def _require_unchanged(path: Path) -> bool:
+    """Tell whether a study.yaml is as `dump_study` wrote it, or a user's; refuse one that was changed."""
     text = yaml_config.read_text(path, "YAML file", damaged=True)
     content, mark, checksum = text.rpartition(_CHECKSUM)
     if mark and checksum.strip() != content_id(content, 32):
@@ -303,6 +310,7 @@ def _require_unchanged(path: Path) -> None:
             remedy="if you edited it, delete its last line, the checksum; if it is damaged, delete it and run the study's own YAML file into this folder again",
             place=path,
         )
+    return bool(mark)
 
 
 def _by_kind(lines: list[str]) -> list[list[str]]:
