@@ -87,9 +87,11 @@ def json_text(content: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, or None if it is absent or damaged."""
+    """Return the content of a JSON file, or None if it is absent or damaged; PermissionError if it is another user's own."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise  # It may be whole; only its owner may know.
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -129,6 +129,8 @@ def marker(folder: Path) -> dict[str, Any] | None:
     content = peek(folder)
     try:
         whole = content is not None and all(_digest(folder / n) == digest for n, digest in content["files"].items())
+    except PermissionError:
+        raise
     except OSError:
         return None
     return content if whole else None

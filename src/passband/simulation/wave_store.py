@@ -115,6 +115,8 @@ class WaveSet:
             group = zarr.open_group(self._zarr, mode="r")
             coefficients = np.asarray(group["coefficients"][start:stop])
             masks = np.asarray(group["masks"][start:stop])
+        except PermissionError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise self._damaged(str(error)) from None
         if len(coefficients) < stop - start:
