@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from distributed import Client
 
+from passband.base.errors import BadInputError
+from passband.execution import dask_cluster
 from passband.execution.base import Serial
 from passband.execution.dask_cluster import Dask
 from support.studies import TINY, ended, group, passband, study, tables, traces, wait_for
@@ -39,15 +41,24 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("cluster")
 
 
-@pytest.fixture(scope="module")
-def scheduler(place):
+@contextmanager
+def scheduling(place):
+    """A scheduler, which gives up a worker after five silent seconds: its process and address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
-    with program("distributed.cli.dask_scheduler", *words, cwd=place):
-        wait_for(lambda: listens(port))
-        yield f"tcp://127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "5s")
+        with program("distributed.cli.dask_scheduler", *words, cwd=place) as started:
+            wait_for(lambda: listens(port))
+            yield started, f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def scheduler(place):
+    with scheduling(place) as (_, address):
+        yield address
 
 
 def listens(port):
@@ -134,6 +145,53 @@ def test_workers_come_late_die_and_leave(scheduler, place, tmp_path):
     run_here(config, tmp_path / "alone/runs/small", Serial())
     expected, found = tables(tmp_path / "alone"), tables(tmp_path)
     assert all(expected[name].equals(found[name]) for name in expected)
+
+
+def test_a_worker_that_falls_silent_is_given_up_and_may_come_back(scheduler, place, tmp_path):
+    """As behind a network that fails: it is there, and neither works nor answers."""
+    config = study(tmp_path, *SLOWER)
+    with worker(scheduler, place) as silent, worker(scheduler, place), driver(tmp_path, scheduler) as run:
+        wait_for(lambda: traces(tmp_path) > 11, 120)
+        stopped = group(silent.pid)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        _, said = run.communicate(timeout=200)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert run.returncode == 0, said
+    run_here(config, tmp_path / "alone/runs/small", Serial())
+    expected, found = tables(tmp_path / "alone"), tables(tmp_path)
+    assert all(expected[name].equals(found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_scheduler_that_dies_or_falls_silent_is_one_line(place, tmp_path, capfd, monkeypatch, number):
+    monkeypatch.setattr(dask_cluster, "_SILENCE", 5)
+    with ExitStack() as stack:
+        process, address = stack.enter_context(scheduling(place))
+        words = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard")
+        stack.enter_context(program(*words, cwd=place))
+        executor = stack.enter_context(Dask(1, address))
+        executor.share(tmp_path)
+        done = []
+
+        def work(task, progress):
+            time.sleep(1)
+            progress(1.0)
+
+        def progress(share):
+            if not done:
+                os.kill(process.pid, number)
+            done.append(share)
+
+        began = time.monotonic()
+        with pytest.raises(
+            BadInputError, match=f"Dask scheduler {address}: has ended, or does not answer within 5 s; start"
+        ):
+            executor.map(work, range(200), progress)
+        executor.close()
+        assert done and time.monotonic() - began < 90
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_late_worker_of_another_version_is_told_to_leave(scheduler, place, tmp_path, capsys):

@@ -14,19 +14,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dask.config
 import distributed
 from distributed import Client, Future, LocalCluster, wait
 
-from passband.base.errors import BadInputError, parameter
+from passband.base.errors import MORE_MEMORY, BadInputError, parameter
 from passband.base.terminal import error, warn
 from passband.base.version import __version__
 from passband.execution.base import Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
+# Seconds without an answer after which a scheduler counts as lost, as long as it waits for a worker.
+_SILENCE = 300
 # A worker has one task at a time and its death is reported at once, so no task is blamed for another's fault.
 _OWN_CLUSTER = {
     "distributed.scheduler.worker-saturation": 1.0,
@@ -46,7 +48,8 @@ class Dask(Executor):
 
     def __init__(self, workers: int, scheduler: str | None):
         """Connect to a scheduler, by a BadInputError if none answers, or start a cluster of so many processes on this machine."""
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._cluster: LocalCluster | None = None
         self._known: dict[str, str | None] = {}
         self._folder: Path | None = None
@@ -121,14 +124,14 @@ class Dask(Executor):
                     if future.status == "cancelled":
                         waiting.append(index)
                         continue
-                    raised = future.exception() if future.status == "error" else None
+                    raised = self._answer(future.exception, _SILENCE) if future.status == "error" else None
                     if isinstance(raised, BadInputError):
                         raise raised
                     killed = isinstance(raised, distributed.KilledWorker)
                     if killed:
-                        fault = Fault("it ended the workers that it ran on, perhaps out of memory")
+                        fault = Fault(f"it ended the workers that it ran on, perhaps out of memory: {MORE_MEMORY}")
                     else:
-                        fault = Fault(f"{type(raised).__name__}: {raised}") if raised else future.result()
+                        fault = Fault.of(raised) if raised else self._answer(future.result, _SILENCE)
                     if fault and tries.failed(index, tasks[index], fault):
                         (suspects if killed else waiting).append(index)
         finally:
@@ -158,9 +161,23 @@ class Dask(Executor):
         except (TimeoutError, CancelledError):
             return [future for future in flying if future.done()]
 
+    def _answer(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the scheduler answers; a BadInputError if it has ended or is silent."""
+        try:
+            return ask(*arguments)
+        except (OSError, CancelledError, AttributeError):
+            raise BadInputError(
+                f"has ended, or does not answer within {_SILENCE} s",
+                remedy="start it again, then run the same command again, finished work is kept",
+                place=f"Dask scheduler {self._address}",
+            ) from None
+
     def _look(self) -> dict[str, int]:
         """Return the number of threads of each usable worker; new ones are queried."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        # Without a limit it would wait for ever; a lost connection has no scheduler.
+        client, scheduler, limit = self._client, cast(Any, self._client.scheduler), _SILENCE
+        known = self._answer(lambda: client.sync(scheduler.identity, n_workers=-1, callback_timeout=limit))
+        workers = known["workers"]
         self._gpus = any(w.get("resources", {}).get("GPU") for w in workers.values())
         self._known = {address: reason for address, reason in self._known.items() if address in workers}
         if new := sorted(set(workers) - set(self._known)):
