@@ -177,11 +177,16 @@ def test_another_study_in_the_folder_is_refused(finished, call):
     assert "holds study 'small'" in error and "--out" in error and error.count("\n") == 1
 
 
-def test_two_runs_in_one_folder(finished, call):
-    with (finished[0] / "runs/small/.lock").open() as lock:
+def test_two_runs_in_one_folder(finished, call, tmp_path):
+    """Also from another working directory, and through a link."""
+    runs = finished[0] / "runs"
+    (tmp_path / "link").symlink_to(runs / "small")
+    (tmp_path / "root").symlink_to(runs)
+    with (runs / "small/.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        code, _, error = call("study", "run", finished[0] / "runs/small", "--workers", 1)
-    assert code == 2 and "another run is working in this folder" in error
+        for folder in (runs / "small", os.path.relpath(runs / "small"), "link", "root/small"):
+            code, _, error = call("study", "run", folder, "--workers", 1)
+            assert code == 2 and "another run is working in this folder" in error and error.count("\n") == 1
 
 
 VICTIMS = ("worker", "driver", "all")
@@ -247,18 +252,28 @@ def test_sigterm_ends_it_soon_and_it_can_be_resumed(tmp_path):
 
 
 @pytest.mark.slow  # By default, test_two_runs_in_one_folder shows that a folder in use is refused.
-def test_two_drivers_at_once(tmp_path):
-    """One works, the other says so and leaves it alone."""
+def test_drivers_at_once(tiny, tmp_path):
+    """One works, those elsewhere and through links say so and leave it alone."""
     (tmp_path / "small.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "passband.cli", "study", "run", "small.yaml", "--workers", "1"]
-    both = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/link").symlink_to(tmp_path / "runs")
+    command = [sys.executable, "-m", "passband.cli", "study", "run", tmp_path / "small.yaml", "--workers", "1"]
+    runs = [
+        subprocess.Popen(words, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for words, cwd in (
+            (command, tmp_path),
+            ([*command, "--out", "../runs/small"], tmp_path / "there"),
+            ([*command, "--out", "link/small"], tmp_path / "there"),
+        )
     ]
-    errors = [run.communicate(timeout=300)[1] for run in both]
-    codes = [run.returncode for run in both]
-    assert sorted(codes) == [0, 2], errors
-    assert "another run is working in this folder" in errors[codes.index(2)]
+    errors = [run.communicate(timeout=300)[1] for run in runs]
+    codes = [run.returncode for run in runs]
+    assert sorted(codes) == [0, 2, 2], errors
+    for code, error in zip(codes, errors, strict=True):
+        assert code == 0 or (error.count("\n") == 1 and "another run is working in this folder" in error), error
+    expected = tables(tiny[1].parents[1])
+    assert all(expected[name].equals(table) for name, table in tables(tmp_path).items())
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):

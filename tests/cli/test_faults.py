@@ -134,6 +134,8 @@ def test_json_keeps_every_character(monkeypatch):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "too little memory"),
         (KeyError("x"), "a fault of passband: KeyError"),
         (OSError(28, "No space left on device", "a.png"), "a.png: No space left"),
+        (OSError(12, "Cannot allocate memory"), "too little memory"),
+        (PermissionError(13, "Permission denied", "a.png"), "a.png: Permission denied; ask its owner for the right"),
     ],
 )  # fmt: skip
 def test_no_fault_ends_with_1(call, monkeypatch, fault, message):

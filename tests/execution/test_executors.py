@@ -1,6 +1,9 @@
 import os
+import resource
 import signal
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +23,16 @@ def double(task, progress):
     progress(0.5)
 
 
-def full_disk(task, progress):
-    raise BadInputError(f"task {task} is bad")
+@contextmanager
+def little_memory():
+    """100 MB more than this process has."""
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (has + 10**8, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def mixed(task, progress):
@@ -40,6 +51,9 @@ def mixed(task, progress):
         raise ValueError("no\nway")
     if name.startswith("diverges"):
         raise JobFailedError("the loss is nan")
+    if name.startswith("greedy"):
+        with little_memory():
+            torch.ones(10**9) if name.endswith("torch") else bytes(10**9)
     progress(1.0)
 
 
@@ -60,9 +74,19 @@ def test_every_task_is_done_and_reported(executor, tmp_path):
     assert sum(seen) <= 7
 
 
-def test_what_would_stop_every_task_stops_all(executor):
-    with pytest.raises(BadInputError, match="task 3 is bad"):
-        executor.map(full_disk, [3], lambda share: None)
+def bad_or_good(task, progress):
+    if task[1]:
+        return double(task, progress)
+    time.sleep(0.5)
+    raise BadInputError(f"task {task[1]} is bad")
+
+
+def test_what_would_stop_every_task_stops_all_and_the_next_call_is_whole(executor, tmp_path):
+    """Tasks that others are still at count for nothing in the next call."""
+    with pytest.raises(BadInputError, match="task 0 is bad"):
+        executor.map(bad_or_good, [(tmp_path, 0)] * 2, lambda share: None)
+    assert executor.map(bad_or_good, [(tmp_path, i) for i in range(1, 4)], lambda share: None) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
 # Without Dask by default, whose cluster takes long to notice each death; that it works at all is tested above.
@@ -70,13 +94,16 @@ def test_what_would_stop_every_task_stops_all(executor):
     "executor", ["serial", "processes", pytest.param("dask", marks=pytest.mark.cluster)], indirect=True
 )
 def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
-    names = [*(f"good{i}" for i in range(8)), "flaky", "hopeless", "diverges"]
+    names = [*(f"good{i}" for i in range(8)), "flaky", "hopeless", "diverges", "greedy", "greedy torch"]
     deadly = [] if isinstance(executor, Serial) else ["kill", "segfault"]
     failures = executor.map(mixed, [(tmp_path, name) for name in names + deadly], lambda share: None)
     found = {f.task[1]: (f.reason, f.tries) for f in failures}
     assert found["hopeless"] == ("ValueError: no way", TRIES)
     assert found["diverges"] == ("the loss is nan", 1)
-    assert set(found) == {"hopeless", "diverges", *deadly}
+    for name, cause in (("greedy", "MemoryError"), ("greedy torch", "DefaultCPUAllocator: can't allocate memory")):
+        assert found[name][1] == TRIES and found[name][0].startswith("too little memory (") and cause in found[name][0]
+        assert found[name][0].endswith(": use fewer workers, or a computer with more memory")
+    assert set(found) == {"hopeless", "diverges", "greedy", "greedy torch", *deadly}
     tried = {p.name: len(p.read_text()) for p in tmp_path.iterdir()}
     # Dask does a finished task again if the worker that holds its answer dies; cells then find themselves finished.
     assert tried["flaky"] >= 3 and tried["diverges"] >= 1
@@ -84,7 +111,8 @@ def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
         assert tried["flaky"] == 3 and tried["diverges"] == 1
     if isinstance(executor, Processes):
         assert tried["kill"] == tried["segfault"] == TRIES
-        assert "signal 9 (SIGKILL)" in found["kill"][0] and "SIGSEGV" in found["segfault"][0]
+        assert "signal 9 (SIGKILL), perhaps out of memory: use fewer workers" in found["kill"][0]
+        assert "SIGSEGV" in found["segfault"][0]
         # Another's death costs an innocent task nothing.
         assert all(tried[f"good{i}"] == 1 for i in range(8))
     if isinstance(executor, Dask):

@@ -2,20 +2,25 @@
 
 import json
 import math
+import os
+import re
 import shutil
 import sys
 import time
+from itertools import cycle
 
 import polars as pl
 import pytest
 
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id, seed_from
+from passband.base.progress import TerminalProgress
 from passband.conditions.sets import ConditionGrid
+from passband.execution.base import Serial
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
 from passband.report.study_page import write_results
-from passband.studies import cross_tests, jobs
+from passband.studies import cross_tests, jobs, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import write_tables
@@ -162,11 +167,19 @@ def test_missing_truncated_and_flipped_files_are_made_again(tiny, tmp_path, hurt
     assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
 
 
-def test_clock_jumps_change_nothing(tiny, tmp_path, monkeypatch):
-    config, jumps = study(tmp_path), iter(range(10**9, 0, -997))
-    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
-    run(config, tmp_path / "runs/small")
-    assert all(tables(tmp_path / "runs/small")[n].equals(t) for n, t in tables(tiny[1]).items())
+def test_clock_jumps_change_nothing(tiny, tmp_path, monkeypatch, capsys):
+    """By days to and fro while it runs, and files of tomorrow and of yesterday before it runs again."""
+    config, folder, day, real, jumps = study(tmp_path), tmp_path / "runs/small", 86400, time.time, cycle((1, -1, 0))
+    monkeypatch.setattr(time, "time", lambda: real() + day * next(jumps))
+    with TerminalProgress() as progress:
+        runner.run(config, folder, Serial(), progress, finish=write_tables)
+    said = capsys.readouterr().err
+    left = [line for line in said.splitlines() if "left" in line]
+    assert "networks: 3 of 3 in 0:00:" in said and all(re.search("elapsed, about 0:0", line) for line in left), said
+    for path in (tmp_path / "runs").rglob("*"):
+        os.utime(path, times=(real(), real() + day * next(jumps)))
+    assert run(config, folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
+    assert all(tables(folder)[n].equals(t) for n, t in tables(tiny[1]).items())
 
 
 def test_a_full_disk_stops_it_in_one_line_and_it_goes_on(tiny, tmp_path, monkeypatch):

@@ -8,6 +8,11 @@ from types import ModuleType
 from typing import Any
 
 _MARKED = re.compile("\ue000(.*?)\ue001")
+#: What helps a worker that has too little memory.
+MORE_MEMORY = "use fewer workers, or a computer with more memory"
+_NO_MEMORY = re.compile(
+    r"(can't|[Cc]annot) allocate memory|[Oo]ut of memory|bad_alloc|failed to map segment|can't start new thread"
+)
 
 
 def parameter(name: str) -> str:
@@ -70,6 +75,11 @@ class BadInputError(ValueError):
 
     def __str__(self) -> str:
         return self.text()
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out; PyTorch and the system raise RuntimeError and OSError for it, too."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 class JobFailedError(RuntimeError):

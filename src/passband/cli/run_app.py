@@ -14,14 +14,13 @@ from typing import Any
 
 import typer
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, lacks_memory
 from passband.base.terminal import plain
 from passband.cli.options import RENAMED, option
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 _INTERRUPTED = 130
-_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "failed to map segment")
 
 
 class _Terminated(BaseException):
@@ -94,11 +93,12 @@ def _one_line_errors(command: Any, words: list[str]) -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as fault:
-        _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}")
     except Exception as fault:
-        if isinstance(fault, MemoryError) or any(words in str(fault) for words in _NO_MEMORY):
+        if lacks_memory(fault):
             _fail("too little memory; close other programs, or use fewer --workers, smaller images or another computer")
+        if isinstance(fault, OSError):
+            remedy = "; ask its owner for the right to read it" if isinstance(fault, PermissionError) else ""
+            _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}{remedy}")
         if "PASSBAND_TRACEBACK" in os.environ:
             raise
         where = fault.__traceback__

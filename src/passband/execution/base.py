@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from passband.base.errors import BadInputError, JobFailedError
+from passband.base.errors import MORE_MEMORY, BadInputError, JobFailedError, lacks_memory
 
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
 Progress = Callable[[float], None]
@@ -95,6 +95,12 @@ class Fault:
     reason: str
     final: bool = False
 
+    @classmethod
+    def of(cls, error: BaseException) -> "Fault":
+        """Return the fault of an error of any kind, with a remedy if memory ran out."""
+        text = f"{type(error).__name__}: {error}"
+        return cls(f"too little memory ({text}): {MORE_MEMORY}" if lacks_memory(error) else text)
+
 
 class Tries:
     """Counts the attempts at each task, and collects those that failed for good."""
@@ -122,7 +128,7 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
     except JobFailedError as error:
         return Fault(str(error), final=True)
     except Exception as error:
-        return Fault(f"{type(error).__name__}: {error}")
+        return Fault.of(error)
     return None
 
 

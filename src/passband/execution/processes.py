@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-from passband.base.errors import BadInputError
+from passband.base.errors import MORE_MEMORY, BadInputError
 from passband.execution.base import TRIES, Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds for workers to finish their current write when they are stopped.
@@ -90,6 +90,8 @@ class Processes(Executor):
                             waiting.append(index)
                         continue
                 if kind == "stop":
+                    # The others are still at tasks of this call, and would report them to the next.
+                    self.close()
                     raise content
                 if index is None:
                     continue
@@ -126,9 +128,11 @@ def _without_main() -> Iterator[None]:
 def _cause(worker: _Worker) -> str:
     worker.process.join()
     code = worker.process.exitcode or 0
-    if code == -signal.SIGKILL:
-        return "signal 9 (SIGKILL), perhaps out of memory: with fewer workers each has more"
-    return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    # The system kills what takes too much, and libraries in C++ abort where they get no more.
+    perhaps = f", perhaps out of memory: {MORE_MEMORY}" if -code in (signal.SIGKILL, signal.SIGABRT) else ""
+    return f"signal {-code} ({signal.Signals(-code).name}){perhaps}"
 
 
 def _serve(pipe: Connection, parent: int) -> None:

@@ -37,7 +37,9 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     study, covered = folder.study, folder.coverage()
     if not covered.finished:
         reasons = "; ".join(sorted({f["reason"] for f in folder.failures()}))
-        raise BadInputError(f"{folder.paths.folder}: no network was trained and tested ({reasons}); change the study")
+        raise BadInputError(
+            f"{folder.paths.folder}: no network was trained and tested ({reasons}); correct that, or change the study"
+        )
     tests, q_max = study.tests, study.q_max_per_angstrom
     q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
