@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.conditions.condition import METHODS, field_name
+from passband.conditions.condition import METHODS, doubt_kinds, field_name
 
 if TYPE_CHECKING:
     from passband.conditions.sets import ConditionGrid, ConditionSet
@@ -495,8 +495,8 @@ def _field(name: str) -> str:
 
 def _warn(source: str | Path, conditions: list[Condition]) -> None:
     """Warn of what is doubtful about conditions from a file."""
-    for doubt in dict.fromkeys(doubt for condition in conditions for doubt in condition.doubts()):
-        warnings.warn(f"{source}: {doubt}", stacklevel=3)
+    for kind in doubt_kinds(conditions):
+        warnings.warn(f"{source}: {kind[0]}", stacklevel=3)
 
 
 def _specimen(given: Any) -> SpecimenInfo:

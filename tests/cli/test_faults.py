@@ -178,7 +178,7 @@ def test_comparisons_are_short_and_whole_on_request(call):
 def test_long_work_shows_that_it_goes_on(call, monkeypatch):
     monkeypatch.setattr("passband.metrics.optimize.STEPS", 3)
     code, out, err = call("ctf", "optimize", "feg_200kv", "--vary", "defocus", "--q-max", "0.5")
-    assert code == 0 and err.startswith("passband: steps: 0 of 3") and "steps: 3 of 3" in err
+    assert code == 0 and err.startswith("steps: 0 of 3") and "steps: 3 of 3" in err
     assert "defocus +" in out and "→" in out.splitlines()[0]
     one_line(*call("ctf", "optimize", "feg_200kv", "--vary", "defocus", "--vary", "C10"), "same value")
 

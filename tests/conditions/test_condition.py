@@ -4,6 +4,7 @@ import pytest
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.conditions.condition import doubt_kinds
 from passband.conditions.condition_files import load_condition
 
 
@@ -96,3 +97,12 @@ def test_presets_by_name():
     assert Condition.preset("titan_corrected_300kv") == load_condition("titan_corrected_300kv")
     with pytest.raises(BadInputError, match="no preset is called 'titan'; presets are .*titan_corrected_300kv"):
         Condition.preset("titan")
+
+
+def test_values_near_zero_are_doubtful_unless_they_are_drawn_now_and_then():
+    drawn = [make(aberrations={"C30": C30}) for C30 in (688.0, -4e4, 7e4)]
+    assert doubt_kinds(drawn) == [] and "C30 688 Å is next to none" in drawn[0].doubts()[0]
+    wrong = [make(aberrations={"C30": C30}) for C30 in (-4.0, 7.0, 2e4)]
+    assert [len(kind) for kind in doubt_kinds(wrong)] == [2]
+    # A pixel in nm is wrong in one condition, too.
+    assert len(doubt_kinds([*drawn, make(pixel_size_angstrom=0.04)])) == 1

@@ -201,10 +201,11 @@ def read_condition(source: Path, q_max: float | None = None) -> Any:
 
 
 def _read_conditions(source: Path, q_max: float | None) -> list[Any]:
+    from passband.conditions.condition import doubt_kinds
     from passband.conditions.condition_files import load_conditions
 
     conditions = [condition for _, condition in load_conditions(source)]
-    doubts = [doubt for condition in conditions for doubt in condition.doubts()]
+    doubts = [kind[0] for kind in doubt_kinds(conditions)]
     if q_max is not None:
         from passband.report import ctf_page
 
@@ -227,7 +228,6 @@ def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
 
         def advance(units: float) -> None:
             if not stage:
-                progress.note(f"{name}: 0 of {total}")
                 stage.append(progress.stage(name, total, 0))
             stage[0](units)
 

@@ -17,6 +17,7 @@ from passband.base.identity import content_id
 from passband.conditions.detector import Detector
 from passband.files import yaml_config
 
+_NEXT_TO_NONE = "is next to none"
 #: The YAML files of the presets, by name.
 PRESETS: dict[str, Path] = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 #: Methods that rooms above this one give to a condition, by name: `passband.api` gives it `ctf`, which needs the optics.
@@ -150,10 +151,10 @@ class Condition(yaml_config.Config):
             what = f"pixel_size_angstrom {pixel:g} is finer than any camera; is it in nm?"
             doubts.append(f"{what} {pixel:g} nm is {10 * pixel:g} Å")
         if 0 < abs(cs) < 1000:
-            what = f"C30 {cs:g} Å is next to none; is it in µm or mm?"
+            what = f"C30 {cs:g} Å {_NEXT_TO_NONE}; is it in µm or mm?"
             doubts.append(f"{what} {cs:g} µm is {1e4 * cs:g} Å, {cs:g} mm is {1e7 * cs:g} Å")
         doubts += [
-            f"{symbol} {value:g} Å is next to none; is it in m? {value:g} m is {1e10 * value:g} Å"
+            f"{symbol} {value:g} Å {_NEXT_TO_NONE}; is it in m? {value:g} m is {1e10 * value:g} Å"
             for symbol, value in self.aberrations.items()
             if symbol in ABERRATIONS and symbol != "C30" and abs(value) < 1e-5
         ]
@@ -278,3 +279,17 @@ _RARE = {
     for name, field in Condition.model_fields.items()
     if name.startswith(("vibration", "drift", "coherence", "quadrature", "detector"))
 }
+
+
+def doubt_kinds(conditions: Sequence[Condition]) -> list[list[str]]:
+    """Return the doubts of conditions in kinds, which differ in numbers only; values near zero count if most have them: some are drawn."""
+    kinds = by_kind([doubt for condition in conditions for doubt in condition.doubts()])
+    return [kind for kind in kinds if _NEXT_TO_NONE not in kind[0] or 2 * len(kind) > len(conditions)]
+
+
+def by_kind(lines: list[str]) -> list[list[str]]:
+    """Return lines in groups that differ in numbers only, each sorted."""
+    kinds: dict[str, list[str]] = {}
+    for line in sorted(lines):
+        kinds.setdefault(re.sub(r"[-+]?\d[\d.e+-]*", "#", line), []).append(line)
+    return list(kinds.values())

@@ -14,7 +14,7 @@ from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.base.version import __version__
 from passband.conditions import Condition
-from passband.conditions.condition import PRESETS
+from passband.conditions.condition import PRESETS, by_kind, doubt_kinds
 from passband.conditions.condition_files import load_condition
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
@@ -218,14 +218,10 @@ class Study(FrozenModel):
         field = next(iter(self.recipes.values())).field_angstrom
         conditions = self.test_conditions
         lines = [Imager(c, field, self.exit_waves).warning() for c in conditions]
-        limits = _by_kind(list(filter(None, lines)))
-        doubts = _by_kind([doubt for c in conditions for doubt in c.doubts()])
-        if not isinstance(self.conditions, ConditionGrid):
-            # A mistaken unit shows in most of a draw; values near zero are drawn now and then.
-            doubts = [kind for kind in doubts if 2 * len(kind) > len(conditions)]
+        limits = by_kind(list(filter(None, lines)))
         return [
             kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
-            for kind in sorted(limits + doubts)
+            for kind in sorted(limits + doubt_kinds(conditions))
         ]
 
     def extends(self, other: "Study") -> bool:
@@ -311,14 +307,6 @@ def _require_unchanged(path: Path) -> bool:
             place=path,
         )
     return bool(mark)
-
-
-def _by_kind(lines: list[str]) -> list[list[str]]:
-    """Return lines in groups that differ in numbers only, each sorted."""
-    kinds: dict[str, list[str]] = {}
-    for line in sorted(lines):
-        kinds.setdefault(re.sub(r"[-+]?\d[\d.e+-]*", "#", line), []).append(line)
-    return list(kinds.values())
 
 
 def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str | int, ...]) -> Any:
