@@ -251,6 +251,15 @@ def test_names_that_would_collide_are_told_apart():
     assert [path.as_posix() for path in places([Path(name) for name in given])] == ["monday/run/i", "tuesday/run/i"]
 
 
+def test_pieces_too_small_for_the_table_have_no_outline(model):
+    image, _ = discs((128, 128), 0.8, [(50.0, 50.0)])
+    found = segment(model, Micrograph(image, 0.8))
+    speck = found.mask.copy()
+    speck[120, 120] = True
+    assert not found.instances[115:, 115:].any()
+    assert np.array_equal(np.asarray(replace(found, mask=speck).overlay()), np.asarray(found.overlay()))
+
+
 def test_a_scanned_image_is_refused_unless_the_model_is_for_stem(model):
     image, _ = discs((128, 128), 0.8, [(50.0, 50.0)])
     scanned = Micrograph(image, 0.8, name="scan", scanned=True)

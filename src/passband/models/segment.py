@@ -118,8 +118,8 @@ class Segmentation:
         picture = Image.fromarray(grey).resize((grey.shape[1] * zoom, grey.shape[0] * zoom)).convert("RGB")
         draw = ImageDraw.Draw(picture)
         font = ImageFont.load_default(size)
-        # Outside the image nothing is particle, so that outlines close.
-        inside = np.pad(self.mask[::step, ::step].astype(float), 1)
+        # Pieces too small for the table have no outline. Outside the image nothing is particle, so that outlines close.
+        inside = np.pad((self.instances[::step, ::step] > 0).astype(float), 1)
         for line in find_contours(inside, 0.5):
             draw.line([(x, y) for y, x in (line - 0.5) * zoom], fill=_OUTLINE, width=max(size // 6, 2), joint="curve")
         black: dict[str, Any] = {"font": font, "stroke_width": max(size // 9, 2), "stroke_fill": "black"}
