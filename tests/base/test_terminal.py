@@ -1,3 +1,4 @@
+import sys
 import time
 
 import pytest
@@ -11,7 +12,12 @@ def fresh():
     terminal._printed.clear()
 
 
-def test_a_long_silence_is_broken_once(fresh, capsys):
+def test_a_long_silence_is_broken_once_on_a_terminal(fresh, capsys, monkeypatch):
+    """Elsewhere bad input stays one line on stderr."""
+    with terminal.working(0.0):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with terminal.working(0.0):
         time.sleep(0.2)
     assert capsys.readouterr().err == "passband: working\n"

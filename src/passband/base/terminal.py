@@ -43,10 +43,10 @@ def note(text: str, console: Console = error) -> None:
 
 @contextmanager
 def working(after_seconds: float = 1.0) -> Iterator[None]:
-    """Print a line if the block takes longer and has printed nothing by then: the first import may take seconds."""
+    """Tell a terminal if the block takes longer and has printed nothing by then: the first import may take seconds."""
 
     def say() -> None:
-        if not _printed.is_set():
+        if sys.stderr.isatty() and not _printed.is_set():
             note("working")
 
     timer = threading.Timer(after_seconds, say)
