@@ -99,6 +99,7 @@ def test_sweeps_are_grids_of_conditions():
         passband.sweep("titan_corrected_300kv", defocus=50)
 
 
+@pytest.mark.slow
 def test_what_is_compared_may_be_one_or_many():
     train = passband.Condition.preset("feg_200kv")
     one = passband.compare(train, train.varied(defocus=100), q_max_per_angstrom=0.5)

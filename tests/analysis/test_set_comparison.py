@@ -50,6 +50,7 @@ def test_a_ratio_is_found_though_the_tests_differ_in_difficulty():
         assert set_ratio(table, "guided", "uniform", [(8, 8)], score).value == pytest.approx(0.75, abs=0.06)
 
 
+@pytest.mark.slow
 def test_where_nothing_differs_the_interval_says_so_about_as_often_as_it_should():
     hits = 0
     for seed in range(60):

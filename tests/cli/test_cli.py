@@ -1,11 +1,14 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image, ImageSequence
 
 from passband.metrics import METRICS
+from support.studies import SCORE_COLUMNS, study
 
 CONDITION = (
     "energy_ev: 300000\naberrations: {C10: -50, C30: -50000}\nfocal_spread_angstrom: 20\ndose_per_angstrom2: 500\n"
@@ -18,6 +21,24 @@ def condition(tmp_path):
     path = tmp_path / "condition.yaml"
     path.write_text(CONDITION)
     return path
+
+
+def test_a_small_study_from_its_file_to_its_report(call, tiny, tmp_path):
+    """Exit waves are there, and all else is made; test_end_to_end has studies in processes, killed and damaged."""
+    study(tmp_path)
+    shutil.copytree(tiny[1].parent / "exit_waves", tmp_path / "runs/exit_waves")
+    code, _, err = call("study", "status", "runs/small")
+    assert (code, err.count("\n")) == (2, 1)
+    code, out, err = call("study", "run", "small.yaml", "--workers", "1", "--json")
+    answer = json.loads(out)
+    assert code == 0, err
+    assert pl.read_parquet("runs/small/scores.parquet").columns == SCORE_COLUMNS
+    assert pl.read_parquet("runs/small/scores.parquet").equals(pl.read_parquet(tiny[1] / "scores.parquet"))
+    assert Path(answer["report"]).stat().st_size > 100_000
+    code, out, _ = call("study", "status", "runs/small", "--json")
+    assert code == 0 and json.loads(out)["finished"] is True
+    Path("runs/small/report.html").unlink()
+    assert call("study", "report", "runs/small")[0] == 0 and Path("runs/small/report.html").exists()
 
 
 def one_line(code, out, err, *words):
@@ -173,6 +194,7 @@ def test_compare_measures_everything_and_gives_a_verdict(call, condition, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_sets_of_conditions(call):
     code, out, _ = call("ctf", "compare", "feg_200kv:residuals", "feg_200kv", "--json")
     answer = json.loads(out)
@@ -200,6 +222,7 @@ def test_map_finds_the_best_place(call, tmp_path):
     one_line(*call(*words, "--x", "defocus=0:1", "--metric", "gamma"), "not in the registry", "sigma")
 
 
+@pytest.mark.slow
 def test_fit_and_convert(call, tmp_path):
     code, out, _ = call("ctf", "optimize", "feg_200kv", "--vary", "defocus_angstrom", "--out", "best.yaml", "--json")
     answer = json.loads(out)

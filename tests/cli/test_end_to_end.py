@@ -35,6 +35,9 @@ from support.studies import (
     workers_of,
 )
 
+# Studies in processes of their own; tests/cli/test_cli.py and tests/studies run small ones in this process.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -192,13 +195,11 @@ def test_two_runs_in_one_folder(finished, call, tmp_path):
 VICTIMS = ("worker", "driver", "all")
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(kills, request, tmp_path):
+def test_killed_at_random_moments(finished, tmp_path, kills=30):
     """kill −9 of a worker, the driver or both, while it starts, at work and while it makes the report; each at least once."""
-    text, expected = (TINY, request.getfixturevalue("tiny")[1].parents[1]) if kills == 3 else (STUDY, request.getfixturevalue("finished")[0])  # fmt: skip
-    (tmp_path / "small.yaml").write_text(text)
-    moments = random.Random(5)
-    everything, pause = traces(expected), 0.2 if kills == 3 else 0.8
+    expected = finished[0]
+    (tmp_path / "small.yaml").write_text(STUDY)
+    moments, everything, pause = random.Random(5), traces(expected), 0.8
     coming = chain(VICTIMS, iter(lambda: moments.choice(["worker", *VICTIMS]), None))
     done = dict.fromkeys(VICTIMS, 0)
     victim = next(coming)
@@ -251,7 +252,6 @@ def test_sigterm_ends_it_soon_and_it_can_be_resumed(tmp_path):
     assert not [p for p in (tmp_path / "runs").rglob(".*") if p.name != ".lock"]
 
 
-@pytest.mark.slow  # By default, test_two_runs_in_one_folder shows that a folder in use is refused.
 def test_drivers_at_once(tiny, tmp_path):
     """One works, those elsewhere and through links say so and leave it alone."""
     (tmp_path / "small.yaml").write_text(TINY)

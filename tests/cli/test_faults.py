@@ -50,6 +50,7 @@ def test_slips_on_the_command_line(call, tmp_path, words, message):
     one_line(*call(*words), *message)
 
 
+@pytest.mark.slow
 def test_an_energy_may_be_in_kilovolts(call, tmp_path):
     image = np.random.default_rng(0).normal(100, 10, (128, 128)).astype(np.float32)
     tifffile.imwrite(tmp_path / "a.tif", image, imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
@@ -93,7 +94,7 @@ def test_every_help_is_a_sentence_and_names_no_type_of_a_flag(call, words, comma
     assert code == 0 and "<bool>" not in out
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("latin-1", marks=pytest.mark.slow), "ascii"])
 def test_any_encoding_of_the_terminal(encoding, tmp_path):
     """A name that is no text and an escape sequence in it; the Å and the minus sign elsewhere."""
     name = b"bad\xff\x1b]0;x\x07.png"

@@ -179,6 +179,7 @@ def test_one_quantity_under_two_names_is_refused(tmp_path, notation, text):
         load_conditions(tmp_path / "a.yaml")
 
 
+@pytest.mark.slow
 def test_what_is_read_does_not_depend_on_the_hash_seed(tmp_path):
     """Sets of names have another order in every process."""
     (tmp_path / "a.yaml").write_text(

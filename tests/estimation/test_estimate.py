@@ -41,6 +41,7 @@ def test_defocus_is_found_and_the_sign_is_not(defocus):
         found.condition()
 
 
+@pytest.mark.slow
 def test_the_sign_is_told_by_a_large_spherical_aberration():
     for defocus in (600.0, -600.0):
         found = estimate(micrograph(defocus, C30=1.2e7, n=768, dose=500), C30=1.2e7)
@@ -96,6 +97,7 @@ def test_near_zero_defocus_there_is_no_ring_and_perhaps_a_bound():
         assert found.below_angstrom is None or defocus <= found.below_angstrom < 150
 
 
+@pytest.mark.slow
 def test_uncertainty_grows_as_electrons_get_fewer_until_nothing_is_claimed():
     widths = []
     for dose in (1000.0, 40.0):
@@ -105,6 +107,7 @@ def test_uncertainty_grows_as_electrons_get_fewer_until_nothing_is_claimed():
     assert not estimate(micrograph(300.0, dose=2.0, n=256)).has_rings
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth():
     rng = np.random.default_rng(3)
     held = 0

@@ -91,7 +91,9 @@ def test_what_would_stop_every_task_stops_all_and_the_next_call_is_whole(executo
 
 # Without Dask by default, whose cluster takes long to notice each death; that it works at all is tested above.
 @pytest.mark.parametrize(
-    "executor", ["serial", "processes", pytest.param("dask", marks=pytest.mark.cluster)], indirect=True
+    "executor",
+    ["serial", pytest.param("processes", marks=pytest.mark.slow), pytest.param("dask", marks=pytest.mark.cluster)],
+    indirect=True,
 )
 def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
     names = [*(f"good{i}" for i in range(8)), "flaky", "hopeless", "diverges", "greedy", "greedy torch"]

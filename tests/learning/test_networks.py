@@ -54,6 +54,7 @@ assert "monai" in sys.modules and "torchvision" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_monai_is_imported_when_it_is_needed_without_warnings_or_torchvision():
     done = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

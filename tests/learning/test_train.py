@@ -173,6 +173,7 @@ def test_a_resnet_unet_learns_what_can_be_learnt():
     assert history[-1]["validation_loss"] < 0.35 * history[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_resnet_unets_of_a_group_are_trained_one_after_another(spoilt):
     first, second = ((bright_squares(4, s, 64), bright_squares(2, s + 1, 64)) for s in (1, 3))
     members = [Member(*first, 1), Member(*first, 5), Member(*second, 2)]

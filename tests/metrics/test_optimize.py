@@ -15,6 +15,7 @@ def test_the_best_defocus_by_brute_force():
     assert information([found]).item() >= information(sweep).max().item() - 2e-4
 
 
+@pytest.mark.slow
 def test_astigmatism_is_found_useless_or_useful_but_never_worse():
     base = Condition(energy_ev=300e3, defocus_angstrom=60.0, focal_spread_angstrom=20.0)
     found = fit_condition(base, ["defocus_angstrom", "C12", "phi12"])

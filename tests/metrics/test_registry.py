@@ -112,6 +112,7 @@ def test_every_metric_against_the_slow_sum():
         assert got[key].item() == pytest.approx(value, rel=1e-5, abs=1e-7), key
 
 
+@pytest.mark.slow
 def test_many_pieces_are_one_sum(monkeypatch):
     whole = measure(list(METRICS), [A, B], [B, A, A])
     monkeypatch.setattr("passband.metrics.registry._PIECE_BYTES", 16 * 3 * 1000)

@@ -114,6 +114,7 @@ def test_images_from_0_to_1(said, tmp_path):
     torch.testing.assert_close(Network(model)(given), convolved((given - low) / (high - low)), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_line_of_the_advice_exports_what_is_taken(said, tmp_path, monkeypatch):
     """Weights in the file, free height and width, for a network that halves the image twice."""
@@ -200,6 +201,7 @@ def test_loops_are_refused_also_inside(said, tmp_path):
     refused("contains a Loop, which may never end", import_onnx, path, said())
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ended(said, tmp_path):
     """A thousand products of matrices that are made of the image: a quarter of an hour."""
     nodes = [

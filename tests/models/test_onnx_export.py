@@ -98,6 +98,7 @@ def test_there_and_back_again(monkeypatch, model, content, tmp_path):
         onnx_export.export(back, tmp_path / "b.onnx")
 
 
+@pytest.mark.slow
 def test_bioimageio_package_is_valid_and_gives_the_same_probabilities(exported, model, tmp_path):
     out = tmp_path / "a.bioimageio.zip"
     facts = onnx_export.export(model, out)

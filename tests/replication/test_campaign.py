@@ -12,6 +12,10 @@ from replication.pages import EXPERIMENTS, study_names
 from support.shell import run_here
 from support.studies import SETS
 
+# A quick campaign whole; test_experiments has what its pages say.
+pytestmark = pytest.mark.slow
+
+
 _PLANS = SETS[SETS.index("training_sets:") : SETS.index("split:")]
 _OURS = """training_sets:
   uniform: {sizes: [1, 2], draws: 2}

@@ -191,6 +191,7 @@ def by_dose(row, train, test, rng):
     return noisy(0.3 * np.exp(0.5 * abs(row["dose_difference"] - 0.3)), rng)
 
 
+@pytest.mark.slow
 def test_sigma_and_delta_epsilon_predict_what_follows_them_and_nothing_else(tmp_path):
     laws = {"metrics": by_dose, "metrics_one_dose": linear, "defocus_sweep": by_nothing}
     found = verdicts("metrics", {n: write(tmp_path / n, n, law) for n, law in laws.items()}, tmp_path)
@@ -211,6 +212,7 @@ def by_signature(row, train, test, rng):
     return noisy(0.1, rng, 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law, verdict", [(by_signature, "agrees"), (by_nothing, "differs")])
 def test_the_signatures_hold_where_they_are_the_law(tmp_path, law, verdict):
     names = EXPERIMENTS["signatures"].studies
@@ -258,6 +260,7 @@ def fails_at(where):
     return law
 
 
+@pytest.mark.slow
 def test_zero_defocus_is_told_from_the_least_epsilon(tmp_path):
     found = verdicts(
         "zero_defocus", {"zero_defocus": write(tmp_path / "a", "zero_defocus", fails_at("least ε"))}, tmp_path
@@ -276,6 +279,7 @@ def by_family(row, train, test, rng):
     return noisy(0.1 if train[2] == test[2] else 0.5 + 0.2 * len(test[2]), rng)
 
 
+@pytest.mark.slow
 def test_families_and_conditions_are_told_apart(tmp_path):
     found = verdicts("structures", {"structures": write(tmp_path / "a", "structures", by_family)}, tmp_path)
     assert starts(found, "ours: another specimen costs more") == "agrees"
@@ -316,6 +320,7 @@ def test_other_networks(tmp_path):
     assert list(found.values()) == ["cannot tell"]
 
 
+@pytest.mark.slow
 def test_pages_from_tables_again_and_again(tmp_path):
     paths = ResultsPaths(tmp_path / "runs", tmp_path / "pages")
     laws = {"defocus_sweep": by_distance, "zero_defocus": fails_at("zero"), "structures": by_family}

@@ -55,6 +55,7 @@ def test_every_field_of_a_recipe_is_in_the_export(tmp_path, specimen):
     assert file.read_bytes() != first
 
 
+@pytest.mark.slow
 def test_abtems_script_runs(tmp_path, specimen):
     files = export(specimen, RECIPE, 0, tmp_path / "scene.py", "abtem")
     assert [f.name for f in files] == ["scene.py", "scene.xyz"]

@@ -136,6 +136,7 @@ def test_a_study_grows_by_sets(sets, tmp_path):
     assert after.filter(pl.col("train_condition").is_in(before["train_condition"].unique().to_list())).equals(before)
 
 
+@pytest.mark.slow
 def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path, call):
     for name, (_, folder) in {"families": families, "sets": sets}.items():
         kept = tmp_path / name

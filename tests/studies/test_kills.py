@@ -40,6 +40,7 @@ def check(folder, tiny):
     assert not list((folder / "runs/small").rglob(".*.tmp*"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_one_rename_later_each_time_ends_with_the_same_tables(tiny, tmp_path):
     study(tmp_path)
     shutil.copytree(tiny[1].parent / "exit_waves", tmp_path / "runs/exit_waves")

@@ -92,6 +92,7 @@ def test_a_network_trained_again_is_tested_again_and_no_other(tiny, tmp_path):
     assert all(tables(folder)[name].equals(table) for name, table in tables(tiny[1]).items())
 
 
+@pytest.mark.slow
 def test_a_network_that_diverges_fails_alone_with_its_reason(tiny, tmp_path, monkeypatch):
     config = study(tmp_path)
     bad = config.test_conditions[2]
@@ -233,6 +234,7 @@ def test_a_second_run_reads_the_study_once_and_builds_its_conditions_once(tiny, 
     assert StudyFolder.open(folder).study.seeds == 2
 
 
+@pytest.mark.slow
 def test_predictions_are_stored_when_networks_are_tested_and_made_when_they_are_not(tiny, tmp_path, monkeypatch):
     config, folder = tiny[0], copy(tiny, tmp_path / "stored")
     held = StudyFolder(config, StudyPaths(folder))

@@ -122,6 +122,7 @@ def test_with_abtems_sampling_of_atoms_all_else_is_abtems(monkeypatch):
         assert ours.lost_intensity == pytest.approx(theirs.lost_intensity, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_twenty_specimens_as_abtem_has_them_on_a_fine_grid():
     """At 0.2 Å we are near abTEM at 0.05 Å, and nearer to it than abTEM at 0.2 Å is."""
     recipe = SpecimenRecipe.model_validate(SMALL)
