@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from passband.analysis.pairs import Pairs
 from replication import forest, judging
@@ -19,6 +20,7 @@ def test_what_depends_on_the_features_is_predicted_on_conditions_not_seen():
     assert 0.8 < found.low < found.value < found.high < 1
 
 
+@pytest.mark.slow
 def test_what_belongs_to_a_condition_alone_is_not():
     """Each condition has a loss of its own and a feature that names it: to learn it by heart must not help."""
     rng = np.random.default_rng(1)

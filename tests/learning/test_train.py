@@ -166,6 +166,7 @@ def test_a_group_without_hope_stops(spoilt):
     assert all(isinstance(result, FloatingPointError) for result in results) and seen == []
 
 
+@pytest.mark.slow
 def test_a_resnet_unet_learns_what_can_be_learnt():
     config = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.003)
     _, history = train(RESNET, config, bright_squares(24, 1, 64), bright_squares(4, 2, 64), seed=5)

@@ -118,6 +118,7 @@ def test_bioimageio_package_is_valid_and_gives_the_same_probabilities(exported, 
     np.testing.assert_allclose(probability.data.values, Network(model)(centred).sigmoid().numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_licence_without_a_name_goes_into_a_file(exported, tmp_path):
     model = networks.tiny_model(tmp_path, name="v1.2", licence="Ask me first.")
     onnx_export.export(model, tmp_path / "a.bioimageio.zip")

@@ -297,6 +297,7 @@ def slower(epsilon, share, rng):
     return (0.1 + 0.2 * epsilon) * (1 + 3 * (1 - share) ** (1 / (0.2 + epsilon))), 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve, verdict, over", [(faster, "agrees", "agrees"), (slower, "differs", "differs")])
 def test_training_follows_epsilon_where_it_does(tmp_path, curve, verdict, over):
     names = (*EXPERIMENTS["convergence"].studies, *EXPERIMENTS["convergence"].extra)

@@ -174,6 +174,7 @@ def misfit(material, index):
     return np.linalg.norm(shift), (int(mask.sum()) - int(seen.sum())) * 0.2 / (crossings * np.pi / 4)
 
 
+@pytest.mark.slow
 def test_mask_lies_on_the_exit_waves_phase():
     """Fifty scenes of ten materials: centroids within half a camera pixel of 0.4 Å, edges too but for a few."""
     materials = ["Au", "Pt", "CdSe-wurtzite", "PbS", "Cu", "W", "Si", "CdS-zincblende", "Fe", "Ag"]

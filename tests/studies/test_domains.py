@@ -124,6 +124,7 @@ def test_the_report_of_sets_compares_them(sets):
     assert found["sentences"][0].split(":")[0] in page
 
 
+@pytest.mark.slow
 def test_a_study_grows_by_sets(sets, tmp_path):
     import shutil
 

@@ -114,6 +114,7 @@ def test_what_is_no_session(session, content, message):
         load_session(session)
 
 
+@pytest.mark.slow
 def test_from_a_session_to_a_model(session, recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path / "models"))
     file = tmp_path / "small.yaml"

@@ -60,6 +60,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_their_own_network_through_the_command_line(call, files):
     code, out, err = call("model", "import", "theirs.onnx", "--card", "theirs.yaml")
     assert (code, err) == (0, "") and "passband model score theirs --recipe RECIPE" in out

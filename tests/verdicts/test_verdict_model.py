@@ -140,6 +140,7 @@ def test_the_nearest_defocus_that_holds_is_advised_and_more_dose_beside_it(model
     assert low.answer == "no" and "raise the dose to" in low.advice
 
 
+@pytest.mark.slow
 def test_a_network_studied_at_one_defocus_has_no_other_to_go_to(model, tmp_path):
     dose = made.draw(80, 8)
     same = [c.varied({"C10": -50.0}) for c in dose]
