@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from passband.analysis.pairs import Pairs, Square, mean_over_seeds
+from passband.analysis.pairs import Pairs, Square, central_95, mean_over_seeds
 from passband.base.identity import seed_from
 
 #: Number of bootstrap samples.
 RESAMPLES = 500
-# Share of the samples in which the statistic has to be defined.
-_ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,8 @@ def _signed(value: float) -> str:
 
 
 def with_percentiles(value: float, drawn: Sequence[float]) -> Statistic:
-    """Return a statistic with the central 95 % of its bootstrap samples.
-
-    The interval is NaN if the statistic is undefined in more than half of the samples.
-    """
-    finite = [v for v in drawn if np.isfinite(v)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) >= _ENOUGH * len(drawn) > 0 else (np.nan, np.nan)
-    return Statistic(float(value), float(low), float(high))
+    """Return a statistic with the central 95 % of its bootstrap samples (see `central_95`)."""
+    return Statistic(float(value), *central_95(drawn))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

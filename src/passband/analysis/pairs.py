@@ -155,3 +155,12 @@ def mean_over_seeds(loss: np.ndarray) -> np.ndarray:
     known = np.isfinite(loss)
     count = known.sum(2)
     return np.where(count > 0, np.where(known, loss, 0).sum(2) / np.maximum(count, 1), np.nan)
+
+
+def central_95(drawn: Sequence[float]) -> tuple[float, float]:
+    """Return the central 95 % of a statistic's bootstrap samples; NaN if it is undefined in more than half of them."""
+    finite = [value for value in drawn if np.isfinite(value)]
+    if not finite or 2 * len(finite) < len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

@@ -7,7 +7,7 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from passband.analysis.least_squares import Fit
-from passband.analysis.pairs import Pairs, Square, Target
+from passband.analysis.pairs import Pairs, Square, Target, central_95
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.metrics.registry import column
@@ -102,7 +102,7 @@ def _judged(fit: Fit) -> dict[str, float | None]:
         times = np.bincount(rng.choice(alive, len(alive)), minlength=len(fit.pairs.used)).astype(float)
         drawn.append(fit.r2(times) | {"r2_both": fit.both(times)})
     for kind in ("r2_train", "r2_test", "r2_both"):
-        known = [r2[kind] for r2 in drawn if np.isfinite(r2[kind])]
-        low, high = np.percentile(known, [2.5, 97.5]).tolist() if 2 * len(known) >= RESAMPLES else (None, None)
-        result |= {f"{kind}_low": low, f"{kind}_high": high}
+        low, high = central_95([r2[kind] for r2 in drawn])
+        known = np.isfinite(low)
+        result |= {f"{kind}_low": low if known else None, f"{kind}_high": high if known else None}
     return result

@@ -149,7 +149,7 @@ class JointImager:
         intensity = imaging.expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
         intensity = symmetry.turn_each(intensity, orientations, self._binning)
         if self._electrons is None:
-            return imaging.bin_pixels(intensity, self._binning) / self._binning**2
+            return imaging.mean_of_pixels(intensity, self._binning)
         mean = (intensity * self._electrons[which, None, None]).clamp_min(0)
         shares = zip(mean.chunk(len(generators)), generators, strict=True)
         return imaging.bin_pixels(torch.cat([torch.poisson(part, generator=g) for part, g in shares]), self._binning)

@@ -258,7 +258,7 @@ def record(intensity: Tensor, condition: Condition, *, generator: torch.Generato
     """
     detector, binning = condition.detector, condition.detector.binning
     if condition.dose_per_angstrom2 is None:
-        return bin_pixels(intensity, binning) / binning**2
+        return mean_of_pixels(intensity, binning)
     curve = detector.dqe if isinstance(detector.dqe, list) else None
     mean = (intensity * electrons_per_pixel(condition)).clamp_min(0)
     counts = torch.poisson(mean, generator=generator)
@@ -277,6 +277,11 @@ def electrons_per_pixel(condition: Condition) -> float:
     detector = condition.detector
     area = (condition.pixel_size_angstrom / detector.binning) ** 2
     return (condition.dose_per_angstrom2 or 0.0) * area * detector.counted
+
+
+def mean_of_pixels(intensity: Tensor, binning: int) -> Tensor:
+    """Return what an image without a dose is: the mean intensity of each binned pixel."""
+    return bin_pixels(intensity, binning) / binning**2
 
 
 def bin_pixels(images: Tensor, binning: int) -> Tensor:

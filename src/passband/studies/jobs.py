@@ -97,14 +97,16 @@ class TrainingJob(_DomainJob):
 
     def member(self) -> Member:
         """Return the images that the network is trained on, and its seed."""
-        split, conditions = self.study.split, self.domain.conditions
+        split = self.study.split
         waves = open_wave_set(self.domain.recipe, self.study.exit_waves, self.paths.root)
+        # Training and validation share what a condition does to a wave.
+        imagers = [imager(waves, condition) for condition in self.domain.conditions]
+        alone = len(imagers) == 1
 
         def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
             stored, masks = read_waves(waves, start, stop)
             # Cached intensities of many conditions would fill the memory.
-            alone = len(conditions) == 1
-            sources = [ImageSource(stored, masks, imager(waves, c), cache=alone) for c in conditions]
+            sources = [ImageSource(stored, masks, each, cache=alone) for each in imagers]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
         validation = source(split.train, split.train + split.validation)
