@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
 from passband.execution.base import Progress, Serial
 from passband.execution.processes import Processes
@@ -50,7 +51,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    studies = {path.stem: load_study(path, budget=options.budget) for path in options.studies}
+    elif not torch.cuda.is_available():
+        parser.error("PyTorch sees no GPU here; use --device cpu to try it without")
+    try:
+        studies = {path.stem: load_study(path, budget=options.budget) for path in options.studies}
+    except BadInputError as error:
+        parser.error(str(error))
     if options.only == "waves":
         _waves(studies, options)
     elif options.only == "tables":

@@ -1,6 +1,7 @@
 """The tool for a GPU that is at hand for minutes, tried on the CPU."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -52,3 +53,16 @@ def test_what_comes_back_makes_the_report(call, tiny, tmp_path):
     assert (ours["loss"] - theirs["loss"]).abs().max() < 0.02
     assert call("study", "report", "back/small")[0] == 0
     assert (tmp_path / "back/small/report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"), [(["absent.yaml", "--device", "cpu"], "absent.yaml"), (["absent.yaml"], "use --device cpu")]
+)
+def test_bad_input_is_told_before_any_work(tmp_path, words, message):
+    done = subprocess.run(
+        [sys.executable, TOOL, *words, "--out", "out"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
