@@ -22,6 +22,10 @@ KNOWN = {
     "CeO2": (2.343, 7.215),
     "TiO2-rutile": (1.949, 4.23),
     "TiO2-anatase": (1.934, 3.89),
+    "ZnS-wurtzite": (2.341, 4.09),
+    "diamond": (1.545, 3.515),
+    "Fe3O4": (1.889, 5.18),
+    "Co3O4": (1.92, 6.11),
 }
 
 
@@ -48,6 +52,18 @@ def test_anatase_and_rutile_have_six_oxygens_around_titanium():
         distances = atoms.get_distances(0, np.flatnonzero(atoms.numbers == 8), mic=True)
         assert (distances < 2.1).sum() == 6
         assert np.sort(distances)[6] > 3.0
+
+
+@pytest.mark.parametrize(("name", "tetrahedral", "octahedral"), [("Fe3O4", 1.889, 2.058), ("Co3O4", 1.935, 1.92)])
+def test_a_third_of_the_metal_of_spinel_has_four_oxygens_and_the_rest_six(name, tetrahedral, octahedral):
+    crystal = library_crystal(name)
+    atoms = crystal.atoms()
+    metals, oxygens = np.flatnonzero(atoms.numbers != 8), np.flatnonzero(atoms.numbers == 8)
+    assert (len(metals), len(oxygens)) == (24, 32)
+    bonds = [d[d < 2.5] for d in (atoms.get_distances(i, oxygens, mic=True) for i in metals)]
+    assert sorted(map(len, bonds)) == [4] * 8 + [6] * 16
+    for count, known in ((4, tetrahedral), (6, octahedral)):
+        assert np.concatenate([b for b in bonds if len(b) == count]) == pytest.approx(known, rel=0.005)
 
 
 def test_a_cell_in_full_equals_the_library():

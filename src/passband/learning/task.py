@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from passband.specimens import Specimen
+    from passband.simulation.multislice import ExitWaveConfig
+    from passband.specimens import Recipe, Specimen
 
 
 class Task(Protocol):
     """A kind of prediction, pixel by pixel; `Segmentation` is the first."""
 
-    def target(self, specimen: Specimen, n: int) -> np.ndarray:
-        """Return the truth of a specimen on a grid of its field, shape [n, n]."""
+    def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
+        """Return the truth of a specimen of a recipe on the multislice grid, shape [n, n]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each image, shape [B], given outputs and floating targets, shape [B, 1, n, n] each."""
@@ -58,12 +59,12 @@ class Segmentation:
     loss = staticmethod(segmentation_loss)
     score = staticmethod(count_pixels)
 
-    def target(self, specimen: Specimen, n: int) -> np.ndarray:
+    def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
         """Return the mask of all particles, bool, shape [n, n]."""
         # Crystals and shapes take a third of a second, which a network that only predicts can spare.
-        from passband.specimens import particle_mask
+        from passband.simulation.particle_truth import particle_truth
 
-        return particle_mask(specimen, n)
+        return particle_truth(recipe, specimen, config)
 
 
 #: The task of every study.

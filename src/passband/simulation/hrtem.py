@@ -13,7 +13,8 @@ from passband.conditions import Condition
 from passband.simulation import imaging, symmetry
 from passband.simulation.modality import Images, camera_masks
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.specimens import Recipe, draw_specimen, particle_mask
+from passband.simulation.particle_truth import particle_truth
+from passband.specimens import Recipe, draw_specimen
 
 
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:
@@ -29,8 +30,7 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
     """
     specimens = [draw_specimen(recipe, index) for index in indices]
     waves = specimen_exit_waves(recipe, specimens, list(indices), config)
-    n = config.grid_points(recipe.field_angstrom)
-    masks = [torch.from_numpy(particle_mask(specimen, n)) for specimen in specimens]
+    masks = [torch.from_numpy(particle_truth(recipe, specimen, config)) for specimen in specimens]
     return torch.stack([torch.from_numpy(wave.coefficients) for wave in waves]), torch.stack(masks)
 
 

@@ -1,6 +1,7 @@
 """Specimens: random nanoparticles of many kinds on amorphous films, drawn from a recipe, a seed and an index."""
 
 from passband.specimens.families import GivenRecipe, Recipe, draw_specimen
+from passband.specimens.label_recipe import PhaseLabel
 from passband.specimens.labels import Labels, make_labels, particle_mask
 from passband.specimens.particles import Particle
 from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
@@ -12,6 +13,7 @@ __all__ = [
     "Labels",
     "Particle",
     "ParticleRecipe",
+    "PhaseLabel",
     "Recipe",
     "Specimen",
     "SpecimenRecipe",

@@ -172,6 +172,8 @@ _FCC = {"111": 1.0, "100": 1.1, "110": 1.2}
 _BCC = {"110": 1.0, "100": 1.1, "211": 1.12}
 _WURTZITE = {"100": 1.0, "001": 1.1, "00-1": 1.1, "101": 1.15, "10-1": 1.15}  # nominal
 _ZINCBLENDE = {"110": 1.0, "111": 1.05, "-1-1-1": 1.05, "100": 1.15}  # nominal
+_DIAMOND = {"111": 1.0, "100": 1.11, "110": 1.16}
+_SPINEL = {"111": 1.0, "100": 1.05, "110": 1.1}  # nominal
 _CORNER = [(0.0, 0.0, 0.0)]
 _ZINC = [(0.0, 0.0, 0.0), (0.25, 0.25, 0.25)]
 _ROCK_SALT = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)]
@@ -187,6 +189,11 @@ def _wurtzite(cation: str, anion: str, a: float, c: float, u: float) -> _Entry:
     return [cation, anion], sites, "P 63 m c", [a, a, c, 90, 90, 120], "wurtzite", _WURTZITE
 
 
+def _spinel(metal: str, a: float, u: float) -> _Entry:
+    sites = [(1 / 8, 1 / 8, 1 / 8), (1 / 2, 1 / 2, 1 / 2), (u, u, u)]
+    return [metal, metal, "O"], sites, "F d -3 m:2", _cubic(a), "other", _SPINEL
+
+
 # Name: symbols, sites, space group, cell, prototype, relative surface energies. Lattices from R. W. G. Wyckoff, Crystal
 # Structures (1963), at room temperature, unless a line says otherwise.
 _LIBRARY: dict[str, _Entry] = {
@@ -198,11 +205,15 @@ _LIBRARY: dict[str, _Entry] = {
     "Fe": (["Fe"], _CORNER, "I m -3 m", _cubic(2.8664), "bcc", _BCC),
     "W": (["W"], _CORNER, "I m -3 m", _cubic(3.1647), "bcc", _BCC),
     # Eaglesham et al., PRL 70 (1993) 1643: 1.23, 1.36, 1.43 J/m².
-    "Si": (["Si"], _CORNER, "F d -3 m:1", _cubic(5.4307), "diamond", {"111": 1.0, "100": 1.11, "110": 1.16}),
+    "Si": (["Si"], _CORNER, "F d -3 m:1", _cubic(5.4307), "diamond", _DIAMOND),
+    # Energies nominal: silicon's.
+    "diamond": (["C"], _CORNER, "F d -3 m:1", _cubic(3.5668), "diamond", _DIAMOND),
     "CdSe-wurtzite": _wurtzite("Cd", "Se", 4.30, 7.02, 0.376),
     "CdSe-zincblende": (["Cd", "Se"], _ZINC, "F -4 3 m", _cubic(6.05), "zincblende", _ZINCBLENDE),
     "CdS-wurtzite": _wurtzite("Cd", "S", 4.1348, 6.749, 0.377),
     "CdS-zincblende": (["Cd", "S"], _ZINC, "F -4 3 m", _cubic(5.818), "zincblende", _ZINCBLENDE),
+    # Kisi and Elcombe, Acta Cryst. C45 (1989) 1867.
+    "ZnS-wurtzite": _wurtzite("Zn", "S", 3.8227, 6.2607, 0.3748),
     # {100} is the only stable face of rock salt; the others only bound what roundness there is.
     "PbS": (["Pb", "S"], _ROCK_SALT, "F m -3 m", _cubic(5.936), "other", {"100": 1.0, "110": 1.3, "111": 1.5}),
     # {111} is the stable face of fluorite: nominal.
@@ -217,13 +228,17 @@ _LIBRARY: dict[str, _Entry] = {
         ["Ti", "O"], [(0, 0, 0), (0, 0, 0.20806)], "I 41/a m d:1", [3.7845, 3.7845, 9.5143, 90, 90, 90], "other",
         {"101": 1.0, "100": 1.2, "001": 2.05},
     ),
+    # Fleet, Acta Cryst. B37 (1981) 917.
+    "Fe3O4": _spinel("Fe", 8.394, 0.2549),
+    # Smith and Hobson, Acta Cryst. B29 (1973) 362.
+    "Co3O4": _spinel("Co", 8.082, 0.2631),
 }  # fmt: skip
 
 #: Root-mean-square thermal displacement per axis at room temperature [Å], rounded to 0.005: elements after Peng et al., Acta
 #: Cryst. A52 (1996) 456; those that occur only in compounds, and carbon, silicon, oxygen and nitrogen in glasses, nominal.
 THERMAL_DISPLACEMENT = {
     "Au": 0.085, "Ag": 0.095, "Pt": 0.07, "Pd": 0.075, "Cu": 0.085, "Fe": 0.065, "W": 0.045, "Si": 0.075, "Cd": 0.12,
-    "Se": 0.11, "S": 0.11, "Pb": 0.12, "Ce": 0.065, "O": 0.08, "Ti": 0.075, "C": 0.1, "N": 0.08,
+    "Se": 0.11, "S": 0.11, "Pb": 0.12, "Ce": 0.065, "O": 0.08, "Ti": 0.075, "C": 0.1, "N": 0.08, "Zn": 0.09, "Co": 0.065,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
 from passband.specimens.crystals import Element, thermal_displacements
+from passband.specimens.label_recipe import Labelled
 from passband.specimens.particles import Particle
 from passband.specimens.recipes import SpecimenRecipe
 from passband.specimens.scene import Specimen, draw_scene
@@ -58,8 +59,8 @@ def pack(name: str, height: float, numbers: np.ndarray, owners: np.ndarray, posi
     return GivenScene(name=name, height_angstrom=round(height, 4), atoms=text)
 
 
-class GivenRecipe(FrozenModel):
-    """A family of given scenes; specimen i is the i-th.
+class GivenRecipe(Labelled):
+    """A family of given scenes; specimen i is the i-th, and its label decides what counts as particle.
 
     Attributes:
         seed: of the thermal displacements and shot noise; the atoms are as given.

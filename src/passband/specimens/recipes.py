@@ -28,6 +28,7 @@ from passband.specimens.crystals import (
     thermal_displacements,
 )
 from passband.specimens.defects import check_planar
+from passband.specimens.label_recipe import Labelled
 from passband.specimens.shapes import ShapeRecipe, Twinned, Wulff
 from passband.specimens.substrates import SubstrateRecipe, number_density
 
@@ -184,8 +185,8 @@ class ParticleRecipe(FrozenModel):
         return {*self.crystal_used().symbols, *alloyed, *(self.shell.replace.values() if self.shell else ())}
 
 
-class SpecimenRecipe(FrozenModel):
-    """A family of specimens.
+class SpecimenRecipe(Labelled):
+    """A family of specimens; its label decides what counts as particle.
 
     Attributes:
         seed: the family's seed; specimen i of a recipe is always the same atoms.

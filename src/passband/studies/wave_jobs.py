@@ -52,7 +52,7 @@ class WavesJob(Job):
         for index in self.specimens:
             began = time.perf_counter()
             specimen = draw_specimen(waves.recipe, index)
-            mask = SEGMENTATION.target(specimen, waves.mask_pixels)
+            mask = SEGMENTATION.target(waves.recipe, specimen, waves.config)
             made_of = waves.recipe, [specimen], [index], waves.config
             [wave] = specimen_exit_waves(*made_of, device=device(), memory=self.memory)
             facts = {
