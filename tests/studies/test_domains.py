@@ -166,7 +166,7 @@ def test_an_analysis_is_made_again_from_tables_alone(families, sets, tmp_path, c
         (TINY, [("split:", "training_sets: {uniform: {sizes: [2]}}\nsplit:")], "drawn from a distribution"),
         (SETS, [("  curriculum:", "  other: {sizes: [3]}\n  curriculum:")], "same method, order and size twice"),
         (SETS, [("sizes: [1, 3]", "sizes: []")], "sizes"),
-        (SETS, [("  curriculum:", "  a-b:")], "'a-b' is no name"),
+        (SETS, [("  curriculum:", "  a/b:")], "'a/b' is no name"),
         (SETS, [("  count: 6", "  count: 6\n  draw_more: 1")], "draw_more"),
         (TINY, [("seeds: 1", "seeds: 1\nbudgets: [1]")], "budgets names changes"),
         (TINY, [("seeds: 1", "seeds: 1\nbudgets: {quick: 3}")], "budgets names changes"),

@@ -16,8 +16,10 @@ TAIL = 0.1
 
 def set_kinds(scores: pl.DataFrame) -> pl.DataFrame:
     """Return scores with the kind, size and draw of each training set, from its name KIND-SIZE-DRAW."""
-    parts = pl.col("train_condition").str.split("-").list
-    return scores.with_columns(kind=parts.get(0), size=parts.get(1).cast(pl.Int64), draw=parts.get(2).cast(pl.Int64))
+    parts = pl.col("train_condition").str.extract_groups(r"^(?<kind>.+)-(?<size>\d+)-(?<draw>\d+)$").struct
+    return scores.with_columns(
+        kind=parts.field("kind"), size=parts.field("size").cast(pl.Int64), draw=parts.field("draw").cast(pl.Int64)
+    )
 
 
 def set_results(scores: pl.DataFrame) -> pl.DataFrame:

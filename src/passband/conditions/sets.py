@@ -76,9 +76,10 @@ class ConditionGrid(_Set):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} lists a value twice; each condition is trained once, so keep one")
         count = math.prod(len(values) for values in vary.values())
-        if not 2 <= count <= _MOST_CONDITIONS:
-            limit, remedy = f"2 to {_MOST_CONDITIONS}", f"list {'another value' if count < 2 else 'fewer values'}"
-            raise ValueError(f"the values make {count} conditions; a study compares {limit}, so {remedy}")
+        if count > _MOST_CONDITIONS:
+            raise ValueError(
+                f"the values make {count} conditions; a study compares up to {_MOST_CONDITIONS}, so list fewer values"
+            )
         return vary
 
     def _build(self) -> list[Condition]:

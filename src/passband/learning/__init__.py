@@ -1,7 +1,7 @@
 """Learning: networks and their families, losses, training, and scores."""
 
 from passband.learning.networks import NetworkConfig, Predictors, UNet, build, predict
-from passband.learning.task import SEGMENTATION, Task, count_pixels, segmentation_loss
+from passband.learning.task import SEGMENTATION, Segmentation, Task, count_pixels, segmentation_loss
 from passband.learning.train import Epoch, Member, TrainingConfig, train, train_group
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Member",
     "NetworkConfig",
     "Predictors",
+    "Segmentation",
     "Task",
     "TrainingConfig",
     "UNet",

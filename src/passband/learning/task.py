@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,10 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from passband.simulation.multislice import ExitWaveConfig
     from passband.specimens import Recipe, Specimen
+
+
+#: Losses by name: with the Dice term, without, and of outputs that a softmax has squeezed into [0, 1].
+LossName = Literal["cross_entropy_dice", "cross_entropy", "softmax_cross_entropy"]
 
 
 class Task(Protocol):
@@ -28,6 +33,21 @@ class Task(Protocol):
         """Return `loss` and the task's counts of each image, a list of length B each: columns of the table of counts."""
 
 
+def cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each image's pixels, shape [B]; logits and masks as for `segmentation_loss`."""
+    return functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
+
+
+def softmax_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the cross-entropy of probabilities taken for logits, less its least value, shape [B].
+
+    ln(1 + exp(1 − 2 p)) − ln(1 + 1/e) for the probability p of each pixel's class, averaged: what PyTorch's CrossEntropyLoss makes of
+    two channels that have been through a softmax. No pixel counts more than 1. Logits and masks as for `segmentation_loss`.
+    """
+    wrong = torch.sigmoid(torch.where(masks > 0.5, -logits, logits))
+    return functional.softplus(2 * wrong - 1).mean((1, 2, 3)) - math.log1p(math.exp(-1))
+
+
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Return cross-entropy + soft Dice loss of each image, shape [B].
 
@@ -36,28 +56,46 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
     Logits and masks (0 or 1, floating) have the shape [B, 1, n, n].
     """
-    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
+    entropy = cross_entropy(logits, masks)
     p = torch.sigmoid(logits)
     dice = (2 * (p * masks).sum((1, 2, 3)) + 1) / (p.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
     return entropy + 1 - dice
 
 
-def count_pixels(logits: Tensor, masks: Tensor, threshold: float = 0.5) -> dict[str, list[float]]:
+_LOSSES: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy_dice": segmentation_loss,
+    "cross_entropy": cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
+
+
+def count_pixels(
+    logits: Tensor, masks: Tensor, threshold: float = 0.5, loss: LossName = "cross_entropy_dice"
+) -> dict[str, list[float]]:
     """Return loss, tp, fp, fn and tn of each image, a list of length B each; logits and masks as for `segmentation_loss`.
 
     A pixel is called particle above the threshold, a probability.
     """
     called, true = logits > math.log(threshold / (1 - threshold)), masks > 0.5
     counts = {"tp": called & true, "fp": called & ~true, "fn": ~called & true, "tn": ~called & ~true}
-    columns: dict[str, list[float]] = {"loss": segmentation_loss(logits, masks).to(torch.float64).tolist()}
+    columns: dict[str, list[float]] = {"loss": _LOSSES[loss](logits, masks).to(torch.float64).tolist()}
     return columns | {name: pixels.sum((1, 2, 3)).tolist() for name, pixels in counts.items()}
 
 
 class Segmentation:
     """Tell particles from their support; outputs are logits, and a pixel is called particle above 0."""
 
-    loss = staticmethod(segmentation_loss)
-    score = staticmethod(count_pixels)
+    def __init__(self, loss: LossName = "cross_entropy_dice"):
+        """Choose the loss that networks are trained with and scored by."""
+        self._loss = loss
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each image, shape [B]."""
+        return _LOSSES[self._loss](outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
+        """Return what `count_pixels` does."""
+        return count_pixels(outputs, targets, loss=self._loss)
 
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
         """Return the mask of all particles, bool, shape [n, n]."""
@@ -67,5 +105,5 @@ class Segmentation:
         return particle_truth(recipe, specimen, config)
 
 
-#: The task of every study.
+#: The task with the usual loss.
 SEGMENTATION: Task = Segmentation()

@@ -4,16 +4,16 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.learning.networks import NetworkConfig, build, fast_convolutions, join_states, split_state
-from passband.learning.task import SEGMENTATION, Task
+from passband.learning.task import LossName, Segmentation, Task
 from passband.simulation.image_source import JointSource, Source
 from passband.simulation.symmetry import ORIENTATIONS
 
@@ -33,6 +33,7 @@ class TrainingConfig(FrozenModel):
         optimizer: sgd (Nesterov momentum 0.9, the optimiser of arXiv:2512.09067) or adam.
         learning_rate: the highest; it rises over the first third of the steps and falls to zero along a cosine.
         weight_decay: L2 penalty of the optimiser.
+        loss: what is minimised, and what tests score: cross_entropy_dice, cross_entropy, or softmax_cross_entropy (`learning/task.py`).
     """
 
     epochs: int = Field(default=20, ge=1, le=100_000, strict=True)
@@ -40,6 +41,13 @@ class TrainingConfig(FrozenModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=0.008, gt=0, le=10, strict=True)
     weight_decay: float = Field(default=0.0, ge=0, le=1, strict=True)
+    loss: LossName = "cross_entropy_dice"
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_loss(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the usual loss, which keeps the ids of networks that were trained before there was another."""
+        content: dict[str, Any] = write(self)
+        return {name: value for name, value in content.items() if name != "loss" or value != "cross_entropy_dice"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +67,14 @@ def train(
     *,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    task: Task = SEGMENTATION,
+    task: Task | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Return the network trained on the device of its images, in evaluation mode on the CPU, and its loss per epoch.
 
     Specimens are shuffled, flipped and turned, and imaged with fresh shot noise each time; validation images have the
     same noise in every epoch. The final weights are returned; none are chosen on the validation set. On a GPU the network is evaluated
     in bfloat16 while it trains; `benchmarks/gpu.py` compares the losses with the CPU's. The seed is that of initial weights, order,
-    turns and noise; `on_epoch` is called with each epoch's losses.
+    turns and noise; `on_epoch` is called with each epoch's losses. The task is segmentation with the training's loss unless another is given.
 
     Raises:
         FloatingPointError: if the loss is no longer finite; a lower learning rate helps.
@@ -84,7 +92,7 @@ def train_group(
     members: Sequence[Member],
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
-    task: Task = SEGMENTATION,
+    task: Task | None = None,
 ) -> list[Trained]:
     """Train independent networks together; return what `train` would of each, or the error that it would raise.
 
@@ -92,6 +100,7 @@ def train_group(
     depends on one weight alone. Networks of a family that does not train in groups are trained one after another.
     All members have as many specimens, on one device; `on_epoch` is called with the place of a member and its losses.
     """
+    task = Segmentation(training.loss) if task is None else task
     together = len(members) if network.trains_in_groups else 1
     trained: list[Trained] = []
     with fast_convolutions(members[0].train_images.device):

@@ -190,8 +190,10 @@ def _predictions(pairs: pl.DataFrame, fitted: set[str], figures: Path) -> None:
 def _optics(folder: StudyFolder, conditions: pl.DataFrame) -> str:
     """Draw the transfer of the conditions and their ε; return the name of the latter's figure."""
     study, q_max = folder.study, folder.study.q_max_per_angstrom
-    names = dict(zip((c.id for c in study.test_conditions), study.conditions.labels(), strict=True))
-    curves = transfer_curves(study.test_conditions, q_max)
+    # Of several families those of the first.
+    first = [test.condition for test in study.tests[: len(study.test_conditions)]]
+    names = dict(zip((c.id for c in first), study.conditions.labels(), strict=True))
+    curves = transfer_curves(first, q_max)
     curves = curves.with_columns(label=pl.col("condition").replace_strict(names))
     with style.figure(9.6, 3.8) as made:
         left, right = made.subplots(1, 2)

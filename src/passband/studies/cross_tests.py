@@ -16,7 +16,7 @@ from torch import Tensor
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, marker, peek
 from passband.files.tables import parquet
-from passband.learning import SEGMENTATION, Predictors, predict
+from passband.learning import Predictors, Segmentation, predict
 from passband.simulation.imaging import normalize
 from passband.studies.jobs import StudyJob, TrainingJob, test_images
 from passband.studies.paths import StudyPaths
@@ -77,7 +77,7 @@ class TestJob(StudyJob):
             for logits in predictors.logits(images):
                 several = logits.shape[1]
                 flat, truth = (t.flatten(0, 1)[:, None] for t in (logits, masks.expand(-1, several, -1, -1)))
-                scored = SEGMENTATION.score(flat, truth)
+                scored = Segmentation(study.training.loss).score(flat, truth)
                 for i, job in zip(range(several), networks, strict=False):
                     if index in shown and job.seed == 0:
                         predictions[_prediction_name(job, test)] = np.packbits(_particles(logits[:, i : i + 1]))

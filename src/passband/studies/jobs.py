@@ -207,7 +207,8 @@ class ImagesJob(_DomainJob):
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the images."""
-        return super().content | {"condition": self.domain.condition.to_dict()}
+        conditions = [c.to_dict() for c in self.domain.conditions]
+        return super().content | ({"condition": conditions[0]} if len(conditions) == 1 else {"conditions": conditions})
 
     def make(self, folder: Path, progress: Progress) -> None:
         """Make the images and write statistics, spectra and the first image."""
@@ -235,19 +236,28 @@ class ImagesJob(_DomainJob):
 
 
 def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, Tensor]:
-    """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network."""
+    """Return counts [N, n, n] and masks [N, 1, n, n] of the test specimens: the same images for every network.
+
+    Under several conditions specimens take turns: the first is imaged under the first, the next under the second.
+    """
     waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
     pixels = imager(waves, test.condition).pixels
     size = 5 * study.split.test * pixels**2 * len(study.tests)
     make = _test_images if size <= _CACHED_IMAGES[device().type] else _test_images.__wrapped__
-    counts, masks = make(waves, *study.split.test_range, test.condition)
+    counts, masks = make(waves, *study.split.test_range, test.conditions)
     return counts, masks[:, None].float()
 
 
 @functools.cache
-def _test_images(waves: WaveSet, start: int, stop: int, condition: Condition) -> Images:
+def _test_images(waves: WaveSet, start: int, stop: int, conditions: tuple[Condition, ...]) -> Images:
     stored, masks = read_waves(waves, start, stop)
-    return imager(waves, condition).images(stored, masks, seed=seed_from("test", condition.id))
+    turns = [slice(i, None, len(conditions)) for i in range(min(len(conditions), stop - start))]
+    parts = [
+        imager(waves, condition).images(stored[turn], masks[turn], seed=seed_from("test", condition.id))
+        for condition, turn in zip(conditions, turns, strict=False)
+    ]
+    back = torch.cat([torch.arange(stop - start)[turn] for turn in turns]).argsort()
+    return Images(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
 
 
 def imager(waves: WaveSet, condition: Condition) -> Imager:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from passband.base.distribution import Distribution
 from passband.base.errors import BadInputError, parameter
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
@@ -21,6 +23,7 @@ from passband.files import bundled, yaml_config
 from passband.learning import NetworkConfig, TrainingConfig
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
+from passband.simulation.least_contrast import least_contrast
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals
@@ -29,6 +32,13 @@ from passband.studies.training_sets import TrainingSets, choose_sets
 # Begins the last line of a study.yaml that passband wrote.
 _CHECKSUM = "# checksum "
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+# Conditions that stand for a distribution of the defocus: its quantiles, each as likely.
+_FOCI = 12
+# Specimens that the focus of least contrast is found from.
+_IN_VACUUM = 8
+# Fields that few studies have, at their defaults.
+_RARE = {"zero_c10_angstrom": 0.0, "defocus_spread_angstrom": 0.0}
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -52,7 +62,9 @@ class Split(FrozenModel):
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain that networks are trained or tested on: specimens under one condition, or to train under those of a set.
+    """A domain that networks are trained or tested on: specimens under one condition, or several.
+
+    To train, each image is under any of several; to test, specimens take turns.
 
     Attributes:
         id: in the columns train_condition and test_condition of tables.
@@ -60,6 +72,7 @@ class Domain:
         recipe: the specimens.
         conditions: one, or those of a set.
         curriculum: whether the conditions join one by one, in their order.
+        centre: that the conditions lie around, if their defocus is distributed.
     """
 
     id: str
@@ -67,10 +80,13 @@ class Domain:
     recipe: Recipe
     conditions: tuple[Condition, ...]
     curriculum: bool = False
+    centre: Condition | None = None
 
     @property
     def condition(self) -> Condition:
-        """The condition, of a domain with one."""
+        """The condition, of a domain with one, or that its conditions lie around."""
+        if self.centre is not None:
+            return self.centre
         [condition] = self.conditions
         return condition
 
@@ -93,6 +109,9 @@ class Study(FrozenModel):
         training: how they are trained.
         seeds: networks per condition.
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
+        zero_c10_angstrom: C10 from which all conditions count theirs [Å], or one for each of `structures` by name; in a file,
+            `zero: least_contrast` finds it.
+        defocus_spread_angstrom: standard deviation of the defocus over the images of each condition, normal about its own [Å].
     """
 
     name: str
@@ -106,6 +125,14 @@ class Study(FrozenModel):
     training: TrainingConfig = TrainingConfig()
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
+    zero_c10_angstrom: float | dict[str, float] = 0.0
+    defocus_spread_angstrom: float = Field(default=0.0, ge=0, le=1e5, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what few studies have where it is absent, so that ids stay when studies learn more."""
+        content: dict[str, Any] = write(self)
+        return {name: value for name, value in content.items() if name not in _RARE or value != _RARE[name]}
 
     def __str__(self) -> str:
         """Return the study as its YAML file."""
@@ -126,22 +153,32 @@ class Study(FrozenModel):
             if len(self.structures) < 2:
                 raise ValueError("structures has fewer than two families; add one, or give it as specimens")
             for name in self.structures:
-                if not _NAME.fullmatch(name):
-                    raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ .")
+                if not _FAMILY.fullmatch(name):
+                    raise ValueError(f"structures: {name!r} is no name; use up to 64 letters, digits, - _ . +")
         if self.training_sets is not None:
             self._check_training_sets(self.training_sets)
+        elif len(self.recipes) * len(self.test_conditions) < 2:
+            raise ValueError(
+                "a study of one family trained under one condition compares nothing; list another value to vary"
+            )
+        if isinstance(zeros := self.zero_c10_angstrom, dict) and zeros.keys() != self.recipes.keys():
+            raise ValueError(
+                f"zero_c10_angstrom names {', '.join(zeros) or 'no family'}, and structures has {', '.join(self.recipes)}; give one for each, or a number"
+            )
         for recipe in self.recipes.values():
             self._check_family(recipe)
         return self
 
     def _check_training_sets(self, choices: dict[str, TrainingSets]) -> None:
-        if isinstance(self.conditions, ConditionGrid):
-            raise ValueError("training_sets are drawn from a distribution; give conditions by draw or mixture")
+        if isinstance(self.conditions, ConditionGrid) and any(choice.sizes for choice in choices.values()):
+            raise ValueError(
+                "training_sets with sizes are drawn from a distribution; give the conditions of each set, or the study's by draw or mixture"
+            )
         if self.structures is not None:
             raise ValueError("training_sets and structures do not go together; leave one of them out")
         for name in choices:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]{0,31}", name):
-                raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ .")
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.+-]{0,31}", name):
+                raise ValueError(f"training_sets: {name!r} is no name; use up to 32 letters, digits, _ . + -")
         kinds = [(c.method, c.order if size > 1 else "", size) for c in choices.values() for size in c.sizes]
         if len(set(kinds)) < len(kinds):
             raise ValueError("training_sets has the same method, order and size twice; keep one of them")
@@ -186,20 +223,45 @@ class Study(FrozenModel):
     def tests(self) -> list[Domain]:
         """The test domains in the order of the tables: every condition, for every family of specimens."""
         labelled = list(zip(self.test_conditions, self.conditions.labels(), strict=True))
-        return [
-            Domain(f"{name}/{c.id}" if name else c.id, f"{name}, {label}" if name else label, recipe, (c,))
-            for name, recipe in self.recipes.items()
-            for c, label in labelled
-        ]
+        domains = []
+        for name, recipe in self.recipes.items():
+            for condition, label in labelled:
+                centre, around = self._focused(condition, name)
+                place = f"{name}/{centre.id}", f"{name}, {label}" if name else label
+                domains.append(
+                    Domain(
+                        place[0].removeprefix("/"), place[1], recipe, around, centre=centre if len(around) > 1 else None
+                    )
+                )
+        return domains
+
+    def _focused(self, condition: Condition, family: str) -> tuple[Condition, tuple[Condition, ...]]:
+        """Return a condition with its C10 counted from the zero of a family, and those that its images are under."""
+        zero = self.zero_c10_angstrom
+        zero = zero[family] if isinstance(zero, dict) else zero
+
+        def moved(by: float) -> Condition:
+            return condition.varied(C10=round(condition.aberrations.get("C10", 0.0) + by, 6)) if by else condition
+
+        if self.defocus_spread_angstrom == 0:
+            return moved(zero), (moved(zero),)
+        foci = Distribution(normal=[zero, self.defocus_spread_angstrom]).at((np.arange(_FOCI) + 0.5) / _FOCI)
+        return moved(zero), tuple(moved(c10) for c10 in np.round(foci, 2).tolist())
 
     @functools.cached_property
     def trainings(self) -> list[Domain]:
         """The training domains in the order of the tables: every test domain, or every training set."""
-        if self.training_sets is None or isinstance(self.conditions, ConditionGrid):
+        if self.training_sets is None:
             return self.tests
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
         return [
-            Domain(name, name, self.recipes[""], tuple(chosen), choice.order == "high_epsilon_first")
+            Domain(
+                name,
+                name,
+                self.recipes[""],
+                tuple(member for condition in chosen for member in self._focused(condition, "")[1]),
+                choice.order == "high_epsilon_first",
+            )
             for name, (choice, chosen) in sets.items()
         ]
 
@@ -271,6 +333,12 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
     if isinstance(families := content.get("structures"), dict):
         content["structures"] = {n: _recipe(given, path, lines, ("structures", n)) for n, given in families.items()}
     content["conditions"] = _with_presets(content.get("conditions"), path, lines)
+    if (zero := content.pop("zero", None)) is not None:
+        if zero != "least_contrast" or "zero_c10_angstrom" in content:
+            raise BadInputError(
+                f"{path}:{lines.get(('zero',), 1)}: zero is {zero!r}; write zero: least_contrast, or zero_c10_angstrom: a number, not both"
+            )
+        content["zero_c10_angstrom"] = _least_contrast(yaml_config.validate(Study, content, path, lines))
     try:
         return yaml_config.validate(Study, content, path, lines)
     except BadInputError as fault:
@@ -278,6 +346,13 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
             raise
         remedy = f"use the version that wrote it, not this {__version__}, or choose another {parameter('folder')}"
         raise BadInputError(fault.what.partition("; ")[0], remedy=remedy) from None
+
+
+def _least_contrast(study: Study) -> float | dict[str, float]:
+    """Return the C10 of least contrast of a study's particles in vacuum [Å], of each family by name if it has several."""
+    indices, condition = range(min(_IN_VACUUM, study.split.total)), study.test_conditions[0]
+    found = {n: least_contrast(r, condition, study.exit_waves, indices) for n, r in study.recipes.items()}
+    return found if study.structures else found[""]
 
 
 def dump_study(study: Study) -> str:

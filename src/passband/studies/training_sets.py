@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.conditions import Condition
-from passband.conditions.sets import ConditionDraw, ConditionMixture
+from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture, ConditionSet
 from passband.metrics import Q_MAX, information, measure
 
 # Candidates that a guided choice is made from.
@@ -54,12 +54,12 @@ class TrainingSets(FrozenModel):
 
 
 def choose_sets(
-    choices: dict[str, TrainingSets], source: ConditionDraw | ConditionMixture, q_max: float
+    choices: dict[str, TrainingSets], source: ConditionSet, q_max: float
 ) -> dict[str, tuple[TrainingSets, list[Condition]]]:
     """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε in the band up to q_max [1/Å].
 
     Sets of one method, size and draw have the same conditions whatever their order. Seeds derive from method, size and draw, so
-    that a set does not begin like the test conditions, which are drawn from the same source.
+    that a set does not begin like the test conditions, which are drawn from the same source. A grid is no source of drawn sets.
     """
     pools: dict[int, Pool] = {}
     chosen = {}
@@ -67,6 +67,7 @@ def choose_sets(
         if choice.conditions:
             chosen[f"{name}-{len(choice.conditions)}-0"] = choice, _by_epsilon(list(choice.conditions), q_max)
         for size, draw in itertools.product(choice.sizes, range(choice.draws)):
+            assert not isinstance(source, ConditionGrid)
             if choice.method == "guided":
                 if draw not in pools or len(pools[draw].candidates) < size:
                     pools[draw] = Pool(_drawn(source, "sobol", max(_POOL, size), draw), q_max)
