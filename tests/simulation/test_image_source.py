@@ -4,7 +4,7 @@ import torch
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.simulation.hrtem import Imager
-from passband.simulation.image_source import ImageSource, JointSource, MixedSource
+from passband.simulation.image_source import AlternatingSource, ImageSource, JointSource, MixedSource
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.symmetry import ORIENTATIONS, matrix
@@ -100,6 +100,22 @@ def test_each_image_of_a_mixture_is_that_of_one_of_its_conditions():
     # 24 images over three conditions: none is left out, and none has all.
     assert alike.sum(1).min() > 1
     assert torch.equal(masks, pure[0][1])
+
+
+def test_specimens_take_turns_under_the_conditions():
+    coefficients = waves(5)
+    clear = [c.varied({"dose_per_angstrom2": None}) for c in (ROUND, ASTIGMATIC)]
+    turns = AlternatingSource([source(c, coefficients[i::2]) for i, c in enumerate(clear)])
+    assert len(turns) == 5
+    chosen, orientations = torch.tensor([4, 1, 3, 0]), torch.tensor([0, 5, 2, 7])
+    images, masks = turns.batch(chosen, orientations, generator=torch.Generator())
+    for i, (specimen, orientation) in enumerate(zip(chosen, orientations, strict=True)):
+        alone = source(clear[int(specimen) % 2], coefficients)
+        image, mask = alone.batch(specimen[None], orientation[None], generator=torch.Generator())
+        assert torch.allclose(images[i], image[0], atol=1e-4)
+        assert torch.equal(masks[i], mask[0])
+    with pytest.raises(ValueError, match="one source after another"):
+        JointSource([turns])
 
 
 def test_a_mixture_repeats_itself_with_its_generator():

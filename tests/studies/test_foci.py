@@ -82,6 +82,17 @@ def test_a_test_image_is_of_its_specimen_under_its_condition(tmp_path):
         assert (masks[i, 0] > 0).equal(camera_masks(truth[i : i + 1], len(counts[i]))[0])
 
 
+def test_specimens_are_trained_on_as_they_are_tested(tmp_path):
+    """Each under one focus only, so that an image's intensity is formed once; sets of several conditions are mixed."""
+    config = study(tmp_path, ("split:", "defocus_spread_angstrom: 15.0\nsplit:"))
+    run(config, tmp_path / "runs/small")
+    job = jobs.TrainingJob(config, StudyPaths(tmp_path / "runs/small"), config.trainings[0])
+    member = job.member()
+    assert [len(member.train_images), len(member.validation_images)] == [6, 2]
+    assert [len(part) for part in member.train_images.parts] == [1] * 6
+    assert [part.condition for part in member.train_images.parts] == list(config.trainings[0].conditions[:6])
+
+
 def test_least_contrast_is_found_once_and_written_down(tmp_path):
     config = study(tmp_path, ("split:", "zero: least_contrast\nsplit:"))
     zero = least_contrast(config.recipes[""], config.test_conditions[0], config.exit_waves, range(8))

@@ -92,19 +92,53 @@ class MixedSource:
         """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         drawn = self.drawn(len(specimens), generator).to(specimens.device)
-        open_parts = drawn.unique().tolist()
-        places = [(drawn == i).nonzero()[:, 0] for i in open_parts]
-        parts = [
-            self.parts[i].batch(specimens[chosen], turns[chosen], generator=generator)
-            for i, chosen in zip(open_parts, places, strict=True)
-        ]
-        back = torch.cat(places).argsort().to(self.device)
-        images, masks = (torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
-        return images, masks
+        return _from_parts(self.parts, drawn, specimens, turns, generator, self.device)
+
+
+class AlternatingSource:
+    """Images of N specimens that take turns: each is always under one of several conditions, the first under the first."""
+
+    def __init__(self, parts: Sequence[ImageSource]):
+        """Join sources of every M-th specimen on the same pixels, one a condition: part m has specimens m, m + M, and so on."""
+        self.parts, self.device = parts, parts[0].device
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def begin(self, share: float) -> None:
+        """Curriculum hook; does nothing."""
+
+    def batch(
+        self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return network input and truth as `ImageSource.batch` does."""
+        turns = torch.zeros_like(specimens) if orientations is None else orientations
+        which, place = specimens % len(self.parts), specimens // len(self.parts)
+        return _from_parts(self.parts, which, place, turns, generator, self.device)
+
+
+def _from_parts(
+    parts: Sequence[ImageSource],
+    which: Tensor,
+    specimens: Tensor,
+    orientations: Tensor,
+    generator: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Return network input and truth, [B, 1, n, n], of specimens [B] of parts [B], part by part and in their order."""
+    used = which.unique().tolist()
+    places = [(which == i).nonzero()[:, 0] for i in used]
+    batches = [
+        parts[i].batch(specimens[chosen], orientations[chosen], generator=generator)
+        for i, chosen in zip(used, places, strict=True)
+    ]
+    back = torch.cat(places).argsort().to(device)
+    images, masks = (torch.cat(tensors)[back] for tensors in zip(*batches, strict=True))
+    return images, masks
 
 
 #: Network input drawn from a set of specimens.
-Source = ImageSource | MixedSource
+Source = ImageSource | MixedSource | AlternatingSource
 
 
 class JointSource:
@@ -114,9 +148,12 @@ class JointSource:
     """
 
     def __init__(self, sources: Sequence[Source]):
-        """Join sources on the same grids; a ValueError if one pass cannot make images under all their conditions."""
+        """Join sources on the same grids; a ValueError if one pass cannot make images under all their conditions, or of all specimens."""
+        if any(isinstance(source, AlternatingSource) for source in sources):
+            raise ValueError("specimens that take turns are imaged by one source after another")
         parts = [part for source in sources for part in source.parts]
-        self._sources, self._device = sources, parts[0].device
+        self._sources = [source for source in sources if not isinstance(source, AlternatingSource)]
+        self._device = parts[0].device
         # Networks that differ in their seed share a condition, and most share their specimens.
         conditions = {part.condition.id: part._imager for part in reversed(parts)}
         place = {condition: i for i, condition in enumerate(conditions)}

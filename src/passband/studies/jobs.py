@@ -23,7 +23,7 @@ from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
 from passband.files.tables import parquet
 from passband.learning import Epoch, Member, build, train, train_group
 from passband.simulation.hrtem import Imager
-from passband.simulation.image_source import ImageSource, MixedSource, Source
+from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
 from passband.simulation.imaging import normalize, radial_power
 from passband.simulation.modality import Images
 from passband.simulation.wave_store import WaveSet, wave_id
@@ -84,6 +84,8 @@ class TrainingJob(_DomainJob):
         trained_on: dict[str, Any] = {"conditions": conditions, "one_by_one": self.domain.curriculum}
         if len(conditions) == 1:
             trained_on = {"condition": conditions[0]}
+        elif self.domain.centre is not None:
+            trained_on = {"conditions": conditions, "in_turn": True}
         network, training = (m.model_dump(mode="json") for m in (self.study.network, self.study.training))
         return super().content | trained_on | {"network": network, "training": training, "seed": self.seed}
 
@@ -105,6 +107,11 @@ class TrainingJob(_DomainJob):
 
         def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
             stored, masks = read_waves(waves, start, stop)
+            if self.domain.centre is not None:
+                count = min(len(imagers), stop - start)
+                return AlternatingSource(
+                    [ImageSource(stored[i::count], masks[i::count], imagers[i]) for i in range(count)]
+                )
             # Cached intensities of many conditions would fill the memory.
             sources = [ImageSource(stored, masks, each, cache=alone) for each in imagers]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)

@@ -64,7 +64,7 @@ class Split(FrozenModel):
 class Domain:
     """A domain that networks are trained or tested on: specimens under one condition, or several.
 
-    To train, each image is under any of several; to test, specimens take turns.
+    Specimens take turns under conditions that lie around one; under others, to train on, each image draws any.
 
     Attributes:
         id: in the columns train_condition and test_condition of tables.
@@ -261,6 +261,7 @@ class Study(FrozenModel):
                 self.recipes[""],
                 tuple(member for condition in chosen for member in self._focused(condition, "")[1]),
                 choice.order == "high_epsilon_first",
+                self._focused(chosen[0], "")[0] if self.defocus_spread_angstrom and len(chosen) == 1 else None,
             )
             for name, (choice, chosen) in sets.items()
         ]
