@@ -226,17 +226,14 @@ class Study(FrozenModel):
         domains = []
         for name, recipe in self.recipes.items():
             for condition, label in labelled:
-                centre, around = self._focused(condition, name)
-                place = f"{name}/{centre.id}", f"{name}, {label}" if name else label
-                domains.append(
-                    Domain(
-                        place[0].removeprefix("/"), place[1], recipe, around, centre=centre if len(around) > 1 else None
-                    )
-                )
+                around, centre = self._focused(condition, name)
+                own = (centre or around[0]).id
+                place = (f"{name}/{own}", f"{name}, {label}") if name else (own, label)
+                domains.append(Domain(*place, recipe, around, centre=centre))
         return domains
 
-    def _focused(self, condition: Condition, family: str) -> tuple[Condition, tuple[Condition, ...]]:
-        """Return a condition with its C10 counted from the zero of a family, and those that its images are under."""
+    def _focused(self, condition: Condition, family: str) -> tuple[tuple[Condition, ...], Condition | None]:
+        """Return the conditions that images under one are under, their C10 counted from a family's zero, and their middle if several."""
         zero = self.zero_c10_angstrom
         zero = zero[family] if isinstance(zero, dict) else zero
 
@@ -244,9 +241,9 @@ class Study(FrozenModel):
             return condition.varied(C10=round(condition.aberrations.get("C10", 0.0) + by, 6)) if by else condition
 
         if self.defocus_spread_angstrom == 0:
-            return moved(zero), (moved(zero),)
+            return (moved(zero),), None
         foci = Distribution(normal=[zero, self.defocus_spread_angstrom]).at((np.arange(_FOCI) + 0.5) / _FOCI)
-        return moved(zero), tuple(moved(c10) for c10 in np.round(foci, 2).tolist())
+        return tuple(moved(c10) for c10 in np.round(foci, 2).tolist()), moved(zero)
 
     @functools.cached_property
     def trainings(self) -> list[Domain]:
@@ -254,17 +251,13 @@ class Study(FrozenModel):
         if self.training_sets is None:
             return self.tests
         sets = choose_sets(self.training_sets, self.conditions, self.q_max_per_angstrom)
-        return [
-            Domain(
-                name,
-                name,
-                self.recipes[""],
-                tuple(member for condition in chosen for member in self._focused(condition, "")[1]),
-                choice.order == "high_epsilon_first",
-                self._focused(chosen[0], "")[0] if self.defocus_spread_angstrom and len(chosen) == 1 else None,
-            )
-            for name, (choice, chosen) in sets.items()
-        ]
+        domains = []
+        for name, (choice, chosen) in sets.items():
+            focused = [self._focused(condition, "") for condition in chosen]
+            around = tuple(member for members, _ in focused for member in members)
+            centre = focused[0][1] if len(chosen) == 1 else None
+            domains.append(Domain(name, name, self.recipes[""], around, choice.order == "high_epsilon_first", centre))
+        return domains
 
     @property
     def trains_on_tests(self) -> bool:
