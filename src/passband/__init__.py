@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from passband.micrographs.micrograph import Micrograph as Micrograph
     from passband.micrographs.reading import read_micrographs as read_micrographs
     from passband.report.study_run import Study as Study
+    from passband.simulation.reader_loss import LabelledImages as LabelledImages
     from passband.verdicts.domain import SpecimenInfo as SpecimenInfo
 
 # Public names by the module that has them.
 _NAMES = {
     "passband.api": "check compare estimate list_models list_presets list_recipes list_studies load_condition load_conditions "
-    "load_model load_recipe load_study micrograph open_study optimize segment simulate sweep to_signal",
+    "load_model load_recipe load_study micrograph open_study optimize reader_loss segment simulate sweep to_signal",
     "passband.base.errors": "BadInputError",
     "passband.conditions": "Condition Detector",
     "passband.micrographs.micrograph": "Micrograph",
     "passband.micrographs.reading": "read_micrographs",
     "passband.report.study_run": "Study",
+    "passband.simulation.reader_loss": "LabelledImages",
     "passband.verdicts.domain": "SpecimenInfo",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

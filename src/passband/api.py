@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from passband.report.ctf_page import Comparison, Ctf, SetComparison
     from passband.report.simulated_images import SimulatedImages
     from passband.report.study_run import Study, StudyRun
+    from passband.simulation.reader_loss import LabelledImages, ReaderLoss
     from passband.specimens import Recipe
     from passband.verdicts.domain import SpecimenInfo
     from passband.verdicts.verdict import Verdict
@@ -211,6 +212,52 @@ def compare(
     if len(trains) == len(tests) == 1:
         return ctf_page.compare(trains[0], tests[0], q_max_per_angstrom)
     return ctf_page.compare_sets(trains, tests, q_max_per_angstrom)
+
+
+def reader_loss(
+    train: Condition | ConditionSet | Iterable[Condition] | str | Path | LabelledImages | SimulatedImages,
+    test: Condition | ConditionSet | Iterable[Condition] | str | Path | LabelledImages | SimulatedImages,
+    recipe: Recipe | str | Path = "gold_on_carbon",
+    *,
+    test_recipe: Recipe | str | Path | None = None,
+) -> ReaderLoss:
+    """Return how badly a pixel classifier that is fitted to the training's images does on the test's; some seconds.
+
+    It stands for a network. Specimens are simulated: 16 fit the classifier, 12 others test it. A condition without a dose has no shot
+    noise.
+
+    Args:
+        train: a condition, its file or preset; several of them, which are pooled; or labelled images.
+        test: the same.
+        recipe: of the specimens, its file, or the name of a bundled one; labelled images need none.
+        test_recipe: of the specimens of the test, if they are others.
+
+    Returns:
+        An object with `loss` (cross-entropy + 1 − Dice), `in_domain_loss`, `relative_loss`, `false_positive` and `false_negative`.
+
+    Raises:
+        BadInputError: if pixel sizes differ, a condition does not fit its recipe, or there is no film or no particle to tell apart.
+
+    Example:
+        >>> import passband as pb
+        >>> train = pb.Condition.preset("titan_corrected_300kv")
+        >>> pb.reader_loss(train, train.varied(dose=50)).relative_loss  # doctest: +SKIP
+        1.6
+    """
+    from passband.simulation import reader_loss as simulation
+
+    def side(given: Any) -> list[Condition] | LabelledImages:
+        if isinstance(given, simulation.LabelledImages):
+            return given
+        if hasattr(given, "masks"):
+            return simulation.LabelledImages(given.images, given.masks, given.pixel_size_angstrom)
+        return _conditions(given)
+
+    def family(given: Recipe | str | Path) -> Recipe:
+        return load_recipe(given) if isinstance(given, str | Path) else given
+
+    other = None if test_recipe is None else family(test_recipe)
+    return simulation.reader_loss(side(train), side(test), family(recipe), other)
 
 
 def optimize(

@@ -63,6 +63,36 @@ def test_compare_has_the_promised_keys(call, condition, tmp_path):
     assert code == 0 and f"{answer['sigma_train_test']:.4f}" in out
 
 
+def test_compare_with_a_recipe_adds_the_reader_loss(call, condition, tmp_path):
+    recipe, poor = tmp_path / "small.yaml", tmp_path / "poor.yaml"
+    recipe.write_text(RECIPE)
+    poor.write_text(CONDITION.replace("dose_per_angstrom2: 500", "dose_per_angstrom2: 50"))
+    code, out, err = call("ctf", "compare", condition, poor, "--recipe", recipe, "--json")
+    answer = json.loads(out)
+    assert code == 0 and "specimens: 28 of 28" in err
+    reader = answer["reader"]
+    assert reader["loss"] > reader["in_domain_loss"] and answer["sigma_train_test"] == pytest.approx(1)
+    assert reader["relative_loss"] == pytest.approx(reader["loss"] / reader["in_domain_loss"])
+    assert reader.keys() >= {"false_positive", "false_negative"} and reader["notes"] == []
+    code, out, _ = call("ctf", "compare", condition, poor, "--recipe", recipe)
+    assert code == 0 and f"reader loss            {reader['loss']:.4f}" in out and "sigma(train, test)" in out
+    assert "reader" not in json.loads(call("ctf", "compare", condition, poor, "--json")[1])
+    both = tmp_path / "both.csv"
+    both.write_text("energy_ev,defocus,dose_per_angstrom2\n300000,50,500\n300000,80,500\n")
+    code, out, err = call("ctf", "compare", both, poor, "--recipe", recipe, "--json")
+    assert code == 0 and json.loads(out).keys() >= {"reader", "sigma_pairwise"}, err
+    one_line(*call("ctf", "compare", condition, poor, "--recipe", "none"), "none", "bundled recipe")
+
+
+def test_reader_loss_needs_pixels_of_one_size(call, condition, tmp_path):
+    coarse = tmp_path / "coarse.yaml"
+    coarse.write_text(CONDITION + "pixel_size_angstrom: 0.8\n")
+    code, out, err = call("ctf", "compare", condition, coarse, "--recipe", "gold_on_carbon")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("passband: pixels of 0.4 Å in train and 0.8 Å in test differ")
+    assert "specimens" not in err
+
+
 def test_undefined_sigma_is_null(call, condition, tmp_path):
     nothing = tmp_path / "nothing.yaml"
     nothing.write_text("energy_ev: 300000\n")

@@ -39,24 +39,34 @@ def compare(
     test: Annotated[Path, Argument(metavar="TEST", help="The test condition, or a set of conditions.")],
     q_max: QMax = 1.0,
     figure: Figure = None,
+    recipe: Annotated[
+        Path | None,
+        Option(
+            help="Print the reader loss, too: of a pixel classifier on specimens of this recipe, a file or a bundled one."
+        ),
+    ] = None,
     every: Annotated[bool, Option("--all", help="Print every metric.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a training with a test condition: a verdict, ε and σ, and with --all or --json every other metric.
 
-    Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ.
+    Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ. With --recipe, a pixel
+    classifier is fitted to simulated images of the training condition and tested on those of the test: its loss, and its
+    false positives and negatives; some seconds.
 
-    Example:  passband ctf compare trained.yaml microscope.yaml --q-max 1.0
+    Example:  passband ctf compare trained.yaml microscope.yaml --recipe gold_on_carbon
     """
     from passband.report import ctf_page
 
     ctf_page.check_figure(figure)
     sets = [_read_conditions(source, q_max) for source in (train, test)]
+    reader = None if recipe is None else _reader_loss(sets[0], sets[1], recipe)
     if max(len(conditions) for conditions in sets) > 1:
         if figure is not None:
             raise BadInputError("--figure draws two single conditions; leave it out for sets")
         with _stage("comparisons", ctf_page.SET_STEPS) as advance:
-            print_answer(ctf_page.compare_sets(sets[0], sets[1], q_max, advance), as_json)
+            compared = ctf_page.compare_sets(sets[0], sets[1], q_max, advance)
+        _print_comparison(compared, reader, as_json, str(compared))
         return
     [one], [other] = sets
     if one.pixel_size_angstrom != other.pixel_size_angstrom:
@@ -65,7 +75,23 @@ def compare(
     answer = ctf_page.compare(one, other, q_max)
     if figure is not None:
         answer.save(figure)
-    print_answer(answer, as_json, answer.text(every=every))
+    _print_comparison(answer, reader, as_json, answer.text(every=every))
+
+
+def _reader_loss(train: list[Any], test: list[Any], recipe: Path) -> Any:
+    from passband.simulation.reader_loss import reader_loss, specimens_needed
+    from passband.specimens.recipe_files import load_recipe
+
+    with _stage("specimens", specimens_needed(train, test)) as advance:
+        return reader_loss(train, test, load_recipe(recipe), progress=advance)
+
+
+def _print_comparison(answer: Any, reader: Any, as_json: bool, text: str) -> None:
+    """Print a comparison, and after it a reader loss if there is one."""
+    if reader is None:
+        print_answer(answer, as_json, text)
+    else:
+        print_answer(answer.to_dict() | {"reader": reader.to_dict()}, as_json, f"{text}\n\n{reader}")
 
 
 @ctf_app.command("map")
