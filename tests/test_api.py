@@ -80,6 +80,24 @@ def test_what_is_not_one_image(model, image):
         passband.check(model)
 
 
+def test_reader_loss_takes_conditions_files_and_images(tmp_path):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(
+        "field_angstrom: 25.6\nparticles: {diameter_angstrom: [10.0, 12.0]}\nsubstrate: {thickness_angstrom: [4.0, 5.0]}\n"
+    )
+    condition = passband.Condition(energy_ev=300e3, aberrations={"C10": -50.0}, focal_spread_angstrom=20.0)
+    (tmp_path / "condition.yaml").write_text(yaml_config.dump(condition))
+    answer = passband.reader_loss(condition, [condition, condition.varied(defocus=90)], recipe)
+    assert 0 < answer.in_domain_loss < 1 and answer.to_dict()["relative_loss"] == answer.relative_loss
+    assert passband.reader_loss(tmp_path / "condition.yaml", condition, str(recipe)).relative_loss == 1
+    images = passband.simulate(recipe, condition, n=7)
+    assert passband.reader_loss(images, images).relative_loss == 1
+    own = passband.LabelledImages(images.images, images.masks, 0.4)
+    assert passband.reader_loss(condition, own, recipe) == passband.reader_loss(condition, images, recipe)
+    with pytest.raises(BadInputError, match="a list is no condition|a int is no condition"):
+        passband.reader_loss([1], condition, recipe)
+
+
 def test_names_are_there_and_no_others():
     assert set(passband.__all__) <= set(dir(passband))
     for name in passband.__all__:

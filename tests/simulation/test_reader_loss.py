@@ -118,6 +118,12 @@ def test_progress_counts_each_energy_once():
     assert sum(done) == module.specimens_needed([BASE], [other, BASE]) == 2 * module.SPECIMENS
 
 
+def test_exact_coherence_is_imaged_as_such():
+    exact = POOR.model_copy(update={"coherence": "quadrature"})
+    alike = reader_loss([POOR], [exact], SMALL)
+    assert 0.5 < alike.relative_loss < 1.3 and alike.loss != reader_loss([POOR], [POOR], SMALL).loss
+
+
 def test_no_dose_is_said_where_the_other_side_has_one():
     answer = reader_loss([BASE], [BASE.varied(dose=None)], SMALL)
     assert answer.notes == ("test: images without a dose have no shot noise, and the others have",)
@@ -150,7 +156,10 @@ def test_what_cannot_be_compared_is_refused_before_the_simulation(monkeypatch):
     one_line("pixels of 0.4 Å in train and 0.5 Å in test", labelled(), labelled(pixel=0.5), SMALL)
     one_line("0.3 does not divide the field", [BASE.varied(pixel_size_angstrom=0.3)], [BASE], SMALL)
     one_line("aperture_mrad 60 opens to", [BASE], [BASE.varied(aperture_mrad=60.0)], SMALL)
-    one_line("test: coherence quadrature", [BASE], [BASE.model_copy(update={"coherence": "quadrature"})], SMALL)
+    slow = BASE.varied(convergence_mrad=0.1).model_copy(update={"coherence": "quadrature", "quadrature_nodes": 21})
+    one_line(
+        "test: coherence quadrature sums 9261 coherent images of each specimen, more than 5000", [BASE], [slow], SMALL
+    )
     one_line("train holds no condition", [], [BASE], SMALL)
     vacuum = SMALL.model_copy(update={"substrate": None})
     one_line("recipe of test has no film", [BASE], [BASE], SMALL, vacuum)

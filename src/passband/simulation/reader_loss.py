@@ -32,6 +32,8 @@ POOLED = 64
 PIXELS = 28_000
 # Frozen-phonon configurations: two or four change ln loss by 0.08 (standard deviation), as other shot noise does.
 _PHONONS = 1
+# Coherent images that are formed of a specimen under all conditions of a side at most: two minutes for fields of 51 Å.
+_COHERENT_PARTS = 5000
 # Specimens simulated at once.
 _AT_ONCE = 7
 # The smoothest feature averages over 12.8 Å, and slopes need neighbours.
@@ -141,7 +143,7 @@ def reader_loss(
         progress: called with 0, and then with the number of specimens just simulated; in all there are `specimens_needed`.
 
     Raises:
-        BadInputError: if pixel sizes differ, a condition does not fit its recipe or is a quadrature, or there is no film or no
+        BadInputError: if pixel sizes differ, a condition does not fit its recipe, or its quadrature takes too long, or there is no film or no
             particle to tell apart.
     """
     if test_recipe is not None and isinstance(test, LabelledImages):
@@ -203,14 +205,26 @@ def _prepared(name: str, side: Side, recipe: Recipe) -> LabelledImages | _Simula
         raise BadInputError(f"{name} has conditions of several pixel sizes; a reader sees one, so give each alone")
     if draw_specimen(recipe, 0).film is None:
         raise BadInputError(f"the recipe of {name} has no film to tell particles from; add a substrate")
-    imagers = []
-    for condition in side[:: -(-len(side) // POOLED)]:
-        if condition.coherence != "quasi":
-            what = f"{name}: coherence {condition.coherence} sums hundreds of images into each"
-            raise BadInputError(what, value=condition.coherence, remedy="set coherence to quasi")
-        imagers.append(Imager(condition, recipe.field_angstrom, _settings(condition.energy_ev)))
-        imagers[-1].check()
+    pooled = side[:: -(-len(side) // POOLED)]
+    parts = sum(_coherent_parts(condition) for condition in pooled)
+    if parts > _COHERENT_PARTS:
+        what = (
+            f"{name}: coherence quadrature sums {parts} coherent images of each specimen, more than {_COHERENT_PARTS}"
+        )
+        remedy = "lower quadrature_nodes, give fewer conditions, or set coherence to quasi"
+        raise BadInputError(what, value=parts, limit=_COHERENT_PARTS, remedy=remedy)
+    imagers = [Imager(c, recipe.field_angstrom, _settings(c.energy_ev)) for c in pooled]
+    for imager in imagers:
+        imager.check()
     return _Simulation(recipe, imagers, len(side))
+
+
+def _coherent_parts(condition: Condition) -> int:
+    """Return how many coherent images make one image under a condition."""
+    if condition.coherence == "quasi":
+        return 1
+    axes = (condition.focal_spread_angstrom > 0) + 2 * (condition.convergence_mrad > 0)
+    return int(condition.quadrature_nodes**axes)
 
 
 def _settings(energy_ev: float) -> ExitWaveConfig:
