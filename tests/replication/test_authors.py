@@ -27,9 +27,9 @@ def test_every_row_of_theirs_has_a_loss_of_ours(kind):
     ours = {(a, b): authors.reproduced(kind, a, b) for a in trained for b in tested}
     assert authors.losses(kind).keys() == ours.keys()
     assert all(loss is not None and 0 < loss < 1 for loss in ours.values())
-    # Each network has learnt: at home it does better than on most of the others.
+    # Each network has learnt: hardly any other does better where it was trained.
     for a in trained:
-        assert ours[a, a] < sorted(ours[a, b] for b in tested)[2 * len(tested) // 3]
+        assert ours[a, a] <= 1.2 * min(ours[b, a] for b in trained)
     assert authors.reproduced(kind, 7, 7) is None
 
 
