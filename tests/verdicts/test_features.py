@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from passband.conditions import Detector
-from passband.simulation.imaging import camera_on_grid, curve_at, image_grid, record
+from passband.optics import curve_at
+from passband.simulation.imaging import camera_on_grid, image_grid, record
 from passband.verdicts.features import as_measured, as_seen, condition_features
 from support import made
 

@@ -4,6 +4,7 @@ Functions take the `Parameters` of B conditions and spatial frequencies qx, qy [
 """
 
 from passband.optics.aberrations import aberration_gradient, aberration_phase
+from passband.optics.camera import curve_at
 from passband.optics.parameters import Parameters, stack
 from passband.optics.transfer import (
     aperture,
@@ -22,6 +23,7 @@ __all__ = [
     "aberration_phase",
     "aperture",
     "contrast_sign",
+    "curve_at",
     "even_part",
     "intensity_transfer",
     "motion_envelope",

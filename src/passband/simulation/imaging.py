@@ -14,8 +14,7 @@ from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.conditions.detector import Curve
-from passband.optics import motion_envelope, stack, wave_transfer
+from passband.optics import curve_at, motion_envelope, stack, wave_transfer
 
 # Share of a beam at the rim of the stored band from which the missing rest is worth a warning.
 _RIM = 0.05
@@ -297,14 +296,6 @@ def _half_spectrum(n: int) -> tuple[Tensor, Tensor]:
     kx = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
     ky = torch.fft.rfftfreq(n, 1 / n, dtype=torch.float64)
     return kx[:, None].expand(-1, len(ky)), ky.expand(n, -1)
-
-
-def curve_at(curve: float | Curve, fraction: Tensor) -> Tensor:
-    """Return a camera's curve, or the Gaussian of a value at Nyquist, at fractions of the Nyquist frequency, of their shape."""
-    if isinstance(curve, float):
-        return torch.exp(math.log(curve) * fraction**2)
-    places, values = zip(*curve, strict=True)
-    return torch.from_numpy(np.interp(fraction.numpy(), places, values))
 
 
 def wave_power(waves: Tensor, frequencies: Tensor, field_angstrom: float, bins: int = 150) -> tuple[Tensor, Tensor]:

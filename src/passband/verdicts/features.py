@@ -12,7 +12,8 @@ from torch import Tensor
 from passband.conditions import ABERRATIONS, Condition, Detector
 from passband.metrics.fixed_band import measure
 from passband.models.card import ModelCard
-from passband.simulation.imaging import curve_at, normalize, radial_power
+from passband.optics import curve_at
+from passband.simulation.imaging import normalize, radial_power
 
 #: Predicted quantities: the logarithm of the loss, the logit of the Dice error.
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
