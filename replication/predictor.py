@@ -1,0 +1,348 @@
+"""What predicts the loss of a network elsewhere: the law of textures, three numbers and the baselines, judged on conditions unseen.
+
+The measured part (what each family scatters, reader losses) is written beside the tables; all else follows from the tables.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from passband.analysis.loss_law import LossLaw, LossSquare, fit_law
+from passband.analysis.pairs import Pairs, Target, dense
+from passband.base.frequencies import disc_indices
+from passband.base.identity import content_id
+from passband.files.tables import read_table, write_table
+from passband.metrics.reader import reader_losses
+from passband.metrics.registry import measure
+from passband.metrics.texture import Scattering, Texture, film_excess, mean_contrast, scattering, texture
+from passband.simulation import hrtem
+from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.reader_loss import sample_pixels
+from passband.specimens import Recipe
+from passband.studies.study import Domain, load_study
+from replication import judging
+from replication.resampling import Statistic
+
+#: Studies that laws are fitted to, and how many of their domains: the others are the final test.
+FITTED = {
+    "metrics_corrected": None,
+    "metrics_one_dose": None,
+    "metrics": None,
+    "predictor_corrected": None,
+    "predictor_one_dose": 64,
+    "defocus_fine": None,
+    "zero_defocus": None,
+    "structures": None,
+}
+#: Studies whose reader losses the three numbers need.
+_READ = ("predictor_corrected", "predictor_corrected_final", "predictor_one_dose", "metrics", "defocus_fine")
+_SIMPLE = {
+    "σ and Δε (the source)": ("sigma", "delta_epsilon"),
+    "rms Δχ": ("phase_rms",),
+    "reader loss": ("reader",),
+    "three numbers": ("reader", "film_excess", "train_contrast"),
+}
+_SPECIMENS, _READER_SPECIMENS = 16, 28
+_TARGETS: dict[Target, str] = {
+    "log_loss": "ln loss",
+    "log_excess": "ln of loss over that of networks trained there",
+}
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """A study's losses, textures and shift metrics, all over its B domains in one order.
+
+    Attributes:
+        domains: trained and tested on.
+        loss: of every seed, shape [B, B, seeds].
+        textures: of the domains' specimens under their conditions.
+        features: shift metrics of pairs by name, shape [B, B].
+    """
+
+    domains: Sequence[Domain]
+    loss: np.ndarray
+    textures: Texture
+    features: Mapping[str, np.ndarray]
+
+    @property
+    def pairs(self) -> Pairs:
+        """Mean losses over seeds with the features."""
+        return Pairs(self.loss.mean(-1), self.features)
+
+    def square(self, target: Target) -> LossSquare:
+        """Return a target of all pairs, the diagonal included, as a law takes it."""
+        log_loss = np.log(self.pairs.loss)
+        values = log_loss - np.diag(log_loss) if target == "log_excess" else log_loss
+        return LossSquare(self.textures, self.textures, torch.from_numpy(values))
+
+    def some(self, chosen: Sequence[int] | np.ndarray) -> "LossTable":
+        """Return the table of some of the domains."""
+        which = np.asarray(chosen)
+        return LossTable(
+            [self.domains[i] for i in which],
+            self.loss[np.ix_(which, which)],
+            self.textures.chosen(torch.from_numpy(which)),
+            {name: values[np.ix_(which, which)] for name, values in self.features.items()},
+        )
+
+    def ceiling(self, target: Target) -> float:
+        """Return the largest R² that the noise between seeds leaves; NaN with one seed."""
+        if self.loss.shape[-1] < 2:
+            return float("nan")
+        values = np.log(self.loss)
+        if target == "log_excess":
+            values = values - np.diagonal(values).T[None]
+        off = ~np.eye(len(values), dtype=bool)
+        noise = values[off].var(-1, ddof=1).mean() / values.shape[-1]
+        return float(1 - noise / values.mean(-1)[off].var())
+
+
+def load(tables: Path, name: str) -> LossTable:
+    """Return a study's losses with what predicts them, from its committed tables and `measured`."""
+    study = load_study(tables / name / "study.yaml")
+    domains, scores = study.tests, pl.read_parquet(tables / name / "scores.parquet")
+    ids = [d.id for d in domains]
+    keys = {"train_condition": ids, "test_condition": ids}
+    loss = np.stack([dense(of_seed, keys, "loss") for of_seed in scores.sort("seed").partition_by("seed")], -1)
+    known = _scattered(tables)
+    textures = Texture.joined([texture([d.condition], known[_family(d.recipe, study.exit_waves)]) for d in domains])
+    conditions = [d.condition for d in domains]
+    measured = measure(["sigma", "epsilon", "phase_rms"], conditions, conditions, study.q_max_per_angstrom)
+    epsilon = measured["epsilon_train"]
+    features = {
+        "sigma": measured["sigma"],
+        "delta_epsilon": epsilon - epsilon[:, None],
+        "phase_rms": measured["phase_rms"],
+        "film_excess": film_excess(textures, textures),
+        "train_contrast": mean_contrast(textures)[:, None].expand(len(ids), -1),
+    }
+    squares = {key: value.numpy() for key, value in features.items()}
+    if (stored := tables / "predictor" / f"reader_{name}.parquet").exists():
+        squares["reader"] = np.log(dense(read_table(stored), keys, "reader_loss"))
+    return LossTable(domains, loss, textures, squares)
+
+
+def measure_again(tables: Path, note: Callable[[str], None]) -> None:
+    """Simulate what each family of the studies scatters, and reader losses; write both beside the tables.
+
+    It takes some 10 s a family and a second a condition.
+    """
+    folder, rows = tables / "predictor", []
+    folder.mkdir(exist_ok=True)
+    families: dict[str, tuple[Recipe, ExitWaveConfig]] = {}
+    for name in (*FITTED, "predictor_corrected_final"):
+        study = load_study(tables / name / "study.yaml")
+        families |= {_family(recipe, study.exit_waves): (recipe, study.exit_waves) for recipe in study.recipes.values()}
+    for family, (recipe, config) in families.items():
+        note(f"scattering of {family}")
+        seen = recipe_scattering(recipe, config)
+        rows.append(scattering_rows(family, seen))
+    write_table(folder / "scattering.parquet", pl.concat(rows))
+    for name in _READ:
+        note(f"reader losses of {name}")
+        write_table(folder / f"reader_{name}.parquet", _read_study(tables / name / "study.yaml"))
+
+
+def recipe_scattering(recipe: Recipe, config: ExitWaveConfig, specimens: int = _SPECIMENS) -> Scattering:
+    """Return what the first specimens of a recipe scatter."""
+    stored, masks = hrtem.scatter(recipe, range(specimens), config)
+    frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
+    return scattering(stored, frequencies, masks, recipe.field_angstrom)
+
+
+def scattering_rows(family: str, seen: Scattering) -> pl.DataFrame:
+    """Return a family's scattering as rows of a table: one for each part and ring."""
+    parts, rings = seen.power.shape
+    return pl.DataFrame(
+        {
+            "family": family,
+            "part": np.repeat(["film", "particle"], rings),
+            "ring": np.tile(np.arange(rings), parts),
+            "power": seen.power.numpy().ravel(),
+            "conjugate_real": seen.conjugate.real.numpy().ravel(),
+            "conjugate_imaginary": seen.conjugate.imag.numpy().ravel(),
+            "share": np.repeat(seen.share.numpy(), rings),
+        }
+    )
+
+
+def scattering_of_rows(table: pl.DataFrame) -> dict[str, Scattering]:
+    """Return the scattering of each family of a table that `scattering_rows` filled."""
+    found = {}
+    for (family,), rows in table.group_by("family", maintain_order=True):
+        values = [torch.from_numpy(rows[c].to_numpy().reshape(2, -1)) for c in rows.columns[3:]]
+        found[str(family)] = Scattering(values[0], torch.complex(values[1], values[2]), values[3][:, 0])
+    return found
+
+
+@functools.cache
+def _scattered(tables: Path) -> dict[str, Scattering]:
+    return scattering_of_rows(read_table(tables / "predictor" / "scattering.parquet"))
+
+
+def _family(recipe: Recipe, config: ExitWaveConfig) -> str:
+    return content_id([recipe.model_dump(mode="json"), config.model_dump(mode="json")])
+
+
+def _read_study(path: Path) -> pl.DataFrame:
+    """Return the reader loss of every pair of conditions of a study with one family of specimens."""
+    study = load_study(path)
+    [recipe] = study.recipes.values()
+    stored, masks = hrtem.scatter(recipe, range(_READER_SPECIMENS), study.exit_waves)
+    features, truth = [], torch.empty(0)
+    for domain in study.tests:
+        imager = hrtem.Imager(domain.condition, recipe.field_angstrom, study.exit_waves)
+        images = imager.images(stored, masks, seed=7)
+        taken, truth = sample_pixels(images, domain.condition.pixel_size_angstrom)
+        features.append(taken.flatten(0, 1))
+    losses = reader_losses(torch.stack(features), truth.flatten()).numpy()
+    ids = [d.id for d in study.tests]
+    pairs = {"train_condition": np.repeat(ids, len(ids)), "test_condition": np.tile(ids, len(ids))}
+    return pl.DataFrame(pairs | {"reader_loss": losses.ravel()})
+
+
+def fitted(tables: Path, name: str) -> LossTable:
+    """Return the part of a study that laws are fitted to."""
+    whole = load(tables, name)
+    return whole if FITTED[name] is None else whole.some(range(FITTED[name] or 0))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A rule's predictions of one test.
+
+    Attributes:
+        test: what it is tested on.
+        target: what is predicted.
+        rule: in words.
+        numbers: how many it uses.
+        r2: over pairs, with its interval over conditions.
+        rank: Spearman's correlation over pairs.
+    """
+
+    test: str
+    target: str
+    rule: str
+    numbers: str
+    r2: Statistic
+    rank: float
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A test: the table it is judged on, and on what rules are fitted that predict it.
+
+    Attributes:
+        name: in words.
+        table: judged.
+        others: names of studies that the law is fitted to whole.
+        simple: what the quadratics are fitted to; None for the folds of the table itself.
+        fold: of each domain of the table; a pair is predicted without the folds of its two domains. None if the table is unseen.
+    """
+
+    name: str
+    table: LossTable
+    others: Sequence[str]
+    simple: LossTable | None = None
+    fold: np.ndarray | None = None
+
+
+def _tests(tables: Path) -> list[_Test]:
+    corrected, one_dose = load(tables, "predictor_corrected"), load(tables, "predictor_one_dose")
+    final = load(tables, "predictor_corrected_final")
+    fine, vary, families = (load(tables, name) for name in ("defocus_fine", "metrics", "structures"))
+    of_family = pl.Series([d.id.split("/")[0] for d in families.domains]).rank("dense").to_numpy() - 1
+
+    def without(name: str) -> list[str]:
+        return [other for other in FITTED if other != name]
+
+    return [
+        _Test("corrected, 64 final conditions", final, list(FITTED), corrected),
+        _Test("one dose, 64 final conditions", one_dose.some(range(64, 128)), list(FITTED), one_dose.some(range(64))),
+        _Test("all vary, four folds", vary, without("metrics"), fold=np.arange(len(vary.loss)) % 4),
+        _Test("defocus in steps of 12.5 Å, study unseen", fine, without("defocus_fine"), corrected),
+        _Test("another family, neither seen", families, without("structures"), fold=of_family),
+    ]
+
+
+def judge(tables: Path, note: Callable[[str], None]) -> list[Judged]:
+    """Return the figures of every rule on every test: neither condition seen, in either role."""
+    rows = []
+    for test in _tests(tables):
+        note(f"judging: {test.name}")
+        pairs = test.table.pairs
+        for target, words in _TARGETS.items():
+            for rule, (numbers, predicted) in _predictions(tables, test, target).items():
+                used = pairs.used & np.isfinite(predicted)
+                rank = spearmanr(predicted[used], pairs.target(target)[used]).statistic
+                rows.append(Judged(test.name, words, rule, numbers, judging.r2(pairs, predicted, target), float(rank)))
+            ceiling = Statistic(test.table.ceiling(target), float("nan"), float("nan"))
+            rows.append(Judged(test.name, words, "ceiling: noise between seeds", "", ceiling, float("nan")))
+    return rows
+
+
+def _predictions(tables: Path, test: _Test, target: Target) -> dict[str, tuple[str, np.ndarray]]:
+    """Return how many numbers each rule has, and what it predicts, shape [B, B]."""
+    found = {
+        rule: (str(len(names)), _by_quadratic(test, names, target))
+        for rule, names in _SIMPLE.items()
+        if all(name in test.table.features for name in names)
+    }
+    return found | {"law of textures": ("33 a side", _by_law(tables, test, target))}
+
+
+def _by_law(tables: Path, test: _Test, target: Target) -> np.ndarray:
+    others = [fitted(tables, name).square(target) for name in test.others]
+    if test.fold is None:
+        return fit_law(others, calibrate=False).predict(test.table.textures, test.table.textures).log_loss.numpy()
+
+    table, predicted = test.table, np.full(test.table.loss.shape[:2], np.nan)
+    laws: dict[tuple[int, ...], LossLaw] = {}
+    for i, j, rest in _held_out(test.fold):
+        key = tuple(rest)
+        if key not in laws:
+            laws[key] = fit_law([*others, table.some(rest).square(target)], calibrate=False)
+        said = laws[key].predict(*(table.textures.chosen(torch.from_numpy(side)) for side in (i, j)))
+        predicted[np.ix_(i, j)] = said.log_loss.numpy()
+    return predicted
+
+
+def _by_quadratic(test: _Test, names: Sequence[str], target: Target) -> np.ndarray:
+    def fit(table: LossTable) -> Pipeline:
+        pairs = table.pairs
+        model = make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(1e-3))
+        return model.fit(_columns(table, names)[pairs.used], pairs.target(target)[pairs.used])
+
+    if test.simple is not None:
+        return _applied(fit(test.simple), _columns(test.table, names))
+    predicted = np.full(test.table.loss.shape[:2], np.nan)
+    columns = _columns(test.table, names)
+    for i, j, rest in _held_out(test.fold):
+        predicted[np.ix_(i, j)] = _applied(fit(test.table.some(rest)), columns[np.ix_(i, j)])
+    return predicted
+
+
+def _held_out(fold: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return training domains, test domains, and all of neither's fold, for every two folds."""
+    assert fold is not None
+    for a, b in itertools.product(range(fold.max() + 1), repeat=2):
+        yield np.flatnonzero(fold == a), np.flatnonzero(fold == b), np.flatnonzero((fold != a) & (fold != b))
+
+
+def _columns(table: LossTable, names: Sequence[str]) -> np.ndarray:
+    return np.stack([np.nan_to_num(table.features[name]) for name in names], -1)
+
+
+def _applied(model: Pipeline, columns: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict(columns.reshape(-1, columns.shape[-1]))).reshape(columns.shape[:2])
