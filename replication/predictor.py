@@ -125,7 +125,7 @@ def load(tables: Path, name: str) -> LossTable:
         "delta_epsilon": epsilon - epsilon[:, None],
         "phase_rms": measured["phase_rms"],
         "film_excess": film_excess(textures, textures),
-        "train_contrast": mean_contrast(textures)[:, None].expand(len(ids), -1),
+        "train_contrast": mean_contrast(textures)[:, None].expand(-1, len(ids)),
     }
     squares = {key: value.numpy() for key, value in features.items()}
     if (stored := tables / "predictor" / f"reader_{name}.parquet").exists():
@@ -181,7 +181,7 @@ def scattering_of_rows(table: pl.DataFrame) -> dict[str, Scattering]:
     """Return the scattering of each family of a table that `scattering_rows` filled."""
     found = {}
     for (family,), rows in table.group_by("family", maintain_order=True):
-        values = [torch.from_numpy(rows[c].to_numpy().reshape(2, -1)) for c in rows.columns[3:]]
+        values = [torch.tensor(rows[c].to_numpy()).view(2, -1) for c in rows.columns[3:]]
         found[str(family)] = Scattering(values[0], torch.complex(values[1], values[2]), values[3][:, 0])
     return found
 

@@ -4,6 +4,7 @@ Ours. The classifier, a logistic regression on features of single pixels, stands
 seconds. Images are made elsewhere (`simulation.reader_loss`); here are pure functions of arrays.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -47,34 +48,55 @@ def pixel_features(images: Tensor, pixel_size_angstrom: float, pixels: Tensor) -
     Returns:
         float32, shape [N, P, 29].
     """
-    shape = images.shape[-2:]
-    qy = torch.fft.fftfreq(shape[0], pixel_size_angstrom, device=images.device)
-    q = torch.hypot(qy[:, None], torch.fft.rfftfreq(shape[1], pixel_size_angstrom, device=images.device))
-    blur = {width: torch.exp(-2 * (torch.pi * width * q) ** 2) for width in (*_SMOOTHED, *_AVERAGED)}
-    spectrum = torch.fft.rfft2(images)
-
-    def filtered(of: Tensor, by: Tensor) -> Tensor:
-        return torch.fft.irfft2(of * by, s=shape)
+    spectrum, q = torch.fft.rfft2(images), _radii(images, pixel_size_angstrom)
 
     def taken(values: Tensor) -> Tensor:
-        flat = values.flatten(1)
-        deviation, mean = torch.std_mean(flat, 1, keepdim=True)
-        return (flat.gather(1, pixels) - mean) / deviation.clamp_min(_STILL)
+        return standardised(values).flatten(1).gather(1, pixels)
 
-    smooth = {width: filtered(spectrum, blur[width]) for width in _SMOOTHED}
+    smooth = {width: torch.fft.irfft2(spectrum * _gaussian(q, width), s=images.shape[-2:]) for width in _SMOOTHED}
     features = [taken(values) for values in smooth.values()]
-    for low, high in pairwise(_EDGES):
-        centre, half = (low + high) / 2, (high - low) / 2
-        if centre > 0.5 / pixel_size_angstrom:
-            features += [images.new_zeros(pixels.shape)] * len(_AVERAGED)
-            continue
-        ring = torch.exp(-0.5 * ((q - centre) / half) ** 2)
-        energy = torch.fft.rfft2(filtered(spectrum, ring) ** 2)
-        features += [taken((filtered(energy, blur[w]).clamp_min(0) + _LEAST).log()) for w in _AVERAGED]
+    features += [taken(values) for values in ring_energies(images, pixel_size_angstrom, _AVERAGED)]
     for width in _SLOPES:
         slopes = torch.gradient(smooth[width], dim=(-2, -1))
         features.append(taken(torch.hypot(*slopes) * (width / pixel_size_angstrom)))
     return torch.stack(features, -1)
+
+
+def ring_energies(images: Tensor, pixel_size_angstrom: float, averaged: Sequence[float]) -> Iterator[Tensor]:
+    """Yield the log local energy of images in each of eleven rings, averaged over Gaussians of these deviations [Å], [N, h, w] each.
+
+    Images, [N, h, w], have zero mean and unit variance each and are taken as periodic. A ring whose centre lies beyond the Nyquist
+    frequency has 0 everywhere.
+    """
+    spectrum, q, shape = torch.fft.rfft2(images), _radii(images, pixel_size_angstrom), images.shape[-2:]
+    blurs = [_gaussian(q, width) for width in averaged]
+    for low, high in pairwise(_EDGES):
+        centre, half = (low + high) / 2, (high - low) / 2
+        if centre > 0.5 / pixel_size_angstrom:
+            yield from [torch.zeros_like(images)] * len(averaged)
+            continue
+        ring = torch.exp(-0.5 * ((q - centre) / half) ** 2)
+        energy = torch.fft.rfft2(torch.fft.irfft2(spectrum * ring, s=shape) ** 2)
+        for blur in blurs:
+            yield (torch.fft.irfft2(energy * blur, s=shape).clamp_min(0) + _LEAST).log()
+
+
+def standardised(values: Tensor) -> Tensor:
+    """Return values, [N, h, w], less the mean of their image, over its deviation; what hardly varies is not stretched."""
+    deviation, mean = torch.std_mean(values, (1, 2), keepdim=True)
+    return (values - mean) / deviation.clamp_min(_STILL)
+
+
+def _radii(images: Tensor, pixel_size_angstrom: float) -> Tensor:
+    """Return |q| [1/Å] of the half spectrum of images, shape [h, w // 2 + 1]."""
+    height, width = images.shape[-2:]
+    qy = torch.fft.fftfreq(height, pixel_size_angstrom, device=images.device)
+    return torch.hypot(qy[:, None], torch.fft.rfftfreq(width, pixel_size_angstrom, device=images.device))
+
+
+def _gaussian(q: Tensor, deviation: float) -> Tensor:
+    """Return the spectrum of a Gaussian of unit sum and this standard deviation [Å]."""
+    return torch.exp(-2 * (torch.pi * deviation * q) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
