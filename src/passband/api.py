@@ -23,6 +23,7 @@ from passband.conditions import Condition
 from passband.conditions.condition import METHODS, doubt_kinds, field_name
 
 if TYPE_CHECKING:
+    from passband.analysis.loss_prediction import LossPrediction
     from passband.conditions.sets import ConditionGrid, ConditionSet
     from passband.estimation.estimate import Estimate
     from passband.micrographs.micrograph import Micrograph
@@ -258,6 +259,42 @@ def reader_loss(
 
     other = None if test_recipe is None else family(test_recipe)
     return simulation.reader_loss(side(train), side(test), family(recipe), other)
+
+
+def predict_loss(
+    train: Condition | ConditionSet | Iterable[Condition] | str | Path,
+    test: Condition | ConditionSet | Iterable[Condition] | str | Path,
+    recipe: Recipe | str | Path = "gold_on_carbon",
+    *,
+    test_recipe: Recipe | str | Path | None = None,
+) -> LossPrediction:
+    """Return the loss of a network trained under some conditions and tested under others, with an interval; no network is trained.
+
+    It is predicted from the texture of film and particles, by laws fitted to passband's studies (docs/results/predictor.md).
+
+    Args:
+        train: a condition, its file or preset; or several of them, on which one network is trained.
+        test: the same.
+        recipe: of the specimens, its file, or the name of a bundled one.
+        test_recipe: of the specimens of the test, if they are others.
+
+    Returns:
+        An object with `loss` (cross-entropy + 1 − Dice) and `relative_loss`, each with `predicted`, `low` and `high`, and `known`.
+
+    Raises:
+        BadInputError: if pixel sizes differ, a condition does not fit its recipe, or there is no film or no particle.
+
+    Example:
+        >>> import passband as pb
+        >>> train = pb.Condition.preset("titan_corrected_300kv")
+        >>> pb.predict_loss(train, train.varied(defocus=0)).relative_loss.predicted > 1
+        True
+    """
+    from passband.analysis import loss_prediction
+
+    first, other = (load_recipe(r) if isinstance(r, str | Path) else r for r in (recipe, test_recipe))
+    assert first is not None
+    return loss_prediction.predict_loss(_conditions(train), _conditions(test), first, other)
 
 
 def optimize(

@@ -8,8 +8,9 @@ process is reduced to some inducing textures (Snelson and Ghahramani, NIPS 2005)
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,10 +104,10 @@ class LossLaw:
         path.write_text(json.dumps(content) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> "LossLaw":
+    def load(cls, path: Path | Traversable) -> "LossLaw":
         """Read a law that `save` wrote; a BadInputError if the file is none."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             tensors = {
                 n: torch.tensor(content[n], dtype=torch.float64) for n in ("centre", "axes", "inducing", "weights")
             }
@@ -169,6 +170,13 @@ def _fit(squares: Sequence[LossSquare]) -> LossLaw:
     normal[np.diag_indices_from(normal)] += _NOISE
     weights = cho_solve(cho_factor(normal, overwrite_a=True), moment.ravel())
     return replace(law, weights=torch.from_numpy(weights.reshape(size, size)))
+
+
+def _rounded(value: Tensor | tuple[float, float] | float) -> Any:
+    """Return numbers to eight digits, as lists."""
+    if isinstance(value, Tensor):
+        return [_rounded(row) for row in value] if value.ndim else float(f"{value:.8g}")
+    return [float(f"{v:.8g}") for v in value] if isinstance(value, tuple) else float(f"{value:.8g}")
 
 
 def _features(components: Tensor, inducing: Tensor) -> Tensor:

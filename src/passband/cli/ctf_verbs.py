@@ -42,7 +42,7 @@ def compare(
     recipe: Annotated[
         Path | None,
         Option(
-            help="Print the reader loss, too: of a pixel classifier on specimens of this recipe, a file or a bundled one."
+            help="Predict the loss on specimens of this recipe, a file or a bundled one, and print that of a pixel classifier."
         ),
     ] = None,
     every: Annotated[bool, Option("--all", help="Print every metric.")] = False,
@@ -50,9 +50,9 @@ def compare(
 ) -> None:
     """Compare a training with a test condition: a verdict, ε and σ, and with --all or --json every other metric.
 
-    Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ. With --recipe, a pixel
-    classifier is fitted to simulated images of the training condition and tested on those of the test: its loss, and its
-    false positives and negatives; some seconds.
+    Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ. With --recipe, the loss
+    of a network is predicted, with an interval, from the texture of film and particles, and a pixel classifier is fitted to
+    simulated images of the training condition and tested on those of the test; some seconds.
 
     Example:  passband ctf compare trained.yaml microscope.yaml --recipe gold_on_carbon
     """
@@ -60,13 +60,13 @@ def compare(
 
     ctf_page.check_figure(figure)
     sets = [_read_conditions(source, q_max) for source in (train, test)]
-    reader = None if recipe is None else _reader_loss(sets[0], sets[1], recipe)
+    on_specimens = {} if recipe is None else _on_specimens(sets[0], sets[1], recipe)
     if max(len(conditions) for conditions in sets) > 1:
         if figure is not None:
             raise BadInputError("--figure draws two single conditions; leave it out for sets")
         with _stage("comparisons", ctf_page.SET_STEPS) as advance:
             compared = ctf_page.compare_sets(sets[0], sets[1], q_max, advance)
-        _print_comparison(compared, reader, as_json, str(compared))
+        _print_comparison(compared, on_specimens, as_json, str(compared))
         return
     [one], [other] = sets
     if one.pixel_size_angstrom != other.pixel_size_angstrom:
@@ -75,23 +75,25 @@ def compare(
     answer = ctf_page.compare(one, other, q_max)
     if figure is not None:
         answer.save(figure)
-    _print_comparison(answer, reader, as_json, answer.text(every=every))
+    _print_comparison(answer, on_specimens, as_json, answer.text(every=every))
 
 
-def _reader_loss(train: list[Any], test: list[Any], recipe: Path) -> Any:
+def _on_specimens(train: list[Any], test: list[Any], recipe: Path) -> dict[str, Any]:
+    """Return what depends on the specimens: the predicted loss, and the reader loss."""
+    from passband.analysis import loss_prediction
     from passband.simulation.reader_loss import reader_loss, specimens_needed
     from passband.specimens.recipe_files import load_recipe
 
-    with _stage("specimens", specimens_needed(train, test)) as advance:
-        return reader_loss(train, test, load_recipe(recipe), progress=advance)
+    family = load_recipe(recipe)
+    with _stage("specimens", specimens_needed(train, test) + loss_prediction.SPECIMENS) as advance:
+        reader = reader_loss(train, test, family, progress=advance)
+        return {"predicted": loss_prediction.predict_loss(train, test, family, progress=advance), "reader": reader}
 
 
-def _print_comparison(answer: Any, reader: Any, as_json: bool, text: str) -> None:
-    """Print a comparison, and after it a reader loss if there is one."""
-    if reader is None:
-        print_answer(answer, as_json, text)
-    else:
-        print_answer(answer.to_dict() | {"reader": reader.to_dict()}, as_json, f"{text}\n\n{reader}")
+def _print_comparison(answer: Any, on_specimens: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print a comparison, and after it what depends on the specimens."""
+    more = {name: part.to_dict() for name, part in on_specimens.items()}
+    print_answer(answer.to_dict() | more, as_json, "\n\n".join([text, *map(str, on_specimens.values())]))
 
 
 @ctf_app.command("map")
