@@ -122,6 +122,32 @@ def page(
     _tell(write_pages(paths, held_budget(paths)), paths.index, as_json)
 
 
+@replication_app.command("predictor")
+def predictor(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+    again: Annotated[
+        bool, typer.Option("--again", help="Simulate scattering and reader losses anew first (15 minutes).")
+    ] = False,
+    laws: Annotated[Path | None, typer.Option("--laws", help="Fit the package's laws anew, into this folder.")] = None,
+) -> None:
+    """Judge what predicts the loss elsewhere on conditions that no choice has seen, and write the table of its page (10 minutes).
+
+    Example:  python -m replication predictor
+    """
+    from passband.base.progress import TerminalProgress
+    from replication import predictor as judged
+    from replication import predictor_page
+
+    tables = folder / "tables"
+    with TerminalProgress() as progress:
+        if again:
+            judged.measure_again(tables, progress.note)
+        predictor_page.save(tables, judged.judge(tables, progress.note))
+        if laws is not None:
+            judged.build_laws(tables, laws)
+    print(predictor_page.text(tables))
+
+
 @replication_app.command("verdict-data")
 def verdict_data(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

@@ -346,3 +346,10 @@ def _columns(table: LossTable, names: Sequence[str]) -> np.ndarray:
 
 def _applied(model: Pipeline, columns: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict(columns.reshape(-1, columns.shape[-1]))).reshape(columns.shape[:2])
+
+
+def build_laws(tables: Path, folder: Path) -> None:
+    """Fit the laws that come with passband to all studies, the final conditions too, and write them into a folder."""
+    whole = [load(tables, name) for name in (*FITTED, "predictor_corrected_final")]
+    for target in _TARGETS:
+        fit_law([table.square(target) for table in whole]).save(folder / f"{target}.json")
