@@ -145,7 +145,8 @@ def predictor(
         predictor_page.save(tables, judged.judge(tables, progress.note))
         if laws is not None:
             judged.build_laws(tables, laws)
-    print(predictor_page.text(tables))
+    predictor_page.write(folder / "predictor.md")
+    print(f"Page: {(folder / 'predictor.md').absolute()}")
 
 
 @replication_app.command("verdict-data")

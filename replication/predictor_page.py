@@ -1,21 +1,16 @@
-"""The page "What predicts the loss elsewhere", from `predictor.judge`."""
+"""The tables of the page "What predicts the loss elsewhere", from `predictor.judge` and the answers of `external`."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from passband.base.errors import BadInputError
+from passband.files.atomic import write_text
 from passband.files.tables import read_table, write_table
 from replication.predictor import Judged
 from replication.resampling import Statistic
-
-#: What was to be reached, R² of ln loss and of the loss over that of networks trained there, by test: three numbers, then any model.
-AIMS = {
-    "corrected, 64 final conditions": (0.85, 0.92, 0.80),
-    "one dose, 64 final conditions": (0.75, 0.85, 0.80),
-    "all vary, four folds": (0.75, 0.85, 0.80),
-    "another family, neither seen": (None, 0.75, None),
-}
 
 
 def save(tables: Path, rows: Sequence[Judged]) -> None:
@@ -28,13 +23,41 @@ def save(tables: Path, rows: Sequence[Judged]) -> None:
     write_table(tables / "predictor" / "judged.parquet", pl.DataFrame(content))
 
 
-def text(tables: Path) -> str:
-    """Return the table of all rules on all tests, in Markdown."""
-    rows = read_table(tables / "predictor" / "judged.parquet")
+def write(page: Path) -> None:
+    """Fill in the tables of a page from what lies in tables/predictor/ beside it."""
+    text, folder = page.read_text(encoding="utf-8"), page.parent / "tables" / "predictor"
+    for name, table in {"table": _judged(folder), "external": _external(folder)}.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = text.partition(begin)
+        if not found or end not in rest:
+            raise BadInputError(f"{page}: lacks the lines {begin.strip()} and {end}")
+        text = before + begin + "\n" + table + "\n\n" + end + rest.partition(end)[2]
+    write_text(page, text)
+
+
+def _judged(folder: Path) -> str:
+    rows = read_table(folder / "judged.parquet")
     lines = ["| test | target | rule | numbers | R² | rank correlation |", "|---|---|---|---|---|---|"]
     for row in rows.iter_rows(named=True):
         r2 = Statistic(row["r2"], row["low"], row["high"])
-        shown = str(r2) if r2.is_known else ("–" if r2.value != r2.value else f"{r2.value:.2f}")
-        rank = "–" if row["rank"] != row["rank"] else f"{row['rank']:.2f}".replace("-", "−")
-        lines.append(f"| {row['test']} | {row['target']} | {row['rule']} | {row['numbers']} | {shown} | {rank} |")
+        shown = str(r2) if r2.is_known else _number(row["r2"])
+        places = [row["test"], row["target"], row["rule"], row["numbers"], shown, _number(row["rank"])]
+        if not (row["rule"].startswith("ceiling") and shown == "–"):
+            lines.append(f"| {' | '.join(places)} |")
     return "\n".join(lines)
+
+
+def _external(folder: Path) -> str:
+    lines = ["| table | rows | what | rank correlation with ln loss | R² of ln loss |", "|---|---|---|---|---|"]
+    for path in sorted(folder.glob("external_*.json")):
+        answer = json.loads(path.read_text(encoding="utf-8"))
+        named = {"prediction": answer["prediction"], "reproduction": answer["reproduction"], **answer["baselines"]}
+        for name, values in named.items():
+            if values is not None:
+                shown = f"{_number(values['rank'])} | {_number(values['r2'])}"
+                lines.append(f"| {answer['kind']} | {answer['rows']} | {name} | {shown} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{value:.2f}".replace("-", "−")

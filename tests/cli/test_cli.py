@@ -63,19 +63,21 @@ def test_compare_has_the_promised_keys(call, condition, tmp_path):
     assert code == 0 and f"{answer['sigma_train_test']:.4f}" in out
 
 
-def test_compare_with_a_recipe_adds_the_reader_loss(call, condition, tmp_path):
+def test_compare_with_a_recipe_adds_predicted_and_reader_loss(call, condition, tmp_path):
     recipe, poor = tmp_path / "small.yaml", tmp_path / "poor.yaml"
     recipe.write_text(RECIPE)
     poor.write_text(CONDITION.replace("dose_per_angstrom2: 500", "dose_per_angstrom2: 50"))
     code, out, err = call("ctf", "compare", condition, poor, "--recipe", recipe, "--json")
     answer = json.loads(out)
-    assert code == 0 and "specimens: 28 of 28" in err
+    assert code == 0 and "specimens: 36 of 36" in err
+    predicted = answer["predicted"]["loss"]
+    assert 0 < predicted["low"] < predicted["predicted"] < predicted["high"]
     reader = answer["reader"]
     assert reader["loss"] > reader["in_domain_loss"] and answer["sigma_train_test"] == pytest.approx(1)
     assert reader["relative_loss"] == pytest.approx(reader["loss"] / reader["in_domain_loss"])
     assert reader.keys() >= {"false_positive", "false_negative"} and reader["notes"] == []
     code, out, _ = call("ctf", "compare", condition, poor, "--recipe", recipe)
-    assert code == 0 and f"reader loss            {reader['loss']:.4f}" in out and "sigma(train, test)" in out
+    assert code == 0 and f"reader loss            {reader['loss']:.4f}" in out and "sigma(train, test)" in out and "predicted loss" in out
     assert "reader" not in json.loads(call("ctf", "compare", condition, poor, "--json")[1])
     both = tmp_path / "both.csv"
     both.write_text("energy_ev,defocus,dose_per_angstrom2\n300000,50,500\n300000,80,500\n")

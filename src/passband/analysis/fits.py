@@ -40,8 +40,8 @@ class Predictor:
 
 #: The predictor of the source, and the one that a newcomer would try first.
 SOURCE, SOURCE_SMOOTH, DEFOCUS, MEAN = "σ and Δε, linear", "σ and Δε, smooth", "|Δdefocus|, linear", "mean loss"
-#: The best predictor of a first ranking on older specimens where conditions of all kinds differ.
-DEFAULT_PREDICTOR = "ln SNR of the test and Δ ln dose, smooth"
+#: The law of texture that comes with passband, fitted to passband's own studies.
+DEFAULT_PREDICTOR = "ln loss by the law of texture, smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
     Predictor(MEAN, (), "linear"),
@@ -51,7 +51,13 @@ PREDICTORS = (
     Predictor(SOURCE, ("sigma", "delta_epsilon"), "linear"),
     Predictor(SOURCE_SMOOTH, ("sigma", "delta_epsilon"), "smooth"),
     Predictor("shared bits, smooth", ("shared_information",), "smooth"),
-    Predictor(DEFAULT_PREDICTOR, ("image_snr_test", "dose_difference"), "smooth"),
+    Predictor("ln SNR of the test and Δ ln dose, smooth", ("image_snr_test", "dose_difference"), "smooth"),
+    Predictor(
+        "film excess and texture contrast of both, smooth",
+        ("film_excess", "texture_contrast_train", "texture_contrast_test"),
+        "smooth",
+    ),
+    Predictor(DEFAULT_PREDICTOR, ("predicted_log_loss",), "smooth"),
     Predictor("σ, Δε and |Δdefocus|, linear", ("sigma", "delta_epsilon", "defocus_difference_angstrom"), "linear"),
 )
 

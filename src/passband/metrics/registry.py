@@ -193,12 +193,23 @@ class Column:
     trivial: bool = False
 
 
+#: Columns that depend on the specimens, too: of texture, and the loss that a law of it predicts.
+TEXTURE_COLUMNS = {
+    "film_excess": Column("film excess"),
+    "texture_contrast_train": Column("texture contrast train"),
+    "texture_contrast_test": Column("texture contrast test"),
+    "predicted_log_loss": Column("ln loss by texture"),
+}
+
+
 def column(name: str) -> Column:
     """Return symbol, unit and triviality of a column; KeyError for a name that is none.
 
     It is a metric; one of one condition, followed by _train or _test, or after delta_ (test less train); sigma_reverse;
-    or a distance between the conditions' images.
+    a distance between the conditions' images; or of their texture.
     """
+    if name in TEXTURE_COLUMNS:
+        return TEXTURE_COLUMNS[name]
     if name in IMAGE_MEASURES:
         return Column(IMAGE_MEASURES[name].symbol, trivial=True)
     if name == "sigma_reverse":

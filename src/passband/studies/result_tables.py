@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from passband.analysis.loss_prediction import law
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
@@ -16,10 +17,11 @@ from passband.execution.base import one_thread
 from passband.files.jobs import marker
 from passband.files.tables import write_table
 from passband.metrics.shift_table import set_shift_table, shift_table
+from passband.metrics.texture import Texture, film_excess, mean_contrast
 from passband.metrics.weights import tabulated
 from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder
-from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, wave_sets
+from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, textures, wave_sets
 
 
 def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
@@ -46,6 +48,8 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         spectra = np.array([job.spectra() for job in folder.image_jobs])
         ids, conditions = [t.id for t in tests], [t.condition for t in tests]
         shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
+        if (seen := textures(study, folder.paths)) is not None:
+            shift = shift.with_columns(_texture_columns(seen))
     else:
         sets = [(t.id, t.conditions) for t in study.trainings]
         shift = set_shift_table(sets, [(t.id, t.condition) for t in tests], q_max)
@@ -75,6 +79,18 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     if counts is not None:
         result["counts"] = counts
     return result
+
+
+def _texture_columns(seen: Texture) -> list[pl.Series]:
+    """Return the columns of texture of all pairs of B domains, training by training."""
+    contrast, size = mean_contrast(seen), len(seen.film)
+    values = {
+        "film_excess": film_excess(seen, seen),
+        "texture_contrast_train": contrast[:, None].expand(size, size),
+        "texture_contrast_test": contrast[None].expand(size, size),
+        "predicted_log_loss": law("log_loss").predict(seen, seen).log_loss,
+    }
+    return [pl.Series(name, value.flatten().numpy()) for name, value in values.items()]
 
 
 def provenance(folder: StudyFolder) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
+from passband.metrics.texture import Texture, scattering, texture
 from passband.simulation import hrtem
 from passband.simulation.imaging import wave_power
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
@@ -23,6 +24,8 @@ from passband.specimens import Recipe, draw_specimen
 from passband.studies.paths import StudyPaths, exit_waves
 from passband.studies.study import Study
 
+# Specimens of a family whose texture stands for it.
+_SCATTERING = 16
 #: Specimens of one job.
 BLOCK = 4
 # Share of the beam lost beyond the band limit from which the user is warned; from 5 % the multislice refuses.
@@ -130,6 +133,22 @@ def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndar
         spectra.append((q.numpy(), power.numpy()))
     q_first = spectra[0][0]
     return q_first, np.mean([np.interp(q_first, q, power) for q, power in spectra], axis=0)
+
+
+def textures(study: Study, paths: StudyPaths) -> Texture | None:
+    """Return the textures of the test domains; None if some family's specimens have no particle, or no film between them.
+
+    They are those of specimens to train on, so that no test specimen has a part in what predicts its loss.
+    """
+    scattered = {}
+    for waves in wave_sets(study, paths):
+        stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(_SCATTERING, study.split.train)))
+        frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
+        if not masks.any() or masks.all():
+            return None
+        scattered[waves.folder.name] = scattering(stored, frequencies, masks.bool(), waves.recipe.field_angstrom)
+    ids = [wave_id(test.recipe, study.exit_waves) for test in study.tests]
+    return Texture.joined([texture([test.condition], scattered[i]) for test, i in zip(study.tests, ids, strict=True)])
 
 
 def bytes_per_specimen(waves: WaveSet) -> int:
