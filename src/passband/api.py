@@ -159,7 +159,7 @@ def sweep(base: Condition | str | Path, **values: float | Iterable[float]) -> Co
         **values: values by name, as `Condition.varied` takes them, such as defocus=range(-200, 201, 50) [Å].
 
     Raises:
-        BadInputError: if a name is unknown, a value invalid, or there are fewer than two combinations.
+        BadInputError: if a name is unknown, a value invalid, or there are too many combinations.
 
     Example:
         >>> import passband as pb
