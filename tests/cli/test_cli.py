@@ -77,7 +77,12 @@ def test_compare_with_a_recipe_adds_predicted_and_reader_loss(call, condition, t
     assert reader["relative_loss"] == pytest.approx(reader["loss"] / reader["in_domain_loss"])
     assert reader.keys() >= {"false_positive", "false_negative"} and reader["notes"] == []
     code, out, _ = call("ctf", "compare", condition, poor, "--recipe", recipe)
-    assert code == 0 and f"reader loss            {reader['loss']:.4f}" in out and "sigma(train, test)" in out and "predicted loss" in out
+    assert (
+        code == 0
+        and f"reader loss            {reader['loss']:.4f}" in out
+        and "sigma(train, test)" in out
+        and "predicted loss" in out
+    )
     assert "reader" not in json.loads(call("ctf", "compare", condition, poor, "--json")[1])
     both = tmp_path / "both.csv"
     both.write_text("energy_ev,defocus,dose_per_angstrom2\n300000,50,500\n300000,80,500\n")

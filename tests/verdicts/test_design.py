@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 import yaml
 
+from passband.analysis.loss_prediction import worst_losses
 from passband.base.errors import BadInputError
 from passband.cli.main import app
 from passband.models.store import load_model
+from passband.specimens.recipe_files import load_recipe
 from passband.studies.study import load_study
 from passband.verdicts import set_loss
 from passband.verdicts.design import band_of, design, load_session
@@ -47,7 +49,7 @@ def recipe(tmp_path):
 
 def test_what_is_expected_of_sets(session):
     source = load_session(session)
-    found = design(source, 4, band_of(source))
+    found = design(source, 4, band_of(source), load_recipe("gold_on_carbon"), "uniform")
     assert found.method == "uniform" and len({c.id for c in found.conditions}) == 4
     assert set(found.expected) == {"guided", "uniform", "single"}
     # What the standard results found: several conditions are better than one, in the mean and for the worst.
@@ -63,6 +65,20 @@ def test_what_is_expected_of_sets(session):
     assert f"{uniform['mean'].dice:.2f}" in str(found) and "Dice, mean" in str(found)
 
 
+def test_the_predicted_choice_is_the_best_of_the_draws_where_the_law_knows_the_session(session):
+    recipe = load_recipe("gold_on_carbon")
+    source = load_session(session)
+    found = design(source, 3, band_of(source), recipe)
+    assert found.method == "predicted" and len(found.conditions) == 3
+    met = source.model_copy(update={"count": 64, "seed": source.seed + 1, "method": "sobol"}).conditions()
+    drawn = design(source, 3, band_of(source), recipe, "uniform").conditions
+    predicted, uniform = worst_losses([found.conditions, drawn], met, recipe)
+    assert predicted < uniform
+    session.write_text(SESSION.replace("pixel_size_angstrom: 0.4", "pixel_size_angstrom: 0.8"))
+    coarse = load_session(session)
+    assert design(coarse, 3, band_of(coarse), recipe).method == "uniform"
+
+
 def test_the_dice_of_a_loss_is_that_of_the_networks_of_the_standard_results():
     scores = pl.read_parquet(TABLES / "training_sets" / "scores.parquet")
     facts = set_loss.learnt_facts()
@@ -75,7 +91,7 @@ def test_the_dice_of_a_loss_is_that_of_the_networks_of_the_standard_results():
 
 def test_nothing_is_expected_where_nothing_was_studied(session):
     session.write_text(SESSION.replace("[300, 800]", "[3, 8]"))
-    found = design(load_session(session), 2, 1.0)
+    found = design(load_session(session), 2, 1.0, load_recipe("gold_on_carbon"), "uniform")
     assert found.expected is None and found.to_dict()["expected"] is None
     assert any(str(why).startswith("dose of 100%") for why in found.cannot_say)
     assert "its loss cannot be predicted: dose of 100%" in str(found)

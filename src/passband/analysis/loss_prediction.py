@@ -12,7 +12,7 @@ from passband.analysis.loss_law import LossLaw
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.metrics.texture import Scattering, Texture, film_excess, scattering, set_texture
+from passband.metrics.texture import Scattering, Texture, film_excess, scattering, set_texture, texture
 from passband.simulation import hrtem
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
@@ -93,6 +93,17 @@ def predict_loss(
         other = _scattering(test_recipe or recipe, test[0].energy_ev, progress)
     a, b = set_texture([train], own), set_texture([test], other)
     return _predicted(a, b)
+
+
+def worst_losses(sets: Sequence[Sequence[Condition]], tests: Sequence[Condition], recipe: Recipe) -> list[float] | None:
+    """Return the largest predicted loss over some tests of networks trained on each set of conditions; None if most are unknown.
+
+    Raises:
+        BadInputError: as `predict_loss` does.
+    """
+    specimens = _scattering(recipe, tests[0].energy_ev, lambda _: None)
+    said = law("log_loss").predict(set_texture(sets, specimens), texture(tests, specimens))
+    return None if said.known.double().mean() < 0.5 else said.log_loss.amax(1).exp().tolist()
 
 
 def _predicted(train: Texture, test: Texture) -> LossPrediction:

@@ -191,8 +191,11 @@ def design(
     recipe: Annotated[Path, Option(help="Recipe of the session's specimens.")],
     count: Annotated[int, Option(min=1, max=128, help="Number of conditions to train on.")] = 16,
     method: Annotated[
-        str, Option(help="uniform: drawn at random; guided: spread over ε with the largest worst-case σ.")
-    ] = "uniform",
+        str,
+        Option(
+            help="predicted: of 32 random draws that of the least predicted worst loss; uniform: drawn at random; guided: spread over ε with the largest worst-case σ."
+        ),
+    ] = "predicted",
     out: Annotated[Path, Option(help="The design, a YAML file.")] = Path("design.yaml"),
     as_json: Json = False,
 ) -> None:
@@ -211,7 +214,7 @@ def design(
     if out.exists():
         raise BadInputError("exists", remedy="choose another name with --out, or delete it first", place=out)
     q_max = designs.band_of(source)
-    chosen = designs.design(source, count, q_max, method)
+    chosen = designs.design(source, count, q_max, specimens, method)
     study = designs.write_design(out, chosen.conditions, source, specimens, q_max)
     warn(study.warnings())
     text = f"{out}: {chosen}\nthen: passband train --condition {out}"

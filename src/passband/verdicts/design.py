@@ -1,4 +1,4 @@
-"""Design a training set for a session: conditions chosen by their transfer, with the expected loss beside that of other choices."""
+"""Design a training set for a session: conditions chosen by the predicted loss, with the expected loss beside that of other choices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
+from passband.analysis.loss_prediction import worst_losses
 from passband.base.errors import BadInputError, parameter
 from passband.conditions import Condition
 from passband.conditions.condition_files import load_distribution
@@ -25,8 +26,8 @@ from passband.studies.training_sets import TrainingSets, choose_sets
 from passband.verdicts import set_loss
 from passband.verdicts.statements import Statement
 
-#: Random draws of each kind that is not guided.
-_DRAWS = 4
+#: Random draws of each kind that is not guided, and of those that the predicted loss chooses from.
+_DRAWS, _CANDIDATES = 4, 32
 # Conditions of the session that the expected loss is an average over.
 _MET = 64
 #: Test conditions of the design's study.
@@ -118,25 +119,35 @@ class Design:
         return "\n".join(lines)
 
 
-def design(source: ConditionDraw | ConditionMixture, count: int, q_max: float, method: str = "uniform") -> Design:
+def design(
+    source: ConditionDraw | ConditionMixture, count: int, q_max: float, recipe: Recipe, method: str = "predicted"
+) -> Design:
     """Return training conditions for a session, and the expected loss of them and of other choices, in a band for ε and σ [1/Å].
 
-    The method is uniform, or guided (by their transfer), which gains nothing measurable. BadInputError for another one, or if the distribution
-    cannot give so many conditions.
+    The method is predicted (of 32 uniform draws that of the least predicted worst loss on specimens of the recipe; uniform where the law of the
+    loss does not know the session), uniform, or guided (by their transfer), which gains nothing measurable. BadInputError for another one, or if the distribution cannot give so many conditions.
     """
-    if method not in ("guided", "uniform"):
-        raise BadInputError(f"{parameter('method')} {method} is neither guided nor uniform", value=method)
+    if method not in ("predicted", "guided", "uniform"):
+        what = f"{parameter('method')} {method} is none of predicted, uniform and guided"
+        raise BadInputError(what, value=method)
     plans = {
         "guided": TrainingSets(sizes=(count,), method="guided"),
         "uniform": TrainingSets(sizes=(count,), draws=_DRAWS),
         "single": TrainingSets(sizes=(1,), draws=_DRAWS),
     }
+    candidates = {"uniform": TrainingSets(sizes=(count,), draws=_CANDIDATES if method == "predicted" else 1)}
     try:
         sets = {name: members for name, (_, members) in choose_sets(plans, source, q_max).items()}
+        drawn = [members for _, members in choose_sets(candidates, source, q_max).values()]
         met = source.model_copy(update={"count": _MET, "seed": source.seed + 1, "method": "sobol"}).conditions()
     except ValueError as error:
         raise _cannot_draw("count", count, error) from None
-    chosen = tuple(sets[f"{method}-{count}-0"])
+    losses = worst_losses(drawn, met, recipe) if method == "predicted" else None
+    if losses is None:
+        method = "uniform" if method == "predicted" else method
+        chosen = tuple(sets[f"{method}-{count}-0"])
+    else:
+        chosen = tuple(drawn[losses.index(min(losses))])
     epsilon = tuple(information(chosen, q_max).tolist())
     objections = tuple(set_loss.outside_domain(met))
     return Design(chosen, method, epsilon, None if objections else _expected(plans, sets, met), objections)
