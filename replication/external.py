@@ -162,7 +162,8 @@ def _baselines(other: OtherTable) -> dict[str, np.ndarray]:
     epsilon = measured["epsilon_train"].numpy()
     return {
         "|Δdefocus|": np.abs(test - train),
-        "σ": -measured["sigma"].numpy()[at, len(train) + at],
+        # A condition that transfers nothing shares nothing.
+        "σ": -measured["sigma"].nan_to_num(0).numpy()[at, len(train) + at],
         "Δε": -(epsilon[len(train) :] - epsilon[: len(train)]),
     }
 
