@@ -163,7 +163,7 @@ def _baselines(other: OtherTable) -> dict[str, np.ndarray]:
     return {
         "|Δdefocus|": np.abs(test - train),
         # A condition that transfers nothing shares nothing.
-        "σ": -measured["sigma"].nan_to_num(0).numpy()[at, len(train) + at],
+        "σ": -measured["sigma"].nan_to_num(0.0, 0.0, 0.0).numpy()[at, len(train) + at],
         "Δε": -(epsilon[len(train) :] - epsilon[: len(train)]),
     }
 
