@@ -1,9 +1,12 @@
+import polars as pl
 import pytest
 
 from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw
 from passband.metrics import information
+from passband.studies.study import dump_study, load_study
 from passband.studies.training_sets import TrainingSets, choose_sets
+from support.studies import TINY, run
 
 SOURCE = ConditionDraw(
     base=Condition(energy_ev=300e3, focal_spread_angstrom=20.0),
@@ -85,3 +88,43 @@ def test_a_set_that_is_given():
     given, chosen = TrainingSets(conditions=tuple(conditions)), TrainingSets(sizes=(2,))
     assert "sizes" not in given.model_dump() and "conditions" not in chosen.model_dump()
     assert TrainingSets(**given.model_dump()) == given
+
+
+def test_a_set_that_is_given_as_what_varies():
+    base = SOURCE.base.to_dict()
+    varied = TrainingSets(conditions={"base": base, "vary": {"dose_per_angstrom2": [100.0, 200.0]}})
+    assert [c.dose_per_angstrom2 for c in varied.conditions] == [100.0, 200.0]
+    drawn = TrainingSets(conditions={"base": base, "draw": {"C30": [-1e5, 1e5]}, "count": 5})
+    assert len(drawn.conditions) == 5
+    assert TrainingSets(**drawn.model_dump()) == drawn
+
+
+OTHERS = TINY.replace(
+    "split:",
+    """training_sets:
+  same: {conditions: [&c {energy_ev: 300000, dose_per_angstrom2: 500}]}
+  thick: {conditions: [*c], specimens: thick.yaml}
+split:""",
+)
+THICK = """seed: 3
+field_angstrom: 19.2
+particles: {count: [1, 1], diameter_angstrom: [8.5, 9.5]}
+substrate: {thickness_angstrom: [30.0, 40.0]}
+"""
+
+
+def test_a_set_may_have_specimens_of_its_own(tmp_path):
+    (tmp_path / "small.yaml").write_text(OTHERS)
+    (tmp_path / "thick.yaml").write_text(THICK)
+    config = load_study(tmp_path / "small.yaml")
+    assert [r.substrate.thickness_angstrom.bounds() for r in config.all_recipes] == [(4.0, 5.0), (30.0, 40.0)]
+    assert [t.recipe for t in config.trainings] == config.all_recipes
+    assert all(t.recipe == config.specimens for t in config.tests)
+    (tmp_path / "dump.yaml").write_text(dump_study(config))
+    assert load_study(tmp_path / "dump.yaml").id == config.id
+    run(config, tmp_path / "runs/small")
+    assert len(list((tmp_path / "runs/exit_waves").iterdir())) == 2
+    scores = pl.read_parquet(tmp_path / "runs/small/scores.parquet")
+    assert scores["train_condition"].unique(maintain_order=True).to_list() == ["same-1-0", "thick-1-0"]
+    of_each = scores.partition_by("train_condition")
+    assert of_each[0]["loss"].to_list() != of_each[1]["loss"].to_list()

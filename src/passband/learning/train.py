@@ -14,12 +14,15 @@ from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.learning.networks import NetworkConfig, build, fast_convolutions, join_states, split_state
 from passband.learning.task import LossName, Segmentation, Task
+from passband.learning.texture import with_texture
 from passband.simulation.image_source import JointSource, Source
 from passband.simulation.symmetry import ORIENTATIONS
 
 Epoch = dict[str, float]
 #: A trained network and its losses, or why it failed.
 Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
+# Fields of a training that came later, at their defaults.
+_LATER = {"loss": "cross_entropy_dice", "texture": 0.0}
 # Specimens [M, B], orientations [M, B] and the networks' generators → images and masks, [B, M, n, n].
 _BatchMaker = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
 
@@ -33,6 +36,8 @@ class TrainingConfig(FrozenModel):
         optimizer: sgd (Nesterov momentum 0.9, the optimiser of arXiv:2512.09067) or adam.
         learning_rate: the highest; it rises over the first third of the steps and falls to zero along a cosine.
         weight_decay: L2 penalty of the optimiser.
+        texture: standard deviation, up to this many times the image's own, of random texture added to each training image
+            (`learning/texture.py`).
         loss: what is minimised, and what tests score: cross_entropy_dice, cross_entropy, or softmax_cross_entropy (`learning/task.py`).
     """
 
@@ -41,13 +46,14 @@ class TrainingConfig(FrozenModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=0.008, gt=0, le=10, strict=True)
     weight_decay: float = Field(default=0.0, ge=0, le=1, strict=True)
+    texture: float = Field(default=0.0, ge=0, le=10, strict=True)
     loss: LossName = "cross_entropy_dice"
 
     @model_serializer(mode="wrap")
-    def _without_the_usual_loss(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit the usual loss, which keeps the ids of networks that were trained before there was another."""
+    def _without_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit later fields at their defaults, which keeps the ids of networks that were trained before there were others."""
         content: dict[str, Any] = write(self)
-        return {name: value for name, value in content.items() if name != "loss" or value != "cross_entropy_dice"}
+        return {name: value for name, value in content.items() if name not in _LATER or value != _LATER[name]}
 
 
 @dataclass(frozen=True)
@@ -141,8 +147,13 @@ def _train_together(
         losses: list[Tensor] = []
         for chosen in map(torch.stack, zip(*orders, strict=True)):
             turns = [torch.randint(ORIENTATIONS, chosen.shape[1:], generator=d.generator) for d in draws]
-            batch = train_batch(chosen, torch.stack(turns), [d.noise for d in draws])
-            loss = _losses(model, *batch, task)
+            images, masks = train_batch(chosen, torch.stack(turns), [d.noise for d in draws])
+            if training.texture:
+                noise = [d.noise for d in draws]
+                images = torch.stack(
+                    [with_texture(i, training.texture, g) for i, g in zip(images.unbind(1), noise, strict=True)], 1
+                )
+            loss = _losses(model, images, masks, task)
             optimizer.zero_grad()
             # The mean over a batch for each member, and the sum of those.
             loss.mean(0).sum().backward()

@@ -118,8 +118,8 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 
 def _memory(study: Study) -> int:
     """Return the bytes that one worker takes at most, with waves and cached images of training and test specimens."""
-    field = max(recipe.field_angstrom for recipe in study.recipes.values())
-    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.recipes.values())
+    field = max(recipe.field_angstrom for recipe in study.all_recipes)
+    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.all_recipes)
     pixels = max(round(field / c.pixel_size_angstrom) for c in study.test_conditions)
     specimen = 8 * phonons * coefficients + study.exit_waves.grid_points(field) ** 2 + 5 * pixels**2
     return _WORKER + study.split.total * specimen + 1500 * study.training.batch_size * pixels**2
@@ -127,7 +127,7 @@ def _memory(study: Study) -> int:
 
 def disk_needed(study: Study, absent: int) -> int:
     """Return the bytes that a study takes at most on disk, given how many exit waves are missing."""
-    field = max(recipe.field_angstrom for recipe in study.recipes.values())
+    field = max(recipe.field_angstrom for recipe in study.all_recipes)
     waves = 8 * absent * study.exit_waves.phonon_configurations
     band = math.pi * (study.exit_waves.band_per_angstrom * field) ** 2
     masks = absent * study.exit_waves.grid_points(field) ** 2

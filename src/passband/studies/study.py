@@ -165,7 +165,7 @@ class Study(FrozenModel):
             raise ValueError(
                 f"zero_c10_angstrom names {', '.join(zeros) or 'no family'}, and structures has {', '.join(self.recipes)}; give one for each, or a number"
             )
-        for recipe in self.recipes.values():
+        for recipe in self.all_recipes:
             self._check_family(recipe)
         return self
 
@@ -219,6 +219,13 @@ class Study(FrozenModel):
         """The families of specimens by name; a single one has none."""
         return self.structures or ({} if self.specimens is None else {"": self.specimens})
 
+    @property
+    def all_recipes(self) -> list[Recipe]:
+        """The families of specimens, each once: those that are tested, then those that only training sets have."""
+        sets = (self.training_sets or {}).values()
+        every = [*self.recipes.values(), *(s.specimens for s in sets if s.specimens is not None)]
+        return [recipe for i, recipe in enumerate(every) if recipe not in every[:i]]
+
     @functools.cached_property
     def tests(self) -> list[Domain]:
         """The test domains in the order of the tables: every condition, for every family of specimens."""
@@ -256,7 +263,8 @@ class Study(FrozenModel):
             focused = [self._focused(condition, "") for condition in chosen]
             around = tuple(member for members, _ in focused for member in members)
             centre = focused[0][1] if len(chosen) == 1 else None
-            domains.append(Domain(name, name, self.recipes[""], around, choice.order == "high_epsilon_first", centre))
+            recipe = choice.specimens or self.recipes[""]
+            domains.append(Domain(name, name, recipe, around, choice.order == "high_epsilon_first", centre))
         return domains
 
     @property
@@ -326,6 +334,10 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
         content["specimens"] = _recipe(content["specimens"], path, lines, ("specimens",))
     if isinstance(families := content.get("structures"), dict):
         content["structures"] = {n: _recipe(given, path, lines, ("structures", n)) for n, given in families.items()}
+    if isinstance(sets := content.get("training_sets"), dict):
+        content["training_sets"] = {
+            n: _with_recipe(given, path, lines, ("training_sets", n)) for n, given in sets.items()
+        }
     content["conditions"] = _with_presets(content.get("conditions"), path, lines)
     if (zero := content.pop("zero", None)) is not None:
         if zero != "least_contrast" or "zero_c10_angstrom" in content:
@@ -388,6 +400,13 @@ def _recipe(given: Any, path: Path, lines: yaml_config.Lines, place: tuple[str |
             f"{path}:{lines.get(place, 1)}: recipe {given!r} is neither beside the study nor bundled; correct the path"
         )
     return load_recipe(recipe)
+
+
+def _with_recipe(training_set: Any, path: Path, lines: yaml_config.Lines, place: tuple[str, str]) -> Any:
+    """Put a recipe where a training set names its file."""
+    if not isinstance(training_set, dict) or training_set.get("specimens") is None:
+        return training_set
+    return training_set | {"specimens": _recipe(training_set["specimens"], path, lines, (*place, "specimens"))}
 
 
 def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:

@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
 from passband.conditions import Condition
 from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture, ConditionSet
 from passband.metrics import Q_MAX, information, measure
+from passband.specimens import Recipe
 
+_CONDITION_SET: TypeAdapter[ConditionGrid | ConditionDraw | ConditionMixture] = TypeAdapter(ConditionSet)
 # Candidates that a guided choice is made from.
 _POOL = 128
 
@@ -21,7 +30,8 @@ class TrainingSets(FrozenModel):
     """How training conditions are chosen from the distribution that the study's test conditions are drawn from.
 
     Attributes:
-        conditions: of the one set, chosen elsewhere, instead of sizes.
+        conditions: of the one set, chosen elsewhere, instead of sizes; also a base with what to vary or draw, as a study's conditions.
+        specimens: that the networks are trained on; None for those that are tested.
         sizes: conditions of a set; there is a set for each size and draw.
         draws: independent sets of each size.
         method: random (independent draws), sobol (covering evenly) or guided (spread over ε with the largest worst-case σ).
@@ -30,10 +40,16 @@ class TrainingSets(FrozenModel):
     """
 
     conditions: tuple[Condition, ...] = ()
+    specimens: Recipe | None = None
     sizes: tuple[Annotated[int, Field(ge=1, le=1000, strict=True)], ...] = ()
     draws: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
     method: Literal["random", "sobol", "guided"] = "random"
     order: Literal["mixed", "high_epsilon_first"] = "mixed"
+
+    @field_validator("conditions", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        return _CONDITION_SET.validate_python(given).conditions() if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _given_or_chosen(self) -> "TrainingSets":
@@ -49,7 +65,9 @@ class TrainingSets(FrozenModel):
     def _either(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out fields that do not apply, so that ids of studies stay and a dump can be read back."""
         content: dict[str, Any] = write(self)
-        dropped = ("sizes", "draws", "method") if self.conditions else ("conditions",)
+        dropped = {"sizes", "draws", "method"} if self.conditions else {"conditions"}
+        if self.specimens is None:
+            dropped.add("specimens")
         return {name: value for name, value in content.items() if name not in dropped}
 
 

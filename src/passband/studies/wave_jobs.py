@@ -77,7 +77,7 @@ def device() -> torch.device:
 
 def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
     """Return the wave sets of a study, one for each family of specimens, beside its folder."""
-    return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.recipes.values()]
+    return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.all_recipes]
 
 
 def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet:
@@ -126,7 +126,7 @@ def read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
 def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
     """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves, averaged over families."""
     spectra = []
-    for waves in wave_sets(study, paths):
+    for waves in wave_sets(study, paths)[: len(study.recipes)]:
         coefficients, _ = waves.read(*study.split.test_range)
         frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
         q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
