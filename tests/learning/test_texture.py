@@ -42,4 +42,6 @@ def test_the_generator_decides():
 
 def test_a_training_without_it_is_written_as_before():
     assert "texture" not in TrainingConfig().model_dump()
-    assert TrainingConfig(texture=0.5).model_dump()["texture"] == 0.5
+    given = TrainingConfig(texture=0.5, texture_band_per_pixel=(0.1, 0.2))
+    assert {"texture", "texture_band_per_pixel"} <= given.model_dump(mode="json").keys()
+    assert "texture_band_per_pixel" not in TrainingConfig(texture=0.5).model_dump(mode="json")

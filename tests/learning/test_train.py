@@ -112,11 +112,11 @@ def group():
     ]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("more", [{"optimizer": "adam"}, {"optimizer": "sgd", "texture": 0.5}])
 @pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
-def test_a_member_of_a_group_is_the_network_trained_alone(network, optimizer):
+def test_a_member_of_a_group_is_the_network_trained_alone(network, more):
     # The rate is low, for training magnifies differences in the last digit.
-    config = TrainingConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=1e-3, weight_decay=0.01)
+    config = TrainingConfig(epochs=4, batch_size=4, learning_rate=1e-3, weight_decay=0.01, **more)
     members, seen = group(), []
     together = train_group(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
     assert seen == [0, 1, 2, 3] * 4

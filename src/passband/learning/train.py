@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -19,10 +19,11 @@ from passband.simulation.image_source import JointSource, Source
 from passband.simulation.symmetry import ORIENTATIONS
 
 Epoch = dict[str, float]
+Frequency = Annotated[float, Field(gt=0, le=0.5, strict=True)]
 #: A trained network and its losses, or why it failed.
 Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
 # Fields of a training that came later, at their defaults.
-_LATER = {"loss": "cross_entropy_dice", "texture": 0.0}
+_LATER = {"loss": "cross_entropy_dice", "texture": 0.0, "texture_band_per_pixel": (0.02, 0.5)}
 # Specimens [M, B], orientations [M, B] and the networks' generators → images and masks, [B, M, n, n].
 _BatchMaker = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
 
@@ -38,6 +39,7 @@ class TrainingConfig(FrozenModel):
         weight_decay: L2 penalty of the optimiser.
         texture: standard deviation, up to this many times the image's own, of random texture added to each training image
             (`learning/texture.py`).
+        texture_band_per_pixel: its lowest and highest spatial frequency [1/pixel].
         loss: what is minimised, and what tests score: cross_entropy_dice, cross_entropy, or softmax_cross_entropy (`learning/task.py`).
     """
 
@@ -47,13 +49,16 @@ class TrainingConfig(FrozenModel):
     learning_rate: float = Field(default=0.008, gt=0, le=10, strict=True)
     weight_decay: float = Field(default=0.0, ge=0, le=1, strict=True)
     texture: float = Field(default=0.0, ge=0, le=10, strict=True)
+    texture_band_per_pixel: tuple[Frequency, Frequency] = (0.02, 0.5)
     loss: LossName = "cross_entropy_dice"
 
     @model_serializer(mode="wrap")
     def _without_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit later fields at their defaults, which keeps the ids of networks that were trained before there were others."""
         content: dict[str, Any] = write(self)
-        return {name: value for name, value in content.items() if name not in _LATER or value != _LATER[name]}
+        return {
+            name: value for name, value in content.items() if name not in _LATER or getattr(self, name) != _LATER[name]
+        }
 
 
 @dataclass(frozen=True)
@@ -149,10 +154,7 @@ def _train_together(
             turns = [torch.randint(ORIENTATIONS, chosen.shape[1:], generator=d.generator) for d in draws]
             images, masks = train_batch(chosen, torch.stack(turns), [d.noise for d in draws])
             if training.texture:
-                noise = [d.noise for d in draws]
-                images = torch.stack(
-                    [with_texture(i, training.texture, g) for i, g in zip(images.unbind(1), noise, strict=True)], 1
-                )
+                images = _textured(images, training, [d.noise for d in draws])
             loss = _losses(model, images, masks, task)
             optimizer.zero_grad()
             # The mean over a batch for each member, and the sum of those.
@@ -231,6 +233,13 @@ def _batch_maker(sources: Sequence[Source]) -> _BatchMaker:
         return images, masks
 
     return one_by_one
+
+
+def _textured(images: Tensor, training: TrainingConfig, generators: Sequence[torch.Generator]) -> Tensor:
+    """Return images [B, M, n, n] of M networks with the training's texture, each network's from its own generator."""
+    strength, band = training.texture, training.texture_band_per_pixel
+    of_each = zip(images.unbind(1), generators, strict=True)
+    return torch.stack([with_texture(own, strength, generator, band) for own, generator in of_each], 1)
 
 
 def _losses(model: nn.Module, images: Tensor, masks: Tensor, task: Task) -> Tensor:
