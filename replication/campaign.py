@@ -10,6 +10,7 @@ from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, load_study
+from replication import failure_pictures
 from replication.pages import keep, study_names, write_pages
 from replication.paths import ResultsPaths
 
@@ -82,5 +83,6 @@ def run(
         if failed:
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)
+    failure_pictures.keep(studies, paths)
     progress.note("pages")
     return write_pages(paths, budget) | {"given_up": given_up}

@@ -8,6 +8,7 @@ from passband.studies.paths import StudyPaths
 from replication import (
     convergence,
     defocus_sweep,
+    failure,
     metrics,
     networks,
     signatures,
@@ -21,7 +22,17 @@ from replication.paths import ResultsPaths
 #: Every experiment, in the order of the table of results.
 EXPERIMENTS: tuple[Experiment, ...] = tuple(
     module.EXPERIMENT
-    for module in (defocus_sweep, metrics, signatures, training_sets, zero_defocus, structures, convergence, networks)
+    for module in (
+        defocus_sweep,
+        metrics,
+        signatures,
+        failure,
+        training_sets,
+        zero_defocus,
+        structures,
+        convergence,
+        networks,
+    )
 )
 _QUICK = (
     "> **Quick budget**: fewer conditions, specimens, epochs and networks than the standard results, to see that everything runs. "
