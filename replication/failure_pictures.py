@@ -26,7 +26,7 @@ PICTURES = "pictures.npz"
 # Rings of a spectrum, up to Nyquist, and the highest frequency that is drawn [1/Å].
 _RINGS, _FINEST = 32, 1.0
 # Images are kept as bytes, from −3 to +3 standard deviations in as many steps: small files.
-_REACH, _STEPS = 3.0, 16
+_REACH, _STEPS = 3.0, 8
 _ROWS = ("c36", "c38")
 # Title of each column, key of its image, and key of the mask that is drawn.
 _COLUMNS = (

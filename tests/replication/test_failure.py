@@ -13,7 +13,15 @@ from support.studies import TINY, run
 
 TESTS = [f"{i + 1:02d}: defocus {i:+d} Å" for i in range(64)]
 FAIL, CONTROL = ("c36", "c38"), ("c17", "c54")
-SIZES = dict.fromkeys(failure.ALL, 8) | {"as_is": 1, "film": 1, "texture": 1, "coarse": 1, "fine": 1, "no_film": 1}
+SIZES = dict.fromkeys(failure.ALL, 8) | {
+    "as_is": 1,
+    "film": 1,
+    "texture": 1,
+    "coarse": 1,
+    "fine": 1,
+    "finest": 1,
+    "no_film": 1,
+}
 #: Study: training conditions, variants, seeds.
 PLANS = {
     "failure": (FAIL, ["as_is", "same", "dose", "blur", "film", "focus", "all"], 3),
@@ -21,13 +29,14 @@ PLANS = {
     "failure_texture": (FAIL + CONTROL, ["texture"], 2),
     "failure_texture-coarse": (FAIL + CONTROL, ["coarse"], 1),
     "failure_texture-fine": (FAIL + CONTROL, ["fine"], 1),
+    "failure_texture-finest": (FAIL + CONTROL, ["finest"], 1),
     "failure_no_film": (FAIL, ["no_film"], 3),
 }
 
 
 def written(variant):
     """How the studies call a variant."""
-    return "as_is" if variant == "no_film" else "texture" if variant in ("coarse", "fine") else variant
+    return "as_is" if variant == "no_film" else "texture" if variant in ("coarse", "fine", "finest") else variant
 
 
 def scores(names, variants, seeds, excess):
@@ -88,16 +97,16 @@ def many_conditions(variant):
 def test_new_texture_is_told_where_it_is_the_cause(tmp_path):
     outcome = failure.evaluate(made(tmp_path, new_texture), tmp_path / "figures")
     assert [c.verdict for c in outcome.claims] == ["agrees"] * 9
-    assert "what makes such a network fail" in outcome.text[0]
+    assert "because it meets texture" in outcome.text[0]
     assert [name for name, _ in outcome.figures] == ["failure"]
     assert (tmp_path / "figures/failure.png").stat().st_size > 5000
 
 
 def test_and_not_where_the_number_of_conditions_is(tmp_path):
     outcome = failure.evaluate(made(tmp_path, many_conditions), tmp_path / "figures")
-    assert [c.verdict for c in outcome.claims[:4]] == ["differs", "cannot tell", "differs", "differs"]
+    assert [c.verdict for c in outcome.claims[:4]] == ["differs", "differs", "differs", "cannot tell"]
     assert [c.verdict for c in outcome.claims[4:7]] == ["agrees", "differs", "differs"]
-    assert "what makes such a network fail" not in outcome.text[0]
+    assert "because it meets texture" not in outcome.text[0]
 
 
 def test_home_shares_and_the_network_that_was_chosen(tmp_path):
@@ -146,7 +155,8 @@ def test_pictures_are_drawn_from_small_arrays(tmp_path):
     outcome = failure.evaluate(studies, tmp_path / "figures")
     assert [name for name, _ in outcome.figures] == ["failure_images", "failure"]
     assert "has 29.00 and 27.00 times the power" in outcome.text[1]
-    assert "number 1, 2, 3 and 4 from below" in outcome.text[2] and "rank correlation of −1.00" in outcome.text[2]
+    assert "Texture as coarse as the film's helps more" in outcome.text[2]
+    assert "number 1, 2, 3 and 4 from below" in outcome.text[3] and "rank correlation of −1.00" in outcome.text[3]
     for name, _ in outcome.figures:
         assert (tmp_path / f"figures/{name}.png").stat().st_size > 5000
 
