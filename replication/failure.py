@@ -235,7 +235,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ]
     outcome.text.append(
         f"Trained under condition 36 or 38, networks have a loss (geometric mean) of {np.exp(whole.level(_FAIL, 'as_is')):.2f} over 64 conditions, the median network of the study {np.exp(whole.level(('c17',), 'as_is')):.2f}. "
-        f"They call film a particle over {whole.share('fp', 'as_is'):.0%} of the particles' area; without the film that falls to × {bare}. Films of random thickness in training take away "
+        f"They call film a particle over {whole.share('fp', 'as_is'):.0%} of the particles' area; without the film, over {bare} times as much. Films of random thickness in training take away "
         f"{gone['film']} of the failure; random texture on the images, which knows neither specimen nor optics, {gone['texture']}; a jitter of the focus {gone['focus']}; other doses {gone['dose']}; eight "
         f"conditions that hardly differ {gone['same']}. "
         + (
@@ -280,9 +280,12 @@ def _which_texture(gone: dict[str, Statistic], coarse_is_better: Verdict) -> str
         "differs": "So the texture need not be like the film's: what matters is to have met some that is no particle.",
         "cannot tell": "These networks cannot tell whether it has to be as coarse as the film's speckle.",
     }
+    answer = answers[coarse_is_better]
+    if coarse_is_better == "agrees" and gone["fine"].value > gone["coarse"].low:
+        answer = "So not any noise will do, but texture just finer than the hidden speckle does as well as texture of its size."
     return (
         f"**Which texture.** Random texture below 0.5 1/Å, where conditions 36 and 38 hide the film, takes away {gone['coarse']} of the failure; texture of 0.5 to 1.25 1/Å {gone['fine']}; texture of 1 to 1.25 1/Å, "
-        f"much finer than the film's, {gone['finest']}. {answers[coarse_is_better]} (One network for each condition and band; the spectrum of a texture reaches a third beyond its band.)"
+        f"much finer than the film's, {gone['finest']}. {answer} (One network for each condition and band; the spectrum of a texture reaches a third beyond its band.)"
     )
 
 
