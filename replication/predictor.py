@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,20 +19,20 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from passband.analysis.loss_law import LossLaw, LossSquare, fit_law
-from passband.analysis.pairs import Pairs, Target, dense
+from passband.analysis.pairs import Pairs, Target, central_95, dense
 from passband.base.frequencies import disc_indices
-from passband.base.identity import content_id
+from passband.base.identity import content_id, seed_from
 from passband.files.tables import read_table, write_table
 from passband.metrics.reader import reader_losses
 from passband.metrics.registry import measure
-from passband.metrics.texture import Scattering, Texture, film_excess, mean_contrast, scattering, texture
+from passband.metrics.texture import Scattering, Texture, film_excess, mean_contrast, scattering, set_texture, texture
 from passband.simulation import hrtem
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.reader_loss import sample_pixels
 from passband.specimens import Recipe
 from passband.studies.study import Domain, load_study
 from replication import judging
-from replication.resampling import Statistic
+from replication.resampling import RESAMPLES, Statistic
 
 #: Studies that laws are fitted to, and how many of their domains: the others are the final test.
 FITTED = {
@@ -51,6 +52,13 @@ _SIMPLE = {
     "rms Δχ": ("phase_rms",),
     "reader loss": ("reader",),
     "three numbers": ("reader", "film_excess", "train_contrast"),
+}
+_Score = Callable[[np.ndarray], float]
+# What is compared of the losses of a set over the test conditions.
+_SCORES: dict[str, _Score] = {
+    "worst": lambda losses: float(losses.max()),
+    "worst tenth": lambda losses: float(np.sort(losses)[-max(len(losses) // 10, 1) :].mean()),
+    "mean": lambda losses: float(losses.mean()),
 }
 _SPECIMENS, _READER_SPECIMENS = 16, 28
 _TARGETS: dict[Target, str] = {
@@ -346,6 +354,54 @@ def _columns(table: LossTable, names: Sequence[str]) -> np.ndarray:
 
 def _applied(model: Pipeline, columns: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict(columns.reshape(-1, columns.shape[-1]))).reshape(columns.shape[:2])
+
+
+def judge_sets(tables: Path) -> dict[str, Any]:
+    """Return how the law ranks sets of training conditions, none of which, nor of whose test conditions, it was fitted to.
+
+    Of the uniform draws of each size, the one of the least predicted loss is compared with the mean over the draws (geometric mean over
+    sizes); the interval is over test conditions and draws, drawn again.
+    """
+    study = load_study(tables / "training_sets" / "study.yaml")
+    [recipe] = study.recipes.values()
+    specimens = _scattered(tables)[_family(recipe, study.exit_waves)]
+    ids = {"train_condition": [t.id for t in study.trainings], "test_condition": [t.id for t in study.tests]}
+    scores = pl.read_parquet(tables / "training_sets" / "scores.parquet").group_by(*ids).agg(pl.mean("loss"))
+    loss = dense(scores, ids, "loss")
+    law = fit_law([fitted(tables, name).square("log_loss") for name in FITTED], calibrate=False)
+    sets = set_texture([t.conditions for t in study.trainings], specimens)
+    tests = texture([t.condition for t in study.tests], specimens)
+    predicted = law.predict(sets, tests).log_loss.exp().numpy()
+    sizes: dict[int, list[int]] = {}
+    for i, training in enumerate(study.trainings):
+        kind, size, _ = training.id.rsplit("-", 2)
+        if kind == "uniform":
+            sizes.setdefault(int(size), []).append(i)
+    rng = np.random.default_rng(seed_from("sets"))
+    answer: dict[str, Any] = {
+        "rank": float(spearmanr(predicted.ravel(), loss.ravel()).statistic),
+        "rank_of_sets": float(spearmanr(predicted.mean(1), loss.mean(1)).statistic),
+    }
+    for name, score in _SCORES.items():
+        ratio = _ratio(loss, predicted, list(sizes.values()), np.arange(len(study.tests)), score)
+        drawn = []
+        for _ in range(RESAMPLES):
+            draws = [list(rng.choice(members, len(members))) for members in sizes.values()]
+            drawn.append(_ratio(loss, predicted, draws, rng.integers(len(study.tests), size=len(study.tests)), score))
+        low, high = central_95(drawn)
+        answer[name] = {"ratio": ratio, "low": low, "high": high}
+    return answer
+
+
+def _ratio(
+    loss: np.ndarray, predicted: np.ndarray, groups: Sequence[Sequence[int]], tests: np.ndarray, score: _Score
+) -> float:
+    """Return the loss of the set that is predicted best of each group over the group's mean, geometric means over all."""
+    logs = []
+    for members in groups:
+        best = min(members, key=lambda i: score(predicted[i, tests]))
+        logs.append(np.log(score(loss[best, tests])) - np.mean([np.log(score(loss[i, tests])) for i in members]))
+    return float(np.exp(np.mean(logs)))
 
 
 def build_laws(tables: Path, folder: Path) -> None:

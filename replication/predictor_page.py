@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -23,10 +24,15 @@ def save(tables: Path, rows: Sequence[Judged]) -> None:
     write_table(tables / "predictor" / "judged.parquet", pl.DataFrame(content))
 
 
+def save_sets(tables: Path, answer: dict[str, Any]) -> None:
+    """Write the figures of sets of training conditions."""
+    write_text(tables / "predictor" / "sets.json", json.dumps(answer, indent=1) + "\n")
+
+
 def write(page: Path) -> None:
     """Fill in the tables of a page from what lies in tables/predictor/ beside it."""
     text, folder = page.read_text(encoding="utf-8"), page.parent / "tables" / "predictor"
-    for name, table in {"table": _judged(folder), "external": _external(folder)}.items():
+    for name, table in {"table": _judged(folder), "sets": _sets(folder), "external": _external(folder)}.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
         if not found or end not in rest:
@@ -45,6 +51,15 @@ def _judged(folder: Path) -> str:
         if not (row["rule"].startswith("ceiling") and shown == "–"):
             lines.append(f"| {' | '.join(places)} |")
     return "\n".join(lines)
+
+
+def _sets(folder: Path) -> str:
+    answer = json.loads((folder / "sets.json").read_text(encoding="utf-8"))
+    ratios = [f"{name} × {Statistic(*answer[name].values())}" for name in ("worst", "worst tenth", "mean")]
+    return (
+        f"Rank correlation of predicted and measured loss over all pairs of sets and tests {_number(answer['rank'])}, over the sets' means "
+        f"{_number(answer['rank_of_sets'])}. Loss of the set predicted best of four uniform draws over the mean of the four: {', '.join(ratios)}."
+    )
 
 
 def _external(folder: Path) -> str:
