@@ -4,8 +4,8 @@ A table has a row per training and test with `median_loss`, as those of Rangel D
 (2026), doi 10.69761/kjte5358: train_C1_angstrom and test_C1_angstrom [Å], train_dose and test_dose [e/Å²], or train and test,
 families such as w_CdSe_small. Nothing is fitted to it: R² allows for one level, from the rows whose test is as their training.
 
-The prediction is the error of the Gaussian reader (`passband.metrics.gaussian_reader`), and follows from moments of simulated images
-that are kept beside the tables; `--again` simulates them anew, as the authors did: N(d, 15 Å) of defocus, its zero at the least
+The prediction is the error of the Gaussian reader (`passband.metrics.gaussian_reader`), corrected by networks of our own where some were
+trained on the like (`replication.correction`). The reader follows from moments of simulated images that are kept beside the tables; `--again` simulates them anew, as the authors did: N(d, 15 Å) of defocus, its zero at the least
 contrast, labels by phase, 10 Å of focal spread.
 """
 
@@ -39,6 +39,7 @@ from passband.specimens.crystals import library_crystal
 from passband.specimens.recipe_files import load_recipe
 from passband.studies.study import load_study
 from replication import authors
+from replication.correction import corrected
 
 _ROOT = Path(__file__).parent
 _KEPT = _ROOT.parent / "docs" / "results" / "tables" / "predictor"
@@ -118,12 +119,10 @@ def read_other(path: Path) -> OtherTable:
 
 def compare(other: OtherTable) -> dict[str, Any]:
     """Return how our prediction, our reproduction and baselines agree with a table of others."""
-    names = list(dict.fromkeys([*other.train, *other.test]))
-    seen = _kept(other.kind, names)
-    errors = log_errors(seen, seen).numpy()
-    rows, columns = ([names.index(n) for n in side] for side in (other.train, other.test))
-    slope = json.loads((_KEPT / "gaussian_reader.json").read_text(encoding="utf-8"))["slope"]
-    baselines = {"separability of the test": slope * np.diag(errors)[columns]} | _baselines(other)
+    reader, prediction = predict(other.kind, [*other.train, *other.test])
+    half = len(other.loss)
+    rows, columns = np.arange(half), np.arange(half, 2 * half)
+    baselines = {"separability of the test": reader[columns, columns]} | _baselines(other)
     ours = [authors.reproduced(other.kind, a, b) for a, b in zip(other.train, other.test, strict=True)]
     known = np.array([loss is not None for loss in ours])
     reproduction = None
@@ -134,10 +133,35 @@ def compare(other: OtherTable) -> dict[str, Any]:
     return {
         "kind": other.kind,
         "rows": len(other.loss),
-        "prediction": other.agreement(slope * errors[rows, columns]),
+        "prediction": other.agreement(prediction[rows, columns]),
+        "reader": other.agreement(reader[rows, columns]),
         "reproduction": reproduction,
-        "baselines": {name: other.agreement(values) for name, values in baselines.items()},
+        # Those in units of their own have no level.
+        "baselines": {
+            name: other.agreement(values) | ({} if name.startswith("separability") else {"r2": None})
+            for name, values in baselines.items()
+        },
     }
+
+
+def predict(kind: authors.Kind, names: Sequence[authors.Name]) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln loss, up to one level, of every training and test by name: of the Gaussian reader, and corrected by our networks.
+
+    Shape [len(names), len(names)] each. Where no network of ours was trained, both are the same.
+    """
+    ours = authors.losses(kind)
+    own_train, own_test = (list(dict.fromkeys(pair[i] for pair in ours)) for i in (0, 1))
+    distinct = list(dict.fromkeys([*names, *own_train, *own_test]))
+    seen = _kept(kind, distinct)
+    slope = json.loads((_KEPT / "gaussian_reader.json").read_text(encoding="utf-8"))["slope"]
+    reader = slope * log_errors(seen, seen).numpy()
+    better = reader
+    if len(own_train) > 2 and len(ours) == len(own_train) * len(own_test):
+        train, test = ([distinct.index(n) for n in side] for side in (own_train, own_test))
+        known = np.log([[ours[a, b] for b in own_test] for a in own_train])
+        better = corrected(reader, np.concatenate([seen.film, seen.particle], 1), train, test, known)
+    place = [distinct.index(n) for n in names]
+    return reader[np.ix_(place, place)], better[np.ix_(place, place)]
 
 
 def _baselines(other: OtherTable) -> dict[str, np.ndarray]:
@@ -155,13 +179,13 @@ def _baselines(other: OtherTable) -> dict[str, np.ndarray]:
         }
     train, test = np.array(other.train, float), np.array(other.test, float)
     if other.kind == "dose":
-        return {"|ln dose ratio|": np.abs(np.log(test / train)), "lower dose of the test": -np.log(test)}
+        return {"ratio of doses": np.abs(np.log(test / train)), "lower dose of the test": -np.log(test)}
     conditions = [_condition(float(c1), _DOSES["defocus"]) for c1 in (*train, *test)]
     measured = measure(["sigma", "epsilon"], conditions, conditions)
     at = np.arange(len(train))
     epsilon = measured["epsilon_train"].numpy()
     return {
-        "|Δdefocus|": np.abs(test - train),
+        "distance of defocus": np.abs(test - train),
         # A condition that transfers nothing shares nothing.
         "σ": -measured["sigma"].nan_to_num(0.0, 0.0, 0.0).numpy()[at, len(train) + at],
         "Δε": -(epsilon[len(train) :] - epsilon[: len(train)]),
@@ -324,7 +348,12 @@ def main(
     if as_json:
         print_json(answer)
         return
-    lines = {"prediction": answer["prediction"], "reproduction": answer["reproduction"], **answer["baselines"]}
+    lines = {
+        "prediction": answer["prediction"],
+        "reader alone": answer["reader"],
+        "reproduction": answer["reproduction"],
+        **answer["baselines"],
+    }
     print(f"{table.name}: {answer['rows']} rows, {answer['kind']}; rank correlation and R² of ln loss")
     for name, values in lines.items():
         shown = "not run" if values is None else " ".join(_number(values[k]) for k in ("rank", "r2"))

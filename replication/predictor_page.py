@@ -32,7 +32,11 @@ def save_sets(tables: Path, answer: dict[str, Any]) -> None:
 def write(page: Path) -> None:
     """Fill in the tables of a page from what lies in tables/predictor/ beside it."""
     text, folder = page.read_text(encoding="utf-8"), page.parent / "tables" / "predictor"
-    for name, table in {"table": _judged(folder), "sets": _sets(folder), "external": _external(folder)}.items():
+    for name, table in {
+        "table": judged_table(folder),
+        "sets": sets_text(folder),
+        "external": external_table(folder),
+    }.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
         if not found or end not in rest:
@@ -41,7 +45,8 @@ def write(page: Path) -> None:
     write_text(page, text)
 
 
-def _judged(folder: Path) -> str:
+def judged_table(folder: Path) -> str:
+    """Return the table of rules and tests, in Markdown."""
     rows = read_table(folder / "judged.parquet")
     lines = ["| test | target | rule | numbers | R² | rank correlation |", "|---|---|---|---|---|---|"]
     for row in rows.iter_rows(named=True):
@@ -53,7 +58,8 @@ def _judged(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _sets(folder: Path) -> str:
+def sets_text(folder: Path) -> str:
+    """Return what was found of sets of training conditions, in a paragraph."""
     answer = json.loads((folder / "sets.json").read_text(encoding="utf-8"))
     ratios = [f"{name} × {Statistic(*answer[name].values())}" for name in ("worst", "worst tenth", "mean")]
     return (
@@ -62,11 +68,17 @@ def _sets(folder: Path) -> str:
     )
 
 
-def _external(folder: Path) -> str:
+def external_table(folder: Path) -> str:
+    """Return the table of agreement with losses that others measured, in Markdown."""
     lines = ["| table | rows | what | rank correlation with ln loss | R² of ln loss |", "|---|---|---|---|---|"]
     for path in sorted(folder.glob("external_*.json")):
         answer = json.loads(path.read_text(encoding="utf-8"))
-        named = {"prediction": answer["prediction"], "reproduction": answer["reproduction"], **answer["baselines"]}
+        named = {
+            "prediction": answer["prediction"],
+            "reader alone": answer["reader"],
+            "reproduction": answer["reproduction"],
+            **answer["baselines"],
+        }
         for name, values in named.items():
             if values is not None:
                 shown = f"{_number(values['rank'])} | {_number(values['r2'])}"

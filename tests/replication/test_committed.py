@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from passband.studies.study import load_study
 from passband.verdicts.set_loss import FEATURES, learnt
 from passband.verdicts.zones import PAIR_FEATURES, PLANE
+from replication import predictor_page
 from replication.outcome import StudyTables
 from replication.pages import EXPERIMENTS, study_names
 from replication.paths import ResultsPaths
@@ -48,11 +49,22 @@ QUOTED = re.compile(r"[−-]?\d+\.\d+ \[[−-]?\d+\.\d+, [−-]?\d+\.\d+\]")
 
 def test_readme_and_pages_quote_them_to_the_letter():
     known = {figure for claim in ANSWER["claims"] for figure in QUOTED.findall(claim["figure"])}
+    kept = PATHS.pages / "tables" / "predictor"
+    known |= set(QUOTED.findall(predictor_page.judged_table(kept) + predictor_page.sets_text(kept)))
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     quoted = {page.name: QUOTED.findall(page.read_text(encoding="utf-8")) for page in pages}
     assert len(quoted["README.md"]) >= 4
     for name, figures in quoted.items():
         assert not set(figures) - known, name
+
+
+def test_the_page_of_predictors_is_what_its_tables_give(tmp_path):
+    page = PATHS.pages / "predictor.md"
+    (tmp_path / "tables").symlink_to(PATHS.pages / "tables")
+    copy = tmp_path / "predictor.md"
+    copy.write_text(re.sub(r"<!-- (\w+) -->.*?<!-- /", r"<!-- \1 -->\n<!-- /", page.read_text(), flags=re.DOTALL))
+    predictor_page.write(copy)
+    assert copy.read_text() == page.read_text()
 
 
 def test_the_readme_says_that_the_verdict_on_real_images_is_too_kind():

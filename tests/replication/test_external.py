@@ -62,7 +62,7 @@ def test_the_prediction_of_a_table_made_from_it_is_perfect(tmp_path):
     assert errors.argmin(1).tolist() != errors.argmax(1).tolist()
     rows = [(a, b, 1, float(np.exp(0.1 * errors[i, j]))) for i, a in enumerate(names) for j, b in enumerate(names)]
     other = external.read_other(write(tmp_path / "table.csv", DOSES, rows))
-    assert external.compare(other)["prediction"]["rank"] == pytest.approx(1.0)
+    assert external.compare(other)["reader"]["rank"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
