@@ -234,7 +234,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         ),
     ]
     outcome.text.append(
-        f"Trained under condition 36 or 38, networks have a loss (geometric mean) of {np.exp(whole.level(_FAIL, 'as_is')):.2f} over 64 conditions, the median network of the study {np.exp(whole.level(('c17',), 'as_is')):.2f}. "
+        f"Trained under condition 36 or 38, networks have a loss (geometric mean) of {np.exp(whole.level(_FAIL, 'as_is')):.2f} over 64 conditions, networks trained under the study's median condition {np.exp(whole.level(('c17',), 'as_is')):.2f}. "
         f"They call film a particle over {whole.share('fp', 'as_is'):.0%} of the particles' area; without the film, over {bare} times as much. Films of random thickness in training take away "
         f"{gone['film']} of the failure; random texture on the images, which knows neither specimen nor optics, {gone['texture']}; a jitter of the focus {gone['focus']}; other doses {gone['dose']}; eight "
         f"conditions that hardly differ {gone['same']}. "
@@ -252,7 +252,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         _what_to_do(networks, cost, gone),
         _not_explained(studies[_SETS].scores, networks, gone),
         "Trained under condition 36 or 38 (the last two columns: the controls, under condition 17 or 54), with one thing varied; tested under 64 conditions on the same specimens. *Failure gone*: the "
-        "share of the mean ln loss in excess of the median network's that is gone. *False positives* and *false negatives*: over the particles' area. *At home*: loss under the training condition "
+        "share of the mean ln loss in excess of that of networks trained under condition 17, the median of the study, that is gone. *False positives* and *false negatives*: over the particles' area. *At home*: loss under the training condition "
         "over that of networks trained as they were. Mean losses are geometric.\n\n" + _variants(networks, gone),
     ]
     return outcome
