@@ -12,13 +12,20 @@ import torch
 from rows import Row, compared, write
 from scipy.spatial.distance import cdist
 
+from passband.analysis.loss_prediction import law
 from passband.base.distribution import Distribution
+from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.conditions.notations import abtem as notation
 from passband.conditions.sets import ConditionDraw
 from passband.metrics.band import Band, View
 from passband.metrics.registry import measure
+from passband.metrics.texture import measured_texture, scattering, texture
 from passband.optics import stack, wave_transfer
+from passband.simulation import hrtem
+from passband.simulation.imaging import normalize
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens.recipe_files import load_recipe
 
 N, EXTENT = 512, 200.0
 _CHUNK = 8
@@ -94,5 +101,33 @@ def sigma_matrix(count: int = 1000, n: int = 256) -> Row:
     )
 
 
+def predicted_losses(count: int = 1000, imaged: int = 8) -> Row:
+    """Return seconds for the predicted loss of every pair: from analytic texture, and from that of images of a few conditions."""
+    recipe, waves = load_recipe("gold_on_carbon"), ExitWaveConfig(phonon_configurations=1)
+    stored, masks = hrtem.scatter(recipe, range(16), waves)
+    frequencies = disc_indices(waves.band_per_angstrom * recipe.field_angstrom)
+    specimens = scattering(stored, frequencies, masks, recipe.field_angstrom)
+    wanted = [c.varied({"focal_spread_angstrom": 20.0, "dose_per_angstrom2": 500.0}) for c in conditions(count)]
+    began = time.perf_counter()
+    seen = texture(wanted, specimens)
+    predicted = law("log_loss").predict(seen, seen).log_loss
+    seconds = time.perf_counter() - began
+    assert predicted.shape == (count, count)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    began = time.perf_counter()
+    for condition in wanted[:imaged]:
+        images = hrtem.Imager(condition, recipe.field_angstrom, waves).images(stored, masks, seed=1)
+        measured_texture(normalize(images.counts), images.masks, condition.pixel_size_angstrom)
+    per_condition = (time.perf_counter() - began) / imaged
+    return Row(
+        "predicted loss, 1000 × 1000 pairs",
+        seconds,
+        per_condition * count,
+        "s, texture of images of 16 specimens a condition",
+        per_condition * count / seconds,
+        note=f"peak of the process {peak:.2f} GiB; images extrapolated from {imaged} conditions",
+    )
+
+
 if __name__ == "__main__":
-    write(sigma_matrix(), ctf())
+    write(sigma_matrix(), ctf(), predicted_losses())
