@@ -143,6 +143,7 @@ def predictor(
         if again:
             judged.measure_again(tables, progress.note)
         predictor_page.save(tables, judged.judge(tables, progress.note))
+        predictor_page.draw(tables, judged.final_losses(tables))
         predictor_page.save_sets(tables, judged.judge_sets(tables))
         if laws is not None:
             judged.build_laws(tables, laws)

@@ -300,6 +300,15 @@ def judge(tables: Path, note: Callable[[str], None]) -> list[Judged]:
     return rows
 
 
+def final_losses(tables: Path) -> pl.DataFrame:
+    """Return every pair of the corrected microscope's final conditions: measured loss, and what σ and Δε, and the law, predict."""
+    test = _tests(tables)[0]
+    pairs, said = test.table.pairs, _predictions(tables, test, "log_loss")
+    chosen = {"sigma_delta_epsilon": "σ and Δε (the source)", "law": "law of textures"}
+    columns = {name: np.exp(said[rule][1][pairs.used]) for name, rule in chosen.items()}
+    return pl.DataFrame({"loss": pairs.loss[pairs.used], **columns})
+
+
 def _predictions(tables: Path, test: _Test, target: Target) -> dict[str, tuple[str, np.ndarray]]:
     """Return how many numbers each rule has, and what it predicts, shape [B, B]."""
     found = {

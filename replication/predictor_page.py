@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from passband.base.errors import BadInputError
+from passband.figures import style
 from passband.files.atomic import write_text
 from passband.files.tables import read_table, write_table
 from replication.predictor import Judged
@@ -27,6 +28,28 @@ def save(tables: Path, rows: Sequence[Judged]) -> None:
 def save_sets(tables: Path, answer: dict[str, Any]) -> None:
     """Write the figures of sets of training conditions."""
     write_text(tables / "predictor" / "sets.json", json.dumps(answer, indent=1) + "\n")
+
+
+def draw(tables: Path, pairs: pl.DataFrame) -> None:
+    """Draw measured against predicted losses, the table of `predictor.final_losses`, beside the page."""
+    with style.figure(7.2, 3.7) as made:
+        axes = made.subplots(1, 2, sharex=True, sharey=True)
+        limits = float(pairs["loss"].min()) * 0.8, float(pairs["loss"].max()) * 1.2
+        titles = {"sigma_delta_epsilon": "σ and Δε (the source)", "law": "law of textures"}
+        for ax, (name, title) in zip(axes, titles.items(), strict=True):
+            ax.scatter(pairs[name], pairs["loss"], s=3, alpha=0.25, linewidths=0, rasterized=True)
+            ax.plot(limits, limits, color="black", linewidth=0.8)
+            ax.set(
+                xlabel="predicted loss",
+                title=title,
+                xlim=limits,
+                ylim=limits,
+                xscale="log",
+                yscale="log",
+                aspect="equal",
+            )
+        axes[0].set_ylabel("measured loss")
+        style.save(made, tables.parent / "figures", "predictor_final", ("png",))
 
 
 def write(page: Path) -> None:
