@@ -144,7 +144,7 @@ def predictor(
             judged.measure_again(tables, progress.note)
         predictor_page.save(tables, judged.judge(tables, progress.note))
         predictor_page.draw(tables, judged.final_losses(tables))
-        predictor_page.save_sets(tables, judged.judge_sets(tables))
+        predictor_page.save_sets(tables, judged.judge_sets(tables) | {"interval": judged.judge_intervals(tables)})
         if laws is not None:
             judged.build_laws(tables, laws)
     predictor_page.write(folder / "predictor.md")

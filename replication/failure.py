@@ -213,7 +213,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             judged(gone["focus"], above=0.5),
         ),
         Claim(
-            "ours: other doses in training, which show no more of the film, do not (less than a quarter)",
+            "ours: other doses in training do not (less than a quarter)",
             f"share gone {gone['dose']}",
             judged(gone["dose"], below=0.25),
         ),

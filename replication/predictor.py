@@ -320,7 +320,12 @@ def _predictions(tables: Path, test: _Test, target: Target) -> dict[str, tuple[s
 
 
 def _by_law(tables: Path, test: _Test, target: Target) -> np.ndarray:
-    others = [fitted(tables, name).square(target) for name in test.others]
+    seen = {_key(domain) for domain in test.table.domains}
+    others = []
+    for name in test.others:
+        table = fitted(tables, name)
+        # Studies share a few domains, whose networks are the same ones.
+        others.append(table.some([i for i, d in enumerate(table.domains) if _key(d) not in seen]).square(target))
     if test.fold is None:
         return fit_law(others, calibrate=False).predict(test.table.textures, test.table.textures).log_loss.numpy()
 
@@ -333,6 +338,11 @@ def _by_law(tables: Path, test: _Test, target: Target) -> np.ndarray:
         said = laws[key].predict(*(table.textures.chosen(torch.from_numpy(side)) for side in (i, j)))
         predicted[np.ix_(i, j)] = said.log_loss.numpy()
     return predicted
+
+
+def _key(domain: Domain) -> tuple[str, str]:
+    """Return what two domains share that are the same: specimens and condition."""
+    return content_id(domain.recipe.model_dump(mode="json")), domain.condition.id
 
 
 def _by_quadratic(test: _Test, names: Sequence[str], target: Target) -> np.ndarray:
@@ -369,7 +379,7 @@ def judge_sets(tables: Path) -> dict[str, Any]:
     """Return how the law ranks sets of training conditions, none of which, nor of whose test conditions, it was fitted to.
 
     Of the uniform draws of each size, the one of the least predicted loss is compared with the mean over the draws (geometric mean over
-    sizes); the interval is over test conditions and draws, drawn again.
+    sizes); the interval is over test conditions, drawn again.
     """
     study = load_study(tables / "training_sets" / "study.yaml")
     [recipe] = study.recipes.values()
@@ -395,10 +405,21 @@ def judge_sets(tables: Path) -> dict[str, Any]:
         ratio = _ratio(loss, predicted, list(sizes.values()), np.arange(len(study.tests)), score)
         drawn = []
         for _ in range(RESAMPLES):
-            draws = [list(rng.choice(members, len(members))) for members in sizes.values()]
-            drawn.append(_ratio(loss, predicted, draws, rng.integers(len(study.tests), size=len(study.tests)), score))
+            again = rng.integers(len(study.tests), size=len(study.tests))
+            drawn.append(_ratio(loss, predicted, list(sizes.values()), again, score))
         low, high = central_95(drawn)
         answer[name] = {"ratio": ratio, "low": low, "high": high}
+    return answer
+
+
+def judge_intervals(tables: Path) -> dict[str, dict[str, float]]:
+    """Return how many of the losses of the final conditions lie in the 90 % interval: of all, and of the network that fares worst."""
+    law, answer = fit_law([fitted(tables, name).square("log_loss") for name in FITTED]), {}
+    for test in _tests(tables)[:2]:
+        square = test.table.square("log_loss")
+        said = law.predict(square.train, square.test)
+        within = ((square.log_loss >= said.low) & (square.log_loss <= said.high)).double()
+        answer[test.name] = {"all": within.mean().item(), "worst_network": within.mean(1).min().item()}
     return answer
 
 

@@ -85,8 +85,12 @@ def sets_text(folder: Path) -> str:
     """Return what was found of sets of training conditions, in a paragraph."""
     answer = json.loads((folder / "sets.json").read_text(encoding="utf-8"))
     ratios = [f"{name} × {Statistic(*answer[name].values())}" for name in ("worst", "worst tenth", "mean")]
+    covered = ", ".join(
+        f"{part['all']:.2f} ({name}; of the network that fares worst {part['worst_network']:.2f})"
+        for name, part in answer["interval"].items()
+    )
     return (
-        f"Rank correlation of predicted and measured loss over all pairs of sets and tests {_number(answer['rank'])}, over the sets' means "
+        f"The 90 % interval of ln loss holds for {covered}.\n\nRank correlation of predicted and measured loss over all pairs of sets and tests {_number(answer['rank'])}, over the sets' means "
         f"{_number(answer['rank_of_sets'])}. Loss of the set predicted best of four uniform draws over the mean of the four: {', '.join(ratios)}."
     )
 

@@ -40,12 +40,25 @@ def test_a_dose_far_from_all_studies_is_unknown(gold):
     said = predict_loss([at(100.0)], [at(100.0).varied({"dose_per_angstrom2": 1.0})], gold)
     assert not said.known
     assert "extrapolation" in str(said)
-    assert said.loss.high / said.loss.low > 3
+    assert 3 < said.loss.high / said.loss.low < 30
 
 
 def test_other_pixels_and_specimens_without_particles_are_refused(gold):
     with pytest.raises(BadInputError, match=r"pixels of 0.2 and 0.4 Å"):
         predict_loss([at(0.0)], [at(0.0, pixel_size_angstrom=0.2)], gold)
+    with pytest.raises(BadInputError, match="none is given"):
+        predict_loss([], [at(0.0)], gold)
+    with pytest.raises(BadInputError, match="electrons of 80000 and 300000 eV"):
+        predict_loss([at(0.0), at(0.0).varied({"energy_ev": 80_000})], [at(0.0)], gold)
+    with pytest.raises(BadInputError, match="does not divide the field"):
+        predict_loss([at(0.0, pixel_size_angstrom=5.0)], [at(0.0, pixel_size_angstrom=5.0)], gold)
+    bare = gold.model_copy(update={"substrate": None})
+    with pytest.raises(BadInputError, match="no particles, or no film"):
+        predict_loss([at(0.0)], [at(0.0)], bare)
+
+
+def test_pixels_of_no_study_are_unknown(gold):
+    assert not predict_loss([at(100.0, pixel_size_angstrom=0.2)], [at(100.0, pixel_size_angstrom=0.2)], gold).known
 
 
 def test_the_laws_that_come_with_passband_are_whole():

@@ -206,3 +206,17 @@ def test_gold_on_carbon_is_read_and_worse_at_low_dose():
     recipe = load_recipe("gold_on_carbon")
     answer = reader_loss([BASE], [BASE.varied(dose=50)], recipe)
     assert answer.in_domain_loss < 0.5 and answer.relative_loss > 1.2
+
+
+@pytest.mark.parametrize(
+    ("images", "pixel", "message"),
+    [
+        ([[1, 2], [3]], 0.4, "no arrays of numbers"),
+        (np.full((2, 32, 32), "a"), 0.4, "no arrays of numbers"),
+        (np.random.default_rng(0).normal(size=(2, 32, 32)), "wide", "no arrays of numbers"),
+        (np.ones((2, 32, 32)), 0.4, "one value everywhere"),
+    ],
+)
+def test_labelled_images_that_are_no_images_are_refused(images, pixel, message):
+    with pytest.raises(BadInputError, match=message):
+        LabelledImages(images, np.zeros((2, 32, 32), bool), pixel)

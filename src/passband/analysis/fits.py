@@ -41,7 +41,7 @@ class Predictor:
 #: The predictor of the source, and the one that a newcomer would try first.
 SOURCE, SOURCE_SMOOTH, DEFOCUS, MEAN = "σ and Δε, linear", "σ and Δε, smooth", "|Δdefocus|, linear", "mean loss"
 #: The law of texture that comes with passband, fitted to passband's own studies.
-DEFAULT_PREDICTOR = "ln loss by the law of texture, smooth"
+DEFAULT_PREDICTOR = "ln loss by the law of texture (fitted to passband's own studies), smooth"
 #: Every predictor of the analysis, trivial baselines first.
 PREDICTORS = (
     Predictor(MEAN, (), "linear"),

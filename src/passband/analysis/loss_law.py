@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from passband.base.errors import BadInputError
 from passband.metrics.texture import Texture
 
-# Chosen on studies that are not used to judge; docs/results/predictor.md has the log.
+# Chosen before the final conditions were looked at; docs/results/tables/predictor/log.md says how.
 _COMPONENTS = 12
 _INDUCING = 48
 _WIDTH = 3.0
@@ -77,6 +77,7 @@ class LossLaw:
         weights: shape [M + 1, M + 1], by training and by test; the first of each is a constant.
         mean: mean ln loss of what was fitted.
         spread: half the width of a 90 % interval of ln loss where both textures are known, and what novelty adds, shape [2].
+        widest: half the width of an interval where nothing is known: of 90 % of all losses that were fitted.
         furthest: novelty of the training or test beyond which nothing is known, in [0, 1].
     """
 
@@ -86,13 +87,14 @@ class LossLaw:
     weights: Tensor
     mean: float
     spread: tuple[float, float] = (0.0, 0.0)
+    widest: float = 0.0
     furthest: float = 1.0
 
     def predict(self, train: Texture, test: Texture) -> Predicted:
         """Return the loss of networks trained on B domains and tested on B′."""
         a, b = self._features(train), self._features(test)
         log_loss, novelty = self._of_features(a, b), _larger(_novelty(a), _novelty(b))
-        width = self.spread[0] + self.spread[1] * novelty
+        width = (self.spread[0] + self.spread[1] * novelty).clamp_max(self.widest)
         return Predicted(log_loss, log_loss - width, log_loss + width, novelty <= self.furthest)
 
     def _of_features(self, train: Tensor, test: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ class LossLaw:
     def save(self, path: Path) -> None:
         """Write the law as JSON."""
         content = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in vars(self).items()}
-        path.write_text(json.dumps(content) + "\n")
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path | Traversable) -> "LossLaw":
@@ -111,7 +113,13 @@ class LossLaw:
             tensors = {
                 n: torch.tensor(content[n], dtype=torch.float64) for n in ("centre", "axes", "inducing", "weights")
             }
-            return cls(**tensors, mean=content["mean"], spread=tuple(content["spread"]), furthest=content["furthest"])
+            return cls(
+                **tensors,
+                mean=content["mean"],
+                spread=tuple(content["spread"]),
+                widest=content["widest"],
+                furthest=content["furthest"],
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInputError(f"{path} holds no law of the loss ({error}); build it again") from error
 
@@ -139,11 +147,12 @@ def fit_law(squares: Sequence[LossSquare], *, calibrate: bool = True) -> LossLaw
             novelties.append(_larger(_novelty(a), _novelty(b)).flatten())
     error, novelty = torch.cat(errors).numpy(), torch.cat(novelties).numpy()
     line = QuantileRegressor(quantile=_SHARE, alpha=0.0).fit(novelty[:, None], error)
+    widest = 1.645 * float(torch.cat([s.log_loss.flatten() for s in squares]).std())
     slope = max(float(line.coef_[0]), 0.0)
     level = float(np.quantile(error - slope * novelty, _SHARE))
     # Where nothing is known, any loss of the studies is possible.
-    slope = max(slope, 1.645 * float(torch.cat([s.log_loss.flatten() for s in squares]).std()) - level)
-    return replace(whole, spread=(level, slope), furthest=float(np.quantile(novelty, _COVERED)))
+    slope = max(slope, widest - level)
+    return replace(whole, spread=(level, slope), widest=widest, furthest=float(np.quantile(novelty, _COVERED)))
 
 
 def _fit(squares: Sequence[LossSquare]) -> LossLaw:
@@ -170,13 +179,6 @@ def _fit(squares: Sequence[LossSquare]) -> LossLaw:
     normal[np.diag_indices_from(normal)] += _NOISE
     weights = cho_solve(cho_factor(normal, overwrite_a=True), moment.ravel())
     return replace(law, weights=torch.from_numpy(weights.reshape(size, size)))
-
-
-def _rounded(value: Tensor | tuple[float, float] | float) -> Any:
-    """Return numbers to eight digits, as lists."""
-    if isinstance(value, Tensor):
-        return [_rounded(row) for row in value] if value.ndim else float(f"{value:.8g}")
-    return [float(f"{v:.8g}") for v in value] if isinstance(value, tuple) else float(f"{value:.8g}")
 
 
 def _features(components: Tensor, inducing: Tensor) -> Tensor:

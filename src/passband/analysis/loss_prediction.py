@@ -19,6 +19,8 @@ from passband.specimens import Recipe
 
 #: Specimens of a recipe that are simulated.
 SPECIMENS = 8
+# Pixels of all studies that the laws were fitted to [Å]; texture does not know how much noise lies beyond its last ring.
+_PIXEL = 0.4
 # As most studies that the laws were fitted to.
 _WAVES = ExitWaveConfig(phonon_configurations=1)
 
@@ -79,20 +81,28 @@ def predict_loss(
 ) -> LossPrediction:
     """Return the loss of networks trained on specimens of a recipe under some conditions and tested under others.
 
-    Several conditions count by their mean power. `progress` hears of specimens as they are simulated.
+    Several conditions count by their mean power; quadrature counts as its envelopes. `progress` hears of specimens as they are simulated.
 
     Raises:
         BadInputError: if pixel sizes differ, a condition does not fit its recipe, or there is no film or no particle to tell apart.
     """
+    if not train or not test:
+        raise BadInputError("a loss is predicted for one condition or more in training and in the test; none is given")
+    for side, conditions in (("training", train), ("test", test)):
+        if len(energies := {c.energy_ev for c in conditions}) > 1:
+            shown = " and ".join(f"{energy:g}" for energy in sorted(energies))
+            raise BadInputError(f"the {side} has electrons of {shown} eV; predict the loss for one energy at a time")
     if len(sizes := {c.pixel_size_angstrom for c in (*train, *test)}) > 1:
         shown = " and ".join(f"{size:g}" for size in sorted(sizes))
         raise BadInputError(f"pixels of {shown} Å cannot be compared; rescale the images to one pixel size first")
+    for conditions, specimens in ((train, recipe), (test, test_recipe or recipe)):
+        for condition in conditions:
+            hrtem.Imager(condition, specimens.field_angstrom, _WAVES).check()
     own = _scattering(recipe, train[0].energy_ev, progress)
     other = own
     if test_recipe is not None or test[0].energy_ev != train[0].energy_ev:
         other = _scattering(test_recipe or recipe, test[0].energy_ev, progress)
-    a, b = set_texture([train], own), set_texture([test], other)
-    return _predicted(a, b)
+    return _predicted(set_texture([train], own), set_texture([test], other), _same_pixels(train))
 
 
 def worst_losses(sets: Sequence[Sequence[Condition]], tests: Sequence[Condition], recipe: Recipe) -> list[float] | None:
@@ -103,22 +113,27 @@ def worst_losses(sets: Sequence[Sequence[Condition]], tests: Sequence[Condition]
     """
     specimens = _scattering(recipe, tests[0].energy_ev, lambda _: None)
     said = law("log_loss").predict(set_texture(sets, specimens), texture(tests, specimens))
-    return None if said.known.double().mean() < 0.5 else said.log_loss.amax(1).exp().tolist()
+    known = _same_pixels(tests) and said.known.double().mean() >= 0.5
+    return None if not known else said.log_loss.amax(1).exp().tolist()
 
 
-def _predicted(train: Texture, test: Texture) -> LossPrediction:
+def _same_pixels(conditions: Sequence[Condition]) -> bool:
+    return all(abs(c.pixel_size_angstrom / _PIXEL - 1) < 0.02 for c in conditions)
+
+
+def _predicted(train: Texture, test: Texture, same_pixels: bool) -> LossPrediction:
     said = (law(kind).predict(train, test) for kind in ("log_loss", "log_excess"))
     loss, relative = ((Interval(*(math.exp(v.item()) for v in one[:3])), bool(one.known.item())) for one in said)
-    return LossPrediction(loss[0], relative[0], loss[1], math.exp(film_excess(train, test).item()))
+    return LossPrediction(loss[0], relative[0], loss[1] and same_pixels, math.exp(film_excess(train, test).item()))
 
 
 def _scattering(recipe: Recipe, energy_ev: float, progress: Callable[[int], None]) -> Scattering:
     config = _WAVES.model_copy(update={"energy_ev": energy_ev})
     stored, masks = hrtem.scatter(recipe, range(SPECIMENS), config)
     progress(SPECIMENS)
-    if not masks.any() or masks.all():
+    if not masks.any() or masks.all() or getattr(recipe, "substrate", True) is None:
         raise BadInputError(
-            "these specimens have no particle, or no film between them; a loss needs both: give another recipe"
+            "these specimens have no particles, or no film; a predicted loss needs both: give another recipe"
         )
     frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
     return scattering(stored, frequencies, masks, recipe.field_angstrom)

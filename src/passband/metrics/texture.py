@@ -114,7 +114,8 @@ def texture(conditions: Sequence[Condition], specimens: Scattering) -> Texture:
     """Return the analytic texture of B conditions on a family of specimens, linear in what is scattered.
 
     The power of an image in a ring is 2 A ⟨|t|²⟩ + 2 Re(C ⟨t(q) t(−q)⟩) with A the power and C the conjugate scattering, averaged
-    over directions, damped by motion and the detector, and shot noise. What particles scatter into the film around them, by
+    over directions, damped by motion and the detector's MTF, and shot noise. Quadrature counts as its envelopes, a measured DQE as its value at zero
+    frequency, and shares are of the power up to 1.2 1/Å, whatever the pixels. What particles scatter into the film around them, by
     delocalisation, and what scatters twice is not in it.
     """
     return _texture(_ring_power(conditions, specimens), specimens.share)
@@ -167,7 +168,7 @@ def mean_contrast(textures: Texture) -> Tensor:
 
 
 def _responses(q: Tensor) -> Tensor:
-    """Return the power that each ring takes of each |q| [1/Å], shape [11, *q]: Gaussians that meet at half a deviation."""
+    """Return the power that each ring takes of each |q| [1/Å], shape [11, *q]: Gaussians, of which neighbours meet at 1/e."""
     centre, half = (EDGES[:-1] + EDGES[1:]) / 2, (EDGES[1:] - EDGES[:-1]) / 2
     shape = (-1, *[1] * q.ndim)
     return torch.exp(-(((q - centre.view(shape)) / half.view(shape)) ** 2))

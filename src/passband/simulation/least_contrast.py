@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.simulation.hrtem import Imager
 from passband.simulation.multislice import ExitWaveConfig
@@ -21,7 +22,12 @@ def least_contrast(recipe: Recipe, condition: Condition, config: ExitWaveConfig,
     The variance is the mean over some specimens, by their indices, without shot noise; the condition has all but C10. C10 is found to
     10 Å, then 1 Å, then 0.1 Å, within 100 Å of the exit plane; it is −d for a thin object d before that plane.
     """
-    waves = torch.stack([vacuum_wave(draw_specimen(recipe, index), config) for index in indices])
+    specimens = [specimen for specimen in (draw_specimen(recipe, index) for index in indices) if specimen.particles]
+    if not specimens:
+        raise BadInputError(
+            "none of the first specimens has a particle, whose contrast in vacuum could be least; give C10 itself"
+        )
+    waves = torch.stack([vacuum_wave(specimen, config) for specimen in specimens])
 
     def variance(c10: float) -> float:
         at = condition.varied({"C10": c10, "dose_per_angstrom2": None})

@@ -59,7 +59,14 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         """Check the arrays."""
-        images, masks = np.asarray(self.images), np.asarray(self.masks)
+        try:
+            images, masks = np.asarray(self.images), np.asarray(self.masks)
+            pixel = float(self.pixel_size_angstrom)
+            np.isfinite(images)
+        except (TypeError, ValueError) as error:
+            raise BadInputError(
+                f"images, masks or pixel size are no arrays of numbers and a number ({error})"
+            ) from error
         if images.ndim != 3 or len(images) < 2 or min(images.shape[1:]) < _LEAST_SIDE:
             what = (
                 f"images of shape {list(images.shape)} are not two or more with sides of at least {_LEAST_SIDE} pixels"
@@ -70,7 +77,9 @@ class LabelledImages:
             raise BadInputError(what, value=masks.shape, limit=images.shape, remedy="give one mask for each image")
         if not np.isfinite(images).all():
             raise BadInputError("images have pixels that are not finite; replace or cut them")
-        if not 0 < self.pixel_size_angstrom < np.inf:
+        if not np.ptp(images, axis=(1, 2)).all():
+            raise BadInputError("an image has one value everywhere; leave it out")
+        if not 0 < pixel < np.inf:
             what = f"{parameter('pixel_size_angstrom')} {self.pixel_size_angstrom:g} is not positive"
             raise BadInputError(what, value=self.pixel_size_angstrom, remedy="give the pixel in Å")
         object.__setattr__(self, "images", images)

@@ -16,6 +16,7 @@ from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.execution.base import one_thread
 from passband.files.jobs import marker
 from passband.files.tables import write_table
+from passband.learning import TrainingConfig
 from passband.metrics.shift_table import set_shift_table, shift_table
 from passband.metrics.texture import Texture, film_excess, mean_contrast
 from passband.metrics.weights import tabulated
@@ -50,6 +51,8 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
         if (seen := textures(study, folder.paths)) is not None:
             shift = shift.with_columns(_texture_columns(seen))
+            if study.training.loss != TrainingConfig().loss:
+                shift = shift.drop("predicted_log_loss")
     else:
         sets = [(t.id, t.conditions) for t in study.trainings]
         shift = set_shift_table(sets, [(t.id, t.condition) for t in tests], q_max)

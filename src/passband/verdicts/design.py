@@ -1,5 +1,6 @@
 """Design a training set for a session: conditions chosen by the predicted loss, with the expected loss beside that of other choices."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,8 @@ class Design:
     #: By choice (guided, uniform, single), for the mean over the session and for its worst tenth; None outside the domain.
     expected: dict[str, dict[str, Expected]] | None = None
     cannot_say: tuple[Statement, ...] = ()
+    #: Predicted worst loss of the chosen set, and the median over the draws that it was chosen from; None if it was not chosen so.
+    predicted_worst: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -93,6 +96,7 @@ class Design:
             "method": self.method,
             "epsilon": list(self.epsilon),
             "expected": asdict(self)["expected"],
+            "predicted_worst": None if self.predicted_worst is None else list(self.predicted_worst),
             "cannot_say": [str(why) for why in self.cannot_say],
             "conditions": [c.to_dict() for c in self.conditions],
         }
@@ -100,6 +104,10 @@ class Design:
     def __str__(self) -> str:
         count = len(self.conditions)
         lines = [f"{count} conditions ({self.method}), ε {min(self.epsilon):.2f} to {max(self.epsilon):.2f}"]
+        if self.predicted_worst is not None:
+            lines.append(
+                f"predicted worst loss {self.predicted_worst[0]:.3f}, the least of {_CANDIDATES} uniform draws; their median {self.predicted_worst[1]:.3f}"
+            )
         lines += [f"its loss cannot be predicted: {why}" for why in self.cannot_say]
         if self.expected is None:
             return "\n".join(lines)
@@ -148,9 +156,10 @@ def design(
         chosen = tuple(sets[f"{method}-{count}-0"])
     else:
         chosen = tuple(drawn[losses.index(min(losses))])
+    worst = None if losses is None else (min(losses), statistics.median(losses))
     epsilon = tuple(information(chosen, q_max).tolist())
     objections = tuple(set_loss.outside_domain(met))
-    return Design(chosen, method, epsilon, None if objections else _expected(plans, sets, met), objections)
+    return Design(chosen, method, epsilon, None if objections else _expected(plans, sets, met), objections, worst)
 
 
 def _expected(
