@@ -65,6 +65,7 @@ def test_what_is_expected_of_sets(session):
     assert f"{uniform['mean'].dice:.2f}" in str(found) and "Dice, mean" in str(found)
 
 
+@pytest.mark.slow
 def test_the_predicted_choice_is_the_best_of_the_draws_where_the_law_knows_the_session(session):
     recipe = load_recipe("gold_on_carbon")
     source = load_session(session)
