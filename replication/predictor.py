@@ -20,12 +20,11 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from passband.analysis.loss_law import LossLaw, LossSquare, fit_law
 from passband.analysis.pairs import Pairs, Target, central_95, dense
-from passband.base.frequencies import disc_indices
 from passband.base.identity import content_id, seed_from
 from passband.files.tables import read_table, write_table
 from passband.metrics.reader import reader_losses
 from passband.metrics.registry import measure
-from passband.metrics.texture import Scattering, Texture, film_excess, mean_contrast, scattering, set_texture, texture
+from passband.metrics.texture import Scattering, Texture, film_excess, mean_contrast, set_texture, texture
 from passband.simulation import hrtem
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.reader_loss import sample_pixels
@@ -60,7 +59,7 @@ _SCORES: dict[str, _Score] = {
     "worst tenth": lambda losses: float(np.sort(losses)[-max(len(losses) // 10, 1) :].mean()),
     "mean": lambda losses: float(losses.mean()),
 }
-_SPECIMENS, _READER_SPECIMENS = 16, 28
+_READER_SPECIMENS = 28
 _TARGETS: dict[Target, str] = {
     "log_loss": "ln loss",
     "log_excess": "ln of loss over that of networks trained there",
@@ -154,19 +153,11 @@ def measure_again(tables: Path, note: Callable[[str], None]) -> None:
         families |= {_family(recipe, study.exit_waves): (recipe, study.exit_waves) for recipe in study.recipes.values()}
     for family, (recipe, config) in families.items():
         note(f"scattering of {family}")
-        seen = recipe_scattering(recipe, config)
-        rows.append(scattering_rows(family, seen))
+        rows.append(scattering_rows(family, hrtem.family_scattering(recipe, config)))
     write_table(folder / "scattering.parquet", pl.concat(rows))
     for name in _READ:
         note(f"reader losses of {name}")
         write_table(folder / f"reader_{name}.parquet", _read_study(tables / name / "study.yaml"))
-
-
-def recipe_scattering(recipe: Recipe, config: ExitWaveConfig, specimens: int = _SPECIMENS) -> Scattering:
-    """Return what the first specimens of a recipe scatter."""
-    stored, masks = hrtem.scatter(recipe, range(specimens), config)
-    frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
-    return scattering(stored, frequencies, masks, recipe.field_angstrom)
 
 
 def scattering_rows(family: str, seen: Scattering) -> pl.DataFrame:

@@ -69,7 +69,7 @@ def test_compare_with_a_recipe_adds_predicted_and_reader_loss(call, condition, t
     poor.write_text(CONDITION.replace("dose_per_angstrom2: 500", "dose_per_angstrom2: 50"))
     code, out, err = call("ctf", "compare", condition, poor, "--recipe", recipe, "--json")
     answer = json.loads(out)
-    assert code == 0 and "specimens: 36 of 36" in err
+    assert code == 0 and "specimens: 44 of 44" in err
     predicted = answer["predicted"]["loss"]
     assert 0 < predicted["low"] < predicted["predicted"] < predicted["high"]
     reader = answer["reader"]

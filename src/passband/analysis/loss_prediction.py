@@ -10,15 +10,12 @@ from typing import Any, Literal, NamedTuple
 
 from passband.analysis.loss_law import LossLaw
 from passband.base.errors import BadInputError
-from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.metrics.texture import Scattering, Texture, film_excess, scattering, set_texture, texture
+from passband.metrics.texture import Scattering, Texture, film_excess, set_texture, texture
 from passband.simulation import hrtem
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
 
-#: Specimens of a recipe that are simulated.
-SPECIMENS = 8
 # Pixels of all studies that the laws were fitted to [Å]; texture does not know how much noise lies beyond its last ring.
 _PIXEL = 0.4
 # As most studies that the laws were fitted to.
@@ -128,15 +125,9 @@ def _predicted(train: Texture, test: Texture, same_pixels: bool) -> LossPredicti
 
 
 def _scattering(recipe: Recipe, energy_ev: float, progress: Callable[[int], None]) -> Scattering:
-    config = _WAVES.model_copy(update={"energy_ev": energy_ev})
-    stored, masks = hrtem.scatter(recipe, range(SPECIMENS), config)
-    progress(SPECIMENS)
-    if not masks.any() or masks.all() or getattr(recipe, "substrate", True) is None:
-        raise BadInputError(
-            "these specimens have no particles, or no film; a predicted loss needs both: give another recipe"
-        )
-    frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
-    return scattering(stored, frequencies, masks, recipe.field_angstrom)
+    found = hrtem.family_scattering(recipe, _WAVES.model_copy(update={"energy_ev": energy_ev}))
+    progress(hrtem.FAMILY)
+    return found
 
 
 @functools.cache

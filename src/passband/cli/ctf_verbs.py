@@ -81,11 +81,12 @@ def compare(
 def _on_specimens(train: list[Any], test: list[Any], recipe: Path) -> dict[str, Any]:
     """Return what depends on the specimens: the predicted loss, and the reader loss."""
     from passband.analysis import loss_prediction
+    from passband.simulation import hrtem
     from passband.simulation.reader_loss import reader_loss, specimens_needed
     from passband.specimens.recipe_files import load_recipe
 
     family = load_recipe(recipe)
-    with _stage("specimens", specimens_needed(train, test) + loss_prediction.SPECIMENS) as advance:
+    with _stage("specimens", specimens_needed(train, test) + hrtem.FAMILY) as advance:
         reader = reader_loss(train, test, family, progress=advance)
         return {"predicted": loss_prediction.predict_loss(train, test, family, progress=advance), "reader": reader}
 

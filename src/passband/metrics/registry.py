@@ -195,7 +195,7 @@ class Column:
 
 #: Columns that depend on the specimens, too: of texture, and the loss that a law of it predicts.
 TEXTURE_COLUMNS = {
-    "film_excess": Column("film excess"),
+    "film_excess": Column("ln film excess"),
     "texture_contrast_train": Column("texture contrast train"),
     "texture_contrast_test": Column("texture contrast test"),
     "predicted_log_loss": Column("ln loss by texture"),

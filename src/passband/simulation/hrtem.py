@@ -8,13 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
+from passband.metrics.texture import Scattering, scattering
 from passband.simulation import imaging, symmetry
 from passband.simulation.modality import Images, camera_masks
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.particle_truth import particle_truth
 from passband.specimens import Recipe, draw_specimen
+
+#: Specimens of a recipe whose texture stands for it.
+FAMILY = 16
 
 
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:
@@ -32,6 +37,15 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
     waves = specimen_exit_waves(recipe, specimens, list(indices), config)
     masks = [torch.from_numpy(particle_truth(recipe, specimen, config)) for specimen in specimens]
     return torch.stack([torch.from_numpy(wave.coefficients) for wave in waves]), torch.stack(masks)
+
+
+def family_scattering(recipe: Recipe, config: ExitWaveConfig) -> Scattering:
+    """Return what the first `FAMILY` specimens of a recipe scatter; BadInputError if they have no particles, or no film."""
+    stored, masks = scatter(recipe, range(FAMILY), config)
+    if not masks.any() or masks.all() or getattr(recipe, "substrate", True) is None:
+        raise BadInputError("these specimens have no particles, or no film; texture needs both: give another recipe")
+    frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
+    return scattering(stored, frequencies, masks, recipe.field_angstrom)
 
 
 class Imager:

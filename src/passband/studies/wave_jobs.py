@@ -24,8 +24,6 @@ from passband.specimens import Recipe, draw_specimen
 from passband.studies.paths import StudyPaths, exit_waves
 from passband.studies.study import Study
 
-# Specimens of a family whose texture stands for it.
-_SCATTERING = 16
 #: Specimens of one job.
 BLOCK = 4
 # Share of the beam lost beyond the band limit from which the user is warned; from 5 % the multislice refuses.
@@ -142,7 +140,7 @@ def textures(study: Study, paths: StudyPaths) -> Texture | None:
     """
     scattered = {}
     for waves in wave_sets(study, paths):
-        stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(_SCATTERING, study.split.train)))
+        stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(hrtem.FAMILY, study.split.train)))
         frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
         if not masks.any() or masks.all():
             return None
