@@ -14,13 +14,12 @@ from scipy.spatial.distance import cdist
 
 from passband.analysis.loss_prediction import law
 from passband.base.distribution import Distribution
-from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.conditions.notations import abtem as notation
 from passband.conditions.sets import ConditionDraw
 from passband.metrics.band import Band, View
 from passband.metrics.registry import measure
-from passband.metrics.texture import measured_texture, scattering, texture
+from passband.metrics.texture import measured_texture, texture
 from passband.optics import stack, wave_transfer
 from passband.simulation import hrtem
 from passband.simulation.imaging import normalize
@@ -105,8 +104,7 @@ def predicted_losses(count: int = 1000, imaged: int = 8) -> Row:
     """Return seconds for the predicted loss of every pair: from analytic texture, and from that of images of a few conditions."""
     recipe, waves = load_recipe("gold_on_carbon"), ExitWaveConfig(phonon_configurations=1)
     stored, masks = hrtem.scatter(recipe, range(16), waves)
-    frequencies = disc_indices(waves.band_per_angstrom * recipe.field_angstrom)
-    specimens = scattering(stored, frequencies, masks, recipe.field_angstrom)
+    specimens = hrtem.stored_scattering(stored, masks, recipe, waves)
     wanted = [c.varied({"focal_spread_angstrom": 20.0, "dose_per_angstrom2": 500.0}) for c in conditions(count)]
     began = time.perf_counter()
     seen = texture(wanted, specimens)

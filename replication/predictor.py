@@ -115,6 +115,7 @@ class LossTable:
         return float(1 - noise / values.mean(-1)[off].var())
 
 
+@functools.cache
 def load(tables: Path, name: str) -> LossTable:
     """Return a study's losses with what predicts them, from its committed tables and `measured`."""
     study = load_study(tables / name / "study.yaml")

@@ -254,11 +254,8 @@ def reader_loss(
             return simulation.LabelledImages(given.images, given.masks, given.pixel_size_angstrom)
         return _conditions(given)
 
-    def family(given: Recipe | str | Path) -> Recipe:
-        return load_recipe(given) if isinstance(given, str | Path) else given
-
-    other = None if test_recipe is None else family(test_recipe)
-    return simulation.reader_loss(side(train), side(test), family(recipe), other)
+    other = None if test_recipe is None else _recipe(test_recipe)
+    return simulation.reader_loss(side(train), side(test), _recipe(recipe), other)
 
 
 def predict_loss(
@@ -292,9 +289,8 @@ def predict_loss(
     """
     from passband.analysis import loss_prediction
 
-    first, other = (load_recipe(r) if isinstance(r, str | Path) else r for r in (recipe, test_recipe))
-    assert first is not None
-    return loss_prediction.predict_loss(_conditions(train), _conditions(test), first, other)
+    other = None if test_recipe is None else _recipe(test_recipe)
+    return loss_prediction.predict_loss(_conditions(train), _conditions(test), _recipe(recipe), other)
 
 
 def optimize(
@@ -357,7 +353,7 @@ def simulate(
 
     if n < 1:
         raise BadInputError(f"{n} specimens cannot be simulated; give n of at least 1", value=n)
-    family = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+    family = _recipe(recipe)
     if seed is not None:
         family = family.model_copy(update={"seed": seed})
     return simulated_images.simulate(family, _condition(condition), n)
@@ -593,6 +589,10 @@ def _specimen(given: Any) -> SpecimenInfo:
         if name not in names:
             raise BadInputError(f"specimen has no {name!r}; known are {', '.join(names)}", value=name, limit=names)
     return SpecimenInfo(**(given or {}))
+
+
+def _recipe(recipe: Recipe | str | Path) -> Recipe:
+    return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
 
 
 def _condition(condition: Any) -> Condition:

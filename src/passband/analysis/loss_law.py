@@ -136,9 +136,10 @@ def fit_law(squares: Sequence[LossSquare], *, calibrate: bool = True) -> LossLaw
     """
     if any(not s.log_loss.isfinite().all() for s in squares) or sum(len(s.log_loss) for s in squares) < 3:
         raise BadInputError("a law needs every loss of at least three trainings; finish the studies first")
-    whole, errors, novelties = _fit(squares), [], []
+    whole = _fit(squares)
     if not calibrate:
         return whole
+    errors, novelties = [], []
     for part in range(_PARTS):
         fold = _fit([s.chosen(part, left_out=False) for s in squares])
         for held_out in (s.chosen(part, left_out=True) for s in squares):
@@ -147,7 +148,7 @@ def fit_law(squares: Sequence[LossSquare], *, calibrate: bool = True) -> LossLaw
             novelties.append(_larger(_novelty(a), _novelty(b)).flatten())
     error, novelty = torch.cat(errors).numpy(), torch.cat(novelties).numpy()
     line = QuantileRegressor(quantile=_SHARE, alpha=0.0).fit(novelty[:, None], error)
-    widest = 1.645 * float(torch.cat([s.log_loss.flatten() for s in squares]).std())
+    widest = 1.645 * float(_all_losses(squares).std())
     slope = max(float(line.coef_[0]), 0.0)
     level = float(np.quantile(error - slope * novelty, _SHARE))
     # Where nothing is known, any loss of the studies is possible.
@@ -168,7 +169,7 @@ def _fit(squares: Sequence[LossSquare]) -> LossLaw:
         axes,
         torch.from_numpy(clusters.cluster_centers_),
         torch.empty(0),
-        float(_mean([s.log_loss for s in squares])),
+        float(_all_losses(squares).mean()),
     )
     size = len(law.inducing) + 1
     normal, moment = np.zeros((size**2, size**2)), np.zeros((size, size))
@@ -201,5 +202,5 @@ def _larger(train: Tensor, test: Tensor) -> Tensor:
     return torch.maximum(train[:, None], test[None])
 
 
-def _mean(values: Sequence[Tensor]) -> Tensor:
-    return torch.cat([v.flatten() for v in values]).mean()
+def _all_losses(squares: Sequence[LossSquare]) -> Tensor:
+    return torch.cat([square.log_loss.flatten() for square in squares])

@@ -44,6 +44,11 @@ def family_scattering(recipe: Recipe, config: ExitWaveConfig) -> Scattering:
     stored, masks = scatter(recipe, range(FAMILY), config)
     if not masks.any() or masks.all() or getattr(recipe, "substrate", True) is None:
         raise BadInputError("these specimens have no particles, or no film; texture needs both: give another recipe")
+    return stored_scattering(stored, masks, recipe, config)
+
+
+def stored_scattering(stored: Tensor, masks: Tensor, recipe: Recipe, config: ExitWaveConfig) -> Scattering:
+    """Return what specimens of a recipe scatter, from their exit waves [N, P, K] and masks, bool [N, m, m]."""
     frequencies = disc_indices(config.band_per_angstrom * recipe.field_angstrom)
     return scattering(stored, frequencies, masks, recipe.field_angstrom)
 

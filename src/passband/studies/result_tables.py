@@ -50,9 +50,8 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         ids, conditions = [t.id for t in tests], [t.condition for t in tests]
         shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
         if (seen := textures(study, folder.paths)) is not None:
-            shift = shift.with_columns(_texture_columns(seen))
-            if study.training.loss != TrainingConfig().loss:
-                shift = shift.drop("predicted_log_loss")
+            # The law knows networks of the usual loss.
+            shift = shift.with_columns(_texture_columns(seen, predicted=study.training.loss == TrainingConfig().loss))
     else:
         sets = [(t.id, t.conditions) for t in study.trainings]
         shift = set_shift_table(sets, [(t.id, t.condition) for t in tests], q_max)
@@ -84,15 +83,16 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     return result
 
 
-def _texture_columns(seen: Texture) -> list[pl.Series]:
-    """Return the columns of texture of all pairs of B domains, training by training."""
+def _texture_columns(seen: Texture, *, predicted: bool) -> list[pl.Series]:
+    """Return the columns of texture of all pairs of B domains, training by training, with the predicted loss or without."""
     contrast, size = mean_contrast(seen), len(seen.film)
     values = {
         "film_excess": film_excess(seen, seen),
         "texture_contrast_train": contrast[:, None].expand(size, size),
         "texture_contrast_test": contrast[None].expand(size, size),
-        "predicted_log_loss": law("log_loss").predict(seen, seen).log_loss,
     }
+    if predicted:
+        values["predicted_log_loss"] = law("log_loss").predict(seen, seen).log_loss
     return [pl.Series(name, value.flatten().numpy()) for name, value in values.items()]
 
 

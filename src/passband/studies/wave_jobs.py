@@ -14,7 +14,7 @@ from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
-from passband.metrics.texture import Texture, scattering, texture
+from passband.metrics.texture import Texture, texture
 from passband.simulation import hrtem
 from passband.simulation.imaging import wave_power
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
@@ -141,10 +141,9 @@ def textures(study: Study, paths: StudyPaths) -> Texture | None:
     scattered = {}
     for waves in wave_sets(study, paths):
         stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(hrtem.FAMILY, study.split.train)))
-        frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
         if not masks.any() or masks.all():
             return None
-        scattered[waves.folder.name] = scattering(stored, frequencies, masks.bool(), waves.recipe.field_angstrom)
+        scattered[waves.folder.name] = hrtem.stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
     ids = [wave_id(test.recipe, study.exit_waves) for test in study.tests]
     return Texture.joined([texture([test.condition], scattered[i]) for test, i in zip(study.tests, ids, strict=True)])
 
