@@ -21,10 +21,10 @@ from passband.simulation.imaging import (
     expected_intensity,
     image_grid,
     normalize,
-    record,
     transfer_on_grid,
 )
 from passband.simulation.multislice import specimen_exit_waves
+from passband.simulation.recording import record
 from passband.specimens import draw_specimen, particle_mask
 from passband.verdicts.features import as_seen
 

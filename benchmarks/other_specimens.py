@@ -17,8 +17,9 @@ from passband.files.tables import write_table
 from passband.micrographs.micrograph import Micrograph
 from passband.models.segment import segment
 from passband.models.store import Model, load_model
-from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
+from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.simulation.recording import record
 from passband.specimens import Specimen, SpecimenRecipe, draw_specimen, particle_mask
 from passband.specimens.recipe_files import load_recipe
 from passband.verdicts.verdict_model import VerdictModel

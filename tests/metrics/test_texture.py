@@ -18,6 +18,7 @@ from passband.metrics.texture import (
 from passband.simulation import hrtem
 from passband.simulation.imaging import normalize
 from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.recording import record
 from passband.specimens.recipe_files import load_recipe
 
 CONFIG = ExitWaveConfig(phonon_configurations=1)
@@ -62,6 +63,18 @@ def test_without_scattering_a_texture_is_that_of_shot_noise(gold):
     masks[:, :64] = True
     noise = measured_texture(images, masks, 0.4)
     assert (noise.film - seen.film[:1]).abs().max() < 0.35
+
+
+def test_without_scattering_a_texture_is_that_of_the_cameras_noise_and_the_background(gold):
+    none = Scattering(torch.zeros(2, 60), torch.zeros(2, 60), torch.tensor([0.5, 0.5]))
+    camera = {"mtf": 0.2, "correlated_noise": 0.8, "readout_electrons": 4.0, "gain_residue": 0.05}
+    masks = torch.zeros(8, 128, 128, dtype=torch.bool)
+    masks[:, :64] = True
+    for c in (at(detector=camera), at(background=0.1, background_length_angstrom=1.5)):
+        seen = texture([c], none)
+        images = normalize(record(torch.ones(8, 128, 128), c, generator=torch.Generator().manual_seed(1)))
+        noise = measured_texture(images, masks, 0.4)
+        assert (noise.film - seen.film).abs().max() < 0.35
 
 
 def test_a_weak_phase_object_is_seen_by_sin_squared(gold):

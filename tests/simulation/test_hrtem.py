@@ -10,11 +10,11 @@ from passband.simulation.imaging import (
     camera_on_grid,
     expected_intensity,
     image_grid,
-    record,
     transfer_on_grid,
 )
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.recording import record
 from passband.specimens import SpecimenRecipe
 from support.samples import BAND, FIELD, random_waves
 

@@ -6,7 +6,8 @@ import torch
 
 from passband.conditions import Detector
 from passband.optics import curve_at
-from passband.simulation.imaging import camera_on_grid, image_grid, record
+from passband.simulation.imaging import camera_on_grid, image_grid
+from passband.simulation.recording import record
 from passband.verdicts.features import as_measured, as_seen, condition_features
 from support import made
 

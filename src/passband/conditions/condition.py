@@ -65,6 +65,10 @@ class Condition(yaml_config.Config):
         drift_angle_rad: direction of that path [rad].
         coherence: quasi (envelopes on the wave) or quadrature (the image averaged over focus and tilt).
         quadrature_nodes: Gauss–Hermite nodes over the focus and along each axis of the tilt.
+        contrast: factor on the deviations of the expected intensity from its mean: what inelastic and diffuse scattering leave
+            of the contrast (the Stobbs factor).
+        background: relative standard deviation of a slow background (thickness, contamination, illumination), drawn for each image.
+        background_length_angstrom: length over which that background is correlated [Å].
         detector: the camera.
 
     Raises:
@@ -83,6 +87,9 @@ class Condition(yaml_config.Config):
     drift_angle_rad: float = Field(default=0.0, ge=-2 * math.pi, le=2 * math.pi, strict=True)
     coherence: Literal["quasi", "quadrature"] = "quasi"
     quadrature_nodes: int = Field(default=7, ge=2, le=65, strict=True)
+    contrast: float = Field(default=1.0, gt=0, le=2, strict=True)
+    background: float = Field(default=0.0, ge=0, le=1, strict=True)
+    background_length_angstrom: float = Field(default=50.0, gt=0, le=1e5, strict=True)
     detector: Detector = Detector()
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
@@ -158,6 +165,10 @@ class Condition(yaml_config.Config):
             for symbol, value in self.aberrations.items()
             if symbol in ABERRATIONS and symbol != "C30" and abs(value) < 1e-5
         ]
+        if self.detector.correlated_noise and self.detector.mtf is None:
+            doubts.append(
+                "correlated_noise does nothing without an mtf, whose point spread correlates the noise; give detector.mtf"
+            )
         if self.coherence == "quadrature":
             doubts += self._too_few_nodes()
         return doubts
@@ -224,7 +235,8 @@ class Condition(yaml_config.Config):
         Args:
             values: by name, as a mapping.
             **named: by name: defocus, an aberration, an angle or an alias; a field of a condition file, with or without its
-                unit (dose or dose_per_angstrom2). Several aberrations combine with those that are there.
+                unit (dose or dose_per_angstrom2); a field of its detector, such as mtf. Several aberrations combine with those that
+                are there.
 
         Raises:
             BadInputError: listing the names, if one is unknown; if the result is not valid.
@@ -242,6 +254,8 @@ class Condition(yaml_config.Config):
                 content["aberrations"] |= {symbol: value}
             elif symbol in Condition.model_fields:
                 content[symbol] = value
+            elif symbol in Detector.model_fields:
+                content["detector"] = content.get("detector", {}) | {symbol: value}
             else:
                 names = ["defocus", *SHORT_NAMES.values(), *SYMBOLS, *ALIASES]
                 what = f"a condition has no {given!r}; known are {', '.join(names)}"
@@ -265,6 +279,7 @@ class Condition(yaml_config.Config):
         rare = {name for name in _RARE if getattr(self, name) == _RARE[name]}
         rare |= {"quadrature_nodes"} if self.coherence == "quasi" else set()
         rare |= {"drift_angle_rad"} if self.drift_angstrom == 0 else set()
+        rare |= {"background_length_angstrom"} if self.background == 0 else set()
         return {name: value for name, value in write(self).items() if name not in rare}
 
 
@@ -277,7 +292,7 @@ SHORT_NAMES: dict[str, str] = {
 _RARE = {
     name: field.default
     for name, field in Condition.model_fields.items()
-    if name.startswith(("vibration", "drift", "coherence", "quadrature", "detector"))
+    if name.startswith(("vibration", "drift", "coherence", "quadrature", "contrast", "background", "detector"))
 }
 
 

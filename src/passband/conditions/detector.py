@@ -5,10 +5,19 @@ Frequencies are fractions of the Nyquist frequency of the camera's physical pixe
 
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from passband.files.yaml_config import Config
 
+# Fields that came after the others.
+_LATER = {"correlated_noise", "readout_electrons", "gain_residue", "bad_pixels"}
 Curve = list[Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=2)]]
 
 
@@ -22,14 +31,36 @@ class Detector(Config):
             of [fraction of Nyquist, value] is a measured curve, whose value at 0 is that share; None counts all, with white
             noise, so that DQE = MTF².
         binning: physical pixels along a side of one pixel of the image.
+        correlated_noise: share c of the shot noise's power that the point spread blurs along with the signal. The noise power is
+            (noise transfer function)² = c MTF² + 1 − c, so that DQE = DQE(0) MTF² / (c MTF² + 1 − c): 0 is white noise, 1 a
+            camera whose every electron makes the same spot. Not with a measured DQE, which says it already.
+        readout_electrons: standard deviation of white noise that a physical pixel adds, in electrons.
+        gain_residue: relative standard deviation of what flat-field correction leaves of the pixels' gains, drawn for each image.
+        bad_pixels: share of the physical pixels that are dead or hot: each reads a random value from 0 to twice the mean.
 
     Raises:
-        BadInputError: on values outside (0, 1] or curves that do not rise from 0 to Nyquist.
+        BadInputError: on values outside their range or curves that do not rise from 0 to Nyquist.
     """
 
     mtf: float | Curve | None = None
     dqe: float | Curve | None = None
     binning: int = Field(default=1, ge=1, le=16, strict=True)
+    correlated_noise: float = Field(default=0.0, ge=0, le=1, strict=True)
+    readout_electrons: float = Field(default=0.0, ge=0, le=1e4, strict=True)
+    gain_residue: float = Field(default=0.0, ge=0, le=0.5, strict=True)
+    bad_pixels: float = Field(default=0.0, ge=0, le=0.1, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit later fields at their defaults, which keeps the ids of conditions that were written before there were others."""
+        content: dict[str, Any] = write(self)
+        return {name: value for name, value in content.items() if name not in _LATER or value != 0}
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> "Detector":
+        if self.correlated_noise and isinstance(self.dqe, list):
+            raise ValueError("correlated_noise and a measured dqe both shape the noise; keep one of them")
+        return self
 
     @field_validator("mtf", "dqe", mode="before")
     @classmethod
@@ -71,7 +102,7 @@ class Detector(Config):
         """
         mtf = max(self.mtf ** (ratio**2), 1e-30) if isinstance(self.mtf, float) else _stretched(self.mtf, ratio)
         dqe = self.dqe if isinstance(self.dqe, float) else _stretched(self.dqe, ratio)
-        return Detector(mtf=mtf, dqe=dqe)
+        return Detector(**{**self.model_dump(), "mtf": mtf, "dqe": dqe, "binning": 1})
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

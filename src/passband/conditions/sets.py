@@ -11,12 +11,16 @@ from passband.base.distribution import Distribution, Values
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical
+from passband.conditions.detector import Detector
 from passband.files.yaml_config import Config
 
 _MOST_CONDITIONS = 2000
 _UNITS = {"per_angstrom2": "e/Å²", "angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV"}
 _SHORT = {"defocus_angstrom": "defocus"} | {name: short.replace("_", " ") for name, short in SHORT_NAMES.items()}
 _SHORT["pixel_size_angstrom"] = "pixel"
+# Values without a unit that can be varied, and one that is counted.
+_PLAIN = {"contrast", "background", *Detector.model_fields} - {"binning"}
+_UNITS["electrons"] = "e"
 
 
 class _Set(Config):
@@ -49,7 +53,7 @@ class _Set(Config):
 
 def check_names(names: list[str]) -> None:
     """Raise ValueError for names that cannot be varied, or that are the same value twice."""
-    known = {*_SHORT, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
+    known = {*_SHORT, *_PLAIN, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
     for name in names:
         if name not in known:
             raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
@@ -196,17 +200,20 @@ def _numbered(conditions: list[Condition], name: str) -> list[str]:
 
 def axis_label(name: str) -> str:
     """Return the label of an axis along which a value varies, with its unit."""
-    return f"{_SHORT.get(name, name)} [{_unit(name)}]"
+    unit = _unit(name)
+    return f"{_SHORT.get(name, name)} [{unit}]" if unit else _SHORT.get(name, name)
 
 
 def _unit(name: str) -> str:
     usual = "rad" if "phi" in ALIASES.get(name, name) else "Å"
+    usual = "" if name in _PLAIN else usual
     return next((unit for end, unit in _UNITS.items() if name.endswith(end)), usual)
 
 
 def _described(condition: Condition, name: str) -> str:
-    flat = condition.to_dict() | condition.aberrations
+    flat = condition.to_dict() | condition.aberrations | condition.detector.model_dump()
+    flat |= {"contrast": condition.contrast}
     flat |= dict.fromkeys(("defocus", "defocus_angstrom"), condition.defocus_angstrom)
-    value = flat.get(ALIASES.get(name, name), 0.0)
+    value = flat.get(ALIASES.get(name, name)) or 0.0
     sign = "+" if name.startswith("defocus") and value > 0 else ""
-    return f"{_SHORT.get(name, name)} {sign}{value:.12g} {_unit(name)}"
+    return f"{_SHORT.get(name, name)} {sign}{value:.12g} {_unit(name)}".rstrip()

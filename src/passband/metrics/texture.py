@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from passband.conditions import Condition
-from passband.optics import curve_at, motion_envelope, stack, wave_transfer
+from passband.optics import curve_at, motion_envelope, noise_power, stack, wave_transfer
+from passband.optics.parameters import HIGHEST_DOSE
 
 #: Limits of the rings [1/Å].
 EDGES = torch.linspace(0.05, 1.0, 12, dtype=torch.float64)
@@ -187,21 +188,35 @@ def _ring_power(conditions: Sequence[Condition], specimens: Scattering) -> Tenso
         plain = ((t.abs().square() + opposite.abs().square()) * motion).mean(-1)[:, None]
         mixed = (t * opposite * motion).mean(-1)[:, None]
         signal = specimens.power * plain + 2 * (specimens.conjugate * mixed).real
-        counted = torch.tensor([c.detector.counted for c in some], dtype=torch.float64)
-        noise = 2 * torch.pi * _CENTRES * _STEP / (parameters.finite_dose * counted)[:, None, None]
+        noise = 2 * torch.pi * _CENTRES * _STEP * _noise(some)[:, None]
         pixel = torch.tensor([c.pixel_size_angstrom for c in some], dtype=torch.float64)
         sampled = 2 * pixel[:, None, None] * _CENTRES <= 1
         parts.append((signal * _mtf_squared(some)[:, None] + noise) * sampled)
     return torch.cat(parts)
 
 
+def _noise(conditions: Sequence[Condition]) -> Tensor:
+    """Return the spectral density on the tabulated rings of noise and slow background, vacuum = 1, shape [B, 60] [Å²]."""
+    rows = []
+    for condition in conditions:
+        detector, physical = condition.detector, condition.pixel_size_angstrom / condition.detector.binning
+        dose = (condition.dose_per_angstrom2 or HIGHEST_DOSE) * detector.counted
+        shape = noise_power(condition, 2 * physical * _CENTRES)
+        white = (detector.readout_electrons / (dose * physical)) ** 2 + (detector.gain_residue * physical) ** 2
+        length = 2 * torch.pi * condition.background_length_angstrom**2
+        slow = condition.background**2 * length * torch.exp(-torch.pi * length * _CENTRES**2)
+        rows.append((torch.ones_like(_CENTRES) if shape is None else shape) / dose + white + slow)
+    return torch.stack(rows)
+
+
 def _mtf_squared(conditions: Sequence[Condition]) -> Tensor:
-    """Return MTF² of each camera on the tabulated rings, shape [B, 60]."""
+    """Return MTF² · contrast² of each condition on the tabulated rings, shape [B, 60]."""
     rows = []
     for condition in conditions:
         physical = condition.pixel_size_angstrom / condition.detector.binning
         mtf, fraction = condition.detector.mtf, 2 * physical * _CENTRES
-        rows.append(torch.ones_like(_CENTRES) if mtf is None else curve_at(mtf, fraction).double().square())
+        curve = torch.ones_like(_CENTRES) if mtf is None else curve_at(mtf, fraction).double().square()
+        rows.append(curve * condition.contrast**2)
     return torch.stack(rows)
 
 

@@ -4,7 +4,7 @@ Functions take the `Parameters` of B conditions and spatial frequencies qx, qy [
 """
 
 from passband.optics.aberrations import aberration_gradient, aberration_phase
-from passband.optics.camera import curve_at
+from passband.optics.camera import curve_at, electrons_per_pixel, noise_power
 from passband.optics.parameters import Parameters, stack
 from passband.optics.transfer import (
     aperture,
@@ -24,9 +24,11 @@ __all__ = [
     "aperture",
     "contrast_sign",
     "curve_at",
+    "electrons_per_pixel",
     "even_part",
     "intensity_transfer",
     "motion_envelope",
+    "noise_power",
     "spatial_envelope",
     "stack",
     "temporal_envelope",

@@ -12,7 +12,7 @@ from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.metrics.texture import Scattering, scattering
-from passband.simulation import imaging, symmetry
+from passband.simulation import imaging, recording, symmetry
 from passband.simulation.modality import Images, camera_masks
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.particle_truth import particle_truth
@@ -62,6 +62,7 @@ class Imager:
         pixel, binning = condition.pixel_size_angstrom, condition.detector.binning
         self.grid = imaging.image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
         self._optics: dict[tuple[int, torch.device], tuple[Tensor, Tensor | None]] = {}
+        self._recordings: dict[torch.device, recording.Recording] = {}
 
     @property
     def pixels(self) -> int:
@@ -97,7 +98,11 @@ class Imager:
 
     def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return electron counts of the camera's pixels, shape [B, n, n]; without a dose, the mean intensity."""
-        return imaging.record(intensity, self.condition, generator=generator)
+        device = intensity.device
+        if device not in self._recordings:
+            self._recordings[device] = recording.recording([self.condition], self.grid.physical, device)
+        which = torch.zeros(len(intensity), dtype=torch.int64, device=device)
+        return recording.record_each(intensity, self._recordings[device], which, generator=generator)
 
     @staticmethod
     def joint(imagers: "Sequence[Imager]", device: torch.device) -> "JointImager":
@@ -132,26 +137,24 @@ class JointImager:
         """Stack what each condition does to a wave.
 
         Raises:
-            ValueError: if one pass cannot make images of all: their grids or numbers of coherent parts differ, some have no
-                dose, or a measured DQE shapes the noise.
+            ValueError: if one pass cannot make images of all: their grids or numbers of coherent parts differ, or some have no
+                dose, or a kind of noise that the others lack.
         """
         conditions, grid = [imager.condition for imager in imagers], imagers[0].grid
         optics = [imager._optics_of(symmetry.ORIENTATIONS, device) for imager in imagers]
         alike = all(i.grid is grid and t.shape == optics[0][0].shape for i, (t, _) in zip(imagers, optics, strict=True))
-        doses = {c.dose_per_angstrom2 is None for c in conditions}
-        if not alike or len(doses) > 1 or any(isinstance(c.detector.dqe, list) for c in conditions):
+        hows = [recording.recording([c], grid.physical, device) for c in conditions]
+        if not alike or any(how.kinds() != hows[0].kinds() for how in hows):
             raise ValueError(
-                "these conditions differ in grid, coherent parts or dose, or have a measured DQE; image them one by one"
+                "these conditions differ in grid, coherent parts, dose or kinds of noise; image them one by one"
             )
-        self._grid, self._binning = grid, conditions[0].detector.binning
+        self._how = recording.recording(conditions, grid.physical, device)
+        self._grid = grid
         self._transfer = torch.stack([transfer for transfer, _ in optics])
         self._camera = None
         if cameras := [camera for _, camera in optics if camera is not None]:
             ideal = torch.ones_like(cameras[0])
             self._camera = torch.stack([ideal if camera is None else camera for _, camera in optics])
-        self._electrons = None
-        if doses == {False}:
-            self._electrons = torch.tensor([imaging.electrons_per_pixel(c) for c in conditions], device=device)
 
     def counts(
         self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
@@ -166,9 +169,6 @@ class JointImager:
         """
         camera = None if self._camera is None else self._camera[which, orientations]
         intensity = imaging.expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
-        intensity = symmetry.turn_each(intensity, orientations, self._binning)
-        if self._electrons is None:
-            return imaging.mean_of_pixels(intensity, self._binning)
-        mean = (intensity * self._electrons[which, None, None]).clamp_min(0)
-        shares = zip(mean.chunk(len(generators)), generators, strict=True)
-        return imaging.bin_pixels(torch.cat([torch.poisson(part, generator=g) for part, g in shares]), self._binning)
+        intensity = symmetry.turn_each(intensity, orientations, self._how.binning)
+        shares = zip(intensity.chunk(len(generators)), which.chunk(len(generators)), generators, strict=True)
+        return torch.cat([recording.record_each(i, self._how, w, generator=g) for i, w, g in shares])

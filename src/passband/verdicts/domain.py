@@ -154,6 +154,7 @@ class Domain:
             *self._aperture(seen),
             *self._coherence(clipped, blurred=condition.detector.mtf is not None),
             *self._noise(seen, counted=condition.detector.dqe is not None),
+            *self._background(condition),
         ]
 
     def reference(self) -> Condition:
@@ -238,6 +239,12 @@ class Domain:
         limit = (min(doses), max(doses)) if doses else None
         ends = "no shot noise" if limit is None else f"{limit[0]:.3g} to {limit[1]:.3g} e/Å²"
         return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
+
+    def _background(self, condition: Condition) -> list[Statement]:
+        most = max(c.background for c in self.conditions)
+        if condition.background <= most * (1 + _SLACK):
+            return []
+        return [_outside("background", condition.background, (0.0, most), f"0 to {most:.3g}", unit="")]
 
 
 def _outside(name: str, value: float | None, limit: Sequence[float] | None, ends: str, **detail: Any) -> Statement:

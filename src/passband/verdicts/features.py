@@ -51,21 +51,35 @@ def as_measured(condition: Condition, card: ModelCard) -> Condition:
     """Return a condition on the network's pixels, with an ideal camera that gives the same images if noise is white.
 
     A Gaussian MTF equals a vibration of the specimen, and a DQE(0) a lower dose; both are exact without binning. A measured MTF is replaced by
-    the Gaussian that fits its logarithm best over the band, weighted by q⁴.
+    the Gaussian that fits its logarithm best over the band, weighted by q⁴. A contrast c counts as c² times the dose, readout noise and
+    gain residue as shot noise of their density; a slow background is left out.
     """
-    seen = as_seen(condition, card)
-    if seen.detector == Detector():
+    plain = condition.model_copy(update={"contrast": 1.0, "background": 0.0})
+    seen = as_seen(plain, card)
+    if condition.contrast == 1 and seen.detector == Detector():
         return seen
     q = torch.linspace(0, card.q_max_per_angstrom, 65, dtype=torch.float64)
     variance = 0.0
     if seen.detector.mtf is not None:
         damping = -curve_at(seen.detector.mtf, 2 * q * seen.pixel_size_angstrom).log()
         variance = float((q**2 * damping).sum() / (2 * math.pi**2 * (q**4).sum()))
-    dose = seen.dose_per_angstrom2
+    camera, dose, physical = (
+        condition.detector,
+        seen.dose_per_angstrom2,
+        condition.pixel_size_angstrom / condition.detector.binning,
+    )
+    if dose is not None:
+        dose *= camera.counted * condition.contrast**2
+        if camera.readout_electrons or camera.gain_residue:
+            counted = dose / condition.contrast**2
+            more = (camera.readout_electrons / physical) ** 2 / counted + counted * (
+                camera.gain_residue * physical
+            ) ** 2
+            dose /= 1 + more
     return seen.model_copy(
         update={
             "vibration_angstrom": math.sqrt(max(seen.vibration_angstrom**2 + variance, 0.0)),
-            "dose_per_angstrom2": None if dose is None else dose * seen.detector.counted,
+            "dose_per_angstrom2": dose,
             "detector": Detector(),
         }
     )

@@ -6,8 +6,9 @@ import torch
 from passband.conditions import Condition
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
-from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, record, transfer_on_grid
+from passband.simulation.imaging import camera_on_grid, expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.recording import record
 from support.samples import BAND, FIELD, random_waves
 
 CONFIG = ExitWaveConfig(band_per_angstrom=BAND)

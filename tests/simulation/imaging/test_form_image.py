@@ -8,7 +8,8 @@ import torch
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.simulation.imaging import expected_intensity, image_grid, normalize, record, transfer_on_grid
+from passband.simulation.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
+from passband.simulation.recording import record
 from support.samples import BAND, FIELD, random_waves
 
 
