@@ -151,6 +151,22 @@ def predictor(
     print(f"Page: {(folder / 'predictor.md').absolute()}")
 
 
+@replication_app.command("authors")
+def authors(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+) -> None:
+    """Compare our networks and predictions with losses that others published, and write the tables of their page (1 minute).
+
+    Example:  python -m replication authors
+    """
+    from replication import authors_page, predictor_page
+    from replication.paths import ResultsPaths
+
+    authors_page.write(ResultsPaths(folder, folder))
+    predictor_page.write(folder / "predictor.md")
+    print(f"Page: {(folder / 'authors.md').absolute()}")
+
+
 @replication_app.command("verdict-data")
 def verdict_data(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

@@ -38,7 +38,8 @@ def losses(kind: Kind) -> dict[tuple[Name, Name], float]:
         return {}
     study = load_study(paths.study)
     train, test = _trainings(kind, study), _tests(kind, study)
-    means = pl.read_parquet(paths.table("scores")).group_by("train_condition", "test_condition").agg(pl.mean("loss"))
+    scores = pl.read_parquet(paths.table("scores"))
+    means = scores.group_by("train_condition", "test_condition", maintain_order=True).agg(pl.mean("loss"))
     return {(train[a], test[b]): loss for a, b, loss in means.iter_rows()}
 
 

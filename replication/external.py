@@ -37,7 +37,7 @@ from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
 from passband.specimens.crystals import library_crystal
 from passband.specimens.recipe_files import load_recipe
-from passband.studies.study import load_study
+from passband.studies.study import Study, load_study
 from replication import authors
 from replication.correction import corrected
 
@@ -317,21 +317,32 @@ def _slope(note: Callable[[str], None]) -> dict[str, Any]:
     products, squares, ranks = 0.0, 0.0, {}
     for name in _SLOPE:
         note(name)
-        study, seen, waves = load_study(tables / name / "study.yaml"), [], {}
-        for domain in study.tests:
-            key = id(domain.recipe)
-            if key not in waves:
-                waves[key] = hrtem.scatter(domain.recipe, range(20), study.exit_waves)
-            imager = hrtem.Imager(domain.condition, domain.recipe.field_angstrom, study.exit_waves)
-            images = imager.images(*waves[key], seed=7)
-            seen.append(moments(normalize(images.counts), images.masks, domain.condition.pixel_size_angstrom))
-        together = Moments.joined(seen)
-        errors, truth = log_errors(together, together).numpy(), np.log(load(tables, name).pairs.loss)
+        study = load_study(tables / name / "study.yaml")
+        errors, truth = _study_errors(study), np.log(load(tables, name).pairs.loss)
+        if name == "structures":
+            ids = [d.id for d in study.tests]
+            pairs = {"train_condition": np.repeat(ids, len(ids)), "test_condition": np.tile(ids, len(ids))}
+            kept = pl.DataFrame(pairs | {"log_error": errors.ravel().astype(np.float32)})
+            write_table(_KEPT / f"gaussian_{name}.parquet", kept)
         off = ~np.eye(len(truth), dtype=bool)
         x, y = errors[off] - errors[off].mean(), truth[off] - truth[off].mean()
         products, squares = products + (x * y).sum(), squares + (x * x).sum()
         ranks[name] = round(float(spearmanr(errors[off], truth[off]).statistic), 3)
     return {"slope": float(products / squares), "rank": ranks}
+
+
+def _study_errors(study: Study) -> np.ndarray:
+    """Return the log errors of the Gaussian reader of every pair of a study's test domains."""
+    seen: list[Moments] = []
+    waves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for domain in study.tests:
+        if id(domain.recipe) not in waves:
+            waves[id(domain.recipe)] = hrtem.scatter(domain.recipe, range(20), study.exit_waves)
+        imager = hrtem.Imager(domain.condition, domain.recipe.field_angstrom, study.exit_waves)
+        images = imager.images(*waves[id(domain.recipe)], seed=7)
+        seen.append(moments(normalize(images.counts), images.masks, domain.condition.pixel_size_angstrom))
+    together = Moments.joined(seen)
+    return np.asarray(log_errors(together, together).numpy())
 
 
 @external_app.command()

@@ -44,8 +44,18 @@ FITTED = {
     "zero_defocus": None,
     "structures": None,
 }
-#: Studies whose reader losses the three numbers need.
-_READ = ("predictor_corrected", "predictor_corrected_final", "predictor_one_dose", "metrics", "defocus_fine")
+#: The first author's families, done again; no law is fitted to them.
+AUTHORS = "authors_families"
+#: Studies whose reader losses are measured.
+_READ = (
+    "predictor_corrected",
+    "predictor_corrected_final",
+    "predictor_one_dose",
+    "metrics",
+    "defocus_fine",
+    "structures",
+    AUTHORS,
+)
 _SIMPLE = {
     "σ and Δε (the source)": ("sigma", "delta_epsilon"),
     "rms Δχ": ("phase_rms",),
@@ -149,7 +159,7 @@ def measure_again(tables: Path, note: Callable[[str], None]) -> None:
     folder, rows = tables / "predictor", []
     folder.mkdir(exist_ok=True)
     families: dict[str, tuple[Recipe, ExitWaveConfig]] = {}
-    for name in (*FITTED, "predictor_corrected_final"):
+    for name in (*FITTED, "predictor_corrected_final", AUTHORS):
         study = load_study(tables / name / "study.yaml")
         families |= {_family(recipe, study.exit_waves): (recipe, study.exit_waves) for recipe in study.recipes.values()}
     for family, (recipe, config) in families.items():
@@ -196,17 +206,19 @@ def _family(recipe: Recipe, config: ExitWaveConfig) -> str:
 
 
 def _read_study(path: Path) -> pl.DataFrame:
-    """Return the reader loss of every pair of conditions of a study with one family of specimens."""
+    """Return the reader loss of every pair of a study's test domains."""
     study = load_study(path)
-    [recipe] = study.recipes.values()
-    stored, masks = hrtem.scatter(recipe, range(_READER_SPECIMENS), study.exit_waves)
-    features, truth = [], torch.empty(0)
+    scattered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    features, truth = [], []
     for domain in study.tests:
-        imager = hrtem.Imager(domain.condition, recipe.field_angstrom, study.exit_waves)
-        images = imager.images(stored, masks, seed=7)
-        taken, truth = sample_pixels(images, domain.condition.pixel_size_angstrom)
+        if id(domain.recipe) not in scattered:
+            scattered[id(domain.recipe)] = hrtem.scatter(domain.recipe, range(_READER_SPECIMENS), study.exit_waves)
+        imager = hrtem.Imager(domain.condition, domain.recipe.field_angstrom, study.exit_waves)
+        images = imager.images(*scattered[id(domain.recipe)], seed=7)
+        taken, true = sample_pixels(images, domain.condition.pixel_size_angstrom)
         features.append(taken.flatten(0, 1))
-    losses = reader_losses(torch.stack(features), truth.flatten()).numpy()
+        truth.append(true.flatten())
+    losses = reader_losses(torch.stack(features), torch.stack(truth)).numpy()
     ids = [d.id for d in study.tests]
     pairs = {"train_condition": np.repeat(ids, len(ids)), "test_condition": np.tile(ids, len(ids))}
     return pl.DataFrame(pairs | {"reader_loss": losses.ravel()})

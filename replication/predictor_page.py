@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from passband.base.errors import BadInputError
 from passband.figures import style
 from passband.files.atomic import write_text
 from passband.files.tables import read_table, write_table
+from replication.filled_page import fill_in, number
 from replication.predictor import Judged
 from replication.resampling import Statistic
 
@@ -54,18 +54,9 @@ def draw(tables: Path, pairs: pl.DataFrame) -> None:
 
 def write(page: Path) -> None:
     """Fill in the tables of a page from what lies in tables/predictor/ beside it."""
-    text, folder = page.read_text(encoding="utf-8"), page.parent / "tables" / "predictor"
-    for name, table in {
-        "table": judged_table(folder),
-        "sets": sets_text(folder),
-        "external": external_table(folder),
-    }.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, found, rest = text.partition(begin)
-        if not found or end not in rest:
-            raise BadInputError(f"{page}: lacks the lines {begin.strip()} and {end}")
-        text = before + begin + "\n" + table + "\n\n" + end + rest.partition(end)[2]
-    write_text(page, text)
+    folder = page.parent / "tables" / "predictor"
+    parts = {"table": judged_table(folder), "sets": sets_text(folder), "external": external_table(folder)}
+    fill_in(page, parts)
 
 
 def judged_table(folder: Path) -> str:
@@ -74,8 +65,8 @@ def judged_table(folder: Path) -> str:
     lines = ["| test | target | rule | numbers | R² | rank correlation |", "|---|---|---|---|---|---|"]
     for row in rows.iter_rows(named=True):
         r2 = Statistic(row["r2"], row["low"], row["high"])
-        shown = str(r2) if r2.is_known else _number(row["r2"])
-        places = [row["test"], row["target"], row["rule"], row["numbers"], shown, _number(row["rank"])]
+        shown = str(r2) if r2.is_known else number(row["r2"])
+        places = [row["test"], row["target"], row["rule"], row["numbers"], shown, number(row["rank"])]
         if not (row["rule"].startswith("ceiling") and shown == "–"):
             lines.append(f"| {' | '.join(places)} |")
     return "\n".join(lines)
@@ -90,8 +81,8 @@ def sets_text(folder: Path) -> str:
         for name, part in answer["interval"].items()
     )
     return (
-        f"The 90 % interval of ln loss holds for {covered}.\n\nRank correlation of predicted and measured loss over all pairs of sets and tests {_number(answer['rank'])}, over the sets' means "
-        f"{_number(answer['rank_of_sets'])}. Loss of the set predicted best of four uniform draws over the mean of the four: {', '.join(ratios)}."
+        f"The 90 % interval of ln loss holds for {covered}.\n\nRank correlation of predicted and measured loss over all pairs of sets and tests {number(answer['rank'])}, over the sets' means "
+        f"{number(answer['rank_of_sets'])}. Loss of the set predicted best of four uniform draws over the mean of the four: {', '.join(ratios)}."
     )
 
 
@@ -108,10 +99,6 @@ def external_table(folder: Path) -> str:
         }
         for name, values in named.items():
             if values is not None:
-                shown = f"{_number(values['rank'])} | {_number(values['r2'])}"
+                shown = f"{number(values['rank'])} | {number(values['r2'])}"
                 lines.append(f"| {answer['kind']} | {answer['rows']} | {name} | {shown} |")
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.2f}".replace("-", "−")

@@ -178,23 +178,26 @@ def score(logits: Tensor, truth: Tensor) -> ReaderScore:
 def reader_losses(features: Tensor, truth: Tensor, *, fitted: int | None = None) -> Tensor:
     """Return the reader loss of every pair of B conditions, float64, shape [B, B]: row trained, column tested.
 
-    All conditions image the same specimens, so pixels have one truth. The first pixels fit the readers, the others test them:
-    order pixels by specimen.
+    The first pixels fit the readers, the others test them: order pixels by specimen.
 
     Args:
         features: of `pixel_features`, shape [B, P, F].
-        truth: whether each pixel is particle, bool, shape [P].
+        truth: whether each pixel is particle, bool, shape [P] if all conditions image the same specimens, or [B, P].
         fitted: number of pixels that fit; if left out, 16 of 28.
 
     Raises:
         ValueError: if the pixels that fit, or the others, are all particle, or none.
     """
-    first = round(len(truth) * FITTED) if fitted is None else fitted
-    for part in (truth[:first], truth[first:]):
-        _check_both(part)
-    readers = [fit_reader(one[:first], truth[:first]) for one in features]
-    y = truth[first:].to(features.dtype)
-    columns = [[_loss(reader.logits(test[first:]), y).item() for reader in readers] for test in features]
+    truth = truth.expand(len(features), -1)
+    first = round(truth.shape[1] * FITTED) if fitted is None else fitted
+    for part in (truth[:, :first], truth[:, first:]):
+        for one in part:
+            _check_both(one)
+    readers = [fit_reader(one[:first], true[:first]) for one, true in zip(features, truth, strict=True)]
+    columns = [
+        [_loss(reader.logits(test[first:]), true[first:].to(features.dtype)).item() for reader in readers]
+        for test, true in zip(features, truth, strict=True)
+    ]
     return torch.tensor(columns, dtype=torch.float64).T
 
 
