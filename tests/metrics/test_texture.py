@@ -1,5 +1,7 @@
 """Texture: the analytic form against simulated images, and its laws."""
 
+import json
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from passband.metrics.texture import (
     measured_texture,
     scattering,
     set_texture,
+    speckle,
     texture,
 )
 from passband.simulation import hrtem
@@ -122,3 +125,15 @@ def test_texture_differentiates_and_needs_both_parts(gold):
         scattering(stored, disc_indices(CONFIG.band_per_angstrom * 51.2), torch.ones_like(masks), 51.2)
     with pytest.raises(ValueError, match="particles and of film"):
         measured_texture(torch.zeros(1, 64, 64), torch.zeros(1, 64, 64, dtype=torch.bool), 0.4)
+
+
+def test_scattering_is_restored_and_speckle_counts_the_film_over_the_noise(gold):
+    *_, specimens = gold
+    restored = Scattering.from_dict(json.loads(json.dumps(specimens.to_dict())))
+    for name, value in vars(specimens).items():
+        torch.testing.assert_close(getattr(restored, name), value)
+    conditions = [at(aberrations={"C10": -150.0}, pixel_size_angstrom=0.4).varied(dose=d) for d in (100.0, 400.0)]
+    once, four_times = speckle(conditions, specimens)
+    torch.testing.assert_close(four_times, 4 * once)
+    with pytest.raises(KeyError):
+        Scattering.from_dict({"power": specimens.power.tolist()})

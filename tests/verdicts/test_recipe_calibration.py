@@ -76,7 +76,7 @@ def test_their_own_network_through_the_command_line(call, files):
     works = (fitted["loss"] <= zones().stable_up_to * answer["own_loss"]).mean()
     assert f"works under {works:.0%} of the 40 conditions" in page and f"<td>{fitted['dice'].min():.3f}</td>" in page
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert set(model.scores["n_images"]) == {2}
+    assert set(model.scores["n_images"]) == {2} and VerdictModel(model).scattering is None
     # Verdicts rest on what it was scored on, whatever its card says that it was trained on.
     assert model.card.scored_on.elements == ("Au",) and model.card.scored_on.support is None
     assert model.card.scored_on.diameter_angstrom != model.card.specimens.diameter_angstrom

@@ -99,7 +99,7 @@ def predict_loss(
     other = own
     if test_recipe is not None or test[0].energy_ev != train[0].energy_ev:
         other = _scattering(test_recipe or recipe, test[0].energy_ev, progress)
-    return _predicted(set_texture([train], own), set_texture([test], other), _same_pixels(train))
+    return _predicted(set_texture([train], own), set_texture([test], other), has_usual_pixels(train))
 
 
 def worst_losses(sets: Sequence[Sequence[Condition]], tests: Sequence[Condition], recipe: Recipe) -> list[float] | None:
@@ -110,11 +110,12 @@ def worst_losses(sets: Sequence[Sequence[Condition]], tests: Sequence[Condition]
     """
     specimens = _scattering(recipe, tests[0].energy_ev, lambda _: None)
     said = law("log_loss").predict(set_texture(sets, specimens), texture(tests, specimens))
-    known = _same_pixels(tests) and said.known.double().mean() >= 0.5
+    known = has_usual_pixels(tests) and said.known.double().mean() >= 0.5
     return None if not known else said.log_loss.amax(1).exp().tolist()
 
 
-def _same_pixels(conditions: Sequence[Condition]) -> bool:
+def has_usual_pixels(conditions: Sequence[Condition]) -> bool:
+    """Tell whether all conditions have the pixels that the laws were fitted to."""
     return all(abs(c.pixel_size_angstrom / _PIXEL - 1) < 0.02 for c in conditions)
 
 

@@ -5,8 +5,9 @@ transfer, as σ is, cannot see that. Texture is *analytic*, from the transfer of
 or *measured*, on images with masks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,24 @@ class Scattering:
     power: Tensor
     conjugate: Tensor
     share: Tensor
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return plain numbers, from which `from_dict` restores it."""
+        parts = {"conjugate_real": self.conjugate.real, "conjugate_imaginary": self.conjugate.imag}
+        return {name: part.tolist() for name, part in {"power": self.power, **parts, "share": self.share}.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, list[Any]]) -> "Scattering":
+        """Return what `to_dict` has written.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is something else.
+        """
+        power, real, imaginary = (
+            torch.tensor(content[name], dtype=torch.float64).view(2, _RINGS)
+            for name in ("power", "conjugate_real", "conjugate_imaginary")
+        )
+        return cls(power, torch.complex(real, imaginary), torch.tensor(content["share"], dtype=torch.float64).view(2))
 
 
 @dataclass(frozen=True)
@@ -175,11 +194,23 @@ def _responses(q: Tensor) -> Tensor:
     return torch.exp(-(((q - centre.view(shape)) / half.view(shape)) ** 2))
 
 
+def speckle(conditions: Sequence[Condition], specimens: Scattering) -> Tensor:
+    """Return the power of the film over that of the shot noise in each ring under B conditions, shape [B, 11]."""
+    signal, noise = (part[:, 0] @ _responses(_CENTRES).T for part in _signal_and_noise(conditions, specimens))
+    return signal / noise.clamp_min(torch.finfo(torch.float64).tiny)
+
+
 def _ring_power(conditions: Sequence[Condition], specimens: Scattering) -> Tensor:
     """Return the power in each tabulated ring, of film and of particles, vacuum = 1, shape [B, 2, 60]."""
+    signal, noise = _signal_and_noise(conditions, specimens)
+    return signal + noise
+
+
+def _signal_and_noise(conditions: Sequence[Condition], specimens: Scattering) -> tuple[Tensor, Tensor]:
+    """Return the power of what is scattered, shape [B, 2, 60], and of the shot noise, shape [B, 1, 60], in each tabulated ring."""
     angle = torch.arange(_DIRECTIONS, dtype=torch.float64) * (2 * torch.pi / _DIRECTIONS)
     qx, qy = _CENTRES[:, None] * torch.cos(angle), _CENTRES[:, None] * torch.sin(angle)
-    parts = []
+    signals, noises = [], []
     for start in range(0, len(conditions), _AT_ONCE):
         some = conditions[start : start + _AT_ONCE]
         parameters = stack(some)
@@ -191,8 +222,9 @@ def _ring_power(conditions: Sequence[Condition], specimens: Scattering) -> Tenso
         noise = 2 * torch.pi * _CENTRES * _STEP * _noise(some)[:, None]
         pixel = torch.tensor([c.pixel_size_angstrom for c in some], dtype=torch.float64)
         sampled = 2 * pixel[:, None, None] * _CENTRES <= 1
-        parts.append((signal * _mtf_squared(some)[:, None] + noise) * sampled)
-    return torch.cat(parts)
+        signals.append(signal * _mtf_squared(some)[:, None] * sampled)
+        noises.append(noise * sampled)
+    return torch.cat(signals), torch.cat(noises)
 
 
 def _noise(conditions: Sequence[Condition]) -> Tensor:

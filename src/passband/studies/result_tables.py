@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.analysis.loss_prediction import law
+from passband.analysis.loss_prediction import has_usual_pixels, law
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
@@ -50,8 +50,9 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         ids, conditions = [t.id for t in tests], [t.condition for t in tests]
         shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
         if (seen := textures(study, folder.paths)) is not None:
-            # The law knows networks of the usual loss.
-            shift = shift.with_columns(_texture_columns(seen, predicted=study.training.loss == TrainingConfig().loss))
+            # The law knows networks of the usual loss on images of the usual pixels.
+            predicted = study.training.loss == TrainingConfig().loss and has_usual_pixels(conditions)
+            shift = shift.with_columns(_texture_columns(seen, predicted=predicted))
     else:
         sets = [(t.id, t.conditions) for t in study.trainings]
         shift = set_shift_table(sets, [(t.id, t.condition) for t in tests], q_max)

@@ -14,7 +14,7 @@ from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
-from passband.metrics.texture import Texture, texture
+from passband.metrics.texture import Texture, set_texture
 from passband.simulation import hrtem
 from passband.simulation.imaging import wave_power
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
@@ -145,7 +145,9 @@ def textures(study: Study, paths: StudyPaths) -> Texture | None:
             return None
         scattered[waves.folder.name] = hrtem.stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
     ids = [wave_id(test.recipe, study.exit_waves) for test in study.tests]
-    return Texture.joined([texture([test.condition], scattered[i]) for test, i in zip(study.tests, ids, strict=True)])
+    return Texture.joined(
+        [set_texture([test.conditions], scattered[i]) for test, i in zip(study.tests, ids, strict=True)]
+    )
 
 
 def bytes_per_specimen(waves: WaveSet) -> int:

@@ -11,11 +11,20 @@ import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.metrics.texture import Scattering
 from passband.models.card import plain
 from passband.models.store import PREDICTOR, SCORES, Model, read_json
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
-from passband.verdicts.features import SOURCES, TARGETS, as_measured, as_seen, measured_features, training_data
+from passband.verdicts.features import (
+    SCATTERING,
+    SOURCES,
+    TARGETS,
+    as_measured,
+    as_seen,
+    measured_features,
+    training_data,
+)
 from passband.verdicts.predictor import Predictor, restore
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import LEVEL, Interval, Nearest, Prediction, Verdict
@@ -160,7 +169,15 @@ class CalibratedModel:
     def reasons(self, condition: Condition, *, stable: bool = True) -> list[Statement]:
         """Return how a condition differs from the training conditions; see `reasons.of_condition`."""
         seen = as_measured(condition, self.card)
-        return reasons.of_condition(self.trained, seen, self.card.q_max_per_angstrom, stable=stable)
+        return reasons.of_condition(
+            self.trained, seen, self.card.q_max_per_angstrom, stable=stable, specimens=self.scattering
+        )
+
+    @cached_property
+    def scattering(self) -> Scattering | None:
+        """What the specimens scatter that the model was calibrated on; None if that is not known."""
+        with self._part(PREDICTOR):
+            return Scattering.from_dict(self._saved[SCATTERING]) if SCATTERING in self._saved else None
 
     def nearest(self, condition: Condition) -> Nearest | None:
         """Return the best-matching training condition; None if these are unknown."""

@@ -18,10 +18,11 @@ from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
+from passband.metrics.texture import Scattering
 from passband.models.card import ModelCard, Specimens
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_model
-from passband.simulation.hrtem import Imager
+from passband.simulation.hrtem import FAMILY, Imager, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
@@ -30,6 +31,7 @@ from passband.studies.paths import StudyPaths
 from passband.studies.wave_jobs import make_waves, open_wave_set, read_waves
 from passband.verdicts import predictor
 from passband.verdicts.features import (
+    SCATTERING,
     SOURCES,
     TARGETS,
     TILES,
@@ -140,7 +142,8 @@ def score_model(
     for failure in executor.map(run_job, left, advance):
         raise BadInputError(f"{model.folder}: could not be scored: {failure.reason}")
     scores = pl.concat([job.table() for job in jobs])
-    return with_scores(model, scores, progress.stage("predictors", len(SOURCES) * len(TARGETS), 0))
+    advance = progress.stage("predictors", len(SOURCES) * len(TARGETS), 0)
+    return with_scores(model, scores, advance, scattering=_scattering(waves, specimens))
 
 
 def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_out: float) -> list[Named]:
@@ -151,8 +154,25 @@ def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_ou
     return [*(("trained", c) for c in trained), *calibration, *(("held_out", conditions[i]) for i in sorted(apart))]
 
 
-def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda units: None) -> Model:
-    """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced."""
+def _scattering(waves: WaveSet, specimens: tuple[int, int]) -> Scattering | None:
+    """Return what a family of specimens scatters, of which the exit waves are there; None without particles, or without film."""
+    stored, masks = (torch.from_numpy(a) for a in waves.read(specimens[0], min(specimens[0] + FAMILY, specimens[1])))
+    if not masks.any() or masks.all() or getattr(waves.recipe, "substrate", True) is None:
+        return None
+    return stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
+
+
+def with_scores(
+    model: Model,
+    scores: pl.DataFrame,
+    advance: Progress = lambda units: None,
+    *,
+    scattering: Scattering | None = None,
+) -> Model:
+    """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced.
+
+    `scattering` is that of its specimens, from which reasons of verdicts tell what the film shows.
+    """
     fitted, predictors = scores.filter(pl.col("role") != "held_out"), {}
     for source in SOURCES:
         for target in TARGETS:
@@ -162,7 +182,8 @@ def with_scores(model: Model, scores: pl.DataFrame, advance: Progress = lambda u
     if in_domain is None:
         in_domain = scores.filter(pl.col("role") == "calibration")["loss"].quantile(0.1)
     contents = {name: (model.folder / name).read_bytes() for name in model.card.files}
-    contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(predictors).encode()}
+    saved = predictors if scattering is None else predictors | {SCATTERING: scattering.to_dict()}
+    contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(saved).encode()}
     assert isinstance(in_domain, float)
     return write_model(model.folder, model.card.model_copy(update={"own_loss": in_domain}), contents, replace=True)
 

@@ -25,6 +25,9 @@ TILES = (1, 4, 16, 48)
 #: What features come from: a condition, or an image of so many tiles.
 SOURCES = ("condition", *(f"image{n}" for n in TILES))
 
+#: Name of what the specimens scatter, beside the predictors.
+SCATTERING = "scattering"
+
 #: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
 RINGS = 12
 #: Names of what `image_features` returns.

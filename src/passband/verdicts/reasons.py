@@ -1,11 +1,14 @@
 """The physics behind a verdict: how a condition, or an image, differs from those that a network was trained on."""
 
+import functools
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from passband.conditions import Condition
 from passband.metrics.fixed_band import measure
+from passband.metrics.texture import EDGES, Scattering, speckle, texture
 from passband.metrics.transfer_curves import compare_by_frequency, intervals
 from passband.models.card import ModelCard
 from passband.verdicts.features import RINGS, compare
@@ -13,15 +16,22 @@ from passband.verdicts.statements import Statement
 
 # Narrower gaps of the transfer are omitted [1/Å].
 _LEAST_BAND = 0.04
+# Smaller factors by which the film shows more than in training are omitted.
+_MORE_FILM = 1.25
 
 
 def of_condition(
-    train: tuple[Condition, ...], test: Condition, q_max: float, *, stable: bool = True
+    train: tuple[Condition, ...],
+    test: Condition,
+    q_max: float,
+    *,
+    stable: bool = True,
+    specimens: Scattering | None = None,
 ) -> list[Statement]:
     """Return how a condition differs from all training conditions in a band [1/Å]; quantities within their range are omitted.
 
     All conditions are as `features.as_measured` gives them. Unless the network is predicted to be stable, a reason is given even where all
-    lies within the range.
+    lies within the range. With what the specimens scatter, a film that shows more than in any training image is a reason.
     """
     if not train:
         return [Statement("training_unknown")]
@@ -44,12 +54,32 @@ def of_condition(
     among = measure(["phase_rms"], train, train, q_max)["phase_rms"].numpy() + np.where(np.eye(len(train)), np.inf, 0)
     if len(train) > 1 and float(phase.min()) > among.min(0).max():
         result.append(Statement("aberrations", value=float(phase.min()), limit=float(among.min(0).max())))
+    if specimens is not None:
+        result += _film(train, test, specimens)
     if result:
         return result
     if stable:
         return [Statement("within")]
     detail = {"weaker": int((snrs > snr).sum()), "poorer": int((epsilons > epsilon).sum()), "count": len(train)}
     return [Statement("within_each", detail=detail)]
+
+
+def _film(train: tuple[Condition, ...], test: Condition, specimens: Scattering) -> list[Statement]:
+    """Return whether the film's share of the image's power in a ring exceeds that under every training condition."""
+    growth = (texture([test], specimens).film[0] - _trained_film(train, specimens)).exp()
+    # Where shot noise exceeds the film, it is the noise that grows.
+    growth = growth * (speckle([test], specimens)[0] > 1)
+    rings = (growth > _MORE_FILM).nonzero()[:, 0].tolist()
+    if not rings:
+        return []
+    ends = float(EDGES[rings[0]]), float(EDGES[rings[-1] + 1])
+    return [Statement("film", value=float(growth.max()), limit=ends)]
+
+
+@functools.lru_cache(maxsize=4)
+def _trained_film(train: tuple[Condition, ...], specimens: Scattering) -> Tensor:
+    """Return the largest log share that the film has in each ring under any training condition, shape [11]."""
+    return texture(train, specimens).film.amax(0)
 
 
 def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable: bool) -> list[Statement]:

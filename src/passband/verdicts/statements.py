@@ -134,6 +134,8 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "reversed": _reversed,
     "aberrations": "the aberrations are unlike those of any training condition: {s.value:.2f} rad from the nearest, where training "
     "conditions are at most {s.limit:.2f} rad from theirs",
+    "film": "the film shows more than in training: between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å it has up to {s.value:.1f} times the largest share of the image's power "
+    "that it had under any training condition, and networks call such film particle",
     "within": "it lies within the training conditions in ε, dose, transfer and phase",
     "within_each": "it lies within the training conditions in each of ε, dose, transfer and phase, but not in all at once: "
     "{s.detail[weaker]} of {s.detail[count]} have a better signal over noise, and {s.detail[poorer]} a larger ε",
