@@ -112,7 +112,7 @@ def group():
     ]
 
 
-@pytest.mark.parametrize("more", [{"optimizer": "adam"}, {"optimizer": "sgd", "texture": 0.5}])
+@pytest.mark.parametrize("more", [{"optimizer": "adam"}, {"optimizer": "sgd", "texture": 0.5, "crop_pixels": 24}])
 @pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
 def test_a_member_of_a_group_is_the_network_trained_alone(network, more):
     # The rate is low, for training magnifies differences in the last digit.

@@ -295,3 +295,70 @@ def test_labels_of_any_populations_have_no_splinters(particles, overlap, seed):
         ]
         gaps = [a.sparse_distance_matrix(b, 3.9).nnz for i, a in enumerate(trees) for b in trees[:i]]
         assert not any(gaps)
+
+
+CROWDED = {
+    "field_angstrom": 80.0,
+    "boundary": "across",
+    "overlap": "projected",
+    "particles": [
+        {"count": [4, 4], "diameter_angstrom": {"log_normal": [18.0, 0.2]}},
+        {"crystal": "Pt", "count": [1, 1], "diameter_angstrom": [40.0, 60.0]},
+    ],
+    "substrate": {"thickness_angstrom": 20.0, "contamination": {}},
+}
+
+
+def test_particles_lie_across_the_boundary_and_go_on_at_the_other_side():
+    recipe, inside = SpecimenRecipe.model_validate(CROWDED), 0
+    for index in range(4):
+        specimen = draw_specimen(recipe, index)
+        labels = make_labels(specimen, 80)
+        inside += all(
+            (
+                specimen.atoms.positions[specimen.particle == i, :2] % 80
+                == specimen.atoms.positions[specimen.particle == i, :2]
+            ).all()
+            for i in range(1, 6)
+        )
+        # Every atom of a particle lies in its mask, wherever it is in the periodic field.
+        pixel = np.round(specimen.atoms.positions[specimen.particle > 0, :2]).astype(int) % 80
+        assert labels.mask[pixel[:, 0], pixel[:, 1]].mean() > 0.99
+        # No atom of film or contamination is closer to a particle's than a bond.
+        box = np.array([80.0, 80.0, 1000.0])
+        film, particles = (specimen.atoms.positions[(specimen.particle > 0) == own] % box for own in (False, True))
+        nearest, _ = cKDTree(particles, boxsize=box).query(film)
+        assert nearest.min() > 1.9
+    assert inside == 0
+
+
+def test_populations_occur_as_often_as_their_counts_and_have_their_sizes():
+    content = CROWDED | {"substrate": None}
+    recipe = SpecimenRecipe.model_validate(content)
+    sizes = {"Au": [], "Pt": []}
+    for index in range(40):
+        for particle in draw_specimen(recipe, index).particles:
+            sizes[particle.crystal].append(particle.diameter)
+    assert len(sizes["Au"]) == 160 and len(sizes["Pt"]) == 40
+    assert np.log(sizes["Au"]).mean() == pytest.approx(np.log(18), abs=0.05)
+    assert np.log(sizes["Au"]).std() == pytest.approx(0.2, abs=0.03)
+    assert min(sizes["Pt"]) >= 40 and max(sizes["Pt"]) <= 60
+
+
+def test_apart_holds_across_the_boundary():
+    content = CROWDED | {
+        "overlap": "apart",
+        "particles": {"count": [5, 5], "diameter_angstrom": 20.0},
+        "substrate": None,
+    }
+    for index in range(5):
+        specimen = draw_specimen(SpecimenRecipe.model_validate(content), index)
+        for i in range(1, 6):
+            own, others = (
+                specimen.atoms.positions[(specimen.particle == i) == is_own, :2] % 80 for is_own in (True, False)
+            )
+            assert cKDTree(others, boxsize=80).query(own)[0].min() > 3.9
+
+
+def test_the_usual_boundary_leaves_the_id_alone():
+    assert "boundary" not in RECIPE.model_dump() and "label" not in RECIPE.model_dump()

@@ -3,8 +3,17 @@ import pytest
 from pydantic import ValidationError
 from scipy.spatial import cKDTree
 
+from passband.base.distribution import Distribution
 from passband.specimens import SubstrateRecipe
-from passband.specimens.substrates import Opening, draw_film, draw_opening, number_density
+from passband.specimens.substrates import (
+    Contamination,
+    Opening,
+    draw_contamination,
+    draw_film,
+    draw_opening,
+    number_density,
+    smooth,
+)
 
 MATERIALS = [("carbon", 2.0), ("carbon", 1.8), ("carbon", 2.2), ("silica", 2.2), ("silicon_nitride", 3.0)]
 
@@ -83,9 +92,79 @@ def test_openings():
     assert not Opening(60.0).contains(points).any()
 
 
+def with_relief(seed=0, field=60.0, **content):
+    recipe = SubstrateRecipe.model_validate({"thickness_angstrom": 40.0} | content)
+    rngs = [np.random.default_rng([seed, i]) for i in (0, 1)]
+    return recipe, draw_film(recipe, field, *rngs)[0], draw_film(recipe, field, np.random.default_rng([seed, 0]))[0]
+
+
+def test_smooth_fields_have_their_deviation_and_correlation():
+    given = [Distribution(values=[v]) for v in (3.0, 10.0)]
+    points = np.array([[x, 30.0] for x in (20.0, 25.0, 30.0, 40.0, 120.0)])
+    values = np.array([smooth(100.0, *given, np.random.default_rng(i)).at(points) for i in range(3000)])
+    correlation = (values * values[:, :1]).mean(0) / 9
+    # 120 Å is 20 Å again in a field of 100 Å.
+    assert correlation == pytest.approx([1, np.exp(-0.125), np.exp(-0.5), np.exp(-2), 1], abs=0.08)
+    assert values.mean() == pytest.approx(0, abs=0.2)
+
+
+def test_a_relief_leaves_the_upper_face_and_changes_the_thickness():
+    columns, tops = [], []
+    for seed in range(6):
+        recipe, film, plain = with_relief(seed, relief={"deviation_angstrom": 6.0, "length_angstrom": 15.0})
+        counts, *_ = np.histogram2d(film[:, 0], film[:, 1], bins=6, range=((0, 60), (0, 60)))
+        flat, *_ = np.histogram2d(plain[:, 0], plain[:, 1], bins=6, range=((0, 60), (0, 60)))
+        columns.append([counts.ravel(), flat.ravel()])
+        tops.append(film[:, 2].max())
+    counts, flat = np.array(columns).transpose(1, 0, 2) / (number_density(recipe) * 100)
+    assert 39 < min(tops) <= max(tops) <= 40
+    # The mean of a square of 10 Å keeps most of a relief that is smooth over 15 Å.
+    assert counts.std() == pytest.approx(6, rel=0.3) and flat.std() < 2
+    assert counts.mean() == pytest.approx(40, abs=4.5)
+
+
+def test_a_step_divides_the_film_in_two():
+    recipe, film, _ = with_relief(2, step={"height_angstrom": 20.0, "waviness_angstrom": 0.0})
+    counts, *_ = np.histogram2d(film[:, 0], film[:, 1], bins=12, range=((0, 60), (0, 60)))
+    thickness = counts.ravel() / (number_density(recipe) * 25)
+    thick = thickness > 50
+    assert 0.15 < thick.mean() < 0.85
+    assert np.median(thickness[thick]) == pytest.approx(60, abs=3)
+    assert np.median(thickness[~thick]) == pytest.approx(40, abs=3)
+
+
+def test_voids_are_empty_and_have_their_volume():
+    recipe, film, plain = with_relief(3, voids={"count": [3, 3], "radius_angstrom": 6.0})
+    lost = (len(plain) - len(film)) / number_density(recipe) / (4 / 3 * np.pi * 6**3)
+    assert 1.2 < lost < 3.3  # whole, cut by a face, or overlapping
+    grid = np.random.default_rng(0).uniform(0, [60, 60, 40], (20_000, 3))
+    away, _ = cKDTree(film, boxsize=[60, 60, 1000]).query(grid)
+    assert away.max() > 5
+
+
+def test_contamination_lies_in_patches_on_the_film():
+    recipe = Contamination(thickness_angstrom=10.0, length_angstrom=8.0)
+    layers = [draw_contamination(recipe, 60.0, np.random.default_rng(i))[0] for i in range(16)]
+    columns = [np.histogram2d(f[:, 0], f[:, 1], bins=6, range=((0, 60), (0, 60)))[0].ravel() / 10 for f in layers]
+    assert min(f[:, 2].min() for f in layers) >= 1.5
+    # The mean of a normal value of mean and deviation 10 Å, cut at 0.
+    assert np.mean(columns) == pytest.approx(10.8, rel=0.15)
+    assert np.mean(np.array(columns) < 2) > 0.05
+    absent = [len(draw_contamination(Contamination(share=0.3), 60.0, np.random.default_rng(i))[0]) for i in range(60)]
+    assert np.mean(np.array(absent) > 0) == pytest.approx(0.3, abs=0.15)
+
+
+def test_what_a_film_lacks_leaves_its_id_alone():
+    assert not {"relief", "step", "voids", "contamination"} & SubstrateRecipe().model_dump().keys()
+    assert SubstrateRecipe(material="silica", contamination={}).elements() == {"Si", "O", "C"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"relief": {"deviation_angstrom": [-1, 5]}}, "deviation_angstrom: reaches from -1"),
+        ({"voids": {"count": [5, 1]}}, "runs downwards"),
+        ({"contamination": {"thickness_angstrom": 900.0}}, "keep it within 1 to 300"),
         ({"density_g_per_cm3": 2.5}, "carbon is made with 2, 1.8, 2.2 g/cm³"),
         ({"material": "silica", "density_g_per_cm3": 2.0}, "silica is made with 2.2"),
         ({"material": "gold"}, "'carbon', 'silica' or 'silicon_nitride'"),

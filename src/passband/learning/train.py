@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
+from passband.learning.crop import cropped
 from passband.learning.networks import NetworkConfig, build, fast_convolutions, join_states, split_state
 from passband.learning.task import LossName, Segmentation, Task
 from passband.learning.texture import with_texture
@@ -23,7 +24,7 @@ Frequency = Annotated[float, Field(gt=0, le=0.5, strict=True)]
 #: A trained network and its losses, or why it failed.
 Trained = tuple[nn.Module, list[Epoch]] | FloatingPointError
 # Fields of a training that came later, at their defaults.
-_LATER = {"loss": "cross_entropy_dice", "texture": 0.0, "texture_band_per_pixel": (0.02, 0.5)}
+_LATER = {"crop_pixels": None, "loss": "cross_entropy_dice", "texture": 0.0, "texture_band_per_pixel": (0.02, 0.5)}
 # Specimens [M, B], orientations [M, B] and the networks' generators → images and masks, [B, M, n, n].
 _BatchMaker = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
 
@@ -40,6 +41,7 @@ class TrainingConfig(FrozenModel):
         texture: standard deviation, up to this many times the image's own, of random texture added to each training image
             (`learning/texture.py`).
         texture_band_per_pixel: its lowest and highest spatial frequency [1/pixel].
+        crop_pixels: side of a window of each training image, at a random place, that the network sees; None shows it whole fields.
         loss: what is minimised, and what tests score: cross_entropy_dice, cross_entropy, or softmax_cross_entropy (`learning/task.py`).
     """
 
@@ -50,6 +52,7 @@ class TrainingConfig(FrozenModel):
     weight_decay: float = Field(default=0.0, ge=0, le=1, strict=True)
     texture: float = Field(default=0.0, ge=0, le=10, strict=True)
     texture_band_per_pixel: tuple[Frequency, Frequency] = (0.02, 0.5)
+    crop_pixels: Annotated[int, Field(ge=16, le=4096, strict=True)] | None = None
     loss: LossName = "cross_entropy_dice"
 
     @model_serializer(mode="wrap")
@@ -153,6 +156,8 @@ def _train_together(
         for chosen in map(torch.stack, zip(*orders, strict=True)):
             turns = [torch.randint(ORIENTATIONS, chosen.shape[1:], generator=d.generator) for d in draws]
             images, masks = train_batch(chosen, torch.stack(turns), [d.noise for d in draws])
+            if training.crop_pixels is not None:
+                images, masks = _cropped(images, masks, training.crop_pixels, [d.noise for d in draws])
             if training.texture:
                 images = _textured(images, training, [d.noise for d in draws])
             loss = _losses(model, images, masks, task)
@@ -233,6 +238,14 @@ def _batch_maker(sources: Sequence[Source]) -> _BatchMaker:
         return images, masks
 
     return one_by_one
+
+
+def _cropped(images: Tensor, masks: Tensor, size: int, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """Return windows of images and masks [B, M, n, n] of M networks, each network's from its own generator."""
+    of_each = zip(images.unbind(1), masks.unbind(1), generators, strict=True)
+    windows = [cropped(image, mask, size, generator) for image, mask, generator in of_each]
+    images, masks = (torch.stack(parts, 1) for parts in zip(*windows, strict=True))
+    return images, masks
 
 
 def _textured(images: Tensor, training: TrainingConfig, generators: Sequence[torch.Generator]) -> Tensor:

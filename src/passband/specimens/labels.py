@@ -280,6 +280,7 @@ def atomic_columns(specimen: Specimen) -> dict[str, np.ndarray]:
             if len(x) > 1 and cKDTree(middles).query(middles, k=2)[0][:, 1].min() < _APART:
                 continue
             z = np.bincount(label, specimen.atoms.numbers[in_grain]) / count
+            middles %= float(specimen.atoms.cell[0, 0])
             rows += [(*xy, number, grain, atoms, mean, tilt) for *xy, atoms, mean in zip(x, y, count, z, strict=True)]
     table = np.array(rows, dtype=float).reshape(-1, len(names))
     whole = {"particle", "grain", "atoms"}

@@ -30,7 +30,7 @@ from passband.specimens.crystals import (
 from passband.specimens.defects import check_planar
 from passband.specimens.label_recipe import Labelled
 from passband.specimens.shapes import ShapeRecipe, Twinned, Wulff
-from passband.specimens.substrates import SubstrateRecipe, number_density
+from passband.specimens.substrates import CountRange, SubstrateRecipe, number_density
 
 # Least width of a particle's projection over its diameter; facetted ones have 0.6. Discs dropped at random jam when they cover
 # 0.547 of the area (Feder 1980), so that more than this never fits.
@@ -38,12 +38,6 @@ _LEAST_WIDTH = {"sphere": 0.95, "rod": 0.02, "random": 0.3}
 _FULLEST = 0.75
 # More atoms than this do not fit the memory of a usual computer along with their exit wave.
 _MOST_ATOMS = 20_000_000
-
-
-def _ascending(pair: tuple[int, int]) -> tuple[int, int]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"range {list(pair)} runs downwards; write [fewest, most]")
-    return pair
 
 
 def _as_shape(given: Any) -> Any:
@@ -58,8 +52,6 @@ def _known_crystal(crystal: str) -> str:
     return crystal
 
 
-Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
-CountRange = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -194,7 +186,8 @@ class SpecimenRecipe(Labelled):
         particles: populations of what is segmented.
         substrate: what carries it; null for particles in vacuum.
         overlap: apart keeps particles from overlapping in projection; projected lets them, one above the other.
-        gap_angstrom: clear distance of the particles in projection, and twice that to the field's edge [Å].
+        gap_angstrom: clear distance of the particles in projection, and half of that to the field's edge [Å].
+        boundary: inside keeps particles within the field; across lets them lie anywhere, and go on at the opposite side.
         thermal_displacement_angstrom: standard deviation per axis of an element's thermal displacement [Å], where the
             table's value at room temperature is not wanted.
     """
@@ -205,7 +198,15 @@ class SpecimenRecipe(Labelled):
     substrate: SubstrateRecipe | None = SubstrateRecipe()
     overlap: Literal["apart", "projected"] = "apart"
     gap_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 4.0
+    boundary: Literal["inside", "across"] = "inside"
     thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = Field(default={})
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_boundary(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the usual boundary, which keeps the ids of recipes that were written before there was another."""
+        content: dict[str, Any] = write(self)
+        usual = {"label": "outline", "boundary": "inside"}
+        return {name: value for name, value in content.items() if value != usual.get(name, ...)}
 
     def __str__(self) -> str:
         """Return the recipe as its YAML file."""
@@ -228,7 +229,7 @@ class SpecimenRecipe(Labelled):
                 )
         atoms = area = 0.0
         if film := self.substrate:
-            atoms = number_density(film) * self.field_angstrom**2 * film.thickness_angstrom.bounds()[1]
+            atoms = number_density(film) * self.field_angstrom**2 * film.thickest()
         for population in self.particles:
             low, high = population.diameter_angstrom.bounds()
             if high + self.gap_angstrom > self.field_angstrom and population.count[1]:

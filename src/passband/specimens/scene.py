@@ -11,7 +11,7 @@ from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.specimens.particles import Particle, ParticleAtoms, draw_particle
 from passband.specimens.recipes import SpecimenRecipe
-from passband.specimens.substrates import Opening, draw_film, draw_opening, number_density
+from passband.specimens.substrates import Opening, draw_contamination, draw_film, draw_opening, number_density
 
 # Atoms of a particle come no closer to what carries it than this [Å]: about a metal–carbon bond.
 _CONTACT = 2.3
@@ -58,16 +58,25 @@ def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
     film, kinds, thickness, volume = np.empty((0, 3)), np.empty(0, dtype=int), 0.0, 0.0
     opening = Opening(field)
     if recipe.substrate is not None:
-        film, kinds, thickness = draw_film(recipe.substrate, field, stream("film"))
+        film, kinds, thickness = draw_film(recipe.substrate, field, stream("film"), stream("relief"))
         volume = 1 / number_density(recipe.substrate)
         opening = draw_opening(recipe.substrate, field, stream("opening"))
         stays = ~opening.contains(film[:, :2])
         film, kinds = film[stays], kinds[stays]
     placed = _placed(recipe, film, thickness, opening, stream)
-    if any(p.position == "in" for p in recipe.particles) and placed:
-        near, _ = cKDTree(np.concatenate([p.positions for p in placed])).query(film, distance_upper_bound=_ROOM)
-        film, kinds = film[np.isinf(near)], kinds[np.isinf(near)]
-    lowest = min([0.0 if recipe.substrate else np.inf] + [p.positions[:, 2].min() for p in placed])
+    embedded = any(p.position == "in" for p in recipe.particles)
+    if recipe.substrate is not None and recipe.substrate.contamination is not None:
+        layer, more = draw_contamination(recipe.substrate.contamination, field, stream("contamination"))
+        stays = ~opening.contains(layer[:, :2])
+        film = np.concatenate([film, layer[stays] + [0.0, 0.0, thickness]])
+        kinds = np.concatenate([kinds, more[stays]])
+        embedded = True
+    if embedded and placed:
+        free = _free(film, np.concatenate([p.positions for p in placed]), recipe)
+        film, kinds = film[free], kinds[free]
+    lowest = min(
+        [film[:, 2].min(initial=0.0) if recipe.substrate else np.inf] + [p.positions[:, 2].min() for p in placed]
+    )
     lift = np.array([0.0, 0.0, _VACUUM - lowest])
     placed = [p.moved(lift) for p in placed]
     positions = np.round(np.concatenate([film + lift, *(p.positions for p in placed)]), _DECIMALS)
@@ -81,6 +90,18 @@ def draw_scene(recipe: SpecimenRecipe, index: int) -> Specimen:
 
 
 Streams = Callable[..., np.random.Generator]
+
+
+def _free(film: np.ndarray, particles: np.ndarray, recipe: SpecimenRecipe) -> np.ndarray:
+    """Return which atoms of a film [N, 3] leave room for those of particles [M, 3], bool, shape [N]."""
+    size = None
+    if recipe.boundary == "across":
+        # A period beyond reach along z is none.
+        lowest = min(film[:, 2].min(initial=0.0), particles[:, 2].min())
+        size = np.array([recipe.field_angstrom] * 2 + [np.ptp(np.concatenate([film, particles])[:, 2]) + 10 * _ROOM])
+        film, particles = ((points - [0.0, 0.0, lowest]) % size % size for points in (film, particles))
+    near, _ = cKDTree(particles, boxsize=size).query(film, distance_upper_bound=_ROOM)
+    return np.asarray(np.isinf(near))
 
 
 def _placed(
@@ -122,6 +143,8 @@ def _lowered(
 ) -> list[ParticleAtoms]:
     """Return the particles moved along z: into the film, or onto it (from below: up to it) and onto particles placed before."""
     surface = {1.0: film[film[:, 2] > thickness - 3 * _CONTACT], -1.0: film[film[:, 2] < 3 * _CONTACT]}
+    if recipe.substrate is not None and (recipe.substrate.relief or recipe.substrate.step):
+        surface[-1.0] = film
     placed: list[ParticleAtoms] = []
     for number, (which, particle) in enumerate(flat):
         position = recipe.particles[which].position
@@ -150,25 +173,29 @@ def _draw_places(
     Radii of the particles' projections [n] [Å]; carriers are for each particle those before it, over one of which its centre
     lies, none for anywhere outside the film's opening.
     """
-    gap = recipe.gap_angstrom
+    gap, field, across = recipe.gap_angstrom, recipe.field_angstrom, recipe.boundary == "across"
     places = np.empty((0, 2))
+
+    def apart(tries: np.ndarray, others: np.ndarray) -> np.ndarray:
+        away = tries[:, None] - others
+        return np.asarray(np.linalg.norm(away - field * np.round(away / field) if across else away, axis=2))
+
     for i, radius in enumerate(radii):
-        low = radius + gap / 2
-        high = max(recipe.field_angstrom - low, low)
+        low = 0.0 if across else radius + gap / 2
+        high = max(field - low, low)
         tries = rng.uniform(low, high, (50, 2))
         if carriers[i]:
             tries = _over(places[carriers[i]], radii[carriers[i]], rng)
+            tries = tries % field if across else tries
             free = ((tries >= low) & (tries <= high)).all(axis=1)
             # Beside others that are carried, if there is room.
             others = np.setdiff1d(np.arange(i), carriers[i])
-            distances = np.linalg.norm(tries[:, None] - places[others], axis=2)
-            beside = free & (distances >= radius + radii[others] + gap).all(axis=1)
+            beside = free & (apart(tries, places[others]) >= radius + radii[others] + gap).all(axis=1)
             free = beside if beside.any() else free
         else:
             free = ~opening.contains(tries)
             if recipe.overlap == "apart" and i:
-                distances = np.linalg.norm(tries[:, None] - places, axis=2)
-                free &= (distances >= radius + radii[:i] + gap).all(axis=1)
+                free &= (apart(tries, places) >= radius + radii[:i] + gap).all(axis=1)
         if not free.any():
             return None
         places = np.concatenate([places, tries[[int(free.argmax())]]])

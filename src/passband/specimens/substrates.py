@@ -1,16 +1,25 @@
 """Amorphous films, cut from blocks that were made once by molecular dynamics."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from scipy.constants import atomic_mass
+from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -29,14 +38,37 @@ _MATERIALS: dict[str, tuple[list[float], dict[str, int]]] = {
 _APART = {("C", "C"): 1.26, ("O", "Si"): 1.5, ("O", "O"): 2.2, ("Si", "Si"): 2.33, ("N", "Si"): 1.6, ("N", "N"): 2.05}
 # Blocks are searched in pieces of about this size [Å].
 _PIECE = 12.0
+# Between a film and the contamination on it [Å]: about a bond of carbon.
+_GAP = 1.5
+# Samples of a smooth field over its correlation length.
+_SAMPLES = 4
 # Pairs of atoms are tracked up to this much beyond the least distance [Å].
 _MARGIN = 0.8
+
+
+def _ascending(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"range {list(pair)} runs downwards; write [fewest, most]")
+    return pair
+
+
+Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
+CountRange = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Waviness = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+def _within(name: str, given: Distribution, least: float, most: float) -> Distribution:
+    low, high = given.bounds()
+    if low < least or high > most:
+        raise ValueError(f"{name}: reaches from {low:.4g} to {high:.4g} Å; keep it within {least:g} to {most:g} Å")
+    return given
 
 
 class Hole(FrozenModel):
     """A round hole through the film, in which there is vacuum, in a share of the fields."""
 
-    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    share: Share = 1.0
     radius_angstrom: Distribution = Distribution(uniform=[10.0, 20.0])
 
     @field_validator("radius_angstrom")
@@ -50,16 +82,99 @@ class Hole(FrozenModel):
 class Edge(FrozenModel):
     """An edge through a share of the fields, beyond which there is vacuum; waviness is its standard deviation from a line [Å]."""
 
-    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
-    waviness_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 3.0
+    share: Share = 1.0
+    waviness_angstrom: Waviness = 3.0
+
+
+class Step(FrozenModel):
+    """A step in the thickness along a wavy line through a share of the fields.
+
+    Attributes:
+        share: of the fields.
+        height_angstrom: added beyond the line; a film that becomes thinner has a negative one [Å].
+        waviness_angstrom: standard deviation of the line from a straight one [Å].
+    """
+
+    share: Share = 1.0
+    height_angstrom: Distribution = Distribution(uniform=[-10.0, 10.0])
+    waviness_angstrom: Waviness = 3.0
+
+    @field_validator("height_angstrom")
+    @classmethod
+    def _bounded(cls, height: Distribution) -> Distribution:
+        return _within("height_angstrom", height, -500, 500)
+
+
+class Relief(FrozenModel):
+    """A thickness that varies over the film: a random field, normal about the film's thickness.
+
+    Attributes:
+        deviation_angstrom: its standard deviation, drawn for each field [Å].
+        length_angstrom: L of its correlation exp(−r² / 2 L²), drawn for each field [Å].
+    """
+
+    deviation_angstrom: Distribution = Distribution(uniform=[0.0, 5.0])
+    length_angstrom: Distribution = Distribution(uniform=[10.0, 50.0])
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Relief":
+        _within("deviation_angstrom", self.deviation_angstrom, 0, 200)
+        _within("length_angstrom", self.length_angstrom, 2, 1000)
+        return self
+
+
+class Voids(FrozenModel):
+    """Closed round pores at random places in the film.
+
+    Attributes:
+        count: fewest and most in a field.
+        radius_angstrom: of each [Å].
+    """
+
+    count: CountRange = (1, 5)
+    radius_angstrom: Distribution = Distribution(uniform=[3.0, 8.0])
+
+    @field_validator("radius_angstrom")
+    @classmethod
+    def _bounded(cls, radius: Distribution) -> Distribution:
+        return _within("radius_angstrom", radius, 1, 200)
+
+
+class Contamination(FrozenModel):
+    """Amorphous carbon that lies in patches on the film and between the particles of a share of the fields.
+
+    Attributes:
+        share: of the fields.
+        thickness_angstrom: mean of a random field, whose standard deviation is as large; there is none where the field is negative [Å].
+        length_angstrom: L of its correlation exp(−r² / 2 L²) [Å].
+    """
+
+    share: Share = 1.0
+    thickness_angstrom: Distribution = Distribution(uniform=[2.0, 15.0])
+    length_angstrom: Distribution = Distribution(uniform=[20.0, 80.0])
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Contamination":
+        _within("thickness_angstrom", self.thickness_angstrom, 1, 300)
+        _within("length_angstrom", self.length_angstrom, 2, 1000)
+        return self
 
 
 class SubstrateRecipe(FrozenModel):
     """An amorphous film.
 
+    Relief and step are on the lower face; the upper one, on which particles lie, is flat. A film is at least as thick as nothing.
+
     Attributes:
         material: carbon, silica (SiO2) or silicon_nitride (Si3N4).
         density_g_per_cm3: one of those made: carbon 1.8, 2.0 (default) or 2.2, silica 2.2, silicon nitride 3.0 [g/cm³].
+        thickness_angstrom: before relief and step [Å].
+        hole: a hole through it.
+        edge: an edge, beyond which there is vacuum.
+        relief: thickness that varies.
+        step: a step of the thickness.
+        voids: pores in it.
+        contamination: carbon on it.
     """
 
     material: Literal["carbon", "silica", "silicon_nitride"] = "carbon"
@@ -67,6 +182,17 @@ class SubstrateRecipe(FrozenModel):
     thickness_angstrom: Distribution = Distribution(uniform=[20.0, 30.0])
     hole: Hole | None = None
     edge: Edge | None = None
+    relief: Relief | None = None
+    step: Step | None = None
+    voids: Voids | None = None
+    contamination: Contamination | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit later fields where they are absent, which keeps the ids of recipes that were written before there were others."""
+        content: dict[str, Any] = write(self)
+        later = {"relief", "step", "voids", "contamination"}
+        return {name: value for name, value in content.items() if name not in later or value is not None}
 
     @model_validator(mode="before")
     @classmethod
@@ -89,7 +215,14 @@ class SubstrateRecipe(FrozenModel):
 
     def elements(self) -> set[str]:
         """Return the symbols of its elements."""
-        return set(_MATERIALS[self.material][1])
+        return set(_MATERIALS[self.material][1]) | ({"C"} if self.contamination else set())
+
+    def thickest(self) -> float:
+        """Return a thickness that relief, step and contamination hardly exceed [Å]."""
+        more = 0.0 if self.relief is None else 3 * self.relief.deviation_angstrom.bounds()[1]
+        more += 0.0 if self.step is None else max(self.step.height_angstrom.bounds()[1], 0.0)
+        more += 0.0 if self.contamination is None else self.contamination.thickness_angstrom.bounds()[1]
+        return self.thickness_angstrom.bounds()[1] + more
 
 
 def check_support(material: str, *more: str) -> None:
@@ -136,18 +269,82 @@ def block(material: str, density: float) -> Block:
     return Block(edge, fractions[order] * edge, numbers[order].astype(int), starts, pieces)
 
 
-def draw_film(recipe: SubstrateRecipe, field: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+def draw_film(
+    recipe: SubstrateRecipe, field: float, rng: np.random.Generator, relief: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return positions [N, 3] [Å], atomic numbers [N] and thickness [Å] of a film from z = 0 up, periodic in x and y.
 
     The film is a slab of the endlessly repeated block, turned and shifted at random, so that no two films are alike.
-    Where it meets its periodic image atoms that come too close are moved apart; none is added or lost.
+    Where it meets its periodic image atoms that come too close are moved apart; none is added or lost. With a generator for them, relief,
+    step and voids change the film below z = thickness, to below z = 0.
     """
     thickness = recipe.thickness_angstrom.draw(rng)
     source = block(recipe.material, recipe.density_g_per_cm3)
     turn = Rotation.random(rng=rng).as_matrix()
     origin = rng.uniform(0, source.edge, 3)
-    positions, numbers = _cut(source, turn, origin, np.array([field, field, thickness]))
-    return _separate_across_seams(positions, numbers, field), numbers, thickness
+    parts: list[Thickness] = []
+    if relief is not None and recipe.relief is not None:
+        parts.append(smooth(field, recipe.relief.deviation_angstrom, recipe.relief.length_angstrom, relief))
+    if relief is not None and recipe.step is not None and relief.uniform() < recipe.step.share:
+        height, line = (
+            recipe.step.height_angstrom.draw(relief),
+            _draw_line(recipe.step.waviness_angstrom, field, relief),
+        )
+        parts.append(Thickness(lambda points: height * line.beyond(points), max(height, 0.0)))
+    more = sum(part.most for part in parts)
+    positions, numbers = _cut(source, turn, origin, np.array([field, field, thickness + more]))
+    positions = _separate_across_seams(positions, numbers, field) - [0, 0, more]
+    if parts:
+        deep = thickness - positions[:, 2]
+        stays = deep <= thickness + sum(part.at(positions[:, :2]) for part in parts)
+        positions, numbers = positions[stays], numbers[stays]
+    if relief is not None and recipe.voids is not None:
+        for _ in range(int(relief.integers(*recipe.voids.count, endpoint=True))):
+            radius, centre = (
+                recipe.voids.radius_angstrom.draw(relief),
+                relief.uniform(size=3) * [field, field, thickness],
+            )
+            away = positions - centre
+            away[:, :2] -= field * np.round(away[:, :2] / field)
+            stays = (away**2).sum(1) > radius**2
+            positions, numbers = positions[stays], numbers[stays]
+    return positions, numbers, thickness
+
+
+def draw_contamination(recipe: Contamination, field: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions [N, 3] [Å], z = 0 being the face that it lies on, and atomic numbers [N] of a field's contamination."""
+    if rng.uniform() >= recipe.share:
+        return np.empty((0, 3)), np.empty(0, dtype=int)
+    mean = recipe.thickness_angstrom.draw(rng)
+    varies = smooth(field, Distribution(values=[mean]), recipe.length_angstrom, rng)
+    film = SubstrateRecipe(thickness_angstrom=Distribution(values=[max(mean + varies.most, 4.0)]))
+    positions, numbers, _ = draw_film(film, field, rng)
+    stays = positions[:, 2] < mean + varies.at(positions[:, :2])
+    return positions[stays] + [0, 0, _GAP], numbers[stays]
+
+
+@dataclass(frozen=True)
+class Thickness:
+    """A thickness as a function of places [N, 2], shape [N], and the most that it reaches [Å]."""
+
+    at: Callable[[np.ndarray], np.ndarray]
+    most: float
+
+
+def smooth(field: float, deviation: Distribution, length: Distribution, rng: np.random.Generator) -> Thickness:
+    """Return a random normal field of mean 0, periodic over `field`, with the correlation exp(−r² / 2 L²) of a length L drawn [Å]."""
+    scale, reach = deviation.draw(rng), length.draw(rng)
+    n = int(np.clip(np.ceil(_SAMPLES * field / reach), 8, 1024))
+    k = np.fft.fftfreq(n, field / n)
+    # The root of the correlation's spectrum.
+    weight = np.exp(-((np.pi * reach) ** 2) * (k[:, None] ** 2 + k**2))
+    weight *= n / np.sqrt((weight**2).sum())
+    values = scale * np.fft.ifft2(np.fft.fft2(rng.standard_normal((n, n))) * weight).real
+
+    def at(points: np.ndarray) -> np.ndarray:
+        return np.asarray(map_coordinates(values, points.T * n / field, order=1, mode="grid-wrap"))
+
+    return Thickness(at, float(max(values.max(), 0.0)))
 
 
 def _cut(source: Block, turn: np.ndarray, origin: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,10 +412,42 @@ def draw_opening(recipe: SubstrateRecipe, field: float, rng: np.random.Generator
     if recipe.hole is not None and shares[0] < recipe.hole.share:
         hole = (rng.uniform(0, field, 2), recipe.hole.radius_angstrom.draw(rng))
     if recipe.edge is not None and shares[1] < recipe.edge.share:
-        angle = rng.uniform(0, 2 * np.pi)
-        waves = recipe.edge.waviness_angstrom * rng.standard_normal(3) * np.sqrt(2 / 3)
-        edge = (angle, rng.uniform(-0.25, 0.25) * field, waves, rng.uniform(0, 2 * np.pi, 3))
+        edge = _draw_line(recipe.edge.waviness_angstrom, field, rng)
     return Opening(field, hole, edge)
+
+
+def _draw_line(waviness: float, field: float, rng: np.random.Generator) -> "Line":
+    angle = rng.uniform(0, 2 * np.pi)
+    waves = waviness * rng.standard_normal(3) * np.sqrt(2 / 3)
+    return Line(field, angle, rng.uniform(-0.25, 0.25) * field, waves, rng.uniform(0, 2 * np.pi, 3))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A wavy line through a field.
+
+    Attributes:
+        field: side of the field [Å].
+        angle: of its normal [rad].
+        distance: from the field's centre [Å].
+        waves: amplitudes of three waves along it, [3] [Å].
+        phases: of them, [3] [rad].
+    """
+
+    field: float
+    angle: float
+    distance: float
+    waves: np.ndarray
+    phases: np.ndarray
+
+    def beyond(self, points: np.ndarray) -> np.ndarray:
+        """Return whether points [N, 2] lie beyond the line, bool, shape [N]."""
+        centred = points - self.field / 2
+        across = centred[:, 0] * np.cos(self.angle) + centred[:, 1] * np.sin(self.angle)
+        along = -centred[:, 0] * np.sin(self.angle) + centred[:, 1] * np.cos(self.angle)
+        for k, (wave, phase) in enumerate(zip(self.waves, self.phases, strict=True), start=1):
+            across = across + wave * np.sin(2 * np.pi * k * along / self.field + phase)
+        return np.asarray(across > self.distance)
 
 
 @dataclass(frozen=True)
@@ -228,12 +457,12 @@ class Opening:
     Attributes:
         field: side of the field [Å].
         hole: centre [2] and radius [Å].
-        edge: angle of its normal [rad], distance from the field's centre [Å], amplitudes and phases of three waves [3].
+        edge: the line beyond which there is no film.
     """
 
     field: float
     hole: tuple[np.ndarray, float] | None = None
-    edge: tuple[float, float, np.ndarray, np.ndarray] | None = None
+    edge: Line | None = None
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Return whether points [N, 2] lie in the opening, bool, shape [N]."""
@@ -243,11 +472,5 @@ class Opening:
             away -= self.field * np.round(away / self.field)
             result |= np.hypot(away[:, 0], away[:, 1]) < self.hole[1]
         if self.edge is not None:
-            angle, distance, waves, phases = self.edge
-            centred = points - self.field / 2
-            across = centred[:, 0] * np.cos(angle) + centred[:, 1] * np.sin(angle)
-            along = -centred[:, 0] * np.sin(angle) + centred[:, 1] * np.cos(angle)
-            for k, (wave, phase) in enumerate(zip(waves, phases, strict=True), start=1):
-                across = across + wave * np.sin(2 * np.pi * k * along / self.field + phase)
-            result |= across > distance
+            result |= self.edge.beyond(points)
         return result

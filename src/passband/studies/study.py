@@ -203,10 +203,16 @@ class Study(FrozenModel):
                 )
             imager, divisor = Imager(condition, recipe.field_angstrom, self.exit_waves), self.network.divisor
             imager.check()
-            if imager.pixels % divisor or imager.pixels == divisor:
+            window = self.training.crop_pixels or imager.pixels
+            for pixels in (imager.pixels, window):
+                if pixels % divisor or pixels == divisor:
+                    raise ValueError(
+                        f"an image of {pixels} pixels does not suit the network, which makes it {divisor} times as coarse at its deepest; "
+                        f"its side must be a multiple of {divisor}, and at least {2 * divisor}: change field_angstrom, pixel_size_angstrom, training.crop_pixels or the network"
+                    )
+            if window > imager.pixels:
                 raise ValueError(
-                    f"an image of {imager.pixels} pixels does not suit the network, which makes it {divisor} times as coarse at its deepest; "
-                    f"its side must be a multiple of {divisor}, and at least {2 * divisor}: change field_angstrom, pixel_size_angstrom or the network"
+                    f"training.crop_pixels {window} is more than the field's {imager.pixels} pixels; lower it, or enlarge field_angstrom"
                 )
 
     @property

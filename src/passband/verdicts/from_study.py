@@ -92,7 +92,7 @@ def pack(
         network=study.network,
         pixel_size_angstrom=pixel,
         pixel_band_angstrom=pixel_band(pixel),
-        field_pixels=round(recipe.field_angstrom / pixel),
+        field_pixels=study.training.crop_pixels or round(recipe.field_angstrom / pixel),
         divisor=study.network.divisor,
         q_max_per_angstrom=study.q_max_per_angstrom,
         specimens=specimens,
