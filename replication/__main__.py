@@ -167,6 +167,22 @@ def authors(
     print(f"Page: {(folder / 'authors.md').absolute()}")
 
 
+@replication_app.command("zero-places")
+def zero_places(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+) -> None:
+    """Measure where ε and the contrast of particles in vacuum are least, for the page on zero defocus (under a minute).
+
+    Example:  python -m replication zero-places
+    """
+    from replication import zero_places as places
+    from replication.paths import ResultsPaths
+
+    study = ResultsPaths(folder, folder).study(places.STUDY)
+    places.write_places(study)
+    print(f"Places: {places.file_of(study).absolute()}")
+
+
 @replication_app.command("verdict-data")
 def verdict_data(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

@@ -33,14 +33,26 @@ def reproduced(kind: Kind, train: Name, test: Name) -> float | None:
 @functools.cache
 def losses(kind: Kind) -> dict[tuple[Name, Name], float]:
     """Return our losses by training and test, named as in the authors' table; empty if the study has not been run."""
+    means = scores(kind).group_by("train", "test", maintain_order=True).agg(pl.mean("loss"))
+    return {(train, test): loss for train, test, loss in means.iter_rows()}
+
+
+def scores(kind: Kind) -> pl.DataFrame:
+    """Return the scores of our study with train and test, named as in the authors' table; no rows if it has not been run."""
     paths = _PATHS.study(f"authors_{kind}")
     if not paths.table("scores").is_file():
-        return {}
+        return pl.DataFrame(schema=["train", "test", "loss"])
     study = load_study(paths.study)
     train, test = _trainings(kind, study), _tests(kind, study)
-    scores = pl.read_parquet(paths.table("scores"))
-    means = scores.group_by("train_condition", "test_condition", maintain_order=True).agg(pl.mean("loss"))
-    return {(train[a], test[b]): loss for a, b, loss in means.iter_rows()}
+    return pl.read_parquet(paths.table("scores")).with_columns(
+        train=pl.col("train_condition").replace_strict(train), test=pl.col("test_condition").replace_strict(test)
+    )
+
+
+def published_defocus() -> pl.DataFrame:
+    """Return the authors' own table of the defocus as train, test [Å] and the median loss of 720 networks (CC-BY-4.0)."""
+    table = pl.read_csv(_PATHS.pages / "tables" / "authors_published" / "defocus_5x11.csv")
+    return table.select(train="train_C1_angstrom", test="test_C1_angstrom", loss="median_loss", seed=pl.lit(0))
 
 
 def _tests(kind: Kind, study: Study) -> dict[str, Name]:

@@ -10,7 +10,7 @@ from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, load_study
-from replication import failure_pictures
+from replication import failure_pictures, zero_places
 from replication.pages import keep, study_names, write_pages
 from replication.paths import ResultsPaths
 
@@ -84,5 +84,7 @@ def run(
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)
     failure_pictures.keep(studies, paths)
+    if zero_places.STUDY in studies:
+        zero_places.write_places(paths.study(zero_places.STUDY))
     progress.note("pages")
     return write_pages(paths, budget) | {"given_up": given_up}

@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from passband.analysis.pairs import ZERO_DEFOCUS, Pairs
-from passband.figures import matrix
+from passband.analysis.pairs import ZERO_DEFOCUS, Pairs, Target
+from passband.figures import matrix, style
+from replication.denominators import square_of, with_errors
 from replication.figures import draw_bands
+from replication.judging import ceiling
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
-from replication.resampling import measured, rank_correlation
+from replication.resampling import Statistic, measured, measured_together, rank_correlation
 
 _SWEEP, _FINE = "defocus_sweep", "defocus_fine"
+_TARGETS: dict[Target, str] = {
+    "log_ratio": "loss over in-domain loss",
+    "log_excess": "loss over that of networks trained there",
+}
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
@@ -25,8 +31,17 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     def away(pairs: Pairs) -> np.ndarray:
         return pairs.off & ~zero[pairs.drawn][:, None] & ~zero[pairs.drawn]
 
-    def correlation(pairs: Pairs, used: np.ndarray) -> float:
-        return rank_correlation(pairs.features["defocus_difference_angstrom"][used], pairs.log_ratio[used])
+    def explained(pairs: Pairs) -> dict[str, float]:
+        """Rank correlation and R² of a line of |Δdefocus| with both relative losses, over all pairs and without zero defocus."""
+        found = {}
+        for name, used in (("all", pairs.off), ("away", away(pairs))):
+            gap = pairs.features["defocus_difference_angstrom"][used]
+            for target in _TARGETS:
+                values = pairs.target(target)[used]
+                found[f"rank {name} {target}"] = rank_correlation(gap, values)
+                varies = len(gap) > 2 and np.ptp(gap) > 0
+                found[f"R² {name} {target}"] = float(np.corrcoef(gap, values)[0, 1] ** 2) if varies else float("nan")
+        return found
 
     def mirrored(pairs: Pairs) -> float:
         """The loss at the opposite defocus relative to that of pairs equally far apart, mean of both directions."""
@@ -46,8 +61,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         used = away(pairs) & (np.abs(d[:, None] + d) < ZERO_DEFOCUS)
         return float(np.exp(((pairs.log_excess + pairs.log_excess.T) / 2)[used].mean())) if used.any() else float("nan")
 
-    everywhere = measured(sweep.square, lambda p: correlation(p, p.off), "rank", "all")
-    without = measured(sweep.square, lambda p: correlation(p, away(p)), "rank", "away")
+    distance = measured_together(sweep.square, explained, "distance")
+    everywhere, without = (distance[f"rank {name} log_ratio"] for name in ("all", "away"))
     against, across = measured(sweep.square, mirrored, "mirrored"), measured(sweep.square, opposite, "opposite")
     grows = measured(sweep.square, lambda p: float((np.exp(p.log_ratio[p.off]) > 1).mean()), "grows")
     # Some conditions are easier than others, so a network is also compared with those trained at the test condition.
@@ -56,7 +71,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         f"At its training defocus the median network reaches Dice {sweep.in_domain['dice'].median():.3f}. In {behind.value:.0%} of the pairs a network has a higher loss than "
         f"one trained at the test defocus, in {grows.value:.0%} a higher one than at its training defocus, and the loss grows with distance: rank correlation of "
         f"|Δdefocus| with the relative loss (loss divided by the network's in-domain loss) {everywhere} over all pairs, {without} without zero defocus. Distance alone "
-        "explains little of it: the place of the pair matters, too."
+        f"explains {distance['R² all log_ratio'].value:.0%} of the variance of its logarithm (the noise between networks allows {ceiling(sweep.square.loss, 'log_ratio'):.0%}): the place of the pair matters, too."
     )
     outcome.claims += [
         Claim(
@@ -66,7 +81,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         ),
         Claim(
             "The loss grows with the difference of defocus (rank correlation above 0.5)",
-            f"rank correlation of |Δdefocus| with the relative loss {everywhere}; without zero defocus {without}",
+            f"rank correlation of |Δdefocus| with the relative loss {everywhere}; without zero defocus {without}; with the loss over that of networks trained there {distance['rank all log_excess']}",
             judged(everywhere, above=0.5),
         ),
         Claim(
@@ -77,15 +92,46 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     ]
     _matrices(studies, folder, outcome)
     _distance(studies, folder, outcome)
-    rows = [
-        [f"{d:+.0f}".replace("-", "−"), *[f"{v:.3f}" for v in row]]
-        for d, row in zip(defocus, sweep.square.pairs.loss, strict=True)
-    ]
-    outcome.text.append(
+    outcome.text += [
+        _explained(distance, sweep, ~zero),
+        _which_errors(sweep),
         "Test loss, mean over networks; rows: trained at [Å], columns: tested at [Å].\n\n"
-        + table(["", *[f"{d:+.0f}".replace("-", "−") for d in defocus]], rows)
-    )
+        + _by_pair(defocus, [[f"{v:.3f}" for v in row] for row in sweep.square.pairs.loss]),
+    ]
     return outcome
+
+
+def _by_pair(defocus: np.ndarray, cells: list[list[str]]) -> str:
+    names = [style.minus(f"{d:+.0f}") for d in defocus]
+    return table(["", *names], [[name, *row] for name, row in zip(names, cells, strict=True)])
+
+
+def _explained(distance: Mapping[str, Statistic], sweep: StudyTables, away: np.ndarray) -> str:
+    """Return a table of what the distance explains of both relative losses, beside what the noise between seeds leaves."""
+    loss = sweep.square.loss
+    parts = {"all": ("all", loss), "away": ("neither at zero", loss[np.ix_(away, away)])}
+    rows = [
+        [words, pairs, str(distance[f"rank {key} {target}"]), str(distance[f"R² {key} {target}"]), f"{ceiling(part, target):.2f}"]
+        for target, words in _TARGETS.items()
+        for key, (pairs, part) in parts.items()
+    ]  # fmt: skip
+    return (
+        "What |Δdefocus| explains: rank correlation, R² of a straight line (fitted to all these pairs), and its *ceiling*, the R² that the noise between networks leaves.\n\n"
+        + table(["logarithm of", "pairs", "rank correlation", "R²", "ceiling"], rows)
+    )
+
+
+def _which_errors(sweep: StudyTables) -> str:
+    scores = with_errors(sweep.scores)
+    fp, fn = (square_of(scores, sweep.square.names, c).pairs.loss for c in ("fp_share", "fn_share"))
+    cells = [[f"{a:.0%} / {b:.0%}" for a, b in zip(*rows, strict=True)] for rows in zip(fp, fn, strict=True)]
+    zero = np.abs(sweep.defocus) < ZERO_DEFOCUS
+    tested, trained = (np.ix_(~zero, zero), np.ix_(zero, ~zero))
+    return (
+        f"**Which errors?** Tested at zero, networks trained elsewhere miss {fn[tested].mean():.0%} of the particles' area and call film a particle over {fp[tested].mean():.0%} (means). Trained at zero and tested elsewhere they miss "
+        f"{fn[trained].mean():.0%} and call film a particle over {fp[trained].mean():.0%}. False positives / false negatives over the particles' area, mean over networks; rows: trained at [Å], columns: tested at [Å].\n\n"
+        + _by_pair(sweep.defocus, cells)
+    )
 
 
 def _matrices(studies: Mapping[str, StudyTables], folder: Path, outcome: Outcome) -> None:

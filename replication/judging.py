@@ -26,6 +26,19 @@ def gain(pairs: Pairs, first: np.ndarray, second: np.ndarray, target: Target) ->
     return _measured(pairs, [second, first], target)
 
 
+def ceiling(loss: np.ndarray, target: Target) -> float:
+    """Return the largest R² that the noise between seeds leaves, of losses of shape [B, B, seeds]; NaN with one seed."""
+    if loss.shape[-1] < 2:
+        return float("nan")
+    values = np.log(loss)
+    own = np.diagonal(values).T
+    if target in ("log_ratio", "log_excess"):
+        values = values - (own[:, None] if target == "log_ratio" else own[None])
+    off = ~np.eye(len(values), dtype=bool)
+    noise = values[off].var(-1, ddof=1).mean() / values.shape[-1]
+    return float(1 - noise / values.mean(-1)[off].var())
+
+
 def _measured(pairs: Pairs, several: list[np.ndarray], target: Target) -> Statistic:
     y = pairs.target(target)
     used = pairs.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)

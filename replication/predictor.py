@@ -115,14 +115,7 @@ class LossTable:
 
     def ceiling(self, target: Target) -> float:
         """Return the largest R² that the noise between seeds leaves; NaN with one seed."""
-        if self.loss.shape[-1] < 2:
-            return float("nan")
-        values = np.log(self.loss)
-        if target == "log_excess":
-            values = values - np.diagonal(values).T[None]
-        off = ~np.eye(len(values), dtype=bool)
-        noise = values[off].var(-1, ddof=1).mean() / values.shape[-1]
-        return float(1 - noise / values.mean(-1)[off].var())
+        return judging.ceiling(self.loss, target)
 
 
 @functools.cache

@@ -69,3 +69,12 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
     rng = np.random.default_rng(seed_from("measured", *names))
     values = [statistic(*[drawn_again(s, rng) for s in several]) for _ in range(RESAMPLES)]
     return with_percentiles(statistic(*[s.pairs for s in several]), values)
+
+
+def measured_together(
+    square: Square, statistics: Callable[[Pairs], dict[str, float]], *names: str
+) -> dict[str, Statistic]:
+    """Return several statistics of the pairs of a study with their central 95 %, all from the same resampled conditions."""
+    rng = np.random.default_rng(seed_from("measured", *names))
+    drawn = [statistics(drawn_again(square, rng)) for _ in range(RESAMPLES)]
+    return {name: with_percentiles(value, [d[name] for d in drawn]) for name, value in statistics(square.pairs).items()}

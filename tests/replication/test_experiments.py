@@ -16,6 +16,7 @@ from replication import pages
 from replication.outcome import StudyTables
 from replication.paths import ResultsPaths
 from replication.verdict_data import learn_zones
+from replication.zero_places import file_of
 
 FACTS = {
     "study_id": "made-up",
@@ -93,6 +94,9 @@ def write(folder, name, law, seeds=2, epochs=10, curve=None):
                     "seed": seed,
                     "loss": loss,
                     "dice": 1 - loss / 3,
+                    "tp": 900,
+                    "fp": round(300 * loss),
+                    "fn": 100,
                 }
             )
     epsilon = dict(shift.select("train_condition", "epsilon_train").iter_rows())
@@ -115,7 +119,16 @@ def write(folder, name, law, seeds=2, epochs=10, curve=None):
     for key, table in tables.items():
         table.write_parquet(paths.table(key))
     paths.analysis.write_text(json.dumps(FACTS))
+    if name == "zero_defocus":
+        places = [{"C30": c, "least_epsilon": 1.2e-4 * c, "least_contrast": 5e-5 * c} for c in (-2e5, 2e5)]
+        contrast = {c.id: 0.02 + 0.001 * from_contrast(c) for c in given}
+        file_of(paths).write_text(json.dumps({"defocus_angstrom": places, "vacuum_contrast": contrast}))
     return StudyTables(paths)
+
+
+def from_contrast(at):
+    """Distance from the made-up focus of least contrast [Å]."""
+    return abs(at.defocus_angstrom - 5e-5 * at.aberrations["C30"])
 
 
 def write_sets(folder, level):
@@ -251,28 +264,32 @@ def test_what_to_train_on(tmp_path):
 
 def fails_at(where):
     def law(row, train, test, rng):
-        low = row["epsilon_test"] < 0.3 if where == "least ε" else abs(test[1].defocus_angstrom) < 15
+        distance = {
+            "least ε": 100 * row["epsilon_test"],
+            "least contrast": 2 * from_contrast(test[1]),
+            "zero": 2 * abs(test[1].defocus_angstrom),
+        }[where]
         own = row["train_condition"] == row["test_condition"]
-        return noisy((0.2 if own else 0.6) if low else 0.1, rng) * np.exp(
-            -row["epsilon_test"] if where == "least ε" else 0
-        )
+        return noisy((0.2 if own else 0.6) if distance < 20 else 0.1, rng) * np.exp(-min(distance, 70) / 200)
 
     return law
 
 
 @pytest.mark.slow
-def test_zero_defocus_is_told_from_the_least_epsilon(tmp_path):
-    found = verdicts(
-        "zero_defocus", {"zero_defocus": write(tmp_path / "a", "zero_defocus", fails_at("least ε"))}, tmp_path
-    )
-    assert starts(found, "ours: the loss near zero follows ε") == "agrees"
-    assert starts(found, "ours: tested near the least ε") == "agrees"
-    assert starts(found, "Tested near zero defocus") == "differs"
-    found = verdicts(
-        "zero_defocus", {"zero_defocus": write(tmp_path / "b", "zero_defocus", fails_at("zero"))}, tmp_path
-    )
-    assert starts(found, "ours: the loss near zero follows ε") != "agrees"
-    assert starts(found, "Tested near zero defocus") == "agrees"
+@pytest.mark.parametrize(
+    "where, zero, over_zero, over_epsilon",
+    [
+        ("least contrast", "agrees", "agrees", "agrees"),
+        ("least ε", "differs", "agrees", "cannot tell"),
+        ("zero", "differs", "differs", "agrees"),
+    ],
+)
+def test_three_zeros_are_told_apart(tmp_path, where, zero, over_zero, over_epsilon):
+    found = verdicts("zero_defocus", {"zero_defocus": write(tmp_path / "a", "zero_defocus", fails_at(where))}, tmp_path)
+    assert starts(found, "Tested near zero defocus") == zero
+    assert starts(found, "ours: the loss near zero follows the closeness to the least contrast") == over_zero
+    assert starts(found, "ours: it follows the closeness to the least contrast") == over_epsilon
+    assert starts(found, "ours: tested near zero, networks trained far away miss") != "cannot tell"
 
 
 def by_family(row, train, test, rng):
