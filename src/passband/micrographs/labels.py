@@ -184,11 +184,12 @@ def _masks(folder: Path, images: dict[str, Path], *, same: bool) -> dict[str, li
     for path in _files(folder, MASK_ENDINGS):
         if same and path == images.get(path.stem):
             continue
+        entries: list[tuple[str, _Source]]
         if path.suffix.lower() == ".json":
             content = _coco(path)
             entries = [(PurePosixPath(str(i["file_name"])).stem, (path, content, i["id"])) for i in content["images"]]
         else:
-            entries = [(path.stem, (path, None, None))]
+            entries = [(path.stem, (path, None, 0))]
         for stem, source in entries:
             name = stem if stem in images and not same else _ADDED.sub("", stem)
             if name in images:
@@ -208,9 +209,8 @@ def _masks(folder: Path, images: dict[str, Path], *, same: bool) -> dict[str, li
 
 def _micrograph(path: Path, pixel_size_angstrom: float | None) -> Micrograph:
     if path.suffix.lower() == ".npy":
-        with placed(path.name), decode.faults():
-            values = np.load(path, allow_pickle=False)
-        [image] = read_micrographs(values, pixel_size_angstrom=pixel_size_angstrom)
+        with placed(path.name):
+            [image] = read_micrographs(np.array(_array(path)), pixel_size_angstrom=pixel_size_angstrom)
         return Micrograph(image.intensity, image.pixel_size_angstrom, name=path.name, notes=image.notes)
     images = read_micrographs(path, pixel_size_angstrom=pixel_size_angstrom)
     if len(images) != 1:
@@ -244,7 +244,7 @@ def _values(path: Path, micrograph: Micrograph) -> NDArray[Any]:
             _check_shape(image.size[::-1], micrograph, path.name)
             return np.asarray(image)
     if ending == ".npy":
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = _array(path)
         if values.ndim != 2:
             raise BadInputError(f"has shape {list(values.shape)}; a mask has rows and columns", place=path.name)
         _check_shape(values.shape, micrograph, path.name)
@@ -256,6 +256,14 @@ def _values(path: Path, micrograph: Micrograph) -> NDArray[Any]:
             raise BadInputError(f"holds a stack of shape {list(series.shape)}; save one mask a file", place=path.name)
         _check_shape(series.shape, micrograph, path.name)
         return series.asarray(maxworkers=1)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """Return the array of a NumPy file, not yet read."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise BadInputError("is no array of numbers", remedy="write it with numpy.save", place=path.name) from None
 
 
 def _numbered(values: NDArray[Any], place: str) -> Numbers:
