@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from passband.analysis.loss_prediction import LossPrediction
     from passband.conditions.sets import ConditionGrid, ConditionSet
     from passband.estimation.estimate import Estimate
+    from passband.micrographs.labels import LabelledSet
     from passband.micrographs.micrograph import Micrograph
+    from passband.models.label_scores import LabelScores
     from passband.models.segment import Segmentation
     from passband.models.store import Model
     from passband.report.ctf_page import Comparison, Ctf, SetComparison
@@ -483,6 +485,47 @@ def segment(model: str | Path | Model, image: Any, **calibration: float | None) 
     return segment(_model(model), micrograph(image, **calibration))
 
 
+def score(
+    model: str | Path | Model,
+    images: Any,
+    masks: Any = None,
+    *,
+    pixel_size_angstrom: float | None = None,
+    edge_offset_angstrom: float | None = None,
+    calibrate_edge: int = 0,
+    tolerance_angstrom: float = 2.0,
+) -> LabelScores:
+    """Compare the masks of a model with labels, image by image: Dice, outlines, particles.
+
+    Args:
+        model: by name, folder, or loaded.
+        images: a folder; a list of images, each as `micrograph` takes it; or what `simulate` returns, which has its masks.
+        masks: a folder, or a list of arrays [h, w], bool or with a number for each particle.
+        pixel_size_angstrom: of the images, if their files lack it [Å].
+        edge_offset_angstrom: the labels' outlines relative to the model's, negative if inside [Å].
+        calibrate_edge: calibrate that offset on so many images, which are not scored.
+        tolerance_angstrom: distance within which outlines agree [Å].
+
+    Raises:
+        BadInputError: with the names, if images and masks are not pairs, or one cannot be used.
+
+    Example:
+        >>> import passband as pb
+        >>> images = pb.simulate("gold_on_carbon", "titan_corrected_300kv", n=2)
+        >>> pb.score("au-300kv", images).mean["dice"]["mean"] > 0.8
+        True
+    """
+    from passband.models.label_scores import score_labels
+
+    return score_labels(
+        _model(model),
+        _labelled(images, masks, pixel_size_angstrom),
+        edge_offset_angstrom=edge_offset_angstrom,
+        calibrate_edge_on=calibrate_edge,
+        tolerance_angstrom=tolerance_angstrom,
+    )
+
+
 def check(
     model: str | Path | Model,
     condition: Condition | str | Path | None = None,
@@ -567,6 +610,19 @@ def to_signal(segmentation: Segmentation) -> Any:
 
 def _model(model: str | Path | Model) -> Model:
     return load_model(model) if isinstance(model, str | Path) else model
+
+
+def _labelled(images: Any, masks: Any, pixel_size_angstrom: float | None) -> LabelledSet:
+    from passband.micrographs.labels import labelled_arrays, read_labelled
+
+    if isinstance(images, str | Path) and isinstance(masks, str | Path):
+        return read_labelled(images, masks, pixel_size_angstrom=pixel_size_angstrom)
+    if masks is None and hasattr(images, "masks"):
+        masks = images.masks
+    if masks is None or isinstance(images, str | Path) or isinstance(masks, str | Path):
+        raise BadInputError("give images and masks both as folders, or both as arrays")
+    shots = [micrograph(image, pixel_size_angstrom=pixel_size_angstrom) for image in images]
+    return labelled_arrays(shots, masks)
 
 
 def _field(name: str) -> str:

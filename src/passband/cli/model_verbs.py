@@ -9,9 +9,22 @@ from typer import Argument, Option
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
-from passband.cli.options import CORES, HeldOut, Json, Memory, ModelArgument, Session, Workers, print_answer
+from passband.cli.options import (
+    CORES,
+    HeldOut,
+    Json,
+    LabelledImagesFolder,
+    LabelsFolder,
+    Memory,
+    ModelArgument,
+    PixelSize,
+    Session,
+    Workers,
+    print_answer,
+)
 
 if TYPE_CHECKING:
+    from passband.micrographs.labels import LabelledSet
     from passband.models.store import Model
 
 model_app = typer.Typer(no_args_is_help=True, help="Trained networks with their cards and scores.")
@@ -155,8 +168,22 @@ def model_import(
 @model_app.command("score")
 def model_score(
     model: ModelArgument,
-    recipe: Annotated[Path, Option(help="Recipe of specimens of the intended use, not those of the training.")],
-    conditions: Session,
+    recipe: Annotated[
+        Path | None, Option(help="Recipe of specimens of the intended use, not those of the training.")
+    ] = None,
+    conditions: Annotated[
+        Path | None, Option("--condition", help="Set of conditions to score it under, such as those of a session.")
+    ] = None,
+    images: LabelledImagesFolder = None,
+    masks: LabelsFolder = None,
+    pixel_size: PixelSize = None,
+    edge_offset: Annotated[
+        float | None, Option(help="The labels' outlines relative to the model's [Å], negative if inside.")
+    ] = None,
+    calibrate: Annotated[
+        int, Option("--calibrate-edge", min=0, help="Calibrate that offset on so many images, which are not scored.")
+    ] = 0,
+    tolerance: Annotated[float, Option(min=0, help="Distance within which outlines agree [Å].")] = 2.0,
     count: Annotated[int, Option(min=1, max=100_000, help="Number of specimens.")] = 60,
     held_out: HeldOut = 0.25,
     out: Annotated[Path, Option(help="Folder of exit waves and unfinished work.")] = Path("runs"),
@@ -164,10 +191,24 @@ def model_score(
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Score a model under known conditions, so that it can give verdicts. A stopped run can be resumed.
+    """Score a model on your labelled images; or under known conditions, so that it can give verdicts.
+
+    With --images and --masks, two folders of pairs by name (or one), it compares the model's masks with yours: Dice, distance of the
+    outlines, surface Dice, particles found, missed and invented, one row an image. Masks are png, tif or npy files, ImageJ's regions
+    (zip) or COCO json. With --recipe and --condition it simulates images; a stopped run can be resumed.
+
+    Example:  passband model score au-300kv --images shots --masks masks --calibrate-edge 2
 
     Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --condition studies/models/au_300kv_session.yaml
     """
+    if (recipe is None) != (conditions is None) or (recipe is None) == (images is None and masks is None):
+        raise BadInputError("give either --recipe and --condition, or --images and --masks")
+    if recipe is None or conditions is None:
+        _score_labels(model, images, masks, pixel_size, edge_offset, calibrate, tolerance, as_json)
+        return
+    if pixel_size is not None or edge_offset is not None or calibrate:
+        name = "--pixel-size" if pixel_size is not None else "--calibrate-edge" if calibrate else "--edge-offset"
+        raise BadInputError(f"{name} is of --images; leave it out with --recipe")
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
     from passband.models.store import load_model
@@ -182,6 +223,41 @@ def model_score(
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         scored = scoring.run(executor, progress, memory=int(1e9 * memory))
     print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
+
+
+def _score_labels(
+    model: str,
+    images: Path | None,
+    masks: Path | None,
+    pixel_size: float | None,
+    edge_offset: float | None,
+    calibrate: int,
+    tolerance: float,
+    as_json: bool,
+) -> None:
+    from passband.models.label_scores import score_labels
+    from passband.models.store import load_model
+
+    labelled = _labelled(images, masks, pixel_size)
+    chosen = load_model(model)
+    with TerminalProgress() as progress:
+        answer = score_labels(
+            chosen,
+            labelled,
+            edge_offset_angstrom=edge_offset,
+            calibrate_edge_on=calibrate,
+            tolerance_angstrom=tolerance,
+            progress=progress.stage("images", len(labelled), 0),
+        )
+    print_answer(answer, as_json)
+
+
+def _labelled(images: Path | None, masks: Path | None, pixel_size: float | None) -> "LabelledSet":
+    from passband.micrographs.labels import read_labelled
+
+    if images is None or masks is None:
+        raise BadInputError("--images and --masks belong together; they may be one folder")
+    return read_labelled(images, masks, pixel_size_angstrom=pixel_size)
 
 
 def design(

@@ -48,6 +48,9 @@ ModelArgument = Annotated[
 ]
 Images = Annotated[list[Path], Argument(metavar="IMAGE", help=f"Micrographs: {endings()}.")]
 
+LabelledImagesFolder = Annotated[Path | None, Option("--images", help="Folder of labelled micrographs.")]
+LabelsFolder = Annotated[Path | None, Option("--masks", help="Folder of their masks, with the images' names.")]
+
 PixelSize = Annotated[float | None, Option(help="Pixel size [Å], if the file lacks it or has it wrong.")]
 Energy = Annotated[
     float | None,
