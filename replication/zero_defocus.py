@@ -20,7 +20,7 @@ _SWEEP = "defocus_sweep"
 _NEAR, _FAR = 7.5, 35.0
 # Fewer conditions near zero are not ranked.
 _FEWEST = 5
-#: Where zero could lie, as the page calls it. The source's author counts from the last.
+#: Where zero could lie, as the page calls it. The source's first author counts from the last.
 _ZERO, _EPSILON, _CONTRAST = "C10 = 0", "the least ε", "the least contrast"
 
 
@@ -117,7 +117,7 @@ def _tell_places(outcome: Outcome, at: _Places, tested: dict[str, Statistic], or
     median = {name: tested[f"{name}: median"].value for name in at.distance}
     outcome.text.append(
         "The source says that tested near zero defocus every network fails, and that trained there a network does poorly at home and generalises broadly. "
-        f"Its author counts the defocus from where particles in vacuum have the least contrast. Networks trained {_FAR:g} Å or more away have {median[_CONTRAST]:.1f} times their in-domain loss in the "
+        f"Its first author counts the defocus, in another study, from where particles in vacuum have the least contrast. Networks trained {_FAR:g} Å or more away have {median[_CONTRAST]:.1f} times their in-domain loss in the "
         f"median when tested within {_NEAR:g} Å of that place, {median[_EPSILON]:.1f} times within {_NEAR:g} Å of the least ε and {median[_ZERO]:.1f} times within {_NEAR:g} Å of C10 = 0. Over the conditions between, the "
         f"loss follows the closeness to the least contrast with rank correlation {near[_CONTRAST]}, to the least ε with {near[_EPSILON]}, to C10 = 0 with {near[_ZERO]}."
     )
@@ -157,7 +157,8 @@ def _tell_places(outcome: Outcome, at: _Places, tested: dict[str, Statistic], or
     rows.append(["the worst test", *[f"{w.value:+.0f} [{w.low:+.0f}, {w.high:+.0f}] Å" for w in worst], *[""] * 5])
     outcome.text.append(
         "**Which zero?** Tests near each of three zeros, of networks trained far away. *The worst test* is the defocus at which these networks have the highest mean ln loss; its steps are 5 Å. *Closeness* "
-        "is ranked within each C30 over all conditions that are not far away.\n\n" + style.minus(table(header, rows))
+        "is ranked within each C30 over all conditions that are not far away. `python -m replication zero-places` measures the places.\n\n"
+        + style.minus(table(header, rows))
     )
 
 
@@ -199,14 +200,17 @@ def _tell_trained(outcome: Outcome, trained: list[tuple[Networks, dict[str, Stat
     ]
 
     def lower(key: str) -> str:
-        return f"{sum(v[key].value < 1 for v in values)} of {len(values)}"
+        below, clearly, above = (
+            sum(f(v[key]) for v in values) for f in (lambda x: x.value < 1, lambda x: x.high < 1, lambda x: x.low > 1)
+        )
+        return f"{below} of {len(values)} rows (by the whole interval in {clearly}, larger in {above})"
 
     homes = [v["home"].value for v in values]
     outcome.text.append(
         f"**Trained at zero: a question of the denominator.** The in-domain loss at zero is {min(homes):.1f} to {max(homes):.1f} times that elsewhere, because hardly anything shows there. Divided by its in-domain loss, what a network that "
-        f"was trained at zero loses elsewhere looks small: smaller than for networks trained elsewhere in {lower('own_ratio')} rows. That says how bad it is at home, not how good it is elsewhere. Divided by the loss of networks trained under the test "
+        f"was trained at zero loses elsewhere looks small: smaller than for networks trained elsewhere in {lower('own_ratio')}. That says how bad it is at home, not how good it is elsewhere. Divided by the loss of networks trained under the test "
         f"condition, it is smaller in {lower('there_ratio')}; beside networks trained elsewhere in the very same test, in {lower('same_test')}. *Wrong pixels*, false positives and negatives over the "
-        f"particles' area, are another loss of the same networks: no figure differs by more than {_most_apart(trained):.0%} between the two, so the choice of the loss matters less than that of the denominator.\n\n"
+        f"particles' area, are another loss of the same networks: no figure differs by more than {_most_apart(trained):.0%} between the two.\n\n"
         + denominators.as_table(trained)
         + "\n\n"
         f"Medians over pairs tested elsewhere: {_FAR:g} Å or more from all three zeros (steps of 5 Å), or anywhere but at zero. The first six columns use tests under which networks were trained, too; the last one all. The authors' study: wurtzite "
