@@ -183,6 +183,23 @@ def zero_places(
     print(f"Places: {places.file_of(study).absolute()}")
 
 
+@replication_app.command("families")
+def families(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+) -> None:
+    """Judge what predicts the loss on another family of specimens, for the page "Another specimen" (10 minutes).
+
+    Make that page with `python -m replication page` afterwards.
+
+    Example:  python -m replication families
+    """
+    from passband.base.progress import TerminalProgress
+    from replication import families as judged
+
+    with TerminalProgress() as progress:
+        judged.save(folder / "tables", judged.judge(folder / "tables", progress.note))
+
+
 @replication_app.command("verdict-data")
 def verdict_data(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

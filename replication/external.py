@@ -35,7 +35,7 @@ from passband.simulation.imaging import normalize
 from passband.simulation.least_contrast import least_contrast
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
-from passband.specimens.crystals import library_crystal
+from passband.specimens.crystals import Crystal, library_crystal
 from passband.specimens.recipe_files import load_recipe
 from passband.studies.study import Study, load_study
 from replication import authors
@@ -168,7 +168,7 @@ def _baselines(other: OtherTable) -> dict[str, np.ndarray]:
     if other.kind == "families":
         lattice, elements = ([_split(n)[i] for n in (*other.train, *other.test)] for i in (0, 1))
         half = len(other.train)
-        power = np.log([_scattering_power(e) for e in elements])
+        power = np.log([scattering_power(_crystal(e)) for e in elements])
         return {
             "another lattice": np.array([a != b for a, b in zip(lattice[:half], lattice[half:], strict=True)], float),
             "another compound": np.array(
@@ -197,10 +197,13 @@ def _split(family: authors.Name) -> tuple[str, str]:
     return lattice, compound
 
 
-def _scattering_power(compound: str) -> float:
+def scattering_power(crystal: Crystal) -> float:
     """Return Σ Z per volume of a crystal [1/Å³]."""
-    crystal = library_crystal({"CdSe": "CdSe-wurtzite", "ZnS": "ZnS-wurtzite", "C": "diamond"}.get(compound, compound))
     return float(crystal.numbers.mean() / crystal.volume_per_atom)
+
+
+def _crystal(compound: str) -> Crystal:
+    return library_crystal({"CdSe": "CdSe-wurtzite", "ZnS": "ZnS-wurtzite", "C": "diamond"}.get(compound, compound))
 
 
 def _kept(kind: authors.Kind, names: Sequence[authors.Name]) -> Moments:

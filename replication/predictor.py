@@ -245,7 +245,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class _Test:
+class Unseen:
     """A test: the table it is judged on, and on what rules are fitted that predict it.
 
     Attributes:
@@ -263,22 +263,28 @@ class _Test:
     fold: np.ndarray | None = None
 
 
-def _tests(tables: Path) -> list[_Test]:
+def _tests(tables: Path) -> list[Unseen]:
     corrected, one_dose = load(tables, "predictor_corrected"), load(tables, "predictor_one_dose")
     final = load(tables, "predictor_corrected_final")
-    fine, vary, families = (load(tables, name) for name in ("defocus_fine", "metrics", "structures"))
-    of_family = pl.Series([d.id.split("/")[0] for d in families.domains]).rank("dense").to_numpy() - 1
-
-    def without(name: str) -> list[str]:
-        return [other for other in FITTED if other != name]
-
+    fine, vary = (load(tables, name) for name in ("defocus_fine", "metrics"))
     return [
-        _Test("corrected, 64 final conditions", final, list(FITTED), corrected),
-        _Test("one dose, 64 final conditions", one_dose.some(range(64, 128)), list(FITTED), one_dose.some(range(64))),
-        _Test("all vary, four folds", vary, without("metrics"), fold=np.arange(len(vary.loss)) % 4),
-        _Test("defocus in steps of 12.5 Å, study unseen", fine, without("defocus_fine"), corrected),
-        _Test("another family, neither seen", families, without("structures"), fold=of_family),
+        Unseen("corrected, 64 final conditions", final, list(FITTED), corrected),
+        Unseen("one dose, 64 final conditions", one_dose.some(range(64, 128)), list(FITTED), one_dose.some(range(64))),
+        Unseen("all vary, four folds", vary, _without("metrics"), fold=np.arange(len(vary.loss)) % 4),
+        Unseen("defocus in steps of 12.5 Å, study unseen", fine, _without("defocus_fine"), corrected),
+        family_test(tables),
     ]
+
+
+def family_test(tables: Path) -> Unseen:
+    """Return the test on families of specimens, two of which are left out at a time."""
+    families = load(tables, "structures")
+    of_family = pl.Series([d.id.split("/")[0] for d in families.domains]).rank("dense").to_numpy() - 1
+    return Unseen("another family, neither seen", families, _without("structures"), fold=of_family)
+
+
+def _without(name: str) -> list[str]:
+    return [other for other in FITTED if other != name]
 
 
 def judge(tables: Path, note: Callable[[str], None]) -> list[Judged]:
@@ -306,17 +312,18 @@ def final_losses(tables: Path) -> pl.DataFrame:
     return pl.DataFrame({"loss": pairs.loss[pairs.used], **columns})
 
 
-def _predictions(tables: Path, test: _Test, target: Target) -> dict[str, tuple[str, np.ndarray]]:
+def _predictions(tables: Path, test: Unseen, target: Target) -> dict[str, tuple[str, np.ndarray]]:
     """Return how many numbers each rule has, and what it predicts, shape [B, B]."""
     found = {
-        rule: (str(len(names)), _by_quadratic(test, names, target))
+        rule: (str(len(names)), by_quadratic(test, names, target))
         for rule, names in _SIMPLE.items()
         if all(name in test.table.features for name in names)
     }
-    return found | {"law of textures": ("33 a side", _by_law(tables, test, target))}
+    return found | {"law of textures": ("33 a side", by_law(tables, test, target))}
 
 
-def _by_law(tables: Path, test: _Test, target: Target) -> np.ndarray:
+def by_law(tables: Path, test: Unseen, target: Target) -> np.ndarray:
+    """Return what the law of textures predicts of every pair of a test, shape [B, B]."""
     seen = {_key(domain) for domain in test.table.domains}
     others = []
     for name in test.others:
@@ -342,7 +349,9 @@ def _key(domain: Domain) -> tuple[str, str]:
     return content_id(domain.recipe.model_dump(mode="json")), domain.condition.id
 
 
-def _by_quadratic(test: _Test, names: Sequence[str], target: Target) -> np.ndarray:
+def by_quadratic(test: Unseen, names: Sequence[str], target: Target) -> np.ndarray:
+    """Return what a quadratic in some shift metrics predicts of every pair of a test, shape [B, B]."""
+
     def fit(table: LossTable) -> Pipeline:
         pairs = table.pairs
         model = make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(1e-3))
