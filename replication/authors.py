@@ -31,15 +31,15 @@ def reproduced(kind: Kind, train: Name, test: Name) -> float | None:
 
 
 @functools.cache
-def losses(kind: Kind) -> dict[tuple[Name, Name], float]:
-    """Return our losses by training and test, named as in the authors' table; empty if the study has not been run."""
-    means = scores(kind).group_by("train", "test", maintain_order=True).agg(pl.mean("loss"))
+def losses(kind: Kind, variant: str = "") -> dict[tuple[Name, Name], float]:
+    """Return our losses by training and test, named as in the authors' table, of a variant of the study; empty if it has not been run."""
+    means = scores(kind, variant).group_by("train", "test", maintain_order=True).agg(pl.mean("loss"))
     return {(train, test): loss for train, test, loss in means.iter_rows()}
 
 
-def scores(kind: Kind) -> pl.DataFrame:
-    """Return the scores of our study with train and test, named as in the authors' table; no rows if it has not been run."""
-    paths = _PATHS.study(f"authors_{kind}")
+def scores(kind: Kind, variant: str = "") -> pl.DataFrame:
+    """Return the scores of a variant of our study with train and test, named as in the authors' table; no rows if it has not been run."""
+    paths = _PATHS.study(f"authors_{kind}{variant}")
     if not paths.table("scores").is_file():
         return pl.DataFrame(schema=["train", "test", "loss"])
     study = load_study(paths.study)

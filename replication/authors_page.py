@@ -24,6 +24,8 @@ PUBLISHED: dict[authors.Kind, str] = {
     "defocus": "defocus_5x11.csv",
 }
 _TITLES: dict[authors.Kind, str] = {"families": "lattices", "dose": "dose", "defocus": "defocus"}
+# The variant of a study with the network of the lattices, and what it adds to the title.
+_LARGE, _LARGER = "-large", ", larger network"
 # With fewer different trainings or tests in a drawing, a rank correlation would have too little to go by.
 _FEWEST = 3
 
@@ -70,8 +72,8 @@ class Beside:
         return self.train[:, None] != self.test
 
 
-def beside(kind: authors.Kind, published: Path, *, mirrored: bool = False) -> Beside:
-    """Return our losses beside a published table; `mirrored` takes its C1 with the other sign."""
+def beside(kind: authors.Kind, published: Path, *, mirrored: bool = False, variant: str = "") -> Beside:
+    """Return the losses of a variant of our study beside a published table; `mirrored` takes its C1 with the other sign."""
     other = external.read_other(published)
     train, test = list(dict.fromkeys(other.train)), list(dict.fromkeys(other.test))
     rows = {(a, b): loss for a, b, loss in zip(other.train, other.test, other.loss, strict=True)}
@@ -80,7 +82,8 @@ def beside(kind: authors.Kind, published: Path, *, mirrored: bool = False) -> Be
     def name(value: authors.Name) -> authors.Name:
         return sign * value if isinstance(value, float) else value
 
-    ours = np.log([[authors.losses(kind)[name(a), name(b)] for b in test] for a in train])
+    known = authors.losses(kind, variant)
+    ours = np.log([[known[name(a), name(b)] for b in test] for a in train])
     theirs = np.log([[rows[a, b] for b in test] for a in train])
     return Beside.of(np.array(train), np.array(test), ours, theirs)
 
@@ -145,10 +148,12 @@ def parts(paths: ResultsPaths) -> dict[str, str]:
     """Return the tables of the page by the name of their markers, in Markdown."""
     published = paths.pages / "tables" / "authors_published"
     compared = {kind: beside(kind, published / file) for kind, file in PUBLISHED.items()}
-    signs = {"C1 > 0 is underfocus": compared["defocus"]}
-    signs["C1 > 0 is overfocus"] = beside("defocus", published / PUBLISHED["defocus"], mirrored=True)
+    defocus = published / PUBLISHED["defocus"]
     named = {_TITLES[k]: b for k, b in compared.items() if k != "defocus"}
-    named |= {f"defocus, {sign}": b for sign, b in signs.items()}
+    for variant, more in {"": "", _LARGE: _LARGER}.items():
+        for mirrored, sign in ((False, "underfocus"), (True, "overfocus")):
+            title = f"defocus{more}, C1 > 0 is {sign}"
+            named[title] = beside("defocus", defocus, mirrored=mirrored, variant=variant)
     return {
         "setup": _setup(paths),
         "agreement": _agreement(named),
@@ -160,8 +165,10 @@ def parts(paths: ResultsPaths) -> dict[str, str]:
 
 def _setup(paths: ResultsPaths) -> str:
     rows = []
-    for kind, title in _TITLES.items():
-        study = load_study(paths.study(f"authors_{kind}").study)
+    studies = {f"authors_{kind}": title for kind, title in _TITLES.items()}
+    studies[f"authors_defocus{_LARGE}"] = f"defocus{_LARGER}"
+    for name, title in studies.items():
+        study = load_study(paths.study(name).study)
         weights = sum(p.numel() for p in build(study.network).parameters())
         rows.append(
             [
