@@ -300,10 +300,10 @@ def by_family(row, train, test, rng):
 def test_families_and_conditions_are_told_apart(tmp_path):
     found = verdicts("structures", {"structures": write(tmp_path / "a", "structures", by_family)}, tmp_path)
     assert starts(found, "ours: another specimen costs more") == "agrees"
-    assert starts(found, "Metrics of the transfer do not predict") == "agrees"
+    assert starts(found, "Metrics of the transfer") == "agrees"
     found = verdicts("structures", {"structures": write(tmp_path / "b", "structures", linear)}, tmp_path)
     assert starts(found, "ours: another specimen costs more") == "differs"
-    assert starts(found, "Metrics of the transfer do not predict") == "differs"
+    assert starts(found, "Metrics of the transfer") == "differs"
 
 
 def faster(epsilon, share, rng):
