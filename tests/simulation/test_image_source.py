@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from passband.base.frequencies import disc_indices
-from passband.conditions import Condition
+from passband.conditions import Condition, Detector
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import AlternatingSource, ImageSource, JointSource, MixedSource
 from passband.simulation.modality import camera_masks
@@ -146,14 +146,14 @@ def test_conditions_join_one_by_one_over_the_first_half():
 DRIFTING = ASTIGMATIC.model_copy(update={"drift_angstrom": 1.0, "dose_per_angstrom2": 3e3})
 
 
-def joint_of_three(dose):
+def joint_of_three(dose, **recording):
     """Sources of three networks, two of one condition and a mixture, with what one pass makes of them and what each makes."""
     coefficients = waves(4)
-    conditions = [c.model_copy(update={"dose_per_angstrom2": dose}) for c in (ROUND, ASTIGMATIC, DRIFTING)]
+    conditions = [c.model_copy(update={"dose_per_angstrom2": dose, **recording}) for c in (ROUND, ASTIGMATIC, DRIFTING)]
     a, b, c = (source(condition, coefficients) for condition in conditions)
     sources = [
         a,
-        source(ASTIGMATIC.model_copy(update={"dose_per_angstrom2": dose}), coefficients.flip(0)),
+        source(conditions[1], coefficients.flip(0)),
         MixedSource([b, c, a]),
     ]
     chosen, turns = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 3, 2]]), torch.tensor([[0, 5, 7], [1, 6, 2], [3, 4, 0]])
@@ -174,9 +174,22 @@ def test_one_pass_for_many_networks_makes_the_images_of_each():
         assert torch.equal(masks[:, member], truth[:, 0])
 
 
-def test_one_pass_for_many_networks_has_the_noise_of_each():
+@pytest.mark.parametrize(
+    "recording",
+    [
+        {},
+        {
+            "background": 0.1,
+            "contrast": 0.6,
+            "detector": Detector(
+                mtf=0.3, correlated_noise=0.8, readout_electrons=1.0, gain_residue=0.02, bad_pixels=0.01
+            ),
+        },
+    ],
+)
+def test_one_pass_for_many_networks_has_the_noise_of_each(recording):
     """Single conditions draw the same noise; a mean that differs in its last digit may cost a count of a few pixels."""
-    (images, _), each = joint_of_three(400.0)
+    (images, _), each = joint_of_three(400.0, **recording)
     for member, (theirs, _) in enumerate(each[:2]):
         assert ((images[:, member] - theirs[:, 0]).abs() < 1e-3).float().mean() > 0.99
 
@@ -186,6 +199,7 @@ def test_one_pass_for_many_networks_has_the_noise_of_each():
     [
         {"pixel_size_angstrom": 0.2},
         {"dose_per_angstrom2": None},
+        {"background": 0.1},
         {"coherence": "quadrature", "focal_spread_angstrom": 20.0},
     ],
 )
