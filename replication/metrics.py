@@ -10,11 +10,13 @@ import polars as pl
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Target
 from passband.figures import losses
+from passband.files.tables import read_table
 from passband.metrics.registry import column
-from replication import forest, judging
+from replication import averages, forest, judging
 from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
-from replication.resampling import Statistic, measured
+from replication.predictor import LossTable, loaded
+from replication.resampling import Statistic, Tested, measured_each
 
 _STUDIES = {
     "metrics": "all vary",
@@ -23,8 +25,15 @@ _STUDIES = {
 }
 _SWEEP = "defocus_sweep"
 _SOURCE, _PAIR, _TREES = ("sigma", "delta_epsilon"), "σ and Δε", "trees on many metrics"
-# Cells of the plane with fewer pairs are ignored.
-_CROWD = 5
+# Studies of two seeds with conditions drawn alike, and a share where the film is invisible: what they are called, and whose noise they tell.
+_TWO_SEEDS = {
+    "predictor_one_dose": ("one dose, 128 conditions", ("metrics", "metrics_one_dose")),
+    "predictor_corrected": ("corrected microscope, 128 conditions", ("metrics_corrected",)),
+    "predictor_corrected_final": ("corrected microscope, 64 final conditions", ()),
+}
+# What the page of predictors calls the test of the law of textures on the pairs of a study.
+_LAW = "law of textures"
+_LAW_TESTS = {"metrics": "all vary, four folds"}
 # Chosen in advance: the source's, the trivial ones, and the best of the first ranking.
 _CANDIDATES: dict[str, tuple[str, ...]] = {
     "mean": (),
@@ -45,39 +54,42 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class _Row:
-    """R² of a predictor: of ln loss neither condition seen, train condition unseen, in sample; then neither seen of other targets."""
+    """R² and rank correlation of a predictor, neither condition seen; of ln loss R² in sample, too."""
 
     both: Statistic
-    train: Statistic | None
+    rank: Statistic
     in_sample: Statistic | None
     ratio: Statistic
     excess: Statistic
+    excess_rank: Statistic
 
 
 @dataclass(frozen=True)
 class _Study:
-    """One study's pairs, and every predictor's figures and predictions."""
+    """One study's pairs, every predictor's figures and predictions, and the largest R² that noise between seeds leaves of each target."""
 
     pairs: Pairs
     rows: dict[str, _Row]
     predictions: dict[str, np.ndarray]
     best: str
+    ceilings: dict[Target, float]
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return R² of the source's predictor, the trivial ones and others, in sample and held out."""
     outcome = Outcome()
     shown = {name: how for name, how in _STUDIES.items() if name in studies}
-    done = {name: _judged(studies[name]) for name in shown}
+    tables = studies["metrics"].paths.folder.parent
+    two_seeds = loaded(tables, tuple(_TWO_SEEDS))
+    done = {name: _judged(studies[name], _noise_of(name, two_seeds)) for name in shown}
 
     def each(figure: Callable[[_Study], object]) -> str:
         return "; ".join(f"{figure(study)} ({shown[name]})" for name, study in done.items())
 
     outcome.text.append(
         f"R² of the logarithm of the loss, neither condition seen by the fit, of σ and Δε: {each(lambda s: s.rows[_PAIR].both)}. Best of the list: "
-        f"{each(lambda s: _lead(s, 'both'))}. Of the excess loss (relative to networks trained under the test condition, so that the difficulty of the test condition cancels), σ and Δε: "
-        f"{each(lambda s: s.rows[_PAIR].excess)}; the best: {each(lambda s: _lead(s, 'excess'))}. For scale, a model with one number for each training condition and one for each test "
-        f"condition explains, in sample: {each(lambda s: f'{_additive(s.pairs):.2f}')}."
+        f"{each(lambda s: _lead(s, 'both'))}. Of the excess loss (relative to networks trained under the test condition), σ and Δε: "
+        f"{each(lambda s: s.rows[_PAIR].excess)}; the best: {each(lambda s: _lead(s, 'excess'))}. Means over cells of the plane are smoother: see below."
     )
     for name, how in {**shown, _SWEEP: "defocus sweep"}.items():
         pairs = studies[name].square.pairs
@@ -91,13 +103,26 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             )
         )
     outcome.claims += _more(done)
-    outcome.claims.append(_smooth(studies["metrics_one_dose"]))
-    outcome.text += [_page_table(how, done[name]) for name, how in shown.items()]
+    _tell_averages({**{how: studies[name].square for name, how in shown.items()}, **_named(two_seeds)}, done, outcome)
+    outcome.text.append(_read_tables(each))
+    outcome.text += [_page_table(how, done[name], _law_row(tables, name)) for name, how in shown.items()]
     _draw(done, folder, outcome)
     return outcome
 
 
-def _judged(study: StudyTables) -> _Study:
+def _named(two_seeds: Mapping[str, LossTable]) -> dict[str, LossTable]:
+    return {_TWO_SEEDS[name][0]: table for name, table in two_seeds.items()}
+
+
+def _noise_of(name: str, two_seeds: Mapping[str, LossTable]) -> np.ndarray:
+    """Return losses of several seeds that tell the noise between seeds of a study with one; none if no such study is there."""
+    for other, (_, alike) in _TWO_SEEDS.items():
+        if name in alike and other in two_seeds:
+            return two_seeds[other].loss
+    return np.full((2, 2, 1), np.nan)
+
+
+def _judged(study: StudyTables, seeds: np.ndarray) -> _Study:
     pairs = study.square.pairs
     rows, predictions = {}, {}
     targets: tuple[Target, ...] = ("log_loss", "log_ratio", "log_excess")
@@ -107,21 +132,27 @@ def _judged(study: StudyTables) -> _Study:
         own, ratio, excess = (Fit(pairs, names, t).predictions() for t in targets)
         rows[label] = _Row(
             judging.r2(pairs, own["both"], "log_loss"),
-            judging.r2(pairs, own["train"], "log_loss"),
+            judging.rank(pairs, own["both"], "log_loss"),
             judging.r2(pairs, own["in_sample"], "log_loss"),
             judging.r2(pairs, ratio["both"], "log_ratio"),
             judging.r2(pairs, excess["both"], "log_excess"),
+            judging.rank(pairs, excess["both"], "log_excess"),
         )
         predictions[label] = own["both"]
     usable = [f for f in forest.FEATURES if pairs.varies(f)]
     for label, features in (("σ and Δε, trees", list(_SOURCE)), (_TREES, usable)):
         made = {t: forest.predictions(pairs, features, t) for t in targets}
         of_loss, of_ratio, of_excess = (judging.r2(pairs, made[t], t) for t in targets)
-        rows[label] = _Row(of_loss, None, None, of_ratio, of_excess)
+        ranks = [judging.rank(pairs, made[t], t) for t in ("log_loss", "log_excess")]
+        rows[label] = _Row(of_loss, ranks[0], None, of_ratio, of_excess, ranks[1])
         predictions[label] = made["log_loss"]
     scores = {n: Fit(pairs, (n,), "log_loss").both() for n in pairs.features if pairs.varies(n)}
     best = max(scores, key=lambda n: scores[n])
-    return _Study(pairs, rows, predictions, f"{column(best).symbol} ({scores[best]:.2f})")
+    loss = study.square.loss
+    own = loss.shape[-1] > 1
+    noise = {t: judging.noise(loss, t) / loss.shape[-1] if own else judging.noise(seeds, t) for t in targets}
+    ceilings = {t: judging.ceiling(pairs, t, variance) for t, variance in noise.items()}
+    return _Study(pairs, rows, predictions, f"{column(best).symbol} ({scores[best]:.2f})", ceilings)
 
 
 def _additive(pairs: Pairs) -> float:
@@ -140,31 +171,57 @@ def _lead(study: _Study, target: str) -> str:
     return f"{label} {getattr(study.rows[label], target)}"
 
 
-def _page_table(how: str, study: _Study) -> str:
+def _read_tables(each: Callable[[Callable[[_Study], object]], str]) -> str:
+    """Return how to read the tables of predictors."""
+    return (
+        "**How to read the tables.** A predictor is a quadratic fit (a metric, its square, products) unless it says trees; intervals are the central 95 % when conditions are drawn again without fitting again. "
+        "All columns but *in sample* are of pairs of which the fit saw neither condition. *R²*, *rank correlation* (Spearman's) and *in sample* are of the logarithm of the loss; *relative loss* is loss "
+        "divided by the network's in-domain loss, *excess loss* by that of networks trained under the test condition. The *ceiling* is the R² that noise between seeds leaves. These studies have one seed; "
+        "the variance between seeds is that of 128 conditions drawn alike, with two seeds each (`predictor_corrected`; `predictor_one_dose`, also where the dose varies, where it was not measured). "
+        f"The [law of textures](predictor.md) was judged on the pairs of *all vary* (half of the conditions left out at a time, other studies in the fit), and otherwise on 64 other conditions each: R² "
+        "on its page. For scale, a model with one number for each training condition and one for each test condition explains, in sample: "
+        f"{each(lambda s: f'{_additive(s.pairs):.2f}')}."
+    )
+
+
+def _law_row(tables: Path, name: str) -> list[str] | None:
+    """Return the row of the law of textures, if it was judged on this study."""
+    path = tables / "predictor" / "judged.parquet"
+    if name not in _LAW_TESTS or not path.is_file():
+        return None
+    rows = read_table(path).filter(pl.col("test") == _LAW_TESTS[name], pl.col("rule") == _LAW)
+    r2 = [str(Statistic(*row)) for row in rows.select("r2", "low", "high").iter_rows()]
+    ranks = [f"{rank:.2f}" for rank in rows["rank"]]
+    return [f"[{_LAW}](predictor.md)", r2[0], ranks[0], "–", "–", r2[1], ranks[1]]
+
+
+def _page_table(how: str, study: _Study, law: list[str] | None) -> str:
     ordered = sorted(study.rows.items(), key=lambda item: -item[1].both.value)
     body = [
         [
             label
             + (" (knows no optics)" if all(column(name).trivial for name in _CANDIDATES.get(label, _SOURCE)) else ""),
-            *("–" if f is None else str(f) for f in (row.both, row.train, row.in_sample, row.ratio, row.excess)),
+            *(
+                "–" if f is None or not np.isfinite(f.value) else str(f)
+                for f in (row.both, row.rank, row.in_sample, row.ratio, row.excess, row.excess_rank)
+            ),
         ]
         for label, row in ordered
     ]
+    most = {t: "–" if np.isnan(c) else f"{c:.2f}" for t, c in study.ceilings.items()}
+    ceiling = [most["log_loss"], "–", most["log_loss"], most["log_ratio"], most["log_excess"], "–"]
+    header = [
+        "predictor",
+        "R²",
+        "rank correlation",
+        "in sample",
+        "relative loss, R²",
+        "excess loss, R²",
+        "its rank correlation",
+    ]
     return (
-        f"**{how.capitalize()}**, {int(study.pairs.used.sum())} pairs. R² of a quadratic fit (a metric, its square, products) unless it says trees, with the central 95 % when conditions are drawn again "
-        "without fitting again. First three columns: logarithm of the loss. *Relative loss*: loss divided by the network's in-domain loss; *excess loss*: loss divided by that of networks trained under the test "
-        f"condition; both with neither condition seen. Best single metric of the whole registry, chosen afterwards: {study.best}.\n\n"
-        + table(
-            [
-                "predictor",
-                "neither condition seen",
-                "train condition unseen",
-                "in sample",
-                "relative loss",
-                "excess loss",
-            ],
-            body,
-        )
+        f"**{how.capitalize()}**, {int(study.pairs.used.sum())} pairs. Best single metric of the whole registry, chosen afterwards: {study.best}.\n\n"
+        + table(header, [*body, *([law] if law else []), ["ceiling: noise between seeds", *ceiling]])
     )
 
 
@@ -201,26 +258,49 @@ def _more(done: dict[str, _Study]) -> list[Claim]:
     ]
 
 
-def _smooth(study: StudyTables) -> Claim:
-    """Return how much of the relative loss is explained by the place in the plane of σ and Δε, in cells of 0.1 × 0.1."""
-
-    def share(pairs: Pairs) -> float:
-        used = pairs.off & np.isfinite(pairs.features["sigma"])
-        cell = np.floor(pairs.features["sigma"][used] * 10) * 100 + np.floor(pairs.features["delta_epsilon"][used] * 10)
-        y = pairs.log_ratio[used]
-        _, index, count = np.unique(cell, return_inverse=True, return_counts=True)
-        kept = count[index] >= _CROWD
-        if not kept.any() or np.ptp(y[kept]) == 0:
-            return float("nan")
-        mean = np.bincount(index, y) / count
-        return float(1 - ((y - mean[index])[kept] ** 2).sum() / ((y[kept] - y[kept].mean()) ** 2).sum())
-
-    found = measured(study.square, share, "cells")
-    return Claim(
-        "The loss varies smoothly and predictably over the plane of σ and Δε (its place there says more than half); one dose",
-        f"share of the variance of ln relative loss that lies between cells of 0.1 × 0.1 {found}",
-        judged(found, above=0.5),
-    )
+def _tell_averages(tested: Mapping[str, Tested], done: Mapping[str, _Study], outcome: Outcome) -> None:
+    """Tell how smooth the means over cells of the plane are, and how little that says of a pair."""
+    statistics = {
+        "means": averages.of_means,
+        "other": averages.other_half,
+        "between": averages.between,
+        "pairs": averages.of_pairs,
+    }
+    found = {how: measured_each(study, statistics, "cells") for how, study in tested.items()}
+    held_out, ceilings = {}, {}
+    for how, study in tested.items():
+        fit = Fit(study.pairs, _SOURCE, "log_ratio", linear=True).predictions()
+        held_out[how] = judging.r2(study.pairs, fit["both"], "log_ratio")
+        ceilings[how] = judging.ceiling(
+            study.pairs, "log_ratio", judging.noise(study.loss, "log_ratio") / study.loss.shape[-1]
+        )
+    ceilings |= {_STUDIES[name]: study.ceilings["log_ratio"] for name, study in done.items()}
+    for how in (_STUDIES[name] for name in done):
+        own = found[how]
+        outcome.claims += [
+            Claim(
+                f"The loss varies smoothly over the plane of σ and Δε (a linear model of the means of cells of 0.1 × 0.1 explains the means over other conditions, R² above 0.5); {how}",
+                f"R² of means of ln relative loss {own['means']}; over the other half of the conditions {own['other']}",
+                judged(own["other"], above=0.5),
+            ),
+            Claim(
+                f"The loss varies predictably over the plane of σ and Δε (the cell says more than half of the variance of single pairs); {how}",
+                f"share of the variance of ln relative loss that lies between cells of 0.1 × 0.1 {own['between']}",
+                judged(own["between"], above=0.5),
+            ),
+        ]
+    outcome.text.append(
+        "**Means are smooth, pairs are not.** The source shows means of ln(loss elsewhere / in-domain loss) over the plane. Cells of 0.1 × 0.1 with at least 5 pairs, and a linear model of σ and Δε: fitted to the means "
+        "(each cell alike), to the means over one half of the conditions and tried on the means over the other half (median of 10 halvings), and fitted to single pairs. *Between cells* is the share of the "
+        "variance of pairs that any function of the cell could explain. Under the conditions of a corrected microscope a smooth figure of means and a low R² of pairs are both true: averaging takes away what "
+        "sets the pairs of a cell apart, which is most. For whoever has one network and one condition, the last columns count.\n\n"
+        + table(
+            ["study", "R² of means", "over other conditions", "between cells", "R² of pairs, in sample", "neither condition seen", "ceiling"],
+            [
+                [how, *map(str, own.values()), str(held_out[how]), f"{ceilings[how]:.2f}"] for how, own in found.items()
+            ],
+        )
+    )  # fmt: skip
 
 
 def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
@@ -230,6 +310,16 @@ def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
         for row, name in zip(axes, done, strict=True):
             draw_plane(in_plane(done[name].pairs), row[0], row[1])
             row[0].set_title(f"{row[0].get_title()} ({_STUDIES[name]})")
+    caption = (
+        "Grey: pairs, each over what a linear model of the means says of its cell of 0.1 × 0.1. Orange: means of the cells, larger with more pairs. The means follow the model in the middle and on the right; "
+        "the pairs of a cell differ by far more than the cells do."
+    )
+    with outcome.figure(folder, "metrics_averages", caption, 3.4 * len(done), 3.6) as made:
+        axes = made.subplots(1, len(done), sharey=True)
+        for ax, (name, study) in zip(axes, done.items(), strict=True):
+            averages.draw(study.pairs, ax, _STUDIES[name])
+        axes[0].set_ylabel("relative loss")
+        axes[0].legend(fontsize=7, loc="upper left")
     caption = "Each point a pair of which the trees saw neither condition."
     with outcome.figure(folder, "metrics_predicted", caption, 3.6 * len(done), 3.8) as made:
         for ax, (name, study) in zip(made.subplots(1, len(done)), done.items(), strict=True):

@@ -84,7 +84,7 @@ class LossTable:
         domains: trained and tested on.
         loss: of every seed, shape [B, B, seeds].
         textures: of the domains' specimens under their conditions.
-        features: shift metrics of pairs by name, shape [B, B].
+        features: shift metrics of pairs by name, and false positives (fp) and false negatives (fn) over the particles' area, shape [B, B].
     """
 
     domains: Sequence[Domain]
@@ -118,6 +118,13 @@ class LossTable:
         return judging.ceiling(self.loss, target)
 
 
+def loaded(tables: Path, names: Sequence[str]) -> dict[str, LossTable]:
+    """Return those of some studies that are there; none if what their specimens scatter is not."""
+    if not (tables / "predictor" / "scattering.parquet").is_file():
+        return {}
+    return {name: load(tables, name) for name in names if (tables / name / "scores.parquet").is_file()}
+
+
 @functools.cache
 def load(tables: Path, name: str) -> LossTable:
     """Return a study's losses with what predicts them, from its committed tables and `measured`."""
@@ -139,6 +146,9 @@ def load(tables: Path, name: str) -> LossTable:
         "train_contrast": mean_contrast(textures)[:, None].expand(-1, len(ids)),
     }
     squares = {key: value.numpy() for key, value in features.items()}
+    area = pl.col("tp") + pl.col("fn")
+    shares = scores.group_by(*keys).agg(fp=(pl.col("fp") / area).mean(), fn=(pl.col("fn") / area).mean())
+    squares |= {error: dense(shares, keys, error) for error in ("fp", "fn")}
     if (stored := tables / "predictor" / f"reader_{name}.parquet").exists():
         squares["reader"] = np.log(dense(read_table(stored), keys, "reader_loss"))
     return LossTable(domains, loss, textures, squares)

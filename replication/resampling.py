@@ -1,12 +1,13 @@
 """Bootstrap intervals of statistics of all pairs: conditions and seeds are resampled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from passband.analysis.pairs import Pairs, Square, central_95, mean_over_seeds
+from passband.analysis.pairs import Pairs, central_95, mean_over_seeds
 from passband.base.identity import seed_from
 
 #: Number of bootstrap samples.
@@ -47,9 +48,25 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b)[0])
 
 
-def drawn_again(square: Square, rng: np.random.Generator) -> Pairs:
+class Tested(Protocol):
+    """Every network on every condition."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Of every seed, shape [B, B, seeds]."""
+
+    @property
+    def features(self) -> Mapping[str, np.ndarray]:
+        """Shift metrics by name, shape [B, B]."""
+
+    @property
+    def pairs(self) -> Pairs:
+        """Mean over seeds."""
+
+
+def drawn_again(square: Tested, rng: np.random.Generator) -> Pairs:
     """Return conditions drawn with replacement, each with seeds drawn with replacement."""
-    n, seeds = len(square.names), square.loss.shape[2]
+    n, seeds = len(square.loss), square.loss.shape[2]
     drawn = rng.integers(n, size=n)
     chosen = rng.integers(seeds, size=(n, 1, seeds))
     loss = np.take_along_axis(square.loss[drawn][:, drawn], np.broadcast_to(chosen, (n, n, seeds)), 2)
@@ -57,7 +74,7 @@ def drawn_again(square: Square, rng: np.random.Generator) -> Pairs:
     return Pairs(mean_over_seeds(loss), {name: f[cells] for name, f in square.features.items()}, drawn)
 
 
-def measured(squares: Square | Sequence[Square], statistic: Callable[..., float], *names: str) -> Statistic:
+def measured(squares: Tested | Sequence[Tested], statistic: Callable[..., float], *names: str) -> Statistic:
     """Return a statistic of the pairs of one or several studies with its central 95 %.
 
     Args:
@@ -65,16 +82,22 @@ def measured(squares: Square | Sequence[Square], statistic: Callable[..., float]
         statistic: of Pairs, one argument a study.
         names: for the seed of the resampling.
     """
-    several = [squares] if isinstance(squares, Square) else list(squares)
-    rng = np.random.default_rng(seed_from("measured", *names))
-    values = [statistic(*[drawn_again(s, rng) for s in several]) for _ in range(RESAMPLES)]
-    return with_percentiles(statistic(*[s.pairs for s in several]), values)
+    return measured_each(squares, {"": statistic}, *names)[""]
+
+
+def measured_each(
+    squares: Tested | Sequence[Tested], statistics: Mapping[str, Callable[..., float]], *names: str
+) -> dict[str, Statistic]:
+    """Return several statistics, as `measured` does one, all of the same resampled conditions."""
+    return measured_together(squares, lambda *pairs: {key: f(*pairs) for key, f in statistics.items()}, *names)
 
 
 def measured_together(
-    square: Square, statistics: Callable[[Pairs], dict[str, float]], *names: str
+    squares: Tested | Sequence[Tested], statistics: Callable[..., dict[str, float]], *names: str
 ) -> dict[str, Statistic]:
-    """Return several statistics of the pairs of a study with their central 95 %, all from the same resampled conditions."""
+    """Return several statistics that one function computes, as `measured` does one, all of the same resampled conditions."""
+    several = list(squares) if isinstance(squares, Sequence) else [squares]
     rng = np.random.default_rng(seed_from("measured", *names))
-    drawn = [statistics(drawn_again(square, rng)) for _ in range(RESAMPLES)]
-    return {name: with_percentiles(value, [d[name] for d in drawn]) for name, value in statistics(square.pairs).items()}
+    drawn = [statistics(*[drawn_again(s, rng) for s in several]) for _ in range(RESAMPLES)]
+    whole = statistics(*[s.pairs for s in several])
+    return {name: with_percentiles(value, [d[name] for d in drawn]) for name, value in whole.items()}
