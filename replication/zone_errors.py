@@ -216,13 +216,14 @@ def _tell_collapse(tables: Mapping[str, Tested], judged_on: Mapping[str, Tested]
     text = (
         f"**Two ways to collapse.** The source's rule (σ < 0.5, Δε < −0.2) against film excess, which names as many pairs in every study; the {len(tables)} studies together. Twice the in-domain loss is common; a network that loses "
         "more than half of the particles' area, or calls more than half as much film particle, is rare. The rule tells of blindness: the test transfers little. Film excess tells of the opposite: the test shows "
-        "film that the network has not met.\n\n" + table(header, rows)
+        "film that the network has not met. Each misses what the other names.\n\n" + table(header, rows)
     )
     by_study = []
     for name, study in judged_on.items():
         own = measured_each(study, precision_and_recall(_OUTCOMES[twice], twice), "collapse", name)
-        by_study.append([JUDGED[name], *map(str, own.values())])
-    text += f"\n\nThe first row in each study, {twice}:\n\n" + table(["study", *header[2:]], by_study)
+        one, other = (own[f"{twice} {rule} precision"] for rule in rules)
+        by_study.append(f"{one} and {other} ({JUDGED[name]})")
+    text += f"\n\nPrecision of the rule and of film excess for {twice}, study by study: {'; '.join(by_study)}."
     outcome.text.append(text)
 
 
