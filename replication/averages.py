@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from passband.analysis.pairs import Pairs
 from passband.base.identity import seed_from
 from passband.figures import style
+from replication.resampling import Statistic, with_percentiles
 
 #: Side of a cell, and how many pairs it needs to count.
 SIDE, CROWD = 0.1, 5
-# Halvings of the conditions, of which the median counts.
-_HALVINGS = 10
+_HALVINGS = 500
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,19 @@ def of_means(pairs: Pairs) -> float:
     return _r2(cells.mean, cells.place @ cells.plane)
 
 
-def other_half(pairs: Pairs) -> float:
-    """Return R² of the linear model of the means over one half of the conditions for the means over the other; median of 10 halvings."""
+def other_half(pairs: Pairs) -> Statistic:
+    """Return R² of the linear model of the means over one half of the conditions for the means over the other.
+
+    The value is the median, and the interval the central 95 %, of random halvings: conditions that are drawn with replacement fill fewer cells.
+    """
     columns, cell, ends = _laid_out(pairs)
-    n, found = int(pairs.drawn.max()) + 1, []
-    for k in range(_HALVINGS):
-        half = np.random.default_rng(seed_from("halves", str(k))).permutation(n) < n // 2
+    found, rng = [], np.random.default_rng(seed_from("halves"))
+    for _ in range(_HALVINGS):
+        half = rng.permutation(len(pairs.loss)) < len(pairs.loss) // 2
         train, test = half[ends]
         fitted, other = (Cells._chosen(columns[:, chosen], cell[chosen]) for chosen in (train & test, ~train & ~test))
         found.append(_r2(other.mean, other.place @ fitted.plane))
-    return float(np.median(found))
+    return with_percentiles(float(np.median(found)), found)
 
 
 def between(pairs: Pairs) -> float:
@@ -96,19 +100,22 @@ def draw(pairs: Pairs, ax: Axes, title: str) -> None:
     ax.scatter(
         said, np.exp(cells.mean), s=size, color=style.ORANGE, edgecolors="white", linewidths=0.5, label="means of cells"
     )
-    ends = np.array([said.min() * 0.9, said.max() * 1.1])
+    ends = np.array([said.min() * 0.95, said.max() * 1.05])
     ax.plot(ends, ends, color="black", linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel="linear in σ and Δε", title=title)
+    ax.set(xscale="log", xlabel="relative loss, linear in σ and Δε", title=title)
+    style.log_scale(ax)
+    ax.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 2.5, 3, 4]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def _laid_out(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return 1, σ, Δε and ln relative loss of each pair, the number of its cell, and its two conditions, shapes [4, P], [P], [2, P]."""
+    """Return 1, σ, Δε and ln relative loss of each pair, the number of its cell, and its row and column, shapes [4, P], [P], [2, P]."""
     used = pairs.off & np.isfinite(pairs.features["sigma"])
     sigma, delta, y = (v[used] for v in (pairs.features["sigma"], pairs.features["delta_epsilon"], pairs.log_ratio))
     across, up = (np.floor(v / SIDE).astype(int) for v in (sigma, delta))
     cell = (across - across.min()) * (np.ptp(up) + 1) + up - up.min()
-    ends = np.stack(np.nonzero(used))
-    return np.stack([np.ones_like(y), sigma, delta, y]), cell, pairs.drawn[ends]
+    return np.stack([np.ones_like(y), sigma, delta, y]), cell, np.stack(np.nonzero(used))
 
 
 def _r2(y: np.ndarray, said: np.ndarray) -> float:

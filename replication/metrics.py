@@ -16,7 +16,7 @@ from replication import averages, forest, judging
 from replication.figures import draw_plane
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, in_plane, judged, table
 from replication.predictor import LossTable, loaded
-from replication.resampling import Statistic, Tested, measured_each
+from replication.resampling import Statistic, Tested, measured_each, rank_correlation
 
 _STUDIES = {
     "metrics": "all vary",
@@ -31,6 +31,7 @@ _TWO_SEEDS = {
     "predictor_corrected": ("corrected microscope, 128 conditions", ("metrics_corrected",)),
     "predictor_corrected_final": ("corrected microscope, 64 final conditions", ()),
 }
+_OF_ERRORS = {"sigma": "σ", "delta_epsilon": "Δε", "phase_rms": "rms Δχ", "film_excess": "film excess"}
 # What the page of predictors calls the test of the law of textures on the pairs of a study.
 _LAW = "law of textures"
 _LAW_TESTS = {"metrics": "all vary, four folds"}
@@ -104,6 +105,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         )
     outcome.claims += _more(done)
     _tell_averages({**{how: studies[name].square for name, how in shown.items()}, **_named(two_seeds)}, done, outcome)
+    outcome.text += _errors(loaded(tables, tuple(shown)))
     outcome.text.append(_read_tables(each))
     outcome.text += [_page_table(how, done[name], _law_row(tables, name)) for name, how in shown.items()]
     _draw(done, folder, outcome)
@@ -178,6 +180,7 @@ def _read_tables(each: Callable[[Callable[[_Study], object]], str]) -> str:
         "All columns but *in sample* are of pairs of which the fit saw neither condition. *R²*, *rank correlation* (Spearman's) and *in sample* are of the logarithm of the loss; *relative loss* is loss "
         "divided by the network's in-domain loss, *excess loss* by that of networks trained under the test condition. The *ceiling* is the R² that noise between seeds leaves. These studies have one seed; "
         "the variance between seeds is that of 128 conditions drawn alike, with two seeds each (`predictor_corrected`; `predictor_one_dose`, also where the dose varies, where it was not measured). "
+        "A predictor that knows nothing ranks below zero: the mean without two conditions is low where theirs are high. "
         f"The [law of textures](predictor.md) was judged on the pairs of *all vary* (half of the conditions left out at a time, other studies in the fit), and otherwise on 64 other conditions each: R² "
         "on its page. For scale, a model with one number for each training condition and one for each test condition explains, in sample: "
         f"{each(lambda s: f'{_additive(s.pairs):.2f}')}."
@@ -203,7 +206,14 @@ def _page_table(how: str, study: _Study, law: list[str] | None) -> str:
             + (" (knows no optics)" if all(column(name).trivial for name in _CANDIDATES.get(label, _SOURCE)) else ""),
             *(
                 "–" if f is None or not np.isfinite(f.value) else str(f)
-                for f in (row.both, row.rank, row.in_sample, row.ratio, row.excess, row.excess_rank)
+                for f in (
+                    row.both,
+                    row.rank if label != "mean" else None,
+                    row.in_sample,
+                    row.ratio,
+                    row.excess,
+                    row.excess_rank if label != "mean" else None,
+                )
             ),
         ]
         for label, row in ordered
@@ -262,13 +272,13 @@ def _tell_averages(tested: Mapping[str, Tested], done: Mapping[str, _Study], out
     """Tell how smooth the means over cells of the plane are, and how little that says of a pair."""
     statistics = {
         "means": averages.of_means,
-        "other": averages.other_half,
         "between": averages.between,
         "pairs": averages.of_pairs,
     }
     found = {how: measured_each(study, statistics, "cells") for how, study in tested.items()}
-    held_out, ceilings = {}, {}
+    elsewhere, held_out, ceilings = {}, {}, {}
     for how, study in tested.items():
+        elsewhere[how] = averages.other_half(study.pairs)
         fit = Fit(study.pairs, _SOURCE, "log_ratio", linear=True).predictions()
         held_out[how] = judging.r2(study.pairs, fit["both"], "log_ratio")
         ceilings[how] = judging.ceiling(
@@ -280,8 +290,8 @@ def _tell_averages(tested: Mapping[str, Tested], done: Mapping[str, _Study], out
         outcome.claims += [
             Claim(
                 f"The loss varies smoothly over the plane of σ and Δε (a linear model of the means of cells of 0.1 × 0.1 explains the means over other conditions, R² above 0.5); {how}",
-                f"R² of means of ln relative loss {own['means']}; over the other half of the conditions {own['other']}",
-                judged(own["other"], above=0.5),
+                f"R² of means of ln relative loss {own['means']}; over the other half of the conditions {elsewhere[how]}",
+                judged(elsewhere[how], above=0.5),
             ),
             Claim(
                 f"The loss varies predictably over the plane of σ and Δε (the cell says more than half of the variance of single pairs); {how}",
@@ -290,17 +300,46 @@ def _tell_averages(tested: Mapping[str, Tested], done: Mapping[str, _Study], out
             ),
         ]
     outcome.text.append(
-        "**Means are smooth, pairs are not.** The source shows means of ln(loss elsewhere / in-domain loss) over the plane. Cells of 0.1 × 0.1 with at least 5 pairs, and a linear model of σ and Δε: fitted to the means "
-        "(each cell alike), to the means over one half of the conditions and tried on the means over the other half (median of 10 halvings), and fitted to single pairs. *Between cells* is the share of the "
-        "variance of pairs that any function of the cell could explain. Under the conditions of a corrected microscope a smooth figure of means and a low R² of pairs are both true: averaging takes away what "
-        "sets the pairs of a cell apart, which is most. For whoever has one network and one condition, the last columns count.\n\n"
+        "**Means beside pairs.** The source shows means of ln(loss elsewhere / in-domain loss) over the plane. Cells of 0.1 × 0.1 with at least 5 pairs, and a linear model of σ and Δε: fitted to the means "
+        "(each cell alike), to the means over one half of the conditions and tried on the means over the other half (median and central 95 % of 500 halvings), and fitted to single pairs. *Between cells* is the share of the "
+        "variance of pairs that any function of the cell could explain. Where the means follow the model and little lies between cells, a smooth figure of means and a low R² of pairs are both true: averaging "
+        "takes away what sets the pairs of a cell apart. For whoever has one network and one condition, the last columns count.\n\n"
         + table(
             ["study", "R² of means", "over other conditions", "between cells", "R² of pairs, in sample", "neither condition seen", "ceiling"],
             [
-                [how, *map(str, own.values()), str(held_out[how]), f"{ceilings[how]:.2f}"] for how, own in found.items()
+                [how, *map(str, (own["means"], elsewhere[how], own["between"], own["pairs"], held_out[how])), f"{ceilings[how]:.2f}"] for how, own in found.items()
             ],
         )
     )  # fmt: skip
+
+
+def _errors(tables: Mapping[str, LossTable]) -> list[str]:
+    """Return a paragraph on which error each metric tells of, if the studies are there."""
+    if not tables:
+        return []
+    errors = {"fp": "false positives", "fn": "false negatives"}
+
+    def correlation(name: str, error: str) -> Callable[[Pairs], float]:
+        return lambda p: rank_correlation(np.nan_to_num(p.features[name])[p.off], p.features[error][p.off])
+
+    found = {
+        name: measured_each(study, {f"{m} {e}": correlation(m, e) for m in _OF_ERRORS for e in errors}, "errors", name)
+        for name, study in tables.items()
+    }
+    rows = [
+        [f"{symbol}, {words}", *(str(own[f"{m} {e}"]) for own in found.values())]
+        for m, symbol in _OF_ERRORS.items()
+        for e, words in errors.items()
+    ]
+    typical = "; ".join(
+        f"{np.median(p.features['fp'][p.off]):.2f} and {np.median(p.features['fn'][p.off]):.2f} ({_STUDIES[name]})"
+        for name, p in ((name, study.pairs) for name, study in tables.items())
+    )
+    return [
+        "**Which error a metric tells of.** Rank correlation of a metric with false positives (film called particle) and false negatives (particle missed) over the particles' area, all pairs. "
+        f"*Film excess*: the largest growth of the film's log power in any ring of spatial frequency from training to test. Medians of the two shares: {typical}.\n\n"
+        + table(["metric, error", *(_STUDIES[name] for name in found)], rows)
+    ]
 
 
 def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
@@ -310,10 +349,7 @@ def _draw(done: dict[str, _Study], folder: Path, outcome: Outcome) -> None:
         for row, name in zip(axes, done, strict=True):
             draw_plane(in_plane(done[name].pairs), row[0], row[1])
             row[0].set_title(f"{row[0].get_title()} ({_STUDIES[name]})")
-    caption = (
-        "Grey: pairs, each over what a linear model of the means says of its cell of 0.1 × 0.1. Orange: means of the cells, larger with more pairs. The means follow the model in the middle and on the right; "
-        "the pairs of a cell differ by far more than the cells do."
-    )
+    caption = "Grey: pairs, each over what a linear model of the means says of its cell of 0.1 × 0.1. Orange: means of the cells, larger with more pairs."
     with outcome.figure(folder, "metrics_averages", caption, 3.4 * len(done), 3.6) as made:
         axes = made.subplots(1, len(done), sharey=True)
         for ax, (name, study) in zip(axes, done.items(), strict=True):

@@ -214,9 +214,9 @@ def _tell_collapse(tables: Mapping[str, Tested], judged_on: Mapping[str, Tested]
         rows.append([key, f"{count} ({networks})", *(str(pooled[k]) for k in precision_and_recall(so, key))])
     header = ["pairs with", "number (networks)", "rule: precision", "recall", "film excess: precision", "recall"]
     text = (
-        f"**Two ways to collapse.** The source's rule (σ < 0.5, Δε < −0.2) against film excess, which names as many pairs in every study; the {len(tables)} studies together. Twice the in-domain loss is common; a network that loses "
-        "more than half of the particles' area, or calls more than half as much film particle, is rare. The rule tells of blindness: the test transfers little. Film excess tells of the opposite: the test shows "
-        "film that the network has not met. Each misses what the other names.\n\n" + table(header, rows)
+        f"**Two ways to collapse.** The source's rule (σ < 0.5, Δε < −0.2) against film excess, which names as many pairs in every study; the {len(tables)} studies together. The rule "
+        "looks for blindness: the test transfers little. Film excess looks for the opposite: the test shows film that the network has not met. *Missed* and *called particle* are shares of the particles' area.\n\n"
+        + table(header, rows)
     )
     by_study = []
     for name, study in judged_on.items():
