@@ -153,7 +153,7 @@ def _judged(study: StudyTables, seeds: np.ndarray) -> _Study:
     loss = study.square.loss
     own = loss.shape[-1] > 1
     noise = {t: judging.noise(loss, t) / loss.shape[-1] if own else judging.noise(seeds, t) for t in targets}
-    ceilings = {t: judging.ceiling(pairs, t, variance) for t, variance in noise.items()}
+    ceilings = {t: judging.left_by(pairs, t, variance) for t, variance in noise.items()}
     return _Study(pairs, rows, predictions, f"{column(best).symbol} ({scores[best]:.2f})", ceilings)
 
 
@@ -281,9 +281,7 @@ def _tell_averages(tested: Mapping[str, Tested], done: Mapping[str, _Study], out
         elsewhere[how] = averages.other_half(study.pairs)
         fit = Fit(study.pairs, _SOURCE, "log_ratio", linear=True).predictions()
         held_out[how] = judging.r2(study.pairs, fit["both"], "log_ratio")
-        ceilings[how] = judging.ceiling(
-            study.pairs, "log_ratio", judging.noise(study.loss, "log_ratio") / study.loss.shape[-1]
-        )
+        ceilings[how] = judging.ceiling(study.loss, "log_ratio")
     ceilings |= {_STUDIES[name]: study.ceilings["log_ratio"] for name, study in done.items()}
     for how in (_STUDIES[name] for name in done):
         own = found[how]

@@ -327,7 +327,7 @@ def _ceiling(tables: Path, test: Unseen, target: Target) -> Judged:
     value, rule, unknown = test.table.ceiling(target), "ceiling: noise between seeds", float("nan")
     if test.noise:
         borrowed = judging.noise(load(tables, test.noise).loss, target)
-        value, rule = judging.ceiling(test.table.pairs, target, borrowed), f"{rule} of {test.noise}"
+        value, rule = judging.left_by(test.table.pairs, target, borrowed), f"{rule} of {test.noise}"
     return Judged(test.name, _TARGETS[target], rule, "", Statistic(value, unknown, unknown), unknown)
 
 

@@ -65,7 +65,7 @@ def test_the_ceiling_is_what_noise_leaves_and_a_rank_is_spearmans():
     variance = judging.noise(made.loss, "log_loss")
     assert variance == pytest.approx(0.25, rel=0.05)
     one = Pairs(made.loss[..., 0], {})
-    assert judging.ceiling(one, "log_loss", variance) == pytest.approx(1.107 / 1.357, abs=0.03)
+    assert judging.left_by(one, "log_loss", variance) == pytest.approx(1.107 / 1.357, abs=0.03)
     assert np.isnan(judging.noise(made.loss[..., :1], "log_loss"))
     assert judging.rank(one, np.exp(one.target("log_loss")), "log_loss").value == pytest.approx(1)
     unlike = judging.rank(one, np.random.default_rng(1).standard_normal((80, 80)), "log_loss")
