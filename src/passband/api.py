@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from passband.models.label_scores import LabelScores
     from passband.models.segment import Segmentation
     from passband.models.store import Model
+    from passband.models.tuning import Tuning
     from passband.report.ctf_page import Comparison, Ctf, SetComparison
     from passband.report.simulated_images import SimulatedImages
     from passband.report.study_run import Study, StudyRun
@@ -524,6 +525,64 @@ def score(
         calibrate_edge_on=calibrate_edge,
         tolerance_angstrom=tolerance_angstrom,
     )
+
+
+def tune(
+    model: str | Path | Model,
+    images: Any,
+    masks: Any = None,
+    *,
+    name: str | None = None,
+    pixel_size_angstrom: float | None = None,
+    edge: Literal["labels", "model"] = "labels",
+    folds: int = 4,
+    steps: int = 300,
+    curve: bool = False,
+    anyway: bool = False,
+) -> Tuning:
+    """Fine-tune a model on a few labelled images, with simulated ones mixed in, and measure on held-out images what that gains.
+
+    Args:
+        model: by name, folder, or loaded; one that passband trained.
+        images: as `score` takes them.
+        masks: as `score` takes them.
+        name: of the tuned model, which is written to your folder of models; without it, nothing is written.
+        pixel_size_angstrom: of the images, if their files lack it [Å].
+        edge: whose outlines the tuned model marks: those of the labels, or the model's.
+        folds: parts of the images, each held out once.
+        steps: of the optimiser, for each network.
+        curve: measure the Dice against the number of labelled images, and estimate it for twice as many.
+        anyway: write the model even if it is worse on held-out or simulated images.
+
+    Returns:
+        An object with the scores before and after, `worse`, `curve`, and `tuned`, the model if it was written.
+
+    Raises:
+        BadInputError: if images and masks are not pairs, the model cannot be tuned, or the name is taken.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.tune("au-300kv", "shots", "masks", name="mine")  # doctest: +SKIP
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.models.store import user_folder
+    from passband.verdicts.tuned_model import tune_and_write
+
+    chosen, labelled = _model(model), _labelled(images, masks, pixel_size_angstrom)
+    folder = None if name is None else user_folder() / name
+    with TerminalProgress(quiet=True) as progress:
+        return tune_and_write(
+            chosen,
+            labelled,
+            folder,
+            name or "",
+            progress,
+            anyway=anyway,
+            edge=edge,
+            folds=folds,
+            steps=steps,
+            curve=curve,
+        )
 
 
 def check(

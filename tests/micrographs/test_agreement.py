@@ -60,6 +60,7 @@ def test_empty_masks():
             assert result.distance_angstrom is result.diameter_bias_angstrom is None
     assert agreement(EMPTY, disc(30), P).missed == agreement(disc(30), EMPTY, P).invented == 1
     assert agreement(~EMPTY, ~EMPTY, P).surface_dice == 1 and agreement(~EMPTY, disc(30), P).surface_dice == 0
+    assert agreement(~EMPTY, disc(30), P).distance_angstrom is None
 
 
 def test_particles_are_found_missed_invented_and_split():

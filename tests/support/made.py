@@ -77,8 +77,8 @@ def scores(model, conditions):
     return pl.DataFrame(rows)
 
 
-def scored_model(folder, held_out=50):
-    model = bare_model(folder)
+def scored_model(folder, held_out=50, **changes):
+    model = bare_model(folder, **changes)
     conditions = [("trained", c) for c in model.card.conditions]
     conditions += [("calibration", c) for c in draw(70, 8)] + [("held_out", c) for c in draw(held_out, 9)]
     return with_scores(model, scores(model, conditions))

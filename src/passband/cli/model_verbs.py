@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
-from passband.base.terminal import warn
+from passband.base.terminal import error, warn
 from passband.cli.options import (
     CORES,
     HeldOut,
@@ -223,6 +223,49 @@ def model_score(
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         scored = scoring.run(executor, progress, memory=int(1e9 * memory))
     print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
+
+
+@model_app.command("tune")
+def model_tune(
+    model: ModelArgument,
+    images: LabelledImagesFolder = None,
+    masks: LabelsFolder = None,
+    name: Annotated[str | None, Option(help="Name of the tuned model; without it, nothing is written.")] = None,
+    pixel_size: PixelSize = None,
+    edge: Annotated[
+        str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")
+    ] = "labels",
+    folds: Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")] = 4,
+    steps: Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")] = 300,
+    curve: Annotated[
+        bool,
+        Option("--curve", help="Measure the Dice against the number of images, and estimate it for twice as many."),
+    ] = False,
+    anyway: Annotated[bool, Option("--anyway", help="Write the model even if it is worse.")] = False,
+    out: Annotated[Path | None, Option(help="Folder of the model; in your folder of models by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model on a few labelled images, with simulated ones mixed in, and say what held-out images gain.
+
+    Images and masks are those that `model score` takes. Each image is held out once. A model that is worse on held-out images, or on
+    simulated ones, is not written, and the exit code is 1, unless --anyway. Verdicts on images are recalibrated by five labels or more.
+
+    Example:  passband model tune au-300kv --images shots --masks masks --name mine --curve
+    """
+    from passband.models.store import load_model, user_folder
+    from passband.verdicts.tuned_model import tune_and_write
+
+    chosen, labelled = load_model(model), _labelled(images, masks, pixel_size)
+    target = out if name is None or out is not None else user_folder() / name
+    if out is not None and name is None:
+        raise BadInputError("--out needs --name, the name of the tuned model")
+    settings = {"edge": edge, "folds": folds, "steps": steps, "curve": curve}
+    with TerminalProgress() as progress:
+        result = tune_and_write(chosen, labelled, target, name or "", progress, anyway=anyway, **settings)
+    print_answer(result, as_json)
+    if target is not None and result.tuned is None:
+        error.print("the tuned model is worse and was not written; label more images, or give --anyway")
+        raise typer.Exit(1)
 
 
 def _score_labels(

@@ -111,7 +111,6 @@ def agreement(
         raise BadInputError(what, value=truth.shape, limit=mask.shape)
     pixel, true = pixel_size_angstrom, truth > 0
     called = moved(mask.astype(bool), edge_offset_angstrom, pixel)
-    both, total = int((called & true).sum()), int(called.sum() + true.sum())
     near, length = 0.0, 0.0
     distances, weights = [], []
     for one, other, sign in ((called, true, -1), (true, called, 1)):
@@ -119,7 +118,8 @@ def agreement(
         away = sign * pixel * _depth(other, points)
         near += float(lengths[np.abs(away) <= tolerance_angstrom].sum())
         length += float(lengths.sum())
-        kept = _overlaps(one, other, points)
+        # A mask of the whole image has no outline.
+        kept = _overlaps(one, other, points) & np.isfinite(away)
         distances.append(away[kept])
         weights.append(lengths[kept])
     apart, weight = np.concatenate(distances), np.concatenate(weights)
@@ -129,7 +129,7 @@ def agreement(
     matches = _matches(*particles)
     found, wanted = len(matches), counts[0] + counts[1]
     return Agreement(
-        dice=2 * both / total if total else 1.0,
+        dice=dice_of(called, true),
         distance_angstrom=float(np.average(apart, weights=weight)) if has_outlines else None,
         absolute_distance_angstrom=float(np.average(np.abs(apart), weights=weight)) if has_outlines else None,
         surface_dice=near / length if length else float(np.array_equal(called, true)),
@@ -142,6 +142,12 @@ def agreement(
         tolerance_angstrom=tolerance_angstrom,
         edge_offset_angstrom=edge_offset_angstrom,
     )
+
+
+def dice_of(mask: Mask, truth: Mask) -> float:
+    """Return 2 × the common area over the sum of the areas; 1 if both are empty."""
+    total = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
 def signed_distance(mask: Mask) -> Numbers:

@@ -29,6 +29,8 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+#: A model's name.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 # Finest pixels of an image [Å], and its coarsest in the network's pixels: coarser ones lack frequencies that the network needs.
 _FINEST, _COARSEST = 0.05, 1.1
 
@@ -73,7 +75,7 @@ class External(FrozenModel):
 class Described(FrozenModel):
     """The metadata that its maker gives to a network; specimens and conditions are those of the training."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     intended_use: Text
     #: Unsuitable uses, a sentence each.
     limits: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
@@ -108,6 +110,8 @@ class ModelCard(Described):
     divisor: Annotated[int, Field(ge=1, le=1024)]
     #: Band of ε and σ.
     q_max_per_angstrom: Positive
+    #: Outlines that the model marks, relative to those of simulated labels [Å], outwards if positive; as its user's labels have them.
+    edge_offset_angstrom: Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)] = 0.0
     #: Specimens of the scores, if other than those of the training.
     scored_on: Specimens | None = None
     #: Median loss under the conditions it was trained on, or the best tenth of the tested ones if those are not known.
@@ -125,15 +129,16 @@ class ModelCard(Described):
 
     @model_serializer(mode="wrap")
     def _as_stored(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Omit fields of external networks and a modality that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
+        """Omit fields of external networks, a modality and an edge offset that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
         content = write(self)
         if "external" in content:
             content["foreign"] = content.pop("external")
         for name in ("foreign", "scored_on"):
             if content.get(name, 0) is None:
                 del content[name]
-        if content.get("modality") == "hrtem":
-            del content["modality"]
+        for name, usual in (("modality", "hrtem"), ("edge_offset_angstrom", 0.0)):
+            if content.get(name) == usual:
+                del content[name]
         return content
 
     def own_digest(self) -> str:

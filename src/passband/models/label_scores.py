@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import seed_from
-from passband.micrographs.agreement import TOLERANCE_ANGSTROM, Agreement, agreement, calibrate_edge, signed
+from passband.micrographs.agreement import TOLERANCE_ANGSTROM, Agreement, agreement, calibrate_edge, dice_of, signed
 from passband.micrographs.labels import LabelledSet
 from passband.models.segment import segment
 from passband.models.store import Model
@@ -203,7 +203,7 @@ def check_order(masks: Sequence[Mask], labelled: LabelledSet) -> None:
         return
     for step in (1, -1):
         here = range(max(-step, 0), len(masks) - max(step, 0))
-        own, other = (float(np.mean([_dice(masks[i], truths[i + s]) for i in here])) for s in (0, step))
+        own, other = (float(np.mean([dice_of(masks[i], truths[i + s]) for i in here])) for s in (0, step))
         if other > max(own + _SHIFTED, _FITS):
             where = "next" if step > 0 else "previous"
             what = f"masks seem to be shifted by an image: the mask of the {where} image fits better (Dice {other:.2f}, own {own:.2f})"
@@ -220,10 +220,6 @@ def mean_interval(values: Sequence[float | None]) -> dict[str, float | None]:
     means = known[rng.integers(len(known), size=(_RESAMPLES, len(known)))].mean(1)
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return {"mean": float(known.mean()), "low": float(low), "high": float(high)}
-
-
-def _dice(one: Mask, other: Mask) -> float:
-    return 2 * float((one & other).sum()) / max(float(one.sum() + other.sum()), 1.0)
 
 
 def _number(value: float | None, form: str) -> str:

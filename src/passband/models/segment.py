@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
@@ -164,15 +164,26 @@ def segment(
     Raises:
         BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
-    card, pixel = model.card, micrograph.pixel_size_angstrom
+    return segment_with(model.network, model.card, micrograph, progress=progress)
+
+
+def segment_with(
+    network: nn.Module,
+    card: ModelCard,
+    micrograph: Micrograph,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Segmentation:
+    """Segment a micrograph with a network that is as a card describes; see `segment`."""
+    pixel = micrograph.pixel_size_angstrom
     check_fits(micrograph, card)
     h, w = micrograph.intensity.shape
-    shape = tuple(max(round(n * (pixel / card.pixel_size_angstrom)), 1) for n in (h, w))
+    shape = network_shape((h, w), pixel, card)
     if min(shape) < card.field_pixels / 4:
         field = card.field_pixels * card.pixel_size_angstrom
         what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)"
         raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
-    logits = _logits(model, resample(micrograph.intensity, shape), progress)
+    logits = _logits(network, card, resample(micrograph.intensity, shape), progress)
     # Interpolate logits, not probabilities, back to the micrograph's pixels.
     fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
     probability = fine.sigmoid_().numpy()
@@ -181,14 +192,22 @@ def segment(
     return Segmentation(micrograph, probability, mask, instances, particles)
 
 
+def network_shape(shape: tuple[int, ...], pixel_size_angstrom: float, card: ModelCard) -> tuple[int, int]:
+    """Return the shape of an image on the network's pixels."""
+    scale = pixel_size_angstrom / card.pixel_size_angstrom
+    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
+
+
 @torch.no_grad()
-def _logits(model: Model, image: NDArray[np.float32], progress: Callable[[int, int], None]) -> Tensor:
+def _logits(
+    network: nn.Module, card: ModelCard, image: NDArray[np.float32], progress: Callable[[int, int], None]
+) -> Tensor:
     """Return logits [h, w] of an image [h, w] at the network's pixel size."""
     # Imported here because it takes a second.
     with warnings.catch_warnings(action="ignore"):
         from monai.inferers import SlidingWindowInferer
 
-    network, side = model.network, model.card.field_pixels
+    side = card.field_pixels
     steps = [max(-(-(n - side) // max(int(side * (1 - OVERLAP)), 1)) + 1, 1) for n in image.shape]
     done, total = 0, steps[0] * steps[1]
     progress(0, total)

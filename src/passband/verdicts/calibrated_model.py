@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
@@ -17,9 +18,11 @@ from passband.models.store import PREDICTOR, SCORES, Model, read_json
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
+    LABELS,
     SCATTERING,
     SOURCES,
     TARGETS,
+    UNTUNED,
     as_measured,
     as_seen,
     measured_features,
@@ -40,6 +43,8 @@ _USEFUL = 0.5
 _SURE = 0.8
 # Calibration conditions whose single fields stand for those of a condition.
 _NEAREST = 60
+# Cases that stand for where new images would lie.
+_OUTCOMES = 200
 # Conditions whose features are remembered.
 _REMEMBERED = 1000
 # Defoci and factors of the dose that are tried for advice.
@@ -119,17 +124,12 @@ class CalibratedModel:
 
         From a condition the intervals are of the mean over many fields of specimens like the calibrated ones; few fields scatter more.
         """
-        predictor = self.predictor("loss", source)
-        [mean], [deviation] = predictor.predict(features)
-        reach = predictor.quantile(LEVEL) * deviation
-        # Where new conditions would lie, if they deviate as those that were left out did.
-        likely = np.exp(mean + deviation * predictor.residuals) / self.in_domain_loss
+        mean, reach, outcomes = self._distribution("loss", source, features)
+        likely = np.exp(outcomes) / self.in_domain_loss
         shares = np.bincount(zone_of(likely), minlength=len(NAMES)) / len(likely)
         # Stable only if that is the better bet; between degraded and collapse the larger.
         zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
-        logit = self.predictor("dice", source)
-        [d_mean], [d_deviation] = logit.predict(features)
-        d_reach = logit.quantile(LEVEL) * d_deviation
+        d_mean, d_reach, _ = self._distribution("dice", source, features)
         return Prediction(
             zone,
             dict(zip(NAMES, shares.tolist(), strict=True)),
@@ -137,6 +137,36 @@ class CalibratedModel:
             Interval(*(float(1 / (1 + np.exp(v))) for v in (d_mean, d_mean + d_reach, d_mean - d_reach))),
             self._dice_of_one_field(float(d_mean)) if source == "condition" else None,
         )
+
+    def _distribution(self, target: str, source: str, features: np.ndarray) -> tuple[float, float, np.ndarray]:
+        """Return a target's predicted mean, the half-width of its interval, and where new cases would lie, if they deviate as known ones did.
+
+        Known ones are the calibration conditions that were left out; for images of a tuned model, the labelled images, which were held out:
+        few, so that they are taken as normal (a Student interval of a new case).
+        """
+        predictor = self.predictor(target, source)
+        [mean], [deviation] = predictor.predict(features)
+        if self._labels is None or source == "condition":
+            return mean, predictor.quantile(LEVEL) * deviation, mean + deviation * predictor.residuals
+        residuals = np.array(self._labels[target], dtype=float)
+        law = stats.t(
+            len(residuals) - 1, mean + residuals.mean(), residuals.std(ddof=1) * np.sqrt(1 + 1 / len(residuals))
+        )
+        return law.mean(), law.ppf((1 + LEVEL) / 2) - law.mean(), law.ppf((np.arange(_OUTCOMES) + 0.5) / _OUTCOMES)
+
+    @cached_property
+    def _labels(self) -> dict[str, Any] | None:
+        """What labelled images correct the predictions from images by; None without."""
+        with self._part(PREDICTOR):
+            return {k: self._saved[LABELS][k] for k in (*TARGETS, "distance")} if LABELS in self._saved else None
+
+    def labels_note(self) -> Statement | None:
+        """Return what verdicts on images are calibrated on, of a tuned model with enough labelled images."""
+        return None if self._labels is None else Statement("labelled", value=len(self._labels["dice"]))
+
+    def untuned_note(self) -> Statement | None:
+        """Return whose calibration verdicts rest on, of a tuned model that was not scored again."""
+        return Statement("untuned", value=plain(str(self._saved[UNTUNED]), 64)) if UNTUNED in self._saved else None
 
     def _dice_of_one_field(self, logit: float) -> tuple[float, float]:
         """Return the range of the Dice of LEVEL of single fields, as under the calibration conditions with the nearest mean Dice."""
@@ -160,11 +190,12 @@ class CalibratedModel:
         """Return why an image with features [1, D] of a source is outside the applicability domain."""
         if features[0, 2] < _LEAST_SHARE:
             return [Statement("few_particles", value=features[0, 2], limit=_LEAST_SHARE)]
-        return self._far(features, source, "unlike_images")
+        # Images like the labelled ones are known, too.
+        return self._far(features, source, "unlike_images", self._labels["distance"] if self._labels else 0.0)
 
-    def _far(self, features: np.ndarray, source: str, kind: str) -> list[Statement]:
-        distance = float(self.predictor("loss", source).distance(features)[0])
-        return [Statement(kind, value=distance, limit=_TOO_FAR)] if distance > _TOO_FAR else []
+    def _far(self, features: np.ndarray, source: str, kind: str, known: float = 0.0) -> list[Statement]:
+        distance, limit = float(self.predictor("loss", source).distance(features)[0]), max(_TOO_FAR, known)
+        return [Statement(kind, value=distance, limit=limit)] if distance > limit else []
 
     def reasons(self, condition: Condition, *, stable: bool = True) -> list[Statement]:
         """Return how a condition differs from the training conditions; see `reasons.of_condition`."""

@@ -19,6 +19,7 @@ from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
 from passband.metrics.texture import Scattering
+from passband.micrographs.agreement import moved
 from passband.models.card import ModelCard, Specimens
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_model
@@ -195,6 +196,8 @@ def _scores_under(
     seen, (coefficients, masks) = as_seen(condition, card), data
     imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
+    if offset := card.edge_offset_angstrom:
+        truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))
     logits = predict(network, normalize(counts)[:, None])
     counted = count_pixels(logits, truth[:, None].float(), card.threshold)
     images = {name: np.array(values) for name, values in counted.items()}

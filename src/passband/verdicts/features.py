@@ -27,6 +27,8 @@ SOURCES = ("condition", *(f"image{n}" for n in TILES))
 
 #: Name of what the specimens scatter, beside the predictors.
 SCATTERING = "scattering"
+#: Names, beside the predictors, of the untuned model that they were fitted to, and of what labelled images correct them by.
+UNTUNED, LABELS = "untuned", "labels"
 
 #: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
 RINGS = 12

@@ -150,6 +150,8 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "dice_of_optics": _dice_of_optics,
     "simulated": "calibrated on simulated images alone; on real patches, labelled by a person, such a verdict was too kind: "
     "Dice {s.value:.2f} predicted, {s.limit:.2f} measured",
+    "labelled": "recalibrated on {s.value} labelled images, each of which was held out of the tuning; it holds for images like those",
+    "untuned": "calibrated on {s.value} before it was tuned, and on simulated images alone; score the tuned model for a verdict of its own",
     # Remedies.
     "other_model": f"use another model, or train one: {_TRAIN}",
     "defocus": "go to a defocus of {s.value:+.0f} Å, where it is predicted to work: Dice {s.limit.predicted:.2f} "

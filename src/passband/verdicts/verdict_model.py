@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
@@ -14,7 +15,7 @@ from passband.learning import predict
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
-from passband.models.segment import check_fits
+from passband.models.segment import check_fits, network_shape
 from passband.simulation.imaging import normalize
 from passband.verdicts import reasons
 from passband.verdicts.calibrated_model import CalibratedModel
@@ -52,6 +53,7 @@ class VerdictModel(CalibratedModel):
             self.reasons(condition, stable=prediction.zone == NAMES[0]) if explained else [],
             assumed=tuple(self.domain.assumptions(claim)),
             nearest=self.nearest(condition) if explained else None,
+            caution=self.untuned_note(),
         )
         if not advised:
             return replace(verdict, remedies=())
@@ -75,9 +77,9 @@ class VerdictModel(CalibratedModel):
         card, domain = self.card, self.domain
         check_fits(micrograph, card)
         specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
-        tiles = _tiles(micrograph, card)
+        tiles = tiles_of(micrograph.intensity, micrograph, card)
         features = image_features(tiles, predict(self.model.network, normalize(tiles)[:, None]), card.threshold)[None]
-        source = _source(micrograph, card)
+        source = source_of(micrograph, card)
         unlike = self.image_objections(features, source)
         known = not specimen and not unlike
         optics = optics_of(self, estimate or estimate_optics(self, micrograph)) if known else ImageOptics()
@@ -102,7 +104,7 @@ class VerdictModel(CalibratedModel):
             assumed=(*domain.assumptions(claim), *energy),
             nearest=optics.nearest,
             estimated=optics.estimated,
-            caution=_CAUTION,
+            caution=self.labels_note() or self.untuned_note() or _CAUTION,
         )
         if verdict.answer == "no" and not verdict.remedies:
             return replace(verdict, remedies=tuple(optics.remedies(self)))
@@ -137,21 +139,24 @@ class VerdictModel(CalibratedModel):
         )
 
 
-def _source(micrograph: Micrograph, card: ModelCard) -> str:
+def source_of(micrograph: Micrograph, card: ModelCard) -> str:
     """Return the source of `features.SOURCES` for as many tiles as fit into a micrograph without overlap."""
     field = card.field_pixels * card.pixel_size_angstrom
     h, w = (int(n * micrograph.pixel_size_angstrom / field + 0.01) for n in micrograph.intensity.shape)
     return next(s for s, n in reversed(list(zip(SOURCES[1:], TILES, strict=True))) if n <= max(h * w, 1))
 
 
-def _tiles(micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
-    """Return up to 64 tiles of a micrograph at the network's pixel size, float32 [N, n, n]; BadInputError if it is smaller than 0.9 tiles."""
+def tiles_of(values: NDArray[np.float32], micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
+    """Return up to 64 tiles of values on a micrograph's pixels, its intensity or a mask, at the network's pixel size, float32 [N, n, n].
+
+    BadInputError if it is smaller than 0.9 tiles.
+    """
     pixel, side = card.pixel_size_angstrom, card.field_pixels
-    h, w = (round(n * micrograph.pixel_size_angstrom / pixel) for n in micrograph.intensity.shape)
+    h, w = network_shape(values.shape, micrograph.pixel_size_angstrom, card)
     if min(h, w) < 0.9 * side:
         what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side"
         raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
-    image = resample(micrograph.intensity, (h, w))
+    image = resample(values, (h, w))
     image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
     starts = [np.linspace(0, n - side, max(-(-n // side), 1)).round().astype(int) for n in image.shape]
     corners = [(int(i), int(j)) for i in starts[0] for j in starts[1]]

@@ -1,0 +1,499 @@
+"""Fine-tune a model on a few labelled micrographs, with simulated images mixed in so that it keeps what it knew.
+
+Held-out images tell what is gained: the images are divided into folds, and each is segmented by a network that was tuned on the others.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from passband.base.errors import BadInputError, parameter
+from passband.base.identity import seed_from
+from passband.execution.base import Progress, StageProgress, one_thread
+from passband.learning import count_pixels, predict
+from passband.learning.task import segmentation_loss
+from passband.micrographs.agreement import Agreement, agreement, calibrate_edge, dice_of, moved, signed
+from passband.micrographs.labels import LabelledMicrograph, LabelledSet
+from passband.micrographs.resample import resample
+from passband.models.card import ModelCard
+from passband.models.label_scores import COVERAGE, check_order, mean_interval
+from passband.models.network import load_weights
+from passband.models.segment import check_fits, network_shape, segment_with
+from passband.models.store import Model
+from passband.simulation.hrtem import Imager, scatter
+from passband.simulation.imaging import normalize
+from passband.simulation.modality import camera_masks
+from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.symmetry import ORIENTATIONS, turn
+from passband.specimens import SpecimenRecipe
+
+Edge = Literal["labels", "model"]
+#: A tuned model is worse if its error on simulated images, 1 − Dice, is more than this times that of the untuned one.
+MOST_SIMULATED = 1.15
+# An image is worse if its Dice falls by more.
+_WORSE = 0.005
+# Scenes that are mixed in, and scenes that are held out; each is imaged under so many of the model's training conditions.
+_SCENES, _HELD_OUT, _CONDITIONS = 48, 24, 2
+# Frozen phonons of a scene: more change an image less than its shot noise does.
+_PHONONS = 1
+# Labelled and simulated images of a step.
+_BATCH = 4, 4
+_LEARNING_RATE = 1e-3
+_RESAMPLES = 2000
+# Networks of each number of images on the curve.
+_REPEATS = 2
+_FEWEST = 2
+
+Mask = NDArray[np.bool_]
+#: An image on the network's pixels, and where its particles are.
+Example = tuple[NDArray[np.float32], Mask]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Dice of images that were held out, of networks that were tuned on `images` labelled ones; 0 is the untuned model."""
+
+    images: int
+    dice: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tuning:
+    """What tuning a model on labelled images gives, measured on images held out.
+
+    Attributes:
+        model: name of the untuned model.
+        names: of the labelled images.
+        edge: whose outlines the tuned model marks: those of the labels, or the model's own.
+        edge_offset_angstrom: the labels' outlines relative to the model's, calibrated on all images [Å].
+        folds: parts that the images are divided into; each is held out once.
+        before: agreement of the untuned model, of each image.
+        before_at_edge: the same with the edge offset calibrated on the images of the other folds.
+        after: agreement of the tuned models, each image held out.
+        simulated_loss: of the untuned and the tuned model on simulated images that neither was trained on, shape [2, N]; each at the
+            outlines that it marks. Smaller particles have a larger loss, so that the labels' edge alone changes it.
+        simulated_dice: the same for the Dice, of masks with the model's own edge.
+        steps: of the optimiser.
+        curve: Dice against the number of images, if it was measured.
+        doubling: estimated Dice with twice the images, and the ends of its 95 % interval.
+        tuned: the model that was written, if any.
+        networks: the network tuned on all images but those of a fold, of each image; for calibrating verdicts.
+        network: tuned on all images.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    edge: Edge
+    edge_offset_angstrom: float
+    folds: int
+    before: tuple[Agreement, ...]
+    before_at_edge: tuple[Agreement, ...]
+    after: tuple[Agreement, ...]
+    simulated_loss: NDArray[np.float64]
+    simulated_dice: NDArray[np.float64]
+    steps: int
+    networks: tuple[nn.Module, ...]
+    network: nn.Module
+    curve: tuple[CurvePoint, ...] = ()
+    doubling: tuple[float, float, float] | None = None
+    tuned: Model | None = None
+
+    @property
+    def gain(self) -> dict[str, float | None]:
+        """Mean difference of the Dice of held-out images, tuned less untuned as drawn, with its 95 % interval over images."""
+        return mean_interval([b.dice - a.dice for a, b in zip(self.before, self.after, strict=True)])
+
+    @property
+    def gain_at_edge(self) -> dict[str, float | None]:
+        """The same against the untuned model with its edge calibrated."""
+        return mean_interval([b.dice - a.dice for a, b in zip(self.before_at_edge, self.after, strict=True)])
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """What makes the tuned model worse than the untuned one, in sentences; empty if nothing does."""
+        (before, after), gain, result = self.simulated_dice.mean(1), self.gain["mean"] or 0.0, []
+        if gain < 0:
+            result.append(f"the Dice of images held out changes by {gain:+.3f}")
+        if 1 - after > MOST_SIMULATED * (1 - before):
+            result.append(
+                f"the Dice of simulated images falls from {before:.3f} to {after:.3f} (limit: {MOST_SIMULATED:g} × the error)"
+            )
+        return tuple(result)
+
+    @property
+    def worse_images(self) -> tuple[str, ...]:
+        """Held-out images whose Dice falls by more than 0.005 against the untuned model as drawn."""
+        rows = zip(self.names, self.before, self.after, strict=True)
+        return tuple(f"{name} ({a.dice:.3f} → {b.dice:.3f})" for name, a, b in rows if b.dice < a.dice - _WORSE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        stages = {"before": self.before, "before_at_edge": self.before_at_edge, "after": self.after}
+        keys = ("dice", "surface_dice", "instance_f1", "distance_angstrom", "absolute_distance_angstrom")
+        return {
+            "model": self.model,
+            "tuned": None if self.tuned is None else {"name": self.tuned.card.name, "folder": str(self.tuned.folder)},
+            "images": list(self.names),
+            "edge": self.edge,
+            "edge_offset_angstrom": self.edge_offset_angstrom,
+            "folds": self.folds,
+            "steps": self.steps,
+            "coverage": COVERAGE,
+            **{s: {k: mean_interval([getattr(a, k) for a in rows]) for k in keys} for s, rows in stages.items()},
+            "dice_of_images": {s: [a.dice for a in rows] for s, rows in stages.items()},
+            "gain": self.gain,
+            "gain_at_edge": self.gain_at_edge,
+            **{
+                f"simulated_{key}": dict(zip(("before", "after"), values.mean(1).tolist(), strict=True))
+                for key, values in (("loss", self.simulated_loss), ("dice", self.simulated_dice))
+            },
+            "worse": list(self.worse),
+            "worse_images": list(self.worse_images),
+            "curve": [vars(point) for point in self.curve],
+            "doubling": self.doubling,
+        }
+
+    def _cells(self) -> list[list[str]]:
+        rows = [["held out", "Dice", "surface Dice", "F1", "outlines [Å]"]]
+        for title, images in (
+            ("untuned, edges as drawn", self.before),
+            ("untuned, edge calibrated", self.before_at_edge),
+            ("tuned", self.after),
+        ):
+            means = [mean_interval([getattr(i, k) for i in images]) for k in ("dice", "surface_dice", "instance_f1")]
+            away = mean_interval([i.distance_angstrom for i in images])["mean"]
+            rows.append([title, *(_with_ends(m) for m in means), "–" if away is None else f"{away:+.2f}"])
+        return rows
+
+    def _remarks(self) -> list[str]:
+        (before, after), dice = self.simulated_loss.mean(1), self.simulated_dice.mean(1)
+        whose = "the labels'" if self.edge == "labels" else "the model's own"
+        lines = [
+            f"Dice {_gain(self.gain)} against the untuned model as drawn, {_gain(self.gain_at_edge)} against it with its edge calibrated",
+            f"each of {len(self.names)} images is held out once, in {self.folds} folds; the tuned model marks {whose} edge, {signed(self.edge_offset_angstrom)}",
+            f"simulated images: loss {before:.3f} untuned, {after:.3f} tuned; Dice at one edge {dice[0]:.3f} untuned, {dice[1]:.3f} tuned",
+            f"got worse: {', '.join(self.worse_images) or 'no image'}",
+        ]
+        lines += [f"worse: {sentence}" for sentence in self.worse]
+        lines += [] if self.tuned is None else [f"{self.tuned.card.name} installed in {self.tuned.folder}"]
+        lines += [f"with {p.images} labelled images: Dice {p.dice:.3f} [{p.low:.3f}, {p.high:.3f}]" for p in self.curve]
+        if self.doubling is not None:
+            dice, low, high = self.doubling
+            lines.append(f"with {2 * len(self.names)}, estimated: Dice {dice:.3f} [{low:.3f}, {high:.3f}]")
+        return lines
+
+    def __str__(self) -> str:
+        """Return the table and remarks as lines."""
+        cells = self._cells()
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+        return "\n".join([f"{self.model} tuned on {len(self.names)} labelled images", *table, *self._remarks()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        remarks = "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
+        return f"<table><tr>{titles}</tr>{body}</table>{remarks}"
+
+
+def tune(
+    model: Model,
+    labelled: LabelledSet,
+    progress: StageProgress,
+    *,
+    edge: Edge = "labels",
+    folds: int = 4,
+    steps: int = 300,
+    curve: bool = False,
+    scenes: tuple[int, int] = (_SCENES, _HELD_OUT),
+) -> Tuning:
+    """Fine-tune a model on labelled images, and measure on held-out ones what that gives. Nothing is written.
+
+    Crops of the labelled images on the network's pixels, turned and flipped, and as many simulated ones make a step. With the labels' edge,
+    the outlines of the simulated particles are moved by the edge offset, so that both say the same; with the model's, those of the labels.
+
+    Args:
+        model: with a network of passband's and a card with recipe and conditions.
+        labelled: two or more labelled micrographs.
+        progress: shows stages.
+        edge: labels, or model: whose outlines the tuned model marks.
+        folds: parts of the images for holding out; at most as many as images.
+        steps: of the optimiser, for each network.
+        curve: measure the Dice against the number of images, too.
+        scenes: simulated scenes that are mixed in, and those that are held out.
+
+    Raises:
+        BadInputError: if the model cannot be tuned, images do not fit it, or labels are shifted by an image.
+    """
+    card, count = model.card, len(labelled)
+    recipe = _tunable(model)
+    if count < _FEWEST:
+        raise BadInputError(f"{count} labelled image cannot be tuned on and held out; give two or more")
+    if edge not in ("labels", "model"):
+        raise BadInputError(f"{parameter('edge')} {edge!r}: is neither labels nor model", value=edge)
+    for name, value in (("folds", folds), ("steps", steps)):
+        if value < 2:
+            raise BadInputError(f"{parameter(name)} {value}: has to be two or more", value=value)
+    for item in labelled:
+        check_fits(item.micrograph, card)
+    masks = [segment_with(model.network, card, item.micrograph).mask for item in labelled]
+    check_order(masks, labelled)
+    tuner = _Tuner(model, labelled, masks, edge, steps)
+    folds = min(folds, count)
+    subsets = _subsets(count, folds) if curve else []
+    with one_thread():
+        mixed_in, held_out = _simulated(recipe, card, scenes, progress)
+        advance = progress.stage("steps", (folds + 1 + len(subsets)) * steps, 0)
+        part = np.random.default_rng(seed_from("folds of labels")).permutation(count) % folds
+        networks: list[nn.Module] = [nn.Identity()] * count
+        at_edge: dict[int, Agreement] = {}
+        tuned: dict[int, Agreement] = {}
+        for fold in range(folds):
+            rest = np.flatnonzero(part != fold)
+            offset, network = tuner.run(rest, mixed_in, ("fold", fold), advance)
+            for i in np.flatnonzero(part == fold).tolist():
+                networks[i] = network
+                at_edge[i] = tuner.agreement(i, masks[i], offset)
+                tuned[i] = tuner.score(i, network, offset)
+        points, doubling = _curve(tuner, subsets, mixed_in, [tuned[i] for i in range(count)], folds, advance)
+        offset, network = tuner.run(np.arange(count), mixed_in, ("all",), advance)
+        simulated = tuner.on_simulated(tuner.untuned(), held_out, 0.0), tuner.on_simulated(network, held_out, offset)
+    return Tuning(
+        card.name,
+        tuple(item.name for item in labelled),
+        edge,
+        offset,
+        folds,
+        tuple(tuner.agreement(i, masks[i], 0.0) for i in range(count)),
+        tuple(at_edge[i] for i in range(count)),
+        tuple(tuned[i] for i in range(count)),
+        np.array([loss for loss, _ in simulated]),
+        np.array([dice for _, dice in simulated]),
+        steps,
+        tuple(networks),
+        network,
+        points,
+        doubling,
+    )
+
+
+@dataclass(frozen=True)
+class _Tuner:
+    """What all networks of a tuning share: the model, the labelled images, the untuned model's masks of them, and settings."""
+
+    model: Model
+    labelled: LabelledSet
+    masks: Sequence[Mask]
+    edge: Edge
+    steps: int
+
+    def untuned(self) -> nn.Module:
+        """Return the network with the model's weights."""
+        assert self.model.card.network is not None
+        return load_weights(self.model.weights, self.model.card.network)
+
+    def run(
+        self, chosen: NDArray[Any], simulated: Sequence[Example], seed: tuple[str | int, ...], advance: Progress
+    ) -> tuple[float, nn.Module]:
+        """Return the edge offset calibrated on some of the labelled images, and a network tuned on them."""
+        card = self.model.card
+        items = [self.labelled[int(i)] for i in chosen]
+        pixels = [item.micrograph.pixel_size_angstrom for item in items]
+        pairs = [(self.masks[int(i)], item.truth, p) for i, item, p in zip(chosen, items, pixels, strict=True)]
+        # Without a particle in both there is no edge.
+        offset = calibrate_edge(pairs) if any((m & (t > 0)).any() for m, t, _ in pairs) else 0.0
+        examples = [_example(item, card, -offset if self.edge == "model" else 0.0) for item in items]
+        mixed = self.at_edge(simulated, offset)
+        return offset, _trained(self.untuned(), card.field_pixels, examples, mixed, self.steps, seed, advance)
+
+    def at_edge(self, simulated: Sequence[Example], offset: float) -> list[Example]:
+        """Return simulated images with the outlines of their particles where the tuned model marks them."""
+        if self.edge == "model":
+            return list(simulated)
+        return [(image, moved(mask, offset, self.model.card.pixel_size_angstrom)) for image, mask in simulated]
+
+    def score(self, index: int, network: nn.Module, offset: float) -> Agreement:
+        """Return the agreement of a tuned network with the labels of an image."""
+        mask = segment_with(network, self.model.card, self.labelled[index].micrograph).mask
+        return self.agreement(index, mask, offset if self.edge == "model" else 0.0)
+
+    def on_simulated(
+        self, network: nn.Module, examples: Sequence[Example], offset: float
+    ) -> tuple[list[float], list[float]]:
+        """Return the loss of a network on simulated images of one size, at the outlines that it marks, and the Dice at the model's own."""
+        card, moved_by = self.model.card, offset if self.edge == "labels" else 0.0
+        images, masks = (
+            torch.from_numpy(np.stack(a).astype(np.float32))
+            for a in zip(*self.at_edge(examples, moved_by), strict=True)
+        )
+        logits = predict(network, normalize(images)[:, None])
+        called = (logits[:, 0].sigmoid() >= card.threshold).numpy()
+        pixel = card.pixel_size_angstrom
+        dice = [
+            dice_of(moved(mask, -moved_by, pixel), truth) for mask, (_, truth) in zip(called, examples, strict=True)
+        ]
+        return count_pixels(logits, masks[:, None])["loss"], dice
+
+    def agreement(self, index: int, mask: Mask, offset: float) -> Agreement:
+        """Return the agreement of a mask, moved by an offset, with the labels of an image."""
+        item = self.labelled[index]
+        return agreement(mask, item.truth, item.micrograph.pixel_size_angstrom, edge_offset_angstrom=offset)
+
+
+def _tunable(model: Model) -> SpecimenRecipe:
+    """Return the recipe that a model was trained on; BadInputError if the model cannot be tuned."""
+    card = model.card
+    if card.runs != "passband" or card.network is None:
+        what = f"{card.name} is an ONNX network, whose weights cannot be tuned here"
+        raise BadInputError(what, remedy="tune it where it was trained, or tune a network of passband's")
+    if card.specimens.recipe is None or not card.conditions:
+        what = f"the card of {card.name} lacks the recipe or the conditions of its training, which tuning mixes in"
+        raise BadInputError(what, remedy="tune a model that passband trained")
+    return SpecimenRecipe.model_validate(card.specimens.recipe)
+
+
+def _simulated(
+    recipe: SpecimenRecipe, card: ModelCard, scenes: tuple[int, int], progress: StageProgress
+) -> tuple[list[Example], list[Example]]:
+    """Return simulated images to mix in and to hold out: scenes that the model was not trained on, each under two of its conditions."""
+    advance = progress.stage("simulated scenes", sum(scenes), 0)
+    others = recipe.model_copy(update={"seed": seed_from("tuning", recipe.seed)})
+    config = ExitWaveConfig(energy_ev=card.conditions[0].energy_ev, phonon_configurations=_PHONONS)
+    rng = np.random.default_rng(seed_from("conditions of tuning"))
+    examples: list[list[Example]] = [[], []]
+    for index in range(sum(scenes)):
+        stored, masks = scatter(others, [index], config)
+        for number in rng.choice(len(card.conditions), min(_CONDITIONS, len(card.conditions)), replace=False):
+            imager = Imager(card.conditions[number], recipe.field_angstrom, config)
+            made = imager.images(stored, masks, seed=seed_from("image of tuning", index, int(number)))
+            truth = camera_masks(masks, imager.pixels)[0].numpy().astype(bool)
+            examples[index >= scenes[0]].append((made.counts[0].numpy(), truth))
+        advance(1.0)
+    return examples[0], examples[1]
+
+
+def _example(item: LabelledMicrograph, card: ModelCard, offset: float) -> Example:
+    """Return a labelled image on the network's pixels, with the labels' outlines moved by an offset [Å]."""
+    micrograph, pixel = item.micrograph, item.micrograph.pixel_size_angstrom
+    shape = network_shape(micrograph.intensity.shape, pixel, card)
+    truth = moved(item.truth > 0, offset, pixel).astype(np.float32)
+    return resample(micrograph.intensity, shape), resample(truth, shape) >= 0.5
+
+
+def _trained(
+    network: nn.Module,
+    side: int,
+    labelled: Sequence[Example],
+    simulated: Sequence[Example],
+    steps: int,
+    seed: tuple[str | int, ...],
+    advance: Progress,
+) -> nn.Module:
+    """Return a network trained further on crops of examples, half labelled and half simulated, with Adam and a cosine."""
+    rng = np.random.default_rng(seed_from("tuning", *seed))
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 4))
+    network.train()
+    for _ in range(steps):
+        crops = [
+            _crop(examples[int(rng.integers(len(examples)))], side, rng)
+            for examples, count in zip((labelled, simulated), _BATCH, strict=True)
+            for _ in range(count)
+        ]
+        images, masks = (torch.stack(tensors) for tensors in zip(*crops, strict=True))
+        loss = segmentation_loss(network(normalize(images)[:, None]), masks[:, None]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        advance(1.0)
+    return network.eval()
+
+
+def _crop(example: Example, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return a random piece of an example, turned or flipped at random; smaller images are mirrored."""
+    image, mask = (np.pad(a, [(0, max(side - n, 0)) for n in a.shape], mode="symmetric") for a in example)
+    top, left = (int(rng.integers(n - side + 1)) for n in image.shape)
+    orientation = int(rng.integers(ORIENTATIONS))
+    piece = slice(top, top + side), slice(left, left + side)
+    turned = (turn(torch.from_numpy(a[piece].astype(np.float32)), orientation) for a in (image, mask))
+    first, second = turned
+    return first, second
+
+
+def _subsets(count: int, folds: int) -> list[NDArray[Any]]:
+    """Return random subsets of images of 1, 2, 4, … for the curve, fewer than a fold leaves."""
+    sizes, size = [], 1
+    while size < count - -(-count // folds):
+        sizes.append(size)
+        size *= 2
+    rng = np.random.default_rng(seed_from("subsets of labels"))
+    # The second is of other images than the first, as far as there are.
+    orders = [rng.permutation(count)]
+    orders += [np.roll(orders[0], count // _REPEATS) for _ in range(_REPEATS - 1)]
+    return [order[:size] for size in sizes for order in orders]
+
+
+def _curve(
+    tuner: _Tuner,
+    subsets: Sequence[NDArray[Any]],
+    simulated: Sequence[Example],
+    held_out: Sequence[Agreement],
+    folds: int,
+    advance: Progress,
+) -> tuple[tuple[CurvePoint, ...], tuple[float, float, float] | None]:
+    """Return the Dice of held-out images against the number of images tuned on, and the estimate for twice all images.
+
+    ln(1 − Dice) falls along a line in the logarithm of the number; its slope is not taken to be positive. The interval is over images.
+    """
+    if not subsets:
+        return (), None
+    count = len(held_out)
+    untuned = [tuner.agreement(i, tuner.masks[i], 0.0).dice for i in range(count)]
+    sums: dict[int, NDArray[np.float64]] = {}
+    for k, chosen in enumerate(subsets):
+        offset, network = tuner.run(chosen, simulated, ("curve", k), advance)
+        rows = sums.setdefault(len(chosen), np.zeros((2, count)))
+        for i in sorted({*range(count)} - {*chosen.tolist()}):
+            rows[:, i] += tuner.score(i, network, offset).dice, 1
+    dice = {size: rows[0] / np.where(rows[1] > 0, rows[1], np.nan) for size, rows in sums.items()}
+    dice[round(count * (1 - 1 / folds))] = np.array([a.dice for a in held_out])
+    points = []
+    for size, values in ((0, np.array(untuned)), *dice.items()):
+        mean = mean_interval([float(v) for v in values if np.isfinite(v)])
+        points.append(CurvePoint(size, *(float(mean[k] or 0.0) for k in ("mean", "low", "high"))))
+    rng = np.random.default_rng(seed_from("curve"))
+    drawn = [np.arange(count), *rng.integers(count, size=(_RESAMPLES, count))]
+    estimates = [e for chosen in drawn if np.isfinite(e := _at_twice({n: v[chosen] for n, v in dice.items()}, count))]
+    low, high = np.quantile(estimates, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return tuple(points), (estimates[0], float(low), float(high))
+
+
+def _at_twice(dice: dict[int, NDArray[np.float64]], count: int) -> float:
+    """Return the Dice that a power law of its error gives at twice so many images; NaN if a number has no image."""
+    sizes = np.array(list(dice), dtype=float)
+    known = [values[np.isfinite(values)] for values in dice.values()]
+    if not all(len(values) for values in known):
+        return float("nan")
+    error = np.log([max(1 - float(values.mean()), 1e-6) for values in known])
+    slope = min(float(np.polyfit(np.log(sizes), error, 1)[0]), 0.0)
+    return 1 - float(np.exp(error[-1] + slope * np.log(2 * count / sizes[-1])))
+
+
+def _with_ends(mean: dict[str, float | None]) -> str:
+    return "–" if mean["mean"] is None else f"{mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
+
+
+def _gain(mean: dict[str, float | None]) -> str:
+    return f"{mean['mean']:+.3f} [{mean['low']:+.3f}, {mean['high']:+.3f}]"
