@@ -44,7 +44,7 @@ _SCENES, _HELD_OUT, _CONDITIONS = 48, 24, 2
 _PHONONS = 1
 # Labelled and simulated images of a step.
 _BATCH = 4, 4
-_LEARNING_RATE = 1e-3
+_LEARNING_RATE = 2e-3
 _RESAMPLES = 2000
 # Networks of each number of images on the curve.
 _REPEATS = 2
@@ -404,7 +404,8 @@ def _trained(
     rng = np.random.default_rng(seed_from("tuning", *seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 4))
-    network.train()
+    # Batch normalisation keeps the statistics of the training: those of half a dozen images would be others'.
+    network.eval()
     for _ in range(steps):
         crops = [
             _crop(examples[int(rng.integers(len(examples)))], side, rng)
@@ -418,7 +419,7 @@ def _trained(
         optimizer.step()
         schedule.step()
         advance(1.0)
-    return network.eval()
+    return network
 
 
 def _crop(example: Example, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
