@@ -43,6 +43,7 @@ def camera(**content):
         (at(aperture_mrad=8.0), "aperture 8 mrad is outside the calibrated range, 11.8 mrad and more"),
         (camera(mtf=0.1), "vibration with the blur of the camera's mtf 0.5"),
         (camera(dqe=0.05), "counted dose 50 e/Å² is outside"),
+        (at(background=0.1), "background 0.1 is outside the calibrated range, 0 to 0"),
         (at().model_copy(update={"dose_per_angstrom2": None}), "no shot noise at all is outside"),
     ],
 )

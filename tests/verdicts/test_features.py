@@ -55,6 +55,17 @@ def test_a_measured_curve_becomes_the_nearest_gaussian():
     assert as_measured(at(detector=steeper), CARD).vibration_angstrom > exact
 
 
+def test_less_contrast_and_more_noise_are_a_lower_dose():
+    # 800 e/Å² · 0.25 Å² are 200 electrons a pixel: readout of √200 and a gain residue of 1 / √200 double and treble the noise.
+    deviation = 200**0.5
+    camera = Detector(readout_electrons=deviation, gain_residue=1 / deviation)
+    plain = as_measured(at(pixel_size_angstrom=0.5), CARD)
+    assert as_measured(at(pixel_size_angstrom=0.5, contrast=0.5, background=0.1), CARD).dose_per_angstrom2 == 200
+    seen = as_measured(at(pixel_size_angstrom=0.5, detector=camera), CARD)
+    assert seen.dose_per_angstrom2 == pytest.approx(800 / 3)
+    assert seen.varied(dose=800) == plain
+
+
 def test_a_sharpened_curve_cannot_do_better_than_no_blur():
     sharpened = Detector(mtf=[[0.0, 1.0], [0.5, 1.4], [1.0, 1.2]])
     assert as_measured(at(vibration_angstrom=0.1, detector=sharpened), CARD).vibration_angstrom == 0
