@@ -1,10 +1,13 @@
 """The tutorial runs, and its page says what it prints."""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+from passband.models import tuning
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,6 +26,26 @@ def test_the_tutorial_page_says_what_the_script_prints(monkeypatch, tmp_path, ca
         assert re.search(rf"(?<![\d.]){re.escape(number)}", said), number
         assert number in page
     assert "defocus +51 Å" in said and "go to +51 Å" in page
+
+
+@pytest.mark.slow
+def test_from_labelled_images_to_a_verdict_of_a_tuned_model(call, monkeypatch, tmp_path):
+    """The commands of docs/labels.md, with few images and steps."""
+    monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(tuning, "SCENES", (3, 2))
+    runpy.run_path(str(ROOT / "examples" / "eight_labelled_images.py"))["make"](tmp_path / "shots", 5)
+    page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    passband ")]
+    score, tune, check = (line.split()[1:] for line in lines)
+    code, out, error = call(*score, "--json")
+    assert code == 0, error
+    assert json.loads(out)["edge_offset_angstrom"] == pytest.approx(-2.0, abs=0.4)
+    code, out, error = call(*tune, "--steps", 4, "--folds", 2, "--anyway", "--json")
+    assert code == 0, error
+    answer = json.loads(out)
+    assert answer["tuned"]["name"] == "mine" and [p["images"] for p in answer["curve"]][:2] == [0, 1]
+    code, out, error = call(*check)
+    assert code in (0, 1) and "mine" in out, error
 
 
 def test_the_slurm_example_asks_for_what_it_is_told():

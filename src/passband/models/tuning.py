@@ -38,8 +38,10 @@ Edge = Literal["labels", "model"]
 MOST_SIMULATED = 1.15
 # An image is worse if its Dice falls by more.
 _WORSE = 0.005
-# Scenes that are mixed in, and scenes that are held out; each is imaged under so many of the model's training conditions.
-_SCENES, _HELD_OUT, _CONDITIONS = 48, 24, 2
+#: Simulated scenes that are mixed in, and that are held out.
+SCENES = 48, 24
+# Each is imaged under so many of the model's training conditions.
+_CONDITIONS = 2
 # Frozen phonons of a scene: more change an image less than its shot noise does.
 _PHONONS = 1
 # Labelled and simulated images of a step.
@@ -216,7 +218,7 @@ def tune(
     folds: int = 4,
     steps: int = 300,
     curve: bool = False,
-    scenes: tuple[int, int] = (_SCENES, _HELD_OUT),
+    scenes: tuple[int, int] | None = None,
 ) -> Tuning:
     """Fine-tune a model on labelled images, and measure on held-out ones what that gives. Nothing is written.
 
@@ -231,7 +233,7 @@ def tune(
         folds: parts of the images for holding out; at most as many as images.
         steps: of the optimiser, for each network.
         curve: measure the Dice against the number of images, too.
-        scenes: simulated scenes that are mixed in, and those that are held out.
+        scenes: simulated scenes that are mixed in, and those that are held out; SCENES by default.
 
     Raises:
         BadInputError: if the model cannot be tuned, images do not fit it, or labels are shifted by an image.
@@ -253,7 +255,7 @@ def tune(
     folds = min(folds, count)
     subsets = _subsets(count, folds) if curve else []
     with one_thread():
-        mixed_in, held_out = _simulated(recipe, card, scenes, progress)
+        mixed_in, held_out = _simulated(recipe, card, scenes or SCENES, progress)
         advance = progress.stage("steps", (folds + 1 + len(subsets)) * steps, 0)
         part = np.random.default_rng(seed_from("folds of labels")).permutation(count) % folds
         networks: list[nn.Module] = [nn.Identity()] * count
