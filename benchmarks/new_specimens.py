@@ -14,13 +14,13 @@ from other_specimens import FIELD, WAVES, studied
 from passband.conditions import Condition
 from passband.files.tables import write_table
 from passband.learning import count_pixels, predict
+from passband.learning.crop import cropped
 from passband.models.network import Network
 from passband.models.store import load_model
 from passband.simulation.imaging import (
     camera_on_grid,
     expected_intensity,
     image_grid,
-    normalize,
     transfer_on_grid,
 )
 from passband.simulation.multislice import specimen_exit_waves
@@ -29,7 +29,7 @@ from passband.specimens import draw_specimen, particle_mask
 from passband.verdicts.features import as_seen
 
 TABLE = Path(__file__).parent.parent / "docs" / "results" / "tables" / "new_specimens.parquet"
-SEED, COUNT, _AT_ONCE = 4712, 180, 20
+SEED, COUNT, _AT_ONCE = 4712, 60, 20
 
 
 def main() -> None:
@@ -50,7 +50,8 @@ def main() -> None:
         random, found = torch.Generator().manual_seed(SEED), []
         for part, masks in zip(waves.split(_AT_ONCE), truth.split(_AT_ONCE), strict=True):
             counts = record(expected_intensity(part, transfer, grid, camera), condition, generator=random)
-            found.append(count_pixels(predict(network, normalize(counts)[:, None]), masks))
+            seen, true = cropped(counts, masks[:, 0], model.card.field_pixels, random)
+            found.append(count_pixels(predict(network, seen[:, None]), true[:, None]))
         total = {name: sum(sum(f[name]) for f in found) for name in ("loss", "tp", "fp", "fn")}
         dice = 2 * total["tp"] / max(2 * total["tp"] + total["fp"] + total["fn"], 1)
         rows.append({"condition": row["condition"], "loss": total["loss"] / COUNT, "dice": dice, "n_images": COUNT})

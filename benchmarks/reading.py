@@ -29,7 +29,7 @@ from passband.micrographs.reading import read_micrographs
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "reading.md"
 TABLES = PAGE.parent / "tables"
-SESSION = ROOT / "studies" / "models" / "au_300kv_session.yaml"
+SESSION = ROOT / "studies" / "conditions" / "corrected_300kv.yaml"
 SIDE = 4096
 #: Of the images that are cleaned [Å], and how many fields of 102 Å are side by side.
 PIXEL, FIELDS = 0.4, 3
@@ -140,7 +140,7 @@ def page(faults: pl.DataFrame, times: pl.DataFrame) -> str:
         "",
         "## Spikes and dead pixels",
         "",
-        f"*{images} simulated images of {round(pixels**0.5)}² pixels of {PIXEL} Å, gold on carbon under the conditions of `studies/models/au_300kv_session.yaml` (doses of 15 to 10,000 e/Å²). {PLANTED} faults of each kind are "
+        f"*{images} simulated images of {round(pixels**0.5)}² pixels of {PIXEL} Å, gold on carbon under the conditions of `studies/conditions/corrected_300kv.yaml` (doses of 15 to 10,000 e/Å²). {PLANTED} faults of each kind are "
         "planted in each. passband is compared with a common rule: pixels that differ by 5 robust standard deviations from the median of 3 × 3 pixels are replaced.*",
         "",
         "| | " + " | ".join(methods) + " |",

@@ -76,7 +76,7 @@ def new_specimens(model: Model) -> list[str]:
     return [
         "## On new specimens",
         "",
-        f"The rows above share their 60 specimens with the calibration. Under the same {len(asked)} conditions, on {table['n_images'][0]} new specimens of the same kind (`python benchmarks/new_specimens.py`), the 90 % intervals from the condition "
+        f"The rows above share their specimens with the calibration. Under the same {len(asked)} conditions, on {table['n_images'][0]} new specimens of the same kind (`python benchmarks/new_specimens.py`), the 90 % intervals from the condition "
         f"contain {words}, and the zone is right in {right}. Intervals are for the mean over many fields; a few fields scatter more, as the rows of few tiles show.",
         "",
     ]
@@ -88,7 +88,7 @@ def others() -> list[str]:
     lines = [
         "## Another specimen, unknown to the model",
         "",
-        "Four fields of 102 Å side by side, under three conditions well inside the calibrated range (`python benchmarks/other_specimens.py`). If the user describes the specimen (`--element`, `--support`, `--thickness`, "
+        "Four fields of 154 Å side by side, under three conditions well inside the calibrated range (`python benchmarks/other_specimens.py`). If the user describes the specimen (`--element`, `--support`, `--thickness`, "
         "`--diameter`), the answer is *cannot say* for all but the first.",
         "",
         "| specimen | answers | predicted Dice, if any | true Dice of all three |",
@@ -121,8 +121,8 @@ def cameras() -> list[str]:
     lines = [
         "## A camera that is not ideal",
         "",
-        "The model was calibrated with an ideal camera. `check` treats a camera's MTF as a blur of the specimen and its DQE(0) as a lower dose, which is exact only for a Gaussian MTF and white noise. Nine fields of 102 Å "
-        f"side by side, {table.filter(usual).unique(['defocus_angstrom', 'dose_per_angstrom2']).height} conditions with doses as in training, and one at 60 e/Å², below all of them (`python benchmarks/other_cameras.py`). Predicted minus true Dice:",
+        "The model was calibrated with cameras of many MTFs, Gaussian and Lorentzian, that correlate the noise or do not. `check --condition` treats a camera's MTF as a blur of the specimen and its DQE(0) as a lower dose, which is exact only for a Gaussian MTF and white noise. Nine fields of 154 Å "
+        f"side by side, {table.filter(usual).unique(['defocus_angstrom', 'dose_per_angstrom2']).height} conditions at 100 e/Å² or more, and one at 60 e/Å², near the least dose of the training (`python benchmarks/other_cameras.py`). Predicted minus true Dice:",
         "",
         "| camera | pixels [Å] | true Dice, mean | from the condition: mean, worst | from the image: mean, worst | truth within the image's interval | at 60 e/Å²: true, from the condition, from the image |",
         "|---|---|---|---|---|---|---|",
@@ -142,8 +142,8 @@ def cameras() -> list[str]:
     low = _errors(table.filter(~usual), "image")
     lines += [
         "",
-        f"At doses as in training, a camera that blurs noise together with the signal makes the verdict from an image too optimistic by {coarse.mean():.2f} in the mean and {coarse.max():.2f} at most if its pixels are no smaller than the "
-        f"network's, and by {fine.max():.2f} at most if they are half as large. **At 60 e/Å², below all training doses, the verdict from an image was too optimistic by {low.min():.2f} to {low.max():.2f}** with any camera, including the ideal one.",
+        f"At 100 e/Å² or more, a camera that blurs noise together with the signal makes the verdict from an image too optimistic by {coarse.mean():.2f} in the mean and {coarse.max():.2f} at most if its pixels are no smaller than the "
+        f"network's, and by {fine.max():.2f} at most if they are half as large. **At 60 e/Å², near the least training dose, the verdict from an image was too optimistic by {low.min():.2f} to {low.max():.2f}** with any camera, including the ideal one.",
         "",
     ]
     return lines
@@ -237,8 +237,8 @@ def page(model: Model) -> str:
     lines += [
         "",
         "It is easier to predict one network under new conditions than many networks under each other's conditions ([what predicts the loss](metrics.md)): differences between networks play no role, and this network was "
-        "scored under hundreds of conditions. The held-out conditions come from the same distribution as the calibration conditions; outside it the verdict is *cannot say*. All images here are simulated; see also [experimental "
-        "images](real_patches.md).",
+        "scored under hundreds of conditions. The held-out conditions come from the same distribution as the calibration conditions; outside it the verdict is *cannot say*. All images here are simulated; see also [real "
+        "micrographs](real_micrographs.md).",
         "",
         "Made by `python benchmarks/verdicts.py` from the scores bundled with the model.",
     ]

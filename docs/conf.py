@@ -26,7 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "results/tables/*/figures", "gallery/real_hrtem"]
+exclude_patterns = ["_build", "results/tables/*/figures"]
 # Links to headings such as studies.md#training-sets; pages of several levels repeat titles.
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from support import small_disk
 from support.studies import TABLES
@@ -58,7 +60,8 @@ def without_rights(tmp_path):
 @pytest.mark.slow  # By default, test_no_fault_ends_with_1 and test_place_that_cannot_be_written raise the same errors.
 def test_folders_of_another_user(tiny, tmp_path, without_rights):
     """That may be read and not written, and that may not even be read."""
-    image, model = Path(__file__).parents[2] / "examples/real_hrtem/au_2p2nm_2.png", tmp_path / "model.zip"
+    image, model = tmp_path / "plain.png", tmp_path / "model.zip"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (131, 131), dtype=np.uint8)).save(image)
     model.write_bytes(b"PK")
     for name in ("read", "jobs", "waves", "configuration", "folder"):
         shutil.copytree(tiny[1].parent, tmp_path / name)

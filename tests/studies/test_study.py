@@ -74,6 +74,16 @@ def test_recipe_file_is_the_same_as_the_recipe(tmp_path):
         load_study(write(tmp_path, changed(specimens="none.yaml")))
 
 
+def test_conditions_may_come_from_a_file_of_which_keys_are_changed(tmp_path):
+    drawn = {"base": {"energy_ev": 300_000}, "draw": {"defocus_angstrom": [-50, 50]}, "count": 9, "method": "sobol"}
+    write(tmp_path, drawn, "conditions.yaml")
+    for given, meant in (("conditions.yaml", drawn), ({"file": "conditions.yaml", "count": 5}, drawn | {"count": 5})):
+        ids = [load_study(write(tmp_path, changed(conditions=c))).id for c in (given, meant)]
+        assert ids[0] == ids[1]
+    with pytest.raises(BadInputError, match="no file beside the study"):
+        load_study(write(tmp_path, changed(conditions="absent.yaml")))
+
+
 GRID = BASE["conditions"]
 
 

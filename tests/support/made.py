@@ -68,7 +68,7 @@ def scores(model, conditions):
     rows = []
     for i, (role, condition) in enumerate(conditions):
         loss = law(condition, rng)
-        image = 5 + np.log(loss) + rng.normal(0, 0.05, len(IMAGE_FEATURES))
+        image = 5 + np.log(loss) + rng.normal(0, 0.05, len(IMAGE_FEATURES) - 1)
         row = {"role": role, "condition": json.dumps(condition.to_dict()), "loss": loss, "dice": float(np.exp(-loss))}
         row |= {"tp": 1, "fp": 0, "fn": 0, "tn": 0, "n_images": 4}
         for source in SOURCES[1:]:

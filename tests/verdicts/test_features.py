@@ -8,7 +8,7 @@ from passband.conditions import Detector
 from passband.optics import curve_at
 from passband.simulation.imaging import camera_on_grid, image_grid
 from passband.simulation.recording import record
-from passband.verdicts.features import as_measured, as_seen, condition_features
+from passband.verdicts.features import IMAGE_FEATURES, as_measured, as_seen, condition_features, image_features
 from support import made
 
 CARD = made.card()
@@ -100,3 +100,16 @@ def test_the_sign_of_what_has_an_axis_is_a_turn():
     one, other = at().varied({"C12": 25.0, "phi12": 0.3}), at().varied({"C12": -25.0, "phi12": 0.3 + np.pi / 2})
     for name, values in condition_features(CARD, [one]).items():
         assert values[0] == pytest.approx(condition_features(CARD, [other])[name][0], abs=1e-6), name
+
+
+def test_unsure_pixels_and_the_disagreement_of_two_networks():
+    """A quarter marked, an eighth unsure; a second network that agrees, and one that marks as much elsewhere."""
+    images = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(1))
+    logits = torch.full((2, 1, 32, 32), -9.0)
+    logits[..., :8] = 9.0
+    moved = logits.roll(8, -1)
+    logits[..., 8:12] = -0.5
+    first, same, apart = (image_features(images, logits, 0.5, other) for other in (None, logits, moved))
+    assert len(first) == len(IMAGE_FEATURES) - 1 and np.allclose(first, same[:-1])
+    assert np.isclose(first[-1], np.log((1 / 8 + 1e-3) / (2 / 4 + 1e-3)))
+    assert np.isclose(same[-1], np.log(1e-3)) and np.isclose(apart[-1], 0.0, atol=0.01)

@@ -1,6 +1,7 @@
 """Verdicts on a model whose law is known."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from passband.micrographs.micrograph import Micrograph
 from passband.models import network
 from passband.models.store import PREDICTOR, SCORES, read_model
 from passband.verdicts import domain, verdict_model
+from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.calibration import with_scores
-from passband.verdicts.features import as_measured
+from passband.verdicts.features import SOURCES, as_measured
 from passband.verdicts.statements import Statement
 from passband.verdicts.summary import evaluate_held_out, in_words, summary
 from passband.verdicts.verdict import Interval, Prediction, Verdict, works
@@ -270,11 +272,11 @@ def test_an_image_is_judged_with_a_caution_that_the_results_bear_out(model):
     counts = np.random.default_rng(1).poisson(50.0, (96, 96)).astype(np.float32)
     verdict = VerdictModel(model).check_image(Micrograph(counts, 0.8, 300e3))
     if verdict.prediction is not None:
-        assert "on real patches" in str(verdict) and verdict.prediction.dice_of_one_field is None
-    page = (Path(__file__).parents[2] / "docs/results/real_patches.md").read_text(encoding="utf-8")
-    rows = re.findall(r"\| (?:yes|no) \| (0\.\d+) \[.*\] \| (0\.\d+) \|", page)
-    predicted, measured = (np.mean([float(row[i]) for row in rows]) for i in (0, 1))
-    assert f"Dice {predicted:.2f} predicted, {measured:.2f} measured" in str(verdict_model._CAUTION)
+        assert "real images with labels" in str(verdict) and verdict.prediction.dice_of_one_field is None
+    page = (Path(__file__).parents[2] / "docs/results/real_micrographs.md").read_text(encoding="utf-8")
+    [(images, error)] = re.findall(r"^\| au-300kv \| (\d+) \| \d+ \| (0\.\d+) ", page, re.MULTILINE)
+    caution = verdict_model._CAUTION
+    assert (f"{float(error):.2f}", images) == (f"{caution.value:.2f}", str(caution.limit))
 
 
 def altered(model, folder, change):
@@ -371,3 +373,18 @@ def test_the_json_form_keeps_its_keys(model):
         if content["loss"]:
             assert set(content["loss"]) == set(content["dice"]) == {"predicted", "low", "high"}
             assert set(content["nearest"]) == {"training_condition", "where", "pairs", "shares", "metrics"}
+
+
+def test_where_two_networks_disagree_nothing_can_be_said(model, tmp_path):
+    """Of 100 calibration images the disagreement is 0.01 to 1: above 0.95 there is no verdict."""
+    rows = model.scores.with_row_index()
+    for source in SOURCES[1:]:
+        more = [[*f, math.log((i % 100 + 1) / 100)] for f, i in zip(rows[source], rows["index"], strict=True)]
+        rows = rows.with_columns(pl.Series(source, more))
+    bare = made.bare_model(tmp_path / "two")
+    judge = CalibratedModel(with_scores(bare, rows.drop("index").filter(pl.col("role") != "held_out")))
+    usual = np.array(judge.scores[SOURCES[1]].to_list()).mean(0)
+    for disagreement, kinds in ((0.5, []), (0.99, ["networks_disagree"])):
+        seen = np.append(usual[:-1], math.log(disagreement))[None]
+        assert [s.kind for s in judge._disagreement(seen, SOURCES[1])] == kinds
+    assert not judge._disagreement(usual[None, :-1], SOURCES[1])

@@ -72,6 +72,12 @@ def model_pack(
         ),
     ] = None,
     seed: Annotated[int | None, Option(min=0, help="Number of the network.")] = None,
+    second: Annotated[
+        Path | None,
+        Option(
+            help="Folder of a study of other specimens: its best network comes along, and where both disagree, a verdict on an image is: cannot say."
+        ),
+    ] = None,
     use: Annotated[str, Option(help="Intended use, in a sentence.")] = "",
     out: Annotated[Path | None, Option(help="Folder of the model; in your folder of models by default.")] = None,
     held_out: HeldOut = 0.25,
@@ -81,7 +87,7 @@ def model_pack(
 ) -> None:
     """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
-    Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/au_300kv_session.yaml
+    Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/micrographs_session.yaml
     """
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
@@ -91,11 +97,22 @@ def model_pack(
 
     held = StudyFolder.open(study)
     chosen = from_study.choose(held, training, seed)
+    other = None if second is None else from_study.choose(StudyFolder.open(second), None, None)[0]
     session, limit = [c for _, c in load_conditions(conditions)], int(1e9 * memory)
     target = user_folder() / name if out is None else out
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(
-            held, chosen, target, session, held_out, executor, progress, name=name, intended_use=use, memory=limit
+            held,
+            chosen,
+            target,
+            session,
+            held_out,
+            executor,
+            progress,
+            name=name,
+            intended_use=use,
+            second=other,
+            memory=limit,
         )
     print_model(model, as_json)
 
@@ -199,7 +216,7 @@ def model_score(
 
     Example:  passband model score au-300kv --images shots --masks masks --calibrate-edge 2
 
-    Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --condition studies/models/au_300kv_session.yaml
+    Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --condition studies/models/micrographs_session.yaml
     """
     if (recipe is None) != (conditions is None) or (recipe is None) == (images is None and masks is None):
         raise BadInputError("give either --recipe and --condition, or --images and --masks")

@@ -102,6 +102,8 @@ class ModelCard(Described):
     made_by: dict[str, Any] = Field(default_factory=dict)
     #: Weights of one of passband's networks, or an external network.
     runs: Literal["passband", "onnx"] = "passband"
+    #: A second network, trained on other specimens, whose agreement tells when a verdict can be given; None for none.
+    second_network: NetworkConfig | None = None
     #: Input and output of an external network; None is the defaults. Cards call it `foreign`.
     external: External | None = Field(default=None, validation_alias=AliasChoices("external", "foreign"))
     #: Accepted pixel sizes of images, finest and coarsest; images are resampled.
@@ -133,7 +135,7 @@ class ModelCard(Described):
         content = write(self)
         if "external" in content:
             content["foreign"] = content.pop("external")
-        for name in ("foreign", "scored_on"):
+        for name in ("foreign", "scored_on", "second_network"):
             if content.get(name, 0) is None:
                 del content[name]
         for name, usual in (("modality", "hrtem"), ("edge_offset_angstrom", 0.0)):

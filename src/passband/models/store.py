@@ -29,13 +29,19 @@ from passband.files.yaml_config import message
 from passband.models.card import ModelCard, plain
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from passband.models.network import Network, Prediction
 
 #: Files of a model.
-CARD, WEIGHTS, ONNX = "card.json", "weights.safetensors", "network.onnx"
+CARD, WEIGHTS, ONNX, SECOND = "card.json", "weights.safetensors", "network.onnx", "second.safetensors"
 SCORES, PREDICTOR = "scores.parquet", "predictor.json"
 #: Largest file of each name [bytes].
-MOST_BYTES = {CARD: 5_000_000, WEIGHTS: 500_000_000, ONNX: 500_000_000, SCORES: 50_000_000, PREDICTOR: 5_000_000}
+MOST_BYTES = dict.fromkeys((WEIGHTS, ONNX, SECOND), 500_000_000) | {
+    CARD: 5_000_000,
+    SCORES: 50_000_000,
+    PREDICTOR: 5_000_000,
+}
 # Largest share of a packed file that its packing may save; tables and weights are hardly packed at all.
 _MOST_RATIO = 100
 _MOST_CONDITIONS, _MOST_FILES = 20_000, 16
@@ -75,6 +81,14 @@ class Model:
         from passband.models.network import Network
 
         return Network(self)
+
+    @cached_property
+    def second_network(self) -> "nn.Module | None":
+        """The second network, loaded once, which a verdict on an image compares with the first; None if there is none."""
+        from passband.models.network import load_weights
+
+        config = self.card.second_network
+        return None if config is None else load_weights(self.folder / SECOND, config)
 
     def predict(self, images: Any, *, pixel_size_angstrom: float | None = None) -> "Prediction":
         """Predict particles in a stack of images, each as a whole; `segment` tiles large micrographs.
@@ -133,6 +147,8 @@ def read_model(folder: Path) -> Model:
     needed = {WEIGHTS if card.runs == "passband" else ONNX}
     if not needed <= set(card.files) or (card.runs == "passband") != (card.network is not None):
         raise _bad(path, "names no network")
+    if (card.second_network is None) != (SECOND not in card.files):
+        raise _bad(path, f"has only one of second_network and {SECOND}")
     if len({card.own_loss is None, SCORES not in card.files, PREDICTOR not in card.files}) > 1:
         raise _bad(path, f"has own_loss, {SCORES} and {PREDICTOR} only in part; a scored model has all three")
     for name, expected in card.files.items():

@@ -371,7 +371,13 @@ def _simulated(
     """Return simulated images to mix in and to hold out: scenes that the model was not trained on, each under two of its conditions."""
     advance = progress.stage("simulated scenes", sum(scenes), 0)
     others = recipe.model_copy(update={"seed": seed_from("tuning", recipe.seed)})
-    config = ExitWaveConfig(energy_ev=card.conditions[0].energy_ev, phonon_configurations=_PHONONS)
+    # Large particles scatter too much beyond the band limit of the usual sampling.
+    config = ExitWaveConfig(
+        energy_ev=card.conditions[0].energy_ev,
+        sampling_angstrom=0.16,
+        slice_thickness_angstrom=4.0,
+        phonon_configurations=_PHONONS,
+    )
     rng = np.random.default_rng(seed_from("conditions of tuning"))
     examples: list[list[Example]] = [[], []]
     for index in range(sum(scenes)):

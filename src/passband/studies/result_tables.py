@@ -1,5 +1,6 @@
 """The tables of a study from its finished jobs."""
 
+import json
 import os
 import platform
 import sys
@@ -126,9 +127,11 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
 
 
 def condition_row(condition: Condition, label: str, name: str | None = None) -> dict[str, Any]:
-    """Return a condition as a flat row of a table, under a name, or its id."""
+    """Return a condition as a flat row of a table, under a name, or its id; a detector as JSON, since its curves may be numbers or lists."""
     content = condition.to_dict()
     aberrations = content.pop("aberrations")
+    if "detector" in content:
+        content["detector"] = json.dumps(content["detector"])
     return {
         "condition": condition.id if name is None else name,
         "label": label,

@@ -312,7 +312,8 @@ class Study(FrozenModel):
 def load_study(path: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
     """Read a study from its YAML file, or a bundled one by its name, such as quick.
 
-    `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name. `budgets` and `variants` of
+    `specimens` may be a mapping, the path of a recipe file beside the study, or a bundled recipe's name; `conditions` a mapping, the path
+    of a file beside it, or `{file: …}` with changes. `budgets` and `variants` of
     the file are changes by name, merged into the rest key by key: first those of the variant, then those of the budget. A budget
     that the file lacks changes nothing.
 
@@ -344,7 +345,7 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
         content["training_sets"] = {
             n: _with_recipe(given, path, lines, ("training_sets", n)) for n, given in sets.items()
         }
-    content["conditions"] = _with_presets(content.get("conditions"), path, lines)
+    content["conditions"] = _with_presets(_from_file(content.get("conditions"), path, lines), path, lines)
     if (zero := content.pop("zero", None)) is not None:
         if zero != "least_contrast" or "zero_c10_angstrom" in content:
             raise BadInputError(
@@ -413,6 +414,21 @@ def _with_recipe(training_set: Any, path: Path, lines: yaml_config.Lines, place:
     if not isinstance(training_set, dict) or training_set.get("specimens") is None:
         return training_set
     return training_set | {"specimens": _recipe(training_set["specimens"], path, lines, (*place, "specimens"))}
+
+
+def _from_file(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
+    """Return conditions given as the path of a file beside the study, or as a mapping with `file` and what is changed of it."""
+    changed = {"file": conditions} if isinstance(conditions, str) else conditions
+    if not isinstance(changed, dict) or "file" not in changed:
+        return conditions
+    file = path.parent / str(changed["file"])
+    if not file.is_file():
+        what = f"{path}:{lines.get(('conditions',), 1)}: conditions {changed['file']!r} is no file beside the study; correct the path"
+        raise BadInputError(what)
+    content, _ = yaml_config.read_yaml(file)
+    if not isinstance(content, dict):
+        raise BadInputError(f"{file}: holds no conditions; see docs/conditions.md for distributions of them")
+    return content | {name: value for name, value in changed.items() if name != "file"}
 
 
 def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:

@@ -1,6 +1,7 @@
 """A calibrated model: predictors of its loss, applicability domain, reasons and remedies."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,7 @@ from passband.models.store import PREDICTOR, SCORES, Model, read_json
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
+    IMAGE_FEATURES,
     LABELS,
     SCATTERING,
     SOURCES,
@@ -25,7 +27,7 @@ from passband.verdicts.features import (
     UNTUNED,
     as_measured,
     as_seen,
-    measured_features,
+    condition_features,
     training_data,
 )
 from passband.verdicts.predictor import Predictor, restore
@@ -37,6 +39,8 @@ from passband.verdicts.zones import NAMES, best_match, zone_of, zones
 _TOO_FAR = 1.5
 # Share of a micrograph that must be marked.
 _LEAST_SHARE = 0.005
+# Share of the calibration images on which two networks agree well enough.
+_AGREEING = 0.95
 # Dice below which a network is not useful, however near its in-domain loss.
 _USEFUL = 0.5
 # Probability of stable from which a condition is recommended.
@@ -113,8 +117,7 @@ class CalibratedModel:
         """Compute the features of several conditions at once, which is faster than one by one."""
         if len(self._features) + len(conditions) > _REMEMBERED:
             self._features.clear()
-        seen = tuple(as_measured(c, self.card) for c in conditions)
-        features = measured_features(self.trained, seen, self.card.q_max_per_angstrom)
+        features = condition_features(self.card, conditions, self.trained)
         with self._part(SCORES):
             table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
         self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
@@ -191,7 +194,16 @@ class CalibratedModel:
         if features[0, 2] < _LEAST_SHARE:
             return [Statement("few_particles", value=features[0, 2], limit=_LEAST_SHARE)]
         # Images like the labelled ones are known, too.
-        return self._far(features, source, "unlike_images", self._labels["distance"] if self._labels else 0.0)
+        known = self._labels["distance"] if self._labels else 0.0
+        return self._far(features, source, "unlike_images", known) or self._disagreement(features, source)
+
+    def _disagreement(self, features: np.ndarray, source: str) -> list[Statement]:
+        """Return that two networks disagree more than on most calibration images, if there are two that mark the same edges and they do."""
+        if len(IMAGE_FEATURES) > features.shape[1] or self._labels or self.card.edge_offset_angstrom:
+            return []
+        usual = float(np.quantile([row[-1] for row in self.scores[source].to_list()], _AGREEING))
+        dice, limit = (1 - math.exp(value) for value in (float(features[0, -1]), usual))
+        return [Statement("networks_disagree", value=dice, limit=limit)] if dice < limit else []
 
     def _far(self, features: np.ndarray, source: str, kind: str, known: float = 0.0) -> list[Statement]:
         distance, limit = float(self.predictor("loss", source).distance(features)[0]), max(_TOO_FAR, known)

@@ -18,11 +18,12 @@ from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
+from passband.learning.crop import cropped
 from passband.metrics.texture import Scattering
 from passband.micrographs.agreement import moved
 from passband.models.card import ModelCard, Specimens
 from passband.models.network import Network
-from passband.models.store import PREDICTOR, SCORES, Model, read_model, write_model
+from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, write_model
 from passband.simulation.hrtem import FAMILY, Imager, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
 from passband.simulation.multislice import ExitWaveConfig
@@ -54,11 +55,12 @@ _LEAST_SHARE = 0.02
 
 @dataclass(frozen=True)
 class CalibrationJob(FolderJob):
-    """Score the model of a folder, whose network has a checksum, under some conditions, on exit waves of specimens `start` to `stop` − 1."""
+    """Score the model of a folder, whose networks have checksums, under some conditions, on exit waves of specimens `start` to `stop` − 1."""
 
     kind = "score"
     model: Path
     weights: str
+    second: str | None
     waves: WaveSet
     specimens: tuple[int, int]
     conditions: tuple[Named, ...]
@@ -85,6 +87,7 @@ class CalibrationJob(FolderJob):
         return {
             "revision": REVISIONS[self.kind],
             "weights": self.weights,
+            **({} if self.second is None else {"second": self.second}),
             "waves": self.waves.folder.name,
             "specimens": list(self.specimens),
             "conditions": [[role, c.to_dict()] for role, c in self.conditions],
@@ -93,12 +96,12 @@ class CalibrationJob(FolderJob):
     def make(self, folder: Path, progress: Progress) -> None:
         """Score the model under each condition and write a row for it."""
         model = read_model(self.model)
-        network, images = Network(model), read_waves(self.waves, *self.specimens)
+        networks, images = (Network(model), model.second_network), read_waves(self.waves, *self.specimens)
         numbers = condition_features(model.card, [c for _, c in self.conditions])
         rows = []
         for i, (role, condition) in enumerate(self.conditions):
             row = {"role": role, "condition": json.dumps(condition.to_dict())}
-            row |= _scores_under(condition, network, model.card, images, self.waves)
+            row |= _scores_under(condition, networks, model.card, images, self.waves)
             rows.append(row | {f"feature_{name}": float(values[i]) for name, values in numbers.items()})
             progress(1.0)
         (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows)))
@@ -133,9 +136,9 @@ def score_model(
     paths = StudyPaths(folder.absolute())
     paths.jobs.mkdir(parents=True, exist_ok=True)
     make_waves(waves, specimens[1], waves.missing(specimens[1]), executor, progress, memory=memory)
-    weights = model.card.files[model.weights.name]
+    networks = model.card.files[model.weights.name], model.card.files.get(SECOND)
     jobs = [
-        CalibrationJob(model.folder.absolute(), weights, waves, specimens, tuple(conditions[i : i + _BLOCK]), paths)
+        CalibrationJob(model.folder.absolute(), *networks, waves, specimens, tuple(conditions[i : i + _BLOCK]), paths)
         for i in range(0, len(conditions), _BLOCK)
     ]
     left = [job for job in jobs if not job.is_finished()]
@@ -190,15 +193,27 @@ def with_scores(
 
 
 def _scores_under(
-    condition: Condition, network: nn.Module, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet
+    condition: Condition,
+    networks: tuple[nn.Module, nn.Module | None],
+    card: ModelCard,
+    data: tuple[Tensor, Tensor],
+    waves: WaveSet,
 ) -> dict[str, Any]:
-    """Return the scores of all images under a condition, and features and scores of as many with particles as a micrograph has tiles."""
+    """Return the scores of all images under a condition, and features and scores of as many with particles as a micrograph has tiles.
+
+    Of fields larger than a tile, a window each. The second network is for the features alone.
+    """
     seen, (coefficients, masks) = as_seen(condition, card), data
     imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     if offset := card.edge_offset_angstrom:
         truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))
-    logits = predict(network, normalize(counts)[:, None])
+    if counts.shape[-1] > card.field_pixels:
+        windows = torch.Generator().manual_seed(seed_from("windows", seen.id))
+        counts, truth = cropped(counts, truth, card.field_pixels, windows)
+    inputs = normalize(counts)[:, None]
+    logits = predict(networks[0], inputs)
+    other = None if networks[1] is None else predict(networks[1], inputs)
     counted = count_pixels(logits, truth[:, None].float(), card.threshold)
     images = {name: np.array(values) for name, values in counted.items()}
     row: dict[str, Any] = {**_scores(images)}
@@ -209,7 +224,8 @@ def _scores_under(
     order = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed_from("tiles", seen.id)))
     for source, tiles in zip(SOURCES[1:], TILES, strict=True):
         chosen = full[order[:tiles]]
-        row[source] = image_features(counts[chosen], logits[chosen], card.threshold).tolist()
+        second = None if other is None else other[chosen]
+        row[source] = image_features(counts[chosen], logits[chosen], card.threshold, second).tolist()
         scores = _scores({name: values[chosen.numpy()] for name, values in images.items()})
         row |= {f"{name}_{source}": value for name, value in scores.items()}
     return row
@@ -288,7 +304,7 @@ class Scoring:
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
         card, side, lines = self.model.card, self.side, []
-        if side != card.field_pixels:
+        if side < card.field_pixels:
             lines.append(
                 f"the recipe's field is {side} of {card.name}'s pixels a side, and it was trained on {card.field_pixels} ({card.field_pixels * card.pixel_size_angstrom:g} Å); "
                 "a micrograph is shown to it in tiles of the latter, so that scores at another size may differ: better give the recipe that field"

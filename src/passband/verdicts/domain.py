@@ -23,7 +23,7 @@ _PHASE = 0.3
 # Share of a calibrated range that a value may lie beyond it: drawn conditions do not reach its ends.
 _SLACK = 0.05
 # Change of the transfer within the band that a focal spread, convergence or motion outside its calibrated range may make.
-_TRANSFER = 0.05
+_TRANSFER = 0.1
 # Relative difference of energies that are the same.
 _ENERGY = 0.01
 
@@ -116,7 +116,7 @@ class Domain:
         for name in _FIELDS:
             value, limit = getattr(claim, name), getattr(known, name)
             if name == "elements":
-                fits = set(value or ()) == set(limit)
+                fits = set(value or ()) <= set(limit)
             elif name == "support":
                 fits = str(value).lower() == str(limit or "none").lower()
             else:
@@ -162,7 +162,8 @@ class Domain:
         first, others = self.conditions[0], self.conditions
         constant = {n: v for n, v in first.aberrations.items() if all(c.aberrations.get(n) == v for c in others)}
         doses = [c.dose_per_angstrom2 for c in others if c.dose_per_angstrom2 is not None]
-        medians = {name: float(np.median([getattr(c, name) for c in others])) for name in _ENVELOPES}
+        names = (*_ENVELOPES, "contrast", "background")
+        medians = {name: float(np.median([getattr(c, name) for c in others])) for name in names}
         dose = float(np.median(doses)) if doses else None
         return first.model_copy(update={"aberrations": constant, "dose_per_angstrom2": dose, **medians})
 

@@ -32,8 +32,19 @@ UNTUNED, LABELS = "untuned", "labels"
 
 #: Rings of an image's power spectrum, up to the Nyquist frequency of the network's pixels.
 RINGS = 12
-#: Names of what `image_features` returns.
-IMAGE_FEATURES = ("entropy", "expected_dice", "particle_share", *(f"ring_{i}" for i in range(RINGS)))
+#: Names of what `image_features` returns; the last only with a second network.
+IMAGE_FEATURES = (
+    "entropy",
+    "expected_dice",
+    "particle_share",
+    *(f"ring_{i}" for i in range(RINGS)),
+    "unsure_over_marked",
+    "disagreement",
+)
+# A pixel is unsure whose class has less than this probability.
+_SURE = 0.9
+# Added to shares, so that logarithms exist where nothing is unsure or marked, or two networks agree.
+_LEAST_PART = 1e-3
 # Metrics of a condition alone, and of its pair with the nearest training condition.
 _ALONE = ("epsilon", "image_snr", "channel_information")
 _PAIR = {"sigma": torch.amax, "signed_overlap": torch.amax, "phase_rms": torch.amin}
@@ -90,17 +101,40 @@ def as_measured(condition: Condition, card: ModelCard) -> Condition:
     )
 
 
-def condition_features(card: ModelCard, conditions: Sequence[Condition]) -> dict[str, np.ndarray]:
-    """Return the features of conditions by name, shape [B] each; see `measured_features`."""
-    train, test = (tuple(as_measured(c, card) for c in group) for group in (card.conditions, conditions))
-    return measured_features(train, test, card.q_max_per_angstrom)
+def condition_features(
+    card: ModelCard, conditions: Sequence[Condition], trained: tuple[Condition, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """Return the features of conditions by name, shape [B] each: see `_measured_features`, and of the recording.
+
+    The latter are ln contrast, ln background, and how far the camera correlates the noise. `trained` are the training conditions as `as_measured` gives
+    them, if they are at hand.
+    """
+    if trained is None:
+        trained = tuple(as_measured(c, card) for c in card.conditions)
+    features = _measured_features(trained, tuple(as_measured(c, card) for c in conditions), card.q_max_per_angstrom)
+    recorded = [_recorded_features(as_seen(c, card)) for c in conditions]
+    return features | {name: np.array([values[name] for values in recorded]) for name in recorded[0]}
 
 
-def measured_features(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, np.ndarray]:
+def _recorded_features(seen: Condition) -> dict[str, float]:
+    """Return the features of contrast, background and noise of a condition on the network's pixels, by name."""
+    mtf, correlated = seen.detector.mtf, seen.detector.correlated_noise
+    passed = 1.0 if mtf is None else float(curve_at(mtf, torch.ones(1, dtype=torch.float64)))
+    return {
+        "ln_contrast": math.log(seen.contrast),
+        "ln_background": math.log(seen.background + _LEAST_PART),
+        "noise_correlation": correlated * (1 - passed**2),
+        "gain_residue": seen.detector.gain_residue,
+    }
+
+
+def _measured_features(
+    train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float
+) -> dict[str, np.ndarray]:
     """Return the features of B test conditions by name, shape [B] each, in a band [1/Å]; all conditions are as `as_measured` gives them.
 
     ε, ln SNR and bits of the condition; if the training conditions are known, the σ, the signed σ and the rms phase difference of the
-    nearest one in each; defocus, C12, C21, C23, C30, ln dose and the damping exponents of focal spread and vibration.
+    nearest one in each; defocus, C12, C21, C23, C30, ln dose, the damping exponents of focal spread, vibration and convergence, and one over the aperture (0 for none).
     """
     metrics = compare(train, test, q_max)
     features = {name: metrics[f"{name}_test"].numpy() for name in _ALONE}
@@ -126,6 +160,8 @@ def _plain_features(condition: Condition) -> dict[str, float]:
     return {symbol: magnitude(condition, symbol) for symbol in _PLAIN} | {
         "focal_spread": condition.focal_spread_angstrom**2,
         "vibration": condition.vibration_angstrom**2,
+        "convergence": condition.convergence_mrad**2,
+        "aperture": 0.0 if condition.aperture_mrad is None else 1 / condition.aperture_mrad,
         "ln_dose": ln_dose(condition),
     }
 
@@ -136,12 +172,13 @@ def magnitude(condition: Condition, symbol: str) -> float:
     return abs(value) if ABERRATIONS[symbol][1] else value
 
 
-def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarray:
-    """Return the features of a set of images under one condition, shape [3 + RINGS].
+def image_features(images: Tensor, logits: Tensor, threshold: float, second: Tensor | None = None) -> np.ndarray:
+    """Return the features of a set of images under one condition, shape [4 + RINGS], or one more with a second network.
 
     Mean entropy of the predicted pixels [bit]; the expected Dice, taking the probabilities as true; the share of particle; the logarithm of
-    the mean power on rings, under a Hann window because a piece of a micrograph is not periodic. Images are counts or intensities
-    [N, n, n], logits of the network [N, 1, n, n]; a pixel is particle from the threshold on.
+    the mean power on rings, under a Hann window because a piece of a micrograph is not periodic; the logarithm of the share of unsure
+    pixels over twice the share marked, which is 1 − Dice if half of the unsure ones are wrong; the logarithm of 1 − the Dice of the masks of two
+    networks. Images are counts or intensities [N, n, n], logits of the network, and of the second, [N, 1, n, n]; a pixel is particle from the threshold on.
     """
     n = images.shape[-1]
     window = torch.hann_window(n, periodic=False)
@@ -151,7 +188,14 @@ def image_features(images: Tensor, logits: Tensor, threshold: float) -> np.ndarr
     entropy = -(inner * inner.log2() + (1 - inner) * (1 - inner).log2()).mean()
     called = p >= threshold
     expected = 2 * p[called].sum() / (p.sum() + called.sum()).clamp_min(1.0)
-    return np.array([float(entropy), float(expected), float(p.mean()), *spectrum.log().tolist()])
+    unsure = (torch.maximum(p, 1 - p) < _SURE).double().mean()
+    unsure_over_marked = ((unsure + _LEAST_PART) / (2 * called.double().mean() + _LEAST_PART)).log()
+    features = [float(entropy), float(expected), float(p.mean()), *spectrum.log().tolist(), float(unsure_over_marked)]
+    if second is not None:
+        others = second.double().sigmoid() >= threshold
+        agreement = (2 * (called & others).sum() + 1) / (called.sum() + others.sum() + 1)
+        features.append(math.log(1 - float(agreement) + _LEAST_PART))
+    return np.array(features)
 
 
 def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
@@ -163,5 +207,6 @@ def training_data(scores: pl.DataFrame, source: str, target: str) -> tuple[tuple
         columns = [c for c in scores.columns if c.startswith("feature_")]
         names = tuple(c.removeprefix("feature_") for c in columns)
         return names, scores.select(columns).to_numpy(), TARGETS[target](scores[target].to_numpy())
-    x = np.array(scores[source].to_list(), dtype=float).reshape(len(scores), len(IMAGE_FEATURES))
-    return IMAGE_FEATURES, x, TARGETS[target](scores[f"{target}_{source}"].to_numpy())
+    # Models that were scored before there were more have the first features alone.
+    x = np.array(scores[source].to_list(), dtype=float).reshape(len(scores), -1)
+    return IMAGE_FEATURES[: x.shape[1]], x, TARGETS[target](scores[f"{target}_{source}"].to_numpy())

@@ -10,7 +10,7 @@ from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.models.card import ModelCard, Specimens, pixel_band
-from passband.models.store import WEIGHTS, Model, read_model, write_model
+from passband.models.store import SECOND, WEIGHTS, Model, read_model, write_model
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob
 from passband.studies.stored import read_tables
@@ -58,11 +58,12 @@ def pack(
     *,
     name: str,
     intended_use: str = "",
+    second: TrainingJob | None = None,
     memory: int,
 ) -> Model:
     """Write a model from a network of a study that `choose` returns, scored under conditions, and return it.
 
-    An unfinished model of the same name in the folder is replaced. Verdicts are evaluated on the share `held_out` of the conditions and
+    `second` is a network of a study of other specimens on the same pixels: where both disagree, verdicts on images say so. An unfinished model of the same name in the folder is replaced. Verdicts are evaluated on the share `held_out` of the conditions and
     calibrated on the others. Exit waves in work take at most `memory` bytes in a worker.
 
     Raises:
@@ -76,8 +77,8 @@ def pack(
         name=name,
         intended_use=intended_use or _use(specimens, [c for role, c in named if role == "calibration"]),
         limits=(
-            "Trained and scored on simulated images alone, without contamination, damage, drift in steps, or a camera's fixed pattern.",
-            f"One energy, {trained[0].energy_ev / 1000:g} keV, and one kind of specimen; for another element, support or thickness its verdict is: cannot say.",
+            "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
+            f"One energy, {trained[0].energy_ev / 1000:g} keV, and such specimens; for another element, support or thickness its verdict is: cannot say.",
             "It marks particles against their support, and does not tell one kind of particle from another.",
         ),
         licence="GPL-3.0-or-later",
@@ -90,6 +91,7 @@ def pack(
             "versions": {"passband": __version__, "torch": torch.__version__},
         },
         network=study.network,
+        second_network=None if second is None else second.study.network,
         pixel_size_angstrom=pixel,
         pixel_band_angstrom=pixel_band(pixel),
         field_pixels=study.training.crop_pixels or round(recipe.field_angstrom / pixel),
@@ -98,8 +100,9 @@ def pack(
         specimens=specimens,
         conditions=trained,
     )
+    contents = {WEIGHTS: job.weights()} | ({} if second is None else {SECOND: second.weights()})
     return score_model(
-        write_model(folder, card, {WEIGHTS: job.weights()}, replace=_is_bare(folder, name)),
+        write_model(folder, card, contents, replace=_is_bare(folder, name)),
         open_wave_set(recipe, study.exit_waves, study_folder.paths.root),
         study.split.test_range,
         named,

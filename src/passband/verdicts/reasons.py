@@ -99,7 +99,7 @@ def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable
         result.append(Statement("particle_share", value=features[2], limit=(least[2], most[2])))
     nyquist = 1 / (2 * card.pixel_size_angstrom)
     for word, apart in (("weaker", features < least - slack), ("stronger", features > most + slack)):
-        rings = np.flatnonzero(apart[3:])
+        rings = np.flatnonzero(apart[3 : 3 + RINGS])
         if len(rings):
             ends = (rings[0] / RINGS * nyquist, (rings[-1] + 1) / RINGS * nyquist)
             result.append(Statement("power", value=word, limit=ends))

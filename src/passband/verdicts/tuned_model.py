@@ -17,10 +17,10 @@ from passband.learning import count_pixels, predict
 from passband.micrographs.agreement import moved
 from passband.micrographs.labels import LabelledSet
 from passband.models.card import NAME
-from passband.models.store import PREDICTOR, SCORES, WEIGHTS, Model, refuse_existing, write_model
+from passband.models.store import PREDICTOR, SCORES, SECOND, WEIGHTS, Model, refuse_existing, write_model
 from passband.models.tuning import Tuning, tune
 from passband.simulation.imaging import normalize
-from passband.verdicts.features import LABELS, TARGETS, UNTUNED, image_features
+from passband.verdicts.features import LABELS, TARGETS, UNTUNED
 from passband.verdicts.verdict_model import VerdictModel, source_of, tiles_of
 
 #: Fewest labelled images that verdicts are recalibrated by.
@@ -39,6 +39,8 @@ def write_tuned(model: Model, labelled: LabelledSet, tuning: Tuning, folder: Pat
     card, count = model.card, len(labelled)
     weights = {k: v.contiguous() for k, v in tuning.network.state_dict().items()}
     contents = {WEIGHTS: save(weights)}
+    if SECOND in card.files:
+        contents[SECOND] = (model.folder / SECOND).read_bytes()
     if SCORES in card.files:
         saved = json.loads((model.folder / PREDICTOR).read_text(encoding="utf-8"))
         corrections = labels_corrections(model, labelled, tuning)
@@ -92,7 +94,8 @@ def labels_corrections(model: Model, labelled: LabelledSet, tuning: Tuning) -> d
         counts = {k: np.array(v) for k, v in count_pixels(logits, masks[:, None].float(), card.threshold).items()}
         tp, fp, fn = (counts[k].sum() for k in ("tp", "fp", "fn"))
         measured = {"loss": counts["loss"].mean(), "dice": 2 * tp / max(2 * tp + fp + fn, 1)}
-        features, source = image_features(tiles, logits, card.threshold)[None], source_of(item.micrograph, card)
+        source = source_of(item.micrograph, card)
+        features = verdicts.features_of_tiles(tiles, logits, source)
         for target, residuals in rows.items():
             predicted = verdicts.predictor(target, source).predict(features)[0][0]
             residuals.append(float(TARGETS[target](np.array(measured[target])) - predicted))

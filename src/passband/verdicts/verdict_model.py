@@ -26,10 +26,12 @@ from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import Verdict, in_short
 from passband.verdicts.zones import NAMES, zone_of
 
+# Smallest side of a micrograph in tiles; smaller ones are mirrored up to a tile.
+_LEAST_SIDE = 0.78
 # Largest number of tiles of a micrograph, spread evenly.
 _TILES = 64
-# Mean Dice of au-300kv on the labelled patches of docs/results/real_patches.md.
-_CAUTION = Statement("simulated", "dice", 0.90, 0.74)
+# Mean error of the Dice predicted for au-300kv on so many labelled images of docs/results/real_micrographs.md.
+_CAUTION = Statement("simulated", "dice", 0.02, 20)
 _UNKNOWN = SpecimenInfo()
 
 
@@ -77,9 +79,9 @@ class VerdictModel(CalibratedModel):
         card, domain = self.card, self.domain
         check_fits(micrograph, card)
         specimen = [*domain.specimen_objections(claim), *domain.energy_objections(micrograph.energy_ev)]
-        tiles = tiles_of(micrograph.intensity, micrograph, card)
-        features = image_features(tiles, predict(self.model.network, normalize(tiles)[:, None]), card.threshold)[None]
-        source = source_of(micrograph, card)
+        tiles, source = tiles_of(micrograph.intensity, micrograph, card), source_of(micrograph, card)
+        logits = predict(self.model.network, normalize(tiles)[:, None])
+        features = self.features_of_tiles(tiles, logits, source)
         unlike = self.image_objections(features, source)
         known = not specimen and not unlike
         optics = optics_of(self, estimate or estimate_optics(self, micrograph)) if known else ImageOptics()
@@ -109,6 +111,13 @@ class VerdictModel(CalibratedModel):
         if verdict.answer == "no" and not verdict.remedies:
             return replace(verdict, remedies=tuple(optics.remedies(self)))
         return verdict
+
+    def features_of_tiles(self, tiles: torch.Tensor, logits: torch.Tensor, source: str) -> np.ndarray:
+        """Return the features of tiles [N, n, n] and a network's logits on them [N, 1, n, n], as the predictors of a source take them, [1, D]."""
+        second = self.model.second_network
+        other = None if second is None else predict(second, normalize(tiles)[:, None])
+        known = len(self.predictor("loss", source).names)
+        return image_features(tiles, logits, self.card.threshold, other)[None, :known]
 
     def position(self, condition: Condition) -> tuple[float | None, float]:
         """Return where a condition lies in the plane: the largest σ with a training condition (None if these are unknown), and ε."""
@@ -149,12 +158,13 @@ def source_of(micrograph: Micrograph, card: ModelCard) -> str:
 def tiles_of(values: NDArray[np.float32], micrograph: Micrograph, card: ModelCard) -> torch.Tensor:
     """Return up to 64 tiles of values on a micrograph's pixels, its intensity or a mask, at the network's pixel size, float32 [N, n, n].
 
-    BadInputError if it is smaller than 0.9 tiles.
+    BadInputError if it is smaller than 0.78 tiles.
     """
     pixel, side = card.pixel_size_angstrom, card.field_pixels
     h, w = network_shape(values.shape, micrograph.pixel_size_angstrom, card)
-    if min(h, w) < 0.9 * side:
-        what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {side * pixel:.3g} Å a side"
+    if min(h, w) < _LEAST_SIDE * side:
+        least = _LEAST_SIDE * side * pixel
+        what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, and a verdict needs {least:.3g} Å a side"
         raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
     image = resample(values, (h, w))
     image = np.pad(image, [(0, max(side - n, 0)) for n in (h, w)], mode="symmetric")
