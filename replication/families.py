@@ -17,7 +17,7 @@ from passband.analysis.pairs import Target, dense
 from passband.files.tables import read_table, write_table
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain
-from replication import authors_page, external, predictor
+from replication import authors_page, external, judging, predictor
 from replication.external import scattering_power
 from replication.outcome import StudyTables
 from replication.predictor import LossTable
@@ -159,12 +159,8 @@ def _known(tables: Path) -> Statistic:
 
 def ceiling(tables: Path, target: Target, losses: np.ndarray) -> Statistic:
     """Return R² that noise between seeds leaves of these losses of one seed: mean, least and most over studies with two."""
-    left = []
-    for name in _TWO_SEEDS:
-        table = predictor.load(tables, name)
-        values = _of(table.loss.transpose(2, 0, 1), target)
-        noise = values.var(0, ddof=1)[~np.eye(values.shape[1], dtype=bool)].mean()
-        left.append(1 - noise / losses.var())
+    noises = (judging.noise(predictor.load(tables, name).loss, target) for name in _TWO_SEEDS)
+    left = [1 - noise / losses.var() for noise in noises]
     return Statistic(float(np.mean(left)), min(left), max(left))
 
 

@@ -42,9 +42,14 @@ def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> t
 def family_scattering(recipe: Recipe, config: ExitWaveConfig) -> Scattering:
     """Return what the first `FAMILY` specimens of a recipe scatter; BadInputError if they have no particles, or no film."""
     stored, masks = scatter(recipe, range(FAMILY), config)
-    if not masks.any() or masks.all() or getattr(recipe, "substrate", True) is None:
+    if not has_texture(recipe, masks):
         raise BadInputError("these specimens have no particles, or no film; texture needs both: give another recipe")
     return stored_scattering(stored, masks, recipe, config)
+
+
+def has_texture(recipe: Recipe, masks: Tensor) -> bool:
+    """Tell whether specimens of a recipe, with masks [N, m, m], have particles and a film: both are needed to tell them apart."""
+    return bool(masks.any()) and not masks.all() and getattr(recipe, "substrate", True) is not None
 
 
 def stored_scattering(stored: Tensor, masks: Tensor, recipe: Recipe, config: ExitWaveConfig) -> Scattering:

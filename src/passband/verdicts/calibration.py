@@ -24,7 +24,7 @@ from passband.micrographs.agreement import moved
 from passband.models.card import ModelCard, Specimens
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, write_model
-from passband.simulation.hrtem import FAMILY, Imager, stored_scattering
+from passband.simulation.hrtem import FAMILY, Imager, has_texture, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
@@ -161,7 +161,7 @@ def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_ou
 def _scattering(waves: WaveSet, specimens: tuple[int, int]) -> Scattering | None:
     """Return what a family of specimens scatters, of which the exit waves are there; None without particles, or without film."""
     stored, masks = (torch.from_numpy(a) for a in waves.read(specimens[0], min(specimens[0] + FAMILY, specimens[1])))
-    if not masks.any() or masks.all() or getattr(waves.recipe, "substrate", True) is None:
+    if not has_texture(waves.recipe, masks):
         return None
     return stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
 
