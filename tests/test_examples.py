@@ -36,14 +36,19 @@ def test_from_labelled_images_to_a_verdict_of_a_tuned_model(call, monkeypatch, t
     runpy.run_path(str(ROOT / "examples" / "eight_labelled_images.py"))["make"](tmp_path / "shots", 5)
     page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
     lines = [line.strip() for line in page.splitlines() if line.startswith("    passband ")]
-    score, tune, check = (line.split()[1:] for line in lines)
+    score, tune, curve, check = (line.split()[1:] for line in lines)
     code, out, error = call(*score, "--json")
     assert code == 0, error
     assert json.loads(out)["edge_offset_angstrom"] == pytest.approx(-2.0, abs=0.4)
     code, out, error = call(*tune, "--steps", 4, "--folds", 2, "--anyway", "--json")
     assert code == 0, error
     answer = json.loads(out)
-    assert answer["tuned"]["name"] == "mine" and [p["images"] for p in answer["curve"]][:2] == [0, 1]
+    assert answer["tuned"]["name"] == "mine"
+    code, out, error = call(*curve, "--steps", 2, "--workers", 1, "--json")
+    assert code == 0, error
+    answer = json.loads(out)
+    assert [p["images"] for p in answer["points"]] == [0, 1, 2, 4] and (tmp_path / "curve.png").exists()
+    assert [p["images"] for p in answer["estimates"]] == [5, 10]
     code, out, error = call(*check)
     assert code in (0, 1) and "mine" in out, error
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from passband.micrographs.labels import LabelledSet
     from passband.micrographs.micrograph import Micrograph
     from passband.models.label_scores import LabelScores
+    from passband.models.learning_curve import LearningCurve
     from passband.models.segment import Segmentation
     from passband.models.store import Model
     from passband.models.tuning import Tuning
@@ -551,7 +552,7 @@ def tune(
         edge: whose outlines the tuned model marks: those of the labels, or the model's.
         folds: parts of the images, each held out once.
         steps: of the optimiser, for each network.
-        curve: measure the Dice against the number of labelled images, and estimate it for twice as many.
+        curve: measure the learning curve, too, as `learning_curve` does.
         anyway: write the model even if it is worse on held-out or simulated images.
 
     Returns:
@@ -583,6 +584,51 @@ def tune(
             steps=steps,
             curve=curve,
         )
+
+
+def learning_curve(
+    model: str | Path | Model,
+    images: Any,
+    masks: Any = None,
+    *,
+    pixel_size_angstrom: float | None = None,
+    edge: Literal["labels", "model"] = "labels",
+    folds: int = 4,
+    steps: int = 300,
+    folder: str | Path = "runs",
+    workers: int = 1,
+) -> LearningCurve:
+    """How many images must be labelled: tune a model on 1, 2, 4, … of the images, and score each network on images held out.
+
+    Args:
+        model: by name, folder, or loaded; one that passband trained.
+        images: as `score` takes them; at least four.
+        masks: as `score` takes them.
+        pixel_size_angstrom: of the images, if their files lack it [Å].
+        edge: whose outlines the tuned networks mark: those of the labels, or the model's.
+        folds: parts of the images, each held out once.
+        steps: of the optimiser, for each network.
+        folder: of finished work, which the next run continues.
+        workers: processes that tune.
+
+    Returns:
+        An object with `points`, `estimates` for all images and twice as many, and `plot()`.
+
+    Raises:
+        BadInputError: if images and masks are not pairs, there are too few, or the model cannot be tuned.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.learning_curve("au-300kv", "shots", "masks").plot()  # doctest: +SKIP
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.models.tuning_jobs import measure_curve
+
+    chosen, labelled = _model(model), _labelled(images, masks, pixel_size_angstrom)
+    settings: Any = {"edge": edge, "folds": folds, "steps": steps}
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
+        return measure_curve(chosen, labelled, Path(folder), executor, progress, **settings)
 
 
 def check(

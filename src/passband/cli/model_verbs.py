@@ -1,7 +1,7 @@
 """The verbs of `passband model`, and design and train, which make one for a session: parsing and printing only."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -256,7 +256,7 @@ def model_tune(
     steps: Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")] = 300,
     curve: Annotated[
         bool,
-        Option("--curve", help="Measure the Dice against the number of images, and estimate it for twice as many."),
+        Option("--curve", help="Measure the learning curve, too, as `model learning-curve` does."),
     ] = False,
     anyway: Annotated[bool, Option("--anyway", help="Write the model even if it is worse.")] = False,
     out: Annotated[Path | None, Option(help="Folder of the model; in your folder of models by default.")] = None,
@@ -283,6 +283,49 @@ def model_tune(
     if target is not None and result.tuned is None:
         error.print("the tuned model is worse and was not written; label more images, or give --anyway")
         raise typer.Exit(1)
+
+
+@model_app.command("learning-curve")
+def model_learning_curve(
+    model: ModelArgument,
+    images: LabelledImagesFolder = None,
+    masks: LabelsFolder = None,
+    pixel_size: PixelSize = None,
+    edge: Annotated[
+        str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")
+    ] = "labels",
+    folds: Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")] = 4,
+    steps: Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")] = 300,
+    figure: Annotated[Path | None, Option(help="Figure of the curve: FILE.png or FILE.svg.")] = None,
+    out: Annotated[Path, Option(help="Folder of unfinished work.")] = Path("runs"),
+    workers: Workers = CORES,
+    as_json: Json = False,
+) -> None:
+    """How many images must I label? Scores of held-out images against the number that a model is tuned on, and an estimate for twice as many.
+
+    It tunes on 1, 2, 4, … of your images, in each of the folds, and writes no model. A stopped run can be resumed.
+
+    Example:  passband model learning-curve au-300kv --images shots --masks masks --figure curve.png
+    """
+    from passband.execution.choose import make_executor
+    from passband.figures import style
+    from passband.files.atomic import require_replaceable
+    from passband.models.store import load_model
+    from passband.models.tuning_jobs import measure_curve
+
+    if figure is not None:
+        if figure.suffix not in (".png", ".svg"):
+            raise BadInputError(f"--figure {figure}: ends in neither .png nor .svg; give such a name")
+        require_replaceable(figure)
+    chosen, labelled = load_model(model), _labelled(images, masks, pixel_size)
+    settings: Any = {"edge": edge, "folds": folds, "steps": steps}
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
+        curve = measure_curve(chosen, labelled, out, executor, progress, **settings)
+    if figure is not None:
+        with style.figure(5.2, 3.6) as made:
+            curve.plot(made.subplots())
+            style.save(made, figure.parent, figure.stem, (figure.suffix[1:],))
+    print_answer(curve, as_json)
 
 
 def _score_labels(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from passband.micrographs.labels import LabelledMicrograph, LabelledSet
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
 from passband.models.label_scores import COVERAGE, check_order, mean_interval
+from passband.models.learning_curve import LearningCurve
 from passband.models.network import load_weights
 from passband.models.segment import check_fits, network_shape, segment_with
 from passband.models.store import Model
@@ -47,24 +49,13 @@ _PHONONS = 1
 # Labelled and simulated images of a step.
 _BATCH = 4, 4
 _LEARNING_RATE = 2e-3
-_RESAMPLES = 2000
-# Networks of each number of images on the curve.
-_REPEATS = 2
 _FEWEST = 2
+# Neighbouring numbers of images on the learning curve differ by at least this factor.
+_APART = 1.5
 
 Mask = NDArray[np.bool_]
 #: An image on the network's pixels, and where its particles are.
 Example = tuple[NDArray[np.float32], Mask]
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Dice of images that were held out, of networks that were tuned on `images` labelled ones; 0 is the untuned model."""
-
-    images: int
-    dice: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,8 +75,7 @@ class Tuning:
             outlines that it marks. Smaller particles have a larger loss, so that the labels' edge alone changes it.
         simulated_dice: the same for the Dice, of masks with the model's own edge.
         steps: of the optimiser.
-        curve: Dice against the number of images, if it was measured.
-        doubling: estimated Dice with twice the images, and the ends of its 95 % interval.
+        curve: scores against the number of images, if it was measured.
         tuned: the model that was written, if any.
         networks: the network tuned on all images but those of a fold, of each image; for calibrating verdicts.
         network: tuned on all images.
@@ -104,8 +94,7 @@ class Tuning:
     steps: int
     networks: tuple[nn.Module, ...]
     network: nn.Module
-    curve: tuple[CurvePoint, ...] = ()
-    doubling: tuple[float, float, float] | None = None
+    curve: LearningCurve | None = None
     tuned: Model | None = None
 
     @property
@@ -159,8 +148,17 @@ class Tuning:
             },
             "worse": list(self.worse),
             "worse_images": list(self.worse_images),
-            "curve": [vars(point) for point in self.curve],
-            "doubling": self.doubling,
+            **self._curve(),
+        }
+
+    def _curve(self) -> dict[str, Any]:
+        if self.curve is None:
+            return {"curve": [], "doubling": None}
+        dice = {n: point["dice"] for n, point in self.curve.points.items()}
+        twice = self.curve.estimates.get(2 * len(self.names))
+        return {
+            "curve": [{"images": n, "dice": e.value, "low": e.low, "high": e.high} for n, e in dice.items()],
+            "doubling": None if twice is None else list(vars(twice["dice"]).values()),
         }
 
     def _cells(self) -> list[list[str]]:
@@ -186,10 +184,6 @@ class Tuning:
         ]
         lines += [f"worse: {sentence}" for sentence in self.worse]
         lines += [] if self.tuned is None else [f"{self.tuned.card.name} installed in {self.tuned.folder}"]
-        lines += [f"with {p.images} labelled images: Dice {p.dice:.3f} [{p.low:.3f}, {p.high:.3f}]" for p in self.curve]
-        if self.doubling is not None:
-            dice, low, high = self.doubling
-            lines.append(f"with {2 * len(self.names)}, estimated: Dice {dice:.3f} [{low:.3f}, {high:.3f}]")
         return lines
 
     def __str__(self) -> str:
@@ -197,7 +191,8 @@ class Tuning:
         cells = self._cells()
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return "\n".join([f"{self.model} tuned on {len(self.names)} labelled images", *table, *self._remarks()])
+        lines = [f"{self.model} tuned on {len(self.names)} labelled images", *table, *self._remarks()]
+        return "\n".join([*lines, *([] if self.curve is None else [str(self.curve)])])
 
     __repr__ = __str__
 
@@ -206,7 +201,45 @@ class Tuning:
         titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
         remarks = "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
-        return f"<table><tr>{titles}</tr>{body}</table>{remarks}"
+        curve = "" if self.curve is None else self.curve._repr_html_()
+        return f"<table><tr>{titles}</tr>{body}</table>{remarks}{curve}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images to tune a network on, and those of a fold, which are held out from it.
+
+    Attributes:
+        fold: number of the fold.
+        size: of the point of a learning curve that the network belongs to.
+        chosen: numbers of the images to tune on.
+        held_out: numbers of the images of the fold.
+        whole: all other images are tuned on.
+    """
+
+    fold: int
+    size: int
+    chosen: tuple[int, ...]
+    held_out: tuple[int, ...]
+    whole: bool
+
+    @property
+    def seed(self) -> tuple[str | int, ...]:
+        """Names of the network's random numbers."""
+        return ("fold", self.fold) if self.whole else ("curve", self.fold, self.size)
+
+
+def splits(count: int, folds: int, *, curve: bool = False) -> list[Split]:
+    """Return the splits of so many images: one a fold; for a curve those of 1, 2, 4, … of its images, too, each within the next."""
+    part = np.random.default_rng(seed_from("folds of labels")).permutation(count) % folds
+    sizes = [1 << k for k in range(count.bit_length()) if _APART * (1 << k) <= count - -(-count // folds)]
+    result = []
+    for fold in range(folds):
+        held_out, rest = (tuple(np.flatnonzero(chosen).tolist()) for chosen in (part == fold, part != fold))
+        order = np.random.default_rng(seed_from("subsets of labels", fold)).permutation(rest)
+        result += [Split(fold, n, tuple(order[:n].tolist()), held_out, False) for n in sizes if curve]
+        result.append(Split(fold, round(count * (1 - 1 / folds)), rest, held_out, True))
+    return result
 
 
 def tune(
@@ -238,60 +271,78 @@ def tune(
     Raises:
         BadInputError: if the model cannot be tuned, images do not fit it, or labels are shifted by an image.
     """
+    recipe, masks = check(model, labelled, edge=edge, folds=folds, steps=steps)
     card, count = model.card, len(labelled)
-    recipe = _tunable(model)
-    if count < _FEWEST:
-        raise BadInputError(f"{count} labelled image cannot be tuned on and held out; give two or more")
-    if edge not in ("labels", "model"):
-        raise BadInputError(f"{parameter('edge')} {edge!r}: is neither labels nor model", value=edge)
-    for name, value in (("folds", folds), ("steps", steps)):
-        if value < 2:
-            raise BadInputError(f"{parameter(name)} {value}: has to be two or more", value=value)
-    for item in labelled:
-        check_fits(item.micrograph, card)
-    masks = [segment_with(model.network, card, item.micrograph).mask for item in labelled]
-    check_order(masks, labelled)
-    tuner = _Tuner(model, labelled, masks, edge, steps)
+    tuner = Tuner(model, labelled, masks, edge, steps)
     folds = min(folds, count)
-    subsets = _subsets(count, folds) if curve else []
+    parts = splits(count, folds, curve=curve)
     with one_thread():
-        mixed_in, held_out = _simulated(recipe, card, scenes or SCENES, progress)
-        advance = progress.stage("steps", (folds + 1 + len(subsets)) * steps, 0)
-        part = np.random.default_rng(seed_from("folds of labels")).permutation(count) % folds
+        scenes = scenes or SCENES
+        mixed_in, held_out = simulated(recipe, card, scenes, progress.stage("simulated scenes", sum(scenes), 0))
+        advance = progress.stage("steps", (len(parts) + 1) * steps, 0)
         networks: list[nn.Module] = [nn.Identity()] * count
         at_edge: dict[int, Agreement] = {}
         tuned: dict[int, Agreement] = {}
-        for fold in range(folds):
-            rest = np.flatnonzero(part != fold)
-            offset, network = tuner.run(rest, mixed_in, ("fold", fold), advance)
-            for i in np.flatnonzero(part == fold).tolist():
-                networks[i] = network
-                at_edge[i] = tuner.agreement(i, masks[i], offset)
-                tuned[i] = tuner.score(i, network, offset)
-        points, doubling = _curve(tuner, subsets, mixed_in, [tuned[i] for i in range(count)], folds, advance)
+        rows = tuner.untuned_rows(parts)
+        for split in parts:
+            result = tuner.held_out(split, mixed_in, advance)
+            rows += tuner.rows(split, result)
+            if split.whole:
+                at_edge |= result.at_edge
+                tuned |= result.tuned
+                for i in split.held_out:
+                    networks[i] = result.network
         offset, network = tuner.run(np.arange(count), mixed_in, ("all",), advance)
-        simulated = tuner.on_simulated(tuner.untuned(), held_out, 0.0), tuner.on_simulated(network, held_out, offset)
+        losses = tuner.on_simulated(tuner.untuned(), held_out, 0.0), tuner.on_simulated(network, held_out, offset)
+    names = tuple(item.name for item in labelled)
     return Tuning(
         card.name,
-        tuple(item.name for item in labelled),
+        names,
         edge,
         offset,
         folds,
         tuple(tuner.agreement(i, masks[i], 0.0) for i in range(count)),
         tuple(at_edge[i] for i in range(count)),
         tuple(tuned[i] for i in range(count)),
-        np.array([loss for loss, _ in simulated]),
-        np.array([dice for _, dice in simulated]),
+        np.array([loss for loss, _ in losses]),
+        np.array([dice for _, dice in losses]),
         steps,
         tuple(networks),
         network,
-        points,
-        doubling,
+        LearningCurve(card.name, names, pl.DataFrame(rows)) if curve else None,
     )
 
 
+def check(
+    model: Model, labelled: LabelledSet, *, edge: Edge, folds: int, steps: int
+) -> tuple[SpecimenRecipe, list[Mask]]:
+    """Return the recipe of a model, and its masks of labelled images, if it can be tuned on them; BadInputError as `tune`."""
+    recipe = _tunable(model)
+    if len(labelled) < _FEWEST:
+        raise BadInputError(f"{len(labelled)} labelled image cannot be tuned on and held out; give two or more")
+    if edge not in ("labels", "model"):
+        raise BadInputError(f"{parameter('edge')} {edge!r}: is neither labels nor model", value=edge)
+    for name, value in (("folds", folds), ("steps", steps)):
+        if value < 2:
+            raise BadInputError(f"{parameter(name)} {value}: has to be two or more", value=value)
+    for item in labelled:
+        check_fits(item.micrograph, model.card)
+    masks = [segment_with(model.network, model.card, item.micrograph).mask for item in labelled]
+    check_order(masks, labelled)
+    return recipe, masks
+
+
 @dataclass(frozen=True)
-class _Tuner:
+class HeldOut:
+    """A network tuned on some images, and for images held out the agreement of the untuned model at that edge, and its own."""
+
+    network: nn.Module
+    at_edge: dict[int, Agreement]
+    tuned: dict[int, Agreement]
+
+
+@dataclass(frozen=True)
+class Tuner:
     """What all networks of a tuning share: the model, the labelled images, the untuned model's masks of them, and settings."""
 
     model: Model
@@ -318,6 +369,32 @@ class _Tuner:
         examples = [_example(item, card, -offset if self.edge == "model" else 0.0) for item in items]
         mixed = self.at_edge(simulated, offset)
         return offset, _trained(self.untuned(), card.field_pixels, examples, mixed, self.steps, seed, advance)
+
+    def held_out(self, split: Split, simulated: Sequence[Example], advance: Progress) -> HeldOut:
+        """Return a network that was tuned on the chosen images of a split, and how it does on those held out."""
+        offset, network = self.run(np.array(split.chosen), simulated, split.seed, advance)
+        return HeldOut(
+            network,
+            {i: self.agreement(i, self.masks[i], offset) for i in split.held_out},
+            {i: self.score(i, network, offset) for i in split.held_out},
+        )
+
+    def rows(self, split: Split, result: HeldOut) -> list[dict[str, Any]]:
+        """Return the rows of a learning curve's table for the images held out in a split."""
+        return [self._row(split.size, split.fold, i, result.tuned[i], result.at_edge[i].dice) for i in split.held_out]
+
+    def untuned_rows(self, parts: Sequence[Split]) -> list[dict[str, Any]]:
+        """Return the same for the untuned model, edges as drawn."""
+        rows = []
+        for split in parts:
+            for i in split.held_out if split.whole else ():
+                drawn = self.agreement(i, self.masks[i], 0.0)
+                rows.append(self._row(0, split.fold, i, drawn, drawn.dice))
+        return rows
+
+    def _row(self, images: int, fold: int, index: int, result: Agreement, edge_dice: float) -> dict[str, Any]:
+        scores = {key: getattr(result, key) for key in ("dice", "surface_dice", "instance_f1")}
+        return {"images": images, "fold": fold, "image": self.labelled[index].name, **scores, "edge_dice": edge_dice}
 
     def at_edge(self, simulated: Sequence[Example], offset: float) -> list[Example]:
         """Return simulated images with the outlines of their particles where the tuned model marks them."""
@@ -365,11 +442,10 @@ def _tunable(model: Model) -> SpecimenRecipe:
     return SpecimenRecipe.model_validate(card.specimens.recipe)
 
 
-def _simulated(
-    recipe: SpecimenRecipe, card: ModelCard, scenes: tuple[int, int], progress: StageProgress
+def simulated(
+    recipe: SpecimenRecipe, card: ModelCard, scenes: tuple[int, int], advance: Progress
 ) -> tuple[list[Example], list[Example]]:
     """Return simulated images to mix in and to hold out: scenes that the model was not trained on, each under two of its conditions."""
-    advance = progress.stage("simulated scenes", sum(scenes), 0)
     others = recipe.model_copy(update={"seed": seed_from("tuning", recipe.seed)})
     # Large particles scatter too much beyond the band limit of the usual sampling.
     config = ExitWaveConfig(
@@ -439,65 +515,6 @@ def _crop(example: Example, side: int, rng: np.random.Generator) -> tuple[Tensor
     turned = (turn(torch.from_numpy(a[piece].astype(np.float32)), orientation) for a in (image, mask))
     first, second = turned
     return first, second
-
-
-def _subsets(count: int, folds: int) -> list[NDArray[Any]]:
-    """Return random subsets of images of 1, 2, 4, … for the curve, fewer than a fold leaves."""
-    sizes, size = [], 1
-    while size < count - -(-count // folds):
-        sizes.append(size)
-        size *= 2
-    rng = np.random.default_rng(seed_from("subsets of labels"))
-    # The second is of other images than the first, as far as there are.
-    orders = [rng.permutation(count)]
-    orders += [np.roll(orders[0], count // _REPEATS) for _ in range(_REPEATS - 1)]
-    return [order[:size] for size in sizes for order in orders]
-
-
-def _curve(
-    tuner: _Tuner,
-    subsets: Sequence[NDArray[Any]],
-    simulated: Sequence[Example],
-    held_out: Sequence[Agreement],
-    folds: int,
-    advance: Progress,
-) -> tuple[tuple[CurvePoint, ...], tuple[float, float, float] | None]:
-    """Return the Dice of held-out images against the number of images tuned on, and the estimate for twice all images.
-
-    ln(1 − Dice) falls along a line in the logarithm of the number; its slope is not taken to be positive. The interval is over images.
-    """
-    if not subsets:
-        return (), None
-    count = len(held_out)
-    untuned = [tuner.agreement(i, tuner.masks[i], 0.0).dice for i in range(count)]
-    sums: dict[int, NDArray[np.float64]] = {}
-    for k, chosen in enumerate(subsets):
-        offset, network = tuner.run(chosen, simulated, ("curve", k), advance)
-        rows = sums.setdefault(len(chosen), np.zeros((2, count)))
-        for i in sorted({*range(count)} - {*chosen.tolist()}):
-            rows[:, i] += tuner.score(i, network, offset).dice, 1
-    dice = {size: rows[0] / np.where(rows[1] > 0, rows[1], np.nan) for size, rows in sums.items()}
-    dice[round(count * (1 - 1 / folds))] = np.array([a.dice for a in held_out])
-    points = []
-    for size, values in ((0, np.array(untuned)), *dice.items()):
-        mean = mean_interval([float(v) for v in values if np.isfinite(v)])
-        points.append(CurvePoint(size, *(float(mean[k] or 0.0) for k in ("mean", "low", "high"))))
-    rng = np.random.default_rng(seed_from("curve"))
-    drawn = [np.arange(count), *rng.integers(count, size=(_RESAMPLES, count))]
-    estimates = [e for chosen in drawn if np.isfinite(e := _at_twice({n: v[chosen] for n, v in dice.items()}, count))]
-    low, high = np.quantile(estimates, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return tuple(points), (estimates[0], float(low), float(high))
-
-
-def _at_twice(dice: dict[int, NDArray[np.float64]], count: int) -> float:
-    """Return the Dice that a power law of its error gives at twice so many images; NaN if a number has no image."""
-    sizes = np.array(list(dice), dtype=float)
-    known = [values[np.isfinite(values)] for values in dice.values()]
-    if not all(len(values) for values in known):
-        return float("nan")
-    error = np.log([max(1 - float(values.mean()), 1e-6) for values in known])
-    slope = min(float(np.polyfit(np.log(sizes), error, 1)[0]), 0.0)
-    return 1 - float(np.exp(error[-1] + slope * np.log(2 * count / sizes[-1])))
 
 
 def _with_ends(mean: dict[str, float | None]) -> str:
