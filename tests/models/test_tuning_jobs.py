@@ -1,6 +1,7 @@
 """The learning curve of discs that are easy to learn, and that stopped work continues."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_splits_hold_each_image_out_once_for_each_number_and_never_tune_on_it():
     assert all(not {*p.chosen} & {*p.held_out} for p in parts)
     assert all(len(p.chosen) == p.size or p.whole for p in parts)
     by_fold = [[{*p.chosen} for p in parts if p.fold == fold] for fold in range(4)]
-    assert all(a < b for fold in by_fold for a, b in zip(fold, fold[1:], strict=False))
+    assert all(a < b for fold in by_fold for a, b in pairwise(fold))
     assert [p.whole for p in tuning.splits(10, 4)] == [True] * 4
 
 
