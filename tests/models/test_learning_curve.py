@@ -67,8 +67,8 @@ def test_text_page_data_and_plot_say_the_same():
         ax = made.plot(figure.subplots())
         drawn = [bars.lines[0].get_ydata() for bars in ax.containers]
     assert len(drawn) == 2 * len(SCORES)
-    np.testing.assert_allclose(drawn[0], [p["dice"].value for p in made.points.values()])
-    assert drawn[1][-1] == twice.value
+    np.testing.assert_allclose(drawn[0], [1 - p["dice"].value for p in made.points.values()])
+    assert drawn[1][-1] == pytest.approx(1 - twice.value)
 
 
 def test_few_numbers_of_images_give_no_estimate_or_no_test():

@@ -181,10 +181,8 @@ class LearningCurve:
                 f"tested: for {last} images, the same estimate from fewer is Dice {estimated:.3f}; measured {measured:.3f}"
             )
         if (gain := self.gain) is not None:
-            change = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-            lines.append(
-                f"labelling {len(self.names)} more images like these is estimated to change the Dice by {change}"
-            )
+            count, most = len(self.names), f"at most {gain.high:.3f} ({COVERAGE:.0%})"
+            lines.append(f"{count} more images like these are estimated to add {gain.value:.3f} to the Dice, {most}")
         return lines
 
     def __str__(self) -> str:
