@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import norm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from passband.verdicts.predictor import fit, restore
+from passband.verdicts.predictor import _unlikelihood, fit, restore
 
 
 def cases(n, seed, noise=0.1):
@@ -59,3 +61,16 @@ def test_far_from_all_that_was_seen(fitted):
     near, _, _ = cases(200, 5)
     assert np.mean(predictor.distance(near) > 1) < 0.05
     assert predictor.distance(near + np.array([40, 0, 0, 0])).min() > 5
+
+
+def test_the_likelihood_is_that_of_scikit_learn():
+    x, _, y = cases(60, 6)
+    reference = GaussianProcessRegressor(
+        ConstantKernel(1.0) * Matern(np.ones(4), nu=2.5) + WhiteKernel(1.0), optimizer=None
+    )
+    reference.fit(x, y)
+    for seed in range(3):
+        parameters = np.random.default_rng(seed).normal(0, 1, 6)
+        value, gradient = reference.log_marginal_likelihood(parameters, eval_gradient=True)
+        minus, slope = _unlikelihood(parameters, x, y)
+        assert -minus == pytest.approx(value) and -slope == pytest.approx(gradient, rel=1e-5, abs=1e-6)

@@ -7,13 +7,13 @@ all conditions would make it too small. There is one residual per condition: ima
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
 from passband.base.identity import seed_from
@@ -127,20 +127,32 @@ def _centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _most_likely(features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Return lengths, amplitude and noise."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
     centre, scale = _centre_and_scale(features)
     x, spread = (features - centre) / scale, max(float(y.var()), 1e-6)
-    smooth = Matern(np.full(x.shape[1], 3.0), (0.3, 1e3), nu=2.5)
-    noise = WhiteKernel(spread * 0.1, (spread * 1e-4, spread * 2))
-    kernel = ConstantKernel(spread, (spread * 1e-3, spread * 1e2)) * smooth + noise
+    bounds = [(spread * 1e-3, spread * 1e2), *[(0.3, 1e3)] * x.shape[1], (spread * 1e-4, spread * 2)]
+    start = np.log([spread, *[3.0] * x.shape[1], spread * 0.1])
     # A feature that does not matter ends at the longest length.
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        fitted = GaussianProcessRegressor(kernel, random_state=0).fit(x, y - y.mean()).kernel_
-    return {
-        "lengths": np.broadcast_to(fitted.k1.k2.length_scale, x.shape[1]).tolist(),
-        "amplitude": float(fitted.k1.k1.constant_value),
-        "noise": float(fitted.k2.noise_level),
-    }
+    found = minimize(_unlikelihood, start, (x, y - y.mean()), "L-BFGS-B", jac=True, bounds=np.log(bounds))
+    amplitude, *lengths, noise = np.exp(found.x).tolist()
+    return {"lengths": lengths, "amplitude": amplitude, "noise": noise}
+
+
+def _unlikelihood(parameters: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return minus the logarithm of the likelihood of y [n] at x [n, D], and its gradient.
+
+    The parameters are the logarithms of amplitude, lengths [D] and noise [Rasmussen and Williams 2006, eqs 5.8 and 5.9]. Squared distances in
+    the sums over pairs are multiplied out, which spares an array of n² for each feature.
+    """
+    amplitude, *lengths, noise = np.exp(parameters)
+    z = x / np.array(lengths)
+    r = math.sqrt(5) * cdist(z, z)
+    decay = amplitude * np.exp(-r)
+    kernel = (1 + r + r**2 / 3) * decay
+    factor = cho_factor(kernel + (noise + 1e-10) * np.eye(len(y)), lower=True)
+    alpha, inverse = cho_solve(factor, y), cho_solve(factor, np.eye(len(y)))
+    log_likelihood = -y @ alpha / 2 - np.log(np.diag(factor[0])).sum() - len(y) / 2 * math.log(2 * math.pi)
+    weight = np.outer(alpha, alpha) - inverse
+    slope = weight * decay * (1 + r) * 5 / 3
+    by_length = slope.sum(1) @ z**2 - (z * (slope @ z)).sum(0)
+    gradient = np.array([(weight * kernel).sum() / 2, *by_length, noise * np.trace(weight) / 2])
+    return -float(log_likelihood), -gradient
