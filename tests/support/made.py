@@ -70,9 +70,11 @@ def scores(model, conditions):
         loss = law(condition, rng)
         image = 5 + np.log(loss) + rng.normal(0, 0.05, len(IMAGE_FEATURES) - 1)
         row = {"role": role, "condition": json.dumps(condition.to_dict()), "loss": loss, "dice": float(np.exp(-loss))}
+        row |= {"instance_f1": float(np.exp(-2 * loss)), "surface_dice": float(np.exp(-3 * loss))}
         row |= {"tp": 1, "fp": 0, "fn": 0, "tn": 0, "n_images": 4}
         for source in SOURCES[1:]:
-            row |= {source: image.tolist(), f"loss_{source}": loss, f"dice_{source}": row["dice"]}
+            row |= {source: image.tolist()}
+            row |= {f"{target}_{source}": row[target] for target in ("loss", "dice", "instance_f1", "surface_dice")}
         rows.append(row | {f"feature_{name}": float(values[i]) for name, values in numbers.items()})
     return pl.DataFrame(rows)
 

@@ -110,7 +110,7 @@ def test_what_is_written(model, tuned, tmp_path):
     image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(written.network(image), tuned.network(image).detach())
     saved = json.loads((written.folder / "predictor.json").read_text())
-    assert saved[UNTUNED] == "made" and len(saved[LABELS]["dice"]) == 5
+    assert saved[UNTUNED] == "made" and len(saved[LABELS]["dice"]) == len(saved[LABELS]["instance_f1"]) == 5
     with pytest.raises(BadInputError, match="exists"):
         tuned_model.write_tuned(model, labelled(5), tuned, tmp_path / "mine", "mine")
 

@@ -23,7 +23,7 @@ from passband.models.store import PREDICTOR, SCORES, read_model
 from passband.verdicts import domain, verdict_model
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.calibration import with_scores
-from passband.verdicts.features import SOURCES, as_measured
+from passband.verdicts.features import SOURCES, TARGETS, as_measured, from_fitted
 from passband.verdicts.statements import Statement
 from passband.verdicts.summary import evaluate_held_out, in_words, summary
 from passband.verdicts.verdict import Interval, Prediction, Verdict, works
@@ -365,7 +365,7 @@ def test_html_is_escaped():
 
 
 def test_the_json_form_keeps_its_keys(model):
-    keys = "model answer zone zone_shares loss dice own_loss trained level dice_of_one_field caution reasons cannot_say assumed nearest advice based_on estimated"
+    keys = "model answer zone zone_shares loss dice instance_f1 surface_dice own_loss trained level dice_of_one_field caution reasons cannot_say assumed nearest advice based_on estimated"
     for defocus in (30.0, 250.0, 900.0):
         content = VerdictModel(model).check(at(defocus_angstrom=defocus)).to_dict()
         json.dumps(content, allow_nan=False)
@@ -388,3 +388,26 @@ def test_where_two_networks_disagree_nothing_can_be_said(model, tmp_path):
         seen = np.append(usual[:-1], math.log(disagreement))[None]
         assert [s.kind for s in judge._disagreement(seen, SOURCES[1])] == kinds
     assert not judge._disagreement(usual[None, :-1], SOURCES[1])
+
+
+def test_instance_f1_and_surface_dice_are_predicted_beside_dice(model, tmp_path):
+    """They follow the loss by laws: F1 exp(−2 loss), surface Dice exp(−3 loss)."""
+    verdict = VerdictModel(model).check(at(defocus_angstrom=100.0))
+    for value, factor in ((verdict.instance_f1, 2), (verdict.surface_dice, 3)):
+        assert value.predicted == pytest.approx(np.exp(-factor * verdict.loss.predicted), abs=0.02)
+        assert value.low < value.predicted < value.high
+    assert f"predicted instance F1 {verdict.instance_f1.predicted:.3f}, 90% of such cases within" in str(verdict)
+    assert "<td>surface Dice within 2 Å</td>" in verdict._repr_html_()
+    assert verdict.to_dict()["surface_dice"]["high"] == verdict.surface_dice.high
+    older = model.scores.select(~pl.selectors.starts_with("instance_f1", "surface_dice"))
+    verdict = VerdictModel(with_scores(made.bare_model(tmp_path / "older"), older)).check(at(defocus_angstrom=100.0))
+    assert verdict.instance_f1 is None and verdict.to_dict()["surface_dice"] is None and verdict.dice is not None
+    assert "instance F1" not in str(verdict) + verdict._repr_html_()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_fitted_values_are_turned_back(target):
+    values = np.array([0.002, 0.3, 0.99])
+    assert from_fitted(target, TARGETS[target](values)) == pytest.approx(values)
+    if target in ("instance_f1", "surface_dice"):
+        assert from_fitted(target, TARGETS[target](np.array([0.0, 1.0]))) == pytest.approx([0, 1])

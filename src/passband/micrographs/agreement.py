@@ -126,7 +126,7 @@ def agreement(
     has_outlines = weight.sum() > 0
     particles = number_particles(truth, pixel), number_particles(called, pixel)
     counts = [int(p.max(initial=0)) for p in particles]
-    matches = _matches(*particles)
+    matches = matched_particles(*particles)
     found, wanted = len(matches), counts[0] + counts[1]
     return Agreement(
         dice=dice_of(called, true),
@@ -142,6 +142,16 @@ def agreement(
         tolerance_angstrom=tolerance_angstrom,
         edge_offset_angstrom=edge_offset_angstrom,
     )
+
+
+def outline_counts(mask: Mask, truth: Mask, pixel_size_angstrom: float) -> tuple[float, float]:
+    """Return how much of both outlines lies within the tolerance of the other, and their length [pixels]: surface Dice is their ratio."""
+    near = length = 0.0
+    for one, other in ((mask, truth), (truth, mask)):
+        points, lengths = _outline(one)
+        away = pixel_size_angstrom * np.abs(_depth(other, points))
+        near, length = near + float(lengths[away <= TOLERANCE_ANGSTROM].sum()), length + float(lengths.sum())
+    return near, length
 
 
 def dice_of(mask: Mask, truth: Mask) -> float:
@@ -240,7 +250,7 @@ def _overlaps(mask: Mask, other: Mask, points: Numbers) -> Mask:
     return common[regions[nearest[0][rows, columns], nearest[1][rows, columns]]]
 
 
-def _matches(truth: NDArray[np.int32], called: NDArray[np.int32]) -> list[tuple[int, int]]:
+def matched_particles(truth: NDArray[np.int32], called: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Return pairs of numbers of particles whose intersection is more than half their union; each particle has one at most."""
     rows, columns = (int(p.max(initial=0)) + 1 for p in (truth, called))
     pairs = truth.ravel().astype(np.int64) * columns + called.ravel()

@@ -21,6 +21,7 @@ from passband.micrographs.measure_particles import particle_table
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
+from passband.models.confidence import Confidence, finite_or_none, particle_features
 from passband.models.store import Model
 from passband.simulation.imaging import normalize
 
@@ -31,6 +32,9 @@ _BATCH = 8
 # Shortest longer side of an overlay [pixels].
 _SIDE = 1024
 _OUTLINE = (255, 140, 0)
+_UNSURE = (86, 180, 233)
+# Particles of less confidence have outlines of another colour.
+_DOUBTFUL = 0.5
 _LEGEND = "particle, with its number in the table"
 # Rows of the table in a page or notebook; `particles` has all of them.
 _ROWS = 200
@@ -45,7 +49,8 @@ class Segmentation:
         probability: of particle at each pixel, float32 [h, w].
         mask: pixels that are particle, bool [h, w].
         instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w].
-        particles: one row a particle (`measure_particles.particle_table`).
+        particles: one row a particle (`measure_particles.particle_table`), with its confidence: the probability that it matches a true particle
+            with an intersection of more than half the union; null if the model was not calibrated for it, or calibrated on no such particle.
     """
 
     micrograph: Micrograph
@@ -70,7 +75,13 @@ class Segmentation:
             "particles_whole": len(whole),
             "median_diameter_angstrom": whole.median(),
             "particle_share": float(self.mask.mean()),
+            "doubtful_particles": len(self._doubtful) if self.particles["confidence"].count() else None,
         }
+
+    @property
+    def _doubtful(self) -> pl.Series:
+        """Numbers of the particles of low confidence."""
+        return self.particles.filter(pl.col("confidence") < _DOUBTFUL)["particle"]
 
     def __str__(self) -> str:
         """Return one line: the number of particles and their median size."""
@@ -96,10 +107,11 @@ class Segmentation:
         largest = self.particles.sort("equivalent_diameter_angstrom", descending=True).head(_ROWS)
         rows = "".join(
             f"<tr><td>{row['particle']}</td><td>{row['equivalent_diameter_angstrom']:.1f}</td><td>{row['circularity']:.2f}</td>"
-            f"<td>{row['mean_probability']:.2f}</td><td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
+            f"<td>{row['mean_probability']:.2f}</td><td>{'–' if row['confidence'] is None else format(row['confidence'], '.2f')}</td>"
+            f"<td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
             for row in largest.iter_rows(named=True)
         )
-        head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th></th></tr>"
+        head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th>confidence</th><th></th></tr>"
         omitted = f"<p>the largest {_ROWS} of {len(self.particles)}</p>" if len(self.particles) > _ROWS else ""
         return f"<p>{html.escape(str(self))}</p><div class='scroll'><table>{head}{rows}</table></div>{omitted}"
 
@@ -119,9 +131,11 @@ class Segmentation:
         draw = ImageDraw.Draw(picture)
         font = ImageFont.load_default(size)
         # Pieces too small for the table have no outline. Outside the image nothing is particle, so that outlines close.
-        inside = np.pad((self.instances[::step, ::step] > 0).astype(float), 1)
-        for line in find_contours(inside, 0.5):
-            draw.line([(x, y) for y, x in (line - 0.5) * zoom], fill=_OUTLINE, width=max(size // 6, 2), joint="curve")
+        numbers, doubtful = np.pad(self.instances[::step, ::step], 1), self._doubtful.to_numpy()
+        unsure = np.isin(numbers, doubtful)
+        for inside, colour in (((numbers > 0) & ~unsure, _OUTLINE), (unsure, _UNSURE)):
+            for line in find_contours(inside.astype(float), 0.5):
+                draw.line([(x, y) for y, x in (line - 0.5) * zoom], fill=colour, width=max(size // 6, 2), joint="curve")
         black: dict[str, Any] = {"font": font, "stroke_width": max(size // 9, 2), "stroke_fill": "black"}
         per_pixel = zoom / step / self.pixel_size_angstrom
         for row in self.particles.iter_rows(named=True):
@@ -133,6 +147,9 @@ class Segmentation:
         draw.rectangle([size, h - size, size + width, h - size * 2 // 3], fill="white")
         draw.text((size, h - size * 1.2), f"{bar / 10:g} nm", fill="white", anchor="ls", **black)
         draw.text((size, size / 2), f"{_LEGEND} ({len(self.particles)})", fill=_OUTLINE, anchor="lt", **black)
+        if len(doubtful):
+            text = f"confidence below {_DOUBTFUL:g} ({len(doubtful)})"
+            draw.text((size, size * 1.9), text, fill=_UNSURE, anchor="lt", **black)
         return picture
 
 
@@ -164,7 +181,7 @@ def segment(
     Raises:
         BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
-    return segment_with(model.network, model.card, micrograph, progress=progress)
+    return segment_with(model.network, model.card, micrograph, progress=progress, confidence=model.confidence)
 
 
 def segment_with(
@@ -173,8 +190,9 @@ def segment_with(
     micrograph: Micrograph,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    confidence: Confidence | None = None,
 ) -> Segmentation:
-    """Segment a micrograph with a network that is as a card describes; see `segment`."""
+    """Segment a micrograph with a network that is as a card describes; see `segment`. Particles have a confidence if it is given."""
     pixel = micrograph.pixel_size_angstrom
     check_fits(micrograph, card)
     h, w = micrograph.intensity.shape
@@ -189,6 +207,10 @@ def segment_with(
     probability = fine.sigmoid_().numpy()
     mask = probability >= card.threshold
     instances, particles = particle_table(mask, pixel, probability)
+    known: list[float | None] = [None] * len(particles)
+    if confidence is not None:
+        known = finite_or_none(confidence.of(particle_features(instances, probability, particles, pixel)))
+    particles = particles.with_columns(pl.Series("confidence", known, dtype=pl.Float64))
     return Segmentation(micrograph, probability, mask, instances, particles)
 
 

@@ -31,6 +31,7 @@ from passband.models.card import ModelCard, plain
 if TYPE_CHECKING:
     from torch import nn
 
+    from passband.models.confidence import Confidence
     from passband.models.network import Network, Prediction
 
 #: Files of a model.
@@ -89,6 +90,20 @@ class Model:
 
         config = self.card.second_network
         return None if config is None else load_weights(self.folder / SECOND, config)
+
+    @cached_property
+    def confidence(self) -> "Confidence | None":
+        """What gives each predicted particle its confidence; None if the model has none: external and tuned ones until they are scored."""
+        from passband.models.confidence import CONFIDENCE, restore
+
+        if PREDICTOR not in self.card.files:
+            return None
+        saved = read_json(self.folder / PREDICTOR)
+        try:
+            return restore(saved[CONFIDENCE]) if isinstance(saved, dict) and CONFIDENCE in saved else None
+        except BadInputError as error:
+            error.place = str(self.folder / PREDICTOR)
+            raise
 
     def predict(self, images: Any, *, pixel_size_angstrom: float | None = None) -> "Prediction":
         """Predict particles in a stack of images, each as a whole; `segment` tiles large micrographs.
@@ -213,7 +228,8 @@ def read_scores(path: Path) -> pl.DataFrame:
         bad = [c.name for c in numbers if c.null_count() or not c.is_finite().all()]
         bad += [c for c in ("role", "condition") if table[c].null_count()]
         bad += [c for c in table.columns if c.startswith("loss") and (table[c] <= 0).any()]
-        bad += [c for c in table.columns if c.startswith("dice") and not table[c].is_between(0, 1).all()]
+        shares = [c for c in table.columns if c.startswith(("dice", "instance_f1", "surface_dice"))]
+        bad += [c for c in shares if not table[c].is_between(0, 1).all()]
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TypeError) as error:
         raise _bad(path, f"is no table of scores: {plain(str(error), 200)}") from None
     if bad:

@@ -28,6 +28,8 @@ from passband.verdicts.features import (
     as_measured,
     as_seen,
     condition_features,
+    from_fitted,
+    targets_of,
     training_data,
 )
 from passband.verdicts.predictor import Predictor, restore
@@ -123,7 +125,7 @@ class CalibratedModel:
         self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
 
     def predict(self, features: np.ndarray, source: str = "condition") -> Prediction:
-        """Return zone, loss and Dice predicted from features [1, D] of a source.
+        """Return zone, loss, Dice, instance F1 and surface Dice predicted from features [1, D] of a source; the last two None if not calibrated.
 
         From a condition the intervals are of the mean over many fields of specimens like the calibrated ones; few fields scatter more.
         """
@@ -132,14 +134,25 @@ class CalibratedModel:
         shares = np.bincount(zone_of(likely), minlength=len(NAMES)) / len(likely)
         # Stable only if that is the better bet; between degraded and collapse the larger.
         zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
-        d_mean, d_reach, _ = self._distribution("dice", source, features)
+        scores = {target: self._score(target, source, features) for target in self._score_targets(source)}
+        one_field = source == "condition"
         return Prediction(
             zone,
             dict(zip(NAMES, shares.tolist(), strict=True)),
-            Interval(*(float(np.exp(v)) for v in (mean, mean - reach, mean + reach))),
-            Interval(*(float(1 / (1 + np.exp(v))) for v in (d_mean, d_mean + d_reach, d_mean - d_reach))),
-            self._dice_of_one_field(float(d_mean)) if source == "condition" else None,
+            Interval(*from_fitted("loss", np.array([mean, mean - reach, mean + reach])).tolist()),
+            dice_of_one_field=self._dice_of_one_field(scores["dice"].predicted) if one_field else None,
+            **scores,
         )
+
+    def _score_targets(self, source: str) -> list[str]:
+        """Return the targets but the loss that can be predicted from a source: those scored, and for images of a tuned model, measured on labels."""
+        labels = None if source == "condition" else self._labels
+        return [t for t in targets_of(self.scores)[1:] if labels is None or t in labels]
+
+    def _score(self, target: str, source: str, features: np.ndarray) -> Interval:
+        """Return a predicted score; the fitted value rises with its error."""
+        mean, reach, _ = self._distribution(target, source, features)
+        return Interval(*from_fitted(target, np.array([mean, mean + reach, mean - reach])).tolist())
 
     def _distribution(self, target: str, source: str, features: np.ndarray) -> tuple[float, float, np.ndarray]:
         """Return a target's predicted mean, the half-width of its interval, and where new cases would lie, if they deviate as known ones did.
@@ -161,7 +174,10 @@ class CalibratedModel:
     def _labels(self) -> dict[str, Any] | None:
         """What labelled images correct the predictions from images by; None without."""
         with self._part(PREDICTOR):
-            return {k: self._saved[LABELS][k] for k in (*TARGETS, "distance")} if LABELS in self._saved else None
+            if LABELS not in self._saved:
+                return None
+            labels = dict(self._saved[LABELS])
+            return {k: labels[k] for k in (*TARGETS, "distance") if k in labels or k in ("loss", "dice", "distance")}
 
     def labels_note(self) -> Statement | None:
         """Return what verdicts on images are calibrated on, of a tuned model with enough labelled images."""
@@ -171,12 +187,13 @@ class CalibratedModel:
         """Return whose calibration verdicts rest on, of a tuned model that was not scored again."""
         return Statement("untuned", value=plain(str(self._saved[UNTUNED]), 64)) if UNTUNED in self._saved else None
 
-    def _dice_of_one_field(self, logit: float) -> tuple[float, float]:
+    def _dice_of_one_field(self, dice: float) -> tuple[float, float]:
         """Return the range of the Dice of LEVEL of single fields, as under the calibration conditions with the nearest mean Dice."""
         mean, one = (TARGETS["dice"](self.scores[name].to_numpy()) for name in ("dice", f"dice_{SOURCES[1]}"))
+        logit = float(TARGETS["dice"](np.array(dice)))
         nearest = np.abs(mean - logit).argsort()[:_NEAREST]
         ends = logit + np.quantile((one - mean)[nearest], [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
-        low, high = (1 / (1 + np.exp(ends))).tolist()
+        low, high = from_fitted("dice", ends).tolist()
         return low, high
 
     def predict_condition(self, condition: Condition) -> Prediction:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,18 @@ from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
 from passband.learning.crop import cropped
 from passband.metrics.texture import Scattering
-from passband.micrographs.agreement import moved
+from passband.micrographs.agreement import matched_particles, moved, outline_counts
+from passband.micrographs.measure_particles import number_particles, particle_table
 from passband.models.card import ModelCard, Specimens
+from passband.models.confidence import (
+    CONFIDENCE,
+    FEATURES,
+    Confidence,
+    fit,
+    particle_features,
+    probability_of,
+    reliability,
+)
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, write_model
 from passband.simulation.hrtem import FAMILY, Imager, has_texture, stored_scattering
@@ -40,6 +50,7 @@ from passband.verdicts.features import (
     as_seen,
     condition_features,
     image_features,
+    targets_of,
     training_data,
 )
 
@@ -49,6 +60,8 @@ FEWEST = 40
 # Conditions of one job.
 _BLOCK = 8
 _TABLE = "table.parquet"
+# Columns of a job's table alone: features of each predicted particle, and whether it is right.
+_PARTICLES = {"particles": pl.List(pl.List(pl.Float64)), "right": pl.List(pl.Boolean)}
 # Share of particles that an image needs to stand for a micrograph's tile.
 _LEAST_SHARE = 0.02
 
@@ -104,7 +117,7 @@ class CalibrationJob(FolderJob):
             row |= _scores_under(condition, networks, model.card, images, self.waves)
             rows.append(row | {f"feature_{name}": float(values[i]) for name, values in numbers.items()})
             progress(1.0)
-        (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows)))
+        (folder / _TABLE).write_bytes(parquet(pl.DataFrame(rows, schema_overrides=_PARTICLES)))
 
     def table(self) -> pl.DataFrame:
         """Return the finished job's scores, a row per condition."""
@@ -175,11 +188,13 @@ def with_scores(
 ) -> Model:
     """Return a model with a table of scores, as `CalibrationJob` writes it, and the predictors of its loss; its folder is replaced.
 
+    Particles in the table give the confidence of particles; the model keeps how often it is right under each condition.
     `scattering` is that of its specimens, from which reasons of verdicts tell what the film shows.
     """
+    confidence, scores = _with_confidence(scores)
     fitted, predictors = scores.filter(pl.col("role") != "held_out"), {}
     for source in SOURCES:
-        for target in TARGETS:
+        for target in targets_of(scores):
             predictors[f"{target}_from_{source}"] = predictor.fit(*training_data(fitted, source, target)).to_json()
             advance(1.0)
     in_domain = scores.filter(pl.col("role") == "trained")["loss"].median()
@@ -187,9 +202,26 @@ def with_scores(
         in_domain = scores.filter(pl.col("role") == "calibration")["loss"].quantile(0.1)
     contents = {name: (model.folder / name).read_bytes() for name in model.card.files}
     saved = predictors if scattering is None else predictors | {SCATTERING: scattering.to_dict()}
+    saved |= {} if confidence is None else {CONFIDENCE: confidence.to_json()}
     contents |= {SCORES: parquet(scores), PREDICTOR: json.dumps(saved).encode()}
     assert isinstance(in_domain, float)
     return write_model(model.folder, model.card.model_copy(update={"own_loss": in_domain}), contents, replace=True)
+
+
+def _with_confidence(scores: pl.DataFrame) -> tuple[Confidence | None, pl.DataFrame]:
+    """Return the confidence fitted to the particles under conditions that are not held out, and the scores with its reliability instead of them."""
+    if not set(_PARTICLES) <= set(scores.columns):
+        return None, scores
+    features = [np.array(p, dtype=float).reshape(-1, len(FEATURES)) for p in scores["particles"].to_list()]
+    right = [np.array(r, dtype=bool) for r in scores["right"].to_list()]
+    used = (scores["role"] != "held_out").to_list()
+    fitted = fit(*(np.concatenate([a for a, u in zip(arrays, used, strict=True) if u]) for arrays in (features, right)))
+    scores = scores.drop(_PARTICLES)
+    if fitted is None:
+        return None, scores
+    rows = [asdict(reliability(fitted.of(f), probability_of(f), r)) for f, r in zip(features, right, strict=True)]
+    columns = {f"confidence_{name}": [row[name] for row in rows] for name in rows[0]}
+    return fitted, scores.with_columns(pl.Series(name, values) for name, values in columns.items())
 
 
 def _scores_under(
@@ -216,8 +248,11 @@ def _scores_under(
     other = None if networks[1] is None else predict(networks[1], inputs)
     counted = count_pixels(logits, truth[:, None].float(), card.threshold)
     images = {name: np.array(values) for name, values in counted.items()}
-    row: dict[str, Any] = {**_scores(images)}
+    counts_of_particles, features, right = particle_counts(logits, truth, card)
+    images |= counts_of_particles
+    row: dict[str, Any] = {**pooled_scores(images)}
     row |= {name: int(images[name].sum()) for name in ("tp", "fp", "fn", "tn")} | {"n_images": len(counts)}
+    row |= {"particles": features.tolist(), "right": right.tolist()}
     full = (truth.double().mean((1, 2)) >= _LEAST_SHARE).nonzero()[:, 0]
     if not len(full):
         full = torch.arange(len(truth))
@@ -226,15 +261,47 @@ def _scores_under(
         chosen = full[order[:tiles]]
         second = None if other is None else other[chosen]
         row[source] = image_features(counts[chosen], logits[chosen], card.threshold, second).tolist()
-        scores = _scores({name: values[chosen.numpy()] for name, values in images.items()})
+        scores = pooled_scores({name: values[chosen.numpy()] for name, values in images.items()})
         row |= {f"{name}_{source}": value for name, value in scores.items()}
     return row
 
 
-def _scores(images: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return the mean loss and the Dice of images from loss and pixel counts of each."""
-    tp, fp, fn = (int(images[name].sum()) for name in ("tp", "fp", "fn"))
-    return {"loss": float(images["loss"].mean()), "dice": 2 * tp / max(2 * tp + fp + fn, 1)}
+def particle_counts(
+    logits: Tensor, truth: Tensor, card: ModelCard
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return counts of outlines and particles of each image, and features and rightness of all predicted particles.
+
+    Counts: length of both outlines and how much of it lies near the other, found particles, and predicted and true ones together. A predicted
+    particle is right that has a match. Logits have the shape [N, 1, n, n], truth [N, n, n].
+    """
+    counts: dict[str, list[float]] = {name: [] for name in ("near", "outline", "found", "both")}
+    features, right = [], []
+    pixel = card.pixel_size_angstrom
+    for p, true in zip(logits[:, 0].sigmoid().numpy(), truth.numpy() > 0, strict=True):
+        called = p >= card.threshold
+        instances, particles = particle_table(called, pixel, p)
+        known = number_particles(true, pixel)
+        matches = matched_particles(known, instances)
+        near, outline = outline_counts(called, true, pixel)
+        values = near, outline, len(matches), len(particles) + int(known.max(initial=0))
+        for name, value in zip(counts, values, strict=True):
+            counts[name].append(value)
+        features.append(particle_features(instances, p, particles, pixel))
+        right.append(np.isin(particles["particle"].to_numpy(), [c for _, c in matches]))
+    return {k: np.array(v) for k, v in counts.items()}, np.concatenate(features), np.concatenate(right)
+
+
+def pooled_scores(images: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the mean loss, and Dice, instance F1 and surface Dice of images together, from loss and counts of each."""
+    tp, fp, fn, near, outline, found, both = (
+        float(images[name].sum()) for name in ("tp", "fp", "fn", "near", "outline", "found", "both")
+    )
+    return {
+        "loss": float(images["loss"].mean()),
+        "dice": 2 * tp / max(2 * tp + fp + fn, 1),
+        "instance_f1": 2 * found / both if both else 1.0,
+        "surface_dice": near / outline if outline else 1.0,
+    }
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,30 @@ from passband.models.card import ModelCard
 from passband.optics import curve_at
 from passband.simulation.imaging import normalize, radial_power
 
-#: Predicted quantities: the logarithm of the loss, the logit of the Dice error.
+# Added to instance F1, surface Dice and their errors, which may be 0.
+_LEAST_ERROR = 0.01
+#: Predicted quantities, as they are fitted: the logarithm of the loss, logits of the error of the scores.
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "loss": np.log,
     "dice": lambda dice: np.log((1 - (d := dice.clip(1e-3, 1 - 1e-3))) / d),
+    "instance_f1": lambda f1: np.log((1 - f1 + _LEAST_ERROR) / (f1 + _LEAST_ERROR)),
+    "surface_dice": lambda dice: np.log((1 - dice + _LEAST_ERROR) / (dice + _LEAST_ERROR)),
 }
+
+
+def from_fitted(target: str, values: np.ndarray) -> np.ndarray:
+    """Return a target's values from those that are fitted: the inverse of its function in TARGETS."""
+    if target == "loss":
+        return np.exp(values)
+    least = 0.0 if target == "dice" else _LEAST_ERROR
+    return ((1 + 2 * least) / (1 + np.exp(values)) - least).clip(0, 1)
+
+
+def targets_of(scores: pl.DataFrame) -> list[str]:
+    """Return the targets that a table of scores has; those of models from before 0.3 have loss and Dice alone."""
+    return [target for target in TARGETS if target in scores.columns]
+
+
 #: Tile counts with a predictor of their own; few tiles give noisier features.
 TILES = (1, 4, 16, 48)
 #: What features come from: a condition, or an image of so many tiles.

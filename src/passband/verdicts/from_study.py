@@ -67,9 +67,11 @@ def pack(
     calibrated on the others. Exit waves in work take at most `memory` bytes in a worker.
 
     Raises:
-        BadInputError: if the folder holds something else, or the study's specimens cannot be read.
+        BadInputError: if the folder holds something else, the study's specimens cannot be read, or the second network takes other images.
     """
     study, (job, mean_loss) = study_folder.study, chosen
+    if second is not None:
+        _check_second(job, second)
     recipe, trained = job.domain.recipe, job.domain.conditions
     pixel = trained[0].pixel_size_angstrom
     specimens, named = specimens_of(recipe), roles(trained, conditions, held_out)
@@ -124,6 +126,20 @@ def _use(known: Specimens, conditions: Sequence[Condition]) -> str:
         f"Particles of {', '.join(known.elements)}{across} on {known.support or 'nothing'} in HRTEM images at "
         f"{conditions[0].energy_ev / 1000:g} kV, defocus {min(defoci):+.0f} to {max(defoci):+.0f} Å{dose}."
     )
+
+
+def _check_second(first: TrainingJob, second: TrainingJob) -> None:
+    """Refuse a second network that does not take the images of the first: of other pixels, or in multiples of other sides."""
+    pixel, other = (job.domain.conditions[0].pixel_size_angstrom for job in (first, second))
+    divisor, others = (job.study.network.divisor for job in (first, second))
+    if pixel != other:
+        what = f"{parameter('second')} {second.study.name}: has pixels of {other:g} Å, and {first.study.name} of {pixel:g} Å"
+        raise BadInputError(what, value=other, limit=pixel, remedy="give a study on the same pixels")
+    if divisor % others:
+        what = f"{parameter('second')} {second.study.name}: its network takes fields of multiples of {others} pixels, and that of {first.study.name} of {divisor}"
+        raise BadInputError(
+            what, value=others, limit=divisor, remedy="give a study of a network that takes the same fields"
+        )
 
 
 def check_free(folder: Path, name: str) -> None:

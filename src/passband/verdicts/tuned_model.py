@@ -17,10 +17,12 @@ from passband.learning import count_pixels, predict
 from passband.micrographs.agreement import moved
 from passband.micrographs.labels import LabelledSet
 from passband.models.card import NAME
+from passband.models.confidence import CONFIDENCE
 from passband.models.store import PREDICTOR, SCORES, SECOND, WEIGHTS, Model, refuse_existing, write_model
 from passband.models.tuning import Tuning, tune
 from passband.simulation.imaging import normalize
-from passband.verdicts.features import LABELS, TARGETS, UNTUNED
+from passband.verdicts.calibration import particle_counts, pooled_scores
+from passband.verdicts.features import LABELS, TARGETS, UNTUNED, targets_of
 from passband.verdicts.verdict_model import VerdictModel, source_of, tiles_of
 
 #: Fewest labelled images that verdicts are recalibrated by.
@@ -30,7 +32,7 @@ FEWEST_LABELS = 5
 def write_tuned(model: Model, labelled: LabelledSet, tuning: Tuning, folder: Path, name: str) -> Model:
     """Write the tuned model of a tuning and return it.
 
-    Scores and predictors of the untuned model stay with it, marked as such. From five images on, predictions for images are corrected by
+    Scores and predictors of the untuned model stay with it, marked as such; its particles have no confidence until it is scored again. From five images on, predictions for images are corrected by
     what the tuned networks do on the labelled ones, each held out.
 
     Raises:
@@ -44,7 +46,8 @@ def write_tuned(model: Model, labelled: LabelledSet, tuning: Tuning, folder: Pat
     if SCORES in card.files:
         saved = json.loads((model.folder / PREDICTOR).read_text(encoding="utf-8"))
         corrections = labels_corrections(model, labelled, tuning)
-        saved = {k: v for k, v in saved.items() if k != LABELS} | {UNTUNED: card.name}
+        # The confidence of particles is that of another network.
+        saved = {k: v for k, v in saved.items() if k not in (LABELS, CONFIDENCE)} | {UNTUNED: card.name}
         saved |= {} if corrections is None else {LABELS: corrections}
         contents |= {SCORES: (model.folder / SCORES).read_bytes(), PREDICTOR: json.dumps(saved).encode()}
     gain = {key: round(value, 4) for key, value in tuning.gain.items() if value is not None}
@@ -79,7 +82,7 @@ def labels_corrections(model: Model, labelled: LabelledSet, tuning: Tuning) -> d
     Also the largest distance of these images from the calibrated ones, up to which images are known then.
     """
     verdicts, card = VerdictModel(model), model.card
-    rows: dict[str, list[float]] = {target: [] for target in TARGETS}
+    rows: dict[str, list[float]] = {target: [] for target in targets_of(verdicts.scores)}
     distances = []
     for item, network in zip(labelled, tuning.networks, strict=True):
         pixel = item.micrograph.pixel_size_angstrom
@@ -92,8 +95,7 @@ def labels_corrections(model: Model, labelled: LabelledSet, tuning: Tuning) -> d
         masks = tiles_of(truth.astype(np.float32), item.micrograph, card) >= 0.5
         logits = predict(network, normalize(tiles)[:, None])
         counts = {k: np.array(v) for k, v in count_pixels(logits, masks[:, None].float(), card.threshold).items()}
-        tp, fp, fn = (counts[k].sum() for k in ("tp", "fp", "fn"))
-        measured = {"loss": counts["loss"].mean(), "dice": 2 * tp / max(2 * tp + fp + fn, 1)}
+        measured = pooled_scores(counts | particle_counts(logits, masks, card)[0])
         source = source_of(item.micrograph, card)
         features = verdicts.features_of_tiles(tiles, logits, source)
         for target, residuals in rows.items():

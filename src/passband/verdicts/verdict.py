@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from passband.conditions import Condition
+from passband.micrographs.agreement import TOLERANCE_ANGSTROM
 from passband.verdicts.statements import Statement
 from passband.verdicts.zones import NAMES, zones
 
@@ -33,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of a network: zone, probability of each zone, loss and Dice; from a condition, of the mean over many fields."""
+    """What is predicted of a network: zone, probability of each zone, loss and scores; from a condition, of the mean over many fields."""
 
     zone: str
     zone_shares: dict[str, float]
@@ -41,6 +42,15 @@ class Prediction:
     dice: Interval
     #: Range of the Dice of 90 % of single fields; None from an image, whose own fields are predicted.
     dice_of_one_field: tuple[float, float] | None = None
+    #: None if the model was calibrated before these were scored.
+    instance_f1: Interval | None = None
+    surface_dice: Interval | None = None
+
+    def scores_in_words(self) -> list[tuple[str, Interval]]:
+        """Return title and value of Dice, and of instance F1 and surface Dice if they are predicted."""
+        surface = f"surface Dice within {TOLERANCE_ANGSTROM:g} Å"
+        named = (("Dice", self.dice), ("instance F1", self.instance_f1), (surface, self.surface_dice))
+        return [(title, value) for title, value in named if value is not None]
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,16 @@ class Verdict:
         return self.prediction.dice if self.prediction else None
 
     @property
+    def instance_f1(self) -> Interval | None:
+        """Predicted F1 of particles; None outside the applicability domain, or if the model was not calibrated for it."""
+        return self.prediction.instance_f1 if self.prediction else None
+
+    @property
+    def surface_dice(self) -> Interval | None:
+        """Predicted share of the outlines within 2 Å of the true ones; None as for `instance_f1`."""
+        return self.prediction.surface_dice if self.prediction else None
+
+    @property
     def zone_shares(self) -> dict[str, float]:
         """Probability of each zone; empty outside the applicability domain."""
         return {} if self.prediction is None else self.prediction.zone_shares
@@ -145,13 +165,18 @@ class Verdict:
         if self.prediction is None or self.in_domain_loss is None:
             lines = [f"{self.headline}:", *(f"  {why.text(name)}" for why in self.cannot_say)]
         else:
-            loss, dice = self.prediction.loss, self.prediction.dice
+            loss = self.prediction.loss
+            (_, dice), *others = self.prediction.scores_in_words()
             lines = [
                 self.headline,
                 f"the predicted loss is {loss.predicted / self.in_domain_loss:.1f} × the in-domain loss of {self.in_domain_loss:.3f} ({self._domain}); "
                 f"the model works up to {zones().stable_up_to:g} ×",
                 f"predicted loss {loss.predicted:.3f}, {LEVEL:.0%} of such cases within {loss.low:.3f} to {loss.high:.3f}",
                 f"predicted Dice {dice.predicted:.3f}, {LEVEL:.0%} of such cases within {dice.low:.3f} to {dice.high:.3f}{self._fields}",
+            ]
+            lines += [
+                f"predicted {title} {score.predicted:.3f}, {LEVEL:.0%} of such cases within {score.low:.3f} to {score.high:.3f}"
+                for title, score in others
             ]
             lines += [f"note: {self.caution.text(name)}"] if self.caution else []
             lines += [f"why: {why.text(name)}" for why in self.reasons]
@@ -173,14 +198,14 @@ class Verdict:
         if self.prediction is None or self.in_domain_loss is None:
             body = f"{html.escape(self.headline)}: {_list([str(why) for why in self.cannot_say])}"
         else:
-            loss, dice = self.prediction.loss, self.prediction.dice
+            loss = self.prediction.loss
             relative = Interval(*(v / self.in_domain_loss for v in (loss.predicted, loss.low, loss.high)))
             rows = "".join(
                 f"<tr><td>{title}</td><td><b>{v.predicted:{digits}}</b></td><td>{v.low:{digits}} to {v.high:{digits}}</td></tr>"
                 for title, digits, v in (
                     ("loss / in-domain loss", ".1f", relative),
                     ("loss", ".3f", loss),
-                    ("Dice", ".3f", dice),
+                    *((title, ".3f", score) for title, score in self.prediction.scores_in_words()),
                 )
             )
             notes = [
@@ -218,6 +243,8 @@ class Verdict:
             "zone_shares": self.zone_shares,
             "loss": None if prediction is None else asdict(prediction.loss),
             "dice": None if prediction is None else asdict(prediction.dice),
+            "instance_f1": self.instance_f1 and asdict(self.instance_f1),
+            "surface_dice": self.surface_dice and asdict(self.surface_dice),
             "own_loss": self.in_domain_loss,
             "trained": self.trained,
             "level": LEVEL,
