@@ -19,10 +19,11 @@ from PIL import Image
 
 from passband.files.atomic import write_text
 from passband.files.tables import read_table, write_table
-from passband.micrographs.agreement import agreement, calibrate_edge
+from passband.micrographs.agreement import agreement, calibrate_edge, matched_particles, moved
+from passband.micrographs.measure_particles import number_particles
 from passband.micrographs.micrograph import Micrograph
-from passband.models.segment import segment
-from passband.models.store import Model
+from passband.models.confidence import Reliability, reliability, reliability_table
+from passband.models.segment import Segmentation, segment
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TABLE, PAGE = RESULTS / "tables" / "real_micrographs.parquet", RESULTS / "real_micrographs.md"
@@ -83,9 +84,16 @@ def forest(labelled: list[tuple[np.ndarray, np.ndarray]]) -> Callable[[np.ndarra
     return lambda image, pixel: model.predict(features(image)).reshape(image.shape)
 
 
-def marks(model: Model) -> Callable[[np.ndarray, float], np.ndarray]:
-    """Return what a model marks."""
-    return lambda image, pixel: segment(model, Micrograph(image, pixel)).mask
+def confidence_of(found: Segmentation, truth: np.ndarray, edge: float) -> dict[str, Any]:
+    """Return how often particles of a confidence are right, when the labels are moved by the edge's offset [Å]; nothing without a confidence."""
+    confidence = found.particles["confidence"]
+    if not confidence.count():
+        return {}
+    pixel = found.pixel_size_angstrom
+    labels = number_particles(moved(truth, -edge, pixel), pixel)
+    right = np.isin(found.particles["particle"], [called for _, called in matched_particles(labels, found.instances)])
+    values = confidence.fill_null(np.nan).to_numpy(), found.particles["mean_probability"].to_numpy(), right
+    return {f"confidence_{name}": value for name, value in asdict(reliability(*values)).items()}
 
 
 def score(folder: Path, names: list[str]) -> pl.DataFrame:
@@ -100,10 +108,13 @@ def score(folder: Path, names: list[str]) -> pl.DataFrame:
         methods: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"Otsu's threshold": otsu}
         methods["random forest, two labelled images"] = forest([images[n] for n in first])
         models = {name: pb.load_model(name) for name in names}
-        for name, model in models.items():
-            methods[name] = marks(model)
-        for method, predict in methods.items():
-            masks = {n: predict(image, pixel) for n, (image, _) in images.items()}
+        for method in (*methods, *models):
+            found = {}
+            if method in models:
+                found = {n: segment(models[method], Micrograph(i, pixel)) for n, (i, _) in images.items()}
+                masks = {n: f.mask for n, f in found.items()}
+            else:
+                masks = {n: methods[method](image, pixel) for n, (image, _) in images.items()}
             try:
                 edge = calibrate_edge([(masks[n], images[n][1], pixel) for n in first])
             except ValueError:
@@ -111,17 +122,19 @@ def score(folder: Path, names: list[str]) -> pl.DataFrame:
             judge = VerdictModel(models[method]) if method in models else None
             for n, (image, truth) in images.items():
                 drawn = agreement(masks[n], truth, pixel)
-                moved = agreement(masks[n], truth, pixel, edge_offset_angstrom=edge)
+                at_edge = agreement(masks[n], truth, pixel, edge_offset_angstrom=edge)
                 row: dict[str, Any] = {"set": labelled.name, "method": method, "image": n, "role": "calibration" if n in first else "test",
                        "labelled": float(truth.mean()), "marked": float(masks[n].mean()), "edge_offset_angstrom": edge}  # fmt: skip
-                row |= {f"drawn_{s}": getattr(drawn, s) for s in _SCORES} | {s: getattr(moved, s) for s in _SCORES}
+                row |= {f"drawn_{s}": getattr(drawn, s) for s in _SCORES} | {s: getattr(at_edge, s) for s in _SCORES}
+                if n in found:
+                    row |= confidence_of(found[n], truth, edge)
                 if judge is not None:
                     verdict = judge.check_image(Micrograph(image, pixel, 300e3))
                     said = verdict.prediction
                     row |= {"answer": verdict.answer, "reason": "; ".join(map(str, verdict.cannot_say))}
                     row |= {} if said is None else asdict(said.dice)
                 rows.append(row)
-                print(f"{labelled.name} {method} {n}: {drawn.dice:.3f}, {moved.dice:.3f}", file=sys.stderr)
+                print(f"{labelled.name} {method} {n}: {drawn.dice:.3f}, {at_edge.dice:.3f}", file=sys.stderr)
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -154,7 +167,25 @@ def tables(rows: pl.DataFrame) -> dict[str, str]:
         f"| {r['image']} | {r['method']} | {r['labelled']:.2%} | {r['marked']:.2%} |"
         for r in empty.iter_rows(named=True)
     ]
-    return {"agreement": "\n".join(lines), "empty": "\n".join(marked), "verdicts": verdict_table(rows)}
+    return {
+        "agreement": "\n".join(lines),
+        "empty": "\n".join(marked),
+        "verdicts": verdict_table(rows),
+        "confidence": confidence_tables(rows),
+    }
+
+
+def confidence_tables(rows: pl.DataFrame) -> str:
+    """Return how often particles of a confidence are right, on tested images of each set and model, at the calibrated edge."""
+    names = [f"confidence_{name}" for name in Reliability.__dataclass_fields__]
+    if names[0] not in rows.columns:
+        return "*The models of this table have none.*"
+    lines = []
+    tested = rows.filter(pl.col("role") == "test", pl.col(names[0]).is_not_null())
+    for (name, method), part in tested.group_by("set", "method", maintain_order=True):
+        parts = [Reliability(*values) for values in part.select(names).iter_rows()]
+        lines += [f"{method} on {name}, {len(part)} images:", "", *reliability_table(parts), ""]
+    return "\n".join(lines[:-1])
 
 
 def verdict_table(rows: pl.DataFrame) -> str:

@@ -11,9 +11,10 @@ import polars as pl
 
 from passband.conditions import Condition
 from passband.files.atomic import write_text
+from passband.models.confidence import Reliability, reliability_table
 from passband.models.store import Model, load_model
 from passband.verdicts import predictor
-from passband.verdicts.features import SOURCES, training_data
+from passband.verdicts.features import SOURCES, targets_of, training_data
 from passband.verdicts.summary import evaluate_held_out
 from passband.verdicts.verdict_model import VerdictModel
 from passband.verdicts.zones import NAMES, zone_of, zones
@@ -55,6 +56,23 @@ def r2(fitted: pl.DataFrame, held: pl.DataFrame, names: tuple[str, ...]) -> floa
     columns = [every.index(name) for name in names]
     mean, _ = predictor.fit(names, x[:, columns], y).predict(new[:, columns])
     return 1 - float(np.mean((truth - mean) ** 2) / np.var(truth))
+
+
+def confidence(held: pl.DataFrame) -> list[str]:
+    """Return the section on the confidence of particles under held-out conditions; none if the model has no confidence."""
+    names = list(Reliability.__dataclass_fields__)
+    if f"confidence_{names[0]}" not in held.columns:
+        return []
+    parts = [Reliability(*values) for values in held.select(f"confidence_{name}" for name in names).iter_rows()]
+    return [
+        "## Confidence of particles",
+        "",
+        "The probability that a particle that `segment` finds is right: matches a true one with an intersection of more than half the union. "
+        f"Fitted to the particles under the conditions that are not held out; here those under the {len(held)} held-out conditions, which are drawn again for the brackets.",
+        "",
+        *reliability_table(parts),
+        "",
+    ]
 
 
 def new_specimens(model: Model) -> list[str]:
@@ -187,8 +205,10 @@ def page(model: Model) -> str:
     for source in SOURCES:
         tiles = source.removeprefix("image")
         words = "the condition" if source == "condition" else f"an image of {tiles} tile{'s' if tiles != '1' else ''}"
-        for target in ("loss", "dice"):
-            lines.append(f"| {words} | {target} | " + " | ".join(coverage(model, source, target, held)) + " |")
+        for target in targets_of(scores):
+            lines.append(
+                f"| {words} | {target.replace('_', ' ')} | " + " | ".join(coverage(model, source, target, held)) + " |"
+            )
     lines += [
         "",
         "In brackets: 95 % intervals of the share (Wilson). A tile is 102 Å wide. The loss predicted from an image is that of the given images, the loss predicted from the condition that of all images.",
@@ -220,6 +240,7 @@ def page(model: Model) -> str:
             f"R² of the logarithm of the loss {found.r2_log_loss:.2f}; the loss interval spans a factor of {found.width_factor:.2f} in the median.",
             "",
         ]
+    lines += confidence(held)
     lines += new_specimens(model)
     lines += others()
     lines += cameras()
