@@ -35,7 +35,7 @@ def from_fitted(target: str, values: np.ndarray) -> np.ndarray:
 
 
 def targets_of(scores: pl.DataFrame) -> list[str]:
-    """Return the targets that a table of scores has; those of models from before 0.3 have loss and Dice alone."""
+    """Return the targets that a table of scores has; those of older models have loss and Dice alone."""
     return [target for target in TARGETS if target in scores.columns]
 
 
