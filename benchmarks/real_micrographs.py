@@ -19,8 +19,8 @@ from PIL import Image
 
 from passband.files.atomic import write_text
 from passband.files.tables import read_table, write_table
-from passband.micrographs.agreement import agreement, calibrate_edge, matched_particles, moved
-from passband.micrographs.measure_particles import number_particles
+from passband.learning.particle_scores import matched_particles, regions_of
+from passband.micrographs.agreement import agreement, calibrate_edge, moved
 from passband.micrographs.micrograph import Micrograph
 from passband.models.confidence import Reliability, reliability, reliability_table
 from passband.models.segment import Segmentation, segment
@@ -90,8 +90,8 @@ def confidence_of(found: Segmentation, truth: np.ndarray, edge: float) -> dict[s
     if not confidence.count():
         return {}
     pixel = found.pixel_size_angstrom
-    labels = number_particles(moved(truth, -edge, pixel), pixel)
-    right = np.isin(found.particles["particle"], [called for _, called in matched_particles(labels, found.instances)])
+    ours, labels = (regions_of(m[None], pixel) for m in (found.instances, moved(truth, -edge, pixel)))
+    right = np.isin(found.particles["particle"], matched_particles(ours, labels)[1] + 1)
     values = confidence.fill_null(np.nan).to_numpy(), found.particles["mean_probability"].to_numpy(), right
     return {f"confidence_{name}": value for name, value in asdict(reliability(*values)).items()}
 

@@ -29,8 +29,9 @@ def test_losses_are_those_of_two_channels():
     assert torch.allclose(task.loss(logits, masks), squeezed - 0.3132617, atol=1e-6)
     assert task.loss(200 * masks - 100, masks).tolist() == pytest.approx([0.0] * 5, abs=1e-6)
     assert task.loss(100 - 200 * masks, masks).tolist() == pytest.approx([1.0] * 5, abs=1e-6)
-    assert task.score(logits, masks)["loss"] == pytest.approx(task.loss(logits, masks).tolist())
-    assert task.score(logits, masks)["tp"] == count_pixels(logits, masks)["tp"]
+    truth = task.truth(masks[:, 0].numpy(), 1.0)
+    assert task.score(logits, masks, truth)["loss"] == pytest.approx(task.loss(logits, masks).tolist())
+    assert task.score(logits, masks, truth)["tp"] == count_pixels(logits, masks)["tp"]
 
 
 def test_the_usual_loss_is_no_part_of_an_id():

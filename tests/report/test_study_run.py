@@ -46,8 +46,12 @@ def test_a_matrix_is_the_mean_over_seeds(run):
         & (run.pairs["test_label"] == matrix.to_dict()["tested"][1])
     )
     assert matrix.values[0, 1] == pytest.approx(np.mean(first["dice"].to_numpy()))
-    with pytest.raises(BadInputError, match="'f1' is no score of a matrix"):
+    assert run.matrix("tp").values[0, 1] == pytest.approx(np.mean(first["tp"].to_numpy()))
+    with pytest.raises(BadInputError, match="'f1' is no score of a matrix of this study; give loss, dice, tp"):
         run.matrix("f1")
+    # These tables were made before particles were counted.
+    with pytest.raises(BadInputError, match="'surface_dice' is no score.*delete cells/evaluate-"):
+        run.matrix("surface_dice")
 
 
 def picture(page):

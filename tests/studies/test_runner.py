@@ -19,12 +19,16 @@ from passband.conditions.sets import ConditionGrid
 from passband.execution.base import Serial
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
+from passband.learning import Segmentation, count_pixels, predict
+from passband.micrographs.agreement import agreement
 from passband.report.study_page import write_results
-from passband.studies import cross_tests, jobs, runner
+from passband.simulation.imaging import normalize
+from passband.simulation.wave_store import WaveSet
+from passband.studies import cross_tests, jobs, runner, wave_jobs
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import write_tables
-from support.studies import TABLES, run, study
+from support.studies import SCORE_COLUMNS, TABLES, run, study
 
 
 def chunk(folder):
@@ -79,6 +83,53 @@ def test_any_division_into_jobs_gives_the_same_tables(tiny, tmp_path, monkeypatc
     write_tables(StudyFolder(tiny[0], StudyPaths(folder)))
     assert not (folder / "counts.parquet").exists()
     assert pl.read_parquet(folder / "scores.parquet").equals(tables(tiny[1])["scores"])
+
+
+def test_scores_are_those_of_each_prediction_against_its_truth(tiny):
+    """All of a study's way to a score, against the comparison of one image after the other."""
+    plan = StudyFolder(tiny[0], StudyPaths(tiny[1]))
+    job, test = plan.training_jobs[0], tiny[0].tests[1]
+    counts, masks = jobs.test_images(tiny[0], plan.paths, test)
+    called = (predict(job.network(), normalize(counts)[:, None]) > 0)[:, 0].numpy()
+    pixel = test.condition.pixel_size_angstrom
+    each = [agreement(c, t, pixel) for c, t in zip(called, masks[:, 0].numpy() > 0, strict=True)]
+    own = (pl.col("train_condition") == job.domain.id) & (pl.col("test_condition") == test.id)
+    [row] = pl.read_parquet(tiny[1] / "scores.parquet").filter(own).to_dicts()
+    for name in ("particles", "found", "missed", "invented"):
+        assert row[name] == sum(getattr(one, name) for one in each)
+    assert row["particles"] == len(each)
+
+
+def test_specimens_without_a_film_have_no_texture(tiny, monkeypatch):
+    place = tiny[0], StudyPaths(tiny[1])
+    assert wave_jobs.textures(*place) is not None
+    bare = [
+        WaveSet(w.folder, w.recipe.model_copy(update={"substrate": None}), w.config)
+        for w in wave_jobs.wave_sets(*place)
+    ]
+    monkeypatch.setattr(wave_jobs, "wave_sets", lambda study, paths: bare)
+    assert wave_jobs.textures(*place) is None
+
+
+def test_tests_from_before_particles_were_counted_stay(tiny, tmp_path, monkeypatch):
+    folder = copy(tiny, tmp_path)
+    made = sorted((folder / "cells").glob("evaluate-*"))
+    for job in made:
+        shutil.rmtree(job)
+    with monkeypatch.context() as former:
+        former.setattr(Segmentation, "score", lambda task, outputs, targets, truth: count_pixels(outputs, targets))
+        run(tiny[0], folder)
+    old, new = tables(folder)["scores"], tables(tiny[1])["scores"]
+    assert old.schema == new.schema and old["surface_dice"].null_count() == len(old)
+    assert old.select(SCORE_COLUMNS[:10]).equals(new.select(SCORE_COLUMNS[:10]))
+    assert len(tables(folder)["counts"]) == len(tables(tiny[1])["counts"])
+    # Nothing is made again, until a user deletes the tests.
+    assert run(tiny[0], folder)[1].new["tests"] == 0
+    shutil.rmtree(made[0])
+    assert run(tiny[0], folder)[1].new["tests"] == 3
+    mixed = tables(folder)["scores"]
+    known = mixed["particles"].is_not_null()
+    assert known.sum() == 3 and mixed.filter(known).equals(new.filter(known))
 
 
 def test_a_network_trained_again_is_tested_again_and_no_other(tiny, tmp_path):

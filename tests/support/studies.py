@@ -49,7 +49,11 @@ training: {epochs: 2, batch_size: 3}
 seeds: 1
 """
 #: Columns of scores.parquet, which others read.
-SCORE_COLUMNS = ["train_condition", "test_condition", "seed", "loss", "dice", "tp", "fp", "fn", "tn", "n_images"]
+SCORE_COLUMNS = [
+    *("train_condition", "test_condition", "seed", "loss", "dice", "tp", "fp", "fn", "tn", "n_images"),
+    *("particles", "found", "missed", "invented", "instance_f1", "surface_dice"),
+    *("distance_angstrom", "absolute_distance_angstrom", "diameter_bias_angstrom"),
+]
 TABLES = ("scores", "conditions", "shift", "training", "counts")
 
 

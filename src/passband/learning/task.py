@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from passband.learning.particle_scores import COUNTS, SUMS, Regions, compare, particle_scores, regions_of
+
 if TYPE_CHECKING:
     from passband.simulation.multislice import ExitWaveConfig
     from passband.specimens import Recipe, Specimen
 
 
+#: Pixels of an image that are called particle and are, that are called so and are not, that are missed, and the others.
+PIXELS = ("tp", "fp", "fn", "tn")
 #: Losses by name: with the Dice term, without, and of outputs that a softmax has squeezed into [0, 1].
 LossName = Literal["cross_entropy_dice", "cross_entropy", "softmax_cross_entropy"]
 
 
 class Task(Protocol):
-    """A kind of prediction, pixel by pixel; `Segmentation` is the first."""
+    """A kind of prediction, pixel by pixel; `Segmentation` is the first.
+
+    Attributes:
+        counts: the columns of `score` besides the loss, int or float; they add up over images.
+    """
+
+    counts: Mapping[str, type]
 
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
         """Return the truth of a specimen of a recipe on the multislice grid, shape [n, n]."""
@@ -29,8 +39,14 @@ class Task(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each image, shape [B], given outputs and floating targets, shape [B, 1, n, n] each."""
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
-        """Return `loss` and the task's counts of each image, a list of length B each: columns of the table of counts."""
+    def truth(self, targets: np.ndarray, pixel_size_angstrom: float) -> Any:
+        """Return what scoring needs of targets [B, n, n], which is computed once for all networks."""
+
+    def score(self, outputs: Tensor, targets: Tensor, truth: Any) -> dict[str, Sequence[float] | np.ndarray]:
+        """Return `loss` and the task's counts of each image, of length B each: columns of the table of counts."""
+
+    def scores(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the scores of images by name, from their counts summed over images: numbers of NumPy, or of polars."""
 
 
 def cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
@@ -85,6 +101,8 @@ def count_pixels(
 class Segmentation:
     """Tell particles from their support; outputs are logits, and a pixel is called particle above 0."""
 
+    counts: Mapping[str, type] = dict.fromkeys((*PIXELS, *COUNTS), int) | dict.fromkeys(SUMS, float)
+
     def __init__(self, loss: LossName = "cross_entropy_dice"):
         """Choose the loss that networks are trained with and scored by."""
         self._loss = loss
@@ -93,9 +111,22 @@ class Segmentation:
         """Return the loss of each image, shape [B]."""
         return _LOSSES[self._loss](outputs, targets)
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
-        """Return what `count_pixels` does."""
-        return count_pixels(outputs, targets, loss=self._loss)
+    def truth(self, targets: np.ndarray, pixel_size_angstrom: float) -> Regions:
+        """Return the particles of masks [B, n, n] and their outlines; connected pixels are one particle."""
+        return regions_of(targets > 0, pixel_size_angstrom)
+
+    def score(self, outputs: Tensor, targets: Tensor, truth: Regions) -> dict[str, Sequence[float] | np.ndarray]:
+        """Return what `count_pixels` and `particle_scores.compare` do."""
+        called = regions_of((outputs[:, 0] > 0).cpu().numpy(), truth.pixel_size_angstrom)
+        particles = {
+            name: values.astype(np.float32 if name in SUMS else np.int32)
+            for name, values in compare(called, truth).items()
+        }
+        return {**count_pixels(outputs, targets, loss=self._loss), **particles}
+
+    def scores(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Dice and the scores of `particle_scores`."""
+        return {"dice": 2 * sums["tp"] / (2 * sums["tp"] + sums["fp"] + sums["fn"])} | particle_scores(sums)
 
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
         """Return the mask of all particles, bool, shape [n, n]."""

@@ -7,23 +7,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from passband.base.errors import BadInputError, parameter
-from passband.micrographs.measure_particles import number_particles
+from passband.learning.outlines import Mask, Numbers, outlines
+from passband.learning.particle_scores import TOLERANCE_ANGSTROM, compare, particle_scores, regions_of
 
-#: Distance within which two outlines agree [Å].
-TOLERANCE_ANGSTROM = 2.0
 #: Largest edge offset [Å], and the step of its calibration.
 MOST_OFFSET_ANGSTROM, _STEP = 10.0, 0.05
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, repr=False)
 class Agreement:
-    """How a predicted mask agrees with the labels of one image.
+    """How a predicted mask agrees with the labels of one image; the tables of studies have the same scores (`learning/particle_scores.py`).
 
     If both masks are empty, Dice, surface Dice and F1 are 1; if one is, they are 0. What needs outlines or particles on both sides is None then.
 
@@ -109,49 +104,21 @@ def agreement(
     if mask.shape != truth.shape:
         what = f"{parameter('masks')} of shape {list(truth.shape)} do not fit a prediction of shape {list(mask.shape)}"
         raise BadInputError(what, value=truth.shape, limit=mask.shape)
-    pixel, true = pixel_size_angstrom, truth > 0
-    called = moved(mask.astype(bool), edge_offset_angstrom, pixel)
-    near, length = 0.0, 0.0
-    distances, weights = [], []
-    for one, other, sign in ((called, true, -1), (true, called, 1)):
-        points, lengths = _outline(one)
-        away = sign * pixel * _depth(other, points)
-        near += float(lengths[np.abs(away) <= tolerance_angstrom].sum())
-        length += float(lengths.sum())
-        # A mask of the whole image has no outline.
-        kept = _overlaps(one, other, points) & np.isfinite(away)
-        distances.append(away[kept])
-        weights.append(lengths[kept])
-    apart, weight = np.concatenate(distances), np.concatenate(weights)
-    has_outlines = weight.sum() > 0
-    particles = number_particles(truth, pixel), number_particles(called, pixel)
-    counts = [int(p.max(initial=0)) for p in particles]
-    matches = matched_particles(*particles)
-    found, wanted = len(matches), counts[0] + counts[1]
+    called = moved(mask.astype(bool), edge_offset_angstrom, pixel_size_angstrom)
+    ours, theirs = (regions_of(m[None], pixel_size_angstrom) for m in (called, truth))
+    sums = {name: values[0] for name, values in compare(ours, theirs, tolerance_angstrom).items()}
+    with np.errstate(invalid="ignore"):
+        scores: dict[str, Any] = {name: value.item() for name, value in particle_scores(sums).items()}
+    # Without outlines, and without particles.
+    defaults = {"surface_dice": float(np.array_equal(called, truth > 0)), "instance_f1": 1.0}
+    scores |= {name: value for name, value in defaults.items() if np.isnan(scores[name])}
+    scores = {name: None if np.isnan(value) else value for name, value in scores.items()}
     return Agreement(
-        dice=dice_of(called, true),
-        distance_angstrom=float(np.average(apart, weights=weight)) if has_outlines else None,
-        absolute_distance_angstrom=float(np.average(np.abs(apart), weights=weight)) if has_outlines else None,
-        surface_dice=near / length if length else float(np.array_equal(called, true)),
-        particles=counts[0],
-        found=found,
-        missed=counts[0] - found,
-        invented=counts[1] - found,
-        instance_f1=2 * found / wanted if wanted else 1.0,
-        diameter_bias_angstrom=_diameter_bias(*particles, matches, pixel),
+        dice=dice_of(called, truth > 0),
+        **scores,
         tolerance_angstrom=tolerance_angstrom,
         edge_offset_angstrom=edge_offset_angstrom,
     )
-
-
-def outline_counts(mask: Mask, truth: Mask, pixel_size_angstrom: float) -> tuple[float, float]:
-    """Return how much of both outlines lies within the tolerance of the other, and their length [pixels]: surface Dice is their ratio."""
-    near = length = 0.0
-    for one, other in ((mask, truth), (truth, mask)):
-        points, lengths = _outline(one)
-        away = pixel_size_angstrom * np.abs(_depth(other, points))
-        near, length = near + float(lengths[away <= TOLERANCE_ANGSTROM].sum()), length + float(lengths.sum())
-    return near, length
 
 
 def dice_of(mask: Mask, truth: Mask) -> float:
@@ -162,7 +129,13 @@ def dice_of(mask: Mask, truth: Mask) -> float:
 
 def signed_distance(mask: Mask) -> Numbers:
     """Return the distance of each pixel from the outline of a mask [pixels], positive inside; infinite without an outline."""
-    return _depth(mask, np.indices(mask.shape, dtype=float).reshape(2, -1).T).reshape(mask.shape)
+    pixels = np.indices(mask.shape, dtype=float).reshape(2, -1).T
+    depth = outlines(np.asarray(mask, dtype=bool)[None]).depth(pixels, np.array([0, len(pixels)]))
+    return (
+        depth.reshape(mask.shape)
+        if np.isfinite(depth).all()
+        else np.full(mask.shape, np.inf if mask.all() else -np.inf)
+    )
 
 
 def moved(mask: Mask, offset_angstrom: float, pixel_size_angstrom: float) -> Mask:
@@ -206,63 +179,3 @@ def calibrate_edge(pairs: Sequence[tuple[NDArray[Any], NDArray[Any], float]]) ->
 def signed(value: float | None, plus: str = "+") -> str:
     """Return a length as a text, with a sign; a dash for none."""
     return "–" if value is None else f"{value:{plus}.2f} Å"
-
-
-def _outline(mask: Mask, parts: int = 1) -> tuple[Numbers, Numbers]:
-    """Return the middles [N, 2] and lengths [N] of the pieces of an outline, in pixels, each cut in parts; the edge of the image is none.
-
-    Outlines are those of the smooth mask, at one half.
-    """
-    # Imported here because it takes a second.
-    from skimage.measure import find_contours
-
-    lines = find_contours(_smooth(mask), 0.5)
-    if not lines:
-        return np.zeros((0, 2)), np.zeros(0)
-    starts, steps = (
-        np.concatenate([line[:-1] for line in lines]),
-        np.concatenate([np.diff(line, axis=0) for line in lines]),
-    )
-    middles = np.concatenate([starts + steps * (i + 0.5) / parts for i in range(parts)])
-    return middles, np.tile(np.hypot(*steps.T) / parts, parts)
-
-
-def _smooth(mask: Mask) -> NDArray[np.float32]:
-    """Return a mask blurred by one pixel: the staircase of its pixels would be nearer by a third of a pixel than the outline that it follows."""
-    return ndimage.gaussian_filter(mask.astype(np.float32), 1.0, mode="nearest")
-
-
-def _depth(mask: Mask, points: Numbers) -> Numbers:
-    """Return how deep points [N, 2] lie inside the outline of a mask [pixels], negative outside; infinite without an outline."""
-    outline, _ = _outline(mask, 4)
-    inside = ndimage.map_coordinates(_smooth(mask), points.T, order=1, mode="nearest") >= 0.5
-    away = cKDTree(outline).query(points)[0] if len(outline) else np.full(len(points), np.inf)
-    return np.where(inside, away, -away)
-
-
-def _overlaps(mask: Mask, other: Mask, points: Numbers) -> Mask:
-    """Return which points of a mask's outline belong to a region that overlaps the other mask."""
-    regions, count = ndimage.label(mask)
-    common = np.zeros(count + 1, dtype=bool)
-    common[np.unique(regions[other & mask])] = True
-    nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    rows, columns = np.clip(points.round().astype(int), 0, np.array(mask.shape) - 1).T
-    return common[regions[nearest[0][rows, columns], nearest[1][rows, columns]]]
-
-
-def matched_particles(truth: NDArray[np.int32], called: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """Return pairs of numbers of particles whose intersection is more than half their union; each particle has one at most."""
-    rows, columns = (int(p.max(initial=0)) + 1 for p in (truth, called))
-    pairs = truth.ravel().astype(np.int64) * columns + called.ravel()
-    table = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
-    union = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - table
-    return [(int(t) + 1, int(c) + 1) for t, c in np.argwhere(2 * table[1:, 1:] > union[1:, 1:])]
-
-
-def _diameter_bias(
-    truth: NDArray[np.int32], called: NDArray[np.int32], matches: list[tuple[int, int]], pixel: float
-) -> float | None:
-    across = [np.sqrt(np.bincount(p.ravel()) * 4 / np.pi) * pixel for p in (truth, called)]
-    cut = [{*p[0].tolist(), *p[-1].tolist(), *p[:, 0].tolist(), *p[:, -1].tolist()} for p in (truth, called)]
-    whole = [across[1][c] - across[0][t] for t, c in matches if t not in cut[0] and c not in cut[1]]
-    return float(np.mean(whole)) if whole else None

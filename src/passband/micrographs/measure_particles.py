@@ -1,28 +1,14 @@
 """Measure the particles of a mask."""
 
 import math
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-#: Smaller regions are noise [Å²]: a disc of 6 Å.
-LEAST_AREA_ANGSTROM2 = 28.0
+from passband.learning.particle_scores import number_particles
+
 _MEASURED = ("centroid", "bbox", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation")
-
-
-def number_particles(mask: NDArray[Any], pixel_size_angstrom: float) -> NDArray[np.int32]:
-    """Return the number of the particle at each pixel from 1, without regions under 28 Å².
-
-    Connected pixels of a mask are one particle, and so are those of one number if the mask holds integers that number particles.
-    """
-    from skimage.measure import label
-
-    labels = np.asarray(label(mask, connectivity=1))
-    large = np.bincount(labels.ravel()) * pixel_size_angstrom**2 >= LEAST_AREA_ANGSTROM2
-    large[0] = False
-    return (np.cumsum(large) * large).astype(np.int32)[labels]
 
 
 def particle_table(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import seed_from
-from passband.micrographs.agreement import TOLERANCE_ANGSTROM, Agreement, agreement, calibrate_edge, dice_of, signed
+from passband.learning.particle_scores import TOLERANCE_ANGSTROM
+from passband.micrographs.agreement import Agreement, agreement, calibrate_edge, dice_of, signed
 from passband.micrographs.labels import LabelledSet
 from passband.models.segment import segment
 from passband.models.store import Model

@@ -33,6 +33,8 @@ from passband.studies.study import Study
 _TABLES = ("scores", "shift", "conditions", "training")
 # A pair generalises if its loss is at most this many times the in-domain loss; a network with less Dice has not learnt.
 _NEAR, _LEARNT = 1.5, 0.5
+# What of the particles the table of pairs shows.
+_PARTICLES = ("particles", "found", "instance_f1", "distance_angstrom")
 _MATRIX = "rows are training conditions, columns are test conditions"
 #: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and its caption.
 PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
@@ -122,6 +124,7 @@ def write_report(
         conditions=tables["conditions"].to_dicts(),
         trainings=len(study.trainings),
         scores=_score_rows(pairs),
+        particles="found" in pairs.columns and pairs["found"].is_not_null().any(),
         configuration=yaml_config.dump(study),
         picture=lambda name, alt, suffix="svg": _picture(figures / f"{name}.{suffix}", alt),
     )
@@ -232,11 +235,14 @@ def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheets.Samp
 
 
 def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:
-    if "defocus_difference_angstrom" not in pairs.columns:
-        pairs = pairs.with_columns(defocus_difference_angstrom=pl.lit(None, pl.Float64))
+    # Distances of training sets have no defocus, and tables of old studies no particles.
+    absent = [name for name in ("defocus_difference_angstrom", *_PARTICLES) if name not in pairs.columns]
+    pairs = pairs.with_columns(**{name: pl.lit(None, pl.Float64) for name in absent})
     mean = pairs.group_by("train_label", "test_label", maintain_order=True).agg(
-        pl.col("loss", "dice", "sigma", "delta_epsilon", "defocus_difference_angstrom").mean(),
+        pl.col("loss", "dice", "instance_f1", "distance_angstrom").mean(),
+        pl.col("sigma", "delta_epsilon", "defocus_difference_angstrom").mean(),
         pl.col("loss").std().alias("loss_deviation"),
+        found_share=(pl.col("found") / pl.col("particles")).mean(),
     )
     return mean.to_dicts()
 

@@ -30,6 +30,7 @@ from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
 from passband.studies import jobs, runner
 from passband.studies import study as configuration
+from passband.studies.cross_tests import SCORES
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_analysis, read_tables
@@ -166,7 +167,13 @@ class StudyRun:
 
     @functools.cached_property
     def scores(self) -> pl.DataFrame:
-        """Loss, Dice and counts, a row per train condition, test condition and seed."""
+        """Scores, a row per train condition, test condition and seed, of all its test images together.
+
+        Columns: loss (the mean); dice; tp, fp, fn, tn (pixels); n_images; particles, found, missed, invented; instance_f1; surface_dice
+        (within 2 Å); distance_angstrom (of the outlines, positive outside the true one), absolute_distance_angstrom;
+        diameter_bias_angstrom. Definitions are those of `Agreement`. Those from `particles` on are null where a network was tested by an
+        older version: delete `cells/evaluate-*` in the folder and run the study again, which repeats the tests and no training.
+        """
         return self._table("scores")
 
     @functools.cached_property
@@ -189,10 +196,19 @@ class StudyRun:
         """What the tables say, in sentences."""
         return list(self._analysis["findings"]["sentences"])
 
-    def matrix(self, score: Literal["loss", "dice"] = "loss") -> "Matrix":
-        """Return the mean over seeds of a score, for every train (rows) and test condition (columns)."""
-        if score not in ("loss", "dice"):
-            raise BadInputError(f"{score!r} is no score of a matrix; give loss or dice", value=score)
+    def matrix(self, score: str = "loss") -> "Matrix":
+        """Return the mean over seeds of a column of `scores`, for every train (rows) and test condition (columns).
+
+        Raises:
+            BadInputError: listing the scores, if there is none of that name.
+        """
+        names = [n for n in self.scores.columns if n not in ("train_condition", "test_condition", "seed", "n_images")]
+        names = [n for n in names if self.scores[n].is_not_null().any()]
+        if score not in names:
+            old = score in SCORES
+            remedy = "its tests are older than that score: delete cells/evaluate-* and run it again" if old else None
+            what = f"{score!r} is no score of a matrix of this study; give {', '.join(names)}"
+            raise BadInputError(what, value=score, limit=names, remedy=remedy)
         return Matrix(self.pairs, score)
 
     def fit(self, *metrics: str, form: Literal["linear", "smooth"] = "linear") -> "Fit":
@@ -288,7 +304,7 @@ class Matrix:
 
     Attributes:
         pairs: scores with the labels of their conditions.
-        score: loss or dice.
+        score: a column of the scores.
     """
 
     pairs: pl.DataFrame

@@ -36,7 +36,7 @@ _SPECIMENS = 3
 
 
 def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
-    """Measure the seconds of one exit wave, training step, test image and inference; write them into a JSON file."""
+    """Measure the seconds of one exit wave, training step, test image, inference and its scores; write them into a JSON file."""
     study, path = task
     first = study.trainings[0]
     recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
@@ -54,12 +54,17 @@ def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
     epochs = training.model_copy(update={"epochs": 2})
     validation = ImageSource(waves[:1], masks[:1], imager)
     model, images = build(study.network).eval(), torch.zeros(16, 1, imager.pixels, imager.pixels)
+    _, targets = imager.images(waves[:1], masks[:1], seed=0)
+    targets = targets[:, None].float().expand_as(images)
+    truth = SEGMENTATION.truth(targets[:, 0].numpy(), condition.pixel_size_angstrom)
     result = {
         # The first specimen takes longer, for tables that are made once.
         "wave": float(np.diff(began)[1:].min()),
         "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
         "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
-        "inference": _seconds(lambda: SEGMENTATION.score(predict(model, images), 0 * images)) / len(images),
+        "inference": _seconds(lambda: SEGMENTATION.loss(predict(model, images), targets)) / len(images),
+        # An untrained network marks noise; a trained one has outlines like the truth's.
+        "score": _seconds(lambda: SEGMENTATION.score(targets - 0.5, targets, truth)) / len(images),
     }
     path.write_text(json.dumps(result), encoding="utf-8")
     progress(1.0)
@@ -100,7 +105,9 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         "waves": todo["waves"] * seconds["wave"],
         "train": todo["train"] * (training.epochs * split.train * seconds["train_image"] + imaging + validation),
         "images": todo["images"] * split.test * seconds["image"],
-        "tests": todo["tests"] * split.test * (seconds["inference"] + seconds["image"] / min(32, max(study.seeds, 1))),
+        "tests": todo["tests"]
+        * split.test
+        * (seconds["inference"] + seconds["score"] + seconds["image"] / min(32, max(study.seeds, 1))),
     }
     return {
         "study": study.name,
@@ -121,7 +128,7 @@ def _memory(study: Study) -> int:
     field = max(recipe.field_angstrom for recipe in study.all_recipes)
     phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.all_recipes)
     pixels = max(round(field / c.pixel_size_angstrom) for c in study.test_conditions)
-    specimen = 8 * phonons * coefficients + study.exit_waves.grid_points(field) ** 2 + 5 * pixels**2
+    specimen = 8 * phonons * coefficients + study.exit_waves.grid_points(field) ** 2 + 10 * pixels**2
     return _WORKER + study.split.total * specimen + 1500 * study.training.batch_size * pixels**2
 
 

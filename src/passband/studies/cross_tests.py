@@ -4,6 +4,8 @@ A job tests some networks on some domains, and makes the images of each domain o
 which weights they tested, so that a network that was trained again, or a condition that was added, is tested and nothing else.
 """
 
+import functools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from torch import Tensor
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, marker, peek
 from passband.files.tables import parquet
-from passband.learning import Predictors, Segmentation, predict
+from passband.learning import SEGMENTATION, Predictors, Segmentation, predict
+from passband.learning.task import PIXELS
 from passband.simulation.imaging import normalize
 from passband.studies.jobs import StudyJob, TrainingJob, test_images
 from passband.studies.paths import StudyPaths
@@ -28,8 +31,15 @@ _NETWORKS, _TESTS = 32, 50
 # Jobs that a small study is divided into at least, if it has as many networks, so that all workers have some.
 _JOBS = 8
 _TABLE, _PREDICTIONS = "table.parquet", "predictions.npz"
-# Rows of counts that are gathered into one table, some 2 GB of memory.
+# Rows of counts that are gathered into one table, some 3 GB of memory.
 _COUNTS_GATHERED = 20_000_000
+# Pixels of test masks of which a worker caches what scoring needs, 5 bytes each and their outlines, of four sets of masks at most.
+_CACHED_PIXELS = 10_000_000
+# Columns of scores.parquet that others read, in this order; later ones follow.
+_FIRST = ("loss", "dice", *PIXELS, "n_images")
+#: The task's scores in that table, by name.
+SCORES = tuple(SEGMENTATION.scores(dict.fromkeys(SEGMENTATION.counts, 1)))
+_TYPES = {int: pl.Int64, float: pl.Float64}
 #: Domains whose first image a report shows at most, with predictions of it.
 SHOWN = 11
 
@@ -72,23 +82,32 @@ class TestJob(StudyJob):
             test = study.tests[index]
             counts, masks = test_images(study, self.paths, test)
             images = normalize(counts)[:, None].to(device())
+            truth = _truth(masks[:, 0].numpy() > 0, test.condition.pixel_size_angstrom)
             masks = masks.to(images.device)
-            networks = iter(self.networks)
-            for logits in predictors.logits(images):
-                several = logits.shape[1]
-                flat, truth = (t.flatten(0, 1)[:, None] for t in (logits, masks.expand(-1, several, -1, -1)))
-                scored = Segmentation(study.training.loss).score(flat, truth)
-                for i, job in zip(range(several), networks, strict=False):
-                    if index in shown and job.seed == 0:
-                        predictions[_prediction_name(job, test)] = np.packbits(_particles(logits[:, i : i + 1]))
-                    keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
-                    columns = {name: values[i::several] for name, values in scored.items()}
-                    parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
-                    progress(1.0)
+            outputs = (one for logits in predictors.logits(images) for one in logits.split(1, 1))
+            for job, logits in zip(self.networks, outputs, strict=True):
+                if index in shown and job.seed == 0:
+                    predictions[_prediction_name(job, test)] = np.packbits(_particles(logits))
+                keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
+                columns = Segmentation(study.training.loss).score(logits, masks, truth)
+                parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
+                progress(1.0)
         table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))
         (folder / _TABLE).write_bytes(parquet(table))
         if predictions:
             np.savez_compressed(folder / _PREDICTIONS, **predictions)
+
+
+def _truth(masks: np.ndarray, pixel_size_angstrom: float) -> Any:
+    """Return what scoring needs of masks, bool [N, n, n]: the same for all networks, and under most conditions of a study."""
+    make = _cached_truth if masks.size <= _CACHED_PIXELS else _cached_truth.__wrapped__
+    return make(np.packbits(masks).tobytes(), masks.shape, pixel_size_angstrom)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_truth(packed: bytes, shape: tuple[int, ...], pixel_size_angstrom: float) -> Any:
+    masks = np.unpackbits(np.frombuffer(packed, np.uint8), count=math.prod(shape)).reshape(shape)
+    return SEGMENTATION.truth(masks, pixel_size_angstrom)
 
 
 def shown_tests(study: Study) -> list[int]:
@@ -195,23 +214,31 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
     def ordered(parts: list[pl.DataFrame], *last: str) -> pl.DataFrame:
         columns = {"train_condition": [t.id for t in study.trainings], "test_condition": [t.id for t in study.tests]}
         keys = [pl.col(c).replace_strict(ids, range(len(ids)), return_dtype=pl.Int32) for c, ids in columns.items()]
-        return pl.concat(parts).sort(keys[0], "seed", keys[1], *last)
+        return pl.concat(parts, how="diagonal").sort(keys[0], "seed", keys[1], *last)
 
     return ordered(scores), ordered(counts, "specimen") if few else None
 
 
 def cross_table(counts: pl.DataFrame) -> pl.DataFrame:
-    """Return a row per train condition, test condition and seed: mean loss, summed counts, Dice from the sums.
+    """Return a row per train condition, test condition and seed: mean loss, and the task's scores from its counts summed over images.
 
-    Dice is NaN where there is nothing to find and nothing was called. `counts` has a row per image.
+    Scores are NaN where there is nothing to find and nothing was called. `counts` has a row per image; scores that need counts which it
+    lacks are null.
     """
-    keys, pixels = ["train_condition", "test_condition", "seed"], ["tp", "fp", "fn", "tn"]
-    tp, fp, fn = (pl.col(name) for name in pixels[:3])
+    keys = ["train_condition", "test_condition", "seed"]
+    lacking = {name: pl.lit(None, pl.Int64) for name in SEGMENTATION.counts if name not in counts.columns}
+    # The sum of nothing would be zero.
+    sums = {
+        name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).cast(_TYPES[kind]).sum())
+        for name, kind in SEGMENTATION.counts.items()
+    }
+    scores = SEGMENTATION.scores({name: pl.col(name) for name in sums})
     return (
-        counts.group_by(keys, maintain_order=True)
-        .agg(pl.col("loss").mean(), *[pl.col(c).sum() for c in pixels], pl.len().cast(pl.Int64).alias("n_images"))
-        .with_columns(dice=2 * tp / (2 * tp + fp + fn))
-        .select(*keys, "loss", "dice", *pixels, "n_images")
+        counts.with_columns(**lacking)
+        .group_by(keys, maintain_order=True)
+        .agg(pl.col("loss").mean(), pl.len().cast(pl.Int64).alias("n_images"), **sums)
+        .with_columns(**scores)
+        .select(*keys, *_FIRST, *(name for name in scores if name not in _FIRST))
     )
 
 

@@ -141,7 +141,7 @@ def textures(study: Study, paths: StudyPaths) -> Texture | None:
     scattered = {}
     for waves in wave_sets(study, paths):
         stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(hrtem.FAMILY, study.split.train)))
-        if not masks.any() or masks.all():
+        if not hrtem.has_texture(waves.recipe, masks):
             return None
         scattered[waves.folder.name] = hrtem.stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
     ids = [wave_id(test.recipe, study.exit_waves) for test in study.tests]

@@ -19,9 +19,10 @@ from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import count_pixels, predict
 from passband.learning.crop import cropped
+from passband.learning.particle_scores import compare, matched_particles, regions_of
 from passband.metrics.texture import Scattering
-from passband.micrographs.agreement import matched_particles, moved, outline_counts
-from passband.micrographs.measure_particles import number_particles, particle_table
+from passband.micrographs.agreement import moved
+from passband.micrographs.measure_particles import particle_table
 from passband.models.card import ModelCard, Specimens
 from passband.models.confidence import (
     CONFIDENCE,
@@ -274,21 +275,17 @@ def particle_counts(
     Counts: length of both outlines and how much of it lies near the other, found particles, and predicted and true ones together. A predicted
     particle is right that has a match. Logits have the shape [N, 1, n, n], truth [N, n, n].
     """
-    counts: dict[str, list[float]] = {name: [] for name in ("near", "outline", "found", "both")}
-    features, right = [], []
-    pixel = card.pixel_size_angstrom
-    for p, true in zip(logits[:, 0].sigmoid().numpy(), truth.numpy() > 0, strict=True):
-        called = p >= card.threshold
-        instances, particles = particle_table(called, pixel, p)
-        known = number_particles(true, pixel)
-        matches = matched_particles(known, instances)
-        near, outline = outline_counts(called, true, pixel)
-        values = near, outline, len(matches), len(particles) + int(known.max(initial=0))
-        for name, value in zip(counts, values, strict=True):
-            counts[name].append(value)
+    pixel, probability = card.pixel_size_angstrom, logits[:, 0].sigmoid().numpy()
+    called = probability >= card.threshold
+    ours, theirs = regions_of(called, pixel), regions_of(truth.numpy() > 0, pixel)
+    sums = compare(ours, theirs)
+    features = []
+    for p, mask in zip(probability, called, strict=True):
+        instances, particles = particle_table(mask, pixel, p)
         features.append(particle_features(instances, p, particles, pixel))
-        right.append(np.isin(particles["particle"].to_numpy(), [c for _, c in matches]))
-    return {k: np.array(v) for k, v in counts.items()}, np.concatenate(features), np.concatenate(right)
+    right = np.isin(np.arange(len(ours.areas)), matched_particles(ours, theirs)[1])
+    counts = {name: sums[name] for name in ("near", "outline", "found")}
+    return counts | {"both": sums["particles"] + sums["found"] + sums["invented"]}, np.concatenate(features), right
 
 
 def pooled_scores(images: dict[str, np.ndarray]) -> dict[str, float]:

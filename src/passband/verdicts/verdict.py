@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from passband.conditions import Condition
-from passband.micrographs.agreement import TOLERANCE_ANGSTROM
+from passband.learning.particle_scores import TOLERANCE_ANGSTROM
 from passband.verdicts.statements import Statement
 from passband.verdicts.zones import NAMES, zones
 
