@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from passband.base.errors import BadInputError, parameter
 from passband.micrographs import formats
 from passband.micrographs.cleaning import clean
+from passband.micrographs.drawing import flat_note, refuse_mask
 from passband.micrographs.formats import dataset, decode, metadata
 from passband.micrographs.formats.decode import Frames
 from passband.micrographs.micrograph import Calibration, Micrograph
@@ -40,7 +41,7 @@ def read_micrographs(
             parsed in this process, without `limits`.
 
     Raises:
-        BadInputError: with file, fault and remedy; also if the pixel size is neither known nor given.
+        BadInputError: with file, fault and remedy; also if the pixel size is neither known nor given, or the image is a mask.
     """
     given = Calibration(pixel_size_angstrom, energy_ev, dose_per_angstrom2)
     if not (frames is None or frames in ("sum", "each") or (isinstance(frames, int) and not isinstance(frames, bool))):
@@ -73,5 +74,8 @@ def _described(source: Any) -> tuple[str, dataset.Dataset]:
 
 
 def _cleaned(image: Micrograph) -> Micrograph:
-    cleaned = clean(image.intensity)
-    return replace(image, intensity=cleaned.intensity, notes=(*image.notes, cleaned.sentence))
+    refuse_mask(image.intensity, image.name)
+    cleaned, flat = clean(image.intensity), flat_note(image.intensity)
+    return replace(
+        image, intensity=cleaned.intensity, notes=(*image.notes, cleaned.sentence, *([flat] if flat else []))
+    )

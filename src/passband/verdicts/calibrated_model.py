@@ -41,6 +41,8 @@ from passband.verdicts.zones import NAMES, best_match, zone_of, zones
 _TOO_FAR = 1.5
 # Share of a micrograph that must be marked.
 _LEAST_SHARE = 0.005
+# Least share marked of calibration images: an unlike one with less has too little to go by.
+_CALIBRATED_SHARE = 0.02
 # Share of the calibration images on which two networks agree well enough.
 _AGREEING = 0.95
 # Dice below which a network is not useful, however near its in-domain loss.
@@ -206,13 +208,14 @@ class CalibratedModel:
             self.features(condition), "condition", "unlike_conditions"
         )
 
-    def image_objections(self, features: np.ndarray, source: str) -> list[Statement]:
-        """Return why an image with features [1, D] of a source is outside the applicability domain."""
-        if features[0, 2] < _LEAST_SHARE:
-            return [Statement("few_particles", value=features[0, 2], limit=_LEAST_SHARE)]
+    def image_objections(self, features: np.ndarray, source: str, marked: float | None = None) -> list[Statement]:
+        """Return why an image with features [1, D] of a source, of which a share is marked (else estimated), is outside the applicability domain."""
+        marked = float(features[0, 2]) if marked is None else marked
         # Images like the labelled ones are known, too.
         known = self._labels["distance"] if self._labels else 0.0
-        return self._far(features, source, "unlike_images", known) or self._disagreement(features, source)
+        unlike = self._far(features, source, "unlike_images", known) or self._disagreement(features, source)
+        least = _CALIBRATED_SHARE if unlike else _LEAST_SHARE
+        return [Statement("few_particles", value=marked, limit=least)] if marked < least else unlike
 
     def _disagreement(self, features: np.ndarray, source: str) -> list[Statement]:
         """Return that two networks disagree more than on most calibration images, if there are two that mark the same edges and they do."""

@@ -98,6 +98,11 @@ def _into_domain(s: Statement) -> str:
     return f"{first}, use a model that was calibrated there, or train one: {_TRAIN}{where}"
 
 
+def _lattice(s: Statement) -> str:
+    spacings, own = (", ".join(f"{v:.2f}" for v in values) for values in (s.value, s.limit))
+    return f"its lattice spacings, {spacings} Å, do not fit {s.detail['crystal']} ({own} Å), on which the model was calibrated"
+
+
 def _reversed(s: Statement) -> str:
     where = f" at {_bands(s.value)} 1/Å" if s.value else ""
     return f"contrast is reversed{where} against the nearest training condition"
@@ -120,6 +125,11 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "networks_disagree": "two networks that were trained on different specimens mark different pixels: their masks have a Dice of {s.value:.2f} "
     "with each other, less than on 95% of the calibration images ({s.limit:.2f})",
     "few_particles": "the network marks {s.value:.1%} of the image; a verdict needs at least {s.limit:.1%} to go by",
+    "pattern": "it is a diffraction pattern or a power spectrum: symmetric about a point (correlation {s.value:.2f}), and brightest around it",
+    "bright": "what stands out in it is bright and grainy (skewness {s.value:+.1f}, and at most {s.limit:+.1f} on bright-field images), as in dark-field STEM "
+    "or in a negative",
+    "one_lattice": "one lattice extends over {s.value:.0%} of it (limit {s.limit:.0%}): there is no film to tell particles from",
+    "lattice": _lattice,
     "outside_sets": "{s.parameter} of {s.value:.0%} of the conditions is outside the standard study of training sets (limit {s.limit:.0%})",
     # Assumptions.
     "assumed": _assumed,
@@ -165,6 +175,10 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "larger_field": "show a larger field with more particles; if pixel size and energy are right, check the condition itself instead "
     f"({parameter('condition')})",
     "more_particles": "show a field with more particles",
+    "more_film": "show a field with particles and film",
+    "an_image": "give the image itself",
+    "bright_field": "give an HRTEM image in which more electrons are brighter; invert a negative",
+    "scale": f"correct the pixel size ({parameter('pixel_size_angstrom')}); if it is right, the particles are of another crystal, and the model was not calibrated on it",
     "range": "record at a defocus of {s.limit[0]:+.0f} to {s.limit[1]:+.0f} Å{s.detail[dose]}, where it is predicted to work "
     "(best at {s.detail[best]:+.0f} Å: Dice {s.value:.2f})",
     "check_specimen": "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "

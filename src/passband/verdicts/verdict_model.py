@@ -21,6 +21,7 @@ from passband.verdicts import reasons
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import SpecimenInfo
 from passband.verdicts.features import SOURCES, TILES, image_features
+from passband.verdicts.image_kind import kind_objections
 from passband.verdicts.image_optics import ImageOptics, estimate_optics, optics_of
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import Verdict, in_short
@@ -33,6 +34,14 @@ _TILES = 64
 # Mean error of the Dice predicted for au-300kv on so many labelled images of docs/results/real_micrographs.md.
 _CAUTION = Statement("simulated", "dice", 0.02, 20)
 _UNKNOWN = SpecimenInfo()
+# What to do about what an image is.
+_REMEDIES = {
+    "few_particles": "more_particles",
+    "one_lattice": "more_film",
+    "pattern": "an_image",
+    "bright": "bright_field",
+    "lattice": "scale",
+}
 
 
 class VerdictModel(CalibratedModel):
@@ -70,7 +79,7 @@ class VerdictModel(CalibratedModel):
 
         Loss and Dice are predicted from the power spectrum and from the network's prediction (its entropy, expected Dice, share of
         particle), by what those were in the calibration for as many tiles as the micrograph has. No defocus has to be known; the rings
-        explain the verdict, and optics far outside the calibrated range end it. `estimate` is that of `image_optics.estimate_optics`, if
+        explain the verdict, and optics far outside the calibrated range end it, as does an image that `image_kind` finds to be none of its kind. `estimate` is that of `image_optics.estimate_optics`, if
         there is one already.
 
         Raises:
@@ -82,12 +91,15 @@ class VerdictModel(CalibratedModel):
         tiles, source = tiles_of(micrograph.intensity, micrograph, card), source_of(micrograph, card)
         logits = predict(self.model.network, normalize(tiles)[:, None])
         features = self.features_of_tiles(tiles, logits, source)
-        unlike = self.image_objections(features, source)
+        kind = [] if self.labels_note() else kind_objections(micrograph, card)
+        marked = float((logits.sigmoid() >= card.threshold).float().mean())
+        unlike = kind or self.image_objections(features, source, marked)
         known = not specimen and not unlike
         optics = optics_of(self, estimate or estimate_optics(self, micrograph)) if known else ImageOptics()
         if not known or optics.objections:
-            if any(s.kind == "few_particles" for s in unlike):
-                remedy = Statement("more_particles")
+            remedies = [_REMEDIES[s.kind] for s in unlike if s.kind in _REMEDIES]
+            if remedies:
+                remedy = Statement(remedies[0])
             elif unlike and not specimen:
                 remedy = Statement("larger_field")
             else:
