@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import http.client
+import io
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ import panel as pn
 
 from passband.app.serving import PageServer, listen, serve, write_forward
 from passband.base.errors import BadInputError
+from support import made
 
 LIMIT = 300_000
 
@@ -38,8 +41,8 @@ class Served:
 
     async def run(self):
         self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
-        server = PageServer(lambda uploads: pn.pane.HTML("the page"), self.folder, listen(0), LIMIT)
-        self.gate, self.uploads = server.gate, server.uploads
+        server = PageServer(lambda *uploads: pn.pane.HTML("the page"), self.folder, listen(0), LIMIT)
+        self.gate, self.uploads, self.labels = server.gate, server.uploads, server.labels
         server.start()
         self.started.set()
         await self.ended.wait()
@@ -241,7 +244,7 @@ def test_no_command_line_has_the_token(tmp_path):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; sleep 20\n')
     script.chmod(0o755)
-    code = "from pathlib import Path; from passband.app.serving import serve; import panel as pn, webbrowser\nserve(lambda: lambda uploads: pn.pane.HTML(''), lambda a, f: (print(a, flush=True), webbrowser.open(f.as_uri())))"
+    code = "from pathlib import Path; from passband.app.serving import serve; import panel as pn, webbrowser\nserve(lambda: lambda *uploads: pn.pane.HTML(''), lambda a, f: (print(a, flush=True), webbrowser.open(f.as_uri())))"
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"BROWSER": f"{script} %s &"}, stdout=subprocess.PIPE, text=True) as app:  # fmt: skip
         try:
             token = app.stdout.readline().partition("token=")[2].strip()
@@ -254,3 +257,22 @@ def test_no_command_line_has_the_token(tmp_path):
         finally:
             app.send_signal(signal.SIGTERM)
             assert app.wait(30) == -signal.SIGTERM
+
+
+def test_labels_go_to_a_place_of_their_own_and_installed_models_can_be_had(served, tmp_path, monkeypatch):
+    own = served.gate.origins[0]
+    status, _, text = served.ask("/upload-labels", "POST", b"x", Origin=own, X_File_Name="a_mask.npy")
+    assert status == 200 and not served.uploads._files
+    [key] = served.labels._files
+    assert key in text
+    served.labels.remove(key)
+    monkeypatch.setenv("PASSBAND_MODELS", str(tmp_path))
+    made.bare_model(tmp_path / "made")
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection.request("GET", "/model/made.zip", None, {"Host": served.gate.hosts[0], "Cookie": served.cookie})
+    answer = connection.getresponse()
+    with zipfile.ZipFile(io.BytesIO(answer.read())) as archive:
+        assert answer.status == 200 and "weights.safetensors" in archive.namelist()
+    connection.close()
+    assert served.ask("/model/none.zip")[0] == 404 and served.ask("/model/made.zip", Cookie=None)[0] == 403
+    assert served.ask("/model/..%2Fmade.zip")[0] == 404

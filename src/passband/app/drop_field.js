@@ -6,6 +6,7 @@ export function render({ model }) {
   const input = document.createElement("input")
   input.type = "file"
   input.hidden = true
+  input.multiple = model.several
   field.append(label, input)
   const send = async (file) => {
     if (!file) return
@@ -16,7 +17,7 @@ export function render({ model }) {
     }
     label.textContent = `sending ${file.name} …`
     try {
-      const answer = await fetch("upload", {
+      const answer = await fetch(model.address, {
         method: "POST", body: file, headers: { "X-File-Name": encodeURIComponent(file.name) },
       })
       const reply = await answer.text()
@@ -29,11 +30,14 @@ export function render({ model }) {
     label.textContent = model.hint
     input.value = ""
   }
-  input.addEventListener("change", () => send(input.files[0]))
+  const all = async (files) => {
+    for (const file of [...files].slice(0, model.several ? undefined : 1)) await send(file)
+  }
+  input.addEventListener("change", () => all(input.files))
   for (const name of ["dragenter", "dragover"])
     field.addEventListener(name, (event) => { event.preventDefault(); field.classList.add("over") })
   for (const name of ["dragleave", "drop"])
     field.addEventListener(name, (event) => { event.preventDefault(); field.classList.remove("over") })
-  field.addEventListener("drop", (event) => send(event.dataTransfer.files[0]))
+  field.addEventListener("drop", (event) => all(event.dataTransfer.files))
   return field
 }

@@ -11,6 +11,7 @@ FIELDS = {
     "energy_ev": "the field “energy”",
     "dose_per_angstrom2": "the field “dose”",
     "condition": "the tab “Optics”",
+    "name": "the field “name of the tuned model”",
     "frames": "the field “image of a stack”",
 }
 

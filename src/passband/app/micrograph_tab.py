@@ -8,6 +8,7 @@ import panel as pn
 
 from passband.app import analyze, figures, html
 from passband.app.analyze import Analysis
+from passband.app.model_choice import ModelChoice
 from passband.app.parts import FIELDS_WIDTH, WIDE, DropField, columns, figure_pane, number, text
 from passband.app.scene import Subject
 from passband.app.uploads import Uploads
@@ -33,9 +34,16 @@ _FIELDS = {
 class MicrographTab:
     """The tab of one page."""
 
-    def __init__(self, subject: Subject, uploads: Uploads, show_condition: Callable[[Condition], None]):
-        """Build it, empty; `show_condition` shows an estimated condition in the other tab."""
+    def __init__(
+        self,
+        subject: Subject,
+        uploads: Uploads,
+        show_condition: Callable[[Condition], None],
+        choice: ModelChoice | None = None,
+    ):
+        """Build it, empty; `show_condition` shows an estimated condition in the other tab, `choice` is of the model."""
         self._subject, self._uploads = subject, uploads
+        self._choice = choice or ModelChoice(subject)
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._key = ""
@@ -69,7 +77,7 @@ class MicrographTab:
 
     def layout(self) -> Any:
         """Return what is shown."""
-        fields = [self._drop, self._example, *self._fields.values(), self._number]
+        fields = [self._drop, self._example, self._choice.field(), *self._fields.values(), self._number]
         left = [*fields, self._again, self._message, self._take, self._report]
         picture, sizes = self._panes.values()
         right = [self._verdict, sizes, self._particles]
@@ -120,7 +128,11 @@ class MicrographTab:
             unscaled = await asyncio.to_thread(analyze.without_scale, upload, self._number.value or 0, error)
             self._later(lambda error=error: self._fail(upload.name, error, unscaled))
             return
-        model, judge = self._subject.model, self._subject.judge
+        try:
+            model, judge = await asyncio.to_thread(self._choice.current)
+        except BadInputError as error:
+            self._later(lambda error=error: self._refuse(error))
+            return
         steps: dict[str, Callable[[Analysis], Analysis]] = {}
         # Particles first, because they are quick; the verdict last, because it needs the optics.
         if model is not None:

@@ -1,4 +1,4 @@
-"""The page: a top line and three tabs."""
+"""The page: a top line and four tabs."""
 
 from html import escape
 from pathlib import Path
@@ -7,26 +7,29 @@ from typing import Any
 import panel as pn
 
 from passband.app import html
+from passband.app.labels_tab import LabelsTab
 from passband.app.micrograph_tab import MicrographTab
+from passband.app.model_choice import ModelChoice
 from passband.app.optics_tab import OpticsTab
 from passband.app.parts import WIDE, text
 from passband.app.scene import Subject
 from passband.app.study_tab import StudyTab
-from passband.app.uploads import Uploads
+from passband.app.uploads import LabelUploads, Uploads
 
 _QUESTION = "Does the network work under these conditions?"
 
 
-def make_page(subject: Subject, study: Path | None, uploads: Uploads) -> Any:
+def make_page(subject: Subject, study: Path | None, uploads: Uploads, labels: LabelUploads) -> Any:
     """Return the page of one browser tab, `study` open in it: its top line at once, its tabs when the browser has shown that."""
     head = text(f"<header><b>passband</b><span>{_QUESTION}</span><i>{escape(subject.name)}</i></header>", margin=0)
     page = pn.Column(head, text(html.note("loading the tabs …"), margin=20), css_classes=["page"], **WIDE)
 
     def fill() -> None:
-        optics = OpticsTab(subject)
+        optics, choice = OpticsTab(subject), ModelChoice(subject)
         page[1] = pn.Tabs(
             ("Optics", optics.layout()),
-            ("Micrograph", MicrographTab(subject, uploads, optics.show_condition).layout()),
+            ("Micrograph", MicrographTab(subject, uploads, optics.show_condition, choice).layout()),
+            ("Labels", LabelsTab(labels, choice).layout()),
             ("Study", StudyTab(study).layout()),
             css_classes=["tabs"],
             **WIDE,

@@ -66,12 +66,16 @@ class DropField(JSComponent):
         fault: why the server refused it.
         hint: text of the field.
         most_bytes: largest file [bytes].
+        address: that the file is sent to.
+        several: whether many files may be dropped; `key` becomes that of each in turn.
     """
 
     key = param.String(default="")
     fault = param.String(default="")
     hint = param.String(default="")
     most_bytes = param.Integer(default=0)
+    address = param.String(default="upload")
+    several = param.Boolean(default=False)
 
     _stylesheets: ClassVar[list[str]] = [STYLE]
     _esm = _DROP

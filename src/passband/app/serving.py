@@ -20,7 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from passband.app.guard import Gate, Guard, forward
-from passband.app.uploads import MOST_BYTES, UploadHandler, Uploads
+from passband.app.uploads import MOST_BYTES, LabelUploads, ModelHandler, UploadHandler, Uploads
 from passband.base.errors import BadInputError, parameter
 
 # Reachable from this computer only.
@@ -29,7 +29,7 @@ _ADDRESS = "127.0.0.1"
 _BODY_BYTES, _MESSAGE_BYTES = 1_000_000, 2_000_000
 
 #: Builds the page of one browser tab.
-Page = Callable[[Uploads], Any]
+Page = Callable[[Uploads, LabelUploads], Any]
 _GONE = "passband has ended; start it again with passband app, and open the new address"
 # The page until its scripts have drawn it.
 _TEMPLATE = """{% block postamble %}<style>body:has([data-root-id] > *) #loading { display: none }</style>{% endblock %}
@@ -41,22 +41,28 @@ class PageServer(BaseServer):
 
     Attributes:
         gate: its access rules; `gate.address` opens the page.
-        uploads: the uploaded files.
+        uploads: the uploaded micrographs.
+        labels: the uploaded images and masks.
     """
 
     def __init__(self, page: Page, folder: Path, listening: socket.socket, most_bytes: int = MOST_BYTES):
         """Take a folder for uploads of at most `most_bytes` and a socket from `listen`; needs a running event loop."""
         self.gate, self.uploads = Gate(listening.getsockname()[1]), Uploads(folder, most_bytes)
+        self.labels = LabelUploads(folder, most_bytes)
         config.disconnect_notification = _GONE
 
         def build() -> Any:
             state.curdoc.template = _TEMPLATE
-            return page(self.uploads)
+            return page(self.uploads, self.labels)
 
         application = BokehTornado(
             build_applications(build, title="passband", location=False),
             extra_websocket_origins=list(self.gate.hosts),
-            extra_patterns=[("/upload", UploadHandler, {"uploads": self.uploads})],
+            extra_patterns=[
+                ("/upload", UploadHandler, {"uploads": self.uploads}),
+                ("/upload-labels", UploadHandler, {"uploads": self.labels}),
+                (r"/model/([\w.-]+)\.zip", ModelHandler, {"folder": folder}),
+            ],
             use_index=False,
             websocket_max_message_size_bytes=_MESSAGE_BYTES,
             # Keep both out of the page, where scripts could read them.

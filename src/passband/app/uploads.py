@@ -12,11 +12,15 @@ from tornado.web import RequestHandler, stream_request_body
 from passband.app import html
 from passband.base.errors import BadInputError
 from passband.micrographs import formats
+from passband.micrographs.labels import IMAGE_ENDINGS, MASK_ENDINGS
+from passband.models.store import export_zip, installed, read_model
 
 #: Largest upload [bytes].
 MOST_BYTES = 600_000_000
-# Most files at a time; the oldest is deleted first.
+# Most micrographs at a time; the oldest is deleted first.
 _FILES = 4
+# Most images and masks at a time, and their size [bytes]; more are refused.
+_LABEL_FILES, _LABEL_BYTES = 400, 2_000_000_000
 
 
 class Upload(NamedTuple):
@@ -44,8 +48,17 @@ class Uploads:
         suffix = re.sub(r"[^.a-z0-9]", "", Path(name).suffix.lower())
         key = secrets.token_hex(16)
         path = self.folder / f"{key}{suffix}"
-        formats.check_ending(path)
+        self.check(path)
         return key, path
+
+    def check(self, path: Path) -> None:
+        """Raise BadInputError for a file that is not taken."""
+        formats.check_ending(path)
+
+    @property
+    def room(self) -> int:
+        """Most bytes of the next file."""
+        return self.most_bytes
 
     def add(self, key: str, path: Path, name: str) -> None:
         """Register a complete file."""
@@ -62,6 +75,28 @@ class Uploads:
         upload = self._files.pop(key, None)
         if upload is not None:
             upload.path.unlink(missing_ok=True)
+
+
+class LabelUploads(Uploads):
+    """Uploaded images and masks, many at a time."""
+
+    @property
+    def room(self) -> int:
+        """Most bytes of the next file."""
+        taken = sum(upload.path.stat().st_size for upload in self._files.values() if upload.path.exists())
+        return max(min(self.most_bytes, _LABEL_BYTES - taken), 0)
+
+    def check(self, path: Path) -> None:
+        """Raise BadInputError for a file that is neither image nor mask, and for one too many."""
+        known = sorted({*IMAGE_ENDINGS, *MASK_ENDINGS})
+        if path.suffix not in known:
+            raise BadInputError(f"is neither an image nor a mask; give one of {', '.join(known)}")
+        if len(self._files) >= _LABEL_FILES:
+            raise BadInputError(f"is one of more than {_LABEL_FILES} files; remove some, or use the command line")
+
+    def add(self, key: str, path: Path, name: str) -> None:
+        """Register a complete file."""
+        self._files[key] = Upload(path, name)
 
 
 @stream_request_body
@@ -82,7 +117,7 @@ class UploadHandler(RequestHandler):
         if self.request.method != "POST":
             return await self._refuse(405, "Send a file with POST.")
         self._name = unquote(self.request.headers.get("X-File-Name", ""))[:200]
-        limit = self._uploads.most_bytes
+        limit = self._uploads.room
         # Without a stated length, the limit applies while reading.
         length = self.request.headers.get("Content-Length", "")
         if length.isdigit() and int(length) > limit:
@@ -137,3 +172,27 @@ class UploadHandler(RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         await self.finish(" ".join(reason.split()))
+
+
+class ModelHandler(RequestHandler):
+    """Answers with an installed model as one zip file."""
+
+    def initialize(self, folder: Path) -> None:
+        """Take a folder for the file while it is sent."""
+        self._folder = folder
+
+    def get(self, name: str) -> None:
+        """Send the model of a name."""
+        place = installed().get(name)
+        if place is None:
+            self.set_status(404)
+            self.finish(f"No model is called {name}.")
+            return
+        path = self._folder / f"{secrets.token_hex(16)}.zip"
+        try:
+            content = export_zip(read_model(place), path).read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+        self.set_header("Content-Type", "application/zip")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}.zip"')
+        self.write(content)

@@ -22,7 +22,7 @@ from passband.micrographs.sandbox.parsing import placed
 
 #: Files of masks: pictures, arrays, ImageJ's regions, and COCO's descriptions of many images.
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".npy", ".zip", ".roi", ".json")
-_IMAGE_ENDINGS = (*formats.READERS, ".npy")
+IMAGE_ENDINGS = (*formats.READERS, ".npy")
 # What people add to an image's name for its mask.
 _ADDED = re.compile(
     r"^(masks?|labels?|roiset)[_\-. ]|[_\-. ](masks?|labels?|gt|truth|seg|segmentation|rois?|roiset|annotations?)$",
@@ -83,7 +83,7 @@ class LabelledSet(Sequence[LabelledMicrograph]):
         full = [item.name for item in self.items if (item.truth > 0).mean() > _MUCH]
         if full:
             notes.append(f"the labels cover more than {_MUCH:.0%} of {_some(full)}; particles are the brighter value")
-        object.__setattr__(self, "notes", (*self.notes, *notes))
+        object.__setattr__(self, "notes", tuple(dict.fromkeys((*self.notes, *notes))))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -158,7 +158,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 def _images(folder: Path, *, masks_too: bool) -> dict[str, Path]:
     """Return the images of a folder by their names without ending."""
     found: dict[str, Path] = {}
-    files = _files(folder, _IMAGE_ENDINGS)
+    files = _files(folder, IMAGE_ENDINGS)
     stems = {path.stem for path in files}
     for path in files:
         beside = _BESIDE.sub("", path.stem)
@@ -169,7 +169,7 @@ def _images(folder: Path, *, masks_too: bool) -> dict[str, Path]:
             raise BadInputError(what, remedy="remove one", place=folder)
         found[path.stem] = path
     if not found:
-        raise BadInputError(f"has no images; known are {', '.join(_IMAGE_ENDINGS)}", place=folder)
+        raise BadInputError(f"has no images; known are {', '.join(IMAGE_ENDINGS)}", place=folder)
     return found
 
 

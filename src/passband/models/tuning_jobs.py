@@ -25,7 +25,7 @@ from passband.specimens import SpecimenRecipe
 
 #: Fewest labelled images for a curve: with four folds, networks are tuned on 1, 2 and 3.
 FEWEST = 4
-_ARRAYS, _TABLE = "arrays.npz", "table.parquet"
+_ARRAYS, _MASKS, _TABLE = "arrays.npz", "masks.npz", "table.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +60,8 @@ class LabelsJob(FolderJob):
 
     def make(self, folder: Path, progress: Progress) -> None:
         """Write the arrays."""
-        arrays: dict[str, Any] = {}
-        for i, (item, mask) in enumerate(zip(self.labelled, self.masks, strict=True)):
-            arrays |= {f"image_{i}": item.micrograph.intensity, f"truth_{i}": item.truth, f"mask_{i}": mask}
-        pixels = [item.micrograph.pixel_size_angstrom for item in self.labelled]
-        np.savez(folder / _ARRAYS, names=[item.name for item in self.labelled], pixels=pixels, **arrays)
+        write_labelled(folder / _ARRAYS, self.labelled)
+        np.savez(folder / _MASKS, *self.masks)
         progress(self.units)
 
 
@@ -215,13 +212,29 @@ def _run(jobs: list[Any], stage: str, executor: Executor, progress: StageProgres
         raise BadInputError(f"{failure.task.label}: could not be made: {failure.reason}")
 
 
-def _read_labels(folder: Path) -> tuple[LabelledSet, list[NDArray[np.bool_]]]:
-    with np.load(folder / _ARRAYS) as arrays:
-        items, masks = [], []
+def write_labelled(path: Path, labelled: LabelledSet) -> None:
+    """Write labelled images as NumPy's `npz`, for another process."""
+    arrays: dict[str, Any] = {}
+    for i, item in enumerate(labelled):
+        arrays |= {f"image_{i}": item.micrograph.intensity, f"truth_{i}": item.truth}
+    pixels = [item.micrograph.pixel_size_angstrom for item in labelled]
+    texts = {"names": [item.name for item in labelled], "notes": np.array(labelled.notes, dtype=str)}
+    np.savez(path, pixels=pixels, **texts, **arrays)
+
+
+def load_labelled(path: Path) -> LabelledSet:
+    """Return the labelled images that `write_labelled` wrote; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as arrays:
+        items = []
         for i, (name, pixel) in enumerate(zip(arrays["names"].tolist(), arrays["pixels"].tolist(), strict=True)):
             items.append(LabelledMicrograph(Micrograph(arrays[f"image_{i}"], pixel, name=name), arrays[f"truth_{i}"]))
-            masks.append(arrays[f"mask_{i}"])
-    return LabelledSet(tuple(items)), masks
+        return LabelledSet(tuple(items), tuple(arrays["notes"].tolist()))
+
+
+def _read_labels(folder: Path) -> tuple[LabelledSet, list[NDArray[np.bool_]]]:
+    labelled = load_labelled(folder / _ARRAYS)
+    with np.load(folder / _MASKS) as arrays:
+        return labelled, [arrays[f"arr_{i}"] for i in range(len(labelled))]
 
 
 def _read_mixed(folder: Path) -> list[Example]:
