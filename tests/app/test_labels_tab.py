@@ -116,7 +116,7 @@ def test_a_tuned_model_is_chosen_in_both_tabs(subject, tmp_path, monkeypatch):
         uploads, choice = LabelUploads(tmp_path), ModelChoice(subject)
         micrographs = MicrographTab(subject, Uploads(tmp_path), lambda condition: None, choice)
         micrographs.layout()
-        tab = LabelsTab(uploads, choice, steps=2)
+        tab = LabelsTab(uploads, choice, steps=2, scenes=(2, 2))
         tab.layout()
         send_pairs(tab, uploads, 2)
         tab._pixel.value = "0.8"
@@ -146,7 +146,7 @@ def test_names_of_files_do_not_lead_out_of_their_folder(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == sorted(["evil.tif", "hidden.tif", "b_c.tif", "x" * 100 + ".tif"])
 
 
-def test_a_mask_that_ends_its_reader_is_one_line(tmp_path, monkeypatch):
+def test_a_mask_that_ends_its_reader_is_one_line(tmp_path):
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", np.random.default_rng(0).random((96, 96), dtype=np.float32))

@@ -120,7 +120,7 @@ def test_a_study_is_browsed(opened, tmp_path):
 def test_no_tab_scrolls_sideways(opened):
     for width in (390, 1280):
         opened.set_viewport_size({"width": width, "height": 800})
-        for tab in ("Optics", "Micrograph", "Study"):
+        for tab in ("Optics", "Micrograph", "Labels", "Study"):
             opened.get_by_text(tab, exact=True).first.click()
             opened.wait_for_timeout(500)
             assert opened.evaluate("document.documentElement.scrollWidth") <= width, (tab, width)

@@ -14,12 +14,11 @@ from passband.base.errors import BadInputError
 from passband.execution.base import Executor, Progress
 from passband.execution.processes import Processes
 from passband.micrographs.labels import LabelledSet, read_labelled
-from passband.models import tuning
 from passband.models.store import read_model
 from passband.models.tuning_jobs import load_labelled, write_labelled
 from passband.verdicts.tuned_model import tune_and_write
 
-STEPS, FOLDS = 300, 4
+FOLDS = 4
 # Limits on reading all files: processor time [s], and memory [bytes].
 _SECONDS, _MEMORY = 600, 8 * 1024**3
 # A simulated scene takes as long as so many steps.
@@ -48,6 +47,7 @@ class TuneTask:
     anyway: bool
     out: Path
     steps: int
+    scenes: tuple[int, int]
 
 
 class _Shares:
@@ -97,6 +97,7 @@ def tune(task: TuneTask, progress: Progress) -> None:
         anyway=task.anyway,
         steps=task.steps,
         folds=FOLDS,
+        scenes=task.scenes,
     )
     content: dict[str, Any] = {"html": result._repr_html_(), "written": result.tuned is not None}
     task.out.write_text(json.dumps(content), encoding="utf-8")
@@ -108,8 +109,10 @@ def read_apart(task: ReadTask) -> LabelledSet:
         try:
             failures = executor.map(read, [task], lambda units: None)
         except BadInputError as error:
-            if error.place is not None and Path(str(error.place)) in (task.images, task.masks):
-                error.place = "your images" if Path(str(error.place)) == task.images else "your masks"
+            # The user knows the files by their names, not by their places among the uploads.
+            for folder, name in ((task.images, "your images"), (task.masks, "your masks")):
+                error.what = error.what.replace(f"{folder}/", "")
+                error.place = name if error.place == str(folder) else error.place
             raise
     if failures:
         raise BadInputError(f"these files cannot be read: {failures[0].reason}")
@@ -123,6 +126,6 @@ def tune_apart(task: TuneTask, executor: Executor, progress: Progress) -> dict[s
     return dict(json.loads(task.out.read_text(encoding="utf-8")))
 
 
-def units(count: int, steps: int) -> float:
+def units(count: int, steps: int, scenes: tuple[int, int]) -> float:
     """Return the steps of tuning on so many images, with simulating."""
-    return _SCENE_STEPS * sum(tuning.SCENES) + (min(FOLDS, count) + 1) * steps
+    return _SCENE_STEPS * sum(scenes) + (min(FOLDS, count) + 1) * steps

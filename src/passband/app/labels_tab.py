@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import shutil
 import time
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from passband.base.progress import clock
 from passband.execution.processes import Processes
 from passband.figures.style import minus
 from passband.micrographs.labels import MASK_ENDINGS, LabelledMicrograph, LabelledSet
+from passband.models import tuning
 from passband.models.label_scores import LabelScores, score_labels
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model, user_folder
@@ -41,9 +41,11 @@ _WORSE = "The tuned model is worse and was not written: label more images, or ti
 class LabelsTab:
     """The tab of one page."""
 
-    def __init__(self, uploads: LabelUploads, choice: ModelChoice, steps: int = label_work.STEPS):
-        """Build it, empty."""
-        self._uploads, self._choice, self._steps = uploads, choice, steps
+    def __init__(
+        self, uploads: LabelUploads, choice: ModelChoice, steps: int = 300, scenes: tuple[int, int] = tuning.SCENES
+    ):
+        """Build it, empty; `steps` and `scenes` are those of `tuning.tune`."""
+        self._uploads, self._choice, self._steps, self._scenes = uploads, choice, steps, scenes
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
@@ -213,8 +215,9 @@ class LabelsTab:
                 self._anyway.value,
                 folder / "result.json",
                 self._steps,
+                self._scenes,
             )
-            result = await self._tuned_apart(task, label_work.units(len(labelled), self._steps))
+            result = await self._tuned_apart(task, label_work.units(len(labelled), self._steps, self._scenes))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             self._later(lambda: self._stop.param.update(visible=False))

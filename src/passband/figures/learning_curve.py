@@ -9,7 +9,7 @@ from passband.figures import style
 
 # Smaller errors, 1 − score, are drawn as this.
 _LEAST_ERROR = 0.002
-_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
+_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
 def draw(table: pl.DataFrame, ax: Axes) -> None:
@@ -40,9 +40,9 @@ def draw(table: pl.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(FixedLocator([1 - tick for tick in _TICKS]))
+    ax.yaxis.set_major_locator(FixedLocator([*(1 - tick for tick in _TICKS), _LEAST_ERROR]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{1 - error:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: "≥ " * (error <= _LEAST_ERROR) + f"{1 - error:g}"))
     ax.invert_yaxis()
     ax.set(xlabel="labelled images that the model was tuned on", ylabel="score of held-out images")
     ax.set_xlim(-0.2, 1.2 * float(table["images"].max()))
