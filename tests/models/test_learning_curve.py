@@ -65,7 +65,10 @@ def test_text_page_data_and_plot_say_the_same():
     assert content["points"][1] | {"networks": 4} == content["points"][1] and content["points"][0]["networks"] == 1
     with style.figure(5, 3) as figure:
         ax = made.plot(figure.subplots())
+        figure.canvas.draw()
+        labels = [tick.get_text() for tick in ax.get_yticklabels()]
         drawn = [bars.lines[0].get_ydata() for bars in ax.containers]
+    assert labels[2] == "0.8" and labels[-1] == "≥ 0.998"
     assert len(drawn) == 2 * len(SCORES)
     np.testing.assert_allclose(drawn[0], [1 - p["dice"].value for p in made.points.values()])
     assert drawn[1][-1] == pytest.approx(1 - twice.value)

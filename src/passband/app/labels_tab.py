@@ -26,6 +26,7 @@ from passband.models import tuning
 from passband.models.label_scores import LabelScores, score_labels
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model, user_folder
+from passband.models.tuning_jobs import write_labelled
 
 _PICTURE, _RIGHT = 400, 460
 # Seconds after which the values of fields have reached the server, and between lines of progress.
@@ -81,13 +82,13 @@ class LabelsTab:
         self._legend = text(html.note(legend), visible=False)
         for kind, drop in self._drops.items():
             drop.param.watch(lambda event, kind=kind: self._arrived(kind, event.new), "key")
-            drop.param.watch(lambda event: event.new and self._refuse(event.new), "fault")
+            drop.param.watch(lambda event: self._rejected(event.new), "fault")
         self._score.on_click(lambda event: self._launch(self._run_score()))
         self._tune.on_click(lambda event: self._launch(self._run_tune()))
         self._stop.on_click(lambda event: setattr(self, "_stopped", True))
         self._clear.on_click(lambda event: self._remove())
         self._drawer = Latest(self._segmented, self._show_image, self._refuse, self._later)
-        self._image.param.watch(lambda event: event.new and self._drawer.submit(event.new), "value")
+        self._image.param.watch(lambda event: self._drawer.submit(event.new), "value")
         if pn.state.curdoc.session_context is not None:
             pn.state.on_session_destroyed(lambda context: self._remove_files())
 
@@ -206,7 +207,7 @@ class LabelsTab:
         folder.mkdir()
         self._later(lambda: self._stop.param.update(visible=True))
         try:
-            label_work.write_labelled(folder / "labels.npz", labelled)
+            write_labelled(folder / "labels.npz", labelled)
             task = label_work.TuneTask(
                 model.folder.absolute(),
                 folder / "labels.npz",
@@ -254,6 +255,10 @@ class LabelsTab:
 
     def _say(self, line: str) -> None:
         self._later(lambda: self._message.param.update(object=html.note(line)))
+
+    def _rejected(self, line: str) -> None:
+        if line:
+            self._refuse(line)
 
     def _refuse(self, fault: BadInputError | str) -> None:
         self._message.object = html.refusal(fault)

@@ -42,7 +42,9 @@ def draw(table: pl.DataFrame, ax: Axes) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(FixedLocator([*(1 - tick for tick in _TICKS), _LEAST_ERROR]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: "≥ " * (error <= _LEAST_ERROR) + f"{1 - error:g}"))
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda error, _: f"{'≥ ' if error <= _LEAST_ERROR else ''}{1 - error:g}")
+    )
     ax.invert_yaxis()
     ax.set(xlabel="labelled images that the model was tuned on", ylabel="score of held-out images")
     ax.set_xlim(-0.2, 1.2 * float(table["images"].max()))

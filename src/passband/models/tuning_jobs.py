@@ -218,8 +218,8 @@ def write_labelled(path: Path, labelled: LabelledSet) -> None:
     for i, item in enumerate(labelled):
         arrays |= {f"image_{i}": item.micrograph.intensity, f"truth_{i}": item.truth}
     pixels = [item.micrograph.pixel_size_angstrom for item in labelled]
-    texts = {"names": [item.name for item in labelled], "notes": np.array(labelled.notes, dtype=str)}
-    np.savez(path, pixels=pixels, **texts, **arrays)
+    arrays |= {"names": [item.name for item in labelled], "notes": np.array(labelled.notes, dtype=str)}
+    np.savez(path, pixels=pixels, **arrays)
 
 
 def load_labelled(path: Path) -> LabelledSet:
