@@ -68,7 +68,7 @@ def send(tab, uploads, kind, name, write):
     key, path = uploads.reserve(name)
     write(path)
     uploads.add(key, path, name)
-    tab._arrived(kind, key)
+    tab._drops[kind].keys = [*tab._drops[kind].keys, key]
 
 
 def send_pairs(tab, uploads, count):

@@ -21,7 +21,12 @@ export function render({ model }) {
         method: "POST", body: file, headers: { "X-File-Name": encodeURIComponent(file.name) },
       })
       const reply = await answer.text()
-      if (answer.ok) { model.fault = ""; model.key = JSON.parse(reply).key }
+      if (answer.ok) {
+        model.fault = ""
+        model.key = JSON.parse(reply).key
+        // Of changes in quick succession the page may pass on the last only.
+        model.keys = [...model.keys, model.key]
+      }
       else { model.fault = ""; model.fault = reply }
     } catch (error) {
       model.fault = ""

@@ -59,7 +59,7 @@ class LabelsTab:
                 most_bytes=uploads.most_bytes,
                 address="upload-labels",
                 several=True,
-                height=84,
+                height=124,
                 margin=10,
                 css_classes=[f"drop-{kind}"],
                 **WIDE,
@@ -81,7 +81,7 @@ class LabelsTab:
         legend = "the model's outlines (orange), yours (blue, dashed)"
         self._legend = text(html.note(legend), visible=False)
         for kind, drop in self._drops.items():
-            drop.param.watch(lambda event, kind=kind: self._arrived(kind, event.new), "key")
+            drop.param.watch(lambda event, kind=kind: self._arrived(kind, event.new), "keys")
             drop.param.watch(lambda event: self._rejected(event.new), "fault")
         self._score.on_click(lambda event: self._launch(self._run_score()))
         self._tune.on_click(lambda event: self._launch(self._run_tune()))
@@ -115,8 +115,8 @@ class LabelsTab:
             line = f"this step failed ({type(error).__name__}: {str(error)[:200]})"
             self._later(lambda: self._refuse(line))
 
-    def _arrived(self, kind: str, key: str) -> None:
-        self._keys[kind].append(key)
+    def _arrived(self, kind: str, keys: list[str]) -> None:
+        self._keys[kind] = [*keys]
         self._labelled = None
         self._later(self._list_files)
 
@@ -128,10 +128,10 @@ class LabelsTab:
         self._message.object = ""
 
     def _remove_files(self) -> None:
-        for keys in self._keys.values():
+        for kind, keys in self._keys.items():
             for key in keys:
                 self._uploads.remove(key)
-            keys.clear()
+            self._drops[kind].keys = []
         self._labelled = None
 
     def _remove(self) -> None:

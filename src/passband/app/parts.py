@@ -67,7 +67,8 @@ class DropField(JSComponent):
         hint: text of the field.
         most_bytes: largest file [bytes].
         address: that the file is sent to.
-        several: whether many files may be dropped; `key` becomes that of each in turn.
+        several: whether many files may be dropped at a time.
+        keys: of all files on the server, in order.
     """
 
     key = param.String(default="")
@@ -76,6 +77,7 @@ class DropField(JSComponent):
     most_bytes = param.Integer(default=0)
     address = param.String(default="upload")
     several = param.Boolean(default=False)
+    keys = param.List(default=[])
 
     _stylesheets: ClassVar[list[str]] = [STYLE]
     _esm = _DROP
