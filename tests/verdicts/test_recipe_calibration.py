@@ -144,6 +144,25 @@ def test_a_network_of_one_size_is_refused_for_another_field_before_any_work(call
     assert not (files / "runs").exists()
 
 
+def test_thick_gold_gets_the_sampling_that_it_needs(files, monkeypatch):
+    """The specimen that scatters most is tried at the usual sampling, and only that."""
+    model = import_onnx(files / "theirs.onnx", files / "theirs.yaml")
+    conditions, recipe = [Condition(energy_ev=300e3, aperture_mrad=20)] * 60, load_recipe(files / "recipe.yaml")
+    thin = calibration.Scoring(model, recipe, conditions, 2, 0.25, files)
+    assert thin.exit_waves == calibration.ExitWaveConfig(energy_ev=300e3)
+    atoms = [int(calibration.draw_specimen(recipe, i).atoms.numbers.sum()) for i in range(4)]
+    tried = []
+
+    def refuse(recipe, indices, config):
+        tried.extend(indices)
+        raise BadInputError("too much is scattered")
+
+    monkeypatch.setattr(calibration, "scatter", refuse)
+    thick = calibration.Scoring(model, recipe, conditions, 4, 0.25, files)
+    assert thick.exit_waves == thin.exit_waves.model_copy(update={"sampling_angstrom": 0.16})
+    assert thick.exit_waves.sampling_angstrom == 0.16 and tried == [int(np.argmax(atoms))]
+
+
 def test_the_same_file_asked_in_another_way_is_scored_again(call, files, monkeypatch):
     """Or work of the first way would be taken for the second's."""
     used = []

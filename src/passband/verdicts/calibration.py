@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from passband.models.confidence import (
 )
 from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, write_model
-from passband.simulation.hrtem import FAMILY, Imager, has_texture, stored_scattering
+from passband.simulation.hrtem import FAMILY, Imager, has_texture, scatter, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
@@ -65,6 +66,8 @@ _TABLE = "table.parquet"
 _PARTICLES = {"particles": pl.List(pl.List(pl.Float64)), "right": pl.List(pl.Boolean)}
 # Share of particles that an image needs to stand for a micrograph's tile.
 _LEAST_SHARE = 0.02
+# Scattering to large angles goes with this power of the atomic number; sampling for specimens that scatter too much for the default one [Å].
+_STRONG, _FINE_SAMPLING = 1.7, 0.16
 
 
 @dataclass(frozen=True)
@@ -315,10 +318,19 @@ class Scoring:
     held_out: float
     folder: Path
 
-    @property
+    @cached_property
     def exit_waves(self) -> ExitWaveConfig:
-        """Multislice settings: the defaults, at the conditions' energy."""
-        return ExitWaveConfig(energy_ev=self.conditions[0].energy_ev)
+        """Multislice settings at the conditions' energy: the defaults, with a finer sampling if the specimen that scatters most needs it."""
+        usual = ExitWaveConfig(energy_ev=self.conditions[0].energy_ev)
+        specimens = (draw_specimen(self.recipe, index) for index in range(self.count))
+        strength, most = max((float((s.atoms.numbers**_STRONG).sum()), -i) for i, s in enumerate(specimens))
+        if not strength:
+            return usual
+        try:
+            scatter(self.recipe, [-most], usual.model_copy(update={"phonon_configurations": 1}))
+        except BadInputError:
+            return usual.model_copy(update={"sampling_angstrom": _FINE_SAMPLING})
+        return usual
 
     @property
     def side(self) -> int:
