@@ -144,8 +144,8 @@ def test_a_network_of_one_size_is_refused_for_another_field_before_any_work(call
     assert not (files / "runs").exists()
 
 
-def test_thick_gold_gets_the_sampling_that_it_needs(files, monkeypatch):
-    """The specimen that scatters most is tried at the usual sampling, and only that."""
+def test_thick_gold_gets_the_sampling_that_it_needs(call, files, monkeypatch):
+    """The strongest scatterer is tried first at the usual sampling; once refused, no other is."""
     model = import_onnx(files / "theirs.onnx", files / "theirs.yaml")
     conditions, recipe = [Condition(energy_ev=300e3, aperture_mrad=20)] * 60, load_recipe(files / "recipe.yaml")
     thin = calibration.Scoring(model, recipe, conditions, 2, 0.25, files)
