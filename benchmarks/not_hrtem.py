@@ -173,8 +173,8 @@ def told(model: Model, what: str, picture: np.ndarray, pixel: float, truth: np.n
             verdict = VerdictModel(model).check_image(micrograph)
         except BadInputError as error:
             return f"| {what} | refused | – | – | {str(error).split(': ', 1)[1]} |"
-    reason = "; ".join(map(str, verdict.cannot_say))
-    reason += "".join(f"*note: {note}*" for note in micrograph.notes if note.startswith("areas"))
+    notes = [f"*note: {note}*" for note in micrograph.notes if note.startswith("areas")]
+    reason = "; ".join([*map(str, verdict.cannot_say), *notes])
     measured = "–"
     if truth is not None:
         mask = segment(model, micrograph).mask
