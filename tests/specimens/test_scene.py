@@ -345,6 +345,30 @@ def test_populations_occur_as_often_as_their_counts_and_have_their_sizes():
     assert min(sizes["Pt"]) >= 40 and max(sizes["Pt"]) <= 60
 
 
+def test_a_field_has_as_many_populations_as_chosen_and_each_as_often():
+    crystals = ["Au", "Pt", "Cu", "Ag", "Pd"]
+    particles = [{"crystal": c, "count": [1, 1], "diameter_angstrom": 12.0} for c in crystals]
+    content = {"field_angstrom": 64.0, "substrate": None, "particles": particles, "populations_per_field": [1, 3]}
+    recipe = SpecimenRecipe.model_validate(content)
+    present = [{p.crystal for p in draw_specimen(recipe, index).particles} for index in range(150)]
+    assert {len(names) for names in present} == {1, 2, 3}
+    often = {name: sum(name in names for names in present) for name in crystals}
+    # Two of five in the mean: 60 ± 6.
+    assert all(40 < count < 80 for count in often.values()), often
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"), [([0, 1], "from 1 to 2"), ([1, 3], "from 1 to 2"), ([1, 1], "without its carrier")]
+)
+def test_impossible_choices_of_populations(choice, message):
+    particles = [{"crystal": "CeO2", "diameter_angstrom": 24.0}, {"crystal": "Pt", "diameter_angstrom": 12.0}]
+    if choice == [1, 1]:
+        particles[1]["carrier"] = "CeO2"
+    content = {"overlap": "projected", "particles": particles, "populations_per_field": choice}
+    with pytest.raises(ValidationError, match=message):
+        SpecimenRecipe.model_validate(content)
+
+
 def test_apart_holds_across_the_boundary():
     content = CROWDED | {
         "overlap": "apart",
@@ -361,4 +385,4 @@ def test_apart_holds_across_the_boundary():
 
 
 def test_the_usual_boundary_leaves_the_id_alone():
-    assert "boundary" not in RECIPE.model_dump() and "label" not in RECIPE.model_dump()
+    assert not {"boundary", "label", "populations_per_field"} & RECIPE.model_dump().keys()

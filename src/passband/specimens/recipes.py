@@ -184,6 +184,7 @@ class SpecimenRecipe(Labelled):
         seed: the family's seed; specimen i of a recipe is always the same atoms.
         field_angstrom: side of the square field, periodic [Å].
         particles: populations of what is segmented.
+        populations_per_field: fewest and most populations that share a field, chosen at random for each; all if left out.
         substrate: what carries it; null for particles in vacuum.
         overlap: apart keeps particles from overlapping in projection; projected lets them, one above the other.
         gap_angstrom: clear distance of the particles in projection, and half of that to the field's edge [Å].
@@ -195,6 +196,7 @@ class SpecimenRecipe(Labelled):
     seed: int = Field(default=1, ge=0, strict=True)
     field_angstrom: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False, strict=True)] = 51.2
     particles: list[ParticleRecipe] = Field(default=[ParticleRecipe(count=(1, 2))], min_length=1, max_length=50)
+    populations_per_field: CountRange | None = None
     substrate: SubstrateRecipe | None = SubstrateRecipe()
     overlap: Literal["apart", "projected"] = "apart"
     gap_angstrom: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 4.0
@@ -202,10 +204,10 @@ class SpecimenRecipe(Labelled):
     thermal_displacement_angstrom: dict[Element, Annotated[float, Field(ge=0, le=1, strict=True)]] = Field(default={})
 
     @model_serializer(mode="wrap")
-    def _without_the_usual_boundary(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit the usual boundary, which keeps the ids of recipes that were written before there was another."""
+    def _without_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the usual boundary and choice of populations, which keeps the ids of recipes that were written before there was another."""
         content: dict[str, Any] = write(self)
-        usual = {"label": "outline", "boundary": "inside"}
+        usual = {"label": "outline", "boundary": "inside", "populations_per_field": None}
         return {name: value for name, value in content.items() if value != usual.get(name, ...)}
 
     def __str__(self) -> str:
@@ -221,6 +223,8 @@ class SpecimenRecipe(Labelled):
     def _fits(self) -> "SpecimenRecipe":
         if self.particles and not any(p.count[1] for p in self.particles):
             raise ValueError("particles: every count is [0, 0]; let at least one population have a particle")
+        if self.populations_per_field is not None:
+            self._check_choice(*self.populations_per_field)
         if self.substrate is not None and self.substrate.hole is not None:
             widest = self.substrate.hole.radius_angstrom.bounds()[1]
             if 2 * widest > 0.9 * self.field_angstrom:
@@ -252,6 +256,17 @@ class SpecimenRecipe(Labelled):
             )
         self.displacements()
         return self
+
+    def _check_choice(self, low: int, high: int) -> None:
+        """Raise ValueError for numbers of populations in a field that cannot be chosen."""
+        if not 1 <= low <= high <= len(self.particles):
+            raise ValueError(
+                f"populations_per_field: [{low}, {high}] is not possible with {len(self.particles)} populations; use numbers from 1 to {len(self.particles)}"
+            )
+        if carried := [p.crystal_used().name for p in self.particles if p.carrier is not None]:
+            raise ValueError(
+                f"populations_per_field: would leave {carried[0]} without its carrier; leave carrier or populations_per_field out"
+            )
 
     @model_validator(mode="after")
     def _carried(self) -> "SpecimenRecipe":

@@ -125,8 +125,13 @@ def _placed(
 
 def _draw_particles(recipe: SpecimenRecipe, stream: Streams, attempt: int) -> list[tuple[int, ParticleAtoms]]:
     """Return particles, each with the number of its population, what carries others first."""
-    drawn = []
-    for which, population in enumerate(recipe.particles):
+    drawn, present = [], range(len(recipe.particles))
+    if recipe.populations_per_field is not None:
+        choice = stream("populations")
+        size = choice.integers(*recipe.populations_per_field, endpoint=True)
+        present = np.sort(choice.permutation(len(present))[:size]).tolist()
+    for which in present:
+        population = recipe.particles[which]
         low, high = population.count
         for i in range(int(stream("count", which, attempt).integers(low, high, endpoint=True))):
             particle = draw_particle(population, lambda name, w=which, k=i: stream(name, w, k, attempt))  # type: ignore[misc]
