@@ -207,15 +207,17 @@ def verdict_table(rows: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def write_page() -> None:
-    """Fill in the tables of the page from the committed table."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in tables(read_table(TABLE)).items():
+def fill_page(page: Path, tables: dict[str, str]) -> None:
+    """Fill in tables of a page by name, each between its two markers."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begin)
+        before, found, rest = text.partition(begin)
+        if not found or end not in rest:
+            raise SystemExit(f"{page}: has no markers of the table {name}")
         text = before + begin + "\n" + table + "\n\n" + end + rest.partition(end)[2]
-    write_text(PAGE, text)
-    print(f"Page: {PAGE}")
+    write_text(page, text)
+    print(f"Page: {page}")
 
 
 def main(arguments: list[str]) -> None:
@@ -224,7 +226,7 @@ def main(arguments: list[str]) -> None:
         write_table(TABLE, score(Path(arguments[1]), arguments[2:] or list(MODELS)))
     elif arguments:
         raise SystemExit(__doc__)
-    write_page()
+    fill_page(PAGE, tables(read_table(TABLE)))
 
 
 if __name__ == "__main__":
