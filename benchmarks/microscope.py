@@ -61,6 +61,8 @@ def main() -> None:
                 ["segment", MODEL, str(file), "--out", str(folder / "out")],
                 60.0,
             )
+        verdict = image(folder / "verdict.tif", 1024, 0.4)
+        orders["check an image of 1024²"] = (["check", MODEL, str(verdict), "--energy", "300000"], 3.0)
         orders["check --condition"] = (["check", MODEL, "--condition", str(condition)], 2.0)
         small = image(folder / "small.tif", 2048, 0.4)
         orders["estimate 2048²"] = (["estimate", str(small), "--energy", "300000"], 5.0)
