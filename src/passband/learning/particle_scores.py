@@ -84,8 +84,7 @@ def number_particles(mask: NDArray[Any], pixel_size_angstrom: float) -> NDArray[
 def compare(called: Regions, truth: Regions, tolerance_angstrom: float = TOLERANCE_ANGSTROM) -> dict[str, NDArray[Any]]:
     """Return `COUNTS` and `SUMS` of each image by name, shape [B] each, of predicted regions and the true ones."""
     pixel, count = truth.pixel_size_angstrom, len(truth.masks)
-    both = np.flatnonzero(called.masks & truth.masks)
-    c, t = called.numbers.ravel()[both], truth.numbers.ravel()[both]
+    c, t = _common(called, truth)
     sums: dict[str, NDArray[Any]] = {name: np.zeros(count) for name in SUMS}
     for one, other, common, sign in ((called, truth, c, -pixel), (truth, called, t, pixel)):
         outline, lengths = one.outline, pixel * one.outline.lengths
@@ -99,7 +98,7 @@ def compare(called: Regions, truth: Regions, tolerance_angstrom: float = TOLERAN
         added = (lengths, lengths * (np.abs(away) <= tolerance_angstrom), compared, apart, np.abs(apart))
         for name, values in zip(SUMS, added, strict=False):
             sums[name] += np.bincount(image, values, count)
-    of_truth, of_called = matched_particles(called, truth)
+    of_truth, of_called = _matched(called, truth, c, t)
     whole = ~(truth.cut[of_truth] | called.cut[of_called])
     across = [np.sqrt(r.areas[i] * 4 / np.pi) for r, i in ((called, of_called), (truth, of_truth))]
     image = np.repeat(np.arange(count), np.diff(truth.borders))[of_truth]
@@ -112,8 +111,17 @@ def compare(called: Regions, truth: Regions, tolerance_angstrom: float = TOLERAN
 
 def matched_particles(called: Regions, truth: Regions) -> tuple[Indices, Indices]:
     """Return the particles of truth and prediction whose intersection is more than half their union, by their indices; one has one match at most."""
+    return _matched(called, truth, *_common(called, truth))
+
+
+def _common(called: Regions, truth: Regions) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the numbers of the predicted and the true region at each pixel that both cover."""
     both = np.flatnonzero(called.masks & truth.masks)
-    true, predicted = truth.particle[truth.numbers.ravel()[both]], called.particle[called.numbers.ravel()[both]]
+    return called.numbers.ravel()[both], truth.numbers.ravel()[both]
+
+
+def _matched(called: Regions, truth: Regions, c: NDArray[np.int32], t: NDArray[np.int32]) -> tuple[Indices, Indices]:
+    true, predicted = truth.particle[t], called.particle[c]
     particles = (true >= 0) & (predicted >= 0)
     true, predicted = true[particles], predicted[particles]
     # Columns are predictions of one image.

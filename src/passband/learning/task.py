@@ -92,10 +92,12 @@ def count_pixels(
 
     A pixel is called particle above the threshold, a probability.
     """
-    called, true = logits > math.log(threshold / (1 - threshold)), masks > 0.5
-    counts = {"tp": called & true, "fp": called & ~true, "fn": ~called & true, "tn": ~called & ~true}
+    # Floating-point sums, exact up to 2²⁴ pixels, are five times as fast as those of bool.
+    called, true = (logits > math.log(threshold / (1 - threshold))).float(), (masks > 0.5).float()
+    tp, positive, particle = (values.sum((1, 2, 3)) for values in (called * true, called, true))
+    counts = {"tp": tp, "fp": positive - tp, "fn": particle - tp, "tn": called[0].numel() - positive - particle + tp}
     columns: dict[str, list[float]] = {"loss": _LOSSES[loss](logits, masks).to(torch.float64).tolist()}
-    return columns | {name: pixels.sum((1, 2, 3)).tolist() for name, pixels in counts.items()}
+    return columns | {name: pixels.int().tolist() for name, pixels in counts.items()}
 
 
 class Segmentation:
