@@ -12,13 +12,13 @@ import tifffile
 import torch
 from other_specimens import FIELD, ROOT, SEED, WAVES, fields, mosaic, studied
 from PIL import Image
+from real_micrographs import fill_page
 from scipy import ndimage
 
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition, Detector
 from passband.conditions.condition_files import load_distribution
-from passband.files.atomic import write_text
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import segment
@@ -32,7 +32,7 @@ from passband.specimens.crystals import library_crystal
 from passband.verdicts.image_kind import kind_objections
 from passband.verdicts.verdict_model import VerdictModel
 
-PAGE, BEGIN, END = ROOT / "docs" / "limits.md", "<!-- other images -->\n", "<!-- /other images -->"
+PAGE = ROOT / "docs" / "limits.md"
 STEM = "HAADF-STEM, and the file says so"
 PIXEL = 0.4
 #: HAADF intensity goes with this power of the atomic number (Krivanek et al., Nature 464 (2010) 571).
@@ -207,10 +207,7 @@ def main() -> None:
     for row in kinds():
         lines.append(told(model, *row))
         print(lines[-1], flush=True)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    table = "\n".join([*lines, "", false_alarms(model)])
-    write_text(PAGE, f"{before}{BEGIN}\n{table}\n\n{END}{rest.partition(END)[2]}")
+    fill_page(PAGE, {"other images": "\n".join([*lines, "", false_alarms(model)])})
 
 
 if __name__ == "__main__":
