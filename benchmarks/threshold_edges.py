@@ -19,7 +19,7 @@ from real_micrographs import PAGE, fill_page, otsu, read_sets
 
 import passband as pb
 from passband.files.tables import read_table, write_table
-from passband.micrographs.measure_particles import number_particles
+from passband.learning.particle_scores import number_particles
 from passband.micrographs.micrograph import Micrograph
 from passband.models.segment import segment
 from passband.simulation.hrtem import Imager, scatter
