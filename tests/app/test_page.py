@@ -82,7 +82,7 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
     image = rng.poisson(100 - 30 * (np.hypot(*(np.mgrid[:160, :160] - 80)) < 20)).astype(np.float32)
     tifffile.imwrite(tmp_path / "gold.tif", image)
     opened.get_by_text("Micrograph", exact=True).click()
-    opened.locator("input[type=file]").set_input_files(tmp_path / "gold.tif")
+    opened.get_by_label("Drop a micrograph here").set_input_files(tmp_path / "gold.tif")
     opened.get_by_text("gold.tif: its pixel size is not known").wait_for(timeout=60_000)
     for field, value in (("pixel", "0.8"), ("energy", "300000")):
         box = opened.locator(f".field-{field} input")
@@ -101,7 +101,7 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
 def test_what_is_no_image_is_one_line(opened, tmp_path):
     for name, said in (("notes.txt", "has an ending that is not known"), ("broken.tif", "broken.tif: ")):
         (tmp_path / name).write_bytes(b"no image at all")
-        opened.locator("input[type=file]").set_input_files(tmp_path / name)
+        opened.get_by_label("Drop a micrograph here").set_input_files(tmp_path / name)
         opened.locator(".micrograph-message .refusal").filter(has_text=said).wait_for(timeout=60_000)
     assert opened.get_by_text("Traceback").count() == 0
 
