@@ -45,8 +45,8 @@ VARIANTS = {
     "uncorrected": "microscopes without corrector",
 }
 SEEDS, EPOCHS = 3, 60
-#: Fewer conditions, and fewer scenes, as many steps: what more of either would give.
-CONDITIONS, SCENES = (8, 32), (44, 88)
+#: A quarter of the conditions, and of the scenes, and as many steps: what more of either would give.
+CONDITIONS, SCENES = (32,), (44,)
 _RESAMPLES = 1000
 
 
