@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from real_micrographs import CALIBRATED_ON, EMPTY, Labelled, fill_page, read_sets
 
+from passband.conditions import Condition
 from passband.files.tables import read_table, write_table
 from passband.learning import predict
 from passband.learning.task import count_pixels
@@ -60,7 +61,11 @@ def studies() -> dict[str, Study]:
     for name in ("sizes", "crowds", "uneven"):
         sets[name] = {"conditions": conditions, "specimens": _recipe(name, content["specimens"])}
     sets["noise"] = {"conditions": [c.varied(correlated_noise=0.0) for c in conditions]}
-    sets["background"] = {"conditions": [c.varied(background=0.0) for c in conditions]}
+    even = {
+        "background": 0.0,
+        "background_length_angstrom": Condition.model_fields["background_length_angstrom"].default,
+    }
+    sets["background"] = {"conditions": [c.varied(even) for c in conditions]}
     corrected = [part for part in content["conditions"]["mixture"] if "aperture_mrad" not in part["draw"]]
     drawn = content["conditions"] | {"mixture": corrected, "count": len(conditions), "seed": 77}
     sets["uncorrected"] = {"conditions": drawn}
