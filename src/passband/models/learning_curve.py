@@ -29,7 +29,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ScoreEstimate:
     """A score, measured or estimated, and the ends of its 95 % interval."""
 
     value: float
@@ -64,17 +64,17 @@ class LearningCurve:
         return self.table["images"].unique().sort().to_list()
 
     @cached_property
-    def points(self) -> dict[int, dict[str, Estimate]]:
+    def points(self) -> dict[int, dict[str, ScoreEstimate]]:
         """By the number of images, each score with its interval."""
         ends = _interval(self._drawn)
         means = self._values.mean(-1)
         return {
-            size: {key: Estimate(float(means[k, s]), *map(float, ends[:, k, s])) for k, key in enumerate(SCORES)}
+            size: {key: ScoreEstimate(float(means[k, s]), *map(float, ends[:, k, s])) for k, key in enumerate(SCORES)}
             for s, size in enumerate(self.sizes)
         }
 
     @cached_property
-    def estimates(self) -> dict[int, dict[str, Estimate]]:
+    def estimates(self) -> dict[int, dict[str, ScoreEstimate]]:
         """The same for all images, and for twice as many; empty with fewer than two numbers of images."""
         count = len(self.names)
         return {} if len(self.sizes) <= _LINE else {at: self._estimated(at) for at in (count, 2 * count)}
@@ -89,14 +89,14 @@ class LearningCurve:
         return {key: (float(estimated[k]), float(means[k, -1])) for k, key in enumerate(SCORES)}
 
     @property
-    def gain(self) -> Estimate | None:
+    def gain(self) -> ScoreEstimate | None:
         """What labelling as many images again is estimated to add to the Dice; never less than nothing."""
         if not self.estimates:
             return None
         count = len(self.names)
         means = np.concatenate([self._values.mean(-1)[None], self._drawn])[:, 0, 1:]
         once, twice = (continued(means, self.sizes[1:], at) for at in (count, 2 * count))
-        return Estimate(float((twice - once)[0]), 0.0, float(_interval((twice - once)[1:])[1]))
+        return ScoreEstimate(float((twice - once)[0]), 0.0, float(_interval((twice - once)[1:])[1]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -155,7 +155,7 @@ class LearningCurve:
     def _networks(self, images: int) -> int:
         return len({*self._folds}) if images else 1
 
-    def _estimated(self, images: int) -> dict[str, Estimate]:
+    def _estimated(self, images: int) -> dict[str, ScoreEstimate]:
         means, sizes = self._values.mean(-1)[:, 1:], self.sizes[1:]
         values = continued(means, sizes, images)
         low, high = _interval(continued(self._drawn[:, :, 1:], sizes, images))
@@ -163,7 +163,7 @@ class LearningCurve:
         low = np.minimum(low, _interval(self._drawn[:, :, -1])[0])
         miss = np.zeros(len(SCORES)) if self.test is None else np.array([abs(e - m) for e, m in self.test.values()])
         low, high = np.clip([np.minimum(low, values - miss), np.maximum(high, values + miss)], 0, 1)
-        return {key: Estimate(*map(float, (values[k], low[k], high[k]))) for k, key in enumerate(SCORES)}
+        return {key: ScoreEstimate(*map(float, (values[k], low[k], high[k]))) for k, key in enumerate(SCORES)}
 
     def _cells(self) -> list[list[str]]:
         rows = [["images", "networks", *SCORES.values()]]
@@ -218,5 +218,5 @@ def _interval(drawn: Values) -> Values:
     return np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
 
 
-def _plain(point: dict[str, Estimate]) -> dict[str, dict[str, float]]:
+def _plain(point: dict[str, ScoreEstimate]) -> dict[str, dict[str, float]]:
     return {key: vars(e) for key, e in point.items()}
