@@ -61,7 +61,7 @@ def estimate(studies: dict[str, Study], paths: ResultsPaths, executor: Executor,
         alike = (study.network, len(first.conditions) == 1 and first.conditions[0].is_round, study.training.optimizer)
         if unfinished and alike not in timed:
             timed[alike] = cost.measure(study, executor)
-        seconds = timed.get(alike) or dict.fromkeys(("wave", "train_image", "image", "inference"), 0.0)
+        seconds = timed.get(alike) or dict.fromkeys(cost.PARTS, 0.0)
         found.append(cost.estimate(study, run, seconds, cores) | {"study": name})
     return found
 

@@ -25,6 +25,8 @@ from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
 from passband.studies.wave_jobs import BLOCK
 
+#: Parts whose seconds `measure` returns.
+PARTS = ("wave", "train_image", "image", "inference", "score")
 # Bytes of an idle worker: Python, PyTorch and the libraries.
 _WORKER = 450_000_000
 # Seconds that each part of the calibration is repeated for, at least.
@@ -86,7 +88,7 @@ def measure(study: Study, executor: Executor) -> dict[str, float]:
         if failures := executor.map(calibrate, tasks, lambda share: None):
             raise RuntimeError(failures[0].reason)
         measured = [json.loads(path.read_text(encoding="utf-8")) for _, path in tasks]
-    return {name: sum(m[name] for m in measured) / len(measured) for name in measured[0]}
+    return {name: sum(m[name] for m in measured) / len(measured) for name in PARTS}
 
 
 def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers: int) -> dict[str, Any]:
