@@ -20,6 +20,7 @@ SCRIPTS = (
     "first_version",
     "plain_pipeline",
     "gather",
+    "scores",
     "microscope",
     "gpu",
 )
