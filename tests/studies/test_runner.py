@@ -317,4 +317,4 @@ def test_a_job_is_named_by_its_kind_and_content(tiny):
         assert job.folder == folder / "cells" / f"{job.kind}-{content_id(job.content, 16)}" and job.is_finished()
         assert marker(job.folder)["content"] == json.loads(json.dumps(job.content))
     assert {path.name.split("-")[0] for path in (folder / "cells").iterdir()} == {"train", "images", "evaluate"}
-    assert {"waves", "train", "images", "evaluate", "score"} == set(REVISIONS)
+    assert {"waves", "train", "images", "evaluate", "score"} <= set(REVISIONS)
