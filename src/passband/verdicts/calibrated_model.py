@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
@@ -167,6 +166,9 @@ class CalibratedModel:
         if self._labels is None or source == "condition":
             return mean, predictor.quantile(LEVEL) * deviation, mean + deviation * predictor.residuals
         residuals = np.array(self._labels[target], dtype=float)
+        # Imported here because it takes half a second, and few models are corrected.
+        from scipy import stats
+
         law = stats.t(
             len(residuals) - 1, mean + residuals.mean(), residuals.std(ddof=1) * np.sqrt(1 + 1 / len(residuals))
         )

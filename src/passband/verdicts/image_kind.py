@@ -5,7 +5,7 @@ Limits lie beyond what 300 simulated HRTEM images under the conditions of au-300
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
@@ -66,11 +66,14 @@ def pattern(image: NDArray[np.float32]) -> float | None:
 
     Friedel's law makes these symmetric about a point, around which they are brightest. Ranks take care of any display.
     """
+    # Imported here because it takes half a second.
+    from scipy.stats import rankdata
+
     step = -(-min(image.shape) // _SMALL)
     n = min(image.shape) // step
     top, left = ((side - n * step) // 2 for side in image.shape)
     small = image[top : top + n * step, left : left + n * step].reshape(n, step, n, step).mean((1, 3))
-    ranks = stats.rankdata(small).reshape(n, n) / n**2
+    ranks = rankdata(small).reshape(n, n) / n**2
     slow = ndimage.gaussian_filter(ranks, n / 16)
     away = np.hypot(*(np.mgrid[:n, :n] - n / 2))
     if slow[away < 0.1 * n].mean() - slow[away > 0.4 * n].mean() < _BRIGHT_MIDDLE:
@@ -98,7 +101,8 @@ def bright_grains(image: Array, pixel: float) -> tuple[float, float]:
     middle, top = np.quantile(level, [0.5, 0.995])
     if middle == top:
         return 0.0, 0.0
-    return float(stats.skew(level)), float(np.median(grain[level >= (middle + top) / 2]) - np.median(grain))
+    skewness = ((level - level.mean()) ** 3).mean() / level.std() ** 3
+    return float(skewness), float(np.median(grain[level >= (middle + top) / 2]) - np.median(grain))
 
 
 def one_lattice(image: Array, pixel: float) -> float:
@@ -140,7 +144,8 @@ def wrong_scale(image: Array, pixel: float, crystal: Crystal) -> Statement | Non
         seen = (shells > np.log(_LOWEST)) & (shells < np.log(high))
         if not seen.any():
             return 0.0
-        near = stats.norm.pdf(np.log(q)[:, None], shells[seen], _SPOT_ERROR).mean(1)
+        away = (np.log(q)[:, None] - shells[seen]) / _SPOT_ERROR
+        near = (np.exp(-(away**2) / 2) / (_SPOT_ERROR * np.sqrt(2 * np.pi))).mean(1)
         return float(np.log((1 - _STRAY) * near / anywhere + _STRAY).sum())
 
     fits = np.array([log_likelihood(scale) for scale in _SCALES])
