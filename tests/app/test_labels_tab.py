@@ -1,13 +1,10 @@
 """The tab "Labels" without a browser: images and masks arrive, are scored, and a model is tuned on them."""
 
-import asyncio
-import time
+import functools
 
 import numpy as np
 import pytest
 import tifffile
-from bokeh.document import Document
-from panel.io.state import set_curdoc
 from PIL import Image
 
 from passband.app import label_work
@@ -20,7 +17,10 @@ from passband.base.errors import BadInputError
 from passband.models.store import read_model, write_model
 from passband.specimens import SpecimenRecipe
 from passband.verdicts.calibration import specimens_of
-from support import made
+from support import made, pages
+from support.pages import in_a_document
+
+until = functools.partial(pages.until, seconds=120)
 
 # Names that Panel 1.5 needs and Panel 2 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -43,25 +43,6 @@ def subject(tmp_path, monkeypatch):
     contents = {name: (bare.folder / name).read_bytes() for name in card.files}
     model = write_model(tmp_path / "made", card, contents)
     return Subject(Scenes(model, tmp_path / "cache"), model)
-
-
-def in_a_document(action):
-    """Run a coroutine function where tabs can be built; what is due at the next tick of the page runs at once."""
-
-    async def run():
-        document = Document()
-        document.add_next_tick_callback = asyncio.get_running_loop().call_soon
-        with set_curdoc(document):
-            await action()
-
-    asyncio.run(run())
-
-
-async def until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing was shown in time"
-        await asyncio.sleep(0.02)
 
 
 def send(tab, uploads, kind, name, write):

@@ -6,8 +6,6 @@ import time
 import numpy as np
 import pytest
 import tifffile
-from bokeh.document import Document
-from panel.io.state import set_curdoc
 
 from passband.app import sliders
 from passband.app.micrograph_tab import MicrographTab
@@ -20,6 +18,7 @@ from passband.models.card import Specimens
 from passband.models.store import load_model
 from passband.verdicts.calibration import with_scores
 from support import made
+from support.pages import in_a_document, until
 from support.study_tables import study
 
 # Names that Panel 1.5 needs and Panel 2 will not have.
@@ -42,25 +41,6 @@ def subject(tmp_path_factory):
     conditions = [("trained", c) for c in bare.card.conditions] + [("calibration", c) for c in made.draw(90, 8)]
     model = load_model(with_scores(bare, made.scores(bare, conditions)).folder)
     return subject_of(model, "", folder / "cache")
-
-
-def in_a_document(action):
-    """Run a coroutine function where tabs can be built; what is due at the next tick of the page runs at once."""
-
-    async def run():
-        document = Document()
-        document.add_next_tick_callback = asyncio.get_running_loop().call_soon
-        with set_curdoc(document):
-            await action()
-
-    asyncio.run(run())
-
-
-async def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing was shown in time"
-        await asyncio.sleep(0.02)
 
 
 def test_a_slider_changes_picture_verdict_and_advice(subject):

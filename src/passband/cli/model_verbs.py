@@ -242,6 +242,11 @@ def model_score(
     print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
 
 
+Edge = Annotated[str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")]
+Folds = Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")]
+Steps = Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")]
+
+
 @model_app.command("tune")
 def model_tune(
     model: ModelArgument,
@@ -249,11 +254,9 @@ def model_tune(
     masks: LabelsFolder = None,
     name: Annotated[str | None, Option(help="Name of the tuned model; without it, nothing is written.")] = None,
     pixel_size: PixelSize = None,
-    edge: Annotated[
-        str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")
-    ] = "labels",
-    folds: Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")] = 4,
-    steps: Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")] = 300,
+    edge: Edge = "labels",
+    folds: Folds = 4,
+    steps: Steps = 300,
     curve: Annotated[
         bool,
         Option("--curve", help="Measure the learning curve, too, as `model learning-curve` does."),
@@ -291,11 +294,9 @@ def model_learning_curve(
     images: LabelledImagesFolder = None,
     masks: LabelsFolder = None,
     pixel_size: PixelSize = None,
-    edge: Annotated[
-        str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")
-    ] = "labels",
-    folds: Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")] = 4,
-    steps: Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")] = 300,
+    edge: Edge = "labels",
+    folds: Folds = 4,
+    steps: Steps = 300,
     figure: Annotated[Path | None, Option(help="Figure of the curve: FILE.png or FILE.svg.")] = None,
     out: Annotated[Path, Option(help="Folder of unfinished work.")] = Path("runs"),
     workers: Workers = CORES,

@@ -127,11 +127,8 @@ class LabelScores:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
         remarks = "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
-        return f"<div class='scroll'><table><tr>{titles}</tr>{body}</table></div>{remarks}"
+        return f"<div class='scroll'>{html_table(self._cells())}</div>{remarks}"
 
 
 def score_labels(
@@ -187,6 +184,14 @@ def score_labels(
         tuple(labelled[i].name for i in chosen),
         labelled.notes,
     )
+
+
+def html_table(cells: list[list[str]]) -> str:
+    """Return rows of texts, the first of which is the head, as a table in HTML."""
+    head, *rows = cells
+    titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><tr>{titles}</tr>{body}</table>"
 
 
 def calibration_images(count: int, wanted: int) -> list[int]:

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from passband.base.identity import seed_from
-from passband.models.label_scores import COVERAGE
+from passband.models.label_scores import COVERAGE, html_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,11 +196,8 @@ class LearningCurve:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
         remarks = "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
-        return f"<div class='scroll'><table><tr>{titles}</tr>{body}</table></div>{remarks}"
+        return f"<div class='scroll'>{html_table(self._cells())}</div>{remarks}"
 
 
 def continued(scores: Values, sizes: list[int], images: int) -> Values:

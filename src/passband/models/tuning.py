@@ -23,7 +23,7 @@ from passband.micrographs.agreement import Agreement, agreement, calibrate_edge,
 from passband.micrographs.labels import LabelledMicrograph, LabelledSet
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
-from passband.models.label_scores import COVERAGE, check_order, mean_interval
+from passband.models.label_scores import COVERAGE, check_order, html_table, mean_interval
 from passband.models.learning_curve import LearningCurve
 from passband.models.network import load_weights
 from passband.models.segment import check_fits, network_shape, segment_with
@@ -197,12 +197,9 @@ class Tuning:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        titles = "".join(f"<th>{html.escape(c)}</th>" for c in head)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
         remarks = "".join(f"<p>{html.escape(line)}</p>" for line in self._remarks())
         curve = "" if self.curve is None else self.curve._repr_html_()
-        return f"<table><tr>{titles}</tr>{body}</table>{remarks}{curve}"
+        return f"{html_table(self._cells())}{remarks}{curve}"
 
 
 @dataclass(frozen=True)
