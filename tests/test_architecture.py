@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -152,16 +150,6 @@ def test_only_paths_builds_paths():
     for path in FILES:
         if path.name not in ("paths.py",):
             assert not names.search(path.read_text(encoding="utf-8")), path
-
-
-@pytest.mark.parametrize("room", ["simulation", "learning"])
-def test_a_gpu_machine_needs_little_to_simulate_and_train(room):
-    code = (
-        f"import sys, passband.{room}, passband.simulation.multislice, passband.simulation.imaging\n"
-        "print([m for m in ('polars', 'matplotlib', 'zarr', 'typer', 'rich', 'dask', 'monai', 'skimage') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_tests_import_helpers_from_support_only():

@@ -6,10 +6,9 @@ import platform
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
-from passband.files.tables import parquet
 from passband.learning import Epoch, Member, build, train, train_group
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
@@ -30,6 +28,9 @@ from passband.simulation.wave_store import WaveSet, wave_id
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
 from passband.studies.wave_jobs import device, open_wave_set, read_waves
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: Networks that a GPU trains together unless the user says otherwise.
 GROUP = 32
@@ -131,6 +132,11 @@ class TrainingJob(_DomainJob):
 
     def write(self, folder: Path, model: nn.Module, history: list[Epoch], group: int = 1) -> None:
         """Write weights, card and losses per epoch of a network that was trained in a group of this size."""
+        # A machine that only computes, such as one with a GPU, may lack polars.
+        import polars as pl
+
+        from passband.files.tables import parquet
+
         (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
         card = self.content | {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -157,8 +163,10 @@ class TrainingJob(_DomainJob):
         facts = marker(self.folder)
         return None if facts is None else str(facts["files"][_WEIGHTS])
 
-    def history(self) -> pl.DataFrame:
+    def history(self) -> "pl.DataFrame":
         """Return the losses per epoch."""
+        import polars as pl
+
         return pl.read_parquet(self.folder / _TABLE)
 
 
