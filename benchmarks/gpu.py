@@ -91,7 +91,7 @@ def images(speed: float) -> Row:
     generator = torch.Generator("cuda").manual_seed(0)
     wave = torch.randn(1, 1, len(grid.frequencies), dtype=torch.complex64, device="cuda", generator=generator)
     given = Condition(energy_ev=300e3, focal_spread_angstrom=20.0, pixel_size_angstrom=0.2)
-    transfer = transfer_on_grid(given, grid).to("cuda").expand(256, 1, -1)
+    transfer = transfer_on_grid(given, grid).to("cuda").expand(256, -1, -1, -1)
     got = rate(lambda: expected_intensity(wave, transfer, grid), 256)
     bound = speed / (28 * 512**2)
     cpu = expected_intensity(wave.cpu(), transfer[:1].cpu(), grid)

@@ -66,6 +66,7 @@ class Imager:
         self.condition = condition
         pixel, binning = condition.pixel_size_angstrom, condition.detector.binning
         self.grid = imaging.image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
+        self._grid = imaging.narrowed(self.grid, [condition])
         self._optics: dict[tuple[int, torch.device], tuple[Tensor, Tensor | None]] = {}
         self._recordings: dict[torch.device, recording.Recording] = {}
 
@@ -94,11 +95,11 @@ class Imager:
         """
         if orientations is None:
             transfer, camera = self._optics_of(1, stored.device)
-            return imaging.expected_intensity(stored, transfer[0], self.grid, None if camera is None else camera[0])
+            return imaging.expected_intensity(stored, transfer[0], self._grid, None if camera is None else camera[0])
         # The microscope turns one way and the image back; see `symmetry`.
         transfer, camera = self._optics_of(symmetry.ORIENTATIONS, stored.device)
         turned = None if camera is None else camera[orientations]
-        images = imaging.expected_intensity(stored, transfer[orientations], self.grid, turned)
+        images = imaging.expected_intensity(stored, transfer[orientations], self._grid, turned)
         return symmetry.turn_each(images, orientations, self.condition.detector.binning)
 
     def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -124,15 +125,21 @@ class Imager:
         return Images(counts, camera_masks(masks, self.pixels).cpu())
 
     def _optics_of(self, orientations: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Return t(q), shape [orientations, M, K], and the camera's factor, shape [orientations, n, m], or None for none."""
+        """Return `_optics` on a device, made once."""
         key = orientations, device
         if key not in self._optics:
-            turns = [symmetry.matrix(o) for o in range(orientations)]
-            place = self.condition, self.grid
-            transfer = torch.stack([imaging.transfer_on_grid(*place, turn) for turn in turns])
-            cameras = [c for turn in turns if (c := imaging.camera_on_grid(*place, turn)) is not None]
-            self._optics[key] = transfer.to(device), torch.stack(cameras).to(device) if cameras else None
+            self._optics[key] = _optics(self.condition, self._grid, orientations, device)
         return self._optics[key]
+
+
+def _optics(
+    condition: Condition, grid: imaging.ImageGrid, orientations: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Return t(q), shape [orientations, M, n, n], and the camera's factor, shape [orientations, n, m], or None for none."""
+    turns = [symmetry.matrix(o) for o in range(orientations)]
+    transfer = torch.stack([imaging.transfer_on_grid(condition, grid, turn) for turn in turns])
+    cameras = [c for turn in turns if (c := imaging.camera_on_grid(condition, grid, turn)) is not None]
+    return transfer.to(device), torch.stack(cameras).to(device) if cameras else None
 
 
 class JointImager:
@@ -145,9 +152,10 @@ class JointImager:
             ValueError: if one pass cannot make images of all: their grids or numbers of coherent parts differ, or some have no
                 dose, or a kind of noise that the others lack.
         """
-        conditions, grid = [imager.condition for imager in imagers], imagers[0].grid
-        optics = [imager._optics_of(symmetry.ORIENTATIONS, device) for imager in imagers]
-        alike = all(i.grid is grid and t.shape == optics[0][0].shape for i, (t, _) in zip(imagers, optics, strict=True))
+        conditions, camera_grid = [imager.condition for imager in imagers], imagers[0].grid
+        grid = imaging.narrowed(camera_grid, conditions)
+        optics = [_optics(condition, grid, symmetry.ORIENTATIONS, device) for condition in conditions]
+        alike = all(i.grid is camera_grid for i in imagers) and len({t.shape for t, _ in optics}) == 1
         hows = [recording.recording([c], grid.physical, device) for c in conditions]
         if not alike or any(how.kinds() != hows[0].kinds() for how in hows):
             raise ValueError(

@@ -3,7 +3,8 @@
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from passband.optics import curve_at, motion_envelope, stack, wave_transfer
 
 # Share of a beam at the rim of the stored band from which the missing rest is worth a warning.
 _RIM = 0.05
+# Beams of which a condition transfers less than this are left out.
+_BEAM = 1e-4
+# Beats of two beams may fold into the image where a condition transfers less than this of their product.
+_BEAT = 0.03
 # Bytes of waves on the fine grid in work at once: a core's share of the cache, or enough to fill a GPU.
 _AT_ONCE = {"cpu": 8 * 2**20, "cuda": 2**30}
 
@@ -32,6 +37,7 @@ class ImageGrid:
         fine: samples along a side for |ψ|², enough that no beat of two beams folds into the camera's band.
         pixels: pixels of the image along a side.
         physical: pixels of the camera along a side, before binning.
+        kept: which of the stored coefficients `frequencies` are, shape [K]; None for all.
     """
 
     field_angstrom: float
@@ -39,32 +45,50 @@ class ImageGrid:
     fine: int
     pixels: int
     physical: int
+    kept: Tensor | None = None
 
     @functools.cached_property
-    def band(self) -> tuple[int, Tensor, Tensor]:
-        """The side of the square that holds the band, where in it each coefficient lies, [K], and what lies at each place, [side²].
+    def reach(self) -> int:
+        """The largest frequency along an axis."""
+        return int(self.frequencies.abs().max())
 
-        The frequency −side // 2 comes first, not 0: that turns the phase of ψ, which no intensity sees, and lets transforms
-        run over the band alone and pad it themselves. Outside the disc, where waves are zero, the last is 0.
+    @property
+    def side(self) -> int:
+        """The side of the square that holds the band.
+
+        In it the frequency −side // 2 comes first, not 0: that turns the phase of ψ, which no intensity sees, and lets
+        transforms pad the band themselves.
         """
-        reach = int(self.frequencies.abs().max())
-        side = 2 * reach + 1
-        place = (self.frequencies[:, 0] + reach) * side + self.frequencies[:, 1] + reach
-        coefficient = torch.zeros(side * side, dtype=torch.int64)
-        coefficient[place] = torch.arange(len(place))
-        return side, place, coefficient
+        return 2 * self.reach + 1
 
-    @functools.cache  # noqa: B019 - grids are few and cached themselves
-    def band_on(self, device: torch.device) -> tuple[int, Tensor, Tensor]:
-        """`band` on a device: copied there once, since a copy waits for all that the device has to do."""
-        side, place, coefficient = self.band
-        return side, place.to(device), coefficient.to(device)
+    @functools.cached_property
+    def place(self) -> Tensor:
+        """Where in the square, flattened, each coefficient lies, shape [K]."""
+        return (self.frequencies[:, 0] + self.reach) * self.side + self.frequencies[:, 1] + self.reach
 
     @functools.cached_property
     def shells(self) -> tuple[Tensor, Tensor]:
-        """The different |q| [1/Å], float64, a tenth as many as coefficients, and which of them each coefficient has, [K]."""
-        squares, place = torch.unique(self.frequencies.square().sum(1), return_inverse=True)
-        return squares.to(torch.float64).sqrt() / self.field_angstrom, place
+        """The different |q| [1/Å], float64, a tenth as many as coefficients, and which of them lies at each place in the square, [side²].
+
+        Outside the band it is one more than there are.
+        """
+        squares, which = torch.unique(self.frequencies.square().sum(1), return_inverse=True)
+        shell = torch.full((self.side**2,), len(squares))
+        shell[self.place] = which
+        return squares.to(torch.float64).sqrt() / self.field_angstrom, shell
+
+    def square(self, values: Tensor) -> Tensor:
+        """Return values [A, B, K] at the frequencies, or at all that are stored, in the square, [A, B, side, side], zero elsewhere."""
+        place, kept = self._on(values.device)
+        if kept is not None and values.shape[2] != len(self.frequencies):
+            values = values.gather(2, kept.expand(*values.shape[:2], -1))
+        empty = values.new_zeros((*values.shape[:2], self.side**2))
+        return empty.scatter_(2, place.expand(values.shape), values).view(*values.shape[:2], self.side, self.side)
+
+    @functools.cache  # noqa: B019 - grids are few and cached themselves
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Return `place` and `kept` on a device: copied there once, since a copy waits for all that the device has to do."""
+        return self.place.to(device), None if self.kept is None else self.kept.to(device)
 
 
 @functools.lru_cache(maxsize=16)
@@ -74,12 +98,53 @@ def image_grid(
     """Return the grids for a field [Å], which `pixels_across` divides, the stored band [1/Å], and pixels [Å] of a binned image."""
     pixels = pixels_across(field_angstrom, pixel_size_angstrom)
     frequencies = disc_indices(band_per_angstrom * field_angstrom)
-    reach = int(frequencies.abs().max())
     physical = pixels * binning
-    # Beats reach 2·reach; folded at `fine` they must stay outside the camera's pixels / 2.
-    # Multiples of 16 are transformed fastest.
-    fine = 16 * next_fast_len(-(-max(2 * reach + physical // 2 + 1, physical) // 16), real=True)
+    # Beats reach twice as far as beams.
+    fine = _fine(2 * int(frequencies.abs().max()) + 1, physical)
     return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
+
+
+def _fine(beats: int, physical: int) -> int:
+    """Return the samples along a side at which beats below this frequency do not fold into the camera's band."""
+    needed = beats + physical // 2
+    if needed <= physical == next_fast_len(physical, real=True):
+        return physical
+    # Multiples of 16 are transformed fastest.
+    return 16 * next_fast_len(-(-max(needed, physical) // 16), real=True)
+
+
+def narrowed(grid: ImageGrid, conditions: Sequence[Condition]) -> ImageGrid:
+    """Return the smaller grid that images under these conditions need; the grid itself if they damp no beams.
+
+    Beams of which all conditions transfer less than 1e-4 are left out, and beats of two beams may fold into the camera's band where
+    conditions transfer less than 0.03 of the product of both amplitudes. Specimens scatter little that far: images of
+    gold on carbon change by less than 2e-4 of their contrast (standard deviation), mostly by 1e-5.
+    """
+    if any(condition.coherence == "quadrature" for condition in conditions):
+        return grid
+    angles = 1 if all(condition.is_round for condition in conditions) else 32
+    angle = torch.arange(angles, dtype=torch.float64) * (2 * torch.pi / angles)
+    radius = torch.arange(grid.reach + 1, dtype=torch.float64)[:, None] / grid.field_angstrom
+    place = radius * torch.cos(angle), radius * torch.sin(angle), 1 / grid.field_angstrom
+    top = torch.stack([wave_transfer(part, *place).abs().amax((0, 2)) for part in stack(conditions).split(64)]).amax(0)
+    # Of a beam between two radii, whichever is larger.
+    top[:-1] = torch.maximum(top[:-1], top[1:])
+    reach = int((top > _BEAM).nonzero().max()) + 1
+    beats = torch.outer(top, top) > _BEAT
+    sums = torch.arange(len(top))[:, None] + torch.arange(len(top))
+    return _narrowed(grid, min(reach, grid.reach), int(sums[beats].max()) + 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _narrowed(grid: ImageGrid, reach: int, beats: int) -> ImageGrid:
+    """Return the grid with beams up to a frequency, and beats below another kept from folding."""
+    fine = min(_fine(min(beats, 2 * reach + 1), grid.physical), grid.fine)
+    if reach == grid.reach and fine == grid.fine:
+        return grid
+    if reach == grid.reach:
+        return replace(grid, fine=fine)
+    kept = (grid.frequencies.square().sum(1) <= reach**2).nonzero()[:, 0]
+    return replace(grid, frequencies=grid.frequencies[kept], fine=fine, kept=kept)
 
 
 def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
@@ -95,7 +160,7 @@ def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
 
 
 def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor | None = None) -> Tensor:
-    """Return t(q) of a condition at the wave's coefficients, complex64, shape [M, K].
+    """Return t(q) of a condition in the square that holds the band, complex64, shape [M, n, n].
 
     M is 1 for `coherence: quasi`. For `quadrature` each row is the transfer without envelopes at one focus and tilt,
     times the root of its Gauss–Hermite weight: the image is the sum of the M intensities. A tilted beam shifts the
@@ -108,24 +173,30 @@ def transfer_on_grid(condition: Condition, grid: ImageGrid, orientation: Tensor 
     check_aperture(condition, grid)
     edge = 1 / grid.field_angstrom
     if condition.coherence == "quasi" and condition.is_round:
-        radius, place = grid.shells
-        return wave_transfer(stack([condition]), radius, 0 * radius, edge).to(torch.complex64).index_select(1, place)
+        radius, shell = grid.shells
+        t = wave_transfer(stack([condition]), radius, 0 * radius, edge)[0].to(torch.complex64)
+        return torch.cat([t, t.new_zeros(1)]).index_select(0, shell).view(1, grid.side, grid.side)
     q = grid.frequencies.to(torch.float64) / grid.field_angstrom
     if orientation is not None:
         q = q @ orientation.to(torch.float64).T
     if condition.coherence == "quasi":
-        return wave_transfer(stack([condition]), q[:, 0], q[:, 1], edge).to(torch.complex64)
-    rows = []
-    for focus, tilt, weight in _coherent_parts(condition):
-        sharp = condition.model_copy(
-            update={
-                "focal_spread_angstrom": 0.0,
-                "convergence_mrad": 0.0,
-                "aberrations": condition.aberrations | {"C10": condition.aberrations.get("C10", 0.0) + focus},
-            }
-        )
-        rows.append(math.sqrt(weight) * wave_transfer(stack([sharp]), q[:, 0] + tilt[0], q[:, 1] + tilt[1], edge)[0])
-    return torch.stack(rows).to(torch.complex64)
+        rows = wave_transfer(stack([condition]), q[:, 0], q[:, 1], edge)
+    else:
+        rows = torch.stack([_coherent(condition, part, q, edge) for part in _coherent_parts(condition)])
+    return grid.square(rows.to(torch.complex64)[None])[0]
+
+
+def _coherent(condition: Condition, part: tuple[float, tuple[float, float], float], q: Tensor, edge: float) -> Tensor:
+    """Return t(q) of one node of `_coherent_parts` at q [K, 2], times the root of its weight, shape [K]."""
+    focus, tilt, weight = part
+    sharp = condition.model_copy(
+        update={
+            "focal_spread_angstrom": 0.0,
+            "convergence_mrad": 0.0,
+            "aberrations": condition.aberrations | {"C10": condition.aberrations.get("C10", 0.0) + focus},
+        }
+    )
+    return math.sqrt(weight) * wave_transfer(stack([sharp]), q[:, 0] + tilt[0], q[:, 1] + tilt[1], edge)[0]
 
 
 def _coherent_parts(condition: Condition) -> list[tuple[float, tuple[float, float], float]]:
@@ -146,7 +217,7 @@ def check_aperture(condition: Condition, grid: ImageGrid) -> None:
     if condition.aperture_mrad is None:
         return
     cutoff = 1e-3 * condition.aperture_mrad / wavelength(condition.energy_ev)
-    band = int(grid.frequencies.abs().max()) / grid.field_angstrom
+    band = grid.reach / grid.field_angstrom
     if cutoff > band:
         limit = band * wavelength(condition.energy_ev) * 1e3
         raise BadInputError(
@@ -161,7 +232,7 @@ def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
     The band then acts as an aperture: without envelopes, 1.5 1/Å changes images of 5 nm of gold on carbon by several
     percent of their contrast.
     """
-    band = int(grid.frequencies.abs().max()) / grid.field_angstrom
+    band = grid.reach / grid.field_angstrom
     angle = torch.linspace(0, 2 * torch.pi, 33, dtype=torch.float64)
     edge = 1 / grid.field_angstrom
     rim = wave_transfer(stack([condition]), band * torch.cos(angle), band * torch.sin(angle), edge).abs().max().item()
@@ -182,24 +253,19 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
 
     Args:
         waves: coefficients of the exit waves, complex64, shape [B, P, K] or [1, P, K].
-        transfer: t(q), complex64, shape [M, K] or [B, M, K].
+        transfer: t(q), complex64, shape [M, n, n] or [B, M, n, n].
         grid: grids of the image.
         camera: what multiplies the spectrum of the intensity, from `camera_on_grid`, shape [n, m] or [B, n, m].
     """
-    transfers = transfer if transfer.ndim == 3 else transfer[None]
+    transfers = transfer if transfer.ndim == 4 else transfer[None]
     count = max(len(waves), len(transfers))
-    side, place, coefficient = grid.band_on(waves.device)
     at_once = max(_AT_ONCE[waves.device.type] // (8 * waves.shape[1] * grid.fine**2), 1)
     images = waves.new_empty((count, grid.physical, grid.physical), dtype=torch.float32)
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
         if start == 0 or len(waves) > 1:
-            chosen = waves if len(waves) == 1 else waves[part]
-            psi = waves.new_zeros((*chosen.shape[:2], side * side)).index_copy_(2, place, chosen)
-            psi = psi.view(*chosen.shape[:2], side, side)
-        if start == 0 or len(transfers) > 1:
-            t = (transfers if len(transfers) == 1 else transfers[part]).index_select(2, coefficient)
-            t = t.view(*t.shape[:2], side, side)
+            psi = grid.square(waves if len(waves) == 1 else waves[part])
+        t = transfers if len(transfers) == 1 else transfers[part]
         factor = camera if camera is None or camera.ndim == 2 else camera[part]
         images[part] = _to_camera(_intensity(psi, t, grid.fine), grid.physical, factor)
     return images
@@ -207,17 +273,30 @@ def expected_intensity(waves: Tensor, transfer: Tensor, grid: ImageGrid, camera:
 
 def _intensity(waves: Tensor, transfers: Tensor, fine: int) -> Tensor:
     """Return the intensity on the fine grid, shape [B, fine, fine], of bands [B or 1, P, n, n] and t(q) there, [B or 1, M, n, n]."""
-    parts = []
-    for t in transfers.unbind(1):
-        psi = torch.fft.ifft(waves * t[:, None], n=fine, dim=-2, norm="forward")
-        psi = torch.fft.ifft(psi, n=fine, dim=-1, norm="forward")
-        parts.append((psi.real**2 + psi.imag**2).mean(1))
+    parts = [
+        _mean_square(torch.fft.ifft2(waves * t[:, None], s=(fine, fine), norm="forward")) for t in transfers.unbind(1)
+    ]
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+def _mean_square(psi: Tensor) -> Tensor:
+    """Return the mean of |ψ|² over P, shape [B, n, n], of ψ [B, P, n, n], which it overwrites."""
+    values, count = torch.view_as_real(psi), psi.shape[1]
+    if psi.is_cuda:
+        # One reading of ψ.
+        return torch.linalg.vector_norm(values, dim=(1, -1)).square_().div_(count)
+    # A third of the time of ψ.real**2 + ψ.imag**2 on a CPU: real and imaginary parts come apart once, in the end.
+    first, *others = values.square_().unbind(1)
+    for other in others:
+        first += other
+    return (first[..., 0] + first[..., 1]).div_(count)
 
 
 def _to_camera(intensity: Tensor, pixels: int, camera: Tensor | None) -> Tensor:
     """Resample [B, fine, fine] to [B, pixels, pixels] by cropping in Fourier space; the camera's Nyquist row is cut."""
     fine = intensity.shape[-1]
+    if fine == pixels and camera is None:
+        return intensity
     half = (pixels - 1) // 2
     columns = torch.fft.rfft(intensity, dim=-1, norm="forward")[..., : half + 1]
     spectrum = torch.fft.fft(columns, dim=-2, norm="forward")

@@ -8,9 +8,26 @@ import torch
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.simulation.imaging import expected_intensity, image_grid, normalize, transfer_on_grid
+from passband.simulation.imaging import (
+    _mean_square,
+    expected_intensity,
+    image_grid,
+    narrowed,
+    normalize,
+    transfer_on_grid,
+)
+from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.recording import record
+from passband.specimens import SpecimenRecipe, draw_specimen
 from support.samples import BAND, FIELD, random_waves
+
+
+@pytest.fixture(scope="module")
+def gold():
+    """The exit wave of gold on carbon in a field of 51.2 Å, shape [1, P, K]."""
+    recipe = SpecimenRecipe()
+    [wave] = specimen_exit_waves(recipe, [draw_specimen(recipe, 0)], [0], ExitWaveConfig())
+    return torch.from_numpy(wave.coefficients)[None]
 
 
 def on_grid(coefficients, n):
@@ -49,7 +66,7 @@ def test_camera_keeps_its_band_exactly():
     waves = random_waves()
     grid = image_grid(FIELD, BAND, 0.5)
     ours = expected_intensity(waves, transfer_on_grid(condition, grid), grid)
-    t = transfer_on_grid(condition, grid)[0]
+    t = transfer_on_grid(condition, grid).flatten()[grid.place]
     for s in range(2):
         fine = torch.stack([on_grid(w * t, 160).abs().square() for w in waves[s]]).mean(0)
         spectrum = torch.fft.fft2(fine, norm="forward")
@@ -112,3 +129,63 @@ def test_aperture_beyond_the_band():
         transfer_on_grid(
             Condition(energy_ev=300e3, aperture_mrad=60.0, pixel_size_angstrom=0.5), image_grid(FIELD, BAND, 0.5)
         )
+
+
+@pytest.mark.parametrize("pixel", [0.2, 0.4])
+@pytest.mark.parametrize(
+    ("spread", "convergence", "aberrations"),
+    [
+        (21.0, 0.0, {"C10": -50.0, "C30": -5e4}),
+        (40.0, 0.0, {"C30": -5e4}),
+        (20.0, 0.3, {"C10": -600.0, "C12": 30.0, "phi12": 0.4, "C30": 1.2e7}),
+    ],
+)
+def test_a_narrowed_grid_makes_the_same_images(gold, pixel, spread, convergence, aberrations):
+    condition = Condition(
+        energy_ev=300e3,
+        aberrations=aberrations,
+        focal_spread_angstrom=spread,
+        convergence_mrad=convergence,
+        pixel_size_angstrom=pixel,
+    )
+    full = image_grid(51.2, 1.5, pixel)
+    small = narrowed(full, [condition])
+    assert small.fine < full.fine
+    images, expected = (expected_intensity(gold, transfer_on_grid(condition, g), g) for g in (small, full))
+    assert (images - expected).std() < 2e-4 * expected.std()
+    # Beside a condition that damps less, the grid has what that one needs.
+    both = narrowed(
+        full, [condition, condition.model_copy(update={"focal_spread_angstrom": 5.0, "convergence_mrad": 0.0})]
+    )
+    assert both is full
+
+
+def test_a_grid_is_not_narrowed_where_beams_are_not_damped():
+    grid = image_grid(51.2, 1.5, 0.4)
+    sharp = Condition(energy_ev=300e3, pixel_size_angstrom=0.4)
+    assert narrowed(grid, [sharp]) is grid
+    exact = sharp.model_copy(update={"focal_spread_angstrom": 80.0, "coherence": "quadrature"})
+    assert narrowed(grid, [exact]) is grid
+    # 9 mrad are 0.46 1/Å: two such beams beat at 0.91 1/Å, within the camera's 1.25.
+    aperture = narrowed(grid, [sharp.model_copy(update={"aperture_mrad": 9.0})])
+    assert aperture.fine == aperture.physical == 128 and aperture.reach <= 25
+
+
+def test_an_ideal_camera_and_one_in_fourier_space_see_the_same(gold):
+    """At as many samples as pixels nothing is resampled; a camera's factor of one takes the other path."""
+    condition = Condition(energy_ev=300e3, focal_spread_angstrom=40.0, defocus_angstrom=60.0, pixel_size_angstrom=0.2)
+    grid = narrowed(image_grid(51.2, 1.5, 0.2), [condition])
+    assert grid.fine == grid.physical
+    transfer = transfer_on_grid(condition, grid)
+    ones = torch.ones(grid.physical, grid.physical // 2 + 1)
+    direct, through = (expected_intensity(gold, transfer, grid, camera) for camera in (None, ones))
+    assert torch.allclose(direct, through, atol=1e-5)
+
+
+def test_means_of_squares_of_all_devices_agree():
+    generator = torch.Generator().manual_seed(0)
+    psi = torch.randn(2, 3, 16, 16, dtype=torch.complex64, generator=generator)
+    expected = (psi.abs() ** 2).mean(1)
+    on_a_gpu = torch.linalg.vector_norm(torch.view_as_real(psi), dim=(1, -1)).square_().div_(3)
+    assert torch.allclose(on_a_gpu, expected, rtol=1e-5)
+    assert torch.allclose(_mean_square(psi), expected, rtol=1e-5)
