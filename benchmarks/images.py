@@ -14,6 +14,7 @@ import torch
 from rows import CORES, alternate, compared, write
 
 from passband.conditions import Condition
+from passband.execution.allocator import keep_freed_memory
 from passband.simulation.imaging import ImageGrid, expected_intensity, image_grid, narrowed, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import SpecimenRecipe, draw_specimen
@@ -52,8 +53,12 @@ def one_wave() -> torch.Tensor:
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """Return a thread a core: both sides are fastest with a condition in each (abTEM's FFTW has one thread by default)."""
+    """Return a thread a core: both sides are fastest with a condition in each (abTEM's FFTW has one thread by default).
+
+    Both keep freed memory, as passband's own processes do: it makes either faster.
+    """
     torch.set_num_threads(1)
+    keep_freed_memory()
     return ThreadPoolExecutor(CORES, initializer=lambda: torch.set_num_threads(1))
 
 

@@ -17,6 +17,7 @@ import typer
 from passband.base.errors import BadInputError, lacks_memory
 from passband.base.terminal import plain
 from passband.cli.options import RENAMED, option
+from passband.execution.allocator import keep_freed_memory
 
 # Newer Typer carries its own copy of click, so its exceptions are reached through Typer: BadParameter, UsageError, then this.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -30,6 +31,7 @@ class _Terminated(BaseException):
 def run_app(app: typer.Typer) -> None:
     """Run a command line and exit: 0 success, 1 the answer is no, 2 bad input or a fault, 130 interrupted, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, _terminate)
+    keep_freed_memory()
     # A command draws into files; only here is a backend chosen, unless the user has chosen one.
     os.environ.setdefault("MPLBACKEND", "Agg")
     # The system takes back what is left faster than a last search for garbage does, by half a second.

@@ -1,7 +1,5 @@
 """Tasks over the workers of a Dask cluster: one on this machine, or a scheduler's with workers on many."""
 
-import ctypes
-import functools
 import logging
 import os
 import queue
@@ -23,6 +21,7 @@ from distributed import Client, Future, LocalCluster, wait
 from passband.base.errors import MORE_MEMORY, BadInputError, parameter
 from passband.base.terminal import error, warn
 from passband.base.version import __version__
+from passband.execution.allocator import keep_freed_memory
 from passband.execution.base import Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds to wait for a scheduler.
@@ -233,19 +232,9 @@ def _question(place: str | None) -> Callable[[], tuple[str, bool]]:
     return answer
 
 
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Undo Dask's setting that returns freed memory to the system at once, which halves the speed of networks."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        # The values at which glibc's growing thresholds end.
-        mmap_threshold, trim_threshold = -3, -1
-        mallopt(mmap_threshold, 32 * 2**20)
-        mallopt(trim_threshold, 64 * 2**20)
-
-
 def _call(work: Work, task: Any, topic: str) -> Any:
     worker = distributed.get_worker()
-    _keep_freed_memory()
+    # Dask lets its workers return freed memory to the system at once.
+    keep_freed_memory()
     with one_thread():
         return attempt(work, task, lambda share: worker.log_event(topic, share))

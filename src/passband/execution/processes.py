@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from passband.base.errors import MORE_MEMORY, BadInputError
+from passband.execution.allocator import keep_freed_memory
 from passband.execution.base import TRIES, Executor, Failure, Fault, Progress, Tries, Work, attempt, one_thread
 
 # Seconds for workers to finish their current write when they are stopped.
@@ -141,6 +142,7 @@ def _serve(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _stop(pipe))
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
+    keep_freed_memory()
 
     def progress(share: float) -> None:
         if _stopping.is_set():
