@@ -96,31 +96,31 @@ def machine() -> str:
 
 def write(*rows: Row) -> None:
     """Print rows and put them into this machine's file."""
-    path = RESULTS / f"{machine()}.json"
-    content: dict[str, Any] = {"rows": []}
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-    kept = {row["name"]: row for row in content["rows"]}
     for row in rows:
-        kept[row.name] = dataclasses.asdict(row)
         said = f"{row.ours or 0:.4g} {row.unit}" if row.ours else "not measured"
         if row.ratio is not None:
             said = f"{row.ours:.4g} and {row.yardstick:.4g} {row.unit}: {row.ratio:.2f}"
         aim = "" if row.aim is None else f" (aim {row.aim:g})"
         print(f"{row.name}: {said}{aim}\n    {row.note}", flush=True)
-    versions = {"python": platform.python_version()}
+    store([dataclasses.asdict(row) for row in rows], machine(), versions(), RESULTS)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured and of what it is compared with."""
+    found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    RESULTS.mkdir(exist_ok=True)
-    write_json(
-        path,
-        {
-            "machine": machine(),
-            "date": datetime.date.today().isoformat(),
-            "versions": versions,
-            "rows": list(kept.values()),
-        },
-    )
+    return found
+
+
+def store(rows: list[dict[str, Any]], machine: str, versions: dict[str, str], folder: Path, date: str = "") -> None:
+    """Put rows into a machine's file in a folder, each in place of the one of its name; without a date, it is today's."""
+    path = folder / f"{machine}.json"
+    former = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    kept = {row["name"]: row for row in [*former, *rows]}
+    folder.mkdir(parents=True, exist_ok=True)
+    date = date or datetime.date.today().isoformat()
+    write_json(path, {"machine": machine, "date": date, "versions": versions, "rows": list(kept.values())})

@@ -161,12 +161,12 @@ def draw(work: list[Work], core: tuple[float, float]) -> None:
 
 
 def _session() -> list[str]:
-    """Return lines about the studies that `tools/gpu_session.py` ran on a GPU."""
+    """Return lines about the studies that `tools/gpu_session` ran on a GPU."""
     session = json.loads((ROOT / "docs/results/tables/gpu_session.json").read_text(encoding="utf-8"))
     name, study = list(session["studies"].items())[-1]
     seconds, images = study["stages_s"], study["images"]
     return [
-        f"On an {session['device']}, `python tools/gpu_session.py replication/studies/{name}.yaml --out FOLDER` trained {study['networks']} networks in",
+        f"On an {session['device']}, `python tools/gpu_session run replication/studies/{name}.yaml --out FOLDER` trained {study['networks']} networks in",
         f"{seconds['networks']:.0f} s ({images / seconds['networks']:,.0f} images a second, validation included, {session['group']} networks at a time) and tested each on {study['tests'] // study['networks']} conditions in {seconds['tests']:.0f} s.",
     ]
 

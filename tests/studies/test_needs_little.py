@@ -5,12 +5,7 @@ import sys
 
 import pytest
 
-# Blocked before anything is imported, so that an import of one of them anywhere on the way fails.
-LACKING = (
-    *("polars", "pyarrow", "pandas", "matplotlib", "plotly", "rich", "typer", "dask", "distributed", "panel", "bokeh"),
-    *("sklearn", "skimage", "monai", "h5py", "tifffile", "rsciio", "PIL", "jinja2", "threadpoolctl"),
-)  # fmt: skip
-BLOCKED = f"import sys\nsys.modules.update(dict.fromkeys({LACKING!r}))\n"
+from support.lacking import BLOCKED
 
 WAVES_AND_TRAINING = """
 sys.modules.update(dict.fromkeys(("zarr", "numcodecs", "safetensors")))

@@ -44,6 +44,26 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         raise BadInputError(
             f"{folder.paths.folder}: no network was trained and tested ({reasons}); correct that, or change the study"
         )
+    scores, counts = cross_tests.tables(study, covered)
+    training = [
+        job.history().select(
+            pl.lit(job.domain.id).alias("condition"), pl.lit(job.seed, pl.Int64).alias("seed"), pl.all()
+        )
+        for job, weights in zip(covered.networks, covered.weights, strict=True)
+        if weights is not None
+    ]
+    result = {"scores": scores, "training": pl.concat(training), **condition_tables(folder)}
+    if counts is not None:
+        result["counts"] = counts
+    return result
+
+
+def condition_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
+    """Return the tables that no network has a part in, by name: conditions, shift, specimen_power, and of sets training_sets.
+
+    The exit waves and the jobs of test images must be finished.
+    """
+    study = folder.study
     tests, q_max = study.tests, study.q_max_per_angstrom
     q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
@@ -62,26 +82,14 @@ def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         condition_row(t.condition, t.label, t.id) | {"epsilon": epsilon[t.id], **job.statistics()}
         for t, job in zip(tests, folder.image_jobs, strict=True)
     ]
-    scores, counts = cross_tests.tables(study, covered)
-    training = [
-        job.history().select(
-            pl.lit(job.domain.id).alias("condition"), pl.lit(job.seed, pl.Int64).alias("seed"), pl.all()
-        )
-        for job, weights in zip(covered.networks, covered.weights, strict=True)
-        if weights is not None
-    ]
     result = {
-        "scores": scores,
         "conditions": pl.DataFrame(rows, infer_schema_length=None),
         "shift": shift,
-        "training": pl.concat(training),
         "specimen_power": pl.DataFrame({"q_per_angstrom": q, "power_angstrom2": power}),
     }
     if not study.trains_on_tests:
         members = [condition_row(c, t.label, t.id) for t in study.trainings for c in t.conditions]
         result["training_sets"] = pl.DataFrame(members, infer_schema_length=None)
-    if counts is not None:
-        result["counts"] = counts
     return result
 
 
