@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -114,8 +116,6 @@ def test_specimens_take_turns_under_the_conditions():
         image, mask = alone.batch(specimen[None], orientation[None], generator=torch.Generator())
         assert torch.allclose(images[i], image[0], atol=1e-4)
         assert torch.equal(masks[i], mask[0])
-    with pytest.raises(ValueError, match="one source after another"):
-        JointSource([turns])
 
 
 def test_a_mixture_repeats_itself_with_its_generator():
@@ -146,20 +146,22 @@ def test_conditions_join_one_by_one_over_the_first_half():
 DRIFTING = ASTIGMATIC.model_copy(update={"drift_angstrom": 1.0, "dose_per_angstrom2": 3e3})
 
 
-def joint_of_three(dose, **recording):
-    """Sources of three networks, two of one condition and a mixture, with what one pass makes of them and what each makes."""
+def joint_of_four(dose, **recording):
+    """Sources of four networks, two of one condition each, a mixture and turns, with what one pass makes of them and what each makes."""
     coefficients = waves(4)
     conditions = [c.model_copy(update={"dose_per_angstrom2": dose, **recording}) for c in (ROUND, ASTIGMATIC, DRIFTING)]
     a, b, c = (source(condition, coefficients) for condition in conditions)
-    sources = [
-        a,
-        source(conditions[1], coefficients.flip(0)),
-        MixedSource([b, c, a]),
-    ]
-    chosen, turns = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 3, 2]]), torch.tensor([[0, 5, 7], [1, 6, 2], [3, 4, 0]])
+    turned = AlternatingSource([source(c, coefficients[i::2]) for i, c in enumerate(conditions[1:])])
+    return beside_each([a, source(conditions[1], coefficients.flip(0)), MixedSource([b, c, a]), turned])
+
+
+def beside_each(sources):
+    """What one pass makes for four networks of their sources, and what each source makes."""
+    chosen = torch.tensor([[0, 3, 1], [2, 2, 0], [1, 3, 2], [3, 0, 2]])
+    turns = torch.tensor([[0, 5, 7], [1, 6, 2], [3, 4, 0], [7, 2, 5]])
 
     def generators():
-        return [torch.Generator().manual_seed(i) for i in range(3)]
+        return [torch.Generator().manual_seed(i) for i in range(4)]
 
     ours = JointSource(sources).batch(chosen, turns, generators())
     rows = zip(sources, chosen, turns, generators(), strict=True)
@@ -167,10 +169,24 @@ def joint_of_three(dose, **recording):
 
 
 def test_one_pass_for_many_networks_makes_the_images_of_each():
-    (images, masks), each = joint_of_three(None)
-    assert images.shape == masks.shape == (3, 3, N, N)
+    (images, masks), each = joint_of_four(None)
+    assert images.shape == masks.shape == (3, 4, N, N)
     for member, (theirs, truth) in enumerate(each):
         assert torch.allclose(images[:, member], theirs[:, 0], atol=1e-4)
+        assert torch.equal(masks[:, member], truth[:, 0])
+
+
+def test_one_pass_draws_on_intensities_that_all_sources_hold():
+    """Round conditions, two sets of specimens: no wave is imaged again, and images are those of each source."""
+    coefficients = waves(4)
+    clear = [ROUND.varied({"dose_per_angstrom2": None, "defocus_angstrom": f}) for f in (60.0, 90.0, 150.0)]
+    a, b, c = (source(condition, coefficients) for condition in clear)
+    sources = [b, source(clear[0], coefficients.flip(0)), a, AlternatingSource([source(clear[2], coefficients[::2]), c])]
+    for each in (a, b, c, *sources[1].parts, *sources[3].parts):
+        each._stored = each._stored * math.nan
+    (images, masks), alone = beside_each(sources)
+    for member, (theirs, truth) in enumerate(alone):
+        assert torch.equal(images[:, member], theirs[:, 0])
         assert torch.equal(masks[:, member], truth[:, 0])
 
 
@@ -189,7 +205,7 @@ def test_one_pass_for_many_networks_makes_the_images_of_each():
 )
 def test_one_pass_for_many_networks_has_the_noise_of_each(recording):
     """Single conditions draw the same noise; a mean that differs in its last digit may cost a count of a few pixels."""
-    (images, _), each = joint_of_three(400.0, **recording)
+    (images, _), each = joint_of_four(400.0, **recording)
     for member, (theirs, _) in enumerate(each[:2]):
         assert ((images[:, member] - theirs[:, 0]).abs() < 1e-3).float().mean() > 0.99
 

@@ -102,13 +102,17 @@ class Imager:
         images = imaging.expected_intensity(stored, transfer[orientations], self._grid, turned)
         return symmetry.turn_each(images, orientations, self.condition.detector.binning)
 
-    def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
+    def record(
+        self, intensity: Tensor, *, generator: torch.Generator, poisson: recording.Poisson = torch.poisson
+    ) -> Tensor:
         """Return electron counts of the camera's pixels, shape [B, n, n]; without a dose, the mean intensity."""
         device = intensity.device
         if device not in self._recordings:
             self._recordings[device] = recording.recording([self.condition], self.grid.physical, device)
         which = torch.zeros(len(intensity), dtype=torch.int64, device=device)
-        return recording.record_each(intensity, self._recordings[device], which, generator=generator)
+        return recording.record_each(
+            intensity, self._recordings[device], which, generator=generator, poisson=poisson
+        )
 
     @staticmethod
     def joint(imagers: "Sequence[Imager]", device: torch.device) -> "JointImager":
@@ -169,19 +173,22 @@ class JointImager:
             ideal = torch.ones_like(cameras[0])
             self._camera = torch.stack([ideal if camera is None else camera for _, camera in optics])
 
-    def counts(
-        self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        """Return counts with shot noise, shape [B, n, n].
+    def intensity(self, stored: Tensor, which: Tensor, orientations: Tensor) -> Tensor:
+        """Return expected intensities as `Imager.intensity` does, each under a condition of its own.
 
         Args:
             stored: coefficients of the exit waves, complex64, shape [B, P, K].
             which: the imager of each image, shape [B].
             orientations: 0 to 7, shape [B].
-            generators: of the noise; each draws that of an equal share of the batch, in order.
         """
         camera = None if self._camera is None else self._camera[which, orientations]
-        intensity = imaging.expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
-        intensity = symmetry.turn_each(intensity, orientations, self._how.binning)
-        shares = zip(intensity.chunk(len(generators)), which.chunk(len(generators)), generators, strict=True)
-        return torch.cat([recording.record_each(i, self._how, w, generator=g) for i, w, g in shares])
+        images = imaging.expected_intensity(stored, self._transfer[which, orientations], self._grid, camera)
+        return symmetry.turn_each(images, orientations, self._how.binning)
+
+    def record(
+        self, intensity: Tensor, which: Tensor, generators: Sequence[torch.Generator], *, poisson: recording.Poisson
+    ) -> Tensor:
+        """Return counts as `Imager.record` does; each generator draws the noise of an equal share of the batch, in order."""
+        count = len(generators)
+        shares = zip(intensity.chunk(count), which.chunk(count), generators, strict=True)
+        return torch.cat([recording.record_each(i, self._how, w, generator=g, poisson=poisson) for i, w, g in shares])

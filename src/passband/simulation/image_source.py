@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from passband.simulation import symmetry
 from passband.simulation.imaging import normalize
 from passband.simulation.modality import Imager, camera_masks
+from passband.simulation.poisson import fast_poisson
+
+Key = TypeVar("Key")
 
 
 class ImageSource:
@@ -32,9 +36,19 @@ class ImageSource:
         """This source alone."""
         return [self]
 
-    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return zeros: there is one part."""
-        return torch.zeros(count, dtype=torch.int64, device=generator.device)
+    @property
+    def memory(self) -> Hashable:
+        """Which memory holds what is stored: sources of one memory image the same specimens."""
+        return self._stored.data_ptr(), self._stored.shape, self._stored.stride()
+
+    @property
+    def binning(self) -> int:
+        """Physical pixels of the camera along a side of a pixel."""
+        return self.condition.detector.binning
+
+    def places(self, specimens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the part that images each of specimens [B], here 0, and the specimen's place in it."""
+        return torch.zeros_like(specimens), specimens
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -43,7 +57,7 @@ class ImageSource:
         """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B]."""
         if self._cached is None:
             return self._imager.intensity(self._stored[specimens], orientations)
-        return symmetry.turn_each(self._cached[specimens], orientations, self.condition.detector.binning)
+        return symmetry.turn_each(self._cached[specimens], orientations, self.binning)
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
@@ -55,7 +69,7 @@ class ImageSource:
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         # Without waiting for what the device is at.
         specimens, turns = (indices.to(self.device, non_blocking=True) for indices in (specimens, turns))
-        counts = self._imager.record(self.intensity(specimens, turns), generator=generator)
+        counts = self._imager.record(self.intensity(specimens, turns), generator=generator, poisson=fast_poisson)
         masks = symmetry.turn_each(self.masks[specimens], turns)
         return normalize(counts)[:, None], masks[:, None].float()
 
@@ -82,17 +96,17 @@ class MixedSource:
         if self._curriculum:
             self._open = max(math.ceil(len(self.parts) * min(2 * share, 1.0)), 1)
 
-    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return which of the open parts each image comes from."""
-        return torch.randint(self._open, (count,), generator=generator, device=generator.device)
+    def places(self, specimens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return which of the open parts images each of specimens [B], drawn anew, and the specimen's place in it."""
+        drawn = torch.randint(self._open, specimens.shape, generator=generator, device=generator.device)
+        return drawn, specimens
 
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        drawn = self.drawn(len(specimens), generator).to(specimens.device)
-        return _from_parts(self.parts, drawn, specimens, turns, generator, self.device)
+        return _from_parts(self.parts, *self.places(specimens, generator), turns, generator, self.device)
 
 
 class AlternatingSource:
@@ -108,13 +122,16 @@ class AlternatingSource:
     def begin(self, share: float) -> None:
         """Curriculum hook; does nothing."""
 
+    def places(self, specimens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the part that images each of specimens [B], and the specimen's place in it."""
+        return specimens % len(self.parts), specimens // len(self.parts)
+
     def batch(
         self, specimens: Tensor, orientations: Tensor | None = None, *, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return network input and truth as `ImageSource.batch` does."""
         turns = torch.zeros_like(specimens) if orientations is None else orientations
-        which, place = specimens % len(self.parts), specimens // len(self.parts)
-        return _from_parts(self.parts, which, place, turns, generator, self.device)
+        return _from_parts(self.parts, *self.places(specimens, generator), turns, generator, self.device)
 
 
 def _from_parts(
@@ -126,6 +143,7 @@ def _from_parts(
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Return network input and truth, [B, 1, n, n], of specimens [B] of parts [B], part by part and in their order."""
+    which, specimens, orientations = which.cpu(), specimens.cpu(), orientations.cpu()
     used = which.unique().tolist()
     places = [(which == i).nonzero()[:, 0] for i in used]
     batches = [
@@ -148,39 +166,58 @@ class JointSource:
     """
 
     def __init__(self, sources: Sequence[Source]):
-        """Join sources on the same grids; a ValueError if one pass cannot make images under all their conditions, or of all specimens."""
-        if any(isinstance(source, AlternatingSource) for source in sources):
-            raise ValueError("specimens that take turns are imaged by one source after another")
+        """Join sources on the same grids; a ValueError if one pass cannot make images under all their conditions."""
+        self._sources, self._device = sources, sources[0].device
         parts = [part for source in sources for part in source.parts]
-        self._sources = [source for source in sources if not isinstance(source, AlternatingSource)]
-        self._device = parts[0].device
         # Networks that differ in their seed share a condition, and most share their specimens.
-        conditions = {part.condition.id: part._imager for part in reversed(parts)}
-        place = {condition: i for i, condition in enumerate(conditions)}
-        imagers = list(conditions.values())
-        self._imager = imagers[0].joint(imagers, self._device)
-        self._places = [self._tensor([place[part.condition.id] for part in source.parts]) for source in sources]
-        specimens = {id(source.parts[0]._stored): source.parts[0] for source in sources}
-        first = dict(zip(specimens, itertools.accumulate(map(len, specimens.values()), initial=0), strict=False))
-        self._first = self._tensor([first[id(source.parts[0]._stored)] for source in sources])[:, None]
-        self._stored = _joined([part._stored for part in specimens.values()])
+        imagers = {part.condition.id: part._imager for part in reversed(parts)}
+        self._imager = parts[0]._imager.joint(list(imagers.values()), self._device)
+        specimens = {part.memory: part for part in parts}
+        pairs = {(part.memory, part.condition.id): part for part in parts}
+        # Where all expected intensities are in memory, waves are not needed.
+        cached = [part._cached for part in pairs.values()]
+        self._cached = None if any(c is None for c in cached) else _joined([c for c in cached if c is not None])
+        self._stored = None if self._cached is not None else _joined([part._stored for part in specimens.values()])
         self._masks = _joined([part.masks for part in specimens.values()])
+        condition = dict(zip(imagers, itertools.count(), strict=False))
+        specimen, pair = _firsts(specimens), _firsts(pairs)
+        # Of each source's parts: condition, first specimen, and first intensity.
+        self._tables = [
+            torch.tensor(
+                [
+                    (condition[c], specimen[s], pair[s, c])
+                    for s, c in ((part.memory, part.condition.id) for part in source.parts)
+                ],
+                device=self._device,
+            )
+            for source in sources
+        ]
 
     def batch(
         self, specimens: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
         """Return network input and truth, float32, [B, M, n, n], of specimens and orientations, [M, B], for M networks."""
-        rows = zip(self._sources, self._places, generators, strict=True)
-        which = torch.cat([places[source.drawn(specimens.shape[1], generator)] for source, places, generator in rows])
         chosen, turns = (t.to(self._device, non_blocking=True) for t in (specimens, orientations))
-        chosen, turns = (chosen + self._first).flatten(), turns.flatten()
-        counts = self._imager.counts(self._stored[chosen], which, turns, generators)
-        masks = symmetry.turn_each(self._masks[chosen], turns)
+        rows = zip(self._sources, self._tables, chosen, generators, strict=True)
+        places = [(table, *source.places(own, generator)) for source, table, own, generator in rows]
+        which, at, cached_at = (
+            torch.cat([table[:, column][part] + (place if column else 0) for table, part, place in places])
+            for column in range(3)
+        )
+        turns = turns.flatten()
+        if self._cached is not None:
+            intensity = symmetry.turn_each(self._cached[cached_at], turns, self._sources[0].parts[0].binning)
+        elif self._stored is not None:
+            intensity = self._imager.intensity(self._stored[at], which, turns)
+        counts = self._imager.record(intensity, which, generators, poisson=fast_poisson)
+        masks = symmetry.turn_each(self._masks[at], turns)
         images, truth = (t.view(*specimens.shape, *t.shape[1:]).transpose(0, 1) for t in (normalize(counts), masks))
         return images, truth.float()
 
-    def _tensor(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, device=self._device)
+
+def _firsts(parts: Mapping[Key, ImageSource]) -> dict[Key, int]:
+    """Return where the specimens of each part begin if all are joined."""
+    return dict(zip(parts, itertools.accumulate(map(len, parts.values()), initial=0), strict=False))
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ HRTEM (`simulation/hrtem.py`) is the first. Another kind is another module with 
 `Imager` whose images training draws through the protocol below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,8 +30,10 @@ class Imager(Protocol):
     def intensity(self, stored: Tensor, orientations: Tensor | None = None) -> Tensor:
         """Return expected intensities of specimens, each turned by its own orientation (see `symmetry`)."""
 
-    def record(self, intensity: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return counts with shot noise."""
+    def record(
+        self, intensity: Tensor, *, generator: torch.Generator, poisson: Callable[[Tensor, torch.Generator], Tensor]
+    ) -> Tensor:
+        """Return counts with shot noise, whose Poisson numbers a function draws of means and generator."""
 
     @staticmethod
     def joint(imagers: Sequence[Any], device: torch.device) -> "JointImager":
@@ -41,10 +43,18 @@ class Imager(Protocol):
 class JointImager(Protocol):
     """Makes a batch of images, each under a condition of its own, in one pass; see `hrtem.JointImager`."""
 
-    def counts(
-        self, stored: Tensor, which: Tensor, orientations: Tensor, generators: Sequence[torch.Generator]
+    def intensity(self, stored: Tensor, which: Tensor, orientations: Tensor) -> Tensor:
+        """Return expected intensities of specimens, each under its own condition and turned by its own orientation."""
+
+    def record(
+        self,
+        intensity: Tensor,
+        which: Tensor,
+        generators: Sequence[torch.Generator],
+        *,
+        poisson: Callable[[Tensor, torch.Generator], Tensor],
     ) -> Tensor:
-        """Return counts of specimens, each under its own condition and turned by its own orientation."""
+        """Return counts with shot noise, of each share of the batch from a generator of its own."""
 
 
 class Images(NamedTuple):

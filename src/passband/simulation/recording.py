@@ -11,6 +11,9 @@ from passband.conditions import Condition
 from passband.optics import electrons_per_pixel, noise_power
 from passband.simulation.imaging import half_spectrum
 
+#: Draws Poisson numbers of these means from a generator: `torch.poisson`, or `poisson.fast_poisson`, which draws others.
+Poisson = Callable[[Tensor, torch.Generator], Tensor]
+
 # Plane waves that make a slow background.
 _WAVES = 32
 
@@ -80,7 +83,9 @@ def record(intensity: Tensor, condition: Condition, *, generator: torch.Generato
     return record_each(intensity, how, which, generator=generator)
 
 
-def record_each(intensity: Tensor, how: Recording, which: Tensor, *, generator: torch.Generator) -> Tensor:
+def record_each(
+    intensity: Tensor, how: Recording, which: Tensor, *, generator: torch.Generator, poisson: Poisson = torch.poisson
+) -> Tensor:
     """Return electron counts of camera pixels, shape [B, n / binning, n / binning]; without a dose, intensities.
 
     Physical pixels, [B, n, n], count Poisson numbers with mean intensity · dose · pixel area · DQE(0); none where the
@@ -92,6 +97,7 @@ def record_each(intensity: Tensor, how: Recording, which: Tensor, *, generator: 
         how: of C conditions.
         which: of them each image is under, shape [B].
         generator: of all that is random.
+        poisson: draws the shot noise.
     """
     n, device = intensity.shape[-1], intensity.device
 
@@ -108,7 +114,7 @@ def record_each(intensity: Tensor, how: Recording, which: Tensor, *, generator: 
     else:
         vacuum = of_each(how.electrons)
         mean = (intensity * vacuum).clamp_min(0)
-        counts = torch.poisson(mean, generator=generator)
+        counts = poisson(mean, generator)
         if how.noise_transfer is not None:
             shape = how.noise_transfer[which]
             counts = mean + torch.fft.irfft2(torch.fft.rfft2(counts - mean) * shape, s=(n, n))

@@ -25,6 +25,8 @@ def turn(images: Tensor, orientation: int, step: int = 1) -> Tensor:
 
 def turn_each(images: Tensor, orientations: Tensor, step: int = 1) -> Tensor:
     """Return images [B, n, n], each turned by its own orientation [B], without a synchronisation with the device."""
+    if images.device.type == "cpu":
+        return torch.stack([turn(image, o, step) for image, o in zip(images, orientations.tolist(), strict=True)])
     for bit in (1, 2, 4):
         turned = turn(images, bit, step)
         images = torch.where((orientations & bit).bool()[:, None, None], turned, images)
