@@ -112,13 +112,22 @@ def group():
     ]
 
 
-@pytest.mark.parametrize("more", [{"optimizer": "adam"}, {"optimizer": "sgd", "texture": 0.5, "crop_pixels": 24}])
-@pytest.mark.parametrize("network", [NETWORK, NetworkConfig(widths=(8, 16, 16), stem=2)])
-def test_a_member_of_a_group_is_the_network_trained_alone(network, more):
+@pytest.mark.parametrize(
+    ("arrangement", "network", "more"),
+    [
+        ("grouped", NETWORK, {"optimizer": "adam"}),
+        ("grouped", NetworkConfig(widths=(8, 16, 16), stem=2), {"optimizer": "sgd", "texture": 0.5, "crop_pixels": 24}),
+        ("stacked", NetworkConfig(widths=(8, 16, 16), stem=2), {"optimizer": "adam"}),
+        ("separate", NETWORK, {"optimizer": "sgd"}),
+    ],
+)
+def test_a_member_of_a_group_is_the_network_trained_alone(arrangement, network, more):
     # The rate is low, for training magnifies differences in the last digit.
     config = TrainingConfig(epochs=4, batch_size=4, learning_rate=1e-3, weight_decay=0.01, **more)
     members, seen = group(), []
-    together = train_group(network, config, members, on_epoch=lambda place, epoch: seen.append(place))
+    together = train_group(
+        network, config, members, arrangement=arrangement, on_epoch=lambda place, epoch: seen.append(place)
+    )
     assert seen == [0, 1, 2, 3] * 4
     curves = []
     for member, (model, history) in zip(members, together, strict=True):
@@ -130,6 +139,15 @@ def test_a_member_of_a_group_is_the_network_trained_alone(network, more):
         curves.append([epoch["train_loss"] for epoch in history])
     differences = [max(abs(x - y) for x, y in zip(a, b, strict=True)) for a in curves for b in curves if a is not b]
     assert min(differences) > 1e-3
+
+
+def test_many_validation_images_are_made_anew_in_every_epoch_and_stay_the_same(monkeypatch):
+    config = TrainingConfig(epochs=3, batch_size=4)
+    images = bright_squares(8, 1), bright_squares(6, 2)
+    _, kept = train(NETWORK, config, *images, seed=5)
+    monkeypatch.setitem(sys.modules["passband.learning.train"]._VALIDATION, "cpu", 0)
+    _, made = train(NETWORK, config, *images, seed=5)
+    assert made == kept
 
 
 @pytest.fixture

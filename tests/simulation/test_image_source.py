@@ -181,7 +181,12 @@ def test_one_pass_draws_on_intensities_that_all_sources_hold():
     coefficients = waves(4)
     clear = [ROUND.varied({"dose_per_angstrom2": None, "defocus_angstrom": f}) for f in (60.0, 90.0, 150.0)]
     a, b, c = (source(condition, coefficients) for condition in clear)
-    sources = [b, source(clear[0], coefficients.flip(0)), a, AlternatingSource([source(clear[2], coefficients[::2]), c])]
+    sources = [
+        b,
+        source(clear[0], coefficients.flip(0)),
+        a,
+        AlternatingSource([source(clear[2], coefficients[::2]), c]),
+    ]
     for each in (a, b, c, *sources[1].parts, *sources[3].parts):
         each._stored = each._stored * math.nan
     (images, masks), alone = beside_each(sources)

@@ -2,7 +2,8 @@
 
 from passband.learning.networks import NetworkConfig, Predictors, UNet, build, predict
 from passband.learning.task import SEGMENTATION, Segmentation, Task, count_pixels, segmentation_loss
-from passband.learning.train import Epoch, Member, TrainingConfig, train, train_group
+from passband.learning.train import Epoch, Member, train, train_group
+from passband.learning.training_config import TrainingConfig
 
 __all__ = [
     "SEGMENTATION",

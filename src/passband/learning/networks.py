@@ -137,6 +137,8 @@ class UNet(nn.Module):
         """Build a network, or a group of them, with PyTorch's default initial weights."""
         super().__init__()
         self.stem = config.stem
+        #: Whether the memory of features is channels last, which `vmap` cannot ask for.
+        self.channels_last = True
         block = config.stem**2 * group
         widths = tuple(width * group for width in config.widths)
         self.down = nn.ModuleList(
@@ -156,7 +158,9 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of images, of the same shape: [B, 1, n, n], or [B, M, n, n] of a group."""
-        x = functional.pixel_unshuffle(images, self.stem).contiguous(memory_format=torch.channels_last)
+        x = functional.pixel_unshuffle(images, self.stem)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for i, level in enumerate(self.down):
             x = level(functional.max_pool2d(x, 2) if i else x)

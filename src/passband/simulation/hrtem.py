@@ -110,9 +110,7 @@ class Imager:
         if device not in self._recordings:
             self._recordings[device] = recording.recording([self.condition], self.grid.physical, device)
         which = torch.zeros(len(intensity), dtype=torch.int64, device=device)
-        return recording.record_each(
-            intensity, self._recordings[device], which, generator=generator, poisson=poisson
-        )
+        return recording.record_each(intensity, self._recordings[device], which, generator=generator, poisson=poisson)
 
     @staticmethod
     def joint(imagers: "Sequence[Imager]", device: torch.device) -> "JointImager":

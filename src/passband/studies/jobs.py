@@ -20,6 +20,7 @@ from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
 from passband.learning import Epoch, Member, build, train, train_group
+from passband.learning.steps import fastest, reduced_precision
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
 from passband.simulation.imaging import normalize, radial_power
@@ -130,8 +131,10 @@ class TrainingJob(_DomainJob):
             raise JobFailedError(str(error)) from None
         self.write(folder, model, history)
 
-    def write(self, folder: Path, model: nn.Module, history: list[Epoch], group: int = 1) -> None:
-        """Write weights, card and losses per epoch of a network that was trained in a group of this size."""
+    def write(
+        self, folder: Path, model: nn.Module, history: list[Epoch], group: int = 1, arrangement: str | None = None
+    ) -> None:
+        """Write weights, card and losses per epoch of a network that was trained in a group of this size and arrangement."""
         # A machine that only computes, such as one with a GPU, may lack polars.
         import polars as pl
 
@@ -141,7 +144,12 @@ class TrainingJob(_DomainJob):
         card = self.content | {
             "parameters": sum(p.numel() for p in model.parameters()),
             "final": history[-1],
-            "trained": {"device": device().type, "fleet": group},
+            "trained": {
+                "device": device().type,
+                "fleet": group,
+                "precision": "bfloat16" if reduced_precision(device()) else "float32",
+                **({} if arrangement is None else {"arrangement": arrangement}),
+            },
             "versions": {"passband": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
@@ -172,7 +180,7 @@ class TrainingJob(_DomainJob):
 
 @dataclass(frozen=True)
 class TrainingGroup(Job):
-    """Train networks of a study together, as one grouped network."""
+    """Train networks of a study together, as one module."""
 
     members: tuple[TrainingJob, ...]
 
@@ -200,12 +208,20 @@ class TrainingGroup(Job):
         images = {name: job.member() for name, job in shared.items()}
         members = [replace(images[job.domain.id], seed=job.training_seed) for job in jobs]
         share = 1 / study.training.epochs
-        trained = train_group(study.network, study.training, members, on_epoch=lambda member, epoch: progress(share))
+        pixels = study.training.crop_pixels or members[0].train_images.parts[0].masks.shape[-1]
+        arrangement = fastest(study.network, study.training, len(jobs), pixels, device())
+        trained = train_group(
+            study.network,
+            study.training,
+            members,
+            arrangement=arrangement,
+            on_epoch=lambda member, epoch: progress(share),
+        )
         seconds = (time.perf_counter() - began) / len(jobs)
         for job, result in zip(jobs, trained, strict=True):
             if not isinstance(result, FloatingPointError):
                 with writing(job.folder, {"content": job.content, "seconds": seconds}) as folder:
-                    job.write(folder, *result, group=len(jobs))
+                    job.write(folder, *result, group=len(jobs), arrangement=arrangement)
 
 
 @dataclass(frozen=True)
