@@ -4,12 +4,12 @@ Run with `make bench`. The CTF rows compare complex t(q) at 512 × 512 frequenci
 """
 
 import resource
-import time
+from typing import Any
 
 import abtem
 import numpy as np
 import torch
-from rows import Row, compared, write
+from rows import Row, alternate, compared, write
 from scipy.spatial.distance import cdist
 
 from passband.analysis.loss_prediction import law
@@ -51,51 +51,55 @@ def ctf(count: int = 1000, rounds: int = 3) -> Row:
     wanted = conditions(count)
     q = torch.fft.fftfreq(N, EXTENT / N)
     qx, qy = torch.meshgrid(q, q, indexing="ij")
-    ours, theirs = [], []
-    for _ in range(rounds):
-        began = time.perf_counter()
+    last: dict[str, Any] = {}
+
+    def ours() -> float:
         for i in range(0, count, _CHUNK):
-            t = wave_transfer(stack(wanted[i : i + _CHUNK], torch.float32), qx, qy)
-        ours.append(count / (time.perf_counter() - began))
-        began = time.perf_counter()
+            last["t"] = wave_transfer(stack(wanted[i : i + _CHUNK], torch.float32), qx, qy)
+        return count
+
+    def theirs() -> float:
         for c in wanted[: count // 10]:
-            kernel = abtem.CTF(**notation.write(c), extent=EXTENT, gpts=N)._evaluate_kernel()
-        theirs.append(count // 10 / (time.perf_counter() - began))
+            last["kernel"] = abtem.CTF(**notation.write(c), extent=EXTENT, gpts=N)._evaluate_kernel()
+        return count // 10
+
+    rates = alternate(ours, theirs, rounds)
     # The last kernels of each are the same function, to single precision.
-    last = wave_transfer(stack([wanted[count // 10 - 1]]), qx.double(), qy.double())[0].numpy()
-    error = float(np.linalg.norm(last - np.asarray(kernel)) / np.linalg.norm(last))
-    assert error < 2e-3 and t.shape[-1] == N, error
+    exact = wave_transfer(stack([wanted[count // 10 - 1]]), qx.double(), qy.double())[0].numpy()
+    error = float(np.linalg.norm(exact - np.asarray(last["kernel"])) / np.linalg.norm(exact))
+    assert error < 2e-3 and last["t"].shape[-1] == N, error
     note = f"the last kernels agree to {error:.1e} relative L2"
-    return compared("CTFs at 512², 1000 conditions", "conditions/s, abTEM CTF", (ours, theirs), note=note)
+    return compared("CTFs at 512², 1000 conditions", "conditions/s, abTEM CTF", rates, note=note)
 
 
-def sigma_matrix(count: int = 1000, n: int = 256) -> Row:
-    """Return seconds and peak memory of σ between all pairs at n² frequencies, beside SciPy's on a sample of rows."""
+def sigma_matrix(count: int = 1000, n: int = 256, rows: int = 16) -> Row:
+    """Return pairs per second of σ between all pairs at n² frequencies, and peak memory, beside SciPy's on some rows."""
     wanted = conditions(count)
     q = (torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1
     qx, qy = (x.flatten() for x in torch.meshgrid(q, q, indexing="ij"))
     band = Band(qx, qy, (torch.hypot(qx, qy) <= 1).double(), torch.ones_like(qx))
-    began = time.perf_counter()
     found = measure(["sigma"], wanted, wanted, band=band)["sigma"]
-    seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    rows = 16
     magnitude = View(stack(wanted), band, torch.zeros(count, 3, dtype=torch.float64)).magnitude * band.weight
     values = magnitude.numpy()
-    began = time.perf_counter()
     apart = torch.from_numpy(cdist(values[:rows], values, "cityblock"))
-    per_row = (time.perf_counter() - began) / rows
     total = magnitude.sum(1)
     plain = 0.5 * (total[:rows, None] + total - apart) / total[:rows, None]
     assert torch.allclose(plain, found[:rows], atol=1e-9)
-    note = f"peak of the process {peak:.2f} GiB; SciPy on one core, on CTFs already made, extrapolated from {rows} rows"
-    ratio = per_row * count / seconds
-    return Row(
+
+    def ours() -> float:
+        measure(["sigma"], wanted, wanted, band=band)
+        return count**2
+
+    def theirs() -> float:
+        cdist(values[:rows], values, "cityblock")
+        return rows * count
+
+    note = f"peak of the process {peak:.2f} GiB; SciPy on one core, on CTFs already made, {rows} rows of {count}"
+    return compared(
         "σ, 1000 × 1000 pairs at 256² frequencies",
-        seconds,
-        per_row * count,
-        "s, SciPy cdist (cityblock)",
-        ratio,
+        "pairs/s, SciPy cdist (cityblock)",
+        alternate(ours, theirs, 3),
         note=note,
     )
 
@@ -106,26 +110,25 @@ def predicted_losses(count: int = 1000, imaged: int = 8) -> Row:
     stored, masks = hrtem.scatter(recipe, range(16), waves)
     specimens = hrtem.stored_scattering(stored, masks, recipe, waves)
     wanted = [c.varied({"focal_spread_angstrom": 20.0, "dose_per_angstrom2": 500.0}) for c in conditions(count)]
-    began = time.perf_counter()
-    seen = texture(wanted, specimens)
-    predicted = law("log_loss").predict(seen, seen).log_loss
-    seconds = time.perf_counter() - began
-    assert predicted.shape == (count, count)
+
+    def ours() -> float:
+        seen = texture(wanted, specimens)
+        assert law("log_loss").predict(seen, seen).log_loss.shape == (count, count)
+        return count
+
+    def theirs() -> float:
+        for condition in wanted[:imaged]:
+            images = hrtem.Imager(condition, recipe.field_angstrom, waves).images(stored, masks, seed=1)
+            measured_texture(normalize(images.counts), images.masks, condition.pixel_size_angstrom)
+        return imaged
+
+    rates = alternate(ours, theirs, 3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    began = time.perf_counter()
-    for condition in wanted[:imaged]:
-        images = hrtem.Imager(condition, recipe.field_angstrom, waves).images(stored, masks, seed=1)
-        measured_texture(normalize(images.counts), images.masks, condition.pixel_size_angstrom)
-    per_condition = (time.perf_counter() - began) / imaged
-    return Row(
-        "predicted loss, 1000 × 1000 pairs",
-        seconds,
-        per_condition * count,
-        "s, texture of images of 16 specimens a condition",
-        per_condition * count / seconds,
-        note=f"peak of the process {peak:.2f} GiB; images extrapolated from {imaged} conditions",
-    )
+    note = f"peak of the process {peak:.2f} GiB; images of {imaged} conditions"
+    unit = "conditions/s, texture of images of 16 specimens a condition"
+    return compared("predicted loss, 1000 × 1000 pairs", unit, rates, note=note)
 
 
 if __name__ == "__main__":
-    write(sigma_matrix(), ctf(), predicted_losses())
+    for measured in (ctf, predicted_losses, sigma_matrix):
+        write(measured())

@@ -1,7 +1,7 @@
 """Rows of the benchmark table: alternating measurements, stored in one file per machine.
 
 benchmarks/results/<machine>.json contains {"machine", "date", "versions", "rows"}; a row has name, ours, yardstick (the comparison),
-unit, ratio (above 1: passband is better; null if not measured) and aim. A script replaces its own rows and leaves the others.
+unit, ratio (above 1: passband is better; null if not measured), aim, and the date when it was measured. A script replaces its own rows and leaves the others.
 """
 
 import dataclasses
@@ -119,8 +119,9 @@ def versions() -> dict[str, str]:
 def store(rows: list[dict[str, Any]], machine: str, versions: dict[str, str], folder: Path, date: str = "") -> None:
     """Put rows into a machine's file in a folder, each in place of the one of its name; without a date, it is today's."""
     path = folder / f"{machine}.json"
-    former = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    kept = {row["name"]: row for row in [*former, *rows]}
-    folder.mkdir(parents=True, exist_ok=True)
+    former = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     date = date or datetime.date.today().isoformat()
+    kept = {row["name"]: {"date": former["date"]} | row for row in former["rows"]}
+    kept |= {row["name"]: row | {"date": date} for row in rows}
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"machine": machine, "date": date, "versions": versions, "rows": list(kept.values())})
