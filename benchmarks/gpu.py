@@ -17,6 +17,8 @@ from rows import Row, compared, write
 
 from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, build, train_group
+from passband.learning.fleets import ARRANGEMENTS
+from passband.learning.steps import fastest, reduced_precision, seconds_per_step
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, narrowed, transfer_on_grid
@@ -122,21 +124,35 @@ def training_bytes(network: NetworkConfig, pixels: int, number: int) -> float:
     return 18.0 * number * sum(sizes)
 
 
+def arrangements(device: Accelerator) -> dict[str, float]:
+    """Return the images a second of training steps alone, without imaging, of the row's fleet in each arrangement."""
+    network, training, members, pixels = _fleet(device)
+    place, images = torch.device(device.kind), members * training.batch_size
+    return {a: images / seconds_per_step(network, training, members, pixels, place, a) for a in ARRANGEMENTS}
+
+
+def _fleet(device: Accelerator) -> tuple[NetworkConfig, TrainingConfig, int, int]:
+    """Return network, training, number of members and pixels of the fleet that is measured."""
+    big = device.kind == "cuda"
+    network = NetworkConfig(widths=(16, 32, 64, 128) if big else (4, 8), stem=1)
+    return network, TrainingConfig(epochs=1), *((32, 256) if big else (2, 64))
+
+
 def fleets(device: Accelerator, seconds: float = 12.0) -> Row:
     """Training images a second of a fleet, each member under a condition of its own, imaging and validation included."""
-    big = device.kind == "cuda"
-    members, specimens, field = (32, 256, 102.4) if big else (2, 24, 25.6)
-    network = NetworkConfig(widths=(16, 32, 64, 128) if big else (4, 8), stem=1)
-    training, fleet = TrainingConfig(epochs=1), training_fleet(members, specimens, field, 500.0, device.kind)
-    moved = training_bytes(network, round(field / 0.4), 2 if big else 4)
+    network, training, members, pixels = _fleet(device)
+    specimens = 256 if device.kind == "cuda" else 24
+    fleet = training_fleet(members, specimens, 0.4 * pixels, 500.0, device.kind)
+    arrangement = fastest(network, training, members, pixels, torch.device(device.kind))
+    moved = training_bytes(network, pixels, 2 if reduced_precision(torch.device(device.kind)) else 4)
 
     def work() -> None:
-        train_group(network, training, fleet)
+        train_group(network, training, fleet, arrangement=arrangement)
 
     device.most_bytes()
     row = beside_bandwidth(FLEETS, "images/s", device, work, members * (specimens - 8), moved, 0.4, seconds=seconds)
     hours = NETWORKS * TRAINING_IMAGES / (row.ours or 1) / 3600
-    note = f"{members} members, {device.most_bytes() / 2**30:.1f} GiB; at this rate {NETWORKS:,} networks × {TRAINING_IMAGES:,} images take {hours:.1f} h, aim 10"
+    note = f"{members} members, {arrangement}, {device.most_bytes() / 2**30:.1f} GiB; at this rate {NETWORKS:,} networks × {TRAINING_IMAGES:,} images take {hours:.1f} h, aim 10"
     return Row(**(vars(row) | {"note": note}))
 
 

@@ -107,13 +107,15 @@ def test_a_session_that_was_killed_goes_on_and_its_tables_make_the_report(call, 
         (["absent.yaml", "--device", "cpu"], "absent.yaml"),
         ([], "use --device cpu"),
         (["--device", "cpu", "--pack", "nowhere"], "pack --out nowhere"),
+        (["--device", "cpu", "--pack", "other"], "not made by this code"),
     ],
 )
 def test_bad_input_is_told_before_any_work(tmp_path, words, message):
     (tmp_path / "pack").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/pack.json").write_text(json.dumps({"code": "another"}))
     np.savez(tmp_path / "pack/reference.npz", size=np.array(SMALL))
-    version = subprocess.run([sys.executable, "-c", "import passband; print(passband.__version__)"], capture_output=True, text=True)  # fmt: skip
-    (tmp_path / "pack/pack.json").write_text(json.dumps({"passband": version.stdout.strip()}))
+    (tmp_path / "pack/pack.json").write_text(json.dumps({"code": pack.code()}))
     done = tool("run", "--pack", "pack", "--out", "out", *words, cwd=tmp_path, env=environment(tmp_path))
     assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
@@ -128,7 +130,7 @@ def test_a_dry_run_fits_the_eight_minutes(session):
     assert together == sum(seconds.values()) <= 480
     assert seconds["study"] == 240
     names = {f"check {name}" for name in checks.CHECKS} | {f"row {name}" for name in session.ROWS}
-    assert seconds.keys() == names | {"start", "study", "end"}
+    assert seconds.keys() == names | {"start", "arrangements", "study", "end"}
 
 
 def test_a_step_that_fails_or_takes_too_long_is_recorded_and_the_next_goes_on(session, tmp_path):

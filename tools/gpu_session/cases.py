@@ -13,11 +13,13 @@ from ase import Atoms
 
 from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, Predictors, TrainingConfig, build, count_pixels, train, train_group
+from passband.learning.fleets import Arrangement
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.multislice.engine import exit_waves
+from passband.simulation.poisson import fast_poisson
 from passband.specimens import SpecimenRecipe
 
 Arrays = dict[str, np.ndarray]
@@ -99,22 +101,28 @@ def specimens(size: Size) -> Arrays:
 
 
 def images(device: str, given: Mapping[str, np.ndarray]) -> Arrays:
-    """Return expected intensities under each condition, specimens as they lie and turned."""
+    """Return expected intensities under each condition, specimens as they lie and turned, and those of a fleet, made in one pass."""
     stored, made = torch.from_numpy(given["stored"][:8]).to(device), {}
+    turns = torch.arange(8, device=device)
     for name, condition in imaged().items():
         imager = Imager(condition, FIELD, WAVES)
-        turned = imager.intensity(stored, torch.arange(8, device=device))
+        turned = imager.intensity(stored, turns)
         made[f"image, {name}"] = torch.cat([imager.intensity(stored[:2]), turned]).cpu().numpy()
+    imagers = [Imager(_condition(defocus), FIELD, WAVES) for defocus in DEFOCI]
+    joint = Imager.joint(imagers, torch.device(device))
+    made["image, fleet"] = joint.intensity(stored, turns % len(imagers), turns).cpu().numpy()
     return made
 
 
 def noise(device: str, size: Size) -> Arrays:
-    """Return counts of even images, whose pixels all have the same distribution."""
+    """Return counts of even images, whose pixels all have the same distribution: as tests and as training draw them."""
     generator, made = torch.Generator(device).manual_seed(7), {}
     for name, condition in noisy().items():
         imager = Imager(condition, FIELD, WAVES)
         even = torch.ones(size.images, imager.grid.physical, imager.grid.physical, device=device)
-        made[f"counts, {name}"] = imager.record(even, generator=generator).cpu().numpy()
+        for use, poisson in (("tests", torch.poisson), ("training", fast_poisson)):
+            counts = imager.record(even, generator=generator, poisson=poisson)
+            made[f"{name}, {use}"] = counts.cpu().numpy()
     return made
 
 
@@ -137,9 +145,11 @@ def training(size: Size) -> TrainingConfig:
     return TrainingConfig(epochs=size.epochs, batch_size=8)
 
 
-def fleet(device: str, given: Mapping[str, np.ndarray], size: Size) -> tuple[Arrays, list[torch.nn.Module]]:
+def fleet(
+    device: str, given: Mapping[str, np.ndarray], size: Size, arrangement: Arrangement = "grouped"
+) -> tuple[Arrays, list[torch.nn.Module]]:
     """Return the last losses of each member, [defoci, seeds, 2]: training and validation; and the networks."""
-    trained = train_group(NETWORK, training(size), members(device, given, size))
+    trained = train_group(NETWORK, training(size), members(device, given, size), arrangement=arrangement)
     for one in trained:
         if isinstance(one, FloatingPointError):
             raise one

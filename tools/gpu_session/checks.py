@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from passband.learning.fleets import ARRANGEMENTS
 from tools.gpu_session import cases
 from tools.gpu_session.cases import Size
 
 Facts = dict[str, Any]
 #: Most that waves and images may differ, relative L2; of waves without the undiffracted beam, of images without their mean.
 ROUNDING = 1e-4
-#: Standard deviations that a mean, a variance or a correlation of counts may be off; with a dozen of them, chance passes it once in 10⁵ runs.
+#: Standard deviations that a mean, a variance or a correlation of counts may be off; with two dozen of them, chance passes it once in 70,000 runs.
 SIGMAS = 5.0
 #: Least probability of a histogram of counts.
 LEAST_P = 1e-6
@@ -52,12 +53,12 @@ def _rounding(found: dict[str, float]) -> Facts:
 
 def noise(device: str, given: Mapping[str, np.ndarray], size: Size) -> Facts:
     """Compare mean, variance, independence and histogram of counts with their known distributions."""
-    found: dict[str, dict[str, float]] = {}
-    for name, condition in cases.noisy().items():
-        counts = cases.noise(device, size)[f"counts, {name}"].astype(float)
+    found, conditions = {}, cases.noisy()
+    for name, counts in cases.noise(device, size).items():
+        condition = conditions[name.split(",")[0]]
         mean = condition.dose_per_angstrom2 * condition.pixel_size_angstrom**2
         readout = condition.detector.readout_electrons or 0.0
-        found[name] = count_statistics(counts, mean, readout)
+        found[name] = count_statistics(counts.astype(float), mean, readout)
     most = max(abs(value) for row in found.values() for key, value in row.items() if key != "p")
     least = min(row.get("p", 1.0) for row in found.values())
     return {
@@ -111,9 +112,12 @@ def network(device: str, given: Mapping[str, np.ndarray], size: Size) -> Facts:
 
 
 def fleet(device: str, given: Mapping[str, np.ndarray], size: Size) -> Facts:
-    """Compare the losses of a fleet with those of a CPU's: each with the seeds of its defocus, and all in the mean."""
-    made, known = cases.fleet(device, given, size)[0]["fleet"], given["fleet"]
-    return fleet_statistics(made, known)
+    """Compare the losses of a fleet, in each arrangement, with those of a CPU's: each with the seeds of its defocus, and all in the mean."""
+    found = {}
+    for arrangement in ARRANGEMENTS:
+        made = cases.fleet(device, given, size, arrangement)[0]["fleet"]
+        found[arrangement] = fleet_statistics(made, given["fleet"])
+    return {"arrangements": found, "agrees": all(facts["agrees"] for facts in found.values())}
 
 
 def fleet_statistics(made: np.ndarray, known: np.ndarray) -> Facts:

@@ -19,11 +19,13 @@ from passband.execution.base import Progress
 from passband.execution.processes import Processes
 from passband.files.atomic import write_file, write_text
 from passband.learning import Member, Predictors, Segmentation, train_group
+from passband.learning.fleets import Arrangement
+from passband.learning.steps import fastest
 from passband.simulation.imaging import normalize
-from passband.studies.jobs import TrainingJob, test_images
+from passband.studies.jobs import TrainingJob, imager, test_images
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, dump_study
-from passband.studies.wave_jobs import device, make_waves, wave_sets
+from passband.studies.wave_jobs import device, make_waves, open_wave_set, wave_sets
 from tools.gpu_session import ROOT
 
 #: Seeds of the study that a session trains unless others are given: more than any session finishes.
@@ -140,7 +142,10 @@ def run(study: Study, paths: StudyPaths, file: Path, ends: float, group: int) ->
     whole = max(group // width, 1) * width if width <= group else group
     size, each = min(max(width, whole // 4), whole), 0.0
     sources: dict[int, Member] = {}
-    tests = _Tests(study, paths)
+    tests, started = _Tests(study, paths), time.monotonic()
+    pixels = study.training.crop_pixels or tests.pixels
+    arrangement = fastest(study.network, study.training, min(whole, len(left)), pixels, device())
+    chosen = time.monotonic() - started
     began, first = time.monotonic(), len(results.seed)
     while left:
         fits = int((ends - time.monotonic()) / (1.1 * each)) if each else size
@@ -148,7 +153,7 @@ def run(study: Study, paths: StudyPaths, file: Path, ends: float, group: int) ->
         if size < 1:
             break
         start = time.monotonic()
-        _group(study, paths, left[:size], results, sources, tests)
+        _group(study, paths, left[:size], results, sources, tests, arrangement)
         results.write(file)
         each, left, size = (time.monotonic() - start) / size, left[size:], whole
     networks, seconds = len(results.seed) - first, time.monotonic() - began
@@ -161,6 +166,8 @@ def run(study: Study, paths: StudyPaths, file: Path, ends: float, group: int) ->
         "tests": networks * len(study.tests),
         "diverged": int(sum(~np.isfinite(h).all() for h in results.history[first:])),
         "group": whole,
+        "arrangement": arrangement,
+        "chosen_in_s": round(chosen, 2),
         "seconds": seconds,
         "train_seconds": trained,
         "test_seconds": tested,
@@ -175,6 +182,12 @@ class _Tests:
     def __init__(self, study: Study, paths: StudyPaths):
         self.task, self._made = Segmentation(study.training.loss), []
         self._study, self._paths = study, paths
+
+    @property
+    def pixels(self) -> int:
+        """Pixels along a side of the images."""
+        first = self._study.tests[0]
+        return imager(open_wave_set(first.recipe, self._study.exit_waves, self._paths.root), first.condition).pixels
 
     def score(self, models: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return losses, [networks, tests], and sums of counts, [networks, tests, columns]."""
@@ -203,6 +216,7 @@ def _group(
     results: Results,
     sources: dict[int, Member],
     tests: _Tests,
+    arrangement: Arrangement,
 ) -> None:
     """Train and test networks, by their domain and seed, and add them to the results."""
     start = time.monotonic()
@@ -212,7 +226,7 @@ def _group(
         if d not in sources:
             sources[d] = job.member()
     members = [replace(sources[d], seed=job.training_seed) for (d, _), job in zip(chosen, jobs, strict=True)]
-    trained = train_group(study.network, study.training, members)
+    trained = train_group(study.network, study.training, members, arrangement=arrangement)
     middle = time.monotonic()
     epochs, finite = study.training.epochs, [t for t in trained if not isinstance(t, FloatingPointError)]
     loss, sums = tests.score([model for model, _ in finite])

@@ -1,7 +1,6 @@
 """Pack what a GPU machine without network lacks: wheels, and what a CPU makes of the cases that the GPU is checked on."""
 
 import importlib.metadata
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from passband.base.errors import BadInputError
+from passband.base.identity import content_id
 from passband.base.version import __version__
-from passband.files.atomic import write_json
+from passband.files.atomic import read_json, write_json
 from tools.gpu_session import ROOT, cases
 
 #: Packages that a machine with PyTorch, NumPy and SciPy lacks, and a session needs.
@@ -43,7 +43,7 @@ def pack(folder: Path, *, small: bool = False, wheels: bool = True) -> dict[str,
     sizes = {path.name: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
     sizes["the repository"] = repository_bytes()
     check(sizes)
-    write_json(folder / FACTS, {"passband": __version__, "python": _PYTHON, "bytes": sizes})
+    write_json(folder / FACTS, {"passband": __version__, "code": code(), "python": _PYTHON, "bytes": sizes})
     return sizes
 
 
@@ -81,12 +81,18 @@ def check(sizes: dict[str, int]) -> None:
         )
 
 
+def code() -> str:
+    """Return a hash of the code that decides the reference."""
+    files = [path for place in ("src", "tools/gpu_session") for path in sorted((ROOT / place).rglob("*.py"))]
+    return content_id({str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files}, 16)
+
+
 def read(pack: Path) -> dict[str, np.ndarray]:
-    """Return the reference; a BadInputError if it is missing or another version's."""
-    facts = json.loads((pack / FACTS).read_text(encoding="utf-8")) if (pack / FACTS).is_file() else {}
-    if facts.get("passband") != __version__:
+    """Return the reference; a BadInputError if it is missing, or was made by other code."""
+    facts = read_json(pack / FACTS)
+    if not isinstance(facts, dict) or facts.get("code") != code():
         raise BadInputError(
-            f"{pack}: was not made by passband {__version__}; run `python tools/gpu_session pack --out {pack}` in this checkout"
+            f"{pack}: was not made by this code; run `python tools/gpu_session pack --out {pack}` in this checkout"
         )
     with np.load(pack / REFERENCE) as stored:
         return dict(stored)

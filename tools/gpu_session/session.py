@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from accelerator import Accelerator
-from gpu import ROWS
+from gpu import ROWS, arrangements
 from rows import Row, versions
 
 from passband.base.errors import BadInputError
@@ -31,13 +31,13 @@ from tools.gpu_session.checks import CHECKS
 
 #: Seconds that each step may take on a GPU, and on a CPU, where all is small. A study takes what is left if that is less.
 BUDGET = {
-    **{"check waves": (20, 15), "check images": (15, 10), "check noise": (15, 10), "check network": (25, 20)},
-    **{"check fleet": (25, 20), "check tests": (15, 10)},
-    **{"row waves": (30, 10), "row images": (15, 10), "row fleets": (40, 10)},
+    **{"check waves": (20, 20), "check images": (15, 20), "check noise": (10, 20), "check network": (20, 30)},
+    **{"check fleet": (30, 30), "check tests": (15, 20)},
+    **{"row waves": (30, 20), "row images": (15, 20), "arrangements": (20, 40), "row fleets": (40, 20)},
     "study": (240, 40),
 }
 #: Share of a row's budget in which it is measured; the rest is for starting, warming up, and what the device takes longer.
-MEASURED = {"cuda": 0.35, "cpu": 0.05}
+MEASURED = {"cuda": 0.35, "cpu": 0.02}
 #: Seconds of starting Python and the device, and of ending.
 START, END = 15, 8
 #: The file that a session writes.
@@ -179,6 +179,9 @@ def run(options: Options) -> bool:
             device.clear()
         for name, row in ROWS.items():
             allowed = min(seconds[f"row {name}"], ends - END - time.monotonic())
+            if name == "fleets":
+                report.step("arrangements", min(seconds["arrangements"], allowed), partial(_arrangements, device))
+                allowed = min(seconds[f"row {name}"], ends - END - time.monotonic())
             measuring = MEASURED[device.kind] * allowed
             report.step(f"row {name}", allowed, lambda row=row, s=measuring: _measured(report, row(device, s)))
             device.clear()
@@ -205,6 +208,11 @@ def _give_up(helpers: dict[str, subprocess.Popen[bytes]]) -> None:
             helper.kill()
     print("the time is over", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def _arrangements(device: Accelerator) -> dict[str, Any]:
+    """Return what each arrangement of a fleet does without imaging."""
+    return {"images_per_second": {name: round(rate, 1) for name, rate in arrangements(device).items()}}
 
 
 def _measured(report: Report, row: Row) -> dict[str, Any]:
