@@ -22,6 +22,7 @@ SCRIPTS = (
     "gather",
     "scores",
     "microscope",
+    "workflows",
     "gpu",
 )
 

@@ -1,4 +1,4 @@
-"""Draw the results of every machine into docs/benchmarks.md and docs/images/benchmarks.png.
+"""Draw the results of every machine into docs/benchmarks.md and docs/images/benchmarks.png, and write docs/what_it_takes.md.
 
 python benchmarks/draw.py
 """
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import what_it_takes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from rows import RESULTS
@@ -24,8 +25,8 @@ def table(content: dict[str, Any]) -> list[str]:
         "",
         f"{content['date']}; {versions}",
         "",
-        "| work | passband | beside it | unit | ratio | aim |",
-        "|---|---|---|---|---|---|",
+        "| work | passband | beside it | unit | ratio | aim | measured |",
+        "|---|---|---|---|---|---|---|",
     ]
     notes = []
     for row in content["rows"]:
@@ -34,7 +35,9 @@ def table(content: dict[str, Any]) -> list[str]:
         if len(row["ratios"]) > 1:
             ratio += f" ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})"
         aim = "" if row["aim"] is None else f"{row['aim']:g}"
-        lines.append(f"| {row['name']} | {ours} | {theirs} | {row['unit']} | {ratio} | {aim} |")
+        lines.append(
+            f"| {row['name']} | {ours} | {theirs} | {row['unit']} | {ratio} | {aim} | {row.get('date', content['date'])} |"
+        )
         if row["note"]:
             notes.append(f"- {row['name']}: {row['note']}.")
     return [*lines, "", *notes, ""]
@@ -70,10 +73,11 @@ def draw(contents: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    head = ["# Benchmarks", "", "Made by `make bench`; both sides of a row are measured in one run.", "", "![Ratios](images/benchmarks.png)", ""]  # fmt: skip
+    head = ["# Benchmarks", "", "Made by `make bench`; both sides of a row are measured in one run, most of them in turn (then the ratio has a range).", "", "![Ratios](images/benchmarks.png)", ""]  # fmt: skip
     text = "\n".join([*head, *(line for c in contents for line in table(c))])
     (DOCS / "benchmarks.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     draw(contents)
+    what_it_takes.main()
 
 
 if __name__ == "__main__":
