@@ -89,7 +89,7 @@ def main() -> None:
             return len(chosen)
 
         rates = alternate(ours, theirs)
-    write(compared("exit waves, 256², 22 slices of 2 Å, 8 phonons", "specimens/s, abTEM", rates, 3, note))
+    write(compared("exit waves, 256², 22 slices of 2 Å, 8 phonons", "specimens/s, abTEM", rates, 5, note))
 
 
 if __name__ == "__main__":

@@ -62,18 +62,18 @@ def fft_frequencies(n, sampling):
     return torch.meshgrid(q, q, indexing="ij")
 
 
-def abtem_transmissions(configurations, optics):
+def abtem_transmissions(configurations, band, dtype):
     """The transmission of each slice with abTEM 1.0.11's sampling of atoms: between the four next grid points, the potential
-    itself on the grid, the transmission cut off at the band; to replace `engine._transmissions`.
+    itself on the grid, the transmission cut off at the band; to replace `banded._transmissions`.
     """
     from passband.specimens.scattering import scattering_factor
 
-    n, step = optics.n, optics.field / optics.n
+    n, step = band.n, band.field / band.n
     q = torch.fft.fftfreq(n, step, dtype=torch.float64)
     q2 = q[:, None] ** 2 + q[None, :] ** 2
     spread = torch.sinc(step * q2.sqrt() / math.pi) * step**2
-    edge = ((q2.sqrt() - optics.limit + optics.edge) / optics.edge).clamp(0, 1)
-    band = 0.5 * (1 + torch.cos(math.pi * edge))
+    edge = ((q2.sqrt() - band.limit + band.edge) / band.edge).clamp(0, 1)
+    soft = 0.5 * (1 + torch.cos(math.pi * edge))
     for index in range(configurations[0].count):
         planes = []
         for c in configurations:
@@ -86,6 +86,6 @@ def abtem_transmissions(configurations, optics):
                         for dj, wy in ((0, 1 - y + j), (1, y - j)):
                             atoms[(i + di) % n, (j + dj) % n] += wx * wy
                 total += torch.fft.ifft2(torch.fft.fft2(atoms) * scattering_factor(number, q2) / spread).real
-            t = torch.exp(1j * optics.sigma * total)
-            planes.append(torch.fft.ifft2(torch.fft.fft2(t) * band))
-        yield torch.stack(planes).to(optics.dtype)
+            t = torch.exp(1j * band.sigma * total)
+            planes.append(torch.fft.ifft2(torch.fft.fft2(t) * soft))
+        yield torch.stack(planes).to(dtype).mT.contiguous()

@@ -14,7 +14,7 @@ from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
-from passband.simulation.multislice import ExitWaveConfig, abtem_engine, atom, deposit, engine
+from passband.simulation.multislice import ExitWaveConfig, abtem_engine, atom, banded, batched, deposit, engine, slices
 from passband.simulation.multislice.engine import exit_waves
 from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.specimens.scattering import parameters, scattering_factor
@@ -55,10 +55,11 @@ def test_vacuum_leaves_the_wave_as_it_is():
 def test_structure_factor_is_exact_over_the_band():
     n, rng = 64, np.random.default_rng(3)
     places = rng.uniform(-n, 2 * n, (50, 2))
-    density = deposit.density(torch.from_numpy(places), torch.zeros(50, dtype=torch.long), (1, 1, n, n), torch.float64)
-    spread = torch.from_numpy(deposit.spectrum(n))
+    spread = deposit.Spread.of(torch.from_numpy(places.T), n, torch.float64)
+    density = spread.density(0, 50, torch.zeros(50, dtype=torch.long), 1)
+    kernel = torch.from_numpy(deposit.spectrum(n))
     k = disc_indices(n / 3)
-    ours = (torch.fft.fft2(density[0, 0]) / (spread[:, None] * spread))[k[:, 0] % n, k[:, 1] % n]
+    ours = (torch.fft.fft2(density[0].T) / (kernel[:, None] * kernel))[k[:, 0] % n, k[:, 1] % n]
     exact = torch.exp(-2j * math.pi * (k.double() @ torch.from_numpy(places).T) / n).sum(1)
     assert (ours - exact).abs().max() < 2e-4 * math.sqrt(50)
 
@@ -111,7 +112,7 @@ def test_an_atoms_exponent_has_the_low_frequencies_of_its_transmission(number, e
 
 def test_with_abtems_sampling_of_atoms_all_else_is_abtems(monkeypatch):
     """Slices, displacements, constants, propagation and normalisation, to single precision."""
-    monkeypatch.setattr(engine, "_transmissions", reference.abtem_transmissions)
+    monkeypatch.setattr(banded, "_transmissions", reference.abtem_transmissions)
     recipe = SpecimenRecipe.model_validate(SMALL)
     config = ExitWaveConfig(phonon_configurations=2)
     for index in range(2):
@@ -160,15 +161,14 @@ def test_a_weak_potential_scatters_in_proportion(monkeypatch):
     config = ExitWaveConfig(phonon_configurations=1)
     k = disc_indices(1.5 * 12.8)
     still = (k == 0).all(1).numpy()
-    original = engine.exponent
-    engine._optics.cache_clear()
+    original = slices.exponent
     misfits = []
     waves = {}
     for share in (1e-3, 0.02, 0.04):
-        monkeypatch.setattr(engine, "exponent", lambda z, s, *rest, share=share: original(z, share * s, *rest))
-        engine._optics.cache_clear()
+        monkeypatch.setattr(slices, "exponent", lambda z, s, *rest, share=share: original(z, share * s, *rest))
+        engine._band.cache_clear()
         waves[share] = exit_waves([gold], config, {"Au": 0.0}, [0], dtype=torch.complex128)[0].coefficients[0] - still
-    engine._optics.cache_clear()
+    engine._band.cache_clear()
     linear = waves[1e-3] / 1e-3
     misfits = [np.linalg.norm(waves[s] - s * linear) for s in (0.02, 0.04)]
     assert misfits[1] / misfits[0] == pytest.approx(4, rel=0.12)
@@ -196,18 +196,46 @@ def test_a_wave_does_not_depend_on_what_else_is_computed():
         assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in zip(together, apart, strict=True))
 
 
-def test_batches_of_unlike_specimens_agree_with_single_ones(monkeypatch):
-    """As on a GPU, where specimens of other thickness and elements share a batch."""
-    atoms = [random_gold(1), random_gold(2, 20, height=13.0)]
+@pytest.mark.parametrize("at_once", [1, 3, 16])
+def test_the_batched_engine_agrees_with_the_banded_one(at_once):
+    """As on a GPU, where specimens of other thickness and elements share a batch, and slices a block, also over vacuum."""
+    atoms = [random_gold(1), random_gold(2, 20, height=29.0), Atoms(cell=[12.8, 12.8, 4.0], pbc=True)]
     atoms[1].numbers[::3] = 6
+    atoms[1].positions[:, 2] = atoms[1].positions[:, 2] * 0.4 + 8
     config = ExitWaveConfig(phonon_configurations=2)
-    optics = engine._optics(12.8, 64, 300e3, torch.device("cpu"), torch.complex64)
+    band = slices.Band(12.8, 64, 300e3)
     parts = [
-        engine.slice_atoms(a, config, {"Au": 0.1, "C": 0.1}, seed, p) for seed, a in enumerate(atoms) for p in range(2)
+        slices.slice_atoms(a, config, {"Au": 0.1, "C": 0.1}, seed, p) for seed, a in enumerate(atoms) for p in range(2)
     ]
-    together = engine._propagate(parts, optics)
+    together = batched.propagate(parts, band, torch.complex128, torch.device("cpu"), at_once)
     for part, spectrum in zip(parts, together, strict=True):
-        assert torch.allclose(engine._propagate([part], optics)[0], spectrum, atol=1e-6)
+        assert torch.allclose(banded.propagate([part], band, torch.complex128)[0], spectrum, atol=1e-12)
+    alone = batched.propagate(parts[4:], band, torch.complex128, torch.device("cpu"), at_once)
+    assert torch.allclose(alone, together[4:], atol=1e-12)
+
+
+@pytest.mark.parametrize("waves_at_once", [2, 3, 7])
+def test_waves_come_out_in_order_however_many_are_batched(monkeypatch, waves_at_once):
+    atoms = [random_gold(i, height=8.0 + 2 * i) for i in range(4)]
+    config = ExitWaveConfig(phonon_configurations=3)
+    given = atoms, config, {"Au": 0.1}, [1, 2, 3, 4]
+    one_by_one = exit_waves(*given)
+    monkeypatch.setattr(engine, "_on_gpu", lambda device: True)
+    per_wave = (batched._WAVE + batched._SLICE) * 64**2 * 8
+    together = exit_waves(*given, memory=waves_at_once * per_wave + batched._SHARED * 64**2 * 8)
+    for a, b in zip(together, one_by_one, strict=True):
+        assert np.linalg.norm(a.coefficients - b.coefficients) < 1e-6 * np.linalg.norm(b.coefficients)
+        assert a.lost_intensity == pytest.approx(b.lost_intensity, abs=1e-6)
+    with pytest.raises(BadInputError, match="memory of 0 MB is less than the 1 MB that exit waves of 64² samples take"):
+        exit_waves(*given, memory=10**5)
+
+
+def test_a_batch_fits_its_memory():
+    for memory in (10**9, 10**11):
+        count, blocks = batched.plan(64, 1024, torch.complex64, memory)
+        planes = count * (batched._WAVE + batched._SLICE * blocks) + batched._SHARED
+        assert 0 < planes * 1024**2 * 8 <= memory
+    assert (count, blocks) == (64, 16)
 
 
 def test_a_budget_below_one_wave_is_refused():

@@ -7,6 +7,7 @@ two thirds of Nyquist, which leaves an oversampling of 1.5; the structure factor
 
 import functools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,20 +19,32 @@ _WIDTH = 7
 _BETA = 0.95 * math.pi * _WIDTH * (1 - 1 / 3)
 
 
-def density(places: Tensor, planes: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
-    """Return the spread atoms, shape [C, E, n, n], of positions in points of the periodic grid, float64, [N, 2].
+@dataclass(frozen=True)
+class Spread:
+    """Atoms spread along each axis of a periodic grid of n points: points and weights, both of shape [2, 7, N]."""
 
-    `planes` says which of the C · E planes each atom belongs to, shape [N].
-    """
-    n = shape[-1]
-    first = torch.ceil(places - _WIDTH / 2)
-    offsets = torch.arange(_WIDTH, device=places.device)
-    weights = _kernel((first - places)[:, :, None] + offsets).to(dtype)
-    points = (first.long()[:, :, None] + offsets) % n
-    flat = (planes[:, None, None] * n + points[:, 0, :, None]) * n + points[:, 1, None, :]
-    value = weights[:, 0, :, None] * weights[:, 1, None, :]
-    result = torch.zeros(math.prod(shape), dtype=dtype, device=places.device)
-    return result.index_add_(0, flat.reshape(-1), value.reshape(-1)).view(shape)
+    n: int
+    points: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, places: Tensor, n: int, dtype: torch.dtype) -> "Spread":
+        """Spread atoms at positions in points of the grid, float64, [2, N]."""
+        first = torch.ceil(places.contiguous() - _WIDTH / 2)
+        offsets = torch.arange(_WIDTH, device=places.device)[:, None]
+        points = (first.long()[:, None] + offsets) % n
+        return cls(n, points, _kernel((first - places).to(dtype)[:, None] + offsets))
+
+    def density(self, begin: int, end: int, planes: Tensor, count: int) -> Tensor:
+        """Return atoms begin to end − 1 on `count` planes, shape [count, n, n]: transposed, the second axis before the first.
+
+        `planes` says which plane each of all atoms belongs to, shape [N].
+        """
+        n, part = self.n, slice(begin, end)
+        points = (self.points[1, :, part] * n)[:, None] + (self.points[0, :, part] + planes[part] * n**2)
+        weights = self.weights[1, :, None, part] * self.weights[0, :, part]
+        result = torch.zeros(count * n**2, dtype=weights.dtype, device=weights.device)
+        return result.index_add_(0, points.view(-1), weights.view(-1)).view(count, n, n)
 
 
 @functools.lru_cache(maxsize=8)

@@ -75,7 +75,7 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
         BadInputError: if more than 5 % of the beam was scattered beyond the band limit.
     """
     n = spectrum.shape[-1]
-    intensity = (spectrum.real.double() ** 2 + spectrum.imag.double() ** 2).sum((1, 2)).mean().item()
+    intensity = _intensity(spectrum)
     lost = 1 - intensity
     if lost > _LOST:
         raise BadInputError(
@@ -83,8 +83,13 @@ def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
         )
     k = k.to(spectrum.device)
     coefficients = spectrum[:, k[:, 0] % n, k[:, 1] % n]
-    stored = (coefficients.real.double() ** 2 + coefficients.imag.double() ** 2).sum(1).mean().item()
-    return ExitWave(coefficients.to(torch.complex64).cpu().numpy(), lost, intensity - stored)
+    dropped = intensity - _intensity(coefficients)
+    return ExitWave(coefficients.to(torch.complex64).cpu().numpy(), lost, dropped)
+
+
+def _intensity(spectra: Tensor) -> float:
+    """Return Σ|ψ̂|², summed in double precision, averaged over the first axis."""
+    return float(torch.linalg.vector_norm(torch.view_as_real(spectra), dtype=torch.float64)) ** 2 / len(spectra)
 
 
 def phonon_seed(seed: int, configuration: int) -> int:
