@@ -50,6 +50,6 @@ def test_times_are_written_in_their_unit(takes, value, text):
 
 def test_the_page_is_made_of_what_is_stored(takes):
     text = takes.page()
-    fleet = takes.first(takes.rows(takes.GPU), "GPU: fleets")
+    fleet = takes.first(takes.gpu_rows(), "GPU: fleets")
     assert f"{fleet['ours']:,.0f} images a second" in text
     assert takes.seconds(takes.first(takes.rows(takes.CPU), "demo study")["ours"]) in text

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -239,3 +240,55 @@ def test_scores_come_back_whole(tmp_path):
         np.array_equal(getattr(back, n), getattr(given, n)) for n in ("domain", "history", "loss", "sums", "seconds")
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+class _Planned:
+    """A study of made-up networks that take 2 s each."""
+
+    def __init__(self, domains, seeds):
+        self.trainings, self.seeds, self.tests, self.network = [None] * domains, seeds, ["one"], None
+        self.training = SimpleNamespace(epochs=1, crop_pixels=64)
+        self.split = SimpleNamespace(train=3, validation=1)
+
+
+@pytest.mark.parametrize(
+    ("domains", "seeds", "group", "sizes"),
+    [(25, 11, 128, [25, 125, 125]), (200, 1, 128, [32, 128, 40]), (3, 1, 2, [1, 2]), (4, 30, 128, [32, 88])],
+)
+def test_groups_hold_whole_seeds(monkeypatch, tmp_path, domains, seeds, group, sizes):
+    planned, _ = _trained(monkeypatch, tmp_path, domains, seeds, group, 10_000)
+    assert planned == sizes
+
+
+def test_no_group_begins_that_would_not_end_in_time_and_the_next_session_goes_on(monkeypatch, tmp_path):
+    # 50 s, then 250 s each; at 1.1 times 2 s, five more seeds fit into the last 280 s, and none into 30 s.
+    sizes, facts = _trained(monkeypatch, tmp_path, 25, 1000, 128, 50 + 250 + 280)
+    assert sizes == [25, 125, 125] and facts["seconds"] == 550 and not facts["all"]
+    # Less than a group is what is left: three seeds in 170 s.
+    again, later = _trained(monkeypatch, tmp_path, 25, 1000, 128, 50 + 170)
+    assert again == [25, 75] and (later["networks_before"], later["networks"]) == (275, 100)
+
+
+def _trained(monkeypatch, folder, domains, seeds, group, seconds):
+    """Sizes of the groups that were trained, and what the run says, with made-up training."""
+    from tools.gpu_session import fleet
+
+    sizes, now = [], [0.0]
+
+    def train(study, paths, chosen, results, *others):
+        sizes.append(len(chosen))
+        assert not set(chosen) & set(zip(results.domain, results.seed, strict=True))
+        now[0] += 2.0 * len(chosen)
+        for domain, seed in chosen:
+            results.domain.append(domain)
+            results.seed.append(seed)
+            for values in (results.history, results.loss, results.sums, results.seconds):
+                values.append(np.ones(2))
+
+    monkeypatch.setattr(fleet, "_group", train)
+    monkeypatch.setattr(fleet, "_Tests", lambda *_: None)
+    monkeypatch.setattr(fleet, "fastest", lambda *_: "grouped")
+    monkeypatch.setattr(fleet, "dump_study", lambda study: "name: planned\n")
+    monkeypatch.setattr(fleet, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    facts = fleet.run(_Planned(domains, seeds), None, folder / "x.npz", seconds, group)
+    return sizes, facts

@@ -32,14 +32,17 @@ def main() -> None:
     packing.add_argument("--no-wheels", action="store_true", help="where nothing is lacking")
     running = verbs.add_parser("run", help="check, measure and train on the GPU")
     running.add_argument("studies", nargs="*", type=Path, help="studies to train; without one, a sweep of defocus")
-    running.add_argument("--pack", type=Path, required=True, help="the folder that `pack` made")
-    running.add_argument(
-        "--out", type=Path, required=True, help="what comes back: session.json, and scores of each study"
-    )
+    running.add_argument("--pack", type=Path, help="the folder that `pack` made")
+    running.add_argument("--out", type=Path, help="what comes back: session.json, and scores of each study")
     running.add_argument("--work", type=Path, default=Path("runs/gpu_session"), help="exit waves; need not come back")
     running.add_argument("--seconds", type=float, default=480.0, help="all ends by then")
     running.add_argument("--group", type=int, default=128, help="networks trained together")
-    running.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="that make exit waves")
+    running.add_argument(
+        "--cores",
+        type=int,
+        default=max(len(os.sched_getaffinity(0)) - 2, 1),
+        help="that make exit waves; all but two, which serve the GPU",
+    )
     running.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     running.add_argument("--dry-run", action="store_true", help="print the seconds of each step and end")
     merging = verbs.add_parser("merge", help="put what came back where it belongs")
@@ -53,6 +56,8 @@ def main() -> None:
     helper.add_argument("--work", type=Path, required=True)
     helper.add_argument("--cores", type=int, required=True)
     options = parser.parse_args()
+    if options.verb == "run" and not options.dry_run and None in (options.pack, options.out):
+        running.error("--pack and --out are needed")
     if options.verb == "run" and options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     _find_packages(options.pack if options.verb == "run" else None)

@@ -139,8 +139,10 @@ def run(study: Study, paths: StudyPaths, file: Path, ends: float, group: int) ->
     known = set(zip(map(int, results.domain), map(int, results.seed), strict=True))
     width = len(study.trainings)
     left = [(d, s) for s in range(study.seeds) for d in range(width) if (d, s) not in known]
-    whole = max(group // width, 1) * width if width <= group else group
-    size, each = min(max(width, whole // 4), whole), 0.0
+    seeds = max(group // width, 1)
+    # Whole seeds, as far as a group holds one; the first group is a quarter of the others.
+    whole, size = (seeds * width, max(seeds // 4, 1) * width) if width <= group else (group, group // 4 or 1)
+    each = 0.0
     sources: dict[int, Member] = {}
     tests, started = _Tests(study, paths), time.monotonic()
     pixels = study.training.crop_pixels or tests.pixels
