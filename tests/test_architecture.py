@@ -27,6 +27,7 @@ ROOMS = (
     "studies",
     "report",
     "verdicts",
+    "sessions",
     "api",
     "app",
     "cli",

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 # Public names by the module that has them.
 _NAMES = {
-    "passband.api": "check compare estimate list_models list_presets list_recipes list_studies learning_curve "
+    "passband.api": "check check_folder compare estimate estimate_folder list_models list_presets list_recipes list_studies learning_curve "
     "load_condition load_conditions load_model load_recipe load_study micrograph open_study optimize predict_loss reader_loss "
-    "score segment simulate sweep to_signal tune",
+    "score segment segment_folder simulate sweep to_signal tune",
     "passband.base.errors": "BadInputError",
     "passband.conditions": "Condition Detector",
     "passband.micrographs.micrograph": "Micrograph",

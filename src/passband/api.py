@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from passband.report.ctf_page import Comparison, Ctf, SetComparison
     from passband.report.simulated_images import SimulatedImages
     from passband.report.study_run import Study, StudyRun
+    from passband.sessions.image_run import ImageRun
     from passband.simulation.reader_loss import LabelledImages, ReaderLoss
     from passband.specimens import Recipe
     from passband.verdicts.domain import SpecimenInfo
@@ -487,6 +488,96 @@ def segment(model: str | Path | Model, image: Any, **calibration: float | None) 
     return segment(_model(model), micrograph(image, **calibration))
 
 
+def segment_folder(
+    model: str | Path | Model,
+    images: str | Path | Iterable[str | Path],
+    *,
+    folder: str | Path = "segmented",
+    specimen: SpecimenInfo | Mapping[str, Any] | None = None,
+    frames: int | Literal["sum", "each"] | None = None,
+    workers: int | None = None,
+    **calibration: float | None,
+) -> ImageRun:
+    """Segment many images and judge each, with its optics; a stopped run continues when it is called again.
+
+    Args:
+        model: by name, folder, or loaded.
+        images: a folder (with its subfolders), a pattern such as "session/*.dm4", a file, or several of them.
+        folder: of the results: masks and tables of each image, summary.parquet and .csv, summary.html, contact_sheet.png.
+        specimen: what is known of it: a `SpecimenInfo`, or its fields by name.
+        frames: of stacks, as `read_micrographs` takes them.
+        workers: processes; one for each core by default. Each holds one file at a time.
+        **calibration: pixel_size_angstrom [Å], energy_ev [eV], dose_per_angstrom2 [e/Å²], instead of what the files say.
+
+    Returns:
+        An object with `table` (one row an image: optics in Å, verdict, Dice, particles, diameters in Å, reasons, fault), `images` (the
+        same in full, a dictionary each) and `failed`; a notebook shows the contact sheet. An image that cannot be used is a row with its
+        fault. What is finished, by the content of file and model, is not done again.
+
+    Raises:
+        BadInputError: if there is no image, none can be used, the model cannot be used, or the folder cannot be written.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.segment_folder("au-300kv", "session").table["file", "verdict", "dice"]  # doctest: +SKIP
+    """
+    return _of_many("segment", images, folder, _model(model), workers, calibration, frames, specimen=_known(specimen))
+
+
+def check_folder(
+    model: str | Path | Model,
+    images: str | Path | Iterable[str | Path],
+    *,
+    folder: str | Path = "checked",
+    specimen: SpecimenInfo | Mapping[str, Any] | None = None,
+    frames: int | Literal["sum", "each"] | None = None,
+    workers: int | None = None,
+    **calibration: float | None,
+) -> ImageRun:
+    """Predict on which of many images a model works, without masks; arguments and answer are those of `segment_folder`.
+
+    Raises:
+        BadInputError: as `segment_folder`; also if the model has not been scored.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.check_folder("au-300kv", "session/*.dm4").answer  # doctest: +SKIP
+        'yes'
+    """
+    from passband.verdicts.verdict_model import VerdictModel
+
+    chosen = VerdictModel(_model(model)).model
+    return _of_many("check", images, folder, chosen, workers, calibration, frames, specimen=_known(specimen))
+
+
+def estimate_folder(
+    images: str | Path | Iterable[str | Path],
+    *,
+    folder: str | Path = "estimated",
+    spherical_angstrom: float = 0.0,
+    frames: int | Literal["sum", "each"] | None = None,
+    workers: int | None = None,
+    **calibration: float | None,
+) -> ImageRun:
+    """Estimate the optics of many images; arguments and answer are those of `segment_folder`.
+
+    Args:
+        images: as `segment_folder` takes them.
+        folder: of summary and contact sheet.
+        spherical_angstrom: C30 [Å].
+        frames: of stacks.
+        workers: processes; one for each core by default.
+        **calibration: pixel_size_angstrom, energy_ev, dose_per_angstrom2, as `segment_folder` takes them.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.estimate_folder("session", energy_ev=300e3).table["file", "defocus_angstrom"]  # doctest: +SKIP
+    """
+    return _of_many(
+        "estimate", images, folder, None, workers, calibration, frames, spherical_angstrom=spherical_angstrom
+    )
+
+
 def score(
     model: str | Path | Model,
     images: Any,
@@ -656,12 +747,11 @@ def check(
         >>> pb.check("au-300kv", pb.Condition.preset("titan_corrected_300kv").varied(defocus=80)).answer in ("yes", "no", "cannot say")
         True
     """
-    from passband.verdicts.domain import SpecimenInfo
     from passband.verdicts.verdict_model import VerdictModel
 
     if (condition is None) == (image is None):
         raise BadInputError("give either a condition or an image, and not both")
-    known = specimen if isinstance(specimen, SpecimenInfo) else _specimen(specimen)
+    known = _known(specimen)
     if image is not None:
         return VerdictModel(_model(model)).check_image(micrograph(image, **calibration), known)
     if calibration:
@@ -730,6 +820,33 @@ def _labelled(images: Any, masks: Any, pixel_size_angstrom: float | None) -> Lab
     return labelled_arrays(shots, masks)
 
 
+def _of_many(
+    verb: Literal["segment", "check", "estimate"],
+    images: str | Path | Iterable[str | Path],
+    folder: str | Path,
+    model: Model | None,
+    workers: int | None,
+    calibration: Mapping[str, float | None],
+    frames: Any,
+    **settings: Any,
+) -> ImageRun:
+    import os
+
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.micrographs.micrograph import Calibration
+    from passband.sessions.image_files import find_images
+    from passband.sessions.image_job import Settings
+    from passband.sessions.image_run import run_images
+
+    files = find_images([images] if isinstance(images, str | Path) else list(images), Path(folder))
+    given = Calibration(**calibration)
+    chosen = Settings.of(verb, Path(folder), model, given=given, frames=frames, **settings)
+    count = min(workers or len(os.sched_getaffinity(0)), len(files.paths))
+    with make_executor("processes", count) as executor, TerminalProgress() as progress:
+        return run_images(chosen, files, executor, progress, model=model and model.card.name)
+
+
 def _field(name: str) -> str:
     return "defocus_angstrom" if name == "defocus" else field_name(name)
 
@@ -740,9 +857,11 @@ def _warn(source: str | Path, conditions: list[Condition]) -> None:
         warnings.warn(f"{source}: {kind[0]}", stacklevel=3)
 
 
-def _specimen(given: Any) -> SpecimenInfo:
+def _known(given: Any) -> SpecimenInfo:
     from passband.verdicts.domain import SpecimenInfo
 
+    if isinstance(given, SpecimenInfo):
+        return given
     names = [field.name for field in fields(SpecimenInfo)]
     if given is not None and not isinstance(given, Mapping):
         raise BadInputError(f"specimen is a {type(given).__name__}; give a SpecimenInfo, or {', '.join(names)} by name")

@@ -3,16 +3,33 @@
 import shlex
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import print_json, show
 from passband.cli.ctf_verbs import read_condition
-from passband.cli.options import Dose, Energy, Frames, Images, Json, ModelArgument, PixelSize, option
+from passband.cli.options import (
+    CORES,
+    Dose,
+    Energy,
+    Frames,
+    Images,
+    ImagesOrNone,
+    Json,
+    ModelArgument,
+    PixelSize,
+    Workers,
+    option,
+    print_answer,
+)
+
+
+def _out(default: str) -> Any:
+    return Option("--out", help="Folder of the results of several images.", show_default=default)
 
 
 def estimate(
@@ -22,18 +39,30 @@ def estimate(
     dose: Dose = None,
     frames: Frames = None,
     spherical: Annotated[float, Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
+    out: Annotated[Path | None, _out("estimated")] = None,
+    workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
     """Estimate defocus, astigmatism and information limit of micrographs from their power spectrum.
 
-    The exit code is 1 if a defocus cannot be estimated.
+    Several images get a table and a contact sheet; a stopped run can be resumed. The exit code is 1 if a defocus cannot be estimated or
+    an image cannot be used, and 2 if none can.
 
     Example:  passband estimate image.dm4
     """
     from passband.estimation.estimate import estimate as estimated
+    from passband.sessions.image_files import find_images
 
+    given, wanted = _given(pixel_size, energy, dose), _frames(frames)
+    place = out or Path("estimated")
+    files = find_images(images, place)
+    if files.searched or len(files.paths) > 1 or out is not None:
+        from passband.sessions.image_job import Settings
+
+        of_all: dict[str, Any] = {"given": given, "frames": wanted, "spherical_angstrom": spherical}
+        _run(files, workers, as_json, Settings.of("estimate", place, None, **of_all))
     answers = []
-    for micrograph in _read(images, pixel_size, energy, dose, frames):
+    for micrograph in _read(files.paths[0], given, wanted):
         result = estimated(micrograph, C30=spherical)
         answers.append({"image": micrograph.name, "found": list(micrograph.notes), **result.to_dict()})
         if not as_json:
@@ -51,43 +80,52 @@ def segment(
     dose: Dose = None,
     frames: Frames = None,
     out: Annotated[Path, Option(help="Folder of the results.")] = Path("segmented"),
+    workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
     """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
 
-    Example:  passband segment au-300kv image.dm4
+    Several images get verdicts and optics, too, and one table and contact sheet; a stopped run can be resumed. Then the exit code is 1
+    if an answer is no or cannot say or an image cannot be used, and 2 if none can.
+
+    Example:  passband segment au-300kv session/
     """
     from passband.models import outputs
     from passband.models.segment import check_fits
     from passband.models.segment import segment as segmented
     from passband.models.store import load_model
+    from passband.sessions.image_files import find_images
 
-    chosen = load_model(model)
+    chosen, given, wanted = load_model(model), _given(pixel_size, energy, dose), _frames(frames)
+    files = find_images(images, out)
+    if files.searched or len(files.paths) > 1:
+        from passband.sessions.image_job import Settings
+
+        settings = Settings.of("segment", out, chosen, given=given, frames=wanted)
+        _run(files, workers, as_json, settings, chosen.card.name)
+    [path], [place] = files.paths, outputs.places(files.paths)
+    micrographs = _read(path, given, wanted)
     read = []
-    unique = list({path.resolve(): path for path in images}.values())
-    for path, place in zip(unique, outputs.places(unique), strict=True):
-        micrographs = _read([path], pixel_size, energy, dose, frames)
-        for i, micrograph in enumerate(micrographs):
-            check_fits(micrograph, chosen.card)
-            frame = "" if len(micrographs) == 1 else f"{i:04d}"
-            made_by = outputs.origin(chosen.card, path, frame)
-            name = f"{place.name}_{frame}" if frame else place.name
-            read.append((place.with_name(name), micrograph, made_by))
+    for i, micrograph in enumerate(micrographs):
+        check_fits(micrograph, chosen.card)
+        frame = "" if len(micrographs) == 1 else f"{i:04d}"
+        name = f"{place.name}_{frame}" if frame else place.name
+        read.append((place.with_name(name), micrograph, outputs.origin(chosen.card, path, frame)))
     placed = [(outputs.free_place(out, place, made_by), micrograph, made_by) for place, micrograph, made_by in read]
     answers = []
     for place, micrograph, made_by in placed:
         with TerminalProgress() as progress:
             result = segmented(chosen, micrograph, progress=_Tiles(progress, micrograph.name))
-        files = outputs.write_outputs(place, result, made_by)
-        answers.append(result.to_dict() | {"files": files})
+        written = outputs.write_outputs(place, result, made_by)
+        answers.append(result.to_dict() | {"files": written})
         if not as_json:
             beside = "and beside it mask, probability, table, sizes and record"
-            show(f"{micrograph}\n  {result}\n  {files['overlay']} {beside}")
+            show(f"{micrograph}\n  {result}\n  {written['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
     else:
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
-        show(f"Does the model work here? passband check {model} {shlex.quote(str(images[0]))}{size}")
+        show(f"Does the model work here? passband check {model} {shlex.quote(str(path))}{size}")
 
 
 class _Tiles:
@@ -107,9 +145,9 @@ class _Tiles:
 
 def check(
     model: ModelArgument,
-    images: Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Micrographs.")] = None,
+    images: ImagesOrNone = None,
     condition: Annotated[Path | None, Option(help="A condition file or preset, instead of images.")] = None,
-    image: Annotated[Path | None, Option(help="The same as IMAGE.")] = None,
+    image: Annotated[str | None, Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     dose: Dose = None,
@@ -118,15 +156,19 @@ def check(
     support: Annotated[str | None, Option(help="Material of the support: carbon, silica, …, none.")] = None,
     thickness: Annotated[float | None, Option(help="Thickness of the support [Å].")] = None,
     diameter: Annotated[float | None, Option(help="Diameter of the particles [Å].")] = None,
+    out: Annotated[Path | None, _out("checked")] = None,
+    workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
     """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.
 
-    Unknown facts of the specimen are assumed to be as in the calibration. The exit code is 1 if the answer is no or cannot say.
+    Unknown facts of the specimen are assumed to be as in the calibration. Several images get a table and a contact sheet; a stopped run can
+    be resumed. The exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
 
     Example:  passband check au-300kv --condition microscope.yaml
     """
     from passband.models.store import load_model
+    from passband.sessions.image_files import find_images
     from passband.verdicts.domain import SpecimenInfo
     from passband.verdicts.verdict_model import VerdictModel
 
@@ -143,7 +185,15 @@ def check(
         no_notes: list[str] = []
         verdicts = [(str(condition), no_notes, chosen.check(read_condition(condition), specimen))]
     else:
-        micrographs = _read(images, pixel_size, energy, dose, frames)
+        given_of_image, wanted = _given(pixel_size, energy, dose), _frames(frames)
+        place = out or Path("checked")
+        files = find_images(images, place)
+        if files.searched or len(files.paths) > 1 or out is not None:
+            from passband.sessions.image_job import Settings
+
+            of_all: dict[str, Any] = {"given": given_of_image, "frames": wanted, "specimen": specimen}
+            _run(files, workers, as_json, Settings.of("check", place, chosen.model, **of_all), chosen.card.name)
+        micrographs = _read(files.paths[0], given_of_image, wanted)
         verdicts = [(m.name, list(m.notes), chosen.check_image(m, specimen)) for m in micrographs]
     answers = {v.answer for *_, v in verdicts}
     worst = next(a for a in ("no", "cannot say", "yes") if a in answers)
@@ -156,15 +206,32 @@ def check(
     raise typer.Exit(0 if worst == "yes" else 1)
 
 
-def _read(
-    paths: list[Path], pixel_size: float | None, energy: float | None, dose: float | None, frames: str | None
-) -> list[Any]:
+def _given(pixel_size: float | None, energy: float | None, dose: float | None) -> Any:
+    from passband.micrographs.micrograph import Calibration
+
+    return Calibration(pixel_size, energy, dose)
+
+
+def _frames(frames: str | None) -> Any:
+    if frames is not None and frames.isdecimal():
+        return int(frames)
+    if frames not in ("sum", "each", None):
+        raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
+    return frames
+
+
+def _read(path: Path, given: Any, frames: Any) -> list[Any]:
     from passband.micrographs.reading import read_micrographs
 
-    wanted: Any = frames
-    if frames is not None and frames.isdecimal():
-        wanted = int(frames)
-    elif frames not in ("sum", "each", None):
-        raise BadInputError(f"--frames {frames}: is neither a number nor sum nor each")
-    given: dict[str, Any] = {"pixel_size_angstrom": pixel_size, "energy_ev": energy, "dose_per_angstrom2": dose}
-    return [micrograph for path in paths for micrograph in read_micrographs(path, frames=wanted, **given)]
+    return read_micrographs(path, frames=frames, **vars(given))
+
+
+def _run(files: Any, workers: int, as_json: bool, settings: Any, model: str | None = None) -> NoReturn:
+    """Do the same with several images, and exit."""
+    from passband.execution.choose import make_executor
+    from passband.sessions.image_run import run_images
+
+    with make_executor("processes", min(workers, len(files.paths))) as executor, TerminalProgress() as progress:
+        run = run_images(settings, files, executor, progress, model=model, name=option)
+    print_answer(run, as_json)
+    raise typer.Exit(0 if run.all_well else 1)

@@ -46,7 +46,9 @@ RecipeArgument = Annotated[
 ModelArgument = Annotated[
     str, Argument(metavar="MODEL", help="A model by name (`passband model list`), or its folder.")
 ]
-Images = Annotated[list[Path], Argument(metavar="IMAGE", help=f"Micrographs: {endings()}.")]
+_IMAGES = f"Micrographs ({endings()}), folders, or quoted patterns such as 'session/*.dm4'."
+Images = Annotated[list[str], Argument(metavar="IMAGE", help=_IMAGES)]
+ImagesOrNone = Annotated[list[str] | None, Argument(metavar="IMAGE", help=_IMAGES)]
 
 LabelledImagesFolder = Annotated[Path | None, Option("--images", help="Folder of labelled micrographs.")]
 LabelsFolder = Annotated[Path | None, Option("--masks", help="Folder of their masks, with the images' names.")]

@@ -1,0 +1,117 @@
+"""From files, folders and patterns to the micrographs that are meant."""
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from passband.base.errors import BadInputError, plain
+from passband.micrographs import formats
+
+#: The picture of a run, beside its table.
+CONTACT_SHEET = "contact_sheet.png"
+_PATTERN = re.compile(r"[*?\[]")
+_MASK = "_mask"
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The files of a run in natural order (image 2 before image 10), and a note on those that were left out."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    #: Whether a folder or a pattern was named, and not files alone.
+    searched: bool = False
+
+
+def find_images(sources: Sequence[str | Path], out: Path | None = None) -> ImageFiles:
+    """Return the micrographs that files, folders (with their subfolders) and patterns such as `session/*.dm4` name, each once.
+
+    A file that is named is taken as it is. In folders and patterns hidden files, files of other kinds, results of passband, masks beside
+    their image (`a_mask.png` of `a.tif`) and pictures of a file (`a.png` of `a.dm4`) are left out, and so is the folder `out`.
+
+    Raises:
+        BadInputError: for a name without a file, or a folder or pattern without a micrograph.
+    """
+    result: dict[Path, Path] = {}
+    own, other, searched = 0, set[str](), False
+    for source in sources:
+        path, text = Path(source), str(source)
+        if path.is_dir():
+            found, remedy = list(_inside(path, out)), "name the folder that holds them"
+        elif os.path.lexists(path) or not _PATTERN.search(text):
+            # Whether it can be read is told when it is.
+            if not os.path.lexists(path):
+                what = "cannot be read: No such file or directory"
+                raise BadInputError(
+                    what, remedy="give the path of a micrograph, a folder or a pattern", place=plain(path)
+                )
+            result.setdefault(path.resolve(), path)
+            continue
+        else:
+            matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207 the pattern may be absolute
+            found = [p for match in matches for p in (_inside(match, out) if match.is_dir() else [match])]
+            remedy = "correct the pattern"
+        searched = True
+        images = [p for p in found if p.suffix.lower() in formats.READERS]
+        made = _made(images)
+        if len(images) == len(made):
+            counted = f"; it has {_count(len(found), 'other file')}" if found else ""
+            what = f"holds no micrograph ({formats.endings()}){counted}"
+            raise BadInputError(what, remedy=remedy, place=plain(path))
+        own += len(made)
+        other |= {plain(p.suffix.lower()) or "none" for p in found if p.suffix.lower() not in formats.READERS}
+        for p in sorted(set(images) - made, key=_natural):
+            result.setdefault(p.resolve(), p)
+    notes = [f"left out: {_count(own, 'file')} that are masks, pictures or results of passband"] if own else []
+    notes += [f"left out: files that end in {', '.join(sorted(other))}"] if other else []
+    return ImageFiles(tuple(result.values()), tuple(notes), searched)
+
+
+def _inside(folder: Path, out: Path | None) -> Iterator[Path]:
+    """Yield the files of a folder and of those in it, but for hidden ones and results."""
+    results = None if out is None else out.resolve()
+    for place, folders, found in os.walk(folder):
+        folders[:] = [f for f in folders if f[0] != "." and (Path(place) / f).resolve() != results]
+        yield from (Path(place) / name for name in found if name[0] != ".")
+
+
+def _made(images: Iterable[Path]) -> set[Path]:
+    """Return which files are results of passband, masks of a neighbour, or the PNG of a neighbour."""
+    # Imported here because its figures take half a second.
+    from passband.models.outputs import names
+
+    images, ending = list(images), names("")["record"]
+    alone = [(p.parent, p.stem) for p in images if p.suffix.lower() != ".png"]
+    originals, everything = set(alone), {(p.parent, p.stem) for p in images}
+    results = {p.parent / CONTACT_SHEET for p in images}
+    for folder in {p.parent for p in images}:
+        for record in folder.glob(f"*{ending}"):
+            if _is_record(record):
+                results |= {folder / name for name in names(record.name.removesuffix(ending)).values()}
+    return {
+        p
+        for p in images
+        if p in results
+        or (p.stem.endswith(_MASK) and (p.parent, p.stem.removesuffix(_MASK)) in everything)
+        or (p.suffix.lower() == ".png" and (p.parent, p.stem) in originals)
+    }
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        return "model_digest" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path).lower())]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
