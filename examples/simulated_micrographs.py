@@ -4,7 +4,7 @@ Simulated micrographs
 
 Micrographs for the tutorials, as files with their scale and the true masks: gold on carbon, recorded by a scintillator camera.
 
-    python examples/simulated_micrographs.py micrographs
+    python examples/simulated_micrographs.py micrographs 2
 """
 
 import sys
@@ -56,4 +56,5 @@ def write_mrc(path: Path, image: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1] if len(sys.argv) > 1 else "micrographs"))
+    folder, count = [*sys.argv[1:], *("micrographs", "2")[len(sys.argv) - 1 :]]
+    make(Path(folder), int(count))

@@ -20,18 +20,19 @@ _COLOURS = {"yes": "#009e73", "no": "#d55e00", "cannot say": "#5b6875", "failed"
 # Images in picture and page; the table has all.
 _MOST_DRAWN, _MOST_SHOWN = 200, 400
 _CSS = """<style>
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:12px;margin:1rem 0}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(205px,46%),1fr));gap:12px;margin:1rem 0}
 .shot{margin:0;border:1px solid #d9dfe5;border-top:5px solid var(--c);border-radius:4px;overflow:hidden;background:#fff}
 .shot .see{display:flex;align-items:center;justify-content:center;aspect-ratio:1;background:#eef1f4;overflow:hidden}
 .shot .see img{width:100%;height:100%;object-fit:contain;display:block}
 .shot .why{padding:10px;font-size:.8em;color:#1c2733;overflow:auto;max-height:100%;overflow-wrap:anywhere}
-.shot figcaption{padding:6px 9px 8px;font-size:.82em;line-height:1.4;color:#1c2733;font-variant-numeric:tabular-nums}
-.shot figcaption span{display:block}.shot .name{font-weight:600;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.shot figcaption{padding:6px 9px 8px;font-size:.8em;line-height:1.4;color:#1c2733;font-variant-numeric:tabular-nums}
+.shot figcaption span{display:block}.shot .name{font-weight:600;overflow-wrap:anywhere}
 .shot .word{color:var(--c);font-weight:600;display:inline!important}.shot .more{color:#5b6875}
-.wide{overflow-x:auto;font-size:.85em}.wide td{max-width:32rem}
+.wide{overflow-x:auto;font-size:.85em}.wide td{white-space:nowrap}
+.wide td:first-child,.wide td:last-child{white-space:normal;min-width:12rem;overflow-wrap:anywhere}
 </style>"""
 _HEAD = (
-    *("file", "pixel [Å]", "energy [kV]", "|defocus| [Å]", "C12 [Å]", "resolution [Å]", "verdict", "Dice", "90 %"),
+    *("file", "pixel [Å]", "energy [kV]", "|defocus| [Å]", "C12 [Å]", "resolution [Å]", "verdict", "Dice (90 %)"),
     *("particles", "mean ± s.d. [nm]", "why, or what is wrong"),
 )
 
@@ -57,7 +58,7 @@ def cards(table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path |
             if folder is not None and row["results"]:
                 see = f'<a href="{quote(row["results"] + "_overlay.png")}">{see}</a>'
         word, more = _word(row), [_particles(row), _optics(row)]
-        lines = f'<span class="name">{html.escape(_name(row))}</span>'
+        lines = f'<span class="name">{html.escape(_name(row)).replace("_", "_<wbr>")}</span>'
         lines += f'<span><span class="word">{word}</span> {_dice(row)}</span>' if word or _dice(row) else ""
         lines += "".join(f'<span class="more">{html.escape(line)}</span>' for line in more if line)
         tip = html.escape("\n".join(str(row[key]) for key in ("file", "reasons", "advice") if row[key]))
@@ -69,47 +70,48 @@ def cards(table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path |
     return f'{_CSS}<div class="sheet">{"".join(shots)}</div>{omitted}'
 
 
-def page(
-    headline: str, notes: Sequence[str], table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path
-) -> str:
+def page(title: str, lines: Sequence[str], table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path) -> str:
     """Return a page with the sheet and the table."""
-    lines = "".join(f"<p>{html.escape(line)}</p>" for line in notes)
+    above = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     rows = [
         (
             _name(row, whole=True),
             _number(row["pixel_size_angstrom"], 4),
             _number(row["energy_ev"] and row["energy_ev"] / 1000, 4),
-            _number(row["defocus_angstrom"], 3),
+            "" if row["defocus_angstrom"] is None else f"{row['defocus_angstrom']:.0f}",
             _number(row["astigmatism_angstrom"], 2),
             _number(row["resolution_angstrom"], 3),
             _word(row),
-            "" if row["dice"] is None else f"{row['dice']:.2f}",
-            "" if row["dice"] is None else f"{row['dice_low']:.2f} to {row['dice_high']:.2f}",
+            _dice(row).removeprefix("Dice "),
             "" if row["particles"] is None else row["particles"],
             _size(row),
             _reason(row) if row["fault"] else row["reasons"] or "",
         )
         for row in table.iter_rows(named=True)
     ]
-    body = f'{lines}{cards(table, thumbnails, folder)}<h2>Table</h2><div class="wide">{pages.table(rows, _HEAD)}</div>'
-    return pages.page(headline, body)
+    body = f'{above}{cards(table, thumbnails, folder)}<h2>Table</h2><div class="wide">{pages.table(rows, _HEAD)}</div>'
+    return pages.page(title, body)
 
 
 def picture(table: pl.DataFrame, thumbnails: Sequence[Path | None], headline: str) -> Image.Image:
     """Return the sheet as a picture about as wide as high: large images if they are few, small ones if they are many."""
     rows = list(zip(table.iter_rows(named=True), thumbnails, strict=True))[:_MOST_DRAWN]
-    across = min(max(math.ceil(math.sqrt(1.6 * len(rows))), 2), 12)
+    wide = min(max(math.ceil(math.sqrt(1.6 * len(rows))), 2), 12)
+    # A last row that is nearly full looks better than one image more or less in each.
+    across = min((wide, wide - 1, wide + 1), key=lambda n: -len(rows) % n)
     side = SIDE if len(rows) <= 24 else 224
-    font, small, gap, top = _font(side // 20), _font(side // 22), side // 16, 64
+    font, small, bold, gap = _font(side // 20), _font(side // 22), _font(side // 20, "-Bold"), side // 16
     line = font.getbbox("Åg")[3] + 4
     cell = (side + gap, side + 3 * line + 8 + gap)
     down = -(-len(rows) // across)
+    title = _font(max(across * cell[0] // 90, 18))
+    top = 3 * title.size
     sheet = Image.new("RGB", (across * cell[0] + gap, top + down * cell[1] + gap // 2), "white")
     draw = ImageDraw.Draw(sheet)
     omitted = f" (the first {_MOST_DRAWN})" if len(table) > len(rows) else ""
     draw.text(
         (gap, top / 2),
-        _fitted(draw, headline + omitted, sheet.width - 2 * gap, title := _font(22)),
+        _fitted(draw, headline + omitted, sheet.width - 2 * gap, title),
         "#1c2733",
         title,
         "lm",
@@ -128,9 +130,9 @@ def picture(table: pl.DataFrame, thumbnails: Sequence[Path | None], headline: st
         draw.rectangle([x, y + side, x + side - 1, y + side + 3], fill=colour)
         y += side + 7
         draw.text((x, y), _fitted(draw, _name(row), side, font), "#1c2733", font)
-        draw.text((x, y + line), word, colour, font)
+        draw.text((x, y + line), word, colour, bold)
         if dice := _dice(row):
-            draw.text((x + draw.textlength(f"{word}  ", font), y + line), dice, "#1c2733", font)
+            draw.text((x + draw.textlength(f"{word} ", bold), y + line), dice, "#1c2733", font)
         more = _particles(row) or _optics(row)
         draw.text((x, y + 2 * line), _fitted(draw, more, side, font), "#5b6875", font)
     return sheet
@@ -179,8 +181,8 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{float(f'{value:.{digits}g}'):g}"
 
 
-def _font(size: int) -> Any:
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+def _font(size: int, weight: str = "") -> Any:
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{weight}.ttf"), size)
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, width: int, font: Any) -> str:

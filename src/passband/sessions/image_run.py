@@ -294,7 +294,10 @@ def _write(run: ImageRun) -> None:
     rounded = run.table.with_columns(pl.selectors.float().round(_DIGITS))
     picture = BytesIO()
     contact_sheet.picture(run.table, run.thumbnails, run.headline).save(picture, format="PNG", optimize=False)
-    page = contact_sheet.page(run.headline, run.notes, run.table, run.thumbnails, run.folder)
+    title = f"{run.model or 'optics'}: {len(run)} image{'s' * (len(run) != 1)}"
+    page = contact_sheet.page(
+        title, (run.headline.partition(": ")[2], *run.notes), run.table, run.thumbnails, run.folder
+    )
     write_files(
         {
             run.folder / _SUMMARY: lambda file: file.write_bytes(parquet(run.table)),

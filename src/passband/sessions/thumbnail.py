@@ -39,7 +39,7 @@ def jpeg(micrograph: Micrograph, segmentation: Segmentation | None) -> bytes:
     _scale_bar(picture, micrograph.pixel_size_angstrom / scale)
     content = BytesIO()
     # Without subsampling colours keep the sharpness of grey.
-    picture.save(content, format="JPEG", quality=85, subsampling=0)
+    picture.save(content, format="JPEG", quality=75, subsampling=0)
     return content.getvalue()
 
 
