@@ -5,9 +5,15 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
+import tifffile
+from PIL import Image
 
+from passband.micrographs.agreement import agreement
 from passband.models import tuning
+from support.shell import run_here
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,3 +71,30 @@ def test_the_slurm_example_asks_for_what_it_is_told():
         "--nthreads 1",
     ):
         assert wanted in script, script
+
+
+@pytest.mark.slow
+def test_a_folder_from_images_to_one_table(monkeypatch, tmp_path):
+    """The commands of docs/folder.md, with two images and one process."""
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "simulated_micrographs.py"))["make"](tmp_path / "session", 2)
+    page = (ROOT / "docs" / "folder.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    passband ")]
+    first, again, check, estimate = (run_here(*line.split()[1:], "--json", "--workers", "1") for line in lines)
+    assert [code for code, *_ in (first, again, check, estimate)] == [0, 0, 0, 0]
+    whole, resumed, judged, optics = (json.loads(out) for _, out, _ in (first, again, check, estimate))
+    assert (whole["finished_before"], resumed["finished_before"]) == (0, 2) and whole["images"] == resumed["images"]
+    named = set(
+        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `")))
+    )
+    table = pl.read_parquet("segmented/summary.parquet")
+    assert named == set(table.columns) and pl.read_csv("segmented/summary.csv").columns == table.columns
+    assert table["verdict"].to_list() == ["yes", "yes"] == [image["verdict"]["answer"] for image in whole["images"]]
+    for image, path in zip(whole["images"], ("gold_0", "gold_1"), strict=True):
+        truth = np.asarray(Image.open(f"session/{path}_mask.png")) > 0
+        assert agreement(tifffile.imread(image["files"]["mask"]) > 0, truth, 0.4).dice > 0.85
+    # The true defocus of the foil's exit plane is 120 Å, behind the middle of the film.
+    for row in (*judged["images"], *optics["images"]):
+        known = row.get("optics") or row
+        assert 60 < known["defocus_angstrom"] < 130
+    assert all((tmp_path / name / "summary.html").is_file() for name in ("segmented", "checked", "estimated"))

@@ -843,8 +843,9 @@ def _of_many(
     given = Calibration(**calibration)
     chosen = Settings.of(verb, Path(folder), model, given=given, frames=frames, **settings)
     count = min(workers or len(os.sched_getaffinity(0)), len(files.paths))
+    name = None if model is None else model.card.name
     with make_executor("processes", count) as executor, TerminalProgress() as progress:
-        return run_images(chosen, files, executor, progress, model=model and model.card.name)
+        return run_images(chosen, files, executor, progress, model=name)
 
 
 def _field(name: str) -> str:
