@@ -48,11 +48,7 @@ class Outlines:
 
         The distance is that from the piece whose middle is nearest. `borders` are those of the images among the points, shape [B + 1].
         """
-        nearest = np.full(len(points), -1)
-        for image in range(len(borders) - 1):
-            here, there = slice(*borders[image : image + 2]), slice(*self.borders[image : image + 2])
-            if there.start < there.stop:
-                nearest[here] = there.start + _nearest(points[here], self.middles[there])
+        nearest = _nearest(points, borders, self.middles, self.borders)
         if not len(self.middles):
             return np.full(len(points), np.inf)
         away = points - self.middles[nearest]
@@ -107,15 +103,23 @@ def _blurred(masks: Mask) -> NDArray[np.uint16]:
     return values
 
 
-def _nearest(points: Numbers, others: Numbers) -> Indices:
-    """Return the index of the nearest of others [K, 2] to each of points [M, 2]."""
-    if len(points) * len(others) > _FEW_PAIRS:
-        return np.asarray(cKDTree(others).query(points)[1])
+def _nearest(points: Numbers, borders: Indices, others: Numbers, other_borders: Indices) -> Indices:
+    """Return the index of the nearest of others [K, 2] of the same image to each of points [M, 2], −1 where there is none."""
     # |a − b|² without |a|², about a middle so that single precision is enough.
-    middle = others.mean(0)
-    left, right = np.ones((len(points), 3), np.float32), np.empty((3, len(others)), np.float32)
-    left[:, :2] = points - middle
-    right[:2] = (others - middle).T
-    right[2] = (right[:2] ** 2).sum(0)
-    right[:2] *= -2
-    return np.asarray((left @ right).argmin(1))
+    counts, sums = np.diff(other_borders), np.pad(others.cumsum(0), ((1, 0), (0, 0)))
+    middles = np.diff(sums[other_borders], axis=0) / np.maximum(counts, 1)[:, None]
+    left, right = np.ones((len(points), 3), np.float32), np.empty((len(others), 3), np.float32)
+    left[:, :2] = points - np.repeat(middles, np.diff(borders), axis=0)
+    right[:, :2] = others - np.repeat(middles, counts, axis=0)
+    right[:, 2] = right[:, 0] ** 2 + right[:, 1] ** 2
+    right[:, :2] *= -2
+    nearest = np.full(len(points), -1)
+    for image in range(len(borders) - 1):
+        here, there = slice(*borders[image : image + 2]), slice(*other_borders[image : image + 2])
+        if there.start == there.stop:
+            continue
+        if (here.stop - here.start) * (there.stop - there.start) > _FEW_PAIRS:
+            nearest[here] = there.start + cKDTree(others[there]).query(points[here])[1]
+        else:
+            nearest[here] = there.start + (left[here] @ right[there].T).argmin(1)
+    return nearest

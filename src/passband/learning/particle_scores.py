@@ -172,7 +172,7 @@ def _numbered(masks: NDArray[Any]) -> NDArray[np.int32]:
 
 def _sizes(numbers: NDArray[np.int32], pixel_size_angstrom: float) -> tuple[Indices, Mask]:
     """Return the area of each region [pixels] and whether it is a particle, by its number."""
-    areas = np.bincount(numbers.ravel())
+    areas = np.bincount(numbers[numbers > 0], minlength=1)
     large = areas * pixel_size_angstrom**2 >= LEAST_AREA_ANGSTROM2
     large[0] = False
     return areas, large
@@ -180,13 +180,15 @@ def _sizes(numbers: NDArray[np.int32], pixel_size_angstrom: float) -> tuple[Indi
 
 def _beside(numbers: NDArray[np.int32], outline: Outlines) -> NDArray[np.int32]:
     """Return the number of a region at or beside each piece of an outline, which lies within a pixel and a half of it."""
-    padded = np.pad(numbers, ((0, 0), (2, 2), (2, 2)))
-    count, height, width = padded.shape
+    count, height, width = numbers.shape
     image = np.repeat(np.arange(count), np.diff(outline.borders))
-    at = image * (height * width) + (outline.middles.astype(np.intp) + 2) @ [width, 1]
-    result = padded.ravel()[at[:, None] + [0, 1, width, width + 1]].max(1)
-    bare = result == 0
-    if bare.any():
-        around = (np.arange(-1, 3)[:, None] * width + np.arange(-1, 3)).ravel()
-        result[bare] = padded.ravel()[at[bare, None] + around].max(1)
+    rows, columns = np.minimum(outline.middles.astype(np.intp), [height - 2, width - 2]).T
+    flat, at = numbers.ravel(), (image * height + rows) * width + columns
+    result = flat[at[:, None] + [0, 1, width, width + 1]].max(1)
+    bare = np.flatnonzero(result == 0)
+    if len(bare):
+        down, across = np.divmod(np.arange(16), 4)
+        rows = np.clip(rows[bare, None] + down - 1, 0, height - 1)
+        columns = np.clip(columns[bare, None] + across - 1, 0, width - 1)
+        result[bare] = flat[(image[bare, None] * height + rows) * width + columns].max(1)
     return result
