@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from passband.base.identity import content_id
 from passband.files import yaml_config
 from passband.learning import NetworkConfig, Predictors, UNet, build, segmentation_loss
+from passband.learning.fleets import ARRANGEMENTS
 from passband.simulation.symmetry import ORIENTATIONS, matrix, turn
 
 RESNET = NetworkConfig(family="resnet_unet", backbone="resnet10")
@@ -156,10 +157,10 @@ def test_networks_that_run_as_one_give_the_logits_of_each():
                 layer.running_mean.uniform_(-0.2, 0.2)
                 layer.running_var.uniform_(0.5, 2)
     images = torch.randn(5, 1, 32, 32)
-    alone, joint = (
-        list(Predictors(config, models, torch.device("cpu"), joint=j).logits(images)) for j in (False, True)
+    alone, *joint = (
+        list(Predictors(config, models, torch.device("cpu"), a).logits(images)) for a in (None, *ARRANGEMENTS)
     )
     assert len(alone) == 3
-    [together] = joint
-    assert torch.allclose(together, torch.cat(alone, 1), atol=1e-5)
+    for [together] in joint:
+        assert torch.allclose(together, torch.cat(alone, 1), atol=1e-5)
     assert not torch.allclose(alone[0], alone[1], atol=1e-2)

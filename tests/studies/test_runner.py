@@ -197,6 +197,18 @@ def test_a_group_makes_the_same_study(tiny, tmp_path, monkeypatch):
     assert run(config, folder)[1].new == {"exit waves": 0, "networks": 0, "images": 0, "tests": 0}
 
 
+def test_predictions_scored_in_threads_give_the_same_tables(tiny, tmp_path, monkeypatch):
+    config, paths = tiny[0], StudyPaths(tiny[1])
+    networks = tuple(StudyFolder(config, paths).training_jobs)
+    job = cross_tests.TestJob(config, paths, networks, tuple(str(n.weights_digest()) for n in networks), (0, 2))
+    for threads in (1, 3):
+        monkeypatch.setitem(cross_tests._SCORERS, "cpu", threads)
+        (tmp_path / str(threads)).mkdir()
+        job.make(tmp_path / str(threads), lambda units: None)
+    alone, beside = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("1", "3"))
+    assert alone["table.parquet"] == beside["table.parquet"] and alone.keys() == beside.keys()
+
+
 def test_if_every_network_fails_it_says_why(tmp_path, monkeypatch):
     config = study(tmp_path)
 

@@ -42,7 +42,7 @@ Target = Annotated[
 ]
 Out = Annotated[Path | None, Option("--out", help="Folder of the study; runs/NAME if left out.")]
 
-_FLEET = "32 where PyTorch sees a GPU, else 1"
+_FLEET = "32, or what fits, where PyTorch sees a GPU, else 1"
 
 
 @study_app.command("run")

@@ -68,7 +68,7 @@ Frames = Annotated[
 ]
 
 # Where the option is not the parameter without its unit.
-_OPTIONS = {"elements": "--element", "folder": "--out", "form": "--format"}
+_OPTIONS = {"elements": "--element", "folder": "--out", "form": "--format", "group": "--fleet"}
 
 
 def option(parameter: str) -> str:

@@ -1,11 +1,12 @@
 """What an executor is, and the simplest: one task after the other in this process."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -14,6 +15,8 @@ from passband.base.errors import MORE_MEMORY, BadInputError, JobFailedError, lac
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
 Progress = Callable[[float], None]
 Work = Callable[[Any, Progress], None]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 #: Attempts at a task that ends its worker, or fails for an unknown reason, before it counts as failed.
 TRIES = 3
 
@@ -130,6 +133,15 @@ def attempt(work: Work, task: Any, progress: Progress) -> Fault | None:
     except Exception as error:
         return Fault.of(error)
     return None
+
+
+def in_threads(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
+    """Yield work(item) of each item, in order, done in this thread or in several."""
+    if threads == 1:
+        yield from map(work, given)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(work, given)
 
 
 @contextmanager

@@ -1,16 +1,18 @@
 """Many networks of one kind as one module, which a GPU runs in few operations: three arrangements, and which is the fastest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from passband.learning.networks import NetworkConfig, UNet, build, join_states, split_state
+from passband.learning.networks import NetworkConfig, UNet, build, fast_convolutions, join_states, predict, split_state
 
 #: Side by side in the channels of grouped convolutions; weights stacked along a dimension of their own; or one network after another.
 Arrangement = Literal["grouped", "stacked", "separate"]
 State = Mapping[str, Tensor]
+# Images times networks in work at once.
+_AT_ONCE = 128
 ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
 
 
@@ -59,7 +61,7 @@ class _Separate(Fleet):
 
 
 class _Stacked(Fleet):
-    """PyTorch's `vmap` over networks: it makes grouped convolutions, too, but of other memory formats."""
+    """PyTorch's `vmap` over networks: it makes grouped convolutions, too, but of other memory formats, in float32."""
 
     def __init__(self, config: NetworkConfig, states: Sequence[State]):
         super().__init__()
@@ -86,9 +88,37 @@ class _Stacked(Fleet):
             logits: Tensor = torch.func.functional_call(network, state, own[:, None])
             return logits[:, 0]
 
-        logits: Tensor = torch.vmap(one, in_dims=(0, 1), out_dims=1)(self._state(), images)
+        # Batch normalisation under `vmap` does not mix precisions, so autocast, which would halve only the convolutions', is off.
+        with torch.autocast(images.device.type, enabled=False):
+            logits: Tensor = torch.vmap(one, in_dims=(0, 1), out_dims=1)(self._state(), images)
         return logits
 
     def states(self) -> list[dict[str, Tensor]]:
         state = self._state()
         return [{name: values.detach()[i] for name, values in state.items()} for i in range(len(self._weights[0]))]
+
+
+class Predictors:
+    """Trained networks of one kind that see the same images, one by one or in an arrangement."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        models: Sequence[nn.Module],
+        device: torch.device,
+        arrangement: Arrangement | None = None,
+    ):
+        """Move networks to a device; None runs one by one what others would run together."""
+        self._count, self._fleet = len(models), None
+        self._models = [model.eval().to(device) for model in models]
+        if arrangement is not None and len(models) > 1:
+            self._fleet = fleet(config, [model.state_dict() for model in models], arrangement).eval().to(device)
+            self._models = []
+
+    def logits(self, images: Tensor) -> Iterable[Tensor]:
+        """Return the logits of normalised images [B, 1, n, n] in parts, [B, m, n, n] for the next m networks: one, or all of a fleet."""
+        if self._fleet is None:
+            return (predict(model, images) for model in self._models)
+        with fast_convolutions(images.device):
+            seen = images.expand(-1, self._count, -1, -1)
+            return [predict(self._fleet, seen, max(_AT_ONCE // self._count, 1))]

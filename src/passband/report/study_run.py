@@ -34,7 +34,7 @@ from passband.studies.cross_tests import SCORES
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_analysis, read_tables
-from passband.studies.wave_jobs import device
+from passband.studies.wave_jobs import free_memory
 
 _COLUMNS = {"r2_in_sample": "in sample", "r2_held_out": "held out", "r2_both_held_out": "both held out"}
 
@@ -124,7 +124,8 @@ def run_study(
     may take `memory` bytes there.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    together = group or (jobs.GROUP if device().type == "cuda" else 1)
+    # Workers of a cluster have GPUs of their own.
+    together = jobs.fleet_that_fits(study, group, free_memory(), workers if executor == "processes" else 1)
     shown = TerminalProgress(quiet=quiet)
     with make_executor(executor, workers, scheduler) as chosen, shown as progress:
         runner.run(study, folder, chosen, progress, finish=write_results, group=together, memory=memory)

@@ -15,10 +15,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from passband.execution.base import Progress
+from passband.execution.base import Progress, in_threads
 from passband.files.jobs import REVISIONS, marker, peek
 from passband.files.tables import parquet
 from passband.learning import SEGMENTATION, Predictors, Segmentation, predict
+from passband.learning.steps import fastest
 from passband.learning.task import PIXELS
 from passband.simulation.imaging import normalize
 from passband.studies.jobs import StudyJob, TrainingJob, test_images
@@ -33,6 +34,8 @@ _JOBS = 8
 _TABLE, _PREDICTIONS = "table.parquet", "predictions.npz"
 # Rows of counts that are gathered into one table, some 3 GB of memory.
 _COUNTS_GATHERED = 20_000_000
+# Threads that score predictions: on a GPU, particles of an image take longer than the network.
+_SCORERS = {"cpu": 1, "cuda": 4}
 # Pixels of test masks of which a worker caches what scoring needs, 5 bytes each and their outlines, of four sets of masks at most.
 _CACHED_PIXELS = 10_000_000
 # Columns of scores.parquet that others read, in this order; later ones follow.
@@ -74,8 +77,13 @@ class TestJob(StudyJob):
 
     def make(self, folder: Path, progress: Progress) -> None:
         """Test the networks and write a row of scores for each image, and predictions that a report shows."""
-        study = self.study
-        predictors = Predictors(study.network, [job.network() for job in self.networks], device())
+        study, networks = self.study, [job.network() for job in self.networks]
+        arrangement = None
+        if device().type == "cuda":
+            test = study.tests[self.tests[0]]
+            pixels = round(test.recipe.field_angstrom / test.condition.pixel_size_angstrom)
+            arrangement = fastest(study.network, study.training, len(networks), pixels, device())
+        predictors = Predictors(study.network, networks, device(), arrangement)
         shown, parts = set(shown_tests(study)), []
         predictions: dict[str, Any] = {}
         for index in self.tests:
@@ -85,11 +93,16 @@ class TestJob(StudyJob):
             truth = _truth(masks[:, 0].numpy() > 0, test.condition.pixel_size_angstrom)
             masks = masks.to(images.device)
             outputs = (one for logits in predictors.logits(images) for one in logits.split(1, 1))
-            for job, logits in zip(self.networks, outputs, strict=True):
+
+            def scored(logits: Tensor, masks: Tensor = masks, truth: Any = truth) -> tuple[dict[str, Any], np.ndarray]:
+                return Segmentation(study.training.loss).score(logits, masks, truth), _particles(logits)
+
+            for job, (columns, first) in zip(
+                self.networks, in_threads(scored, outputs, _SCORERS[device().type]), strict=True
+            ):
                 if index in shown and job.seed == 0:
-                    predictions[_prediction_name(job, test)] = np.packbits(_particles(logits))
+                    predictions[_prediction_name(job, test)] = np.packbits(first)
                 keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
-                columns = Segmentation(study.training.loss).score(logits, masks, truth)
                 parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
                 progress(1.0)
         table = pl.concat(parts).with_columns(pl.col("seed", "specimen").cast(pl.Int64))

@@ -13,15 +13,16 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from passband.base.errors import JobFailedError
+from passband.base.errors import BadInputError, JobFailedError, parameter
 from passband.base.identity import seed_from
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
 from passband.learning import Epoch, Member, build, train, train_group
+from passband.learning.fleet_memory import step_bytes
 from passband.learning.steps import fastest, reduced_precision
-from passband.simulation.hrtem import Imager
+from passband.simulation.hrtem import Imager, stored_shape
 from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
 from passband.simulation.imaging import normalize, radial_power
 from passband.simulation.modality import Images
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 #: Networks that a GPU trains together unless the user says otherwise.
 GROUP = 32
+# Bytes of a GPU that a worker takes for itself, and the share of the rest that fleets may fill: cuDNN takes what it finds.
+_CONTEXT, _FILLED = 1_000_000_000, 0.8
+# Bytes of expected intensities that a fleet may keep on a GPU; with more of them images are made of waves in every step.
+_INTENSITIES = 16_000_000_000
 # Bytes of test images that a worker caches, so that they are made once and not for every network; a GPU's host has more room.
 _CACHED_IMAGES = {"cpu": 256_000_000, "cuda": 8_000_000_000}
 _WEIGHTS, _CARD, _TABLE = "weights.safetensors", "card.json", "table.parquet"
@@ -115,7 +120,8 @@ class TrainingJob(_DomainJob):
                     [ImageSource(stored[i::count], masks[i::count], imagers[i]) for i in range(count)]
                 )
             # Cached intensities of many conditions would fill the memory.
-            sources = [ImageSource(stored, masks, each, cache=alone) for each in imagers]
+            cache = alone and (device().type == "cpu" or intensity_bytes(self.study) <= _INTENSITIES / GROUP)
+            sources = [ImageSource(stored, masks, each, cache=cache) for each in imagers]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
         validation = source(split.train, split.train + split.validation)
@@ -222,6 +228,49 @@ class TrainingGroup(Job):
             if not isinstance(result, FloatingPointError):
                 with writing(job.folder, {"content": job.content, "seconds": seconds}) as folder:
                     job.write(folder, *result, group=len(jobs), arrangement=arrangement)
+
+
+def fleet_bytes(study: Study, count: int) -> int:
+    """Return the bytes of a GPU's memory that a worker takes at most to train `count` networks of a study together."""
+    split, pixels = study.split, _pixels(study)
+    step = step_bytes(study.network, study.training, study.training.crop_pixels or pixels)
+    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.all_recipes)
+    specimens = split.train + split.validation
+    kept = intensity_bytes(study)
+    # And validation images with their truth.
+    images = (kept if kept <= _INTENSITIES / GROUP else 0) + 8 * split.validation * pixels**2
+    return count * (step + images) + specimens * (8 * phonons * coefficients + pixels**2) + _CONTEXT
+
+
+def intensity_bytes(study: Study) -> int:
+    """Return the bytes of the expected intensities of a domain: alone, and joined with those of other networks."""
+    return 2 * 4 * (study.split.train + study.split.validation) * _pixels(study) ** 2
+
+
+def _pixels(study: Study) -> int:
+    field = max(recipe.field_angstrom for recipe in study.all_recipes)
+    conditions = [condition for training in study.trainings for condition in training.conditions]
+    return max(round(field / condition.pixel_size_angstrom) for condition in conditions)
+
+
+def fleet_that_fits(study: Study, given: int | None, free: int | None, workers: int) -> int:
+    """Return how many networks each worker trains together: as many as given, else 32 or what fits in a GPU's free memory; 1 without one.
+
+    The workers share the GPU, `free` bytes of it, or there is none. A BadInputError if what is given does not fit.
+    """
+    if free is None or not study.network.trains_in_groups:
+        return given or 1
+    share = int(_FILLED * free / workers)
+    fits = next((count for count in range(given or GROUP, 0, -1) if fleet_bytes(study, count) <= share), 0)
+    if given is not None and fits < given:
+        raise BadInputError(
+            f"takes {fleet_bytes(study, given) / 1e9:.1f} GB of the GPU's memory in each of {workers} workers, which have {share / 1e9:.1f} GB each",
+            value=given,
+            limit=fits,
+            remedy=f"choose at most {fits}" if fits else "use fewer workers",
+            place=f"{parameter('group')} {given}",
+        )
+    return max(fits, 1)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def free_memory() -> int | None:
+    """Return the free bytes of the GPU that this process computes on, None without one."""
+    return torch.cuda.mem_get_info()[0] if device().type == "cuda" else None
+
+
 def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
     """Return the wave sets of a study, one for each family of specimens, beside its folder."""
     return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.all_recipes]
