@@ -3,6 +3,7 @@
 python benchmarks/scores.py
 """
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -46,7 +47,7 @@ def main(count: int = 40, trained_on: int = 24) -> None:
         seen = Imager(CONDITION.model_copy(update={"pixel_size_angstrom": pixel}), RECIPE.field_angstrom, CONFIG)
         counts, truth = seen.images(waves, masks, seed=1)
         sides = tests(normalize(counts)[:, None], truth, pixel, network)
-        rates = alternate(*sides, rounds=15)
+        rates = alternate(*sides, rounds=15, clock=time.process_time)
         row = compared(
             f"a test with scores of particles, {pixels}² pixels, one core",
             "images/s, loss and pixel counts alone",

@@ -20,6 +20,8 @@ CPU = "amd-epyc-2-cores"
 #: Cores of the machine that measured, of a laptop, and of a cluster; GPUs of a cluster.
 HERE, LAPTOP, CLUSTER, GPUS = 2, 4, 512, 64
 NONE = "not measured"
+# What a session measures of networks as the demo's.
+SESSION = "GPU: a study (gpu_defocus)"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def first(found: dict[str, dict[str, Any]], start: str) -> dict[str, Any] | None
 
 
 def seconds(value: float | None, mark: str = "") -> str:
-    """Return a time to two or three figures; marks: ≈ computed from measured rates, ≥ a bound."""
+    """Return a time to two or three figures; marks: ≈ computed from measured rates, ≤ on one core, ≥ a bound."""
     if value is None:
         return NONE
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
@@ -85,17 +87,25 @@ def _rate(row: dict[str, Any] | None) -> float | None:
 
 
 class Gpu:
-    """Seconds of studies on one GPU, from the studies that were trained on one."""
+    """Seconds of studies on one GPU: those of a session (`tools/gpu_session`), or else of the studies that were trained before there were any."""
 
-    def __init__(self) -> None:
-        """Take training and test rates of the fastest study of full size."""
+    def __init__(self, found: dict[str, dict[str, Any]]):
+        """Take the rates of training and of tests, in images a second."""
+        rows = [first(found, f"{SESSION}, {what}") for what in ("training", "tests")]
+        if rows[0] is not None and rows[1] is not None:
+            self.training, self.testing = (float(row["ours"]) for row in rows if row is not None)
+            self.source = f"A session trained and tested networks as the demo's: {rows[0]['note'].partition(';')[0]}"
+            return
         session = json.loads((ROOT / "docs/results/tables/gpu_session.json").read_text(encoding="utf-8"))
-        self.device, whole = session["device"], {n: s for n, s in session["studies"].items() if "stages_s" in s}
-        self.name = max(whole, key=lambda n: whole[n]["images"] / whole[n]["stages_s"]["networks"])
-        study, stages = whole[self.name], whole[self.name]["stages_s"]
-        images = load_study(ROOT / f"replication/studies/{self.name}.yaml").split.test
-        self.networks, self.tests, self.stages, self.test_images = study["networks"], study["tests"], stages, images
+        whole = {name: study for name, study in session["studies"].items() if "stages_s" in study}
+        name = max(whole, key=lambda n: whole[n]["images"] / whole[n]["stages_s"]["networks"])
+        study, stages = whole[name], whole[name]["stages_s"]
+        images = load_study(ROOT / f"replication/studies/{name}.yaml").split.test
         self.training, self.testing = study["images"] / stages["networks"], study["tests"] * images / stages["tests"]
+        self.source = (
+            f"An {session['device']} trained {study['networks']} such networks in {seconds(stages['networks'])} and tested each on "
+            f"{study['tests'] // study['networks']} conditions of {images} images in {seconds(stages['tests'])} (`{name}`)"
+        )
 
     def seconds(self, work: Work) -> float:
         """Return the seconds of training and tests; exit waves are made on the cores meanwhile."""
@@ -126,8 +136,10 @@ def table(cores: Cores, gpu: Gpu, found: dict[str, dict[str, Any]]) -> list[str]
     }
     for job, start in single.items():
         row = first(found, start)
+        # A row has seconds, or conditions a second of a thousand.
         value = None if row is None else row["ours"] if row["unit"].startswith("s") else 1000 / row["ours"]
-        lines.append(f"| {job} | {seconds(value)} | as on 2 cores | as on 2 cores | – | – |")
+        mark = "≤ " if row is not None and "one core" in row["unit"] + row["note"] else ""
+        lines.append(f"| {job} | {seconds(value, mark)} | as on 2 cores | as on 2 cores | – | – |")
     demo, row = load_study(ROOT / "studies/defocus.yaml"), first(found, "demo study, end to end")
     works = {
         "the demo: 22 networks × 11 conditions": of(demo, 22, 11),
@@ -141,7 +153,9 @@ def table(cores: Cores, gpu: Gpu, found: dict[str, dict[str, Any]]) -> list[str]
         small = work.networks < 1000
         many = "too small" if small else seconds(scaled, "≈ ")
         most = "too small" if small else seconds(one / GPUS, "≥ ")
-        lines.append(f"| {job} | {here} | {_share(core, LAPTOP)} | {seconds(one, '≈ ')} | {many} | {most} |")
+        lines.append(
+            f"| {job} | {here} | {_share(core, LAPTOP)} | {seconds(one, '≈ ')}{', and the start' * small} | {many} | {most} |"
+        )
     analysis = first(found, "analysis of 12,000 networks")
     lines.append(
         f"| tables and fits of 12,000 networks × 200 conditions | {seconds(_rate(analysis))} | as on 2 cores | as on 2 cores | – | – |"
@@ -156,7 +170,7 @@ def _share(core_seconds: float | None, cores: int) -> str:
 def page() -> str:
     """Return the page."""
     found, device = rows(CPU), gpu_rows()
-    cores, gpu = Cores(found), Gpu()
+    cores, gpu = Cores(found), Gpu(device)
     demo = first(found, "demo study, end to end")
     computed = cores.seconds(of(load_study(ROOT / "studies/defocus.yaml"), 22, 11))
     check = ""
@@ -170,8 +184,6 @@ def page() -> str:
             f"Networks of 16 channels on images of 256² are trained at {fleet['ours']:,.0f} images a second on the card of the "
             f"[benchmarks](benchmarks.md): 12,000 of them take ≈ {seconds(days)} for training alone. "
         )
-    session = first(device, "GPU: a study")
-    latest = f"Latest session there: {session['note']}. " if session else ""
     share = NONE if cores.share is None else f"{cores.share:.0%}"
     rates = ", ".join(
         f"{what} {value:,.0f} {unit}" if value is not None else f"{what} {NONE}"
@@ -185,7 +197,7 @@ def page() -> str:
         "# What each job takes",
         "",
         f"Made by `python benchmarks/what_it_takes.py` from the [benchmarks](benchmarks.md). Without a mark: measured, on {CPU}. **≈** is computed from",
-        "rates that were measured, **≥** a bound: as if nothing were lost between GPUs.",
+        "rates that were measured, **≤** the time of one core, **≥** a bound: as if nothing were lost between GPUs.",
         "",
         *table(cores, gpu, found),
         "",
@@ -193,8 +205,8 @@ def page() -> str:
         "",
         f"- **Cores.** One core: {rates}; networks as the demo's, on images of 128². Cores multiply that; on a cluster times {share}, the share of the ideal that four Dask workers reach on",
         f"  2 cores. {check}".rstrip(),
-        f"- **One GPU.** An {gpu.device} trained {gpu.networks} such networks in {seconds(gpu.stages['networks'])} and tested each on {gpu.tests // gpu.networks} conditions of {gpu.test_images} images in {seconds(gpu.stages['tests'])}",
-        f"  (`{gpu.name}`): {gpu.training:,.0f} training images and {gpu.testing:,.0f} test images a second. Exit waves are made on the cores meanwhile. {large}{latest}".rstrip(),
+        f"- **One GPU.** {gpu.source}: {gpu.training:,.0f} training images and {gpu.testing:,.0f} test images a second. Exit waves",
+        f"  are made on the cores meanwhile. {large}".rstrip(),
         "- **Not counted.** Start, tables and report, some tens of seconds each, but for the demo and for single commands, which were timed as whole processes.",
         "",
         "`passband study plan STUDY --cores N` measures your machine and tells what a study takes there; [on a cluster](cluster.md) says how to run it. Bounds by",

@@ -48,6 +48,17 @@ def test_times_are_written_in_their_unit(takes, value, text):
     assert takes.seconds(value, "≈ ") == f"≈ {text}"
 
 
+def test_a_session_on_a_gpu_gives_the_rates(takes):
+    rows = {
+        "GPU: a study (gpu_defocus), training": {"ours": 40_000.0, "note": "500 networks in 200 s; more"},
+        "GPU: a study (gpu_defocus), tests": {"ours": 10_000.0, "note": ""},
+    }
+    work = takes.Work(networks=100, conditions=10, training_images=4000, test_images=50, specimens=200)
+    assert takes.Gpu(rows).seconds(work) == pytest.approx(10 + 5)
+    assert takes.Gpu(rows).source.endswith("500 networks in 200 s")
+    assert takes.Gpu({}).seconds(work) > 0
+
+
 def test_the_page_is_made_of_what_is_stored(takes):
     text = takes.page()
     fleet = takes.first(takes.gpu_rows(), "GPU: fleets")

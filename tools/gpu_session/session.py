@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from accelerator import Accelerator
 from gpu import ROWS, arrangements
 from rows import Row, versions
@@ -42,7 +41,7 @@ MEASURED = {"cuda": 0.35, "cpu": 0.02}
 START, END = 15, 8
 #: The file that a session writes.
 REPORT = "session.json"
-STUDY_ROW = "GPU: a study, networks trained and tested"
+STUDY_ROW = "GPU: a study"
 
 
 class OutOfTimeError(Exception):
@@ -233,10 +232,20 @@ def _study(
     found = fleet.run(study, StudyPaths(options.work / name), options.out / f"{name}.npz", ends, options.group)
     report.content["studies"][name] = facts = {"waited_for_waves_s": round(waited, 2), **found}
     if found["networks"]:
-        rate = found["networks"] / found["seconds"] * 3600
-        note = (
-            f"{found['networks']} networks in {found['seconds']:.0f} s, {found['tests']} tests; training alone "
-            f"{found['images_per_second']:.0f} images/s, validation included, {found['group']} networks at a time; nothing to compare with"
-        )
-        _measured(report, Row(f"{STUDY_ROW} ({name})", float(np.round(rate)), None, "networks/hour", None, note=note))
+        for row in _study_rows(name, study, found):
+            _measured(report, row)
     return facts
+
+
+def _study_rows(name: str, study: Study, found: dict[str, Any]) -> list[Row]:
+    """Return networks an hour, and what training and tests alone do, validation counted as training."""
+    note = f"{found['networks']} networks, {found['tests']} tests in {found['seconds']:.0f} s; {found['group']} networks at a time, {found['arrangement']}; nothing to compare with"
+    rates = {
+        "networks trained and tested": (found["networks"] / found["seconds"] * 3600, "networks/hour"),
+        "training": (found["images_per_second"], "images/s"),
+        "tests": (found["tests"] * study.split.test / found["test_seconds"], "images/s"),
+    }
+    return [
+        Row(f"{STUDY_ROW} ({name}), {what}", value, None, unit, None, note=note)
+        for what, (value, unit) in rates.items()
+    ]
