@@ -23,7 +23,7 @@ from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import expected_intensity, image_grid, narrowed, transfer_on_grid
 from passband.simulation.multislice import ExitWaveConfig
-from passband.simulation.multislice.engine import MEMORY, exit_waves
+from passband.simulation.multislice.engine import exit_waves
 
 WAVES = "GPU: exit waves, 1024², 100 slices, 8 phonons"
 IMAGES = "GPU: imaging, 512²"
@@ -65,10 +65,9 @@ def waves(device: Accelerator, seconds: float = 6.0) -> Row:
     atoms = Atoms(["Au"] * count, places, cell=[field, field, height])
     config = ExitWaveConfig(phonon_configurations=phonons)
     n, slices = config.grid_points(field), height / config.slice_thickness_angstrom
-    memory = max(MEMORY, min(2 * 2**30, device.free_bytes() // 2))
 
     def work() -> None:
-        exit_waves([atoms], config, {"Au": 0.08}, [0], device=device.kind, memory=memory)
+        exit_waves([atoms], config, {"Au": 0.08}, [0], device=device.kind)
 
     item = slices * 6 * 2 * 8 * n**2
     return beside_bandwidth(WAVES, "waves/s", device, work, phonons, item, 0.5, seconds=seconds)
