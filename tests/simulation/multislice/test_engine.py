@@ -235,7 +235,7 @@ def test_a_batch_fits_its_memory():
         count, blocks = batched.plan(64, 1024, torch.complex64, memory)
         planes = count * (batched._WAVE + batched._SLICE * blocks) + batched._SHARED
         assert 0 < planes * 1024**2 * 8 <= memory
-    assert (count, blocks) == (64, 16)
+    assert (count, blocks) == (4, 16)
 
 
 def test_a_budget_below_one_wave_is_refused():

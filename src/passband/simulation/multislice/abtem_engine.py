@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 
 from passband.base.frequencies import disc_indices
-from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band, phonon_seed
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, phonon_seed, stored_part, stored_wave
 
 _SETTINGS = {
     "device": "cpu",
@@ -25,7 +25,7 @@ def exit_wave(
     """Return the wave at the far face of the cell of field × field × height, from which defocus is measured.
 
     Independent atoms (Lobato and Van Dyck), infinite projection, frozen phonons: displacements per axis, by element [Å]. Errors are
-    those of `keep_band`.
+    those of `stored_wave`.
     """
     field = float(atoms.cell[0, 0])
     n = config.grid_points(field)
@@ -39,4 +39,4 @@ def exit_wave(
         waves = abtem.PlaneWave(energy=config.energy_ev).multislice(potential).compute().array
     psi = torch.from_numpy(np.atleast_3d(waves).reshape(-1, n, n)).to(torch.complex128)
     spectrum = torch.fft.fft2(psi, norm="forward")
-    return keep_band(spectrum, disc_indices(config.band_per_angstrom * field), config)
+    return stored_wave(*stored_part(spectrum, disc_indices(config.band_per_angstrom * field)), config)

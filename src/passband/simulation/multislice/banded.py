@@ -98,8 +98,9 @@ def _transmissions(configurations: Sequence[Slices], band: Band, dtype: torch.dt
 @functools.lru_cache(maxsize=1)
 def _propagator(band: Band, thickness: float, dtype: torch.dtype) -> Tensor:
     """Return P(q) / n², shape [2 half − 1, n]."""
-    kx = np.concatenate([np.arange(band.half), np.arange(1 - band.half, 0)])
-    return torch.from_numpy(band.propagator(thickness, kx, frequencies(band.n))).to(dtype)
+    kx, ky = np.concatenate([np.arange(band.half), np.arange(1 - band.half, 0)]), frequencies(band.n)
+    soft, *k = (torch.from_numpy(a) for a in (band.soft(kx, ky), kx, ky))
+    return band.propagator(torch.tensor([thickness], dtype=torch.float64), soft, *k)[0].to(dtype)
 
 
 @functools.lru_cache(maxsize=16)

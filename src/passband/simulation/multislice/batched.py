@@ -22,6 +22,8 @@ from passband.simulation.multislice.slices import Band, Slices, frequencies
 _WAVE, _SLICE, _SHARED = 6, 5, 8
 # Most slices in a block, whose transmissions are made together, and fewest blocks that pay for recording a graph.
 _SLICES, _BLOCKS = 16, 4
+# Points of all configurations that keep a GPU busy. With more, it would wait longer for the host to slice the first.
+_POINTS = 2**22
 # More than there are elements.
 _ELEMENTS = 128
 
@@ -29,7 +31,7 @@ _ELEMENTS = 128
 def plan(configurations: int, n: int, dtype: torch.dtype, memory: int) -> tuple[int, int]:
     """Return how many configurations, and how many slices of each, to compute together in a memory [bytes]; at least one."""
     planes = memory // (n * n * dtype.itemsize) - _SHARED
-    count = max(min(configurations, planes // (_WAVE + _SLICE)), 1)
+    count = max(min(configurations, planes // (_WAVE + _SLICE), _POINTS // n**2), 1)
     return count, min(max((planes // count - _WAVE) // _SLICE, 1), _SLICES)
 
 
@@ -55,31 +57,33 @@ def propagate(
     block, inside = np.divmod(index - behind, slices)
     key = np.concatenate([c.numbers for c in configurations]) - _ELEMENTS * block
     owner = np.repeat(np.arange(count), [len(c.numbers) for c in configurations])
-    order = np.argsort(key, kind="stable")
+    xy = np.concatenate([c.places for c in configurations]).T / band.field * n
+    plane = (slices - 1 - inside) * count + owner
     # All atoms go to the device at once; those of an element in a block are a range of them.
-    xy = np.concatenate([c.places for c in configurations])[order].T / band.field * n
-    plane = ((slices - 1 - inside) * count + owner)[order]
-    places, planes = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (xy, plane))
-    keys, begins, atoms = np.unique(key[order], return_index=True, return_counts=True)
+    keys, atoms = np.unique(key, return_counts=True)
+    order = torch.argsort(torch.from_numpy(key).to(device), stable=True)
+    places, planes = (torch.from_numpy(a).to(device)[..., order].contiguous() for a in (xy, plane))
+    ends = np.cumsum(atoms)
     ranges: list[list[tuple[Tensor, int, int]]] = [[] for _ in range(int(block.max()) + 1 if len(block) else 0)]
-    for one, begin, end in zip(keys.tolist(), begins.tolist(), (begins + atoms).tolist(), strict=True):
+    for one, begin, end in zip(keys.tolist(), (ends - atoms).tolist(), ends.tolist(), strict=True):
         factor = _factor(band, one % _ELEMENTS, dtype, device)
         ranges[-(one // _ELEMENTS)].append((factor, begin, end))
     exponents = torch.zeros((slices * count, n, n), dtype=dtype, device=device)
     transmissions = torch.zeros((slices, count, n, n), dtype=dtype, device=device)
 
-    def cross() -> None:
-        for transmission in transmissions:
+    def cross(some: Tensor) -> None:
+        for transmission in some:
             psi = torch.fft.ifft2(spectrum, norm="forward")
             torch.mul(torch.fft.fft2(psi.mul_(transmission)), propagators, out=spectrum)
 
+    cross_all: Callable[[], None] = functools.partial(cross, transmissions)
     if device.type == "cuda" and len(ranges) >= _BLOCKS:
-        cross = _recorded(cross)
+        cross_all = _recorded(functools.partial(cross, transmissions[:1]), cross_all)
     spectrum.zero_()[:, 0, 0] = 1
     for elements in reversed(ranges):
         _exponents(elements, places, planes, band, exponents)
         torch.exp(torch.fft.ifft2(exponents, norm="forward").view_as(transmissions), out=transmissions)
-        cross()
+        cross_all()
     for _ in range(behind):
         spectrum *= propagators * n**2
     return spectrum.mT
@@ -112,9 +116,15 @@ def _exponents(
 def _propagators(configurations: Sequence[Slices], band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return P(q) / n², shape [C or 1, n, n], for the slice thickness of each configuration."""
     kinds, kind = np.unique([c.thickness for c in configurations], return_inverse=True)
-    k = frequencies(band.n)
-    each = torch.from_numpy(np.stack([band.propagator(thickness, k, k) for thickness in kinds])).to(device, dtype)
+    each = band.propagator(torch.from_numpy(kinds).to(device), *_frequencies(band, device)).to(dtype)
     return each if len(kinds) == 1 else each[torch.from_numpy(kind).to(device)]
+
+
+@functools.lru_cache(maxsize=2)
+def _frequencies(band: Band, device: torch.device) -> tuple[Tensor, ...]:
+    """Return the soft band and the integer frequencies along each axis."""
+    k = frequencies(band.n)
+    return tuple(torch.from_numpy(a).to(device) for a in (band.soft(k, k), k, k))
 
 
 @functools.lru_cache(maxsize=8)
@@ -124,12 +134,12 @@ def _factor(band: Band, number: int, dtype: torch.dtype, device: torch.device) -
     return torch.from_numpy(band.factor(number, k, k)).to(device, dtype)
 
 
-def _recorded(work: Callable[[], None]) -> Callable[[], None]:
-    """Return some work on the GPU as a CUDA graph, which the host starts in one call."""
+def _recorded(first: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
+    """Return some work on the GPU as a CUDA graph, which the host starts in one call; `first` sets up what the work needs."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        work()
+        first()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from passband.base.errors import BadInputError, parameter, require
 from passband.base.frequencies import disc_indices
 from passband.base.identity import seed_from
 from passband.simulation.multislice import banded, batched
-from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, keep_band
+from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, stored_part, stored_wave
 from passband.simulation.multislice.slices import Band, slice_atoms
 from passband.specimens import Recipe, Specimen
 
@@ -73,27 +74,30 @@ def exit_waves(
     device = torch.device(device)
     memory = _default_memory(device) if memory is None else memory
     check_memory(config, field, memory, device, dtype)
-    band, k = _band(field, n, config.energy_ev), disc_indices(config.band_per_angstrom * field)
+    band, k = _band(field, n, config.energy_ev), _stored(config.band_per_angstrom * field, device)
     todo = [
         (specimen, config, thermal_displacement_angstrom, seed, configuration)
         for specimen, seed in zip(atoms, seeds, strict=True)
         for configuration in range(config.phonon_configurations)
     ]
     each = config.phonon_configurations
-    if not _on_gpu(device):
+    if _on_gpu(device):
+        together, (count, slices) = len(todo), batched.plan(len(todo), n, dtype, memory)
+        propagate = functools.partial(batched.propagate, band=band, dtype=dtype, device=device, slices=slices)
+    else:
         # The last digits depend on what is transformed together. Each specimen is transformed alone, so that its wave does not
         # depend on the others.
-        count, group = banded.plan(n, dtype), each
+        together, count = each, banded.plan(n, dtype)
         propagate = functools.partial(banded.propagate, band=band, dtype=dtype)
-    else:
-        count, slices = batched.plan(len(todo), n, dtype, memory)
-        group = max(count // each, 1) * each
-        propagate = functools.partial(batched.propagate, band=band, dtype=dtype, device=device, slices=slices)
-    waves = []
-    for share in (todo[i : i + group] for i in range(0, len(todo), group)):
-        parts = [propagate([slice_atoms(*one) for one in share[i : i + count]]) for i in range(0, len(share), count)]
-        waves += [keep_band(spectra, k, config) for spectra in torch.cat(parts).split(each)]
-    return waves
+    parts, intensities = [], []
+    for share in (todo[i : i + together] for i in range(0, len(todo), together)):
+        for some in (share[i : i + count] for i in range(0, len(share), count)):
+            part, intensity = stored_part(propagate([slice_atoms(*one) for one in some]), k)
+            parts.append(part)
+            intensities.append(intensity)
+    # The first look at what a GPU computed: until here it works while the host prepares the next configurations.
+    found = zip(torch.cat(parts).cpu().split(each), torch.cat(intensities).cpu().split(each), strict=True)
+    return [stored_wave(part, intensity, config) for part, intensity in found]
 
 
 def check_memory(
@@ -126,3 +130,8 @@ def _default_memory(device: torch.device) -> int:
 
 
 _band = functools.lru_cache(maxsize=4)(Band)
+
+
+@functools.lru_cache(maxsize=4)
+def _stored(radius: float, device: torch.device) -> Tensor:
+    return disc_indices(radius).to(device)

@@ -68,28 +68,32 @@ class ExitWave:
     dropped_intensity: float
 
 
-def keep_band(spectrum: Tensor, k: Tensor, config: ExitWaveConfig) -> ExitWave:
-    """Return the stored band, integer frequencies [K, 2], of a specimen's spectra [P, n, n], vacuum = 1 at k = 0.
+def stored_part(spectra: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what is stored of spectra [C, n, n], at integer frequencies k [K, 2]: complex64, [C, K].
+
+    And the intensities Σ|ψ̂|² of the whole spectra and of the part, summed in double precision, [C, 2].
+    """
+    n = spectra.shape[-1]
+    part = spectra[:, k[:, 0] % n, k[:, 1] % n]
+    norms = [
+        torch.linalg.vector_norm(torch.view_as_real(x).flatten(1), dim=1, dtype=torch.float64) for x in (spectra, part)
+    ]
+    return part.to(torch.complex64), torch.stack(norms, 1) ** 2
+
+
+def stored_wave(part: Tensor, intensities: Tensor, config: ExitWaveConfig) -> ExitWave:
+    """Return the wave of a specimen from the stored parts and intensities of its configurations.
 
     Raises:
         BadInputError: if more than 5 % of the beam was scattered beyond the band limit.
     """
-    n = spectrum.shape[-1]
-    intensity = _intensity(spectrum)
-    lost = 1 - intensity
+    whole, stored = intensities.mean(0).tolist()
+    lost = 1 - whole
     if lost > _LOST:
         raise BadInputError(
             f"{lost:.1%} of the beam is scattered beyond the band limit, more than 5 %; lower exit_waves.sampling_angstrom from {config.sampling_angstrom:g}"
         )
-    k = k.to(spectrum.device)
-    coefficients = spectrum[:, k[:, 0] % n, k[:, 1] % n]
-    dropped = intensity - _intensity(coefficients)
-    return ExitWave(coefficients.to(torch.complex64).cpu().numpy(), lost, dropped)
-
-
-def _intensity(spectra: Tensor) -> float:
-    """Return Σ|ψ̂|², summed in double precision, averaged over the first axis."""
-    return float(torch.linalg.vector_norm(torch.view_as_real(spectra), dtype=torch.float64)) ** 2 / len(spectra)
+    return ExitWave(part.numpy(), lost, whole - stored)
 
 
 def phonon_seed(seed: int, configuration: int) -> int:

@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.interpolate import CubicSpline
+from torch import Tensor
 
 from passband.base.electron import interaction_parameter, wavelength
 from passband.simulation.multislice import deposit
@@ -67,14 +69,14 @@ class Band:
         w = CubicSpline(*exponent(number, self.sigma, self.limit, self.edge))(q)
         return w * soft_band(q, self.limit, self.edge) / (spread[kx][:, None] * spread[ky] * self.field**2)
 
-    def propagator(self, thickness: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
-        """Return P(q) / n², band-limited, of a slice of a thickness [Å], at integer frequencies [K], [L]: [K, L], complex.
+    def soft(self, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
+        """Return the band limit over n², which transforms there and back leave, at integer frequencies [K], [L]: [K, L]."""
+        return soft_band(np.hypot(kx[:, None], ky) / self.field, self.limit, self.edge) / self.n**2
 
-        The factor of n² is what transforms there and back leave.
-        """
-        q2 = (kx[:, None] ** 2 + ky**2) / self.field**2
-        phase = np.exp(-1j * math.pi * self.wavelength * thickness * q2)
-        return soft_band(np.sqrt(q2), self.limit, self.edge) / self.n**2 * phase
+    def propagator(self, thickness: Tensor, soft: Tensor, kx: Tensor, ky: Tensor) -> Tensor:
+        """Return P(q) within a soft band, complex, for the thickness of slices [Å], [C], float64: [C, K, L]."""
+        phase = -math.pi * self.wavelength / self.field**2 * (kx[:, None] ** 2 + ky**2) * thickness[:, None, None]
+        return torch.polar(soft.expand_as(phase), phase)
 
 
 def frequencies(n: int) -> np.ndarray:
