@@ -88,4 +88,4 @@ def abtem_transmissions(configurations, band, dtype):
                 total += torch.fft.ifft2(torch.fft.fft2(atoms) * scattering_factor(number, q2) / spread).real
             t = torch.exp(1j * band.sigma * total)
             planes.append(torch.fft.ifft2(torch.fft.fft2(t) * soft))
-        yield torch.stack(planes).to(dtype).mT.contiguous()
+        yield torch.stack(planes).to(dtype).mT.contiguous().numpy()

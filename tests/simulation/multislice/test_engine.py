@@ -55,8 +55,8 @@ def test_vacuum_leaves_the_wave_as_it_is():
 def test_structure_factor_is_exact_over_the_band():
     n, rng = 64, np.random.default_rng(3)
     places = rng.uniform(-n, 2 * n, (50, 2))
-    spread = deposit.Spread.of(torch.from_numpy(places.T), n, torch.float64)
-    density = spread.density(0, 50, torch.zeros(50, dtype=torch.long), 1)
+    spread = deposit.Spread.of(torch.from_numpy(places.T), torch.zeros(50, dtype=torch.long), n, torch.float64)
+    density = spread.density(0, 50, 1)
     kernel = torch.from_numpy(deposit.spectrum(n))
     k = disc_indices(n / 3)
     ours = (torch.fft.fft2(density[0].T) / (kernel[:, None] * kernel))[k[:, 0] % n, k[:, 1] % n]

@@ -1,6 +1,7 @@
 """Multislice on a CPU: a few configurations at a time, each axis of the transforms over the band alone.
 
 Planes are stored transposed, the second axis before the first: PyTorch's transforms along the first axis write them so, at no cost.
+PyTorch transforms, and NumPy does all else: on planes this small the time that a call takes to begin counts.
 """
 
 import functools
@@ -37,27 +38,29 @@ def propagate(configurations: Sequence[Slices], band: Band, dtype: torch.dtype) 
     """Return the spectra of the exit waves of one specimen's configurations, vacuum = 1 at q = 0, shape [C, n, n]."""
     torch.empty(_KEPT, dtype=torch.uint8)
     n, half, count = band.n, band.half, len(configurations)
-    negative = slice(n - half + 1, n)
+    kept, negative = 2 * half - 1, slice(n - half + 1, n)
     propagator = _propagator(band, configurations[0].thickness, dtype)
-    inside, outside = _columns(n, (count, n), dtype), _columns(n, (count, 2 * half - 1), dtype)
-    spectrum = torch.zeros((count, 2 * half - 1, n), dtype=dtype)
+    inside, outside = _Columns(n, (count, n), dtype), _Columns(n, (count, kept), dtype)
+    spectrum = np.zeros((count, kept, n), dtype=propagator.dtype)
     spectrum[:, 0, 0] = 1
     for transmission in _transmissions(configurations, band, dtype):
         if transmission is None:
             spectrum *= propagator * n**2
             continue
-        rows = torch.fft.ifft(spectrum, norm="forward").transpose(0, 1)
-        inside[:half], inside[negative] = rows[:half], rows[half:]
-        psi = _transposed(torch.fft.ifft(inside.flatten(1), dim=0, norm="forward"), count)
-        rows = torch.fft.fft(psi.mul_(transmission)).transpose(0, 1)
-        outside[..., :half], outside[..., half:] = rows[..., :half], rows[..., negative]
-        spectrum = _transposed(torch.fft.fft(outside.flatten(1), dim=0), count).mul_(propagator)
-    whole = torch.zeros((count, n, n), dtype=dtype)
+        rows = _backward(torch.from_numpy(spectrum)).numpy().swapaxes(0, 1)
+        inside.array[:half], inside.array[negative] = rows[:half], rows[half:]
+        psi = _transposed(_backward(inside.flat, dim=0), count, n)
+        psi *= transmission
+        rows = torch.fft.fft(torch.from_numpy(psi)).numpy().swapaxes(0, 1)
+        outside.array[..., :half], outside.array[..., half:] = rows[..., :half], rows[..., negative]
+        spectrum = _transposed(torch.fft.fft(outside.flat, dim=0), count, kept)
+        spectrum *= propagator
+    whole = np.zeros((count, n, n), dtype=spectrum.dtype)
     whole[:, :half], whole[:, negative] = spectrum[:, :half], spectrum[:, half:]
-    return whole
+    return torch.from_numpy(whole)
 
 
-def _transmissions(configurations: Sequence[Slices], band: Band, dtype: torch.dtype) -> Iterator[Tensor | None]:
+def _transmissions(configurations: Sequence[Slices], band: Band, dtype: torch.dtype) -> Iterator[np.ndarray | None]:
     """Yield t(r) of each slice in turn, complex, transposed, shape [C, n, n], or None where no configuration has an atom."""
     n, half, count = band.n, band.half, len(configurations)
     index, numbers, places = (
@@ -66,59 +69,68 @@ def _transmissions(configurations: Sequence[Slices], band: Band, dtype: torch.dt
     owner = np.repeat(np.arange(count), [len(c.numbers) for c in configurations])
     order = np.argsort(index, kind="stable")
     index, numbers, owner = index[order], numbers[order], owner[order]
-    spread = deposit.Spread.of(torch.from_numpy(places[order].T / band.field * n), n, dtype.to_real())
     # Each slice has a plane for each element in it and configuration.
     elements, element = np.unique(numbers, return_inverse=True)
     present = np.zeros((configurations[0].count, len(elements)), dtype=bool)
     present[index, element] = True
     planes = torch.from_numpy((present.cumsum(1) - 1)[index, element] * count + owner)
+    spread = deposit.Spread.of(torch.from_numpy(places[order].T / band.field * n), planes, n, dtype.to_real())
     ends = np.searchsorted(index, np.arange(len(present)), side="right").tolist()
-    densities, exponents = _columns(n, (len(elements) * count, half), dtype), _columns(n // 2 + 1, (2, count, n), dtype)
+    densities, exponents = _Columns(n, (len(elements) * count, half), dtype), _Columns(n // 2 + 1, (2, count, n), dtype)
     for begin, end, there in zip([0, *ends[:-1]], ends, present, strict=True):
         if begin == end:
             yield None
             continue
         kinds = elements[there].tolist()
-        rows = torch.fft.rfft(spread.density(begin, end, planes, len(kinds) * count))
-        columns = densities[:, : len(rows)]
-        columns[:] = rows[..., :half].transpose(0, 1)
-        spectra = _transposed(torch.fft.fft(columns.flatten(1), dim=0), len(rows)).view(-1, count, 1, half, n)
+        rows = torch.fft.rfft(spread.density(begin, end, len(kinds) * count)).numpy()
+        densities.array[:, : len(rows)] = rows[..., :half].swapaxes(0, 1)
+        spectra = _transposed(torch.fft.fft(densities.flat[:, : len(rows) * half], dim=0), len(kinds), count, 1, half)
         w = spectra[0] * _factor(band, kinds[0], dtype)
         for one, number in zip(spectra[1:], kinds[1:], strict=True):
-            w.addcmul_(one, _factor(band, number, dtype))
-        exponents[:half] = torch.fft.ifft(w, norm="forward").permute(2, 1, 0, 3)
-        both = torch.fft.irfft(exponents.flatten(1), n=n, dim=0, norm="forward")
-        real, phase = _transposed(both, 2 * count).view(2, count, n, n).numpy()
+            w += one * _factor(band, number, dtype)
+        exponents.array[:half] = _backward(torch.from_numpy(w)).numpy().transpose(2, 1, 0, 3)
+        both = torch.fft.irfft(exponents.flat, n=n, dim=0, norm="forward")
+        modulus, phase = _transposed(both, 2, count, n)
         # NumPy's functions take half as long as PyTorch's here.
-        modulus = np.exp(real, out=real)
-        parts = [np.cos(phase), np.sin(phase, out=phase)]
-        yield torch.complex(*(torch.from_numpy(np.multiply(part, modulus, out=part)) for part in parts))
+        np.exp(modulus, out=modulus)
+        cosine, sine = np.cos(phase), np.sin(phase, out=phase)
+        cosine *= modulus
+        sine *= modulus
+        yield torch.complex(torch.from_numpy(cosine), torch.from_numpy(sine)).numpy()
+
+
+_backward = functools.partial(torch.fft.ifft, norm="forward")
 
 
 @functools.lru_cache(maxsize=1)
-def _propagator(band: Band, thickness: float, dtype: torch.dtype) -> Tensor:
+def _propagator(band: Band, thickness: float, dtype: torch.dtype) -> np.ndarray:
     """Return P(q) / n², shape [2 half − 1, n]."""
     kx, ky = np.concatenate([np.arange(band.half), np.arange(1 - band.half, 0)]), frequencies(band.n)
     soft, *k = (torch.from_numpy(a) for a in (band.soft(kx, ky), kx, ky))
-    return band.propagator(torch.tensor([thickness], dtype=torch.float64), soft, *k)[0].to(dtype)
+    return band.propagator(torch.tensor([thickness], dtype=torch.float64), soft, *k)[0].to(dtype).numpy()
 
 
 @functools.lru_cache(maxsize=16)
-def _factor(band: Band, number: int, dtype: torch.dtype) -> Tensor:
+def _factor(band: Band, number: int, dtype: torch.dtype) -> np.ndarray:
     """Return the transforms of the real and the imaginary part of w(r), shape [2, half, n]."""
     w = band.factor(number, np.arange(band.half), frequencies(band.n))
-    return torch.from_numpy(np.stack([w.real, w.imag])).to(dtype)
+    return torch.from_numpy(np.stack([w.real, w.imag])).to(dtype).numpy()
 
 
-def _columns(n: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return zeros of shape [n, ...] to be transformed along the first axis.
+class _Columns:
+    """Zeros to be filled and transformed along the first axis, as an array [n, ...] and as a tensor [n, N].
 
     Rows a power of two apart share a few lines of the cache; their transforms take half as long again.
     """
-    count = math.prod(shape)
-    return torch.zeros((n, count + 8), dtype=dtype)[:, :count].unflatten(1, shape)
+
+    def __init__(self, n: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Make room for transforms of n points each."""
+        count = math.prod(shape)
+        self.flat = torch.zeros((n, count + 8), dtype=dtype)[:, :count]
+        self.array = self.flat.unflatten(1, shape).numpy()
 
 
-def _transposed(columns: Tensor, count: int) -> Tensor:
-    """Return a transform along the first axis as [count, ..., n], as it lies in memory."""
-    return columns.T.unflatten(0, (count, -1))
+def _transposed(columns: Tensor, *shape: int) -> np.ndarray:
+    """Return a transform along the first axis, of length n, as [*shape, n]: as it lies in memory."""
+    planes: np.ndarray = columns.T.numpy()
+    return planes.reshape(*shape, len(columns))

@@ -99,8 +99,8 @@ def _exponents(
     if not elements:
         exponents.zero_()
     for first, (factor, begin, end) in enumerate(elements):
-        spread = deposit.Spread.of(places[:, begin:end], n, factor.real.dtype)
-        density = spread.density(0, end - begin, planes[begin:end], len(exponents))
+        spread = deposit.Spread.of(places[:, begin:end], planes[begin:end], n, factor.real.dtype)
+        density = spread.density(0, end - begin, len(exponents))
         spectrum = torch.fft.rfft2(density)
         # A density is real: its transform at −q is the conjugate of that at q.
         for part, side in (

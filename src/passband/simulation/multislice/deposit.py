@@ -21,30 +21,35 @@ _BETA = 0.95 * math.pi * _WIDTH * (1 - 1 / 3)
 
 @dataclass(frozen=True)
 class Spread:
-    """Atoms spread along each axis of a periodic grid of n points: points and weights, both of shape [2, 7, N]."""
+    """Atoms spread along each axis of a periodic grid of n points, each in one of many planes.
+
+    Attributes:
+        n: points along a side.
+        columns: points along the first axis, [7, N].
+        rows: n times points along the second axis, and n² times the plane, [7, 1, N].
+        weights: of points along the first axis, [7, N], and along the second, [7, 1, N].
+    """
 
     n: int
-    points: Tensor
-    weights: Tensor
+    columns: Tensor
+    rows: Tensor
+    weights: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, places: Tensor, n: int, dtype: torch.dtype) -> "Spread":
-        """Spread atoms at positions in points of the grid, float64, [2, N]."""
+    def of(cls, places: Tensor, planes: Tensor, n: int, dtype: torch.dtype) -> "Spread":
+        """Spread atoms at positions in points of the grid, float64, [2, N], in planes [N]."""
         first = torch.ceil(places.contiguous() - _WIDTH / 2)
         offsets = torch.arange(_WIDTH, device=places.device)[:, None]
-        points = (first.long()[:, None] + offsets) % n
-        return cls(n, points, _kernel((first - places).to(dtype)[:, None] + offsets))
+        columns, rows = (first.long()[:, None] + offsets) % n
+        along, across = _kernel((first - places).to(dtype)[:, None] + offsets)
+        return cls(n, columns, (rows * n + planes * n**2)[:, None], (along, across[:, None]))
 
-    def density(self, begin: int, end: int, planes: Tensor, count: int) -> Tensor:
-        """Return atoms begin to end − 1 on `count` planes, shape [count, n, n]: transposed, the second axis before the first.
-
-        `planes` says which plane each of all atoms belongs to, shape [N].
-        """
-        n, part = self.n, slice(begin, end)
-        points = (self.points[1, :, part] * n)[:, None] + (self.points[0, :, part] + planes[part] * n**2)
-        weights = self.weights[1, :, None, part] * self.weights[0, :, part]
-        result = torch.zeros(count * n**2, dtype=weights.dtype, device=weights.device)
-        return result.index_add_(0, points.view(-1), weights.view(-1)).view(count, n, n)
+    def density(self, begin: int, end: int, count: int) -> Tensor:
+        """Return atoms begin to end − 1 on `count` planes, shape [count, n, n]: transposed, the second axis before the first."""
+        given = (a.narrow(-1, begin, end - begin) for a in (self.rows, self.columns, *self.weights))
+        rows, columns, along, across = given
+        result = torch.zeros(count * self.n**2, dtype=along.dtype, device=along.device)
+        return result.index_add_(0, (rows + columns).view(-1), (across * along).view(-1)).view(count, self.n, self.n)
 
 
 @functools.lru_cache(maxsize=8)
