@@ -12,6 +12,7 @@ from ase import Atoms
 from rows import CORES, alternate, compared, write
 
 from passband.conditions import Condition
+from passband.execution.allocator import keep_freed_memory
 from passband.simulation.imaging import expected_intensity, image_grid, transfer_on_grid
 from passband.simulation.multislice import ExitWave, ExitWaveConfig, abtem_engine
 from passband.simulation.multislice.engine import exit_waves
@@ -45,6 +46,7 @@ def image(wave: ExitWave) -> torch.Tensor:
 def ours_one(task: tuple[int, Atoms]) -> ExitWave:
     index, atoms = task
     torch.set_num_threads(1)
+    keep_freed_memory()
     return exit_waves([atoms], CONFIG, RECIPE.displacements(), [index])[0]
 
 
@@ -71,6 +73,8 @@ def agreement(index: int, atoms: Atoms) -> str:
 
 
 def main() -> None:
+    # As passband's own processes do; it makes either side faster.
+    keep_freed_memory()
     chosen = specimens(4)
     note = agreement(*chosen[0])
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -19,9 +19,6 @@ from passband.simulation.multislice.slices import Band, Slices, frequencies
 _CACHE = 20 * 2**20
 # Planes of n² complex numbers that one configuration needs at the same time.
 _PLANES = 9
-# Blocks as large as this [bytes], once freed, make glibc keep what is freed after them. To get it again from the system for
-# every slice would take as long as the transforms.
-_KEPT = 2**25 - 2**13
 
 
 def plan(n: int, dtype: torch.dtype) -> int:
@@ -36,7 +33,6 @@ def least_memory(n: int, dtype: torch.dtype) -> int:
 
 def propagate(configurations: Sequence[Slices], band: Band, dtype: torch.dtype) -> Tensor:
     """Return the spectra of the exit waves of one specimen's configurations, vacuum = 1 at q = 0, shape [C, n, n]."""
-    torch.empty(_KEPT, dtype=torch.uint8)
     n, half, count = band.n, band.half, len(configurations)
     kept, negative = 2 * half - 1, slice(n - half + 1, n)
     propagator = _propagator(band, configurations[0].thickness, dtype)
