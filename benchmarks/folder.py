@@ -1,0 +1,59 @@
+"""Measure how long `passband segment` takes for a folder of micrographs of 2048², with verdicts and optics, as a whole command.
+
+python benchmarks/folder.py          # 100 files; writes the row
+python benchmarks/folder.py 10       # fewer; only prints
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from microscope import MODEL, process
+from rows import CORES, Row, write
+
+import passband as pb
+
+_FILES, _AIM_SECONDS = 100, 600.0
+_SIDE, _PIXEL, _FIELDS = 2048, 0.4, 12
+
+
+def make(folder: Path, count: int) -> None:
+    """Write micrographs that are put together from simulated fields of gold on carbon, each turned at random."""
+    optics = {"aberrations": {"C10": -120.0, "C12": 15.0, "C30": -5e4}, "focal_spread_angstrom": 25.0}
+    today = pb.Condition(energy_ev=300e3, pixel_size_angstrom=_PIXEL, dose_per_angstrom2=800.0, **optics)
+    fields = pb.simulate("gold_on_carbon_wide", today, n=_FIELDS).images
+    across = _SIDE // fields.shape[-1]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        rows = [
+            [np.rot90(fields[rng.integers(_FIELDS)], rng.integers(4)) for _ in range(across)] for _ in range(across)
+        ]
+        scale = {"resolution": (10 / _PIXEL, 10 / _PIXEL), "metadata": {"unit": "nm"}}
+        tifffile.imwrite(folder / f"{number:03d}.tif", np.block(rows).astype(np.uint16), imagej=True, **scale)
+
+
+def main() -> None:
+    """Measure, and write the row if it is of as many files as the aim."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else _FILES
+    with tempfile.TemporaryDirectory() as place:
+        images = Path(place) / "session"
+        images.mkdir()
+        make(images, count)
+        order = ["segment", MODEL, str(images), "--energy", "300kV", "--out", str(Path(place) / "out")]
+        seconds, memory = process(*order)
+        began = time.perf_counter()
+        process(*order)
+        again = time.perf_counter() - began
+    note = f"{CORES} workers, {memory:.2f} GiB in the largest process; the same command again takes {again:.1f} s"
+    if count != _FILES:
+        print(f"{count} files: {seconds:.0f} s, {seconds / count:.1f} s each; {note}")
+        return
+    name = f"segment and judge {_FILES} files of {_SIDE}²"
+    write(Row(name, seconds, _AIM_SECONDS, "s, the most it should take", _AIM_SECONDS / seconds, 1.0, note=note))
+
+
+if __name__ == "__main__":
+    main()
