@@ -108,7 +108,7 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
             "instances": lambda file: _tiff(file, numbered, pixel),
             "probability": lambda file: _tiff(file, segmentation.probability, pixel),
             "hspy": lambda file: _hspy(file, segmentation),
-            "overlay": lambda file: segmentation.overlay().save(file, format="PNG"),
+            "overlay": lambda file: segmentation.overlay().save(file, format="PNG", compress_level=3),
             "particles": lambda file: file.write_bytes(parquet(segmentation.particles)),
             "particles_csv": lambda file: rounded.write_csv(file),
             "sizes": lambda file: figure.savefig(file, format="png"),
