@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -22,17 +23,16 @@ _SIDE, _PIXEL, _FIELDS = 2048, 0.4, 12
 
 def make(folder: Path, count: int) -> None:
     """Write micrographs that are put together from simulated fields of gold on carbon, each turned at random."""
-    optics = {"aberrations": {"C10": -120.0, "C12": 15.0, "C30": -5e4}, "focal_spread_angstrom": 25.0}
+    optics: dict[str, Any] = {"aberrations": {"C10": -120.0, "C12": 15.0, "C30": -5e4}, "focal_spread_angstrom": 25.0}
     today = pb.Condition(energy_ev=300e3, pixel_size_angstrom=_PIXEL, dose_per_angstrom2=800.0, **optics)
-    fields = pb.simulate("gold_on_carbon_wide", today, n=_FIELDS).images
+    fields = np.asarray(pb.simulate("gold_on_carbon_wide", today, n=_FIELDS).images, dtype=np.uint16)
     across = _SIDE // fields.shape[-1]
     for number in range(count):
         rng = np.random.default_rng(number)
-        rows = [
-            [np.rot90(fields[rng.integers(_FIELDS)], rng.integers(4)) for _ in range(across)] for _ in range(across)
-        ]
-        scale = {"resolution": (10 / _PIXEL, 10 / _PIXEL), "metadata": {"unit": "nm"}}
-        tifffile.imwrite(folder / f"{number:03d}.tif", np.block(rows).astype(np.uint16), imagej=True, **scale)
+        chosen = rng.integers(_FIELDS, size=(across, across))
+        image = np.block([[np.rot90(fields[i], int(rng.integers(4))) for i in row] for row in chosen.tolist()])
+        scale: dict[str, Any] = {"resolution": (10 / _PIXEL, 10 / _PIXEL), "metadata": {"unit": "nm"}}
+        tifffile.imwrite(folder / f"{number:03d}.tif", image, imagej=True, **scale)
 
 
 def main() -> None:

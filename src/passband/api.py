@@ -456,6 +456,9 @@ def micrograph(
             energy_ev=image.energy_ev if energy_ev is None else energy_ev,
             dose_per_angstrom2=image.dose_per_angstrom2 if dose_per_angstrom2 is None else dose_per_angstrom2,
         )
+    if isinstance(image, str | Path) and Path(image).is_dir():
+        remedy = "use segment_folder, check_folder or estimate_folder"
+        raise BadInputError("is a folder", value=image, remedy=remedy, place=image)
     images = read_micrographs(
         image, pixel_size_angstrom=pixel_size_angstrom, energy_ev=energy_ev, dose_per_angstrom2=dose_per_angstrom2
     )

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -18,6 +20,7 @@ from PIL import Image
 
 import passband
 from passband.base.errors import BadInputError
+from passband.files.atomic import locked
 from passband.models import network as module
 from passband.sessions import image_job
 from support import made
@@ -130,6 +133,28 @@ def test_what_is_done_is_skipped_by_content(model, session, tmp_path, worked):
     assert worked == ["b.tif"] * 2 and (tmp_path / "out" / "other" / "b_mask.tif").is_file()
 
 
+def test_a_new_file_under_a_former_name(model, session, tmp_path, worked):
+    first = run(model, session, tmp_path)
+    (session / "a_10.tif").rename(session / "z.tif")
+    shot(session / "a_10.tif", [], seed=5)
+    worked.clear()
+    result = run(model, session, tmp_path)
+    # The results of the renamed file are written anew under its name: the other's are where they were.
+    assert sorted(worked) == ["a_10.tif", "z.tif"]
+    assert [(row["results"], row["particles"]) for row in result.table.iter_rows(named=True)] == [
+        ("a_2", 2), ("a_10", 0), (None, None), ("later/a_2", 1), ("z", 1)
+    ]  # fmt: skip
+    marked = [(tifffile.imread(tmp_path / "out" / f"{name}_mask.tif") > 0).mean() for name in ("z", "a_10")]
+    assert marked[0] > 0.04 and marked[1] < 0.01
+    # Where only the other is given, the renamed file's results are missed the next time.
+    (session / "z.tif").rename(session / "y.tif")
+    shot(session / "z.tif", [], seed=6)
+    run(model, session / "z.tif", tmp_path)
+    worked.clear()
+    assert run(model, session, tmp_path).table["particles"].to_list() == [2, 0, None, 1, 1, 0] and worked == ["y.tif"]
+    assert first.table["results"][1] == "a_10"
+
+
 def test_copies_are_worked_on_once(model, tmp_path, worked):
     shot(tmp_path / "in" / "x" / "a.tif")
     (tmp_path / "in" / "y").mkdir()
@@ -215,9 +240,22 @@ def test_faults_name_parameters_as_the_reader_gives_them(model, session, tmp_pat
     assert "--pixel-size" in json.loads(out)["images"][4]["error"]
 
 
-def test_two_runs_in_one_folder(model, session, tmp_path):
-    from passband.files.atomic import locked
+def test_odd_names_and_odd_files(model, session, tmp_path):
+    shutil.copy(session / "a_2.tif", session / os.fsdecode(b"\xff\x1b[1m.tif"))
+    (session / "loop.tif").symlink_to(session / "loop.tif")
+    (session / "gone.tif").symlink_to(session / "nowhere.tif")
+    os.mkfifo(session / "pipe.tif")
+    shot(session / "mine.tif").chmod(0)
+    result = run(model, session, tmp_path)
+    assert len(result) == 9 and str(result).isprintable() is False and "\x1b" not in str(result)
+    json.dumps(result.to_dict()).encode()
+    faults = {Path(row["file"]).name: row["fault"] for row in result.table.iter_rows(named=True) if row["fault"]}
+    assert {"broken.tif", "gone.tif", "loop.tif", "pipe.tif"} <= set(faults) and all(
+        "\n" not in f for f in faults.values()
+    )
 
+
+def test_two_runs_in_one_folder(model, session, tmp_path):
     with (
         locked(tmp_path / "out" / ".lock", wait=False),
         pytest.raises(BadInputError, match="another run writes its results here"),
@@ -244,8 +282,6 @@ def test_page_and_sheet_show_every_image(model, session, tmp_path):
     result = run(model, session, tmp_path)
     page = Links((tmp_path / "out" / "summary.html").read_text(encoding="utf-8"))
     assert page.images == 3 and page.tags.count("figure") == 4 and "b" not in page.tags
-    from urllib.parse import unquote
-
     assert all((tmp_path / "out" / unquote(link)).is_file() for link in page.links) and len(page.links) == 3
     assert Links(result._repr_html_()).images == 3
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:

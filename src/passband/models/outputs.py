@@ -35,6 +35,11 @@ def names(stem: str) -> dict[str, str]:
     }
 
 
+def start(record: str) -> str:
+    """Return what the names of a segmentation's files start with, from that of its record."""
+    return record.removesuffix(names("")["record"])
+
+
 def places(images: Sequence[Path]) -> list[Path]:
     """Return where the results of images go, relative to one folder: folder and start of the files' names, different for each image.
 

@@ -47,10 +47,12 @@ def caption(row: dict[str, Any]) -> str:
     return f"{name}: {', '.join(part for part in (_word(row), _dice(row), _particles(row), _optics(row)) if part)}"
 
 
-def cards(table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path | None = None) -> str:
+def cards(
+    table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path | None = None, most: int = _MOST_SHOWN
+) -> str:
     """Return the sheet as HTML; pictures link to the overlays in a folder if it is given."""
     shots = []
-    for row, small in list(zip(table.iter_rows(named=True), thumbnails, strict=True))[:_MOST_SHOWN]:
+    for row, small in list(zip(table.iter_rows(named=True), thumbnails, strict=True))[:most]:
         if small is None or not small.is_file():
             see = f'<div class="why">{html.escape(_reason(row))}</div>'
         else:
@@ -66,7 +68,7 @@ def cards(table: pl.DataFrame, thumbnails: Sequence[Path | None], folder: Path |
         shots.append(
             f'<figure class="shot" style="--c:{colour}" title="{tip}"><div class="see">{see}</div><figcaption>{lines}</figcaption></figure>'
         )
-    omitted = f"<p>the first {_MOST_SHOWN} of {len(table)}</p>" if len(table) > _MOST_SHOWN else ""
+    omitted = f"<p>the first {most} of {len(table)}</p>" if len(table) > most else ""
     return f'{_CSS}<div class="sheet">{"".join(shots)}</div>{omitted}'
 
 

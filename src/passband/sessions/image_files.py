@@ -36,20 +36,20 @@ def find_images(sources: Sequence[str | Path], out: Path | None = None) -> Image
     Raises:
         BadInputError: for a name without a file, or a folder or pattern without a micrograph.
     """
-    result: dict[Path, Path] = {}
+    result: dict[str, Path] = {}
     own, other, searched = 0, set[str](), False
     for source in sources:
         path, text = Path(source), str(source)
-        if path.is_dir():
+        if text and path.is_dir():
             found, remedy = list(_inside(path, out)), "name the folder that holds them"
-        elif os.path.lexists(path) or not _PATTERN.search(text):
+        elif (text and os.path.lexists(path)) or not _PATTERN.search(text):
             # Whether it can be read is told when it is.
-            if not os.path.lexists(path):
+            if not (text and os.path.lexists(path)):
                 what = "cannot be read: No such file or directory"
                 raise BadInputError(
                     what, remedy="give the path of a micrograph, a folder or a pattern", place=plain(path)
                 )
-            result.setdefault(path.resolve(), path)
+            result.setdefault(os.path.realpath(path), path)
             continue
         else:
             matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207 the pattern may be absolute
@@ -65,7 +65,7 @@ def find_images(sources: Sequence[str | Path], out: Path | None = None) -> Image
         own += len(made)
         other |= {plain(p.suffix.lower()) or "none" for p in found if p.suffix.lower() not in formats.READERS}
         for p in sorted(set(images) - made, key=_natural):
-            result.setdefault(p.resolve(), p)
+            result.setdefault(os.path.realpath(p), p)
     notes = [f"left out: {_count(own, 'file')} that are masks, pictures or results of passband"] if own else []
     notes += [f"left out: files that end in {', '.join(sorted(other))}"] if other else []
     return ImageFiles(tuple(result.values()), tuple(notes), searched)
@@ -73,9 +73,9 @@ def find_images(sources: Sequence[str | Path], out: Path | None = None) -> Image
 
 def _inside(folder: Path, out: Path | None) -> Iterator[Path]:
     """Yield the files of a folder and of those in it, but for hidden ones and results."""
-    results = None if out is None else out.resolve()
+    results = None if out is None else os.path.realpath(out)
     for place, folders, found in os.walk(folder):
-        folders[:] = [f for f in folders if f[0] != "." and (Path(place) / f).resolve() != results]
+        folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(Path(place) / f) != results]
         yield from (Path(place) / name for name in found if name[0] != ".")
 
 

@@ -32,6 +32,8 @@ from passband.verdicts.verdict_model import VerdictModel
 
 Verb = Literal["segment", "check", "estimate"]
 _IMAGES = "images.json"
+# Key of a record that names the job which wrote it.
+_JOB = "job"
 # Shares of the time that a file takes, for the progress bar.
 _READ, _SEGMENTED = 0.2, 0.5
 
@@ -106,14 +108,26 @@ class ImageJob(FolderJob):
         return json.loads(json.dumps(kind | self.settings.content))
 
     def is_finished(self) -> bool:
-        """Tell whether all results are there, in their full length."""
+        """Tell whether all results are there, in their full length, and still of this file."""
         if not super().is_finished():
             return False
-        files = [file for image in self.images() for file in image["files"].values()]
+        out = self.settings.out
         try:
-            return all((self.settings.out / name).stat().st_size == size for name, size in files)
-        except OSError:
+            for image in self.images():
+                if any((out / name).stat().st_size != size for name, size in image["files"].values()):
+                    return False
+                # Another file that took the name has replaced them.
+                if image["files"] and read_json(out / image["files"]["record"][0])[_JOB] != self.folder.name:
+                    return False
+        except (OSError, KeyError, TypeError):
             return False
+        return True
+
+    @property
+    def taken(self) -> set[str]:
+        """Where the results of a finished file lie, as `place`; it may have been renamed since."""
+        starts = [(image["files"], image["frame"]) for image in self.images()]
+        return {outputs.start(f["record"][0]).removesuffix(f"_{frame}" if frame else "") for f, frame in starts if f}
 
     def images(self) -> list[dict[str, Any]]:
         """Return what is known of each image of a finished file; parameters in sentences are marked."""
@@ -156,7 +170,9 @@ class ImageJob(FolderJob):
                 path = outputs.free_place(self.settings.out, place, made_by)
         files: dict[str, tuple[str, int]] = {}
         if found.segmentation is not None:
-            for what, file in outputs.write_outputs(path, found.segmentation, made_by).items():
+            for what, file in outputs.write_outputs(
+                path, found.segmentation, made_by | {_JOB: self.folder.name}
+            ).items():
                 files[what] = (str(Path(file).relative_to(self.settings.out)), Path(file).stat().st_size)
         name = f"thumbnail{frame}.jpg"
         (folder / name).write_bytes(thumbnail.jpeg(micrograph, found.segmentation))

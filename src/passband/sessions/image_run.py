@@ -2,6 +2,7 @@
 
 import html
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,7 +16,7 @@ from passband.execution.base import Executor, StageProgress
 from passband.files.atomic import locked, remove_leftovers, write_files
 from passband.files.jobs import run_job
 from passband.files.tables import parquet
-from passband.models.outputs import places
+from passband.models.outputs import places, start
 from passband.sessions import contact_sheet
 from passband.sessions.image_files import CONTACT_SHEET, ImageFiles
 from passband.sessions.image_job import ImageJob, Settings, digest_of
@@ -51,6 +52,8 @@ _SUMMARY, _SUMMARY_CSV, _PAGE = "summary.parquet", "summary.csv", "summary.html"
 _DIGITS = 4
 # Images that a text names one by one.
 _NAMED = 30
+# Images that a notebook shows; the page has more.
+_IN_NOTEBOOK = 60
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,7 +155,7 @@ class ImageRun:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"<p>{html.escape(self.headline)}</p>{notes}{contact_sheet.cards(self.table, self.thumbnails)}"
+        return f"<p>{html.escape(self.headline)}</p>{notes}{contact_sheet.cards(self.table, self.thumbnails, most=_IN_NOTEBOOK)}"
 
 
 def run_images(
@@ -206,6 +209,11 @@ def _run(
         settings.out, settings.out / "finished", *{settings.out / job.place.parent for job in unique.values()}
     )
     todo = [job for job in unique.values() if not job.is_finished()]
+    # A file was renamed, and another has its former name, whose results now go there.
+    wanted = {str(job.place) for job in todo}
+    for job in [job for job in unique.values() if job not in todo and job.taken & wanted]:
+        shutil.rmtree(job.folder)
+        todo.append(job)
     before = len(unique) - len(todo)
     if unique:
         done, bar = 0.0, progress.stage("images", len(unique), before)
@@ -266,7 +274,7 @@ def _described(settings: Settings, path: Path, found: dict[str, Any]) -> tuple[d
     answer = found["answer"] | where
     if "subject" in answer:
         answer["subject"] = shot
-    row["results"] = record and record.removesuffix("_segmentation.json")
+    row["results"] = record and start(record)
     return row, answer | ({"files": paths} if paths else {})
 
 
