@@ -322,3 +322,12 @@ def test_a_killed_run_goes_on(tmp_path):
     assert answer["finished_before"] >= len(done) and len(answer["images"]) == 6 and not answer["failed"]
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert not list(finished.glob(".*")) and len(list(finished.iterdir())) == 6
+
+
+@pytest.mark.slow
+def test_a_small_image_has_particles_and_no_verdict(tmp_path):
+    shot(tmp_path / "in" / "a.tif", side=128, pixel=0.4)
+    result = passband.segment_folder("au-300kv", tmp_path / "in", folder=tmp_path / "out", workers=1, energy_ev=300e3)
+    row = result.table.row(0, named=True)
+    assert (row["verdict"], row["fault"]) == ("cannot say", None) and "a verdict needs" in row["reasons"]
+    assert row["particles"] is not None and not result.all_well and result.images[0]["verdict"] is None

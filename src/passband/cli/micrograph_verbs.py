@@ -45,8 +45,9 @@ def estimate(
 ) -> None:
     """Estimate defocus, astigmatism and information limit of micrographs from their power spectrum.
 
-    Several images get a table and a contact sheet; a stopped run can be resumed. The exit code is 1 if a defocus cannot be estimated or
-    an image cannot be used, and 2 if none can.
+    Several images get a table and a contact sheet; a stopped run can be resumed.
+
+    The exit code is 1 if a defocus cannot be estimated or an image cannot be used, and 2 if none can.
 
     Example:  passband estimate image.dm4
     """
@@ -85,8 +86,9 @@ def segment(
 ) -> None:
     """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
 
-    Several images get verdicts and optics, too, and one table and contact sheet; a stopped run can be resumed. Then the exit code is 1
-    if an answer is no or cannot say or an image cannot be used, and 2 if none can.
+    Several images get verdicts and optics, too, and one table and contact sheet; a stopped run can be resumed.
+
+    Then the exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
 
     Example:  passband segment au-300kv session/
     """
@@ -162,8 +164,11 @@ def check(
 ) -> None:
     """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.
 
-    Unknown facts of the specimen are assumed to be as in the calibration. Several images get a table and a contact sheet; a stopped run can
-    be resumed. The exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
+    Unknown facts of the specimen are assumed to be as in the calibration.
+
+    Several images get a table and a contact sheet; a stopped run can be resumed.
+
+    The exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
 
     Example:  passband check au-300kv --condition microscope.yaml
     """

@@ -201,6 +201,8 @@ class Findings:
     optics: Estimate | None = None
     #: Why there is no verdict although one was asked for.
     no_verdict: str | None = None
+    #: Whether the model gives verdicts, but none on this image.
+    unknown: bool = False
 
     def answer(self, verb: Verb) -> dict[str, Any]:
         """Return plain data as the verb prints them for one image."""
@@ -249,6 +251,8 @@ class Findings:
             if dice is not None:
                 row |= {"dice": dice.predicted, "dice_low": dice.low, "dice_high": dice.high}
             reasons += [why.text(parameter) for why in (*verdict.cannot_say, *verdict.reasons)]
+        elif self.unknown:
+            row["verdict"] = "cannot say"
         elif self.optics is not None and not self.optics.has_rings:
             reasons.append(self.optics.notes[0])
         return row | {"reasons": "; ".join(reasons) or None}
@@ -279,8 +283,8 @@ def analyse(settings: Settings, micrograph: Micrograph, progress: Progress) -> F
     except BadInputError as error:
         if result is None:
             raise
-        # Its particles are of use without a verdict.
-        return Findings(micrograph, model, result, optics=optics, no_verdict=error.text(parameter))
+        # Its particles are of use without a verdict, as those of a small image.
+        return Findings(micrograph, model, result, optics=optics, no_verdict=error.text(parameter), unknown=True)
     return Findings(micrograph, model, result, verdict, optics)
 
 
