@@ -200,3 +200,11 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path):
 def test_help_imports_no_science():
     code = "import sys, passband.cli.main; print([m for m in ('torch', 'scipy', 'polars', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
+def test_a_run_imports_neither_figures_nor_fits_before_its_networks():
+    code = (
+        "import sys, passband.cli.main, passband.studies.runner, passband.studies.cross_tests\n"
+        "print([m for m in ('matplotlib', 'sklearn', 'scipy.stats', 'pandas', 'jinja2') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

@@ -155,3 +155,18 @@ def test_bad_choices_are_one_clear_line(kind, scheduler, message, monkeypatch):
     monkeypatch.setattr(dask_cluster, "_PATIENCE", 2)
     with pytest.raises(BadInputError, match=message):
         make_executor(kind, 2, scheduler)
+
+
+def test_workers_that_were_started_early_are_used_and_closed_at_once(tmp_path):
+    for module in ("no_such_module", "passband.studies.cross_tests"):
+        with make_executor("processes", 2) as executor:
+            executor.start(module)
+            started = {worker.process.pid for worker in executor._workers}
+            assert executor.map(double, [(tmp_path, i) for i in range(3)], print) == []
+            used = {worker.process.pid for worker in executor._workers}
+            assert (used == started) == (module != "no_such_module")
+    with make_executor("processes", 2) as executor:
+        executor.start("passband.studies.cross_tests")
+        began = time.monotonic()
+    # Nobody waits for what they import.
+    assert time.monotonic() - began < 2.0

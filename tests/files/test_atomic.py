@@ -1,4 +1,7 @@
 import errno
+import os
+import shutil
+import time
 from pathlib import Path
 
 import polars as pl
@@ -100,6 +103,43 @@ def test_cell_is_finished_only_when_whole(tmp_path):
     make_cell(cell)
     (cell / "done.json").write_text('{"fi')
     assert not jobs.is_finished(cell)
+
+
+def test_folders_are_read_again_only_if_they_changed(tmp_path, monkeypatch):
+    home = tmp_path / "cells"
+    for name in "abc":
+        make_cell(home / f"train-{name}")
+    read, whole = [], jobs._digest
+    monkeypatch.setattr(jobs, "_digest", lambda path: read.append(path.parent.name[-1]) or whole(path))
+
+    def finished(home=home):
+        # As another process would see it.
+        checked, found = jobs.CheckedFolders(home), []
+        for name in "abc":
+            found += [name] if checked.marker(home / f"train-{name}") else []
+        checked.save()
+        seen = "".join(read)
+        read.clear()
+        return "".join(found), seen
+
+    # What changed just now may change again within a tick of the clock.
+    assert finished() == ("abc", "abc") == finished()
+    time.sleep(2 * jobs._TICK_NS / 1e9)
+    assert finished() == ("abc", "abc")
+    assert finished() == ("abc", "")
+    file = home / "train-b" / "a.txt"
+    times = file.stat()
+    file.write_text("Data")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert finished() == ("ac", "b")
+    file.write_text("data")
+    (home / "train-c" / "a.txt").unlink()
+    assert finished() == ("ab", "b")
+    shutil.copytree(home, tmp_path / "copy")
+    assert finished(tmp_path / "copy") == ("ab", "ab")
+    for damaged in ("[]", "{", '{"train-a": 3}'):
+        (tmp_path / ".cells.json").write_text(damaged)
+        assert finished() == ("ab", "ab")
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path):

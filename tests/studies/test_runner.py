@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import sys
 import time
+from collections import Counter
 from itertools import cycle
 
 import polars as pl
@@ -17,6 +19,7 @@ from passband.base.identity import content_id, seed_from
 from passband.base.progress import TerminalProgress
 from passband.conditions.sets import ConditionGrid
 from passband.execution.base import Serial
+from passband.files import jobs as job_folders
 from passband.files import yaml_config
 from passband.files.jobs import REVISIONS, marker
 from passband.learning import Segmentation, count_pixels, predict
@@ -330,3 +333,30 @@ def test_a_job_is_named_by_its_kind_and_content(tiny):
         assert marker(job.folder)["content"] == json.loads(json.dumps(job.content))
     assert {path.name.split("-")[0] for path in (folder / "cells").iterdir()} == {"train", "images", "evaluate"}
     assert {"waves", "train", "images", "evaluate", "score"} <= set(REVISIONS)
+
+
+def test_jobs_travel_light_and_share_their_study(tmp_path):
+    config = study(
+        tmp_path, ("vary: {defocus_angstrom: [-100, 0, 100]}", "draw: {C12: {uniform: [0, 90]}}\n  count: 200")
+    )
+    first, last = (pickle.dumps(StudyFolder(config, StudyPaths(tmp_path)).training_jobs[i]) for i in (0, -1))
+    assert max(len(first), len(last)) < 25_000 < len(pickle.dumps(config.tests))
+    one, other = pickle.loads(first), pickle.loads(last)
+    assert one.study is other.study and one.study == config and one.study.tests == config.tests
+    assert one.folder != other.folder == StudyFolder(config, StudyPaths(tmp_path)).training_jobs[-1].folder
+
+
+def test_a_finished_study_is_read_once_when_it_is_run_again(tiny, tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "small"
+    shutil.copytree(tiny[1].parent, folder.parent)
+    time.sleep(0.2)
+    read, peek = [], job_folders.peek
+    monkeypatch.setattr(job_folders, "peek", lambda folder: read.append(folder.name) or peek(folder))
+    assert run(tiny[0], folder, finish=lambda held: None)[1].new == dict.fromkeys(
+        ("exit waves", "networks", "images", "tests"), 0
+    )
+    # Once for the content, and once where the checksums are verified.
+    assert set(Counter(read).values()) == {2}
+    read.clear()
+    assert all(n == 0 for n in StudyFolder.open(folder).todo().values())
+    assert set(Counter(read).values()) == {1} and len(read) == len(list((folder / "cells").iterdir()))

@@ -1,7 +1,7 @@
 """The command line: one verb per stage; parsing and printing only."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -67,17 +67,43 @@ def study_run(
 
     Example:  passband study run studies/defocus.yaml
     """
-    from passband.report.study_run import run_study
-    from passband.studies.folder import StudyFolder
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
 
-    held = StudyFolder.open(target, out)
-    warn(held.study.warnings())
-    study, folder, limit = held.study, held.paths.folder, int(1e9 * memory)
-    result = run_study(
-        study, folder, workers=workers, executor=executor, scheduler=scheduler, group=fleet, memory=limit
-    )
+    with make_executor(executor, workers, scheduler) as chosen:
+        # Workers import what they need while this process does.
+        chosen.start("passband.studies.cross_tests")
+        from passband.studies import jobs, runner
+        from passband.studies.folder import StudyFolder
+        from passband.studies.wave_jobs import free_memory
+
+        held = StudyFolder.open(target, out)
+        warn(held.study.warnings())
+        # Workers of a cluster have GPUs of their own.
+        sharing = workers if executor == "processes" else 1
+        group = jobs.fleet_that_fits(held.study, fleet, free_memory(), sharing)
+        with TerminalProgress() as progress:
+            runner.run(
+                held.study,
+                held.paths.folder,
+                chosen,
+                progress,
+                finish=_write_results,
+                group=group,
+                memory=int(1e9 * memory),
+            )
+    from passband.report.study_run import StudyRun
+
+    result = StudyRun(held)
     print_answer(result, as_json)
     raise typer.Exit(1 if result.failed else 0)
+
+
+def _write_results(held: Any) -> None:
+    # Figures and fits take longer to import than all else, and the work need not wait for them.
+    from passband.report.study_page import write_results
+
+    write_results(held)
 
 
 @study_app.command("plan")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-import torch
-
 from passband.base.errors import MORE_MEMORY, BadInputError, JobFailedError, lacks_memory
 
 #: Called with the units of work just done: specimens for waves, shares of one cell elsewhere.
@@ -48,6 +46,9 @@ class Executor:
         """Tasks that can be in work at the same time."""
         return 1
 
+    def start(self, module: str) -> None:
+        """Let workers that have to start do so now, and import a module that tasks will need."""
+
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress), which can be pickled, for every task and return those that failed.
 
@@ -80,6 +81,8 @@ class Serial(Executor):
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that failed."""
+        import torch
+
         tries = Tries()
         # The caller's random numbers go on as if nothing had been computed.
         with one_thread(), torch.random.fork_rng(devices=()):
@@ -147,6 +150,9 @@ def in_threads(work: Callable[[Given], Made], given: Iterable[Given], threads: i
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let PyTorch use one thread: sums are split between threads, so their number would change the last digits."""
+    # It takes a second, and a command that starts workers does so first.
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

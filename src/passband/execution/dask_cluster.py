@@ -37,7 +37,7 @@ _OWN_CLUSTER = {
 }
 # Tasks submitted per thread: one that runs and one that waits, so that no worker idles.
 _AHEAD = 2
-# Seconds between checks for workers while there are none.
+# Seconds between looks at which workers there are.
 _PAUSE = 0.5
 _SCRATCH = "passband-dask-"
 
@@ -100,10 +100,11 @@ class Dask(Executor):
         waiting, flying, tries = deque(range(len(tasks))), dict[Future[Any], int](), Tries()
         # Tasks that ended a worker; each is tried again alone on the cluster.
         suspects: deque[int] = deque()
-        announced = False
+        announced, threads, looked = False, 0, 0.0
         try:
             while waiting or flying or suspects:
-                threads = sum(self._look().values())
+                if not threads or time.monotonic() - looked > _PAUSE:
+                    threads, looked = sum(self._look().values()), time.monotonic()
                 if not threads and not announced and self._cluster is None:
                     error.print(f"passband: waiting for workers; they join with: dask worker {self._address}")
                     announced = True
@@ -123,15 +124,18 @@ class Dask(Executor):
                     if future.status == "cancelled":
                         waiting.append(index)
                         continue
-                    raised = self._answer(future.exception, _SILENCE) if future.status == "error" else None
+                    # There is no result to fetch, which would be another question to a worker.
+                    if future.status != "error":
+                        continue
+                    raised = self._answer(future.exception, _SILENCE)
                     if isinstance(raised, BadInputError):
                         raise raised
                     killed = isinstance(raised, distributed.KilledWorker)
                     if killed:
                         fault = Fault(f"it ended the workers that it ran on, perhaps out of memory: {MORE_MEMORY}")
                     else:
-                        fault = Fault.of(raised) if raised else self._answer(future.result, _SILENCE)
-                    if fault and tries.failed(index, tasks[index], fault):
+                        fault = raised.fault if isinstance(raised, _FailedError) else Fault.of(raised)
+                    if tries.failed(index, tasks[index], fault):
                         (suspects if killed else waiting).append(index)
         finally:
             self._client.cancel(list(flying))
@@ -232,9 +236,19 @@ def _question(place: str | None) -> Callable[[], tuple[str, bool]]:
     return answer
 
 
-def _call(work: Work, task: Any, topic: str) -> Any:
+class _FailedError(Exception):
+    """Takes the fault of an attempt to the driver."""
+
+    def __init__(self, fault: Fault):
+        super().__init__(fault)
+        self.fault = fault
+
+
+def _call(work: Work, task: Any, topic: str) -> None:
     worker = distributed.get_worker()
     # Dask lets its workers return freed memory to the system at once.
     keep_freed_memory()
     with one_thread():
-        return attempt(work, task, lambda share: worker.log_event(topic, share))
+        fault = attempt(work, task, lambda share: worker.log_event(topic, share))
+    if fault is not None:
+        raise _FailedError(fault)

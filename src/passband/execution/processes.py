@@ -1,5 +1,6 @@
 """Tasks over worker processes of one thread each. A worker that dies costs its task one attempt, and nothing else."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -30,9 +31,9 @@ class _Stopped(BaseException):
 class _Worker:
     """A process with a pipe, and its current task."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str | None = None) -> None:
         self.pipe, far = _CONTEXT.Pipe()
-        self.process = _CONTEXT.Process(target=_serve, args=(far, os.getpid()), daemon=True)
+        self.process = _CONTEXT.Process(target=_serve, args=(far, os.getpid(), module), daemon=True)
         with _without_main():
             self.process.start()
         far.close()
@@ -44,7 +45,7 @@ class Processes(Executor):
     """Worker processes with one thread each; results do not depend on their number."""
 
     def __init__(self, workers: int):
-        """Processes start with the first tasks."""
+        """Processes start with the first tasks, or by `start`."""
         self._most = workers
         self._workers: list[_Worker] = []
 
@@ -52,6 +53,10 @@ class Processes(Executor):
     def workers(self) -> int:
         """Processes at most."""
         return self._most
+
+    def start(self, module: str) -> None:
+        """Start all processes, which import a module, while this one goes on."""
+        self._workers += [_Worker(module) for _ in range(self._most - len(self._workers))]
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that failed."""
@@ -105,7 +110,8 @@ class Processes(Executor):
     def close(self) -> None:
         """Stop the workers: each finishes its current write, then abandons its task."""
         for worker in self._workers:
-            worker.process.terminate()
+            # One that still starts has nothing to finish.
+            worker.process.terminate() if worker.ready else worker.process.kill()
         deadline = time.monotonic() + _GRACE
         for worker in self._workers:
             worker.process.join(max(deadline - time.monotonic(), 0))
@@ -136,8 +142,8 @@ def _cause(worker: _Worker) -> str:
     return f"signal {-code} ({signal.Signals(-code).name}){perhaps}"
 
 
-def _serve(pipe: Connection, parent: int) -> None:
-    """Do tasks until the pipe closes: the main function of a worker."""
+def _serve(pipe: Connection, parent: int, module: str | None) -> None:
+    """Do tasks until the pipe closes: the main function of a worker, which may import a module first."""
     # Ctrl-C reaches the whole group of processes; the parent says what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _stop(pipe))
@@ -151,6 +157,8 @@ def _serve(pipe: Connection, parent: int) -> None:
 
     try:
         with one_thread():
+            if module is not None:
+                importlib.import_module(module)
             pipe.send(("ready", None))
             while not _stopping.is_set():
                 work, task = pipe.recv()

@@ -4,6 +4,7 @@ A wave set is named by its recipe and multislice settings, not by its number of 
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
 
+# Specimens that are checked at once: to open the arrays takes longer than to read one.
+_READ_AT_ONCE = 16
 # What a manifest entry says of its specimen.
 _FACTS = {"digest", "atoms", "particles", "mask_share", "lost_intensity", "dropped_intensity", "seconds"}
 
@@ -99,7 +102,22 @@ class WaveSet:
 
     def missing(self, specimens: int) -> list[int]:
         """Return the specimens that are absent, half-written or damaged."""
-        return [i for i in range(specimens) if not self.has(i)]
+        absent: list[int] = []
+        for start in range(0, specimens, _READ_AT_ONCE):
+            block = range(start, min(start + _READ_AT_ONCE, specimens))
+            if not self._are_whole(block):
+                absent += [index for index in block if not self._are_whole([index])]
+        return absent
+
+    def _are_whole(self, block: Sequence[int]) -> bool:
+        """Tell whether consecutive specimens are there and undamaged."""
+        if not all(self._entry(index).exists() for index in block):
+            return False
+        try:
+            self.read(block[0], block[-1] + 1)
+        except BadInputError:
+            return False
+        return True
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients [N, P, K] and masks [N, n, n] of specimens start to stop − 1; a BadInputError if one is damaged."""
@@ -128,13 +146,7 @@ class WaveSet:
 
     def has(self, index: int) -> bool:
         """Tell whether a specimen is there and undamaged."""
-        if not self._entry(index).exists():
-            return False
-        try:
-            self.read(index, index + 1)
-        except BadInputError:
-            return False
-        return True
+        return self._are_whole([index])
 
     def facts(self, stop: int, start: int = 0) -> list[dict[str, Any]]:
         """Return the manifest entries of specimens start to stop − 1."""

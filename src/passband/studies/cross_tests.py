@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from passband.execution.base import Progress, in_threads
-from passband.files.jobs import REVISIONS, marker, peek
+from passband.files.jobs import REVISIONS, CheckedFolders
 from passband.files.tables import parquet
 from passband.learning import SEGMENTATION, Predictors, Segmentation, predict
 from passband.learning.steps import fastest
@@ -101,7 +101,7 @@ class TestJob(StudyJob):
                 self.networks, in_threads(scored, outputs, _SCORERS[device().type]), strict=True
             ):
                 if index in shown and job.seed == 0:
-                    predictions[_prediction_name(job, test)] = np.packbits(first)
+                    predictions[prediction_name(job, test)] = np.packbits(first)
                 keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
                 parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
                 progress(1.0)
@@ -160,32 +160,34 @@ class Coverage:
         for folder, pairs in self.finished:
             if (pairs == place).all(1).any() and (folder / _PREDICTIONS).is_file():
                 with np.load(folder / _PREDICTIONS) as stored:
-                    if (name := _prediction_name(job, test)) in stored:
+                    if (name := prediction_name(job, test)) in stored:
                         return np.unpackbits(stored[name], count=image.size).reshape(image.shape).astype(bool)
         logits = predict(job.network(), torch.from_numpy(image)[None, None].to(device()))
         return _particles(logits)
 
 
-def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob]) -> Coverage:
+def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob], checked: CheckedFolders) -> Coverage:
     """Return which pairs are tested; jobs that are damaged, or tested other weights, do not count."""
-    weights = [job.weights_digest() for job in networks]
+    markers = (checked.marker(job.folder) for job in networks)
+    weights = [None if facts is None else job.weights_of(facts) for job, facts in zip(networks, markers, strict=True)]
     tests = {t.id: i for i, t in enumerate(study.tests)}
     index = {(job.folder.name, w): i for i, (job, w) in enumerate(zip(networks, weights, strict=True)) if w}
     result = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
     # In order of name, so that of two jobs with the same pair always the same one counts.
     for folder in sorted(paths.jobs.glob(f"{TestJob.kind}-*")) if paths.jobs.is_dir() else []:
-        content = (peek(folder) or {}).get("content", {})
-        if content.get("revision") != REVISIONS[TestJob.kind] or (facts := marker(folder)) is None:
+        content = (facts := checked.marker(folder) or {}).get("content", {})
+        if content.get("revision") != REVISIONS[TestJob.kind]:
             continue
-        rows = [index[key] for n, w in content["networks"] if (key := (n, w)) in index]
-        columns = [tests[t] for t in content["tested"] if t in tests]
-        new = np.zeros_like(result.done)
-        new[np.ix_(rows, columns)] = True
-        new &= ~result.done
+        rows = np.array([index[key] for n, w in content["networks"] if (key := (n, w)) in index], np.int32)
+        columns = np.array([tests[t] for t in content["tested"] if t in tests], np.int32)
+        block = np.ix_(rows, columns)
+        new = ~result.done[block]
         if new.any():
-            result.done |= new
-            result.finished.append((folder, np.argwhere(new)))
+            result.done[block] = True
+            i, j = np.nonzero(new)
+            result.finished.append((folder, np.stack([rows[i], columns[j]], 1)))
             result.seconds += facts.get("seconds", 0.0)
+    checked.save()
     return result
 
 
@@ -213,12 +215,13 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
     Counts of more than 20 million rows stay in the jobs' tables: None.
     """
     few = int(covered.done.sum()) * study.split.test <= _COUNTS_GATHERED
-    schema = {"train_condition": pl.String, "seed": pl.Int64, "test_condition": pl.String}
+    trained = [(job.domain.id, job.seed) for job in covered.networks]
+    networks = pl.DataFrame(trained, {"train_condition": pl.String, "seed": pl.Int64}, orient="row")
+    tests = pl.DataFrame({"test_condition": [t.id for t in study.tests]})
     scores, counts = [], []
     for folder, pairs in covered.finished:
         # Only pairs of this study, none twice.
-        rows = [(covered.networks[n].domain.id, covered.networks[n].seed, study.tests[t].id) for n, t in pairs]
-        wanted = pl.DataFrame(rows, schema, orient="row")
+        wanted = pl.concat([networks[pairs[:, 0]], tests[pairs[:, 1]]], how="horizontal")
         table = pl.read_parquet(folder / _TABLE).join(wanted, on=wanted.columns, how="semi", maintain_order="left")
         scores.append(cross_table(table))
         if few:
@@ -260,5 +263,6 @@ def _particles(logits: Tensor) -> np.ndarray:
     return (logits[0, 0] > 0).cpu().numpy()
 
 
-def _prediction_name(network: TrainingJob, test: Domain) -> str:
+def prediction_name(network: TrainingJob, test: Domain) -> str:
+    """Return the name of a network's stored prediction of a domain's first image."""
     return f"{network.domain.id} on {test.id}"

@@ -10,7 +10,8 @@ from typing import Any
 from passband.base.errors import BadInputError, parameter
 from passband.files import atomic, bundled
 from passband.files.atomic import has, read_json
-from passband.files.jobs import FolderJob
+from passband.files.jobs import CheckedFolders, FolderJob
+from passband.simulation.wave_store import WaveSet
 from passband.studies import cross_tests
 from passband.studies.jobs import ImagesJob, TrainingJob
 from passband.studies.paths import StudyPaths
@@ -108,9 +109,20 @@ class StudyFolder:
         """The jobs of one folder each, by stage."""
         return {"train": self.training_jobs, "images": self.image_jobs}
 
+    @functools.cached_property
+    def checked(self) -> CheckedFolders:
+        """The folders of the jobs, with what is known of their files."""
+        return CheckedFolders(self.paths.jobs)
+
+    def missing(self, jobs: Sequence[FolderJob]) -> list[Any]:
+        """Return those of this study's jobs that are not finished."""
+        left = [job for job in jobs if self.checked.marker(job.folder) is None]
+        self.checked.save()
+        return left
+
     def coverage(self) -> cross_tests.Coverage:
         """Return which networks are tested on which domains."""
-        return cross_tests.coverage(self.study, self.paths, self.training_jobs)
+        return cross_tests.coverage(self.study, self.paths, self.training_jobs, self.checked)
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the failed jobs of the last run: stage, what, reason and tries of each; none if failed.json is damaged."""
@@ -134,15 +146,21 @@ class StudyFolder:
         """Return the missing units of each stage."""
         return missing_units(self.counts())
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return finished and total units of each stage; tests are pairs of network and domain."""
-        sets, each = wave_sets(self.study, self.paths), self.study.split.total
-        total = each * len(sets)
-        done = self.coverage().done
+    def absent_waves(self) -> list[tuple[WaveSet, list[int]]]:
+        """Return the wave sets of the study, each with its missing specimens."""
+        return [(waves, waves.missing(self.study.split.total)) for waves in wave_sets(self.study, self.paths)]
+
+    def counts(self, absent: list[tuple[WaveSet, list[int]]] | None = None) -> dict[str, dict[str, int]]:
+        """Return finished and total units of each stage; tests are pairs of network and domain. `absent` saves reading the waves."""
+        absent = self.absent_waves() if absent is None else absent
+        total = self.study.split.total * len(absent)
+        covered = self.coverage()
+        trained, images = sum(w is not None for w in covered.weights), len(self.image_jobs)
         return {
-            "waves": {"done": total - sum(len(waves.missing(each)) for waves in sets), "total": total},
-            **{s: {"done": len(jobs) - len(missing(jobs)), "total": len(jobs)} for s, jobs in self.jobs.items()},
-            "tests": {"done": int(done.sum()), "total": done.size},
+            "waves": {"done": total - sum(len(indices) for _, indices in absent), "total": total},
+            "train": {"done": trained, "total": len(covered.networks)},
+            "images": {"done": images - len(self.missing(self.image_jobs)), "total": images},
+            "tests": {"done": int(covered.done.sum()), "total": covered.done.size},
         }
 
     @contextmanager
@@ -165,8 +183,3 @@ def _load(path: Path, content: bytes) -> Study:
 def missing_units(counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Return the missing units of each stage, of `StudyFolder.counts`."""
     return {stage: n["total"] - n["done"] for stage, n in counts.items()}
-
-
-def missing(jobs: Sequence[FolderJob]) -> list[Any]:
-    """Return the jobs that are not finished."""
-    return [job for job in jobs if not job.is_finished()]

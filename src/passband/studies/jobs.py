@@ -175,7 +175,12 @@ class TrainingJob(_DomainJob):
     def weights_digest(self) -> str | None:
         """Return the digest of the weights, or None if the network is not trained or damaged."""
         facts = marker(self.folder)
-        return None if facts is None else str(facts["files"][_WEIGHTS])
+        return None if facts is None else self.weights_of(facts)
+
+    @staticmethod
+    def weights_of(facts: dict[str, Any]) -> str:
+        """Return the digest of the weights from the marker of a trained network."""
+        return str(facts["files"][_WEIGHTS])
 
     def history(self) -> "pl.DataFrame":
         """Return the losses per epoch."""

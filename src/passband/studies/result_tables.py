@@ -15,7 +15,7 @@ from passband.base.errors import BadInputError
 from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.execution.base import one_thread
-from passband.files.jobs import marker
+from passband.files.jobs import peek
 from passband.files.tables import write_table
 from passband.learning import TrainingConfig
 from passband.metrics.shift_table import set_shift_table, shift_table
@@ -112,7 +112,7 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
     facts = [fact for waves in sets for fact in waves.facts(folder.study.split.total)]
     seconds = {"waves": sum(f["seconds"] for f in facts)}
     for stage, jobs in folder.jobs.items():
-        seconds[stage] = sum((marker(job.folder) or {}).get("seconds", 0.0) for job in jobs)
+        seconds[stage] = sum((peek(job.folder) or {}).get("seconds", 0.0) for job in jobs)
     seconds["tests"] = folder.coverage().seconds
     engine = ["abtem"] if folder.study.exit_waves.engine == "abtem" else []
     libraries = ["torch", *engine, "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars"]

@@ -14,11 +14,11 @@ from passband.files.jobs import Job, run_job
 from passband.simulation.multislice.engine import MEMORY
 from passband.studies.cost import compare_with_plan, disk_needed
 from passband.studies.cross_tests import missing_tests
-from passband.studies.folder import StudyFolder, missing
+from passband.studies.folder import StudyFolder, missing_units
 from passband.studies.jobs import TrainingGroup
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
-from passband.studies.wave_jobs import make_waves, wave_sets
+from passband.studies.wave_jobs import make_waves
 
 
 def run(
@@ -44,11 +44,11 @@ def run(
     held = StudyFolder(study, StudyPaths(folder.absolute()))
     paths = held.paths
     held.check()
-    absent = [(waves, waves.missing(study.split.total)) for waves in wave_sets(study, paths)]
+    absent = held.absent_waves()
     require_space(folder, disk_needed(study, sum(len(indices) for _, indices in absent)))
     with held.locked():
         held.adopt()
-        began, workers, todo = time.perf_counter(), executor.workers, held.todo()
+        began, workers, todo = time.perf_counter(), executor.workers, missing_units(held.counts(absent))
         remove_leftovers(folder, paths.jobs, paths.figures)
         executor.share(paths.root)
         for waves, indices in absent:
@@ -60,15 +60,15 @@ def run(
                 what = {"stage": stage, "what": failure.task.label}
                 failed.append(what | {"reason": failure.reason, "tries": failure.tries})
 
-        left = missing(held.training_jobs)
+        left = held.missing(held.training_jobs)
         advance = progress.stage("networks", len(held.training_jobs), len(held.training_jobs) - len(left))
         if group > 1 and study.network.trains_in_groups:
             groups = [TrainingGroup(tuple(left[i : i + group])) for i in range(0, len(left), group)]
             executor.map(run_job, groups, advance)
             # What fails in a group is tried alone, which gives the reason.
-            left = missing(left)
+            left = held.missing(left)
         run_jobs("train", left, advance)
-        left = missing(held.image_jobs)
+        left = held.missing(held.image_jobs)
         run_jobs("images", left, progress.stage("images", len(held.image_jobs), len(held.image_jobs) - len(left)))
         covered = held.coverage()
         advance = progress.stage("tests", covered.done.size, int(covered.done.sum()))

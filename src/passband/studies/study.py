@@ -1,7 +1,9 @@
 """A study: specimens, conditions, networks and seeds, and the domains that they are trained and tested on."""
 
 import functools
+import pickle
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -307,6 +309,24 @@ class Study(FrozenModel):
     def id(self) -> str:
         """The hash of everything but the name."""
         return content_id(self.model_dump(mode="json", exclude={"name"}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a few bytes: each of thousands of jobs takes its study to a worker, which unpacks it once."""
+        return _unpacked, (self._packed,)
+
+    @functools.cached_property
+    def _packed(self) -> bytes:
+        # Workers need not choose the domains again.
+        assert self.tests and self.trainings
+        return zlib.compress(pickle.dumps((type(self), self.__getstate__())))
+
+
+@functools.lru_cache(maxsize=4)
+def _unpacked(content: bytes) -> Study:
+    kind, state = pickle.loads(zlib.decompress(content))  # noqa: S301 (from another process of the same run)
+    study: Study = kind.__new__(kind)
+    study.__setstate__(state)
+    return study
 
 
 def load_study(path: str | Path, *, budget: str | None = None, variant: str | None = None) -> Study:
