@@ -1,10 +1,12 @@
 """All studies of the results, one after another: what they take, and running them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from passband.base.errors import BadInputError
 from passband.execution.base import Executor, StageProgress
+from passband.metrics.shift_table import EVERY
 from passband.report.study_page import write_results
 from passband.studies import cost, runner
 from passband.studies.folder import StudyFolder
@@ -76,10 +78,12 @@ def run(
     """
     for name, study in studies.items():
         StudyFolder(study, StudyPaths(paths.run(name))).check()
+    # The pages compare all metrics.
+    finish = partial(write_results, metrics=EVERY)
     given_up: dict[str, list[dict[str, Any]]] = {}
     for i, (name, study) in enumerate(studies.items()):
         progress.note(f"study {i + 1} of {len(studies)}: {name}")
-        failed = runner.run(study, paths.run(name), executor, progress, finish=write_results, group=group)
+        failed = runner.run(study, paths.run(name), executor, progress, finish=finish, group=group)
         if failed:
             given_up[name] = failed
         keep(StudyPaths(paths.run(name)), paths, name)

@@ -292,3 +292,18 @@ def test_dose_difference():
     doses = [condition(dose_per_angstrom2=d) for d in (100.0, 200.0)]
     found = measure(["dose_difference"], doses, doses)["dose_difference"]
     assert found.flatten().tolist() == pytest.approx([0, math.log(2), -math.log(2), 0])
+
+
+def test_conditions_among_themselves_are_computed_once_to_the_same_values():
+    """More than fill a block of the symmetric distances."""
+    rng = np.random.default_rng(1)
+    given = [
+        Condition(
+            energy_ev=300e3, aberrations={"C10": c, "C30": -5e4}, focal_spread_angstrom=20.0, dose_per_angstrom2=d
+        )
+        for c, d in zip(rng.uniform(-200, 200, 70), rng.uniform(100, 900, 70), strict=True)
+    ]
+    once, twice = (measure(list(METRICS), given, other, 0.5) for other in (given, list(given)))
+    assert once.keys() == twice.keys()
+    for name, values in once.items():
+        assert values.numpy() == pytest.approx(twice[name].numpy(), abs=1e-9, nan_ok=True), name

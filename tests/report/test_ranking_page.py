@@ -53,6 +53,8 @@ def test_a_folder_that_cannot_be_ranked(tmp_path):
     whole.select("train_condition", "test_condition", "sigma").write_parquet(tmp_path / "shift.parquet")
     with pytest.raises(BadInputError, match="has no column epsilon_train; make the report again"):
         rank_folder(tmp_path)
-    whole.drop("phase_rms").write_parquet(tmp_path / "shift.parquet")
-    with pytest.raises(BadInputError, match="lacks the metrics of the registry; make it again with"):
+    whole.drop("phase_rms_uniform").write_parquet(tmp_path / "shift.parquet")
+    with pytest.raises(
+        BadInputError, match="shift.parquet: lacks 1 metrics, such as phase_rms_uniform, .*; use the folder"
+    ):
         rank_folder(tmp_path)

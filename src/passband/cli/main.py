@@ -194,7 +194,7 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
 def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     """Rank every shift metric, alone and in pairs, by how well it predicts the loss on held-out conditions.
 
-    Reads only scores.parquet, shift.parquet and conditions.parquet; writes ranking.parquet, ranking.md and figures/ranking.*.
+    Reads scores.parquet and shift.parquet, and computes the metrics that the latter lacks; writes ranking.parquet, ranking.md and figures/ranking.*.
 
     Example:  passband study rank docs/results/tables/metrics
     """

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from passband.metrics.band import View
 
+# Rows of a matrix of distances that are computed at once where it is symmetric.
+_ROWS = 32
+
 
 def magnitude(view: View, power: int = 1) -> Tensor:
     """Return w |T|^p, shape [B, N]."""
@@ -43,8 +46,8 @@ def sums(train: View, test: View, of: Callable[[View], Tensor]) -> tuple[Tensor,
 
     Source: the asymmetric overlap of arXiv:2512.09067, in the form min(|T|, |T′|).
     """
-    a, b = of(train), of(test)
-    return shared(a, b), a.sum(1)
+    a = of(train)
+    return shared(a, a if test is train else of(test)), a.sum(1)
 
 
 def signed_sums(train: View, test: View) -> tuple[Tensor, ...]:
@@ -53,9 +56,13 @@ def signed_sums(train: View, test: View) -> tuple[Tensor, ...]:
     Odd aberrations (coma, trefoil) change the phase of T, but do not reverse contrast by themselves.
     """
     a, b = (view.signed * view.band.weight for view in (train, test))
-    up_a, down_a, up_b, down_b = a.clamp_min(0), (-a).clamp_min(0), b.clamp_min(0), (-b).clamp_min(0)
-    same = shared(up_a, up_b) + shared(down_a, down_b)
-    return same - shared(up_a, down_b) - shared(down_a, up_b), a.abs().sum(1)
+    up, down = a.clamp_min(0), (-a).clamp_min(0)
+    if test is train:
+        reversed_ = shared(up, down)
+        return shared(up, up) + shared(down, down) - reversed_ - reversed_.T, a.abs().sum(1)
+    up_b, down_b = b.clamp_min(0), (-b).clamp_min(0)
+    same = shared(up, up_b) + shared(down, down_b)
+    return same - shared(up, down_b) - shared(down, up_b), a.abs().sum(1)
 
 
 def product_sums(train: View, test: View) -> tuple[Tensor, ...]:
@@ -67,7 +74,19 @@ def product_sums(train: View, test: View) -> tuple[Tensor, ...]:
 def shared(a: Tensor, b: Tensor) -> Tensor:
     """Return Σ min(a, b) of every pair of rows, [B, N] and [B′, N] → [B, B′]: (Σa + Σb − Σ|a − b|) / 2."""
     # Rounding must not give a negative share.
-    return (0.5 * (a.sum(1)[:, None] + b.sum(1) - torch.cdist(a, b, p=1.0))).clamp_min(0)
+    return (0.5 * (a.sum(1)[:, None] + b.sum(1) - _distance(a, b))).clamp_min(0)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ|a − b| of every pair of rows; those of a with itself are computed once."""
+    if b is not a or len(a) <= _ROWS or a.requires_grad:
+        return torch.cdist(a, b, p=1.0)
+    result = a.new_empty(len(a), len(a))
+    for start in range(0, len(a), _ROWS):
+        block = torch.cdist(a[start : start + _ROWS], a[start:], p=1.0)
+        result[start : start + _ROWS, start:] = block
+        result[start:, start : start + _ROWS] = block.T
+    return result
 
 
 def finish(shared: Tensor, total: Tensor) -> Tensor:

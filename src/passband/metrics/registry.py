@@ -150,7 +150,8 @@ def measure(
         band: nodes to use instead of an automatic band, for all metrics whatever their weight, or those of a weight.
     """
     metrics = [METRICS[name] for name in names]
-    a, b = (x if isinstance(x, Parameters) else stack(x) for x in (train, test))
+    a = train if isinstance(train, Parameters) else stack(train)
+    b = a if test is train else test if isinstance(test, Parameters) else stack(test)
     result: dict[str, Tensor] = {m.name: m.compute(a, b, q_max) for m in metrics if m.form == "direct"}
     power = carbon_film(float(a.energy_ev[0])) if exit_wave is None else exit_wave
     for weight in dict.fromkeys(m.weight for m in metrics if m.form != "direct"):
@@ -168,10 +169,13 @@ def measure(
 def _over_band(metrics: list[Metric], train: Parameters, test: Parameters, band: Band) -> dict[str, Tensor]:
     size = max(64, _PIECE_BYTES // (16 * max(len(train), len(test))))
     needed = any(m.gauge_free for m in metrics)
-    gauges = [gauge(p, band, size) if needed else band.qx.new_zeros(len(p), 3) for p in (train, test)]
+    # Conditions that are compared with one another are computed once.
+    sides = [train] if test is train else [train, test]
+    gauges = [gauge(p, band, size) if needed else band.qx.new_zeros(len(p), 3) for p in sides]
     totals: dict[str, list[Tensor]] = {}
     for piece in band.split(size):
-        views = [View(p, piece, g) for p, g in zip((train, test), gauges, strict=True)]
+        views = [View(p, piece, g) for p, g in zip(sides, gauges, strict=True)]
+        views = views * (3 - len(views))
         for metric in metrics:
             calls = {metric.name: views}
             if metric.form == "condition":

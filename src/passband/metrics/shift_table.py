@@ -1,6 +1,6 @@
 """The shift table: a row per ordered pair of conditions, a column per metric."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,13 @@ from passband.metrics.image_spectra import IMAGE_MEASURES
 _KEYS = ["train_condition", "test_condition"]
 _FIRST = [*_KEYS, "epsilon_train", "epsilon_test", "delta_epsilon", "sigma", "sigma_reverse"]
 _FIRST += [METRICS["defocus_difference"].column]
+#: Metrics that the analysis of every study uses; the others take ten times as long as these.
+USUAL = (
+    *("epsilon", "image_snr", "sigma", "phase_rms", "shared_information"),
+    *("defocus_difference", "dose_difference", "coefficient_distance", "spectrum_distance"),
+)
+#: All metrics: the registry's, and the generic distances between images.
+EVERY = (*METRICS, *IMAGE_MEASURES)
 
 
 def shift_table(
@@ -23,11 +30,12 @@ def shift_table(
     spectra: np.ndarray,
     exit_wave: Spectrum | None = None,
     names: Sequence[str] | None = None,
+    metrics: Sequence[str] = USUAL,
 ) -> pl.DataFrame:
     """Return a row per pair: ids, epsilon_train, epsilon_test, delta_epsilon, sigma, sigma_reverse, and the rest.
 
-    The rest: a column for each further metric of the registry (NAME_train and NAME_test for those of one condition),
-    and the generic distances between images (`registry.column` has symbol and unit of every column).
+    The rest: a column for each further metric, NAME_train and NAME_test for those of one condition (`registry.column` has symbol and
+    unit of every column).
 
     Args:
         conditions: B conditions; one may occur several times, under different names (by default their ids).
@@ -35,25 +43,65 @@ def shift_table(
         spectra: radial power spectra of each condition's N images, shape [B, N, bins].
         exit_wave: power spectral density of the exit waves [Å²] over |q|.
         names: for the columns of conditions.
+        metrics: `USUAL`, or more of `EVERY`, in that order.
     """
-    n = len(conditions)
+    values_of = _measured(conditions, metrics, q_max, spectra, exit_wave)
+    values_of["sigma_reverse"] = values_of["sigma"].T
+    ids = [c.id for c in conditions] if names is None else names
+    columns = _pairs(values_of, ids)
+    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
+    return pl.DataFrame(columns).select(*_FIRST, pl.exclude(_FIRST))
+
+
+def with_metrics(
+    table: pl.DataFrame,
+    metrics: Sequence[str],
+    conditions: Sequence[Condition],
+    q_max: float,
+    spectra: np.ndarray,
+    exit_wave: Spectrum | None = None,
+    names: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Return a shift table with the columns of further metrics; the arguments are those of `shift_table`."""
+    measured = _measured(conditions, metrics, q_max, spectra, exit_wave)
+    more = pl.DataFrame(_pairs(measured, [c.id for c in conditions] if names is None else names))
+    return table.join(more, on=_KEYS, how="left", maintain_order="left")
+
+
+def lacking(table: pl.DataFrame, metrics: Sequence[str] = EVERY) -> list[str]:
+    """Return the metrics of which a shift table has no column; names that are no metric are passed over."""
+    columns = {name: METRICS[name].column if name in METRICS else name for name in metrics if name in EVERY}
+    return [name for name, column in columns.items() if not {column, f"{column}_test"} & set(table.columns)]
+
+
+def _measured(
+    conditions: Sequence[Condition],
+    metrics: Sequence[str],
+    q_max: float,
+    spectra: np.ndarray,
+    exit_wave: Spectrum | None,
+) -> dict[str, torch.Tensor]:
+    """Return metrics by name, those of one condition as NAME_train and NAME_test, of B conditions of which some may be equal."""
     distinct = list({c.id: c for c in conditions}.values())
-    measured = measure(list(METRICS), distinct, distinct, q_max, exit_wave=exit_wave)
+    optical = [name for name in metrics if name in METRICS]
+    measured = measure(optical, distinct, distinct, q_max, exit_wave=exit_wave) if optical else {}
     place = {c.id: i for i, c in enumerate(distinct)}
     spread = torch.tensor([place[c.id] for c in conditions])
-    values_of = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in measured.items()}
+    values = {name: v[spread] if v.ndim == 1 else v[spread][:, spread] for name, v in measured.items()}
     logs = torch.from_numpy(np.log(spectra.clip(1e-12))).double()
-    values_of |= {name: measure.compute(logs) for name, measure in IMAGE_MEASURES.items()}
-    values_of["sigma_reverse"] = values_of["sigma"].T
-    ids = np.array([c.id for c in conditions] if names is None else names)
+    return values | {name: IMAGE_MEASURES[name].compute(logs) for name in metrics if name in IMAGE_MEASURES}
+
+
+def _pairs(values_of: Mapping[str, torch.Tensor], ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return columns of a table of pairs, training by training: the ids of both conditions, and values of one or of pairs."""
+    names, n = np.array(ids), len(ids)
     train, test = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
-    columns = {"train_condition": ids[train], "test_condition": ids[test]}
+    columns = {"train_condition": names[train], "test_condition": names[test]}
     for name, values in values_of.items():
         side = train if name.endswith("train") else test
         column = METRICS[name].column if name in METRICS else name
         columns[column] = values.numpy().ravel() if values.ndim == 2 else values.numpy()[side]
-    columns["delta_epsilon"] = columns["epsilon_test"] - columns["epsilon_train"]
-    return pl.DataFrame(columns).select(*_FIRST, pl.exclude(_FIRST))
+    return columns
 
 
 def set_shift_table(

@@ -13,7 +13,10 @@ from passband.figures import style
 from passband.files.atomic import write_text
 from passband.files.tables import write_table
 from passband.metrics.registry import column
+from passband.metrics.shift_table import lacking
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
+from passband.studies.result_tables import with_more_metrics
 from passband.studies.stored import read_tables
 
 _SUBSETS = {
@@ -38,16 +41,18 @@ _METHOD = [
 def rank_folder(folder: Path) -> dict[str, Any]:
     """Write ranking.parquet, ranking.md and figures/ranking.{png,svg} into a study folder; return its sentences and paths.
 
+    Metrics that shift.parquet lacks are computed.
+
     Raises:
         BadInputError: if a table that this needs is missing or damaged, or says too little.
     """
     paths = StudyPaths(folder)
     tables = read_tables(paths, ("scores", "shift"))
-    if "phase_rms" not in tables["shift"].columns:
-        what = "lacks the metrics of the registry; make it again with the study's report"
-        raise BadInputError(f"{paths.table('shift')}: {what}")
+    shift = tables["shift"]
+    if lacking(shift) and paths.study.is_file():
+        shift = with_more_metrics(StudyFolder.open(folder), shift)
     try:
-        ranked = analysis.rank(tables["scores"], tables["shift"])
+        ranked = analysis.rank(tables["scores"], shift)
     except BadInputError as fault:
         fault.place = str(folder)
         raise

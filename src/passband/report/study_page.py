@@ -1,7 +1,7 @@
 """The results of a study, from its jobs or its tables: analysis, figures, and one HTML file with all and the answer in a sentence."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from passband.figures import image_sheets, losses, matrix, style, transfer
 from passband.figures.matrix import short_labels
 from passband.files import yaml_config
 from passband.files.atomic import write_text
+from passband.metrics.shift_table import USUAL
 from passband.metrics.transfer_curves import epsilon_over_defocus, transfer_curves
 from passband.report import pages
 from passband.studies import result_tables
@@ -43,13 +44,15 @@ PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
 }
 
 
-def write_results(folder: StudyFolder) -> None:
+def write_results(folder: StudyFolder, metrics: Sequence[str] = USUAL) -> None:
     """Write tables, analysis, figures and report from the finished jobs of a study; failed networks are left out.
+
+    `metrics` are those of shift.parquet.
 
     Raises:
         BadInputError: if no network is tested.
     """
-    tables = result_tables.write_tables(folder)
+    tables = result_tables.write_tables(folder, metrics)
     _report(folder, tables, folder.failures(), result_tables.provenance(folder))
 
 

@@ -28,7 +28,7 @@ from passband.report import pages
 from passband.report.study_page import rebuild_report, write_results
 from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
-from passband.studies import jobs, runner
+from passband.studies import jobs, result_tables, runner
 from passband.studies import study as configuration
 from passband.studies.cross_tests import SCORES
 from passband.studies.folder import StudyFolder
@@ -184,7 +184,7 @@ class StudyRun:
 
     @functools.cached_property
     def shift(self) -> pl.DataFrame:
-        """Every shift metric, a row per train and test condition."""
+        """Shift metrics, a row per train and test condition: those of shift.parquet; `fit` computes any other that it needs."""
         return self._table("shift")
 
     @functools.cached_property
@@ -223,12 +223,16 @@ class StudyRun:
         Raises:
             BadInputError: listing the metrics, if one is unknown.
         """
-        columns = tuple(self._column(name) for name in metrics)
+        shift = result_tables.with_more_metrics(self.held, self.shift, metrics)
+        pairs = self.pairs
+        if shift is not self.shift:
+            pairs = analysis.join_pairs(self.scores, shift, self.conditions, self.study.labels)
+        columns = tuple(_column(name, shift) for name in metrics)
         chosen = Predictor(f"{', '.join(columns)}, {form}", columns, form)
         # The registry's other metrics of one condition count by their difference too.
-        ones = [c.removesuffix("_test") for c in self.pairs.columns if c.endswith("_test")]
-        deltas = {f"delta_{m}": pl.col(f"{m}_test") - pl.col(f"{m}_train") for m in ones if f"{m}_train" in self.shift}
-        pairs = self.pairs.with_columns(**{n: e for n, e in deltas.items() if n not in self.pairs})
+        ones = [c.removesuffix("_test") for c in pairs.columns if c.endswith("_test")]
+        deltas = {f"delta_{m}": pl.col(f"{m}_test") - pl.col(f"{m}_train") for m in ones if f"{m}_train" in shift}
+        pairs = pairs.with_columns(**{n: e for n, e in deltas.items() if n not in pairs})
         predictors = (chosen, *(p for p in analysis.PREDICTORS if p.trivial))
         fits = [row for row in analysis.fit_all(pairs, predictors) if row["pairs"] == "all"]
         chosen_fit = [row for row in fits if row["predictor"] == chosen.name]
@@ -289,14 +293,16 @@ class StudyRun:
         if not path.is_file():
             raise BadInputError("the study has no results yet", remedy="run it to its end", place=self.folder)
 
-    def _column(self, name: str) -> str:
-        metrics = [column for column, kind in self.shift.schema.items() if kind.is_float()]
-        if {f"{name}_train", f"{name}_test"} <= set(metrics):
-            return f"delta_{name}"
-        for column in (name, f"{name}_angstrom"):
-            if column in metrics:
-                return column
-        raise BadInputError(f"no metric is called {name!r}; there are {', '.join(METRICS)}", value=name, limit=metrics)
+
+def _column(name: str, shift: pl.DataFrame) -> str:
+    """Return the column of a shift table that a metric is fitted by."""
+    metrics = [column for column, kind in shift.schema.items() if kind.is_float()]
+    if {f"{name}_train", f"{name}_test"} <= set(metrics):
+        return f"delta_{name}"
+    for column in (name, f"{name}_angstrom"):
+        if column in metrics:
+            return column
+    raise BadInputError(f"no metric is called {name!r}; there are {', '.join(METRICS)}", value=name, limit=metrics)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,9 +17,9 @@ from passband.base.version import __version__
 from passband.conditions import ABERRATIONS, ANGLES, Condition
 from passband.execution.base import one_thread
 from passband.files.jobs import peek
-from passband.files.tables import write_table
+from passband.files.tables import read_table, write_table
 from passband.learning import TrainingConfig
-from passband.metrics.shift_table import set_shift_table, shift_table
+from passband.metrics.shift_table import EVERY, USUAL, lacking, set_shift_table, shift_table, with_metrics
 from passband.metrics.texture import Texture, film_excess, mean_contrast
 from passband.metrics.weights import tabulated
 from passband.studies import cross_tests
@@ -26,10 +27,13 @@ from passband.studies.folder import StudyFolder
 from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, textures, wave_sets
 
 
-def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
-    """Write the tables of a study into its folder and return them by name; a BadInputError if no network is tested."""
+def write_tables(folder: StudyFolder, metrics: Sequence[str] = USUAL) -> dict[str, pl.DataFrame]:
+    """Write the tables of a study into its folder and return them by name; a BadInputError if no network is tested.
+
+    `metrics` are those of shift.parquet, `shift_table.USUAL` or `EVERY`; those of training sets are always the same.
+    """
     with one_thread():
-        tables = _make_tables(folder)
+        tables = _make_tables(folder, metrics)
     if "counts" not in tables:
         folder.paths.table("counts").unlink(missing_ok=True)
     for name, table in tables.items():
@@ -37,7 +41,7 @@ def write_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     return tables
 
 
-def _make_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
+def _make_tables(folder: StudyFolder, metrics: Sequence[str]) -> dict[str, pl.DataFrame]:
     study, covered = folder.study, folder.coverage()
     if not covered.finished:
         reasons = "; ".join(sorted({f["reason"] for f in folder.failures()}))
@@ -67,9 +71,9 @@ def condition_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
     tests, q_max = study.tests, study.q_max_per_angstrom
     q, power = specimen_power(study, folder.paths)
     if study.trains_on_tests:
-        spectra = np.array([job.spectra() for job in folder.image_jobs])
         ids, conditions = [t.id for t in tests], [t.condition for t in tests]
-        shift = shift_table(conditions, q_max, spectra, exit_wave=tabulated(q, power), names=ids)
+        wave = tabulated(q, power)
+        shift = shift_table(conditions, q_max, _spectra(folder), exit_wave=wave, names=ids, metrics=metrics)
         if (seen := textures(study, folder.paths)) is not None:
             # The law knows networks of the usual loss on images of the usual pixels.
             predicted = study.training.loss == TrainingConfig().loss and has_usual_pixels(conditions)
@@ -91,6 +95,28 @@ def condition_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
         members = [condition_row(c, t.label, t.id) for t in study.trainings for c in t.conditions]
         result["training_sets"] = pl.DataFrame(members, infer_schema_length=None)
     return result
+
+
+def with_more_metrics(folder: StudyFolder, shift: pl.DataFrame, names: Sequence[str] = EVERY) -> pl.DataFrame:
+    """Return a study's shift table with those metrics that it lacks, computed now; nothing is written.
+
+    Raises:
+        BadInputError: if they cannot be computed, for the study was run elsewhere.
+    """
+    asked, study, power = lacking(shift, names), folder.study, folder.paths.table("specimen_power")
+    if not asked or not study.trains_on_tests:
+        return shift
+    if not power.is_file() or folder.missing(folder.image_jobs):
+        what = f"lacks {len(asked)} metrics, such as {asked[0]}, and the folder has not all that they are computed from"
+        raise BadInputError(what, remedy="use the folder where the study was run", place=folder.paths.table("shift"))
+    tests, wave = study.tests, tabulated(*read_table(power).to_numpy().T)
+    given = [t.condition for t in tests], study.q_max_per_angstrom, _spectra(folder), wave, [t.id for t in tests]
+    with one_thread():
+        return with_metrics(shift, asked, *given)
+
+
+def _spectra(folder: StudyFolder) -> np.ndarray:
+    return np.array([job.spectra() for job in folder.image_jobs])
 
 
 def _texture_columns(seen: Texture, *, predicted: bool) -> list[pl.Series]:
