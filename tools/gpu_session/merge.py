@@ -17,6 +17,7 @@ from passband.files.jobs import run_job
 from passband.files.tables import write_table
 from passband.learning import SEGMENTATION
 from passband.learning.task import PIXELS
+from passband.metrics.shift_table import EVERY
 from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder, missing
 from passband.studies.paths import StudyPaths
@@ -88,7 +89,7 @@ def tables(results: Results, folder: Path, report: dict[str, Any]) -> int:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as jobs:
         held = StudyFolder(study, StudyPaths(Path(jobs)))
         _make_images(held)
-        made = {"scores": scores, "training": training, **condition_tables(held)}
+        made = {"scores": scores, "training": training, **condition_tables(held, EVERY)}
         known = provenance(held)
     for name, table in made.items():
         write_table(StudyPaths(folder).table(name), table)

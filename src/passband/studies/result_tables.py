@@ -56,16 +56,16 @@ def _make_tables(folder: StudyFolder, metrics: Sequence[str]) -> dict[str, pl.Da
         for job, weights in zip(covered.networks, covered.weights, strict=True)
         if weights is not None
     ]
-    result = {"scores": scores, "training": pl.concat(training), **condition_tables(folder)}
+    result = {"scores": scores, "training": pl.concat(training), **condition_tables(folder, metrics)}
     if counts is not None:
         result["counts"] = counts
     return result
 
 
-def condition_tables(folder: StudyFolder) -> dict[str, pl.DataFrame]:
+def condition_tables(folder: StudyFolder, metrics: Sequence[str] = USUAL) -> dict[str, pl.DataFrame]:
     """Return the tables that no network has a part in, by name: conditions, shift, specimen_power, and of sets training_sets.
 
-    The exit waves and the jobs of test images must be finished.
+    `metrics` are those of shift. The exit waves and the jobs of test images must be finished.
     """
     study = folder.study
     tests, q_max = study.tests, study.q_max_per_angstrom
