@@ -20,6 +20,7 @@ from passband.learning import SEGMENTATION, build, predict, train
 from passband.simulation.hrtem import Imager, scatter, stored_shape
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
+from passband.studies.cross_tests import test_jobs
 from passband.studies.folder import StudyFolder, missing_units
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
@@ -32,7 +33,9 @@ _WORKER = 450_000_000
 # Seconds that each part of the calibration is repeated for, at least.
 _SHORTEST = 1.0
 # Seconds to start a worker, to make tables, fits and report, and what each pair of domains adds to these.
-_START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 2e-3
+_START, _REPORT, _REPORT_PAIR = 6.0, 15.0, 5e-4
+# Seconds of this process for each task, to hand it out, to see that it is finished and to read its tables.
+_TASK = 0.02
 # Specimens that the calibration makes; training is timed on copies of them.
 _SPECIMENS = 3
 
@@ -148,6 +151,8 @@ def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, wor
     """Return the wall time [s]: each stage waits for the last of its tasks, and a task runs on one worker."""
     total = _REPORT + _REPORT_PAIR * len(study.trainings) * len(study.tests) + (_START if any(todo.values()) else 0.0)
     tasks = todo | {"waves": -(-todo["waves"] // BLOCK)}
+    together = test_jobs(len(study.trainings) * study.seeds, len(study.tests)) if todo["tests"] else 0
+    total += _TASK * (tasks["waves"] + tasks["train"] + tasks["images"] + together)
     for stage, work in core.items():
         if tasks[stage]:
             total += work / tasks[stage] * -(-tasks[stage] // max(workers, 1))

@@ -191,13 +191,22 @@ def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob], check
     return result
 
 
+def test_jobs(networks: int, tests: int) -> int:
+    """Return the number of jobs that test so many networks on so many domains."""
+    return -(-networks // _at_once(networks)) * -(-tests // _TESTS)
+
+
+def _at_once(networks: int) -> int:
+    return max(min(_NETWORKS, networks // _JOBS), 1)
+
+
 def missing_tests(study: Study, paths: StudyPaths, covered: Coverage) -> list[TestJob]:
     """Return the jobs that test trained networks where they are not tested yet."""
     patterns: dict[bytes, list[int]] = {}
     for i, weights in enumerate(covered.weights):
         if weights is not None and not covered.done[i].all():
             patterns.setdefault(covered.done[i].tobytes(), []).append(i)
-    at_once = max(min(_NETWORKS, len(covered.networks) // _JOBS), 1)
+    at_once = _at_once(len(covered.networks))
     jobs = []
     for members in patterns.values():
         tests = np.flatnonzero(~covered.done[members[0]]).tolist()
