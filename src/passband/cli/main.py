@@ -149,19 +149,29 @@ def study_status(target: Target, out: Out = None, as_json: Json = False) -> None
 
     Example:  passband study status runs/defocus
     """
-    from passband.studies.folder import StudyFolder
+    from passband.studies import job_list
+    from passband.studies.paths import StudyPaths
 
-    held = StudyFolder.open(target, out)
-    counts, failed = held.counts(), held.failures()
+    paths = StudyPaths(target)
+    noted = job_list.JobList.noted(paths) if target.is_dir() and out is None else None
+    counts = None if noted is None else noted.counts(paths)
+    if noted is None or counts is None:
+        from passband.studies.folder import StudyFolder
+
+        held = StudyFolder.open(target, out)
+        paths, counts, (name, identity) = held.paths, held.counts(), (held.study.name, held.study.id)
+    else:
+        name, identity = noted.name, noted.id
+    failed = job_list.failures(paths)
     finished = all(n["done"] == n["total"] for n in counts.values())
     answer = {
-        "study": held.study.name,
-        "id": held.study.id,
-        "folder": str(held.paths.folder),
+        "study": name,
+        "id": identity,
+        "folder": str(paths.folder),
         "finished": finished,
         "cells": counts,
         "failed": failed,
-        "report": str(held.paths.report) if held.paths.report.is_file() else None,
+        "report": str(paths.report) if paths.report.is_file() else None,
     }
     lines = [f"{stage:<10}{n['done']:>6} of {n['total']}" for stage, n in counts.items()]
     lines += [f"failed: {fault['what']}, tried {fault['tries']} times: {fault['reason']}" for fault in failed]

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -174,54 +174,44 @@ def is_finished(folder: Path) -> bool:
     return marker(folder) is not None
 
 
-class CheckedFolders:
-    """The jobs' folders of one place. Those whose files have not changed since their checksums were verified are not read again.
+class CheckedFiles:
+    """Groups of files whose checksums were verified; a group is verified again only when one of its files has changed.
 
-    Whether a file has changed is seen from its size and its time of change, which whoever writes cannot choose. What was verified
-    is kept in a file beside that place, so that a study with gigabytes of results is checked in seconds: a hash of sizes and times
-    for each folder. Without that file, or in a copy of the folders, everything is read once more.
+    Whether a file has changed is seen from its size and its time of change, which whoever writes cannot choose: a hash of these is
+    kept for each group. Without what was kept, or in a copy of the files, everything is read once more.
     """
 
-    def __init__(self, home: Path):
-        """Take the folder that holds the jobs' folders, which may be absent."""
-        self._path = home.with_name(f".{home.name}.json")
-        known = read_json(self._path)
+    def __init__(self, path: Path):
+        """Take the file that keeps what was verified; it may be absent."""
+        self._path = path
+        known = read_json(path)
         self._known: dict[str, str] = known if isinstance(known, dict) else {}
         self._new = False
-        self._read: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def marker(self, folder: Path) -> dict[str, Any] | None:
-        """Return the marker of a folder if it and every file are as they were written, else None."""
-        times, content = self._read.get(folder.name, (None, None))
-        if content is not None and times == _times(folder, content):
-            return content
-        content = peek(folder)
-        times = None if content is None else _times(folder, content)
-        if content is None or times is None:
-            return None
-        if self._known.get(folder.name) != times:
-            if marker(folder) is None:
-                return None
-            if times == _times(folder, content, before=time.time_ns() - _TICK_NS):
-                self._known[folder.name], self._new = times, True
-        if self._known.get(folder.name) == times:
-            self._read[folder.name] = times, content
-        return content
+    def knows(self, name: str, times: str | None) -> bool:
+        """Tell whether a group was verified as it is now; `times` are from `times_of`."""
+        return times is not None and self._known.get(name) == times
+
+    def note(self, name: str, times: str | None, files: Iterable[str]) -> None:
+        """Keep that a group is sound, if its files are as they were before they were read."""
+        # A file may change again within a tick of the clock.
+        if times is not None and times == times_of(files, before=time.time_ns() - _TICK_NS):
+            self._known[name], self._new = times, True
 
     def save(self) -> None:
-        """Keep what was verified, if that is anything new; a place that cannot be written stays as it is."""
+        """Write what was verified, if that is anything new; a place that cannot be written stays as it is."""
         if self._new:
             with suppress(OSError, BadInputError):
                 write_json(self._path, self._known)
             self._new = False
 
 
-def _times(folder: Path, content: dict[str, Any], before: int | None = None) -> str | None:
-    """Return sizes and times of change of a folder's marker and files, hashed; None if one is absent, or changed after a time [ns]."""
+def times_of(files: Iterable[str], before: int | None = None) -> str | None:
+    """Return sizes and times of change of files, hashed; None if one is absent, or changed after a time [ns]."""
     digest, latest = hashlib.blake2b(digest_size=16), 0
     try:
-        for name in (_MARKER, *sorted(content["files"])):
-            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 (a study may have 50,000 files)
+        for name in files:
+            stat = os.stat(name)  # noqa: PTH116 (a study may have 50,000 files)
             latest = max(latest, stat.st_ctime_ns)
             digest.update(b"%d %d " % (stat.st_size, stat.st_ctime_ns))
     except PermissionError:
@@ -229,6 +219,43 @@ def _times(folder: Path, content: dict[str, Any], before: int | None = None) -> 
     except OSError:
         return None
     return None if before is not None and latest > before else digest.hexdigest()
+
+
+class CheckedFolders:
+    """The jobs' folders of one place; what `CheckedFiles` knows of them is kept beside that place."""
+
+    def __init__(self, home: Path):
+        """Take the folder that holds the jobs' folders, which may be absent."""
+        self._checked = CheckedFiles(home.with_name(f".{home.name}.json"))
+        self._read: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def marker(self, folder: Path) -> dict[str, Any] | None:
+        """Return the marker of a folder if it and every file are as they were written, else None."""
+        times, content = self._read.get(folder.name, (None, None))
+        if content is not None and times == times_of(_files(folder, content)):
+            return content
+        content = peek(folder)
+        if content is None:
+            return None
+        files = _files(folder, content)
+        times = times_of(files)
+        if times is None:
+            return None
+        if not self._checked.knows(folder.name, times):
+            if marker(folder) is None:
+                return None
+            self._checked.note(folder.name, times, files)
+        if self._checked.knows(folder.name, times):
+            self._read[folder.name] = times, content
+        return content
+
+    def save(self) -> None:
+        """Keep what was verified."""
+        self._checked.save()
+
+
+def _files(folder: Path, content: dict[str, Any]) -> list[str]:
+    return [f"{folder}/{name}" for name in (_MARKER, *sorted(content["files"]))]
 
 
 def _digest(path: Path) -> str:

@@ -16,9 +16,10 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.files import atomic
-from passband.files.jobs import REVISIONS
+from passband.files.jobs import REVISIONS, CheckedFiles, times_of
 from passband.simulation.hrtem import stored_shape
 from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.wave_files import checked_waves, wave_entry, wave_files
 from passband.specimens import Recipe
 
 # Specimens that are checked at once: to open the arrays takes longer than to read one.
@@ -101,12 +102,19 @@ class WaveSet:
         atomic.write_checked(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
 
     def missing(self, specimens: int) -> list[int]:
-        """Return the specimens that are absent, half-written or damaged."""
+        """Return the specimens that are absent, half-written or damaged; those that have not changed are not read again."""
         absent: list[int] = []
+        checked = CheckedFiles(checked_waves(self.folder))
         for start in range(0, specimens, _READ_AT_ONCE):
             block = range(start, min(start + _READ_AT_ONCE, specimens))
-            if not self._are_whole(block):
-                absent += [index for index in block if not self._are_whole([index])]
+            times = {index: times_of(wave_files(self.folder, index)) for index in block}
+            if all(checked.knows(str(index), times[index]) for index in block):
+                continue
+            lost = [] if self._are_whole(block) else [index for index in block if not self._are_whole([index])]
+            for index in set(block).difference(lost):
+                checked.note(str(index), times[index], wave_files(self.folder, index))
+            absent += lost
+        checked.save()
         return absent
 
     def _are_whole(self, block: Sequence[int]) -> bool:
@@ -157,7 +165,7 @@ class WaveSet:
         return entries
 
     def _entry(self, index: int) -> Path:
-        return self._manifest / f"{index:06d}.json"
+        return wave_entry(self.folder, index)
 
     def _damaged(self, reason: str) -> BadInputError:
         return BadInputError(

@@ -22,6 +22,7 @@ from passband.learning import SEGMENTATION, Predictors, Segmentation, predict
 from passband.learning.steps import fastest
 from passband.learning.task import PIXELS
 from passband.simulation.imaging import normalize
+from passband.studies.job_list import TESTS, finished_tests
 from passband.studies.jobs import StudyJob, TrainingJob, test_images
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
@@ -51,7 +52,7 @@ SHOWN = 11
 class TestJob(StudyJob):
     """Test some trained networks, with the digests of their weights, on some domains of a study, by their indices."""
 
-    kind = "evaluate"
+    kind = TESTS
     networks: tuple[TrainingJob, ...]
     weights: tuple[str, ...]
     tests: tuple[int, ...]
@@ -173,13 +174,8 @@ def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob], check
     tests = {t.id: i for i, t in enumerate(study.tests)}
     index = {(job.folder.name, w): i for i, (job, w) in enumerate(zip(networks, weights, strict=True)) if w}
     result = Coverage(networks, weights, np.zeros((len(networks), len(tests)), dtype=bool))
-    # In order of name, so that of two jobs with the same pair always the same one counts.
-    for folder in sorted(paths.jobs.glob(f"{TestJob.kind}-*")) if paths.jobs.is_dir() else []:
-        content = (facts := checked.marker(folder) or {}).get("content", {})
-        if content.get("revision") != REVISIONS[TestJob.kind]:
-            continue
-        rows = np.array([index[key] for n, w in content["networks"] if (key := (n, w)) in index], np.int32)
-        columns = np.array([tests[t] for t in content["tested"] if t in tests], np.int32)
+    for folder, facts, *numbers in finished_tests(paths.jobs, checked, index, tests):
+        rows, columns = (np.array(n, np.int32) for n in numbers)
         block = np.ix_(rows, columns)
         new = ~result.done[block]
         if new.any():

@@ -9,10 +9,11 @@ from typing import Any
 
 from passband.base.errors import BadInputError, parameter
 from passband.files import atomic, bundled
-from passband.files.atomic import has, read_json
+from passband.files.atomic import read_json
 from passband.files.jobs import CheckedFolders, FolderJob
 from passband.simulation.wave_store import WaveSet
-from passband.studies import cross_tests
+from passband.studies import cross_tests, job_list
+from passband.studies.job_list import JobList
 from passband.studies.jobs import ImagesJob, TrainingJob
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study, dump_study, is_dump, load_study
@@ -126,9 +127,7 @@ class StudyFolder:
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the failed jobs of the last run: stage, what, reason and tries of each; none if failed.json is damaged."""
-        kinds = {"stage": str, "what": str, "reason": str, "tries": int}
-        content = read_json(self.paths.failed)
-        return content if isinstance(content, list) and all(has(fault, kinds) for fault in content) else []
+        return job_list.failures(self.paths)
 
     def require_finished(self) -> None:
         """Refuse, by a BadInputError, a study of which anything is missing that did not fail in the last run."""
@@ -155,6 +154,7 @@ class StudyFolder:
         absent = self.absent_waves() if absent is None else absent
         total = self.study.split.total * len(absent)
         covered = self.coverage()
+        self._list_jobs([waves for waves, _ in absent])
         trained, images = sum(w is not None for w in covered.weights), len(self.image_jobs)
         return {
             "waves": {"done": total - sum(len(indices) for _, indices in absent), "total": total},
@@ -162,6 +162,16 @@ class StudyFolder:
             "images": {"done": images - len(self.missing(self.image_jobs)), "total": images},
             "tests": {"done": int(covered.done.sum()), "total": covered.done.size},
         }
+
+    def _list_jobs(self, waves: list[WaveSet]) -> None:
+        """Note the names of all jobs in the folder, if it is this study's."""
+        present = self._present()
+        if present is not None and present.id == self.study.id:
+            names = ([job.folder.name for job in jobs] for jobs in (self.training_jobs, self.image_jobs))
+            train, images = map(tuple, names)
+            sets, tests = tuple(w.folder.name for w in waves), tuple(t.id for t in self.study.tests)
+            total = self.study.split.total
+            JobList(self.study.name, self.study.id, sets, total, train, images, tests).note(self.paths)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

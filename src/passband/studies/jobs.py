@@ -27,6 +27,7 @@ from passband.simulation.image_source import AlternatingSource, ImageSource, Mix
 from passband.simulation.imaging import normalize, radial_power
 from passband.simulation.modality import Images
 from passband.simulation.wave_store import WaveSet, wave_id
+from passband.studies.job_list import WEIGHTS
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
 from passband.studies.wave_jobs import device, open_wave_set, read_waves
@@ -42,7 +43,7 @@ _CONTEXT, _FILLED = 1_000_000_000, 0.8
 _INTENSITIES = 16_000_000_000
 # Bytes of test images that a worker caches, so that they are made once and not for every network; a GPU's host has more room.
 _CACHED_IMAGES = {"cpu": 256_000_000, "cuda": 8_000_000_000}
-_WEIGHTS, _CARD, _TABLE = "weights.safetensors", "card.json", "table.parquet"
+_CARD, _TABLE = "card.json", "table.parquet"
 _STATISTICS, _SPECTRA, _SAMPLES = "statistics.json", "spectra.npy", "samples.npz"
 
 
@@ -146,7 +147,7 @@ class TrainingJob(_DomainJob):
 
         from passband.files.tables import parquet
 
-        (folder / _WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
+        (folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
         card = self.content | {
             "parameters": sum(p.numel() for p in model.parameters()),
             "final": history[-1],
@@ -165,12 +166,12 @@ class TrainingJob(_DomainJob):
     def network(self) -> nn.Module:
         """Return the trained network, in evaluation mode on the device that computes."""
         model = build(self.study.network)
-        model.load_state_dict(load_file(self.folder / _WEIGHTS))
+        model.load_state_dict(load_file(self.folder / WEIGHTS))
         return model.eval().to(device())
 
     def weights(self) -> bytes:
         """Return the content of the weights' file, safetensors."""
-        return (self.folder / _WEIGHTS).read_bytes()
+        return (self.folder / WEIGHTS).read_bytes()
 
     def weights_digest(self) -> str | None:
         """Return the digest of the weights, or None if the network is not trained or damaged."""
@@ -180,7 +181,7 @@ class TrainingJob(_DomainJob):
     @staticmethod
     def weights_of(facts: dict[str, Any]) -> str:
         """Return the digest of the weights from the marker of a trained network."""
-        return str(facts["files"][_WEIGHTS])
+        return str(facts["files"][WEIGHTS])
 
     def history(self) -> "pl.DataFrame":
         """Return the losses per epoch."""

@@ -27,6 +27,7 @@ class StudyPaths:
 
     study = _Inside("study.yaml")  # the configuration, complete in itself
     lock = _Inside(".lock")  # held while a run works in the folder
+    job_list = _Inside(".jobs.json")  # names of all jobs, for `study status`
     failed = _Inside("failed.json")  # which jobs of the last run failed, and why
     plan = _Inside("plan.json")  # what `study plan` expected
     figures = _Inside("figures")  # PNG and SVG figures
