@@ -17,6 +17,12 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _single_precision(monkeypatch):
+    """Results are compared to the last digits, which bfloat16 would change on processors with AMX."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+
+
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Run the command line in this process, in the test's folder; returns exit code, stdout and stderr."""

@@ -141,6 +141,16 @@ def test_a_member_of_a_group_is_the_network_trained_alone(arrangement, network, 
     assert min(differences) > 1e-3
 
 
+def test_bfloat16_changes_losses_by_little_in_every_arrangement():
+    config, members = TrainingConfig(epochs=4, batch_size=4), group()
+    single = train_group(NETWORK, config, members)
+    for arrangement in ("grouped", "separate"):
+        half = train_group(NETWORK, config, members, arrangement=arrangement, bfloat16=True)
+        for (_, ours), (_, theirs) in zip(half, single, strict=True):
+            assert ours != theirs
+            assert [e["train_loss"] for e in ours] == pytest.approx([e["train_loss"] for e in theirs], rel=0.05)
+
+
 def test_many_validation_images_are_made_anew_in_every_epoch_and_stay_the_same(monkeypatch):
     config = TrainingConfig(epochs=3, batch_size=4)
     images = bright_squares(8, 1), bright_squares(6, 2)

@@ -22,17 +22,18 @@ _TIMED = 8
 def reduced_precision(device: torch.device) -> bool:
     """Return whether networks are evaluated in bfloat16 while they train: losses stay the same, within the noise between seeds.
 
-    Tensor cores and the tiles of AMX multiply it several times as fast as float32. Other processors gain nothing: convolutions take half
-    the time, and conversions and batch normalisation as much more.
+    Tensor cores and the tiles of AMX multiply it several times as fast as float32. Without these the gain is small and depends on the version
+    of PyTorch: with AVX-512 a step took nine times as long with one, and five sixths of the time with another (`benchmarks/training.py`).
     """
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())
 
 
-def losses(model: nn.Module, images: Tensor, masks: Tensor, task: Task) -> Tensor:
-    """Return the loss of each image and network, [B, M], given images and masks, [B, M, n, n]."""
+def losses(model: nn.Module, images: Tensor, masks: Tensor, task: Task, bfloat16: bool | None = None) -> Tensor:
+    """Return the loss of each image and network, [B, M], given images and masks, [B, M, n, n]; None leaves the precision to the device."""
     device = images.device
+    reduced = reduced_precision(device) if bfloat16 is None else bfloat16
     # No copies of weights outlive a call: a graph would take them for its own.
-    with torch.autocast(device.type, torch.bfloat16, enabled=reduced_precision(device), cache_enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
         outputs = model(images)
     outputs = outputs.float()
     return task.loss(outputs.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(outputs), -1)
@@ -44,9 +45,11 @@ class Steps:
     On a GPU those of one shape are captured as a graph and replayed: one start instead of hundreds. Only Adam can be captured.
     """
 
-    def __init__(self, model: nn.Module, training: TrainingConfig, count: int, task: Task):
-        """Prepare so many steps of a model on its device."""
-        self._model, self._task = model, task
+    def __init__(
+        self, model: nn.Module, training: TrainingConfig, count: int, task: Task, bfloat16: bool | None = None
+    ):
+        """Prepare so many steps of a model on its device; None leaves the precision to the device."""
+        self._model, self._task, self._bfloat16 = model, task, bfloat16
         device = next(model.parameters()).device
         self._captures = device.type == "cuda" and training.optimizer == "adam"
         self._optimizer = _optimizer(training, model, device if self._captures else None)
@@ -62,7 +65,7 @@ class Steps:
         return result
 
     def _step(self, images: Tensor, masks: Tensor) -> Tensor:
-        loss = losses(self._model, images, masks, self._task)
+        loss = losses(self._model, images, masks, self._task, self._bfloat16)
         self._optimizer.zero_grad()
         # The mean over a batch for each network, and the sum of those.
         loss.mean(0).sum().backward()

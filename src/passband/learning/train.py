@@ -68,6 +68,7 @@ def train_group(
     members: Sequence[Member],
     *,
     arrangement: Arrangement = "grouped",
+    bfloat16: bool | None = None,
     on_epoch: Callable[[int, Epoch], None] = lambda member, epoch: None,
     task: Task | None = None,
 ) -> list[Trained]:
@@ -76,7 +77,7 @@ def train_group(
     Each has its own images, weights, order, noise and loss. To the optimiser they are one network, but each update
     depends on one weight alone. Networks of a family that does not train in groups are trained one after another.
     All members have as many specimens, on one device; `on_epoch` is called with the place of a member and its losses. The arrangement
-    changes nothing but the time (see `steps.fastest`).
+    changes nothing but the time (see `steps.fastest`); networks are evaluated in bfloat16 or float32, None: as `steps.reduced_precision` says.
     """
     task = Segmentation(training.loss) if task is None else task
     together = len(members) if network.trains_in_groups else 1
@@ -88,7 +89,7 @@ def train_group(
             def report(place: int, epoch: Epoch, first: int = first) -> None:
                 on_epoch(first + place, epoch)
 
-            trained += _train_together(network, training, group, arrangement, report, task)
+            trained += _train_together(network, training, group, arrangement, bfloat16, report, task)
     return trained
 
 
@@ -97,13 +98,17 @@ def _train_together(
     training: TrainingConfig,
     members: Sequence[Member],
     arrangement: Arrangement,
+    bfloat16: bool | None,
     on_epoch: Callable[[int, Epoch], None],
     task: Task,
 ) -> list[Trained]:
     count, device = len(members), members[0].train_images.device
     model = fleet(network, [_initial(network, member.seed) for member in members], arrangement).to(device)
     count_steps = -(-len(members[0].train_images) // training.batch_size) * training.epochs
-    make, steps = _BatchMaker([member.train_images for member in members]), Steps(model, training, count_steps, task)
+    make, steps = (
+        _BatchMaker([member.train_images for member in members]),
+        Steps(model, training, count_steps, task, bfloat16),
+    )
     validation = _validation_batches(members, training.batch_size)
     histories: list[list[Epoch]] = [[] for _ in members]
     errors: dict[int, FloatingPointError] = {}
@@ -111,7 +116,7 @@ def _train_together(
         model.train()
         train_losses = torch.cat([steps(*batch) for batch in _train_batches(members, training, make, epoch)]).mean(0)
         # The only wait for the device in an epoch.
-        both = torch.stack([train_losses, _validation_losses(model, validation(), task)], 1).tolist()
+        both = torch.stack([train_losses, _validation_losses(model, validation(), task, bfloat16)], 1).tolist()
         for i, (train_loss, validation_loss) in enumerate(both):
             if i in errors:
                 continue
@@ -228,7 +233,9 @@ def _validation_batches(members: Sequence[Member], batch_size: int) -> Callable[
 
 
 @torch.no_grad()
-def _validation_losses(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], task: Task) -> Tensor:
+def _validation_losses(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], task: Task, bfloat16: bool | None
+) -> Tensor:
     """Return the mean loss of each network, [M], on the device."""
     model.eval()
-    return torch.cat([losses(model, *batch, task) for batch in batches]).mean(0)
+    return torch.cat([losses(model, *batch, task, bfloat16) for batch in batches]).mean(0)
