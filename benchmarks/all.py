@@ -14,6 +14,7 @@ SCRIPTS = (
     "waves",
     "images",
     "training",
+    "precision",
     "optics",
     "specimens",
     "dask_workers",
