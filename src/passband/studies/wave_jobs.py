@@ -48,21 +48,29 @@ class WavesJob(Job):
         return all(self.waves.has(index) for index in self.specimens)
 
     def run(self, progress: Progress) -> None:
-        """Draw each specimen, run the multislice, and store wave, target and manifest entry."""
-        waves = self.waves
-        for index in self.specimens:
-            began = time.perf_counter()
-            specimen = draw_specimen(waves.recipe, index)
-            mask = SEGMENTATION.target(waves.recipe, specimen, waves.config)
-            made_of = waves.recipe, [specimen], [index], waves.config
-            [wave] = specimen_exit_waves(*made_of, device=device(), memory=self.memory)
+        """Draw the specimens, run the multislice, and store waves, targets and manifest entries.
+
+        A GPU computes all specimens of the job at once, a CPU one after the other.
+        """
+        at_once = len(self.specimens) if device().type == "cuda" else 1
+        for first in range(0, len(self.specimens), at_once):
+            self._make(self.specimens[first : first + at_once], progress)
+
+    def _make(self, indices: tuple[int, ...], progress: Progress) -> None:
+        waves, began = self.waves, time.perf_counter()
+        specimens = [draw_specimen(waves.recipe, index) for index in indices]
+        made_of = waves.recipe, specimens, indices, waves.config
+        made = specimen_exit_waves(*made_of, device=device(), memory=self.memory)
+        masks = [SEGMENTATION.target(waves.recipe, specimen, waves.config) for specimen in specimens]
+        seconds = (time.perf_counter() - began) / len(indices)
+        for index, specimen, wave, mask in zip(indices, specimens, made, masks, strict=True):
             facts = {
                 "atoms": len(specimen.atoms),
                 "particles": len(specimen.particles),
                 "mask_share": float(mask.mean()),
                 "lost_intensity": wave.lost_intensity,
                 "dropped_intensity": wave.dropped_intensity,
-                "seconds": time.perf_counter() - began,
+                "seconds": seconds,
             }
             waves.write(index, wave.coefficients, mask, facts)
             progress(1.0)
