@@ -23,6 +23,7 @@ SCRIPTS = (
     "gather",
     "scores",
     "microscope",
+    "folder",
     "workflows",
     "gpu",
 )

@@ -4,6 +4,7 @@ python benchmarks/folder.py          # 100 files; writes the row
 python benchmarks/folder.py 10       # fewer; only prints
 """
 
+import resource
 import sys
 import tempfile
 import time
@@ -44,10 +45,13 @@ def main() -> None:
         make(images, count)
         order = ["segment", MODEL, str(images), "--energy", "300kV", "--out", str(Path(place) / "out")]
         seconds, memory = process(*order)
+        # Of all its processes; it does not depend on what else the machine does.
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.perf_counter()
         process(*order)
         again = time.perf_counter() - began
-    note = f"{CORES} workers, {memory:.2f} GiB in the largest process; the same command again takes {again:.1f} s"
+    cpu = used.ru_utime + used.ru_stime
+    note = f"{CORES} workers, {cpu:.0f} s of processor time, {memory:.2f} GiB in the largest process; again in {again:.1f} s"
     if count != _FILES:
         print(f"{count} files: {seconds:.0f} s, {seconds / count:.1f} s each; {note}")
         return

@@ -1,5 +1,6 @@
 """A run over many micrographs of known content: rows, faults, what is skipped, and what is shown."""
 
+import errno
 import json
 import os
 import shutil
@@ -187,6 +188,35 @@ def test_a_file_that_grows_is_a_row_until_it_is_complete(model, session, tmp_pat
     monkeypatch.undo()
     monkeypatch.setattr(module, "Network", Bright)
     assert run(model, session, tmp_path).table["fault"].to_list()[:2] == [None, None]
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_done(model, session, tmp_path, monkeypatch, worked):
+    write, written = image_job.outputs.write_outputs, []
+
+    def filling(*arguments):
+        written.append(arguments)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    with monkeypatch.context() as full, pytest.raises(BadInputError, match="the disk is full .*finished work is kept"):
+        full.setattr(image_job.outputs, "write_outputs", filling)
+        run(model, session, tmp_path)
+    worked.clear()
+    assert run(model, session, tmp_path).finished_before == 1 and len(worked) == 2
+
+
+def test_an_unforeseen_fault_is_a_row(model, session, tmp_path, monkeypatch):
+    analyse = image_job.analyse
+
+    def odd(settings, micrograph, progress):
+        if micrograph.name == "a_10.tif":
+            raise ZeroDivisionError("never thought of")
+        return analyse(settings, micrograph, progress)
+
+    monkeypatch.setattr(image_job, "analyse", odd)
+    result = run(model, session, tmp_path)
+    assert result.images[1]["error"] == "ZeroDivisionError: never thought of" and result.failed == 2
 
 
 def test_no_particle_and_a_thousand(model, tmp_path):

@@ -110,21 +110,17 @@ def picture(table: pl.DataFrame, thumbnails: Sequence[Path | None], headline: st
     top = 3 * title.size
     sheet = Image.new("RGB", (across * cell[0] + gap, top + down * cell[1] + gap // 2), "white")
     draw = ImageDraw.Draw(sheet)
-    omitted = f" (the first {_MOST_DRAWN})" if len(table) > len(rows) else ""
-    draw.text(
-        (gap, top / 2),
-        _fitted(draw, headline + omitted, sheet.width - 2 * gap, title),
-        "#1c2733",
-        title,
-        "lm",
-    )
+    text = headline + (f" (the first {_MOST_DRAWN})" if len(table) > len(rows) else "")
+    while title.size > 11 and draw.textlength(text, title) > sheet.width - 2 * gap:
+        title = _font(title.size - 1)
+    draw.text((gap, top / 2), _fitted(draw, text, sheet.width - 2 * gap, title), "#1c2733", title, "lm")
     for i, (row, file) in enumerate(rows):
         x, y = gap + i % across * cell[0], top + i // across * cell[1]
         word, colour = _word(row), _COLOURS[_word(row)]
         draw.rectangle([x, y, x + side - 1, y + side - 1], fill="#eef1f4")
         if file is None or not file.is_file():
-            text = _wrapped(draw, _reason(row), side - 20, small, side // (line - 2) - 1)
-            draw.multiline_text((x + 10, y + 12), text, "#1c2733", small)
+            reason = _wrapped(draw, _reason(row), side - 20, small, side // (line - 2) - 1)
+            draw.multiline_text((x + 10, y + 12), reason, "#1c2733", small)
         else:
             with Image.open(file) as shot:
                 shot.thumbnail((side, side), Image.Resampling.LANCZOS)

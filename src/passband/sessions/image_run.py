@@ -19,7 +19,7 @@ from passband.files.tables import parquet
 from passband.models.outputs import places, start
 from passband.sessions import contact_sheet
 from passband.sessions.image_files import CONTACT_SHEET, ImageFiles
-from passband.sessions.image_job import ImageJob, Settings, digest_of
+from passband.sessions.image_job import ImageJob, Settings, digest_of, state_of
 
 #: Columns of the table; null is what is not known or was not asked for. Diameters are of particles not cut by the edge.
 COLUMNS: dict[str, Any] = {
@@ -50,6 +50,8 @@ COLUMNS: dict[str, Any] = {
 }
 _SUMMARY, _SUMMARY_CSV, _PAGE = "summary.parquet", "summary.csv", "summary.html"
 _DIGITS = 4
+# Bytes that take seconds to read, so that progress is shown.
+_SHOWN_BYTES = 2 * 10**9
 # Images that a text names one by one.
 _NAMED = 30
 # Images that a notebook shows; the page has more.
@@ -194,7 +196,11 @@ def _run(
 ) -> ImageRun:
     jobs: dict[Path, ImageJob] = {}
     faults: dict[Path, str] = {}
+    large = sum(max(state_of(path)[0], 0) for path in files.paths) > _SHOWN_BYTES
+    compared = progress.stage("comparing", len(files.paths), 0) if large else None
     for path, place in zip(files.paths, places(files.paths), strict=True):
+        if compared is not None:
+            compared(1.0)
         try:
             digest, state = digest_of(path)
         except BadInputError as error:
