@@ -21,7 +21,7 @@ from PIL import Image
 
 import passband
 from passband.base.errors import BadInputError
-from passband.files.atomic import locked
+from passband.files.atomic import locked, temporary_beside
 from passband.models import network as module
 from passband.sessions import image_job
 from support import made
@@ -166,10 +166,13 @@ def test_copies_are_worked_on_once(model, tmp_path, worked):
 
 
 def test_results_in_the_folder_of_the_images_are_no_input(model, session, worked):
+    cut_off = temporary_beside(session / "a_2_mask.tif", ".tif")
+    cut_off.write_bytes(b"half a mask")
+    (session / ".mine.tmp").write_text("of another program")
     for _ in range(2):
         result = passband.segment_folder(model, session, folder=session, workers=1)
         assert len(result) == 4
-    assert len(worked) == 3
+    assert len(worked) == 3 and not cut_off.exists() and (session / ".mine.tmp").exists()
 
 
 def test_a_file_that_grows_is_a_row_until_it_is_complete(model, session, tmp_path, monkeypatch):
