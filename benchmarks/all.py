@@ -18,6 +18,7 @@ SCRIPTS = (
     "optics",
     "specimens",
     "dask_workers",
+    "large_study",
     "first_version",
     "plain_pipeline",
     "gather",
