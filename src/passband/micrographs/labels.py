@@ -182,7 +182,7 @@ def _masks(folder: Path, images: dict[str, Path], *, same: bool) -> dict[str, li
     sources: dict[str, list[_Source]] = {}
     alone = []
     for path in _files(folder, MASK_ENDINGS):
-        if same and path == images.get(path.stem):
+        if (same and path == images.get(path.stem)) or _repeats_mask(path):
             continue
         entries: list[tuple[str, _Source]]
         if path.suffix.lower() == ".json":
@@ -205,6 +205,12 @@ def _masks(folder: Path, images: dict[str, Path], *, same: bool) -> dict[str, li
             what = f"has two masks for {images[name].name}: {several[0][0].name} and {several[1][0].name}"
             raise BadInputError(what, remedy="remove one", place=folder)
     return {name: sources[name] for name in images if name in sources}
+
+
+def _repeats_mask(path: Path) -> bool:
+    """Whether a file has the particles of a mask beside it, as `segment` writes them."""
+    stem, what, _ = path.name.rpartition("_rois.zip" if path.suffix == ".zip" else "_coco.json")
+    return bool(what) and path.with_name(f"{stem}_mask.tif").is_file()
 
 
 def _micrograph(path: Path, pixel_size_angstrom: float | None) -> Micrograph:

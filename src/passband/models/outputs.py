@@ -1,4 +1,4 @@
-"""Write a segmentation: masks and probabilities with their calibration, an overlay, a table, a histogram, and a record of its origin."""
+"""Write a segmentation: masks and probabilities with their calibration, regions for other programs, an overlay, a table, a histogram, and a record of its origin."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from passband.base.version import __version__
 from passband.figures import size_histogram, style
 from passband.files.atomic import json_text, write_files
 from passband.files.tables import parquet
+from passband.micrographs.write_labels import particle_outlines, write_coco, write_rois
 from passband.models.card import ModelCard
 from passband.models.segment import Segmentation
 
@@ -30,6 +31,8 @@ def names(stem: str) -> dict[str, str]:
         "overlay": f"{stem}_overlay.png",
         "particles": f"{stem}_particles.parquet",
         "particles_csv": f"{stem}_particles.csv",
+        "rois": f"{stem}_rois.zip",
+        "coco": f"{stem}_coco.json",
         "sizes": f"{stem}_sizes.png",
         "record": f"{stem}_segmentation.json",
     }
@@ -105,6 +108,8 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
     pixel, instances = segmentation.pixel_size_angstrom, segmentation.instances
     numbered = instances.astype(np.uint16 if instances.max() < 65536 else np.float32)
     rounded = segmentation.particles.with_columns(pl.selectors.float().round(_DIGITS))
+    outlines = particle_outlines(instances)
+    confidence = segmentation.particles["confidence"].to_list()
     record = made_by | segmentation.to_dict() | {"image": made_by["image"]}
     with style.figure(5.2, 3.4) as figure:
         size_histogram.draw(segmentation.particles, figure.subplots())
@@ -116,6 +121,8 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
             "overlay": lambda file: segmentation.overlay().save(file, format="PNG", compress_level=3),
             "particles": lambda file: file.write_bytes(parquet(segmentation.particles)),
             "particles_csv": lambda file: rounded.write_csv(file),
+            "rois": lambda file: write_rois(file, outlines),
+            "coco": lambda file: write_coco(file, instances, outlines, Path(made_by["image"]).name, confidence),
             "sizes": lambda file: figure.savefig(file, format="png"),
             "record": lambda file: file.write_text(json_text(record), encoding="utf-8"),
         }
