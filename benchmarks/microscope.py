@@ -39,10 +39,17 @@ def process(*order: str) -> tuple[float, float]:
 
 
 def image(path: Path, side: int, pixel: float) -> Path:
-    """Write noise under a low-pass filter with a scale; how long it takes does not depend on what it shows."""
+    """Write noise under a low-pass filter with a scale, and in it dark discs with fringes, some of which touch: particles take time, too."""
     spectrum = np.fft.rfft2(np.random.default_rng(0).normal(size=(side, side)).astype(np.float32))
     q = np.hypot(np.fft.fftfreq(side, pixel)[:, None], np.fft.rfftfreq(side, pixel)[None])
     smooth = np.fft.irfft2(spectrum * np.exp(-((q / 0.6) ** 2)), s=(side, side))
+    draw, (y, x) = np.random.default_rng(2), np.mgrid[:side, :side].astype(np.float32) * np.float32(pixel)
+    for _ in range(round((side * pixel / 60) ** 2)):
+        (top, left), radius = draw.uniform(0, side, 2).astype(int), draw.uniform(10.0, 20.0)
+        reach = int(radius / pixel) + 1
+        part = np.s_[max(top - reach, 0) : top + reach, max(left - reach, 0) : left + reach]
+        inside = np.hypot(y[part] - top * pixel, x[part] - left * pixel) < radius
+        smooth[part] += inside * (0.1 * np.cos(2 * np.pi * (0.8 * y[part] + 0.6 * x[part]) / 2.355) - 0.15)
     counts = np.random.default_rng(1).poisson(20 * np.clip(1 + 2 * smooth, 0, None)).astype(np.uint16)
     tifffile.imwrite(path, counts, imagej=True, resolution=(10 / pixel, 10 / pixel), metadata={"unit": "nm"})
     return path

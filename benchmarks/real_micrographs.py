@@ -85,14 +85,15 @@ def forest(labelled: list[tuple[np.ndarray, np.ndarray]]) -> Callable[[np.ndarra
 
 
 def confidence_of(found: Segmentation, truth: np.ndarray, edge: float) -> dict[str, Any]:
-    """Return how often particles of a confidence are right, when the labels are moved by the edge's offset [Å]; nothing without a confidence."""
-    confidence = found.particles["confidence"]
-    if not confidence.count():
+    """Return how often regions of a confidence are right, when the labels are moved by the edge's offset [Å]; nothing without a confidence."""
+    if not found.particles["confidence"].count():
         return {}
-    pixel = found.pixel_size_angstrom
-    ours, labels = (regions_of(m[None], pixel) for m in (found.instances, moved(truth, -edge, pixel)))
-    right = np.isin(found.particles["particle"], matched_particles(ours, labels)[1] + 1)
-    values = confidence.fill_null(np.nan).to_numpy(), found.particles["mean_probability"].to_numpy(), right
+    pixel, area = found.pixel_size_angstrom, pl.col("area_angstrom2")
+    mean = (pl.col("mean_probability") * area).sum() / area.sum()
+    regions = found.particles.group_by("region").agg(pl.col("confidence").first(), mean_probability=mean).sort("region")
+    ours, labels = (regions_of(m[None], pixel) for m in (found.mask, moved(truth, -edge, pixel)))
+    right = np.isin(regions["region"], matched_particles(ours, labels)[1] + 1)
+    values = regions["confidence"].fill_null(np.nan).to_numpy(), regions["mean_probability"].to_numpy(), right
     return {f"confidence_{name}": value for name, value in asdict(reliability(*values)).items()}
 
 

@@ -13,7 +13,7 @@ unit. Bad input raises `BadInputError`, a ValueError with the fields value, limi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -469,12 +469,15 @@ def micrograph(
     return images[0]
 
 
-def segment(model: str | Path | Model, image: Any, **calibration: float | None) -> Segmentation:
+def segment(
+    model: str | Path | Model, image: Any, *, elements: Sequence[str] | None = None, **calibration: float | None
+) -> Segmentation:
     """Segment an image: probability, mask, instances and a table of particles.
 
     Args:
         model: by name, folder, or loaded.
         image: as `micrograph` takes it.
+        elements: of the particles, to name their lattice spacings; by default those of the model's crystals.
         **calibration: pixel_size_angstrom, energy_ev, dose_per_angstrom2, as `micrograph` takes them.
 
     Raises:
@@ -488,7 +491,7 @@ def segment(model: str | Path | Model, image: Any, **calibration: float | None) 
     """
     from passband.models.segment import segment
 
-    return segment(_model(model), micrograph(image, **calibration))
+    return segment(_model(model), micrograph(image, **calibration), elements=elements)
 
 
 def segment_folder(

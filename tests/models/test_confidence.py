@@ -118,7 +118,7 @@ def test_doubtful_particles_have_outlines_of_another_colour():
     micrograph = Micrograph(np.where(mask, 90.0, 100.0).astype(np.float32), 0.8)
 
     def blue(confidence):
-        table = particles.with_columns(pl.Series("confidence", confidence, dtype=pl.Float64))
+        table = particles.with_columns(pl.Series("confidence", confidence, dtype=pl.Float64), region=pl.col("particle"))
         found = Segmentation(micrograph, probability, mask, instances, table)
         picture = np.asarray(found.overlay()).astype(int)
         return (picture == (86, 180, 233)).all(-1)[picture.shape[0] // 8 :], found

@@ -13,15 +13,18 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from roifile import roiread
 from rsciio.hspy import file_reader
 from scipy import ndimage
 
 from passband.base.errors import BadInputError
 from passband.cli.main import app
+from passband.learning.particle_scores import number_particles
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network as module
+from passband.models.card import Specimens
 from passband.models.outputs import free_place, names, origin, places, write_outputs
-from passband.models.segment import segment
+from passband.models.segment import known_crystals, segment, segment_with
 from support import made
 
 
@@ -71,6 +74,54 @@ def test_particles_are_found_where_they_are(model, shape, pixel):
     assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1]
 
 
+def test_touching_particles_are_split_and_share_their_region(model):
+    image, _ = discs((128, 200), 0.8, [(40, 40), (58, 40), (110, 60)], radius=10)
+    found = segment(model, Micrograph(image, 0.8))
+    assert found.particles["region"].to_list() == [1, 1, 2] and found.to_dict()["touching_particles"] == 2
+    assert np.array_equal(found.instances > 0, number_particles(found.mask, 0.8) > 0)
+    assert found.particles["x_angstrom"].to_list() == pytest.approx([40, 58, 110], abs=2)
+    # On the line where they meet, half way, nothing of the overlay is inside.
+    y, x = 40 / 0.8, 49 / 0.8
+    zoom = found.overlay().width // 200
+    pixels = np.asarray(found.overlay()).astype(int)[int((y - 4) * zoom) : int(y * zoom)]
+    orange = (pixels[..., 0] > 200) & (pixels[..., 2] < 50)
+    assert orange[:, int((x - 3) * zoom) : int((x + 3) * zoom)].any(1).all()
+
+
+def test_a_region_has_the_confidence_that_was_calibrated(model):
+    image, _ = discs((128, 200), 0.8, [(40, 40), (58, 40)], radius=10)
+    seen = []
+
+    class Fixed:
+        def of(self, features):
+            seen.append(features)
+            return np.linspace(0.9, 0.3, len(features))
+
+    found = segment_with(model.network, model.card, Micrograph(image, 0.8), confidence=Fixed())
+    assert len(found.particles) == 2 and [len(f) for f in seen] == [1]
+    assert found.particles["confidence"].to_list() == [0.9, 0.9]
+
+
+def test_lattices_are_named_by_the_model_or_by_the_elements_given(model):
+    image, _ = discs((300, 300), 0.4, [(30, 30), (85, 80)], radius=15)
+    y, x = np.mgrid[:300, :300] * 0.4
+    image += (20 * np.cos(2 * np.pi * (0.9 * x + 0.4359 * y) / 2.355) * (np.hypot(x - 30, y - 30) < 15)).astype(
+        np.float32
+    )
+    found = segment(model, Micrograph(image, 0.4))
+    assert found.particles["crystalline"].to_list() == [True, False] and found.to_dict()["crystalline_particles"] == 1
+    assert found.particles["spacing_1_angstrom"][0] == pytest.approx(2.355, rel=0.02)
+    assert found.particles["reflection_1"][0].startswith("Au {111} ")
+    assert "Au {111}" in found.table_html() and "<td>none seen</td>" in found.table_html()
+    named = segment(model, Micrograph(image, 0.4), elements=["Fe"]).particles["reflection_1"]
+    assert named.to_list() == [None, None]
+    assert [c.name for c in known_crystals(Specimens(elements=("Au", "Pt")))] == ["Au", "Pt"]
+    with pytest.raises(BadInputError, match="the library has no crystal of them"):
+        segment(model, Micrograph(image, 0.4), elements=["He"])
+    with pytest.raises(BadInputError, match="is not a chemical element; did you mean Au"):
+        segment(model, Micrograph(image, 0.4), elements=["gold"])
+
+
 def test_refusals(model):
     image, _ = discs((128, 128), 0.8, [(50, 50)])
     with pytest.raises(
@@ -93,6 +144,12 @@ def test_outputs_carry_the_calibration(model, tmp_path):
         assert numerator / denominator == pytest.approx(25.0)
         np.testing.assert_array_equal(file.asarray() > 0, found.mask)
     np.testing.assert_array_equal(tifffile.imread(files["instances"]), found.instances)
+    assert [r.name for r in roiread(files["rois"])] == ["0001", "0002"]
+    coco = json.loads(Path(files["coco"]).read_text())
+    assert coco["images"] == [{"id": 1, "file_name": "discs.tif", "width": 200, "height": 128}]
+    assert [a["area"] * 0.4**2 for a in coco["annotations"]] == pytest.approx(
+        found.particles["area_angstrom2"].to_list()
+    )
     [signal] = file_reader(files["hspy"])
     np.testing.assert_allclose(signal["data"], found.probability)
     assert [(a["scale"], a["units"]) for a in signal["axes"]] == [(pytest.approx(0.04), "nm")] * 2

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from passband.specimens.crystals import THERMAL_DISPLACEMENT, CellRecipe, Crystal, crystal_names, library_crystal
+from passband.specimens.crystals import (
+    THERMAL_DISPLACEMENT,
+    CellRecipe,
+    Crystal,
+    crystal_names,
+    library_crystal,
+    reflections,
+)
 
 # Nearest-neighbour distances [Å] and densities [g/cm³] as tabulated elsewhere (CRC Handbook; powder diffraction file).
 KNOWN = {
@@ -94,3 +101,14 @@ def test_impossible_cells(cell, sites, message):
 def test_an_atom_close_to_its_own_image_is_found():
     with pytest.raises(ValueError, match="closer than"):
         Crystal("x", np.diag([0.5, 5.0, 5.0]), np.zeros((1, 3)), np.array([6])).check_apart()
+
+
+def test_reflections_are_those_of_the_structure():
+    a = 4.0782
+    expected = {"{111}": 3, "{200}": 4, "{220}": 8, "{311}": 11, "{222}": 12}
+    found = dict(reflections(library_crystal("Au"), 0.9))
+    assert found == pytest.approx({name: np.sqrt(n) / a for name, n in expected.items()}, abs=1e-4)
+    # Odd sums are extinct in bcc, and {200} is in diamond; (002) of wurtzite is not (001).
+    assert [name for name, _ in reflections(library_crystal("W"))[:3]] == ["{110}", "{200}", "{211}"]
+    assert [name for name, _ in reflections(library_crystal("Si"))[:3]] == ["{111}", "{220}", "{311}"]
+    assert [name for name, _ in reflections(library_crystal("CdSe-wurtzite"))[:3]] == ["{100}", "{002}", "{101}"]

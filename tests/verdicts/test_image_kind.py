@@ -103,12 +103,6 @@ def test_without_one_crystal_to_compare_with_no_spacing_is_wrong():
     assert kind(particles(1.3)) == ["lattice"]
 
 
-def test_reflections_are_those_of_the_structure():
-    a = 4.0782
-    allowed = [np.sqrt(n) / a for n in (3, 4, 8, 11)]
-    assert image_kind.reflections(GOLD) == pytest.approx(allowed, rel=1e-3)
-
-
 def test_each_finding_has_a_sentence():
     lattice = Statement("lattice", "pixel_size_angstrom", [3.06, 2.65], [2.35, 2.04], {"crystal": "Au"})
     assert str(lattice).startswith("its lattice spacings, 3.06, 2.65 Å, do not fit Au")

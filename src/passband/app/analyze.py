@@ -19,6 +19,7 @@ from passband.estimation.estimate import Estimate, estimate
 from passband.figures import size_histogram
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
+from passband.micrographs.split_particles import meeting
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model
 from passband.verdicts.image_optics import estimate_optics
@@ -85,8 +86,9 @@ def add_segmentation(analysis: Analysis, model: Model) -> Analysis:
     """Add the particles that a model finds."""
     found = segment(model, analysis.micrograph)
     width = found.probability.shape[1] * found.pixel_size_angstrom / 10
-    # Only what is in the table has an outline.
-    counted = np.where(found.mask & (found.instances == 0), 0, found.probability)
+    # Only what is in the table has an outline; particles that touch have one each.
+    outside = (found.mask & (found.instances == 0)) | meeting(found.instances)
+    counted = np.where(outside, 0, found.probability)
     lines = outlines(counted, model.card.threshold, width)
     return replace(analysis, segmentation=found, outlines=lines)
 

@@ -80,11 +80,14 @@ def segment(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
+    element: Annotated[
+        list[str] | None, Option(help="Element of the particles, to name their lattice spacings; may be repeated.")
+    ] = None,
     out: Annotated[Path, Option(help="Folder of the results.")] = Path("segmented"),
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Mark the particles in micrographs: masks, probabilities, an overlay, a table of particles and their sizes.
+    """Mark the particles in micrographs: masks, regions, an overlay, a table of particles, their sizes and lattice spacings.
 
     Several images get verdicts and optics, too, and one table and contact sheet; a stopped run can be resumed.
 
@@ -93,17 +96,20 @@ def segment(
     Example:  passband segment au-300kv session/
     """
     from passband.models import outputs
-    from passband.models.segment import check_fits
+    from passband.models.segment import check_fits, known_crystals
     from passband.models.segment import segment as segmented
     from passband.models.store import load_model
     from passband.sessions.image_files import find_images
 
     chosen, given, wanted = load_model(model), _given(pixel_size, energy, dose), _frames(frames)
+    known_crystals(chosen.card.specimens, element)
     files = find_images(images, out)
     if files.searched or len(files.paths) > 1:
         from passband.sessions.image_job import Settings
+        from passband.verdicts.domain import SpecimenInfo
 
-        settings = Settings.of("segment", out, chosen, given=given, frames=wanted)
+        known = SpecimenInfo(tuple(element) if element else None)
+        settings = Settings.of("segment", out, chosen, given=given, frames=wanted, specimen=known)
         _run(files, workers, as_json, settings, chosen.card.name)
     [path], [place] = files.paths, outputs.places(files.paths)
     micrographs = _read(path, given, wanted)
@@ -117,11 +123,11 @@ def segment(
     answers = []
     for place, micrograph, made_by in placed:
         with TerminalProgress() as progress:
-            result = segmented(chosen, micrograph, progress=_Tiles(progress, micrograph.name))
+            result = segmented(chosen, micrograph, elements=element, progress=_Tiles(progress, micrograph.name))
         written = outputs.write_outputs(place, result, made_by)
         answers.append(result.to_dict() | {"files": written})
         if not as_json:
-            beside = "and beside it mask, probability, table, sizes and record"
+            beside = "and beside it masks, probability, regions, table, sizes and record"
             show(f"{micrograph}\n  {result}\n  {written['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})

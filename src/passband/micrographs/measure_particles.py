@@ -14,19 +14,28 @@ _MEASURED = ("centroid", "bbox", "area", "perimeter_crofton", "axis_major_length
 def particle_table(
     mask: NDArray[np.bool_], pixel_size_angstrom: float, probability: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], pl.DataFrame]:
-    """Return the number of the particle at each pixel, and a row per particle.
+    """Return the number of the particle at each pixel, and a row per particle, as `measured` does; mask [h, w].
 
-    Connected pixels are one particle; regions under 28 Å² are excluded from the table, not from the mask. Columns: particle;
-    x_angstrom and y_angstrom of the centroid, from the centre of the upper left pixel, x to the right; area_angstrom2;
+    Connected pixels are one particle; regions under 28 Å² are excluded from the table, not from the mask.
+    """
+    instances = number_particles(mask, pixel_size_angstrom)
+    return instances, measured(instances, pixel_size_angstrom, probability)
+
+
+def measured(
+    instances: NDArray[np.int32], pixel_size_angstrom: float, probability: NDArray[np.float32]
+) -> pl.DataFrame:
+    """Return a row per particle, numbered from 1 without gaps; numbers and probability have the shape [h, w].
+
+    Columns: particle; x_angstrom and y_angstrom of the centroid, from the centre of the upper left pixel, x to the right; area_angstrom2;
     equivalent_diameter_angstrom of the disc of that area; circularity 4π area / perimeter², at most 1; major and minor axis of the
     ellipse of the same second moments; orientation_rad of its major axis, from x towards y, which runs downwards, (−π/2, π/2];
-    touches_edge of the image; mean_probability. Mask, probability and numbers have the shape [h, w].
+    touches_edge of the image; mean_probability.
     """
     # Imported here because it takes a second.
     from skimage.measure import regionprops_table
 
-    p, (h, w) = pixel_size_angstrom, mask.shape
-    instances = number_particles(mask, p)
+    p, (h, w) = pixel_size_angstrom, instances.shape
     of = regionprops_table(instances, probability, (*_MEASURED, "intensity_mean"))
     area, perimeter = of["area"] * p**2, of["perimeter_crofton"] * p
     # scikit-image measures from the rows' axis towards the columns'.
@@ -44,4 +53,4 @@ def particle_table(
         "touches_edge": (of["bbox-0"] == 0) | (of["bbox-1"] == 0) | (of["bbox-2"] == h) | (of["bbox-3"] == w),
         "mean_probability": of["intensity_mean"].astype(float),
     }
-    return instances, pl.DataFrame(columns)
+    return pl.DataFrame(columns)

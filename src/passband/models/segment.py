@@ -3,8 +3,8 @@
 import base64
 import html
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
-from passband.micrographs.measure_particles import particle_table
+from passband.micrographs.lattice import MOST, particle_spacings, spacing_columns
+from passband.micrographs.measure_particles import measured, particle_table
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
-from passband.models.card import ModelCard
+from passband.micrographs.split_particles import meeting, split_touching
+from passband.models.card import ModelCard, Specimens
 from passband.models.confidence import Confidence, finite_or_none, particle_features
 from passband.models.store import Model
 from passband.simulation.imaging import normalize
+from passband.specimens.crystals import Crystal, check_element, crystal_names, library_crystal
 
 #: Overlap of neighbouring tiles, as a share of a tile.
 OVERLAP = 0.25
@@ -48,9 +51,10 @@ class Segmentation:
         micrograph: that was segmented, shape [h, w].
         probability: of particle at each pixel, float32 [h, w].
         mask: pixels that are particle, bool [h, w].
-        instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w].
-        particles: one row a particle (`measure_particles.particle_table`), with its confidence: the probability that it matches a true particle
-            with an intersection of more than half the union; null if the model was not calibrated for it, or calibrated on no such particle.
+        instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w]. Particles that touch are split (`split_touching`).
+        particles: one row a particle (`measure_particles.measured`), with the number of its region of connected pixels, which particles that
+            touch share, and the region's confidence: the probability that it matches a true one with an intersection of more than half the
+            union; null if the model was not calibrated for it, or calibrated on no such region.
     """
 
     micrograph: Micrograph
@@ -75,8 +79,15 @@ class Segmentation:
             "particles_whole": len(whole),
             "median_diameter_angstrom": whole.median(),
             "particle_share": float(self.mask.mean()),
+            "touching_particles": int(self.particles["region"].is_duplicated().sum()),
+            "crystalline_particles": self._count("crystalline"),
             "doubtful_particles": len(self._doubtful) if self.particles["confidence"].count() else None,
         }
+
+    def _count(self, name: str) -> int | None:
+        """Return the number of particles for which a column is true; None if it is known of none."""
+        column = self.particles.get_column(name, default=None)
+        return None if column is None or not column.count() else int(column.sum())
 
     @property
     def _doubtful(self) -> pl.Series:
@@ -108,10 +119,10 @@ class Segmentation:
         rows = "".join(
             f"<tr><td>{row['particle']}</td><td>{row['equivalent_diameter_angstrom']:.1f}</td><td>{row['circularity']:.2f}</td>"
             f"<td>{row['mean_probability']:.2f}</td><td>{'–' if row['confidence'] is None else format(row['confidence'], '.2f')}</td>"
-            f"<td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
+            f"<td>{html.escape(lattice_text(row))}</td><td>{'cut by the edge' if row['touches_edge'] else ''}</td></tr>"
             for row in largest.iter_rows(named=True)
         )
-        head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th>confidence</th><th></th></tr>"
+        head = "<tr><th>no.</th><th>diameter [Å]</th><th>circularity</th><th>probability</th><th>confidence</th><th>lattice</th><th></th></tr>"
         omitted = f"<p>the largest {_ROWS} of {len(self.particles)}</p>" if len(self.particles) > _ROWS else ""
         return f"<p>{html.escape(str(self))}</p><div class='scroll'><table>{head}{rows}</table></div>{omitted}"
 
@@ -130,8 +141,9 @@ class Segmentation:
         picture = Image.fromarray(grey).resize((grey.shape[1] * zoom, grey.shape[0] * zoom)).convert("RGB")
         draw = ImageDraw.Draw(picture)
         font = ImageFont.load_default(size)
-        # Pieces too small for the table have no outline. Outside the image nothing is particle, so that outlines close.
+        # Pieces too small for the table have no outline. Outside the image nothing is particle, so that outlines close; nor is it between particles.
         numbers, doubtful = np.pad(self.instances[::step, ::step], 1), self._doubtful.to_numpy()
+        numbers[meeting(numbers)] = 0
         unsure = np.isin(numbers, doubtful)
         for inside, colour in (((numbers > 0) & ~unsure, _OUTLINE), (unsure, _UNSURE)):
             for line in find_contours(inside.astype(float), 0.5):
@@ -153,6 +165,21 @@ class Segmentation:
         return picture
 
 
+def lattice_text(row: dict[str, Any]) -> str:
+    """Return the spacings of a particle's row as a text: 2.36 ± 0.02 Å Au {111} +0.4 %."""
+    if row.get("crystalline") is None:
+        return "–"
+    texts = []
+    for k in range(1, MOST + 1):
+        d, error, name = (
+            row[f"{n}_{k}{end}"]
+            for n, end in (("spacing", "_angstrom"), ("spacing", "_uncertainty_angstrom"), ("reflection", ""))
+        )
+        if d is not None:
+            texts.append(f"{d:.2f} ± {error:.2f} Å {name or ''}".strip())
+    return "; ".join(texts) or "none seen"
+
+
 def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
     """Raise BadInputError for a micrograph of another mode of the microscope than the model's, or with a pixel size outside its range."""
     if micrograph.scanned and card.modality != "stem":
@@ -171,17 +198,48 @@ def check_fits(micrograph: Micrograph, card: ModelCard) -> None:
 
 
 def segment(
-    model: Model, micrograph: Micrograph, *, progress: Callable[[int, int], None] = lambda done, total: None
+    model: Model,
+    micrograph: Micrograph,
+    *,
+    elements: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Segmentation:
     """Segment a micrograph with a model; `progress` is called with the number of tiles done and their total.
 
     Each tile is normalised to zero mean and unit variance, like the training images, so uneven illumination matters little.
-    Logits of overlapping tiles are blended with Gaussian weights.
+    Logits of overlapping tiles are blended with Gaussian weights. Lattice spacings are compared with those of the library's crystals of
+    `elements`, or with the crystals that the model was trained on.
 
     Raises:
-        BadInputError: if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
+        BadInputError: if there is no such element or crystal, if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
-    return segment_with(model.network, model.card, micrograph, progress=progress, confidence=model.confidence)
+    crystals = known_crystals(model.card.specimens, elements)
+    found = segment_with(model.network, model.card, micrograph, progress=progress, confidence=model.confidence)
+    spacings = particle_spacings(micrograph.intensity, found.instances, micrograph.pixel_size_angstrom)
+    return replace(found, particles=found.particles.with_columns(spacing_columns(spacings, crystals)))
+
+
+def known_crystals(specimens: Specimens, elements: Sequence[str] | None = None) -> list[Crystal]:
+    """Return the library's crystals of some elements, or those of a model's recipe, or of its elements without one.
+
+    Raises:
+        BadInputError: if the elements that are given are none, or no crystal of the library consists of them.
+    """
+    if elements is None and specimens.recipe is not None:
+        from passband.specimens import SpecimenRecipe
+
+        particles = SpecimenRecipe.model_validate(specimens.recipe).particles
+        return list({p.crystal_used().name: p.crystal_used() for p in particles}.values())
+    wanted = set(specimens.elements if elements is None else elements)
+    for element in elements or ():
+        check_element(element)
+    found = [c for c in map(library_crystal, crystal_names()) if wanted.issuperset(c.symbols)]
+    if elements is not None and not found:
+        what = f"{parameter('elements')} {', '.join(elements)}: the library has no crystal of them"
+        raise BadInputError(
+            what, value=list(elements), limit=crystal_names(), remedy="leave it away, or give elements of another"
+        )
+    return found
 
 
 def segment_with(
@@ -206,12 +264,25 @@ def segment_with(
     fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
     probability = fine.sigmoid_().numpy()
     mask = probability >= card.threshold
-    instances, particles = particle_table(mask, pixel, probability)
-    known: list[float | None] = [None] * len(particles)
-    if confidence is not None:
-        known = finite_or_none(confidence.of(particle_features(instances, probability, particles, pixel)))
-    particles = particles.with_columns(pl.Series("confidence", known, dtype=pl.Float64))
+    instances, particles = _particles(mask, probability, pixel, confidence)
     return Segmentation(micrograph, probability, mask, instances, particles)
+
+
+def _particles(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], pixel: float, confidence: Confidence | None
+) -> tuple[NDArray[np.int32], pl.DataFrame]:
+    """Return the number of the particle at each pixel, and the table of particles; those that touch are split after a region's confidence is known."""
+    regions, table = particle_table(mask, pixel, probability)
+    known: list[float | None] = [None] * len(table)
+    if confidence is not None:
+        known = finite_or_none(confidence.of(particle_features(regions, probability, table, pixel)))
+    instances = split_touching(regions, pixel)
+    region = np.zeros(int(instances.max(initial=0)) + 1, dtype=np.int64)
+    region[instances] = regions
+    if len(region) > len(table) + 1:
+        table = measured(instances, pixel, probability)
+    values = pl.Series("confidence", [known[r - 1] for r in region[1:]], dtype=pl.Float64)
+    return instances, table.with_columns(values, region=region[1:])
 
 
 def network_shape(shape: tuple[int, ...], pixel_size_angstrom: float, card: ModelCard) -> tuple[int, int]:

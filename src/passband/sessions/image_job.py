@@ -272,7 +272,7 @@ def analyse(settings: Settings, micrograph: Micrograph, progress: Progress) -> F
             progress(_SEGMENTED * finished / total - done)
             done = _SEGMENTED * finished / total
 
-        result = segment(model, micrograph, progress=tiles)
+        result = segment(model, micrograph, elements=settings.specimen.elements, progress=tiles)
     else:
         progress(_SEGMENTED)
     if judge is None:

@@ -278,3 +278,21 @@ def thermal_displacements(elements: set[str], given: dict[str, float]) -> dict[s
             f"thermal_displacement_angstrom: has no entry for {missing[0]}, nor has the table; add one, such as {missing[0]}: 0.09"
         )
     return {element: known[element] for element in sorted(elements)}
+
+
+def reflections(crystal: Crystal, highest: float = math.inf) -> list[tuple[str, float]]:
+    """Return the reflections of a crystal that its structure allows, such as {111}, and their frequencies up to a highest one [1/Å].
+
+    Of reflections at one frequency, rounded to 0.0001, one is named; indices reach from −4 to 4.
+    """
+    hkl = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    hkl = hkl[hkl.any(1)]
+    frequencies = np.linalg.norm(hkl @ np.linalg.inv(crystal.cell).T, axis=1).round(4)
+    strength = np.abs(np.exp(2j * np.pi * hkl @ crystal.fractions.T) @ crystal.numbers)
+    allowed = (strength > 0.1 * crystal.numbers.sum()) & (frequencies <= highest)
+    # Positive indices first, the last one highest.
+    order = sorted(np.flatnonzero(allowed), key=lambda i: (frequencies[i], (hkl[i] < 0).sum(), *(-hkl[i])))
+    named: dict[float, str] = {}
+    for i in order:
+        named.setdefault(float(frequencies[i]), "{" + "".join(map(str, hkl[i])) + "}")
+    return [(name, frequency) for frequency, name in named.items()]

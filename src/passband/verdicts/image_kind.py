@@ -10,7 +10,7 @@ from scipy import ndimage
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.resample import resample
 from passband.models.card import ModelCard, Specimens
-from passband.specimens.crystals import Crystal
+from passband.specimens.crystals import Crystal, reflections
 from passband.verdicts.statements import Statement
 
 Array = NDArray[np.float64]
@@ -134,7 +134,7 @@ def wrong_scale(image: Array, pixel: float, crystal: Crystal) -> Statement | Non
     """
     q = lattice_spots(image, pixel)
     high = min(_HIGHEST, 0.5 / pixel)
-    own_reflections = reflections(crystal)
+    own_reflections = np.array([q for _, q in reflections(crystal)[:_SHELLS]])
     if not len(q):
         return None
     anywhere = 1 / np.log(high / _LOWEST)
@@ -181,15 +181,6 @@ def lattice_spots(image: Array, pixel: float) -> Array:
                 shift = [float((peak.sum(axis) * [-1, 0, 1]).sum()) / (n * pixel) for axis in (1, 0)]
                 found.append(float(np.hypot(k[i] + shift[0], k[j] + shift[1])))
     return np.array(found)
-
-
-def reflections(crystal: Crystal) -> Array:
-    """Return the frequencies [1/Å] of the first shells of reflections of a crystal that its structure allows."""
-    hkl = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), -1).reshape(-1, 3)
-    hkl = hkl[hkl.any(1)]
-    q = np.linalg.norm(hkl @ np.linalg.inv(crystal.cell).T, axis=1)
-    strength = np.abs(np.exp(2j * np.pi * hkl @ crystal.fractions.T) @ crystal.numbers)
-    return np.unique(q[strength > 0.1 * crystal.numbers.sum()].round(4))[:_SHELLS]
 
 
 def _crystal(known: Specimens) -> Crystal | None:
