@@ -3,10 +3,13 @@
 python benchmarks/images.py
 """
 
+import contextlib
 import functools
 import math
 import multiprocessing
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import abtem
 import numpy as np
@@ -55,11 +58,31 @@ def begin() -> None:
     """Prepare a process of either side: one thread, and freed memory kept, which makes both faster."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    one_wave()
 
 
 GRID = image_grid(102.4, 1.5, 0.2)
 CONDITIONS = [condition(d, 0.2) for d in np.linspace(-250, 250, 100)]
+
+
+BOTH = f"{CORES} processes of one thread on both sides"
+
+
+def compare(
+    ours: Callable[[Any], int], theirs: Callable[[Any], int], shares: Sequence[Any]
+) -> tuple[list[float], list[float]]:
+    """Return images a second of both sides, each share in a process of its own.
+
+    In one process, the threads of abTEM's FFTW and of PyTorch stand in each other's way.
+    """
+    pool = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"), initializer=begin)
+    with contextlib.ExitStack() as stack:
+        workers = [[stack.enter_context(pool()) for _ in shares] for _ in (ours, theirs)]
+
+        def side(work: Callable[[Any], int], pools: list[ProcessPoolExecutor]) -> int:
+            started = [one.submit(work, share) for one, share in zip(pools, shares, strict=True)]
+            return sum(each.result() for each in started)
+
+        return alternate(lambda: side(ours, workers[0]), lambda: side(theirs, workers[1]))
 
 
 def ours(conditions: list[Condition]) -> int:
@@ -84,13 +107,9 @@ def many_conditions() -> None:
     cropped = expected_cut(wide, 512)
     error = ((a - cropped).norm() / cropped.norm()).item()
     assert error < 1e-3, error
-    shares = [CONDITIONS[i::CORES] for i in range(CORES)]
-    # Processes for each side: in one, the threads of abTEM's FFTW and of PyTorch stand in each other's way.
-    pool = functools.partial(ProcessPoolExecutor, CORES, multiprocessing.get_context("spawn"), initializer=begin)
-    with pool() as first, pool() as second:
-        rates = alternate(lambda: sum(first.map(ours, shares)), lambda: sum(second.map(theirs, shares)))
+    rates = compare(ours, theirs, [CONDITIONS[i::CORES] for i in range(CORES)])
     note = (
-        f"2 phonon configurations, {CORES} processes of one thread on both sides; images agree to {error:.1e} relative L2 "
+        f"2 phonon configurations, {BOTH}; images agree to {error:.1e} relative L2 "
         "(abTEM on 1024² samples, cut to the camera's band)"
     )
     write(compared("one wave → 100 conditions, 512²", "images/s, abTEM apply_ctf", rates, 5, note))
@@ -105,27 +124,37 @@ def expected_cut(image: torch.Tensor, n: int) -> torch.Tensor:
     return torch.fft.ifft2(cut, norm="forward").real.float()
 
 
-def stored_waves(count: int = 32) -> None:
-    recipe, config = SpecimenRecipe(), ExitWaveConfig()
-    drawn = [draw_specimen(recipe, i) for i in range(count)]
-    waves = specimen_exit_waves(recipe, drawn, range(count), config)
-    coefficients = torch.from_numpy(np.stack([w.coefficients for w in waves]))
-    grid, given = image_grid(recipe.field_angstrom, 1.5, 0.4), condition(50.0, 0.4)
-    full = [theirs_of(c, grid, 256) for c in coefficients]
+@functools.cache
+def many_waves(share: int) -> torch.Tensor:
+    """Return the coefficients of a process's share of 32 specimens, shape [N, P, K]."""
+    recipe, indices = SpecimenRecipe(), range(share, 32, CORES)
+    waves = specimen_exit_waves(recipe, [draw_specimen(recipe, i) for i in indices], indices, ExitWaveConfig())
+    return torch.from_numpy(np.stack([wave.coefficients for wave in waves]))
 
-    def ours() -> float:
-        small = narrowed(grid, [given])
-        return len(expected_intensity(coefficients, transfer_on_grid(given, small), small))
 
-    def theirs() -> float:
-        for wave in full:
-            abtem_image(wave, given)
-        return count
+def our_images(share: int) -> int:
+    full, given = image_grid(SpecimenRecipe().field_angstrom, 1.5, 0.4), condition(50.0, 0.4)
+    grid = narrowed(full, [given])
+    return len(expected_intensity(many_waves(share), transfer_on_grid(given, grid), grid))
 
-    write(compared("images from stored waves, 128²", "images/s, abTEM apply_ctf at 256²", alternate(ours, theirs)))
+
+@functools.cache
+def their_waves(share: int) -> list[abtem.Waves]:
+    grid = image_grid(SpecimenRecipe().field_angstrom, 1.5, 0.4)
+    return [theirs_of(coefficients, grid, 256) for coefficients in many_waves(share)]
+
+
+def their_images(share: int) -> int:
+    for wave in their_waves(share):
+        abtem_image(wave, condition(50.0, 0.4))
+    return len(their_waves(share))
+
+
+def stored_waves() -> None:
+    rates = compare(our_images, their_images, list(range(CORES)))
+    write(compared("images from stored waves, 128²", "images/s, abTEM apply_ctf at 256²", rates, note=BOTH))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(CORES)
     many_conditions()
     stored_waves()
