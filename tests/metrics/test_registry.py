@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from passband.conditions import Condition
-from passband.metrics import METRICS, dataset_information, dataset_overlap, measure
+from passband.metrics import METRICS, dataset_information, dataset_overlap, measure, overlap
 from passband.metrics.band import Band, make_band
 from passband.metrics.direct import psf_distance
 from passband.metrics.image_spectra import (
@@ -307,3 +307,12 @@ def test_conditions_among_themselves_are_computed_once_to_the_same_values():
     assert once.keys() == twice.keys()
     for name, values in once.items():
         assert values.numpy() == pytest.approx(twice[name].numpy(), abs=1e-9, nan_ok=True), name
+
+
+def test_shares_of_many_rows_are_those_of_each_pair():
+    """Distances are computed in blocks of rows and frequencies, and of rows with themselves once."""
+    a = torch.rand(70, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([torch.minimum(row, a).sum(1) for row in a])
+    torch.testing.assert_close(overlap.shared(a, a), expected)
+    torch.testing.assert_close(overlap.shared(a, a[:40].clone()), expected[:, :40])
+    torch.testing.assert_close(overlap.shared(a.float(), a.float()), expected.float(), rtol=1e-4, atol=1e-2)

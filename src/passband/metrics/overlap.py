@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from passband.metrics.band import View
 
-# Rows of a matrix of distances that are computed at once where it is symmetric.
-_ROWS = 32
+# Rows and frequencies of distances that are computed at once.
+_ROWS, _FREQUENCIES = 32, 4096
 
 
 def magnitude(view: View, power: int = 1) -> Tensor:
@@ -79,14 +80,20 @@ def shared(a: Tensor, b: Tensor) -> Tensor:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Return Σ|a − b| of every pair of rows; those of a with itself are computed once."""
-    if b is not a or len(a) <= _ROWS or a.requires_grad:
+    if a.requires_grad or b.requires_grad or a.is_cuda:
         return torch.cdist(a, b, p=1.0)
-    result = a.new_empty(len(a), len(a))
-    for start in range(0, len(a), _ROWS):
-        block = torch.cdist(a[start : start + _ROWS], a[start:], p=1.0)
-        result[start : start + _ROWS, start:] = block
-        result[start:, start : start + _ROWS] = block.T
-    return result
+    # On a CPU SciPy takes half the time of PyTorch, and less where both blocks stay in the cache.
+    from scipy.spatial.distance import cdist
+
+    result, itself = np.zeros((len(a), len(b))), b is a
+    for at in range(0, a.shape[1], _FREQUENCIES):
+        x, y = (t[:, at : at + _FREQUENCIES].numpy() for t in (a, b))
+        for row in range(0, len(a), _ROWS):
+            first = row if itself else 0
+            result[row : row + _ROWS, first:] += cdist(x[row : row + _ROWS], y[first:], "cityblock")
+    if itself:
+        result = np.triu(result) + np.triu(result, 1).T
+    return torch.from_numpy(result).to(a.dtype)
 
 
 def finish(shared: Tensor, total: Tensor) -> Tensor:
