@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from passband.conditions import Condition
-from passband.metrics.shift_table import shift_table
+from passband.metrics.shift_table import EVERY, shift_table
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import condition_row
 from replication import pages
@@ -69,7 +69,7 @@ def conditions_of(name):
 def shift_of(conditions, names):
     """The table of pairs; several laws are tried on the same conditions."""
     spectra = np.random.default_rng(1).uniform(1, 2, (len(names), 4, 16))
-    return shift_table(list(conditions), 1.0, spectra, names=list(names))
+    return shift_table(list(conditions), 1.0, spectra, names=list(names), metrics=EVERY)
 
 
 def write(folder, name, law, seeds=2, epochs=10, curve=None):

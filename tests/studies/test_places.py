@@ -95,7 +95,7 @@ def test_folders_of_another_user(tiny, tmp_path, without_rights):
         ("study", "run", "folder/small"): "is not readable",
         (*segment, "image.png"): f"_mask.tif: {cannot}",
         (*segment[:-1], "results/new", "image.png"): "cannot be created: Permission denied; choose another",
-        (*segment, "private.png"): "is not readable",
+        (*segment, "private.png"): "cannot be read: you lack the permission",
         ("model", "import", "model.zip"): f"import: {cannot}",
     }  # fmt: skip
     for (words, message), (code, error) in zip(expected.items(), without_rights(*expected), strict=True):

@@ -54,7 +54,7 @@ def main(folder, kind):
             print(f"{stage}: {fault}")
         assert progress.happened
         ballast.unlink()
-        left = [path for path in runs.rglob(".*") if path.name != ".lock"]
+        left = list(runs.rglob("*.tmp*"))
         assert not left, left
     with make_executor(kind, 2) as executor:
         assert not runner.run(config, runs / "small", executor, Quiet(), finish=write_results)

@@ -19,7 +19,7 @@ from passband.learning import SEGMENTATION
 from passband.learning.task import PIXELS
 from passband.metrics.shift_table import EVERY
 from passband.studies import cross_tests
-from passband.studies.folder import StudyFolder, missing
+from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import condition_tables, provenance
 from passband.studies.stored import write_analysis
@@ -105,7 +105,7 @@ def _make_images(held: StudyFolder) -> None:
     fleet.waves(held.study, held.paths, CORES)
     executor = Processes(CORES)
     try:
-        if failures := executor.map(run_job, missing(held.image_jobs), lambda share: None):
+        if failures := executor.map(run_job, held.missing(held.image_jobs), lambda share: None):
             raise BadInputError(f"{failures[0].task.label} could not be made ({failures[0].reason})")
     finally:
         executor.close()

@@ -37,6 +37,7 @@ class ImageGrid:
         fine: samples along a side for |ψ|², enough that no beat of two beams folds into the camera's band.
         pixels: pixels of the image along a side.
         physical: pixels of the camera along a side, before binning.
+        stored: the largest frequency along an axis of all stored coefficients.
         kept: which of the stored coefficients `frequencies` are, shape [K]; None for all.
     """
 
@@ -45,6 +46,7 @@ class ImageGrid:
     fine: int
     pixels: int
     physical: int
+    stored: int
     kept: Tensor | None = None
 
     @functools.cached_property
@@ -99,9 +101,9 @@ def image_grid(
     pixels = pixels_across(field_angstrom, pixel_size_angstrom)
     frequencies = disc_indices(band_per_angstrom * field_angstrom)
     physical = pixels * binning
+    stored = int(frequencies.abs().max())
     # Beats reach twice as far as beams.
-    fine = _fine(2 * int(frequencies.abs().max()) + 1, physical)
-    return ImageGrid(field_angstrom, frequencies, fine, pixels, physical)
+    return ImageGrid(field_angstrom, frequencies, _fine(2 * stored + 1, physical), pixels, physical, stored)
 
 
 def _fine(beats: int, physical: int) -> int:
@@ -217,7 +219,7 @@ def check_aperture(condition: Condition, grid: ImageGrid) -> None:
     if condition.aperture_mrad is None:
         return
     cutoff = 1e-3 * condition.aperture_mrad / wavelength(condition.energy_ev)
-    band = grid.reach / grid.field_angstrom
+    band = grid.stored / grid.field_angstrom
     if cutoff > band:
         limit = band * wavelength(condition.energy_ev) * 1e3
         raise BadInputError(
@@ -232,7 +234,7 @@ def band_warning(condition: Condition, grid: ImageGrid) -> str | None:
     The band then acts as an aperture: without envelopes, 1.5 1/Å changes images of 5 nm of gold on carbon by several
     percent of their contrast.
     """
-    band = grid.reach / grid.field_angstrom
+    band = grid.stored / grid.field_angstrom
     angle = torch.linspace(0, 2 * torch.pi, 33, dtype=torch.float64)
     edge = 1 / grid.field_angstrom
     rim = wave_transfer(stack([condition]), band * torch.cos(angle), band * torch.sin(angle), edge).abs().max().item()

@@ -169,6 +169,12 @@ def test_a_grid_is_not_narrowed_where_beams_are_not_damped():
     # 9 mrad are 0.46 1/Å: two such beams beat at 0.91 1/Å, within the camera's 1.25.
     aperture = narrowed(grid, [sharp.model_copy(update={"aperture_mrad": 9.0})])
     assert aperture.fine == aperture.physical == 128 and aperture.reach <= 25
+    # An aperture may open beyond what envelopes leave, up to what is stored: 19.2 mrad are 0.98 1/Å.
+    damped = sharp.model_copy(update={"focal_spread_angstrom": 80.0, "aperture_mrad": 19.2})
+    small = narrowed(grid, [damped])
+    assert small.reach < 0.97 * 51.2 and transfer_on_grid(damped, small).abs().max() <= 1
+    with pytest.raises(BadInputError, match=r"beyond the exit waves' band of 1.484 1/Å"):
+        transfer_on_grid(sharp.model_copy(update={"aperture_mrad": 40.0}), small)
 
 
 def test_an_ideal_camera_and_one_in_fourier_space_see_the_same(gold):
