@@ -508,7 +508,7 @@ def segment_folder(
 
     Args:
         model: by name, folder, or loaded.
-        images: a folder (with its subfolders), a pattern such as "session/*.dm4", a file, or several of them.
+        images: a folder (with its subfolders), a pattern such as ``session/*.dm4``, a file, or several of them.
         folder: of the results: masks and tables of each image, summary.parquet and .csv, summary.html, contact_sheet.png.
         specimen: what is known of it: a `SpecimenInfo`, or its fields by name.
         frames: of stacks, as `read_micrographs` takes them.
