@@ -44,7 +44,7 @@ def test_a_graph_takes_every_step_of_the_first_shape(monkeypatch, epoch):
     plain, model = training(sizes)
     expected = [plain(*batch) for batch in batches(sizes)]
     monkeypatch.setattr(steps, "_Graph", Replayed)
-    monkeypatch.setattr(steps, "_aside", lambda work: work())
+    monkeypatch.setattr(steps, "aside", lambda work: work())
     monkeypatch.setattr(Replayed, "captured", ())
     graph, same = training(sizes)
     graph._captures = True
@@ -63,7 +63,7 @@ def test_steps_that_cannot_be_captured_are_taken_one_by_one(monkeypatch):
     plain, _ = training(sizes)
     expected = [plain(*batch) for batch in batches(sizes)]
     monkeypatch.setattr(steps, "_Graph", Refused)
-    monkeypatch.setattr(steps, "_aside", lambda work: work())
+    monkeypatch.setattr(steps, "aside", lambda work: work())
     slow, _ = training(sizes)
     slow._captures = True
     with pytest.warns(UserWarning, match="not replayed as a graph, which makes them slower: not permitted"):

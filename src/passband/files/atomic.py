@@ -16,6 +16,8 @@ from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 
 _TEMPORARY = ".tmp"
+# What `temporary_beside` names.
+_OWN_TEMPORARY = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(_TEMPORARY)}(\.\w+)?")
 _CHECKSUM = "checksum"
 # Every result names its program near its beginning or end: in a comment, a title, metadata or the directory of an archive.
 _MARK, _REACH = b"passband", 8192
@@ -134,10 +136,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(*folders: Path) -> None:
-    """Delete the temporary files and folders that killed runs left in these folders; nobody may be writing there."""
+def remove_leftovers(*folders: Path, shared: bool = False) -> None:
+    """Delete the temporary files and folders that killed runs left in these folders; nobody may be writing there.
+
+    In a folder that is shared with other programs, which have hidden files of their own, only what `temporary_beside` names.
+    """
     for folder in folders:
         for leftover in folder.glob(f".*{_TEMPORARY}*"):
+            if shared and not _OWN_TEMPORARY.fullmatch(leftover.name):
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

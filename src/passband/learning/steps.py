@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from passband.base.gpu import aside
 from passband.learning.fleets import ARRANGEMENTS, Arrangement, fleet
 from passband.learning.networks import NetworkConfig, build, fast_convolutions
 from passband.learning.task import SEGMENTATION, Task
@@ -76,7 +77,7 @@ class Steps:
         self._taken += 1
         self._shape = self._shape or images.shape
         if self._taken <= _EAGER:
-            return _aside(lambda: self._step(images, masks))
+            return aside(lambda: self._step(images, masks))
         # The last batch of an epoch may be smaller.
         if images.shape != self._shape:
             return self._step(images, masks)
@@ -107,16 +108,6 @@ class _Graph:
         self._masks.copy_(masks)
         self._graph.replay()
         return self._losses.clone()
-
-
-def _aside(work: Callable[[], Tensor]) -> Tensor:
-    """Return what work returns, done in a stream of its own, as capturing will: what it leaves behind then belongs to no other."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        result = work()
-    torch.cuda.current_stream().wait_stream(stream)
-    return result
 
 
 @functools.cache

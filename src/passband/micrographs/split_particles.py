@@ -1,5 +1,8 @@
 """Split particles that touch or overlap in a mask, where the neck between them is narrow."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -61,19 +64,25 @@ def split_touching(
 def meeting(numbers: _Numbers) -> NDArray[np.bool_]:
     """Return where a pixel of a particle has one of another particle above it or to its left."""
     result = np.zeros(numbers.shape, dtype=bool)
-    for one, other in (np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]):
-        result[one] |= (numbers[one] != numbers[other]) & (numbers[one] > 0) & (numbers[other] > 0)
+    for one, _, meet in _neighbours(numbers):
+        result[one] |= meet
     return result
+
+
+def _neighbours(numbers: _Numbers) -> Iterator[tuple[Any, Any, NDArray[np.bool_]]]:
+    """Yield slices of pixels and of those above, then of those to the left, each with where both are of different particles."""
+    for one, other in (np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]):
+        a, b = numbers[one], numbers[other]
+        yield one, other, (a != b) & (a > 0) & (b > 0)
 
 
 def _saddles(basins: _Numbers, distance: NDArray[np.float32]) -> list[tuple[float, int, int]]:
     """Return the largest distance at which each two neighbouring basins meet, with these, largest first."""
     count = int(basins.max(initial=0)) + 1
     keys, values = [], []
-    for one, other in (np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]):
-        a, b = basins[one], basins[other]
-        meet = (a != b) & (a > 0) & (b > 0)
-        low, high = np.minimum(a[meet], b[meet]), np.maximum(a[meet], b[meet])
+    for one, other, meet in _neighbours(basins):
+        a, b = basins[one][meet], basins[other][meet]
+        low, high = np.minimum(a, b), np.maximum(a, b)
         keys.append(low.astype(np.int64) * count + high)
         values.append(np.minimum(distance[one][meet], distance[other][meet]))
     key, value = np.concatenate(keys), np.concatenate(values)

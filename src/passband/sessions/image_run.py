@@ -2,7 +2,6 @@
 
 import html
 import json
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +50,6 @@ COLUMNS: dict[str, Any] = {
 }
 _SUMMARY, _SUMMARY_CSV, _PAGE = "summary.parquet", "summary.csv", "summary.html"
 _DIGITS = 4
-# Temporary files of results, which a killed run leaves.
-_CUT_OFF = re.compile(r"\..+\.[0-9a-f]{12}\.tmp(\.\w+)?")
 # Bytes that take seconds to read, so that progress is shown.
 _SHOWN_BYTES = 2 * 10**9
 # Images that a text names one by one.
@@ -215,11 +212,8 @@ def _run(
     for job in jobs.values():
         unique.setdefault(job.folder, job)
     remove_leftovers(settings.out / "finished")
-    for folder in {settings.out, *((settings.out / job.place).parent for job in unique.values())}:
-        for path in folder.glob(".*.tmp*"):
-            # The folder may be the user's own, with hidden files of other programs.
-            if _CUT_OFF.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+    places_of_results = {settings.out, *((settings.out / job.place).parent for job in unique.values())}
+    remove_leftovers(*places_of_results, shared=True)
     todo = [job for job in unique.values() if not job.is_finished()]
     # A file was renamed, and another has its former name, whose results now go there.
     wanted, missing = {str(job.place) for job in todo}, {job.folder for job in todo}

@@ -3,6 +3,7 @@
 Everything that makes an image calls this: training, tests, `simulate`, the app, calibration, previews and the planner.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -66,9 +67,13 @@ class Imager:
         self.condition = condition
         pixel, binning = condition.pixel_size_angstrom, condition.detector.binning
         self.grid = imaging.image_grid(field_angstrom, config.band_per_angstrom, pixel, binning)
-        self._grid = imaging.narrowed(self.grid, [condition])
         self._optics: dict[tuple[int, torch.device], tuple[Tensor, Tensor | None]] = {}
         self._recordings: dict[torch.device, recording.Recording] = {}
+
+    @functools.cached_property
+    def _grid(self) -> imaging.ImageGrid:
+        """What of the grid the condition needs."""
+        return imaging.narrowed(self.grid, [self.condition])
 
     @property
     def pixels(self) -> int:

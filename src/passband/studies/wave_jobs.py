@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from passband.base import gpu
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
@@ -83,7 +84,7 @@ def device() -> torch.device:
 
 def free_memory() -> int | None:
     """Return the free bytes of the GPU that this process computes on, None without one."""
-    return torch.cuda.mem_get_info()[0] if device().type == "cuda" else None
+    return gpu.free_memory(device()) if device().type == "cuda" else None
 
 
 def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:

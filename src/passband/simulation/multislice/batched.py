@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from passband.base.gpu import aside
 from passband.simulation.multislice import deposit
 from passband.simulation.multislice.slices import Band, Slices, frequencies
 
@@ -136,11 +137,7 @@ def _factor(band: Band, number: int, dtype: torch.dtype, device: torch.device) -
 
 def _recorded(first: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
     """Return some work on the GPU as a CUDA graph, which the host starts in one call; `first` sets up what the work needs."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        first()
-    torch.cuda.current_stream().wait_stream(side)
+    aside(first)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from passband.base.errors import BadInputError, parameter, require
 from passband.base.frequencies import disc_indices
+from passband.base.gpu import free_memory
 from passband.base.identity import seed_from
 from passband.simulation.multislice import banded, batched
 from passband.simulation.multislice.exit_wave import ExitWave, ExitWaveConfig, stored_part, stored_wave
@@ -125,8 +126,7 @@ def _default_memory(device: torch.device) -> int:
     """Return the memory [bytes] to use where the caller gives none: on a GPU most of what is free."""
     if not _on_gpu(device):
         return MEMORY
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(_FREE * (torch.cuda.mem_get_info(device)[0] + unused))
+    return int(_FREE * free_memory(device))
 
 
 _band = functools.lru_cache(maxsize=4)(Band)
