@@ -2,7 +2,7 @@
 
     import passband as pb
 
-The names in `__all__` are the public API; `passband.api` describes each.
+The names in `__all__` are the public API; the modules of `passband.api` describe each.
 """
 
 from importlib import import_module
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from passband.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from passband.api import *  # noqa: F403
+    from passband.api.conditions import *  # noqa: F403
+    from passband.api.folders import *  # noqa: F403
+    from passband.api.labels import *  # noqa: F403
+    from passband.api.micrographs import *  # noqa: F403
+    from passband.api.models import *  # noqa: F403
+    from passband.api.simulation import *  # noqa: F403
+    from passband.api.specimens import *  # noqa: F403
+    from passband.api.studies import *  # noqa: F403
     from passband.base.errors import BadInputError as BadInputError
     from passband.conditions import Condition as Condition
     from passband.conditions import Detector as Detector
@@ -23,9 +30,14 @@ if TYPE_CHECKING:
 
 # Public names by the module that has them.
 _NAMES = {
-    "passband.api": "check check_folder compare estimate estimate_folder list_models list_presets list_recipes list_studies learning_curve "
-    "load_condition load_conditions load_model load_recipe load_study micrograph open_study optimize predict_loss reader_loss "
-    "score segment segment_folder simulate sweep to_signal tune",
+    "passband.api.conditions": "compare list_presets load_condition load_conditions optimize predict_loss sweep",
+    "passband.api.folders": "check_folder estimate_folder segment_folder",
+    "passband.api.labels": "learning_curve score tune",
+    "passband.api.micrographs": "check estimate micrograph segment to_signal",
+    "passband.api.models": "list_models load_model",
+    "passband.api.simulation": "reader_loss simulate",
+    "passband.api.specimens": "list_recipes load_recipe",
+    "passband.api.studies": "list_studies load_study open_study",
     "passband.base.errors": "BadInputError",
     "passband.conditions": "Condition Detector",
     "passband.micrographs.micrograph": "Micrograph",
@@ -43,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'passband' has no attribute {name!r}")
     # First of all, for it also gives conditions their method `ctf`.
-    import_module("passband.api")
+    import_module("passband.api.conditions")
     return getattr(import_module(_MODULES[name]), name)
 
 

@@ -20,7 +20,7 @@ from passband.files import yaml_config
 _NEXT_TO_NONE = "is next to none"
 #: The YAML files of the presets, by name.
 PRESETS: dict[str, Path] = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
-#: Methods that rooms above this one give to a condition, by name: `passband.api` gives it `ctf`, which needs the optics.
+#: Methods that rooms above this one give to a condition, by name: `passband.api.conditions` gives it `ctf`, which needs the optics.
 METHODS: dict[str, Callable[..., Any]] = {}
 
 #: Order n and multiplicity m of each coefficient C_nm, to fifth order (Krivanek's symbols, polar form).
