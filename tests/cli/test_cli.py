@@ -277,3 +277,24 @@ def test_fit_and_convert(call, tmp_path):
     one_line(*call("ctf", "show", "titan"), "neither a file nor a preset", "titan_corrected_300kv")
     code, out, _ = call("ctf", "presets", "--json")
     assert code == 0 and "Lentzen" in out
+
+
+def test_check_of_a_focal_series_answers_for_each_condition(call):
+    text = "energy_ev: 300000\nfocal_spread_angstrom: 25\npixel_size_angstrom: 0.4\ndose_per_angstrom2: 400\n"
+    Path("series.yaml").write_text(text + "focal_series: {start: 150, stop: 250, step: 50}\n")
+    Path("one.yaml").write_text(text + "defocus_angstrom: 200\n")
+    _, out, _ = call("check", "au-300kv", "--condition", "one.yaml", "--json")
+    one = json.loads(out)
+    code, out, _ = call("check", "au-300kv", "--condition", "series.yaml", "--json")
+    answer = json.loads(out)
+    assert code == (0 if answer["answer"] == "yes" else 1)
+    assert [c["subject"] for c in answer["conditions"]] == [f"series.yaml: defocus +{d} Å" for d in (150, 200, 250)]
+    assert (
+        answer["conditions"][1]["dice"] == pytest.approx(one["dice"])
+        and one["answer"] == answer["conditions"][1]["answer"]
+    )
+    _, out, _ = call("check", "au-300kv", "--condition", "series.yaml")
+    lines = out.splitlines()
+    assert len(lines) == 3 and lines[1].startswith(
+        f"series.yaml: defocus +200 Å: {one['answer']}, Dice {one['dice']['predicted']:.2f};"
+    )

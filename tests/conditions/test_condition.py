@@ -31,6 +31,18 @@ def test_id_depends_on_content_only():
     assert a.id != make(aberrations={"C30": 1e4, "C12": 30.0}, dose_per_angstrom2=10.0).id
 
 
+def test_what_does_not_count_is_not_compared():
+    """Without a background its length does not count, nor the direction of no drift, nor nodes without quadrature."""
+    plain = make()
+    for rest in (
+        {"background": 0, "background_length_angstrom": 30.0},
+        {"drift_angle_rad": 1.0},
+        {"quadrature_nodes": 9},
+    ):
+        assert make(**rest) == plain and make(**rest).id == plain.id and hash(make(**rest)) == hash(plain)
+    assert make(background=0.1, background_length_angstrom=30.0) != make(background=0.1)
+
+
 def test_round_trip():
     condition = make(
         aberrations={"C10": -50.0, "C12": 3.0, "phi12": -0.2}, aperture_mrad=20.0, dose_per_angstrom2=400.0

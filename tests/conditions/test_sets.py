@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from passband.base.distribution import stepped
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
-from passband.conditions.sets import ConditionDraw, ConditionMixture, ConditionSet, Distribution
+from passband.conditions.condition_files import load_conditions, load_distribution
+from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture, ConditionSet, Distribution
 
 BASE = {"energy_ev": 300e3, "focal_spread_angstrom": 20.0}
 
@@ -100,3 +102,70 @@ def test_bad_draws():
         draw(focal_spread_angstrom={"normal": [0.0, 5.0]})
     with pytest.raises(BadInputError, match="fewer than 8 different conditions"):
         draw(count=8, C12={"values": [1.0, 2.0]})
+
+
+SERIES = "focal_series: {start: -300, stop: 300, step: 50}\n"
+MICROSCOPE = "energy_ev: 300000\nfocal_spread_angstrom: 20\ndose_per_angstrom2: 400\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MICROSCOPE + SERIES,
+        "base: {energy_ev: 300000, focal_spread_angstrom: 20, dose_per_angstrom2: 400}\n" + SERIES,
+        "base: {energy_ev: 300000, focal_spread_angstrom: 20, dose_per_angstrom2: 400}\n"
+        "vary: {defocus_angstrom: {start: -300, stop: 300, step: 50}}\n",
+        "notation: ceos\n" + MICROSCOPE + SERIES,
+        MICROSCOPE + "focal_series: [-300, -250, -200, -150, -100, -50, 0, 50, 100, 150, 200, 250, 300]\n",
+    ],
+)
+def test_a_focal_series_is_a_set_of_conditions(tmp_path, text):
+    path = tmp_path / "series.yaml"
+    path.write_text(text)
+    labels, conditions = zip(*load_conditions(path), strict=True)
+    base = Condition(energy_ev=300e3, focal_spread_angstrom=20.0, dose_per_angstrom2=400.0)
+    assert list(conditions) == [base.varied(defocus=float(d)) for d in range(-300, 301, 50)]
+    assert labels[0] == "defocus -300 Å" and labels[-1] == "defocus +300 Å"
+    assert load_distribution(path) == ConditionGrid(base=base, vary={"defocus_angstrom": list(range(-300, 301, 50))})
+
+
+def test_a_focal_series_of_a_preset_varies_more(tmp_path):
+    path = tmp_path / "series.yaml"
+    path.write_text("base: feg_200kv\nfocal_series: {start: 600, stop: 700, step: 50}\nvary: {dose: [100, 200]}\n")
+    with pytest.raises(BadInputError, match="cannot vary 'dose'"):
+        load_conditions(path)
+    path.write_text(path.read_text().replace("dose:", "dose_per_angstrom2:"))
+    assert len(load_conditions(path)) == 6
+
+
+def test_steps_meet_the_stop_or_end_below_it():
+    assert stepped({"start": 0, "stop": 0.3, "step": 0.1}) == [0.0, 0.1, 0.2, 0.3]
+    assert stepped({"start": -1, "stop": 1.5, "step": 1}) == [-1.0, 0.0, 1.0]
+    assert stepped({"start": 5, "stop": 5, "step": 1}) == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        ("{start: 300, stop: -300, step: 50}", "begin at the lower end"),
+        ("{start: -300, stop: 300, step: 0}", "step above zero"),
+        ("{start: -300, stop: 300}", "neither a list nor"),
+        ("{start: -300, stop: .nan, step: 50}", "stop is nan, which is not a number"),
+        ("{start: -300, stop: 300, step: 0.001}", "more than 10000 values"),
+        ("[]", "at least 1"),
+    ],
+)
+def test_a_focal_series_that_cannot_be_is_one_line(tmp_path, series, message):
+    path = tmp_path / "series.yaml"
+    path.write_text(f"energy_ev: 300000\nfocal_series: {series}\n")
+    with pytest.raises(BadInputError) as caught:
+        load_conditions(path)
+    assert str(caught.value).startswith(f"{path}:2: ") and message in str(caught.value), str(caught.value)
+
+
+def test_a_defocus_beside_a_focal_series_is_refused(tmp_path):
+    path = tmp_path / "series.yaml"
+    for given in ("defocus_angstrom: 30", "aberrations: {C10: 30}", "vary: {defocus_angstrom: [1]}"):
+        path.write_text(f"energy_ev: 300000\n{given}\n{SERIES}")
+        with pytest.raises(BadInputError, match="both give the defocus; keep one"):
+            load_conditions(path)

@@ -216,5 +216,7 @@ conditions:
     assert {c.focal_spread_angstrom for c in study.test_conditions} == {20.7}
     assert len(study.test_conditions) == 4 == len(set(study.labels.values()))
     path.write_text(text.replace("titan_corrected_300kv", "titan"))
-    with pytest.raises(BadInputError, match=r"s.yaml:4: base 'titan' is no preset; presets are etem"):
+    with pytest.raises(
+        BadInputError, match=r"s.yaml:4: conditions.base: no preset is called 'titan'; presets are etem"
+    ):
         load_study(path)

@@ -1,15 +1,41 @@
 """How one value is distributed: uniform, log-uniform, normal, log-normal, or a list of values."""
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from scipy.special import ndtri
 
 from passband.base.frozen_model import FrozenModel
 
 Number = Annotated[float, Field(strict=True)]
-Values = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
+_MOST_VALUES = 10_000
+
+
+def stepped(given: Any) -> Any:
+    """Return the list of values that {start, stop, step} stands for, the stop included; other values as they are.
+
+    ValueError if it is empty, has more than 10,000 values, or is made of something else than three numbers.
+    """
+    if not isinstance(given, dict):
+        return given
+    if set(given) != {"start", "stop", "step"}:
+        raise ValueError(f"{given!r} is neither a list nor {{start: -300, stop: 300, step: 50}}")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+            raise ValueError(f"{name} is {value!r}, which is not a number")
+    start, stop, step = (float(given[name]) for name in ("start", "stop", "step"))
+    if stop < start or step <= 0:
+        remedy = "begin at the lower end, with a step above zero"
+        raise ValueError(f"{start:g} to {stop:g} in steps of {step:g} holds no values; {remedy}")
+    count = (stop - start) / step + 1 + 1e-9
+    if count >= _MOST_VALUES + 1:
+        raise ValueError(f"{start:g} to {stop:g} in steps of {step:g} holds more than {_MOST_VALUES} values")
+    return [float(f"{start + i * step:.12g}") for i in range(int(count))]
+
+
+Values = Annotated[list[Number], BeforeValidator(stepped), Field(min_length=1, max_length=_MOST_VALUES)]
 Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 # Bounded draws stay within ±3.09 standard deviations, so that the extremes of an unbounded distribution are known.

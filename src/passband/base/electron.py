@@ -1,12 +1,14 @@
 """Relativistic electrons: wavelength and interaction parameter, from scipy's CODATA constants."""
 
 import math
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from scipy import constants
-from torch import Tensor
 
-Energy = TypeVar("Energy", float, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Energy = TypeVar("Energy", float, "Tensor")
 
 _REST_ENERGY_EV = constants.m_e * constants.c**2 / constants.e
 _HC_EV_ANGSTROM = constants.h * constants.c / constants.e * 1e10
@@ -27,3 +29,11 @@ def interaction_parameter(energy_ev: Energy) -> Energy:
     """
     relativistic = (_REST_ENERGY_EV + energy_ev) / (2 * _REST_ENERGY_EV + energy_ev)
     return cast(Energy, 2 * math.pi / (wavelength(energy_ev) * energy_ev) * relativistic)
+
+
+def chromatic_factor(energy_ev: float) -> float:
+    """Return k = (1 + E/E₀) / (1 + E/2E₀): the relative change of the relativistic voltage over that of the voltage.
+
+    Source: Reimer and Kohl, Transmission Electron Microscopy (2008), chromatic aberration.
+    """
+    return (1 + energy_ev / _REST_ENERGY_EV) / (1 + energy_ev / (2 * _REST_ENERGY_EV))

@@ -230,10 +230,16 @@ def read_condition(source: Path, q_max: float | None = None) -> Any:
 
 
 def _read_conditions(source: Path, q_max: float | None) -> list[Any]:
+    return [condition for _, condition in read_labelled(source, q_max)]
+
+
+def read_labelled(source: Path, q_max: float | None = None) -> list[tuple[str, Any]]:
+    """Return labels and conditions of a file, and print what is doubtful about them, also within a band [1/Å]."""
     from passband.conditions.condition import doubt_kinds
     from passband.conditions.condition_files import load_conditions
 
-    conditions = [condition for _, condition in load_conditions(source)]
+    labelled = load_conditions(source)
+    conditions = [condition for _, condition in labelled]
     doubts = [kind[0] for kind in doubt_kinds(conditions)]
     if q_max is not None:
         from passband.report import ctf_page
@@ -242,7 +248,7 @@ def _read_conditions(source: Path, q_max: float | None) -> list[Any]:
         doubts += [doubt for condition in conditions for doubt in ctf_page.band_doubts(condition, q_max)]
     # Many conditions of a set share a doubt.
     warn([f"{source}: {named(doubt, option)}" for doubt in dict.fromkeys(doubts)][:5])
-    return conditions
+    return labelled
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typer import Option
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import print_json, show
-from passband.cli.ctf_verbs import read_condition
+from passband.cli.ctf_verbs import read_labelled
 from passband.cli.options import (
     CORES,
     Dose,
@@ -154,7 +154,9 @@ class _Tiles:
 def check(
     model: ModelArgument,
     images: ImagesOrNone = None,
-    condition: Annotated[Path | None, Option(help="A condition file or preset, instead of images.")] = None,
+    condition: Annotated[
+        Path | None, Option(help="A condition file or preset, or a set of conditions, instead of images.")
+    ] = None,
     image: Annotated[str | None, Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
@@ -193,8 +195,13 @@ def check(
     chosen = VerdictModel(load_model(model))
     specimen = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
+        labelled = read_labelled(condition)
+        names = [str(condition)] if len(labelled) == 1 else [f"{condition}: {label}" for label, _ in labelled]
+        chosen.prepare([c for _, c in labelled])
         no_notes: list[str] = []
-        verdicts = [(str(condition), no_notes, chosen.check(read_condition(condition), specimen))]
+        whole = as_json or len(labelled) == 1
+        found = [chosen.check(c, specimen, explained=whole, advised=whole) for _, c in labelled]
+        verdicts = [(name, no_notes, verdict) for name, verdict in zip(names, found, strict=True)]
     else:
         given_of_image, wanted = _given(pixel_size, energy, dose), _frames(frames)
         place = out or Path("checked")
@@ -209,12 +216,25 @@ def check(
     answers = {v.answer for *_, v in verdicts}
     worst = next(a for a in ("no", "cannot say", "yes") if a in answers)
     if as_json:
-        found = [{"subject": name, "found": notes, **v.to_dict(option)} for name, notes, v in verdicts]
-        print_json(found[0] if condition is not None else {"images": found, "answer": worst})
+        listed = [{"subject": name, "found": notes, **v.to_dict(option)} for name, notes, v in verdicts]
+        kind = "images" if condition is None else "conditions"
+        print_json(listed[0] if kind == "conditions" and len(listed) == 1 else {kind: listed, "answer": worst})
+    elif condition is not None and len(verdicts) > 1:
+        show("\n".join(_lines_of_conditions(verdicts)))
     else:
         for name, notes, verdict in verdicts:
             show("\n  ".join([name, *notes, *verdict.text(option).splitlines()]))
     raise typer.Exit(0 if worst == "yes" else 1)
+
+
+def _lines_of_conditions(verdicts: list[tuple[str, list[str], Any]]) -> list[str]:
+    """Return a line a condition."""
+    lines = []
+    for name, _, verdict in verdicts:
+        why = verdict.cannot_say[0].text(option) if verdict.cannot_say else verdict.headline.partition(", ")[2]
+        dice = f", Dice {verdict.dice.predicted:.2f}" if verdict.dice else ""
+        lines.append(f"{name}: {verdict.answer}{dice}; {why}")
+    return lines
 
 
 def _given(pixel_size: float | None, energy: float | None, dose: float | None) -> Any:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_serializer, model_validator
 
@@ -15,6 +15,7 @@ from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.conditions.detector import Detector
+from passband.conditions.widths import WIDTHS, in_standard_deviations
 from passband.files import yaml_config
 
 _NEXT_TO_NONE = "is next to none"
@@ -50,6 +51,9 @@ def field_name(name: str) -> str:
 
 class Condition(yaml_config.Config):
     """One imaging condition; an invalid one cannot be constructed.
+
+    Focal spread and convergence may be given by other widths (`conditions.widths.WIDTHS`), such as focal_spread_fwhm_angstrom or
+    chromatic_aberration_angstrom with energy_spread_fwhm_ev; the condition holds and writes their standard deviations.
 
     Attributes:
         energy_ev: electron energy [eV], 10,000 to 2,000,000.
@@ -91,6 +95,7 @@ class Condition(yaml_config.Config):
     background: float = Field(default=0.0, ge=0, le=1, strict=True)
     background_length_angstrom: float = Field(default=50.0, gt=0, le=1e5, strict=True)
     detector: Detector = Detector()
+    ALSO_READ: ClassVar[frozenset[str]] = frozenset({"defocus_angstrom", *WIDTHS})
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="before")
@@ -98,7 +103,7 @@ class Condition(yaml_config.Config):
     def _defocus_becomes_c10(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        rest, given = dict(data), data.get("aberrations", {})
+        rest, given = in_standard_deviations(dict(data)), data.get("aberrations", {})
         defocus = {"defocus_angstrom": rest.pop("defocus_angstrom")} if "defocus_angstrom" in rest else {}
         if not isinstance(given, dict):
             return rest
@@ -235,14 +240,16 @@ class Condition(yaml_config.Config):
         Args:
             values: by name, as a mapping.
             **named: by name: defocus, an aberration, an angle or an alias; a field of a condition file, with or without its
-                unit (dose or dose_per_angstrom2); a field of its detector, such as mtf. Several aberrations combine with those that
-                are there.
+                unit (dose or dose_per_angstrom2); a field of its detector, such as mtf; another width, such as focal_spread_fwhm_angstrom.
+                Several aberrations combine with those that are there.
 
         Raises:
             BadInputError: listing the names, if one is unknown; if the result is not valid.
         """
-        content, seen = self.to_dict(), dict[str, str]()
-        for given, value in {**(values or {}), **named}.items():
+        values = {**(values or {}), **named}
+        replaced = {WIDTHS[name] for name in values if name in WIDTHS}
+        content, seen = {n: v for n, v in self.to_dict().items() if n not in replaced}, dict[str, str]()
+        for given, value in values.items():
             try:
                 symbol, value = canonical(field_name(given), value)
             except TypeError:
@@ -252,7 +259,7 @@ class Condition(yaml_config.Config):
             seen[symbol] = given
             if symbol in SYMBOLS:
                 content["aberrations"] |= {symbol: value}
-            elif symbol in Condition.model_fields:
+            elif symbol in Condition.model_fields or symbol in WIDTHS:
                 content[symbol] = value
             elif symbol in Detector.model_fields:
                 content["detector"] = content.get("detector", {}) | {symbol: value}
@@ -263,8 +270,10 @@ class Condition(yaml_config.Config):
         return Condition(**content)
 
     def __eq__(self, other: object) -> bool:
-        """Compare the values, not the notes."""
-        return isinstance(other, Condition) and self.__dict__ == other.__dict__
+        """Compare the values that count, not the notes, nor the length of a background that is 0."""
+        if not isinstance(other, Condition):
+            return False
+        return self.__dict__ == other.__dict__ or self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -12,12 +12,13 @@ from passband.conditions.condition import ALIASES, PRESETS, SYMBOLS, Condition, 
 from passband.conditions.notations import NOTATIONS, relion
 from passband.conditions.notations.quantities import once, parsed
 from passband.conditions.sets import ConditionDraw, ConditionSet
+from passband.conditions.widths import WIDTHS
 from passband.files import yaml_config
 
 Labelled = list[tuple[str, Condition]]
-_SET_KEYS = {"vary", "draw", "mixture"}
+_SET_KEYS = {"vary", "draw", "mixture", "focal_series"}
 # Columns of a CSV file: these fields, and all that `aberrations` takes.
-_FIELDS = set(Condition.model_fields) - {"aberrations", "detector"}
+_FIELDS = {*Condition.model_fields, *WIDTHS} - {"aberrations", "detector"}
 _COLUMNS = {n.lower(): n for n in ("label", "defocus", "defocus_angstrom", *SYMBOLS, *ALIASES, *_FIELDS)}
 
 
@@ -78,6 +79,9 @@ def load_distribution(source: str | Path) -> ConditionSet:
     content, lines = yaml_config.read_yaml(source)
     if not isinstance(content, dict) or not _SET_KEYS & set(content):
         raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")
+    if "notation" in content and "focal_series" in content:
+        series = content.pop("focal_series")
+        content = {"base": _translated(content, source, lines), "focal_series": series}
     try:
         several: ConditionSet = TypeAdapter(ConditionSet).validate_python(content)
     except ValidationError as error:
@@ -116,7 +120,8 @@ def _translated(content: dict[str, Any], path: Path, lines: yaml_config.Lines) -
         what = f"notation {notation!r} is not known; known are {', '.join(NOTATIONS)}"
         raise BadInputError(f"{path}:{lines.get(('notation',), 1)}: {what}")
     module = NOTATIONS[notation]
-    ours = {n: content.pop(n) for n in list(content) if n in Condition.model_fields and n != "aberrations"}
+    known = {*Condition.model_fields, *WIDTHS} - {"aberrations"}
+    ours = {n: content.pop(n) for n in list(content) if n in known}
     needed = {n: ours[n] for n in getattr(module, "NEEDS", ()) if n in ours}
     try:
         fields = module.read(content | needed)

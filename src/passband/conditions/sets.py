@@ -5,13 +5,25 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from passband.base.distribution import Distribution, Values
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical
 from passband.conditions.detector import Detector
+from passband.files import yaml_config
 from passband.files.yaml_config import Config
 
 _MOST_CONDITIONS = 2000
@@ -21,6 +33,14 @@ _SHORT["pixel_size_angstrom"] = "pixel"
 # Values without a unit that can be varied, and one that is counted.
 _PLAIN = {"contrast", "background", *Detector.model_fields} - {"binning"}
 _UNITS["electrons"] = "e"
+
+
+def _preset(given: Any) -> Any:
+    return Condition.preset(given) if isinstance(given, str) else given
+
+
+#: A condition, or a preset by name.
+Base = Annotated[Condition, BeforeValidator(_preset)]
 
 
 class _Set(Config):
@@ -63,14 +83,35 @@ def check_names(names: list[str]) -> None:
 
 
 class ConditionGrid(_Set):
-    """All combinations of some values, put into a base condition."""
+    """All combinations of some values, put into a base condition.
 
-    base: Condition
-    #: Values by name: a field of a condition file, `defocus_angstrom`, or an aberration.
+    On input, `focal_series` gives the defoci [Å], a list or {start, stop, step}, beside `base` or beside the keys of a single condition.
+    """
+
+    base: Base
+    #: Values by name, each a list or {start, stop, step}: a field of a condition file, `defocus_angstrom`, or an aberration.
     vary: dict[str, Values] = Field(min_length=1)
     _REPEATED: ClassVar[str] = (
         "two combinations of `vary` are the same condition (an angle without its coefficient?); remove one"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_focal_series(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "focal_series" not in content:
+            return content
+        rest = {name: value for name, value in content.items() if name not in ("focal_series", "vary", "base")}
+        vary, aberrations = content.get("vary", {}), rest.get("aberrations", {})
+        if not isinstance(vary, dict):
+            raise ValueError(f"vary is {vary!r}; write a mapping such as {{C12: [0, 40]}}")
+        for name in (*rest, *vary, *(aberrations if isinstance(aberrations, dict) else ())):
+            if canonical(str(name), 0.0)[0] == "C10":
+                raise ValueError(f"focal_series and {name} both give the defocus; keep one of them")
+        try:
+            vary = {"defocus_angstrom": TypeAdapter(Values).validate_python(content["focal_series"]), **vary}
+        except ValidationError as error:
+            raise ValueError(f"focal_series {yaml_config.message(error).lstrip(': ')}") from None
+        return rest | {"base": content["base"], "vary": vary} if "base" in content else {"base": rest, "vary": vary}
 
     @field_validator("vary")
     @classmethod
@@ -102,7 +143,7 @@ class ConditionDraw(_Set):
     Sobol covers best with a power of two; conditions do not change when `count` grows.
     """
 
-    base: Condition
+    base: Base
     draw: dict[str, Distribution] = Field(min_length=1)
     count: int = Field(default=16, ge=1, le=_MOST_CONDITIONS, strict=True)
     method: Literal["sobol", "random"] = "sobol"
@@ -145,7 +186,7 @@ class Part(Config):
     """A component of a mixture: its share, and how its conditions are drawn."""
 
     weight: float = Field(gt=0, strict=True)
-    base: Condition
+    base: Base
     draw: dict[str, Distribution] = Field(min_length=1)
 
 

@@ -196,8 +196,8 @@ def dump(config: BaseModel) -> str:
 
 
 def _names(model: type[BaseModel]) -> set[str]:
-    """Return the names of all fields of a config and of the configs in it."""
-    names = set(model.model_fields)
+    """Return the names of all fields of a config and of the configs in it, and those it also reads (`ALSO_READ`)."""
+    names = {*model.model_fields, *getattr(model, "ALSO_READ", ())}
     for field in model.model_fields.values():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             names |= _names(field.annotation)
@@ -232,8 +232,11 @@ def one_line(error: ValidationError, path: Path, lines: Lines, names: Set[str], 
     for part in fault["loc"][skip:]:
         if (*place, part) in lines:
             place = (*place, part)
-    key = ".".join(str(part) for part in place)
     text = _plain(fault, names)
+    # A fault of the whole may begin with the key at fault.
+    first = (*place, (text or "").partition(" ")[0])
+    place = first if first in lines else place
+    key = ".".join(str(part) for part in place)
     if text is None:
         text = f"{fault['msg'].removeprefix('Input ')}, got {_short(fault['input'])}"
         for technical, plain in _IN_WORDS.items():

@@ -18,8 +18,7 @@ from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.base.version import __version__
 from passband.conditions import Condition
-from passband.conditions.condition import PRESETS, by_kind, doubt_kinds
-from passband.conditions.condition_files import load_condition
+from passband.conditions.condition import by_kind, doubt_kinds
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import NetworkConfig, TrainingConfig
@@ -365,7 +364,7 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
         content["training_sets"] = {
             n: _with_recipe(given, path, lines, ("training_sets", n)) for n, given in sets.items()
         }
-    content["conditions"] = _with_presets(_from_file(content.get("conditions"), path, lines), path, lines)
+    content["conditions"] = _from_file(content.get("conditions"), path, lines)
     if (zero := content.pop("zero", None)) is not None:
         if zero != "least_contrast" or "zero_c10_angstrom" in content:
             raise BadInputError(
@@ -449,19 +448,3 @@ def _from_file(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
     if not isinstance(content, dict):
         raise BadInputError(f"{file}: holds no conditions; see docs/conditions.md for distributions of them")
     return content | {name: value for name, value in changed.items() if name != "file"}
-
-
-def _with_presets(conditions: Any, path: Path, lines: yaml_config.Lines) -> Any:
-    """Put a preset's condition where a base names it."""
-    if not isinstance(conditions, dict):
-        return conditions
-    conditions = dict(conditions)
-    if isinstance(conditions.get("mixture"), list):
-        conditions["mixture"] = [_with_presets(part, path, lines) for part in conditions["mixture"]]
-    if isinstance(conditions.get("base"), str):
-        if conditions["base"] not in PRESETS:
-            raise BadInputError(
-                f"{path}:{lines.get(('conditions', 'base'), 1)}: base {conditions['base']!r} is no preset; presets are {', '.join(PRESETS)}"
-            )
-        conditions["base"] = load_condition(Path(conditions["base"]))
-    return conditions
