@@ -160,7 +160,7 @@ def main() -> None:
         local = timed(warm(Dask(WORKERS, None)), folders[1])
         unit = f"s, one process; ideal {ideal} times"
         note = f"{ideal} independent processes at once do {together:.2f} times the work of one"
-        write(Row("4 Dask workers in 4 processes", local, serial, unit, serial / local / ideal, 0.9, note=note))
+        write(Row("4 Dask workers in 4 processes", local, serial, unit, serial / local / ideal, 0.95, note=note))
         name = "4 Dask workers across network namespaces"
         try:
             if shutil.which("ip") is None:
@@ -168,9 +168,9 @@ def main() -> None:
             far = namespaces(folders[2])
         except (OSError, subprocess.CalledProcessError) as error:
             said = " ".join(str(getattr(error, "stderr", "") or error).split())[-200:]
-            write(Row(name, None, None, unit, None, 0.9, note=f"not measured: {said}"))
+            write(Row(name, None, None, unit, None, 0.95, note=f"not measured: {said}"))
         else:
-            write(Row(name, far, serial, unit, serial / far / ideal, 0.9, note=note))
+            write(Row(name, far, serial, unit, serial / far / ideal, 0.95, note=note))
 
 
 if __name__ == "__main__":
