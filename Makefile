@@ -10,7 +10,7 @@ BUDGET ?= quick
 # Of `make docs` and `make figures`: --committed keeps the committed picture of the demo where runs/defocus is missing, instead of running the demo.
 FIGURES ?=
 
-.PHONY: demo test test-all lint figures docs bench results clean
+.PHONY: demo test test-all test-plugins lint figures docs bench results clean
 
 demo: $(READY)
 	$(BIN)/passband study run studies/defocus.yaml
@@ -23,6 +23,11 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PYTEST)
+
+# napari and HyperSpy are large, so they are installed for these tests alone. No window is needed.
+test-plugins: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[napari]' 'napari[pyqt6]' hyperspy
+	$(BIN)/python -m pytest tests/napari_plugin tests/test_programs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ ROOMS = (
     "sessions",
     "api",
     "app",
+    "napari_plugin",
     "cli",
     "__main__",
 )

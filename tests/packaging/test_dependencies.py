@@ -23,6 +23,7 @@ OF_AN_EXTRA = (
     "passband.app",
     "passband.cli.run_app",
     "passband.execution.dask_cluster",
+    "passband.napari_plugin.panel",
     "passband.simulation.multislice.abtem",
 )
 
@@ -33,7 +34,7 @@ def names(requirements):
 
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {key: names(lines) for key, lines in PROJECT["optional-dependencies"].items()}
-OPTIONAL = set().union(*(EXTRAS[key] for key in ("app", "cluster", "abtem", "exchange", "diversity"))) - CORE
+OPTIONAL = set().union(*(EXTRAS[key] for key in ("app", "cluster", "abtem", "exchange", "diversity", "napari"))) - CORE
 
 
 @functools.cache
@@ -109,4 +110,5 @@ def test_the_core_imports_nothing_of_an_extra():
 def test_dev_brings_every_extra():
     assert "passband[all,docs]" in PROJECT["optional-dependencies"]["dev"]
     [line] = PROJECT["optional-dependencies"]["all"]
-    assert set(re.search(r"\[(.*)\]", line)[1].split(",")) == set(EXTRAS) - {"all", "dev", "docs"}
+    # napari is large, and its users have it: `make test-plugins` installs it.
+    assert set(re.search(r"\[(.*)\]", line)[1].split(",")) == set(EXTRAS) - {"all", "dev", "docs", "napari"}

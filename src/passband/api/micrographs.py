@@ -149,27 +149,40 @@ def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: floa
     return estimate(micrograph(image, **calibration), C30=spherical_angstrom)
 
 
-def to_signal(segmentation: Segmentation) -> Any:
+def to_signal(segmentation: Segmentation, like: Any = None) -> Any:
     """Return the probability of a segmentation as a HyperSpy signal with its scale.
 
     Args:
         segmentation: from `segment`.
+        like: the signal that was segmented; the answer keeps its axes and metadata.
 
     Raises:
-        BadInputError: if HyperSpy is not installed.
+        BadInputError: if HyperSpy is not installed, or the signal has another shape.
 
     Example:
-        >>> import passband as pb
-        >>> pb.to_signal(pb.segment("au-300kv", "image.dm4")).plot()  # doctest: +SKIP
+        >>> import hyperspy.api as hs, passband as pb  # doctest: +SKIP
+        >>> image = hs.load("image.dm4")  # doctest: +SKIP
+        >>> pb.to_signal(pb.segment("au-300kv", image), like=image).plot()  # doctest: +SKIP
     """
-    try:
-        from hyperspy.signals import Signal2D
-    except ImportError:
-        raise BadInputError("HyperSpy is not installed; pip install hyperspy") from None
-    signal = Signal2D(segmentation.probability)
-    for axis, name in zip(signal.axes_manager.signal_axes, ("x", "y"), strict=True):
-        axis.name, axis.units, axis.scale = name, "nm", segmentation.pixel_size_angstrom / 10
-    signal.metadata.General.title = "probability of a particle"
+    data, about = segmentation.probability, "probability of a particle"
+    if like is not None:
+        if like.data.shape != data.shape:
+            what = f"a signal of shape {like.data.shape} for a segmentation of shape {data.shape}"
+            raise BadInputError(
+                what, value=like.data.shape, limit=data.shape, remedy="give the signal that was segmented"
+            )
+        signal = like._deepcopy_with_new_data(data)
+        signal.metadata.General.title = f"{about}: {like.metadata.General.title}"
+    else:
+        try:
+            from hyperspy.signals import Signal2D
+        except ImportError:
+            raise BadInputError("HyperSpy is not installed; pip install hyperspy") from None
+        signal = Signal2D(data)
+        for axis, name in zip(signal.axes_manager.signal_axes, ("x", "y"), strict=True):
+            axis.name, axis.units, axis.scale = name, "nm", segmentation.pixel_size_angstrom / 10
+        signal.metadata.General.title = about
+    signal.metadata.Signal.quantity = "probability"
     return signal
 
 

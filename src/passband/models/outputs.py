@@ -114,9 +114,9 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
     with style.figure(5.2, 3.4) as figure:
         size_histogram.draw(segmentation.particles, figure.subplots())
         writers: dict[str, Callable[[Path], object]] = {
-            "mask": lambda file: _tiff(file, segmentation.mask.astype(np.uint8) * np.uint8(255), pixel),
-            "instances": lambda file: _tiff(file, numbered, pixel),
-            "probability": lambda file: _tiff(file, segmentation.probability, pixel),
+            "mask": lambda file: write_tiff(file, segmentation.mask.astype(np.uint8) * np.uint8(255), pixel),
+            "instances": lambda file: write_tiff(file, numbered, pixel),
+            "probability": lambda file: write_tiff(file, segmentation.probability, pixel),
             "hspy": lambda file: _hspy(file, segmentation),
             "overlay": lambda file: segmentation.overlay().save(file, format="PNG", compress_level=3),
             "particles": lambda file: file.write_bytes(parquet(segmentation.particles)),
@@ -130,8 +130,8 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
     return {what: str(file) for what, file in paths.items()}
 
 
-def _tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
-    """Write a TIFF with a scale that ImageJ and HyperSpy read."""
+def write_tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
+    """Write an image [h, w] as a TIFF with its pixel size [Å] as a scale that ImageJ and HyperSpy read."""
     import tifffile
 
     scale: dict[str, Any] = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm", "axes": "YX"}}

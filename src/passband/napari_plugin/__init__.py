@@ -1,0 +1,1 @@
+"""The same in napari: reading micrographs with their scale, a panel that segments and judges, labels with their scale on disk."""
