@@ -12,7 +12,8 @@ from passband.app.labels_tab import LabelsTab
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.model_choice import ModelChoice
 from passband.app.scene import Scenes, Subject
-from passband.app.uploads import LabelUploads, Upload, Uploads
+from passband.app.stores import Stores
+from passband.app.uploads import LabelUploads, Upload
 from passband.base.errors import BadInputError
 from passband.models.store import read_model, write_model
 from passband.specimens import SpecimenRecipe
@@ -95,7 +96,7 @@ def test_pairs_are_scored_and_drawn_and_messages_name_files_and_fields(subject, 
 def test_a_tuned_model_is_chosen_in_both_tabs(subject, tmp_path, monkeypatch):
     async def action():
         uploads, choice = LabelUploads(tmp_path), ModelChoice(subject)
-        micrographs = MicrographTab(subject, Uploads(tmp_path), lambda condition: None, choice)
+        micrographs = MicrographTab(subject, Stores.in_folder(tmp_path), lambda condition: None, choice)
         micrographs.layout()
         tab = LabelsTab(uploads, choice, steps=2, scenes=(2, 2))
         tab.layout()
@@ -143,8 +144,8 @@ def test_only_images_and_masks_are_taken_and_so_many(tmp_path, monkeypatch):
     for name in ("a.exe", "a", "a.py", ""):
         with pytest.raises(BadInputError, match="is neither an image nor a mask"):
             uploads.reserve(name)
-    monkeypatch.setattr("passband.app.uploads._LABEL_FILES", 2)
-    monkeypatch.setattr("passband.app.uploads._LABEL_BYTES", 150)
+    monkeypatch.setattr("passband.app.uploads._TOGETHER", 2)
+    monkeypatch.setattr("passband.app.uploads._TOGETHER_BYTES", 150)
     for _ in range(2):
         key, path = uploads.reserve("a.npy")
         path.write_bytes(bytes(60))

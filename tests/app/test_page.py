@@ -98,6 +98,49 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
     opened.screenshot(path=tmp_path / "micrograph.png")
 
 
+def test_particles_are_corrected_on_the_canvas(opened, tmp_path):
+    opened.get_by_role("button", name="Correct the particles").click()
+    canvas = opened.locator(".editor .view")
+    canvas.wait_for(timeout=30_000)
+    said = opened.locator(".editor-message p")
+
+    def draw(tool, *path):
+        opened.locator(f".tool-{tool}").click()
+        box = canvas.bounding_box()
+        for i, (x, y) in enumerate(path):
+            opened.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+            if i == 0:
+                opened.mouse.down()
+        opened.mouse.up()
+
+    # Nothing is left, and then there are one, two, one and two particles.
+    opened.locator(".editor input[type=range]").fill("100")
+    rows = [0.05 + 0.1 * i for i in range(10)]
+    draw("erase", *[(x, y) for y in rows for x in (0.01, 0.99)])
+    opened.locator(".editor input[type=range]").fill("70")
+    draw("brush", (0.2, 0.5), (0.8, 0.5))
+    said.filter(has_text="1 particle, ").wait_for(timeout=30_000)
+    draw("split", (0.5, 0.2), (0.5, 0.8))
+    said.filter(has_text="2 particles, ").wait_for(timeout=30_000)
+    draw("merge", (0.3, 0.5), (0.7, 0.5))
+    said.filter(has_text="1 particle, ").wait_for(timeout=30_000)
+    opened.get_by_role("button", name="Undo").click()
+    said.filter(has_text="2 particles, ").wait_for(timeout=30_000)
+    opened.screenshot(path=tmp_path / "editor.png")
+    with opened.expect_download() as download:
+        opened.get_by_text("labels (TIFF)").click()
+    assert download.value.suggested_filename == "gold_labels.tif"
+    assert len(np.unique(tifffile.imread(download.value.path()))) == 3
+    opened.get_by_role("button", name="Add to the tab Labels").click()
+    said.filter(has_text="added to the tab Labels").wait_for(timeout=30_000)
+    opened.get_by_role("button", name="Done").click()
+    opened.get_by_role("button", name="Correct the particles").wait_for(timeout=60_000)
+    opened.get_by_text("2 particles on").wait_for(timeout=30_000)
+    opened.get_by_text("Labels", exact=True).first.click()
+    opened.get_by_text("gold_labels.tif").wait_for(timeout=30_000)
+    opened.get_by_text("Micrograph", exact=True).click()
+
+
 def test_what_is_no_image_is_one_line(opened, tmp_path):
     for name, said in (("notes.txt", "has an ending that is not known"), ("broken.tif", "broken.tif: ")):
         (tmp_path / name).write_bytes(b"no image at all")

@@ -20,6 +20,7 @@ pytest.importorskip("panel")
 
 import panel as pn
 
+from passband.app.downloads import Offer
 from passband.app.serving import PageServer, listen, serve, write_forward
 from passband.base.errors import BadInputError
 from support import made
@@ -41,8 +42,9 @@ class Served:
 
     async def run(self):
         self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
-        server = PageServer(lambda *uploads: pn.pane.HTML("the page"), self.folder, listen(0), LIMIT)
-        self.gate, self.uploads, self.labels = server.gate, server.uploads, server.labels
+        server = PageServer(lambda stores: pn.pane.HTML("the page"), self.folder, listen(0), LIMIT)
+        self.gate, self.stores = server.gate, server.stores
+        self.uploads, self.labels = server.stores.micrographs, server.stores.labels
         server.start()
         self.started.set()
         await self.ended.wait()
@@ -244,7 +246,7 @@ def test_no_command_line_has_the_token(tmp_path):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; sleep 20\n')
     script.chmod(0o755)
-    code = "from pathlib import Path; from passband.app.serving import serve; import panel as pn, webbrowser\nserve(lambda: lambda *uploads: pn.pane.HTML(''), lambda a, f: (print(a, flush=True), webbrowser.open(f.as_uri())))"
+    code = "from pathlib import Path; from passband.app.serving import serve; import panel as pn, webbrowser\nserve(lambda: lambda stores: pn.pane.HTML(''), lambda a, f: (print(a, flush=True), webbrowser.open(f.as_uri())))"
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"BROWSER": f"{script} %s &"}, stdout=subprocess.PIPE, text=True) as app:  # fmt: skip
         try:
             token = app.stdout.readline().partition("token=")[2].strip()
@@ -276,3 +278,27 @@ def test_labels_go_to_a_place_of_their_own_and_installed_models_can_be_had(serve
     connection.close()
     assert served.ask("/model/none.zip")[0] == 404 and served.ask("/model/made.zip", Cookie=None)[0] == 403
     assert served.ask("/model/..%2Fmade.zip")[0] == 404
+
+
+def test_an_offered_file_is_made_when_it_is_asked_for_and_sent_once_its_key_is_known(served):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return "a;b\nµ".encode()
+
+    downloads = served.stores.downloads
+    key = downloads.add(Offer("table", "my täble.csv", make))
+    assert not calls
+    status, headers, text = served.ask(f"/file/{key}")
+    assert (status, text, calls) == (200, "a;b\nµ", [1]) and headers["Content-Type"] == "text/csv"
+    assert headers["Content-Disposition"] == "attachment; filename*=UTF-8''my%20t%C3%A4ble.csv"
+    assert served.ask(f"/file/{key}", Cookie=None)[0] == 403
+
+    def fail():
+        raise BadInputError("has no particle", remedy="draw one")
+
+    status, _, text = served.ask(f"/file/{downloads.add(Offer('table', 'a.csv', fail))}")
+    assert status == 409 and text == "has no particle; draw one"
+    downloads.remove(key)
+    assert served.ask(f"/file/{key}")[0] == 404 and served.ask("/file/..")[0] == 404

@@ -11,8 +11,8 @@ from passband.app import sliders
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.optics_tab import OpticsTab
 from passband.app.scene import subject_of
+from passband.app.stores import Stores
 from passband.app.study_tab import StudyTab
-from passband.app.uploads import Uploads
 from passband.base.errors import BadInputError
 from passband.models.card import Specimens
 from passband.models.store import load_model
@@ -119,7 +119,7 @@ def test_a_study_goes_when_its_folder_is_wrong(tmp_path):
 
 def test_the_example_needs_no_file_of_the_user(subject, tmp_path):
     async def action():
-        tab = MicrographTab(subject, Uploads(tmp_path), lambda condition: None)
+        tab = MicrographTab(subject, Stores.in_folder(tmp_path), lambda condition: None)
         tab.layout()
         assert tab._again.disabled and not any(pane.visible for pane in tab._panes.values())
         tab._example.clicks += 1
@@ -136,8 +136,9 @@ def test_a_micrograph_is_analyzed_and_messages_name_the_fields(subject, tmp_path
     image = rng.poisson(100 - 30 * (np.hypot(*(np.mgrid[:160, :160] - 80)) < 20)).astype(np.float32)
 
     async def action():
-        uploads = Uploads(tmp_path)
-        tab = MicrographTab(subject, uploads, lambda condition: None)
+        stores = Stores.in_folder(tmp_path)
+        uploads = stores.micrographs
+        tab = MicrographTab(subject, stores, lambda condition: None)
         tab.layout()
         key, path = uploads.reserve("gold.tif")
         tifffile.imwrite(path, image)
@@ -171,5 +172,18 @@ def test_a_micrograph_is_analyzed_and_messages_name_the_fields(subject, tmp_path
             ]
             assert set(near) - {0}
         assert str(tmp_path) not in tab._report.object + tab._verdict.object
+        # A particle is deleted by hand: table, outlines and tables to download follow.
+        tab._correct.clicks += 1
+        await until(lambda: tab._editing.layout.visible)
+        assert not tab._fields_column.visible
+        count, (y, x) = len(found.particles), np.argwhere(found.instances == 1)[0]
+        tab._editing.editor._handle_msg(
+            {"kind": "stroke", "id": 1, "tool": "remove", "points": [x + 0.5, y + 0.5], "radius": 2}
+        )
+        await until(lambda: tab._editing.result is not None)
+        tab._editing._end.clicks += 1
+        await until(lambda: tab._correct.visible)
+        assert tab._fields_column.visible and len(tab._analysis.segmentation.particles) == count - 1
+        assert len(tab._sources["numbers"].data["text"]) == count - 1
 
     in_a_document(action)

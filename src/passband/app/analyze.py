@@ -35,6 +35,7 @@ class Analysis:
         micrograph: as read.
         images: number of images in the file.
         picture: shades of grey, uint8, at most 2048 pixels a side, last row first.
+        model: that segmented, or None.
         segmentation: the particles, or None.
         outlines: of the particles [nm], xs and ys of each line, y upwards.
         verdict: on the model, or None.
@@ -46,6 +47,7 @@ class Analysis:
     micrograph: Micrograph
     images: int
     picture: NDArray[np.uint8]
+    model: Model | None = None
     segmentation: Segmentation | None = None
     outlines: dict[str, Any] | None = None
     verdict: Verdict | None = None
@@ -85,12 +87,20 @@ def without_scale(upload: Upload, number: int, fault: BadInputError) -> NDArray[
 def add_segmentation(analysis: Analysis, model: Model) -> Analysis:
     """Add the particles that a model finds."""
     found = segment(model, analysis.micrograph)
-    width = found.probability.shape[1] * found.pixel_size_angstrom / 10
     # Only what is in the table has an outline; particles that touch have one each.
     outside = (found.mask & (found.instances == 0)) | meeting(found.instances)
-    counted = np.where(outside, 0, found.probability)
-    lines = outlines(counted, model.card.threshold, width)
-    return replace(analysis, segmentation=found, outlines=lines)
+    lines = outlines(np.where(outside, 0, found.probability), model.card.threshold, _width(found))
+    return replace(analysis, model=model, segmentation=found, outlines=lines)
+
+
+def with_particles(analysis: Analysis, corrected: Segmentation) -> Analysis:
+    """Return an analysis with particles that a user has corrected."""
+    inside = (corrected.instances > 0) & ~meeting(corrected.instances)
+    return replace(analysis, segmentation=corrected, outlines=outlines(inside, 0.5, _width(corrected)))
+
+
+def _width(found: Segmentation) -> float:
+    return found.probability.shape[1] * found.pixel_size_angstrom / 10
 
 
 def add_estimate(analysis: Analysis, model: VerdictModel | None) -> Analysis:

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import panel as pn
+from numpy.typing import NDArray
 
 from passband.app import figures, html, label_work
+from passband.app.corrected import numbered
+from passband.app.downloads import stem
 from passband.app.latest import Latest
 from passband.app.model_choice import ModelChoice
 from passband.app.parts import FIELDS_WIDTH, WIDE, DropField, columns, figure_pane, number, text
@@ -24,6 +27,7 @@ from passband.figures.style import minus
 from passband.micrographs.labels import MASK_ENDINGS, LabelledMicrograph, LabelledSet
 from passband.models import tuning
 from passband.models.label_scores import LabelScores, score_labels
+from passband.models.outputs import write_tiff
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model, user_folder
 from passband.models.tuning_jobs import write_labelled
@@ -98,6 +102,23 @@ class LabelsTab:
         left += [self._name, self._anyway, self._tune, self._stop, self._message]
         middle = [self._image, self._legend, self._pane]
         return columns((FIELDS_WIDTH, left), (_PICTURE, middle), (_RIGHT, [self._tuned, self._scores]))
+
+    async def take(self, found: Segmentation) -> None:
+        """Add the micrograph and the particles of a segmentation as an image and its mask; they replace those of their names."""
+        start, pixel = stem(found.micrograph.name), found.pixel_size_angstrom
+        contents: dict[str, tuple[str, NDArray[Any]]] = {
+            "images": (f"{start}.tif", found.micrograph.intensity),
+            "masks": (f"{start}_labels.tif", numbered(found.instances)),
+        }
+        for kind, (name, content) in contents.items():
+            key, path = self._uploads.reserve(name)
+            await asyncio.to_thread(write_tiff, path, content, pixel)
+            self._uploads.add(key, path, name)
+            former = [k for k in self._keys[kind] if (u := self._uploads.find(k)) and u.name == name]
+            for k in former:
+                self._uploads.remove(k)
+            keys = [k for k in self._keys[kind] if k not in former]
+            self._later(lambda kind=kind, keys=[*keys, key]: setattr(self._drops[kind], "keys", keys))
 
     def _launch(self, work: Any) -> None:
         if self._task is not None and not self._task.done():

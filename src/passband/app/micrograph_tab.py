@@ -1,21 +1,25 @@
 """The tab "Micrograph": drop a file and see its metadata, its optics, its particles and the verdict."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import panel as pn
 
 from passband.app import analyze, figures, html
 from passband.app.analyze import Analysis
+from passband.app.downloads import FileLinks
+from passband.app.edit_panel import EditPanel
 from passband.app.model_choice import ModelChoice
 from passband.app.parts import FIELDS_WIDTH, WIDE, DropField, columns, figure_pane, number, text
 from passband.app.scene import Subject
-from passband.app.uploads import Uploads
+from passband.app.stores import Stores
+from passband.app.tables import table_files
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.figures.style import minus
 from passband.micrographs.formats import endings
+from passband.models.segment import Segmentation, known_crystals
 from passband.verdicts.verdict_model import VerdictModel
 
 _PICTURE, _RIGHT = 400, 380
@@ -37,19 +41,23 @@ class MicrographTab:
     def __init__(
         self,
         subject: Subject,
-        uploads: Uploads,
+        stores: Stores,
         show_condition: Callable[[Condition], None],
         choice: ModelChoice | None = None,
+        use_labels: Callable[[Segmentation], Awaitable[None]] | None = None,
     ):
-        """Build it, empty; `show_condition` shows an estimated condition in the other tab, `choice` is of the model."""
-        self._subject, self._uploads = subject, uploads
+        """Build it, empty.
+
+        `show_condition` shows an estimated condition in the other tab, `choice` is of the model, `use_labels` takes corrected particles.
+        """
+        self._subject, self._uploads = subject, stores.micrographs
         self._choice = choice or ModelChoice(subject)
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._key = ""
         self._analysis: Analysis | None = None
         self._drawn: Any = None
-        self._drop = DropField(hint=_HINT, most_bytes=uploads.most_bytes, height=124, margin=10, **WIDE)
+        self._drop = DropField(hint=_HINT, most_bytes=self._uploads.most_bytes, height=124, margin=10, **WIDE)
         self._fields = {
             key: pn.widgets.TextInput(name=name, margin=(2, 10), css_classes=[f"field-{key.split('_')[0]}"], **WIDE)
             for key, name in _FIELDS.items()
@@ -58,7 +66,10 @@ class MicrographTab:
         self._example = pn.widgets.Button(name="Try the example", margin=(4, 10), **WIDE)
         self._again = pn.widgets.Button(name="Analyze again", button_type="primary", margin=10, disabled=True, **WIDE)
         self._take = pn.widgets.Button(name="Show these optics", margin=(4, 10), visible=False, **WIDE)
+        self._correct = pn.widgets.Button(name="Correct the particles", margin=(4, 10), visible=False, **WIDE)
         self._report, self._particles = text(), text()
+        self._tables = FileLinks(stores.downloads, title="Tables:")
+        self._editing = EditPanel(stores.downloads, self._corrected, self._edited, use_labels)
         absent = html.note(subject.absent) if subject.model is None else ""
         self._title = text(html.note(_EMPTY), css_classes=["micrograph-title"])
         self._message = text(css_classes=["micrograph-message"])
@@ -71,6 +82,7 @@ class MicrographTab:
         self._drop.param.watch(lambda event: self._rejected(event.new), "fault")
         self._example.on_click(lambda event: self._launch(self._try()))
         self._again.on_click(lambda event: self._start())
+        self._correct.on_click(lambda event: self._edit())
         self._take.on_click(
             lambda event: self._analysis and self._analysis.condition and show_condition(self._analysis.condition)
         )
@@ -80,8 +92,11 @@ class MicrographTab:
         fields = [self._drop, self._example, self._choice.field(), *self._fields.values(), self._number]
         left = [*fields, self._again, self._message, self._take, self._report]
         picture, sizes = self._panes.values()
-        right = [self._verdict, sizes, self._particles]
-        return columns((FIELDS_WIDTH, left), (_PICTURE, [self._title, picture]), (_RIGHT, right))
+        middle = [self._title, picture, self._correct, self._editing.layout]
+        right = [self._verdict, sizes, self._tables, self._particles]
+        made = columns((FIELDS_WIDTH, left), (_PICTURE, middle), (_RIGHT, right))
+        self._fields_column = made.objects[0]
+        return made
 
     def _launch(self, work: Any) -> None:
         self._stop()
@@ -149,7 +164,10 @@ class MicrographTab:
         self._message.object = html.note(doing)
         for pane in (self._title, self._report, self._verdict, self._particles):
             pane.object = ""
-        self._take.visible, self._drawn = False, None
+        self._take.visible = self._correct.visible = False
+        self._analysis = self._drawn = None
+        self._tables.offer([])
+        self._editing.forget()
         for pane in self._panes.values():
             pane.visible = False
         for name in ("bars", "image", "bar", "prediction", "numbers"):
@@ -184,16 +202,47 @@ class MicrographTab:
         self._message.object = (html.note(doing) if doing else "") + faults
         self._take.visible = analysis.condition is not None
         if analysis.segmentation is not None:
-            bars = analyze.histogram(analysis.segmentation.particles)
-            self._sources["bars"].data = bars
-            self._sizes.x_range.end = 1.1 * float(bars["right"][-1])
-            self._sizes.y_range.end = 1.5 * max(float(bars["top"].max()), 1)
-            self._panes[self._sizes].visible = True
+            self._show_particles(analysis.segmentation)
+            self._correct.visible = not doing
             self._sources["prediction"].data = analysis.outlines or {"xs": [], "ys": []}
             self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, h)
-            self._particles.object = analysis.segmentation.table_html()
         if analysis.verdict is not None:
             self._verdict.object = minus(analysis.verdict.headline_html() + analysis.verdict.details_html(html.field))
+
+    def _show_particles(self, found: Segmentation) -> None:
+        bars = analyze.histogram(found.particles)
+        self._sources["bars"].data = bars
+        self._sizes.x_range.end = 1.1 * float(bars["right"][-1])
+        self._sizes.y_range.end = 1.5 * max(float(bars["top"].max()), 1)
+        self._panes[self._sizes].visible = True
+        self._particles.object = found.table_html()
+        self._tables.offer(table_files(found))
+
+    def _edit(self) -> None:
+        seen = self._analysis
+        if seen is None or seen.segmentation is None or seen.model is None:
+            return
+        crystals = known_crystals(seen.model.card.specimens)
+        # The fields give their room to the canvas, and no other file is dropped by mistake.
+        self._fields_column.visible = self._panes[self._picture].visible = self._correct.visible = False
+        self._launch(self._editing.open(self._editing.found or seen.segmentation, crystals))
+
+    def _corrected(self, result: Segmentation) -> None:
+        if self._analysis is not None:
+            self._show_particles(result)
+
+    async def _edited(self) -> None:
+        """Show the picture again, with the corrected particles."""
+        seen, result = self._analysis, self._editing.result
+        if seen is not None and result is not None:
+            seen = await asyncio.to_thread(analyze.with_particles, seen, result)
+
+        def show() -> None:
+            self._fields_column.visible = self._panes[self._picture].visible = True
+            if seen is not None:
+                self._show(seen, "")
+
+        self._later(show)
 
     def _stop(self) -> None:
         if self._task is not None and not self._task.done():

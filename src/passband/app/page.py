@@ -13,23 +13,25 @@ from passband.app.model_choice import ModelChoice
 from passband.app.optics_tab import OpticsTab
 from passband.app.parts import WIDE, text
 from passband.app.scene import Subject
+from passband.app.stores import Stores
 from passband.app.study_tab import StudyTab
-from passband.app.uploads import LabelUploads, Uploads
 
 _QUESTION = "Does the network work under these conditions?"
 
 
-def make_page(subject: Subject, study: Path | None, uploads: Uploads, labels: LabelUploads) -> Any:
+def make_page(subject: Subject, study: Path | None, stores: Stores) -> Any:
     """Return the page of one browser tab, `study` open in it: its top line at once, its tabs when the browser has shown that."""
     head = text(f"<header><b>passband</b><span>{_QUESTION}</span><i>{escape(subject.name)}</i></header>", margin=0)
     page = pn.Column(head, text(html.note("loading the tabs …"), margin=20), css_classes=["page"], **WIDE)
 
     def fill() -> None:
         optics, choice = OpticsTab(subject), ModelChoice(subject)
+        labels = LabelsTab(stores.labels, choice)
+        micrographs = MicrographTab(subject, stores, optics.show_condition, choice, labels.take)
         page[1] = pn.Tabs(
             ("Optics", optics.layout()),
-            ("Micrograph", MicrographTab(subject, uploads, optics.show_condition, choice).layout()),
-            ("Labels", LabelsTab(labels, choice).layout()),
+            ("Micrograph", micrographs.layout()),
+            ("Labels", labels.layout()),
             ("Study", StudyTab(study).layout()),
             css_classes=["tabs"],
             **WIDE,

@@ -11,9 +11,14 @@ from panel.custom import JSComponent
 
 from passband.base.errors import BadInputError
 
+
+def script(name: str) -> str:
+    """Return the text of a script or style of the page."""
+    return files("passband.app").joinpath(name).read_text(encoding="utf-8")
+
+
 #: The style of everything.
-STYLE = files("passband.app").joinpath("page.css").read_text(encoding="utf-8")
-_DROP = files("passband.app").joinpath("drop_field.js").read_text(encoding="utf-8")
+STYLE = script("page.css")
 #: Makes a widget as wide as its column.
 WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 #: Least width of a column of fields [pixels].
@@ -80,4 +85,4 @@ class DropField(JSComponent):
     keys = param.List(default=[])
 
     _stylesheets: ClassVar[list[str]] = [STYLE]
-    _esm = _DROP
+    _esm = script("drop_field.js")

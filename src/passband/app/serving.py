@@ -19,8 +19,10 @@ from panel.io.state import state
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from passband.app.downloads import DownloadHandler
 from passband.app.guard import Gate, Guard, forward
-from passband.app.uploads import MOST_BYTES, LabelUploads, ModelHandler, UploadHandler, Uploads
+from passband.app.stores import Stores
+from passband.app.uploads import MOST_BYTES, ModelHandler, UploadHandler
 from passband.base.errors import BadInputError, parameter
 
 # Reachable from this computer only.
@@ -29,7 +31,7 @@ _ADDRESS = "127.0.0.1"
 _BODY_BYTES, _MESSAGE_BYTES = 1_000_000, 2_000_000
 
 #: Builds the page of one browser tab.
-Page = Callable[[Uploads, LabelUploads], Any]
+Page = Callable[[Stores], Any]
 _GONE = "passband has ended; start it again with passband app, and open the new address"
 # The page until its scripts have drawn it.
 _TEMPLATE = """{% block postamble %}<style>body:has([data-root-id] > *) #loading { display: none }</style>{% endblock %}
@@ -41,26 +43,27 @@ class PageServer(BaseServer):
 
     Attributes:
         gate: its access rules; `gate.address` opens the page.
-        uploads: the uploaded micrographs.
-        labels: the uploaded images and masks.
+        stores: the uploaded files and those to download.
     """
 
     def __init__(self, page: Page, folder: Path, listening: socket.socket, most_bytes: int = MOST_BYTES):
         """Take a folder for uploads of at most `most_bytes` and a socket from `listen`; needs a running event loop."""
-        self.gate, self.uploads = Gate(listening.getsockname()[1]), Uploads(folder, most_bytes)
-        self.labels = LabelUploads(folder, most_bytes)
+        self.gate = Gate(listening.getsockname()[1])
+        self.stores = stores = Stores.in_folder(folder, most_bytes)
         config.disconnect_notification = _GONE
 
         def build() -> Any:
             state.curdoc.template = _TEMPLATE
-            return page(self.uploads, self.labels)
+            return page(stores)
 
         application = BokehTornado(
             build_applications(build, title="passband", location=False),
             extra_websocket_origins=list(self.gate.hosts),
             extra_patterns=[
-                ("/upload", UploadHandler, {"uploads": self.uploads}),
-                ("/upload-labels", UploadHandler, {"uploads": self.labels}),
+                ("/upload", UploadHandler, {"uploads": stores.micrographs}),
+                ("/upload-labels", UploadHandler, {"uploads": stores.labels}),
+                ("/upload-session", UploadHandler, {"uploads": stores.session}),
+                (r"/file/([0-9a-f]+)", DownloadHandler, {"downloads": stores.downloads}),
                 (r"/model/([\w.-]+)\.zip", ModelHandler, {"folder": folder}),
             ],
             use_index=False,

@@ -1,4 +1,4 @@
-"""Uploaded micrographs: streamed into a temporary folder, limited in size and number, and named at random."""
+"""Uploaded files: streamed into a temporary folder, limited in size and number, and named at random."""
 
 import contextlib
 import re
@@ -19,8 +19,8 @@ from passband.models.store import export_zip, installed, read_model
 MOST_BYTES = 600_000_000
 # Most micrographs at a time; the oldest is deleted first.
 _FILES = 4
-# Most images and masks at a time, and their size [bytes]; more are refused.
-_LABEL_FILES, _LABEL_BYTES = 400, 2_000_000_000
+# Most files of one kind that are together, and their size [bytes]; more are refused.
+_TOGETHER, _TOGETHER_BYTES = 400, 2_000_000_000
 
 
 class Upload(NamedTuple):
@@ -77,26 +77,38 @@ class Uploads:
             upload.path.unlink(missing_ok=True)
 
 
-class LabelUploads(Uploads):
-    """Uploaded images and masks, many at a time."""
+class SessionUploads(Uploads):
+    """Uploaded micrographs, many at a time; more than are taken together are refused."""
 
     @property
     def room(self) -> int:
         """Most bytes of the next file."""
         taken = sum(upload.path.stat().st_size for upload in self._files.values() if upload.path.exists())
-        return max(min(self.most_bytes, _LABEL_BYTES - taken), 0)
+        return max(min(self.most_bytes, _TOGETHER_BYTES - taken), 0)
+
+    def check(self, path: Path) -> None:
+        """Raise BadInputError for a file that is no micrograph, and for one too many."""
+        super().check(path)
+        self._check_count()
+
+    def _check_count(self) -> None:
+        if len(self._files) >= _TOGETHER:
+            raise BadInputError(f"is one of more than {_TOGETHER} files; remove some, or use the command line")
+
+    def add(self, key: str, path: Path, name: str) -> None:
+        """Register a complete file."""
+        self._files[key] = Upload(path, name)
+
+
+class LabelUploads(SessionUploads):
+    """Uploaded images and masks, many at a time."""
 
     def check(self, path: Path) -> None:
         """Raise BadInputError for a file that is neither image nor mask, and for one too many."""
         known = sorted({*IMAGE_ENDINGS, *MASK_ENDINGS})
         if path.suffix not in known:
             raise BadInputError(f"is neither an image nor a mask; give one of {', '.join(known)}")
-        if len(self._files) >= _LABEL_FILES:
-            raise BadInputError(f"is one of more than {_LABEL_FILES} files; remove some, or use the command line")
-
-    def add(self, key: str, path: Path, name: str) -> None:
-        """Register a complete file."""
-        self._files[key] = Upload(path, name)
+        self._check_count()
 
 
 @stream_request_body

@@ -43,7 +43,7 @@ def app(
     def prepare() -> Page:
         note("computing the sample specimen; the first time takes about ten seconds")
         subject = subject_of(chosen, absent)
-        return lambda uploads, labels: make_page(subject, study, uploads, labels)
+        return lambda stores: make_page(subject, study, stores)
 
     def announce(address: str, forward: Path) -> None:
         print(f"{address}\nOpen this address in a browser on this computer; Ctrl-C ends it.", flush=True)
