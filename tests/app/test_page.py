@@ -101,7 +101,7 @@ def test_a_micrograph_is_dropped_and_judged(opened, tmp_path):
 def test_particles_are_corrected_on_the_canvas(opened, tmp_path):
     opened.get_by_role("button", name="Correct the particles").click()
     canvas = opened.locator(".editor .view")
-    canvas.wait_for(timeout=30_000)
+    canvas.wait_for(timeout=120_000)
     said = opened.locator(".editor-message p")
 
     def draw(tool, *path):
