@@ -1,12 +1,13 @@
 """Correct the particles of a micrograph by hand: the canvas, the table that follows it, and where the labels go."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import panel as pn
+from numpy.typing import NDArray
 
 from passband.app import html
 from passband.app.corrected import corrected, label_files
@@ -42,8 +43,8 @@ class EditPanel:
         """`changed` is called with each corrected segmentation, `closed` at the end; `use` takes labels to tune a model on."""
         self._changed, self._closed = changed, closed
         self._later = pn.state.curdoc.add_next_tick_callback
-        # One thread keeps strokes in order.
-        self._work = ThreadPoolExecutor(1)
+        # Strokes are applied in their order, and not while their numbers are copied.
+        self._turn, self._guard = asyncio.Lock(), threading.Lock()
         self._tasks = set[asyncio.Task[None]]()
         self._measurer = Latest(self._measure, self._show, self._refuse, self._later, _REST)
         self.found: Segmentation | None = None
@@ -91,11 +92,11 @@ class EditPanel:
     async def _answer(self, message: dict[str, Any], found: Segmentation | None, edits: MaskEdits | None) -> None:
         if found is None or edits is None:
             return
-        work = asyncio.get_running_loop().run_in_executor(self._work, _applied, message, edits, self._step)
-        try:
-            news, fault = await work, ""
-        except BadInputError as error:
-            news, fault = {}, html.refusal(error)
+        async with self._turn:
+            try:
+                news, fault = await asyncio.to_thread(self._apply, message, edits), ""
+            except BadInputError as error:
+                news, fault = {}, html.refusal(error)
         if edits is not self._edits:
             return
 
@@ -109,10 +110,17 @@ class EditPanel:
 
         self._later(show)
 
+    def _apply(self, message: dict[str, Any], edits: MaskEdits) -> dict[str, Any]:
+        with self._guard:
+            return _applied(message, edits, self._step)
+
+    def _copy(self, edits: MaskEdits) -> NDArray[np.int32]:
+        with self._guard:
+            return edits.numbers.copy()
+
     def _measure(self, request: tuple[Segmentation, MaskEdits]) -> Segmentation:
         found, edits = request
-        # Strokes that go on meanwhile change their numbers.
-        return corrected(found, self._work.submit(edits.numbers.copy).result())
+        return corrected(found, self._copy(edits))
 
     def _show(self, result: Segmentation) -> None:
         edits, found = self._edits, self.found
@@ -147,7 +155,7 @@ class EditPanel:
         found, edits = self.found, self._edits
         if found is not None and edits is not None and self.result is not None:
             self._later(lambda: self._message.param.update(object=html.note("measuring sizes and lattices …")))
-            numbers = await asyncio.get_running_loop().run_in_executor(self._work, edits.numbers.copy)
+            numbers = await asyncio.to_thread(self._copy, edits)
             result = await asyncio.to_thread(corrected, found, numbers, self._crystals)
             if edits is self._edits:
                 self.result = result
