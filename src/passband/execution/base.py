@@ -1,5 +1,6 @@
 """What an executor is, and the simplest: one task after the other in this process."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 #: Attempts at a task that ends its worker, or fails for an unknown reason, before it counts as failed.
 TRIES = 3
+# Seconds between two questions for a task that has not arrived.
+_TICK = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class Executor:
             BadInputError: if a fault would stop the other tasks too, such as a full disk, or workers cannot start.
         """
         raise NotImplementedError
+
+    def stream(self, work: Work, tasks: Iterator[Any]) -> Iterator[tuple[Any, Failure | None] | None]:
+        """Call work(task, progress) for tasks that arrive one by one; yield each as it ends, with its failure or None.
+
+        `tasks` yields None as long as no task has arrived; then, and at least every half second, None is yielded, too.
+
+        Raises:
+            BadInputError: as `map`.
+        """
+        for task in tasks:
+            if task is None:
+                time.sleep(_TICK)
+                yield None
+            else:
+                yield task, next(iter(self.map(work, [task], lambda share: None)), None)
 
     def share(self, folder: Path) -> None:
         """Check that every worker, now and later, runs this passband and sees this folder, as all on this machine do.

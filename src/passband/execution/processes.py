@@ -20,6 +20,8 @@ from passband.execution.base import TRIES, Executor, Failure, Fault, Progress, T
 
 # Seconds for workers to finish their current write when they are stopped.
 _GRACE = 10.0
+# Seconds between two questions for a task that has not arrived.
+_TICK = 0.5
 _CONTEXT = multiprocessing.get_context("spawn")
 _stopping = threading.Event()
 
@@ -60,17 +62,40 @@ class Processes(Executor):
 
     def map(self, work: Work, tasks: Sequence[Any], progress: Progress) -> list[Failure]:
         """Call work(task, progress) for every task and return those that failed."""
-        waiting, tries, done, stillborn = deque(range(len(tasks))), Tries(), 0, 0
-        while done < len(tasks):
-            while len(self._workers) < min(self._most, len(tasks) - done):
+        ended = [end for end in self._stream(work, iter(tasks), progress) if end is not None]
+        return [failure for _, failure in ended if failure is not None]
+
+    def stream(self, work: Work, tasks: Iterator[Any]) -> Iterator[tuple[Any, Failure | None] | None]:
+        """Call work(task, progress) for tasks that arrive one by one; yield each as it ends, and None while nothing does."""
+        return self._stream(work, tasks, lambda share: None)
+
+    def _stream(
+        self, work: Work, tasks: Iterator[Any], progress: Progress
+    ) -> Iterator[tuple[Any, Failure | None] | None]:
+        given: dict[int, Any] = {}
+        waiting, tries, count, stillborn, more = deque[int](), Tries(), 0, 0, True
+        while more or given:
+            while more and len(given) < self._most:
+                try:
+                    task = next(tasks)
+                except StopIteration:
+                    more = False
+                    break
+                if task is None:
+                    break
+                given[count] = task
+                waiting.append(count)
+                count += 1
+            while len(self._workers) < min(self._most, len(given)):
                 self._workers.append(_Worker())
             for worker in self._workers:
                 if worker.task is None and waiting:
                     worker.task = waiting.popleft()
                     # If the worker died, `wait` reports it next.
                     with suppress(OSError):
-                        worker.pipe.send((work, tasks[worker.task]))
-            for pipe in wait([w.pipe for w in self._workers], timeout=1.0):
+                        worker.pipe.send((work, given[worker.task]))
+            ended: list[tuple[Any, Failure | None]] = []
+            for pipe in wait([w.pipe for w in self._workers], timeout=_TICK):
                 worker = next(w for w in self._workers if w.pipe is pipe)
                 try:
                     kind, content = worker.pipe.recv()
@@ -101,11 +126,14 @@ class Processes(Executor):
                     raise content
                 if index is None:
                     continue
-                if content is not None and tries.failed(index, tasks[index], content):
+                if content is not None and tries.failed(index, given[index], content):
                     waiting.append(index)
                 else:
-                    done += 1
-        return tries.failures
+                    ended.append((given.pop(index), None if content is None else tries.failures[-1]))
+            if ended:
+                yield from ended
+            else:
+                yield None
 
     def close(self) -> None:
         """Stop the workers: each finishes its current write, then abandons its task."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,15 @@ def places(images: Sequence[Path]) -> list[Path]:
     Images of one name in different folders get a subfolder each; images that differ in their ending alone keep it.
     """
     whole = [path.absolute() for path in images]
+    parents: dict[str, list[Path]] = {}
+    for path in whole:
+        parents.setdefault(path.stem, []).append(path.parent)
+    common = {stem: os.path.commonpath(found) for stem, found in parents.items()}
+    count = Counter((path.parent, path.stem) for path in whole)
     result = []
     for path in whole:
-        same = [other for other in whole if other.stem == path.stem]
-        alone = sum(other.parent == path.parent for other in same) == 1
-        common = os.path.commonpath([other.parent for other in same])
-        place = path.parent.relative_to(common) / (path.stem if alone else path.name)
+        alone = count[path.parent, path.stem] == 1
+        place = path.parent.relative_to(common[path.stem]) / (path.stem if alone else path.name)
         # A name that is no text, or controls a terminal, is not passed on.
         result.append(Path(*(part if plain(part) == part else plain(part).replace("\\", "_") for part in place.parts)))
     return result

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,30 +56,48 @@ def find_images(sources: Sequence[str | Path], out: Path | None = None) -> Image
             found = [p for match in matches for p in (_inside(match, out) if match.is_dir() else [match])]
             remedy = "correct the pattern"
         searched = True
-        images = [p for p in found if p.suffix.lower() in formats.READERS]
-        made = _made(images)
-        if len(images) == len(made):
+        images, made = micrographs(found)
+        if not images:
             counted = f"; it has {_count(len(found), 'other file')}" if found else ""
             what = f"holds no micrograph ({formats.endings()}){counted}"
             raise BadInputError(what, remedy=remedy, place=plain(path))
-        own += len(made)
+        own += made
         other |= {plain(p.suffix.lower()) or "none" for p in found if p.suffix.lower() not in formats.READERS}
-        for p in sorted(set(images) - made, key=_natural):
+        for p in images:
             result.setdefault(os.path.realpath(p), p)
     notes = [f"left out: {_count(own, 'file')} that are masks, pictures or results of passband"] if own else []
     notes += [f"left out: files that end in {', '.join(sorted(other))}"] if other else []
     return ImageFiles(tuple(result.values()), tuple(notes), searched)
 
 
-def _inside(folder: Path, out: Path | None) -> Iterator[Path]:
-    """Yield the files of a folder and of those in it, but for hidden ones and results."""
+def names_inside(folder: Path, out: Path | None) -> Iterator[str]:
+    """Yield the paths of the files of a folder and of those in it, but for hidden ones and those in the folder `out`."""
     results = None if out is None else os.path.realpath(out)
     for place, folders, found in os.walk(folder):
         folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(Path(place) / f) != results]
-        yield from (Path(place) / name for name in found if name[0] != ".")
+        yield from (os.path.join(place, name) for name in found if name[0] != ".")  # noqa: PTH118 a look at 10,000 files
 
 
-def _made(images: Iterable[Path]) -> set[Path]:
+def _inside(folder: Path, out: Path | None) -> Iterator[Path]:
+    return map(Path, names_inside(folder, out))
+
+
+def is_record(path: Path) -> bool:
+    """Tell whether a file is the record of a segmentation."""
+    try:
+        return "model_digest" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def micrographs(found: Iterable[Path], is_record: Callable[[Path], bool] = is_record) -> tuple[list[Path], int]:
+    """Return the micrographs among files in natural order, and how many others of their formats are masks, pictures or results."""
+    images = {p for p in found if p.suffix.lower() in formats.READERS}
+    made = _made(images, is_record)
+    return sorted(images - made, key=_natural), len(made)
+
+
+def _made(images: Iterable[Path], is_record: Callable[[Path], bool]) -> set[Path]:
     """Return which files are results of passband, masks of a neighbour, or the PNG of a neighbour."""
     # Imported here because its figures take half a second.
     from passband.models.outputs import names
@@ -90,7 +108,7 @@ def _made(images: Iterable[Path]) -> set[Path]:
     results = {p.parent / CONTACT_SHEET for p in images}
     for folder in {p.parent for p in images}:
         for record in folder.glob(f"*{ending}"):
-            if _is_record(record):
+            if is_record(record):
                 results |= {folder / name for name in names(record.name.removesuffix(ending)).values()}
     return {
         p
@@ -99,13 +117,6 @@ def _made(images: Iterable[Path]) -> set[Path]:
         or (p.stem.endswith(_MASK) and (p.parent, p.stem.removesuffix(_MASK)) in everything)
         or (p.suffix.lower() == ".png" and (p.parent, p.stem) in originals)
     }
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        return "model_digest" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

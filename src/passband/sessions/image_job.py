@@ -31,6 +31,8 @@ from passband.verdicts.verdict import Verdict
 from passband.verdicts.verdict_model import VerdictModel
 
 Verb = Literal["segment", "check", "estimate"]
+#: State of a file that is not there.
+GONE = (-1, -1)
 _IMAGES = "images.json"
 # Key of a record that names the job which wrote it.
 _JOB = "job"
@@ -302,7 +304,7 @@ def state_of(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
-        return -1, -1
+        return GONE
     return status.st_size, status.st_mtime_ns
 
 

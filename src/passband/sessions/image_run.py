@@ -3,7 +3,7 @@
 import html
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -235,35 +235,63 @@ def _run(
         if done < len(todo):
             advance(len(todo) - done)
         faults |= {path: failed[job.folder] for path, job in jobs.items() if job.folder in failed}
-    rows, images, thumbnails = [], [], list[Path | None]()
-    for path in files.paths:
-        if path in faults:
-            reason = plain(named(faults[path], name))
-            rows.append({"file": plain(path), "fault": reason})
-            images.append({"image": plain(path.name), "file": plain(path), "error": reason})
-            thumbnails.append(None)
-            continue
-        for found in jobs[path].images():
-            row, image = _described(settings, path, _named(found, name))
-            rows.append(row)
-            images.append(image)
-            thumbnails.append(found["thumbnail"] and jobs[path].folder / found["thumbnail"])
-    table = pl.DataFrame(rows, schema=COLUMNS)
-    if table["fault"].null_count() == 0:
-        more = f" (and {len(table) - 1} more)" if len(table) > 1 else ""
-        raise BadInputError(f"{rows[0]['fault']}{more}", place=None if more == "" else "no image can be used")
-    run = ImageRun(
-        settings.verb,
-        model,
-        settings.out,
-        table,
-        tuple(images),
-        (*files.notes, *_mixed(table)),
-        before,
-        tuple(thumbnails),
-    )
-    _write(run)
+    run = result_of(settings, files, jobs, faults, before, model, name)
+    write_run(run)
     return run
+
+
+def result_of(
+    settings: Settings,
+    files: ImageFiles,
+    jobs: Mapping[Path, ImageJob],
+    faults: Mapping[Path, str],
+    before: int,
+    model: str | None,
+    name: Callable[[str], str],
+) -> ImageRun:
+    """Return what is known of files, each of which has a finished job or a fault; BadInputError if none can be used."""
+    shots: list[Shot] = []
+    for path in files.paths:
+        shots += [fault_of(path, faults[path], name)] if path in faults else shots_of(settings, path, jobs[path], name)
+    run = gathered(settings, files.notes, shots, before, model)
+    if not shots or run.failed == len(shots):
+        more = f" (and {len(shots) - 1} more)" if len(shots) > 1 else ""
+        raise BadInputError(f"{shots[0].row['fault']}{more}", place=None if more == "" else "no image can be used")
+    return run
+
+
+def gathered(
+    settings: Settings, notes: Sequence[str], shots: Sequence["Shot"], before: int, model: str | None
+) -> ImageRun:
+    """Return the run over some images."""
+    table = pl.DataFrame([shot.row for shot in shots], schema=COLUMNS)
+    images, thumbnails = tuple(shot.image for shot in shots), tuple(shot.thumbnail for shot in shots)
+    return ImageRun(settings.verb, model, settings.out, table, images, (*notes, *_mixed(table)), before, thumbnails)
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One image of a run: its row of the table, the same in full as plain data, and the file of its small picture."""
+
+    row: dict[str, Any]
+    image: dict[str, Any]
+    thumbnail: Path | None = None
+
+
+def fault_of(path: Path, fault: str, name: Callable[[str], str]) -> Shot:
+    """Return the row of a file that cannot be used."""
+    reason = plain(named(fault, name))
+    where = {"file": plain(path)}
+    return Shot(where | {"fault": reason}, {"image": plain(path.name)} | where | {"error": reason})
+
+
+def shots_of(settings: Settings, path: Path, job: ImageJob, name: Callable[[str], str]) -> list[Shot]:
+    """Return the images of a file whose job is finished."""
+    shots = []
+    for found in job.images():
+        row, image = _described(settings, path, _named(found, name))
+        shots.append(Shot(row, image, found["thumbnail"] and job.folder / found["thumbnail"]))
+    return shots
 
 
 def _described(settings: Settings, path: Path, found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -304,8 +332,8 @@ def _mixed(table: pl.DataFrame) -> list[str]:
     return notes
 
 
-def _write(run: ImageRun) -> None:
-    rounded = run.table.with_columns(pl.selectors.float().round(_DIGITS))
+def write_run(run: ImageRun) -> None:
+    """Write table, page and contact sheet."""
     picture = BytesIO()
     contact_sheet.picture(run.table, run.thumbnails, run.headline).save(picture, format="PNG", optimize=False)
     title = f"{run.model or 'optics'}: {len(run)} image{'s' * (len(run) != 1)}"
@@ -314,9 +342,17 @@ def _write(run: ImageRun) -> None:
     )
     write_files(
         {
-            run.folder / _SUMMARY: lambda file: file.write_bytes(parquet(run.table)),
-            run.folder / _SUMMARY_CSV: lambda file: rounded.write_csv(file),
+            **tables(run),
             run.folder / CONTACT_SHEET: lambda file: file.write_bytes(picture.getvalue()),
             run.folder / _PAGE: lambda file: file.write_text(page, encoding="utf-8"),
         }
     )
+
+
+def tables(run: ImageRun) -> dict[Path, Callable[[Path], object]]:
+    """Return what writes the tables, by file."""
+    rounded = run.table.with_columns(pl.selectors.float().round(_DIGITS))
+    return {
+        run.folder / _SUMMARY: lambda file: file.write_bytes(parquet(run.table)),
+        run.folder / _SUMMARY_CSV: lambda file: rounded.write_csv(file),
+    }
