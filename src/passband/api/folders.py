@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from passband.api.micrographs import as_specimen
 from passband.api.models import as_model
+from passband.base.errors import BadInputError
 
 if TYPE_CHECKING:
     from passband.models.store import Model
     from passband.sessions.image_run import ImageRun
+    from passband.sessions.watch import WatchedImage
     from passband.verdicts.domain import SpecimenInfo
 
 
@@ -105,6 +108,66 @@ def estimate_folder(
     return _of_many(
         "estimate", images, folder, None, workers, calibration, frames, spherical_angstrom=spherical_angstrom
     )
+
+
+def watch(
+    model: str | Path | Model,
+    images: str | Path,
+    *,
+    folder: str | Path = "segmented",
+    until_idle_seconds: float | None = None,
+    specimen: SpecimenInfo | Mapping[str, Any] | None = None,
+    frames: int | Literal["sum", "each"] | None = None,
+    workers: int | None = None,
+    **calibration: float | None,
+) -> Iterator[WatchedImage]:
+    """Segment and judge each new image of a folder once it is complete, and yield it; leaves what `segment_folder` leaves.
+
+    Each of them goes on where the other was stopped. The page live.html in the folder of the results shows the session while it runs.
+
+    Args:
+        model: by name, folder, or loaded.
+        images: the folder that the microscope writes to, with its subfolders.
+        folder: of the results, as `segment_folder` takes it.
+        until_idle_seconds: end when nothing has changed for so long [s]; by default never.
+        specimen: what is known of it: a `SpecimenInfo`, or its fields by name.
+        frames: of stacks, as `read_micrographs` takes them.
+        workers: processes at most; one for each core by default. They start as files wait, and stay.
+        **calibration: pixel_size_angstrom [Å], energy_ev [eV], dose_per_angstrom2 [e/Å²], instead of what the files say.
+
+    Returns:
+        An iterator over the images: `row` and `image` have the columns and the details of `segment_folder`, `turned` tells that the
+        answer has become no or cannot say.
+
+    Raises:
+        BadInputError: if there is no such folder, another run writes the results there, or none can be written.
+
+    Example:
+        >>> import passband as pb
+        >>> for image in pb.watch("au-300kv", "session", energy_ev=300e3):  # doctest: +SKIP
+        ...     print(image, image.advice if image.turned else "")
+    """
+    import os
+
+    from passband.execution.processes import Processes
+    from passband.micrographs.micrograph import Calibration
+    from passband.sessions.image_job import Settings
+    from passband.sessions.watch import Watch
+
+    chosen, given, known = as_model(model), Calibration(**calibration), as_specimen(specimen)
+    settings = Settings.of("segment", Path(folder), chosen, given=given, frames=frames, specimen=known)
+    session = Watch(settings, Path(images), model=chosen.card.name, until_idle_seconds=until_idle_seconds)
+
+    def judged() -> Iterator[WatchedImage]:
+        with session, Processes(workers or len(os.sched_getaffinity(0))) as executor:
+            try:
+                yield from session.images(executor)
+            finally:
+                # Without a usable image there is nothing to write.
+                with suppress(BadInputError):
+                    session.finish()
+
+    return judged()
 
 
 def _of_many(

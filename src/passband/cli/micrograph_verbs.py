@@ -54,7 +54,7 @@ def estimate(
     from passband.estimation.estimate import estimate as estimated
     from passband.sessions.image_files import find_images
 
-    given, wanted = _given(pixel_size, energy, dose), _frames(frames)
+    given, wanted = calibration_of(pixel_size, energy, dose), frames_of(frames)
     place = out or Path("estimated")
     files = find_images(images, place)
     if files.searched or len(files.paths) > 1 or out is not None:
@@ -101,7 +101,7 @@ def segment(
     from passband.models.store import load_model
     from passband.sessions.image_files import find_images
 
-    chosen, given, wanted = load_model(model), _given(pixel_size, energy, dose), _frames(frames)
+    chosen, given, wanted = load_model(model), calibration_of(pixel_size, energy, dose), frames_of(frames)
     known_crystals(chosen.card.specimens, element)
     files = find_images(images, out)
     if files.searched or len(files.paths) > 1:
@@ -203,7 +203,7 @@ def check(
         found = [chosen.check(c, specimen, explained=whole, advised=whole) for _, c in labelled]
         verdicts = [(name, no_notes, verdict) for name, verdict in zip(names, found, strict=True)]
     else:
-        given_of_image, wanted = _given(pixel_size, energy, dose), _frames(frames)
+        given_of_image, wanted = calibration_of(pixel_size, energy, dose), frames_of(frames)
         place = out or Path("checked")
         files = find_images(images, place)
         if files.searched or len(files.paths) > 1 or out is not None:
@@ -237,13 +237,15 @@ def _lines_of_conditions(verdicts: list[tuple[str, list[str], Any]]) -> list[str
     return lines
 
 
-def _given(pixel_size: float | None, energy: float | None, dose: float | None) -> Any:
+def calibration_of(pixel_size: float | None, energy: float | None, dose: float | None) -> Any:
+    """Return the calibration that was given."""
     from passband.micrographs.micrograph import Calibration
 
     return Calibration(pixel_size, energy, dose)
 
 
-def _frames(frames: str | None) -> Any:
+def frames_of(frames: str | None) -> Any:
+    """Return which frames of a stack are meant."""
     if frames is not None and frames.isdecimal():
         return int(frames)
     if frames not in ("sum", "each", None):

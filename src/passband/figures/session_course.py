@@ -41,7 +41,9 @@ def draw(table: pl.DataFrame, figure: Figure) -> None:
         figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=8)
     locator = AutoDateLocator(minticks=3, maxticks=8)
     axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    # Of seconds alone nobody could tell the time.
+    formats = ["%Y", "%b", "%d", "%H:%M", "%H:%M", "%H:%M:%S"]
+    axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator, formats=formats))
 
 
 def _panel(ax: Axes, rows: pl.DataFrame, column: str, low: str | None, high: str | None, factor: float) -> None:

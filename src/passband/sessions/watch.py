@@ -116,7 +116,7 @@ class Watch:
         self._until_idle, self._name = until_idle_seconds, name
         self._looks = looks or WatchedFolder(folder, out)
         self._next_look, self._first_look, self._stopped = 0.0, True, False
-        self._last_work = time.monotonic()
+        self._last_work = self._looked = time.monotonic()
         self._finished_before = 0
         # Complete files that wait: those that were there from the beginning come after those that arrive.
         self._old: set[Path] = set()
@@ -185,7 +185,9 @@ class Watch:
         found = self._looks.images
         paths = tuple(path for path in found if path in self._shots or path in self._faults)
         left = len(found) - len(paths)
-        notes = (f"{left} file{'s' * (left != 1)} not complete or not worked on yet: run again",) if left else ()
+        notes: tuple[str, ...] = (
+            (f"{left} file{'s' * (left != 1)} not complete or not worked on yet: run again",) if left else ()
+        )
         if not paths:
             what = notes[0] if left else f"no micrograph has arrived ({formats.endings()})"
             raise BadInputError(what, place=plain(self.folder))
@@ -197,20 +199,22 @@ class Watch:
 
     def _arriving(self) -> Iterator[ImageJob | None]:
         """Yield the next job, or None while there is none."""
+        self._look()
         while not self._stopped and not self._idle():
-            self._look()
             yield self._next_job()
+            self._look()
 
     def _idle(self) -> bool:
-        busy = self._first_look or self._waiting or self._backlog or self._in_work or self._looks.restless
+        busy = self._waiting or self._backlog or self._in_work or self._looks.restless
         since = max(self._looks.changed, self._last_work)
-        return self._until_idle is not None and not busy and time.monotonic() - since >= self._until_idle
+        # Since the last look, much may have changed.
+        return self._until_idle is not None and not busy and self._looked - since >= self._until_idle
 
     def _look(self) -> None:
         began = time.monotonic()
         if began < self._next_look:
             return
-        ready = self._looks.look()
+        self._looked, ready = began, self._looks.look()
         if self._first_look:
             self._first_look, self._old = False, set(self._looks.images)
         for path in ready:

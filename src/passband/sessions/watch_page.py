@@ -33,7 +33,7 @@ def page(run: ImageRun, times: Sequence[float], folder: str, *, ended: bool = Fa
         parts.append(_script(now.timestamp()))
     parts.append(_latest(table))
     if len(table):
-        course = style.png(10, 7, lambda figure: session_course.draw(table, figure), dpi=80)
+        course = style.png(13, 6.5, lambda figure: session_course.draw(table, figure))
         parts.append(pages.picture(course, "predicted Dice, defocus, mean diameter and particles over time"))
         last = run.table[order]
         parts.append(f"<h2>Last images</h2>{contact_sheet.cards(last, [run.thumbnails[i] for i in order], run.folder)}")

@@ -1,0 +1,73 @@
+"""A watch whose images are not segmented: stubs take the place of network, optics and sandbox.
+
+Each content has a pixel size of its own, which the table then shows. `python -m support.watching FOLDER OUT SECONDS` watches until nothing
+has changed for so long, and prints a line an image.
+"""
+
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from passband.base.errors import BadInputError
+from passband.execution.base import Serial
+from passband.micrographs.micrograph import Micrograph
+from passband.sessions import image_job
+from passband.sessions.image_job import Findings, Settings
+from passband.sessions.watch import Watch
+from passband.sessions.watch_folder import WatchedFolder
+
+
+def pixel_of(number):
+    """Pixel size of the content of this number [Å]."""
+    return 0.2 + number / 1000
+
+
+def content(number, folder, side=64):
+    """Bytes of a TIFF whose pixel size is its number's."""
+    path = folder / f"{number}.made"
+    per_nm = 10 / pixel_of(number)
+    scale = {"resolution": (per_nm, per_nm), "metadata": {"unit": "nm"}}
+    image = np.random.default_rng(number).normal(100, 8, (side, side)).astype(np.float32)
+    tifffile.imwrite(path, image, imagej=True, **scale)
+    try:
+        return path.read_bytes()
+    finally:
+        path.unlink()
+
+
+def stubbed(settings, micrograph, progress):
+    """Stands for the network: what is known of an image without it."""
+    return Findings(micrograph)
+
+
+def read(path, **given):
+    """Stands for the sandbox: read a TIFF in this process."""
+    try:
+        with tifffile.TiffFile(BytesIO(path.read_bytes())) as file:
+            per_nm = file.pages[0].resolution[0]
+            return [Micrograph(file.asarray(), name=path.name, pixel_size_angstrom=10 / per_nm)]
+    except Exception as error:
+        raise BadInputError(f"cannot be read: {error}", place=path.name) from None
+
+
+def stub(patch=setattr):
+    """Put the stubs in their places; `patch` is that of pytest, which takes them back."""
+    patch(image_job, "analyse", stubbed)
+    patch(image_job, "read_micrographs", read)
+
+
+def watched(folder, out, idle, rest=(0.2, 1.5)):
+    """Return a watch with short rests."""
+    looks = WatchedFolder(folder, out, rest)
+    return Watch(Settings.of("estimate", out, None), folder, until_idle_seconds=idle, looks=looks)
+
+
+if __name__ == "__main__":
+    stub()
+    with watched(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])) as session:
+        for image in session.images(Serial()):
+            print(image, flush=True)
+        session.finish()
