@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from passband.figures import losses, matrix, size_histogram, specimen_sheet, style, transfer
+from passband.figures import losses, matrix, session_plane, size_histogram, specimen_sheet, style, transfer
 from passband.figures.matrix import short_labels
 
 
@@ -121,3 +121,29 @@ def test_every_panel_of_a_specimen_has_a_scale_and_its_texts_lie_apart():
         boxes = [text.get_window_extent() for text in texts] + [ax.get_window_extent() for ax in sheet.axes]
         assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
         assert all(sheet.bbox.x0 <= box.x0 and box.x1 <= sheet.bbox.x1 for box in boxes)
+
+
+def test_a_plane_of_a_session_shows_each_point_and_names_the_areas():
+    x, y = [-100.0, 0.0, 100.0, 200.0], [50.0, 100.0, 200.0]
+    answers = [["no"] * 4, ["no", "cannot say", "yes", "yes"], ["yes", "cannot say", "yes", "yes"]]
+    rows = [
+        {"defocus_angstrom": a, "dose_per_angstrom2": b, "model": "m", "answer": answer,
+         "dice": None if answer == "cannot say" else 0.8 + 0.01 * i + 0.04 * j, "recommended": answer == "yes" and a > 0}
+        for j, b in enumerate(y) for i, a in enumerate(x) for answer in [answers[j][i]]
+    ]  # fmt: skip
+    with style.figure(6, 4) as made:
+        session_plane.draw(pl.DataFrame(rows).sample(fraction=1, shuffle=True, seed=1), made)
+        made.canvas.draw()
+        ax = made.axes[0]
+        shown = ax.collections[0].get_array()
+        words = {text.get_text(): text.get_position() for text in ax.texts}
+        legend = [text.get_text() for text in ax.get_legend().get_texts()]
+        outline = ax.collections[1].get_paths()[0].vertices
+    expected = [[0.8 + 0.01 * i + 0.04 * j for i in range(4)] for j in range(3)]
+    hidden = np.array(answers) == "cannot say"
+    assert np.array_equal(shown.mask, hidden) and np.allclose(shown[~hidden], np.array(expected)[~hidden])
+    assert legend == ["answer yes", "recommended", "cannot say"] and set(words) == {"yes", "no"}
+    for word, (a, b) in words.items():
+        assert answers[y.index(b)][x.index(a)] == word
+    assert set(np.round(outline[:, 0])) <= {-150, -50, 50, 150, 250}, "the outline runs along the edges of the cells"
+    assert set(np.round(outline[:, 1])) <= {75, 150, 250}

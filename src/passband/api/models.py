@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from passband.api.conditions import as_condition
+
 if TYPE_CHECKING:
+    from passband.conditions import Condition
     from passband.models.store import Model
+    from passband.verdicts.session_plan import SessionPlan
 
 
 def list_models() -> list[str]:
@@ -39,6 +44,46 @@ def load_model(source: str | Path) -> Model:
     from passband.models.store import load_model
 
     return load_model(source)
+
+
+def plan_session(
+    models: str | Path | Model | Iterable[str | Path | Model],
+    condition: Condition | str | Path | None = None,
+    *,
+    defocus: Iterable[float] | None = None,
+    dose: Iterable[float] | None = None,
+) -> SessionPlan:
+    """Return where models work over defocus and dose: the verdicts of `check` over the plane, and the recommended defoci of each dose.
+
+    Args:
+        models: one or several, each by name, folder, or loaded; at each point the better one counts.
+        condition: the microscope, a condition, its file, or a preset, whose defocus and dose do not count; the first model's
+            reference condition if left out.
+        defocus: two ends, such as (-300, 300), or more values [Å]; 300 Å on either side of the condition's if left out.
+        dose: two ends, such as (50, 2000), or more values [e/Å²]; (50, 2000) if left out.
+
+    Returns:
+        An object with `table`, `plane`, `ranges`, `works`, `plot()` and `save(folder)`.
+
+    Raises:
+        BadInputError: if a model has not been scored or was calibrated at another energy, or a range is empty.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.plan_session("au-300kv", defocus=(-300, 300), dose=[200, 400]).works
+        True
+    """
+    from passband.models.store import Model
+    from passband.verdicts import session_plan
+    from passband.verdicts.verdict_model import VerdictModel
+
+    given = [models] if isinstance(models, str | Path | Model) else list(models)
+    return session_plan.plan_session(
+        [VerdictModel(as_model(model)) for model in given],
+        None if condition is None else as_condition(condition),
+        None if defocus is None else list(defocus),
+        None if dose is None else list(dose),
+    )
 
 
 def as_model(model: str | Path | Model) -> Model:

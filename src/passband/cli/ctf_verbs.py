@@ -11,7 +11,7 @@ from typer import Argument, Option
 from passband.base.errors import BadInputError, named
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
-from passband.cli.options import CORES, Json, QMax, Source, option, print_answer
+from passband.cli.options import CORES, Json, QMax, Source, limits, option, print_answer
 
 ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
 
@@ -273,12 +273,10 @@ def _stage(name: str, total: int) -> Iterator[Callable[[float], None]]:
 
 
 def _axis(option: str, text: str) -> tuple[str, float, float]:
-    name, _, limits = text.partition("=")
-    low, _, high = limits.partition(":")
-    try:
-        axis = name, float(low), float(high)
-    except ValueError:
-        raise BadInputError(f"{option} {text}: is not NAME=LOW:HIGH, such as defocus_angstrom=-200:200") from None
-    if not axis[1] < axis[2]:
+    name, given, ends = text.partition("=")
+    if not given:
+        raise BadInputError(f"{option} {text}: is not NAME=LOW:HIGH, such as defocus_angstrom=-200:200")
+    low, high = limits(f"{option} {name}", ends, "-200:200")
+    if not low < high:
         raise BadInputError(f"{option} {text}: the lower end comes first; write {name}={high}:{low}")
-    return axis
+    return name, low, high

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from passband.base.errors import BadInputError
 from passband.base.terminal import show, warn, working
 from passband.base.version import __version__
-from passband.cli import app_verb, micrograph_verbs, model_verbs, watch_verb
+from passband.cli import app_verb, micrograph_verbs, model_verbs, plan_verb, watch_verb
 from passband.cli.ctf_verbs import ctf_app
 from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
 from passband.cli.run_app import run_app
@@ -33,6 +33,7 @@ app.add_typer(model_verbs.model_app, name="model")
 app.command()(micrograph_verbs.estimate)
 app.command()(micrograph_verbs.segment)
 app.command()(micrograph_verbs.check)
+app.command()(plan_verb.plan_session)
 app.command()(watch_verb.watch)
 app.command()(model_verbs.design)
 app.command()(model_verbs.train)

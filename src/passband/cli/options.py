@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from passband.base.errors import BadInputError
 from passband.base.terminal import print_json, show
 from passband.micrographs.formats import endings
 
@@ -75,6 +76,15 @@ def option(parameter: str) -> str:
     """Return the option of a parameter, such as --pixel-size of pixel_size_angstrom."""
     plain = re.sub("(_per)?_angstrom2?$|_(ev|mrad|rad)$", "", parameter)
     return _OPTIONS.get(parameter, f"--{plain.replace('_', '-')}")
+
+
+def limits(name: str, text: str, example: str) -> tuple[float, float]:
+    """Return the two numbers of LOW:HIGH that an option was given."""
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise BadInputError(f"{name} {text}: is not LOW:HIGH, such as {example}") from None
 
 
 def print_answer(answer: Any, as_json: bool, text: str | None = None) -> None:

@@ -84,8 +84,12 @@ class View:
 
     @cached_property
     def transfer(self) -> Tensor:
-        """T(q), shape [B, N]."""
-        return optics.intensity_transfer(self.parameters, self.band.qx, self.band.qy)
+        """T(q), shape [B, N]; optics that differ in the dose alone are computed once."""
+        distinct = self.parameters.distinct_optics()
+        if distinct is None:
+            return optics.intensity_transfer(self.parameters, self.band.qx, self.band.qy)
+        parameters, index = distinct
+        return optics.intensity_transfer(parameters, self.band.qx, self.band.qy)[index]
 
     @cached_property
     def magnitude(self) -> Tensor:

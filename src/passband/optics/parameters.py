@@ -46,6 +46,26 @@ class Parameters:
         """Return a single condition several times."""
         return self._each(lambda v: v.expand(times, *v.shape[1:]))
 
+    def distinct_optics(self) -> "tuple[Parameters, Tensor] | None":
+        """Return the conditions whose optics differ, and for each of all the index of its own [B]; None if all do, or have gradients.
+
+        Doses do not count: those of the conditions returned are of no use.
+        """
+        values = [v for name, v in vars(self).items() if name != "dose_per_angstrom2"]
+        tensors = [t for v in values for t in (v.values() if isinstance(v, dict) else [v])]
+        if any(t.requires_grad for t in tensors):
+            return None
+        rows = torch.cat([t.reshape(len(self), -1) for t in tensors], dim=1).tolist()
+        index = {row: i for i, row in reversed(list(enumerate(map(tuple, rows))))}
+        if len(index) == len(self):
+            return None
+        first = sorted(index.values())
+        place = {i: n for n, i in enumerate(first)}
+        chosen = torch.tensor(first, device=self.energy_ev.device)
+        return self._each(lambda v: v[chosen]), torch.tensor(
+            [place[index[tuple(row)]] for row in rows], device=chosen.device
+        )
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Parameters":
         changed: dict[str, Any] = {}
         for name, value in vars(self).items():

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -65,7 +65,9 @@ class CalibratedModel:
         """Take a calibrated model; BadInputError if it has not been scored."""
         if model.scores is None or model.card.own_loss is None:
             what = "has not been scored under known conditions, so that no verdict can be given"
-            raise BadInputError(what, remedy="score it first", place=model.card.name)
+            raise BadInputError(
+                what, remedy=f"score it first: passband model score {model.card.name}", place=model.card.name
+            )
         self.model, self.card = model, model.card
         self.in_domain_loss = model.card.own_loss
         self.scores = model.scores.filter(pl.col("role") != "held_out")
@@ -120,59 +122,71 @@ class CalibratedModel:
         """Compute the features of several conditions at once, which is faster than one by one."""
         if len(self._features) + len(conditions) > _REMEMBERED:
             self._features.clear()
+        table = self._table_of(conditions)
+        self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
+
+    def _table_of(self, conditions: Sequence[Condition]) -> np.ndarray:
+        """Return the features of conditions, shape [B, D]."""
         features = condition_features(self.card, conditions, self.trained)
         with self._part(SCORES):
-            table = np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
-        self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
+            return np.stack([features[name] for name in self.predictor("loss", "condition").names], axis=-1)
 
     def predict(self, features: np.ndarray, source: str = "condition") -> Prediction:
         """Return zone, loss, Dice, instance F1 and surface Dice predicted from features [1, D] of a source; the last two None if not calibrated.
 
         From a condition the intervals are of the mean over many fields of specimens like the calibrated ones; few fields scatter more.
         """
-        mean, reach, outcomes = self._distribution("loss", source, features)
-        likely = np.exp(outcomes) / self.in_domain_loss
-        shares = np.bincount(zone_of(likely), minlength=len(NAMES)) / len(likely)
-        # Stable only if that is the better bet; between degraded and collapse the larger.
-        zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
-        scores = {target: self._score(target, source, features) for target in self._score_targets(source)}
-        one_field = source == "condition"
-        return Prediction(
-            zone,
-            dict(zip(NAMES, shares.tolist(), strict=True)),
-            Interval(*from_fitted("loss", np.array([mean, mean - reach, mean + reach])).tolist()),
-            dice_of_one_field=self._dice_of_one_field(scores["dice"].predicted) if one_field else None,
-            **scores,
-        )
+        [prediction] = self.predict_each(features, source)
+        return prediction
+
+    def predict_each(self, features: np.ndarray, source: str = "condition") -> list[Prediction]:
+        """Return what `predict` does for each of features [B, D]."""
+        means, reaches, outcomes = self._distribution("loss", source, features)
+        losses = from_fitted("loss", np.stack([means, means - reaches, means + reaches], axis=-1)).tolist()
+        scores = {target: self._scores_of(target, source, features) for target in self._score_targets(source)}
+        predictions = []
+        for i, likely in enumerate(np.exp(outcomes) / self.in_domain_loss):
+            shares = np.bincount(zone_of(likely), minlength=len(NAMES)) / len(likely)
+            # Stable only if that is the better bet; between degraded and collapse the larger.
+            zone = NAMES[0] if shares[0] >= 0.5 else NAMES[1 + int(shares[2] > shares[1])]
+            each = {target: score[i] for target, score in scores.items()}
+            one_field = self._dice_of_one_field(each["dice"].predicted) if source == "condition" else None
+            of_zones = dict(zip(NAMES, shares.tolist(), strict=True))
+            predictions.append(Prediction(zone, of_zones, Interval(*losses[i]), dice_of_one_field=one_field, **each))
+        return predictions
 
     def _score_targets(self, source: str) -> list[str]:
         """Return the targets but the loss that can be predicted from a source: those scored, and for images of a tuned model, measured on labels."""
         labels = None if source == "condition" else self._labels
         return [t for t in targets_of(self.scores)[1:] if labels is None or t in labels]
 
-    def _score(self, target: str, source: str, features: np.ndarray) -> Interval:
-        """Return a predicted score; the fitted value rises with its error."""
-        mean, reach, _ = self._distribution(target, source, features)
-        return Interval(*from_fitted(target, np.array([mean, mean + reach, mean - reach])).tolist())
+    def _scores_of(self, target: str, source: str, features: np.ndarray) -> list[Interval]:
+        """Return a score predicted from each of features [B, D]; the fitted value rises with its error."""
+        means, reaches, _ = self._distribution(target, source, features)
+        ends = from_fitted(target, np.stack([means, means + reaches, means - reaches], axis=-1))
+        return [Interval(*each) for each in ends.tolist()]
 
-    def _distribution(self, target: str, source: str, features: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Return a target's predicted mean, the half-width of its interval, and where new cases would lie, if they deviate as known ones did.
+    def _distribution(
+        self, target: str, source: str, features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a target's predicted mean [B], the half-width of its interval [B], and where new cases would lie [B, n], if they deviate as known ones did.
 
         Known ones are the calibration conditions that were left out; for images of a tuned model, the labelled images, which were held out:
         few, so that they are taken as normal (a Student interval of a new case).
         """
         predictor = self.predictor(target, source)
-        [mean], [deviation] = predictor.predict(features)
+        means, deviations = predictor.predict(features)
         if self._labels is None or source == "condition":
-            return mean, predictor.quantile(LEVEL) * deviation, mean + deviation * predictor.residuals
+            outcomes = means[:, None] + deviations[:, None] * predictor.residuals
+            return means, predictor.quantile(LEVEL) * deviations, outcomes
         residuals = np.array(self._labels[target], dtype=float)
         # Imported here because it takes half a second, and few models are corrected.
         from scipy import stats
 
-        law = stats.t(
-            len(residuals) - 1, mean + residuals.mean(), residuals.std(ddof=1) * np.sqrt(1 + 1 / len(residuals))
-        )
-        return law.mean(), law.ppf((1 + LEVEL) / 2) - law.mean(), law.ppf((np.arange(_OUTCOMES) + 0.5) / _OUTCOMES)
+        scale = residuals.std(ddof=1) * np.sqrt(1 + 1 / len(residuals))
+        law = stats.t(len(residuals) - 1, 0, scale)
+        centre, places = means + residuals.mean(), law.ppf((np.arange(_OUTCOMES) + 0.5) / _OUTCOMES)
+        return centre, np.full(len(means), law.ppf((1 + LEVEL) / 2)), centre[:, None] + places
 
     @cached_property
     def _labels(self) -> dict[str, Any] | None:
@@ -209,6 +223,18 @@ class CalibratedModel:
         return self.domain.objections(condition) or self._far(
             self.features(condition), "condition", "unlike_conditions"
         )
+
+    def predictions(self, conditions: Sequence[Condition]) -> list[Prediction | list[Statement]]:
+        """Return the prediction under each condition, or why it is outside the applicability domain; faster than one by one."""
+        answers: dict[int, Prediction | list[Statement]] = {
+            i: objections for i, c in enumerate(conditions) if (objections := self.domain.objections(c))
+        }
+        inside = [i for i in range(len(conditions)) if i not in answers]
+        if inside:
+            table = self._table_of([conditions[i] for i in inside])
+            for i, features, prediction in zip(inside, table, self.predict_each(table), strict=True):
+                answers[i] = self._far(features[None], "condition", "unlike_conditions") or prediction
+        return [answers[i] for i in range(len(conditions))]
 
     def image_objections(self, features: np.ndarray, source: str, marked: float | None = None) -> list[Statement]:
         """Return why an image with features [1, D] of a source, of which a share is marked (else estimated), is outside the applicability domain."""
@@ -265,7 +291,7 @@ class CalibratedModel:
         useless = [] if useful else [Statement("useless_everywhere" if stable else "useless", "dice")]
         return Verdict(
             self.card.name,
-            "yes" if stable and useful else "no",
+            answer_of(prediction),
             prediction=prediction,
             in_domain_loss=self.in_domain_loss,
             trained=bool(self.card.conditions),
@@ -278,9 +304,9 @@ class CalibratedModel:
         """Return what to do under a condition where the network does not work: the nearest defocus where it does, more dose, or training."""
         known: dict[Condition, Prediction] = {}
         cures = []
-        for other, prediction in self._predicted(self._other_defoci(condition)):
+        for other, prediction in self._predicted(self._other_defoci(condition)).items():
             known[other] = prediction
-            if _surely_works(prediction):
+            if surely_works(prediction):
                 cures.append(Statement("defocus", "defocus_angstrom", other.defocus_angstrom, prediction.dice))
                 break
         dose = condition.dose_per_angstrom2
@@ -303,7 +329,7 @@ class CalibratedModel:
         """Return what to do if nothing is known of the optics: record at the defoci where the network works, otherwise as in the calibration."""
         reference = self.domain.reference()
         others = sorted(self._other_defoci(reference), key=lambda c: c.defocus_angstrom)
-        good = {c: p.dice.predicted for c, p in self._predicted(others) if _surely_works(p)}
+        good = {c: p.dice.predicted for c, p in self._predicted(others).items() if surely_works(p)}
         if not good:
             return [Statement("other_model")]
         best = max(good, key=lambda c: good[c])
@@ -317,12 +343,10 @@ class CalibratedModel:
         detail = {"best": best.defocus_angstrom, "dose": "" if dose is None else f" and {dose:.3g} e/Å²"}
         return [Statement("range", "defocus_angstrom", good[best], ends, detail)]
 
-    def _predicted(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Prediction]]:
-        """Yield the conditions inside the applicability domain, each with its prediction."""
-        self.prepare(conditions)
-        for condition in conditions:
-            if not self.objections(condition):
-                yield condition, self.predict_condition(condition)
+    def _predicted(self, conditions: Sequence[Condition]) -> dict[Condition, Prediction]:
+        """Return the predictions under the conditions inside the applicability domain."""
+        answers = zip(conditions, self.predictions(conditions), strict=True)
+        return {condition: answer for condition, answer in answers if isinstance(answer, Prediction)}
 
     def _other_defoci(self, condition: Condition) -> list[Condition]:
         """Return a condition at defoci over the calibrated range, nearest first."""
@@ -333,5 +357,11 @@ class CalibratedModel:
         return [condition.varied({"C10": -float(d)}) for d in nearest]
 
 
-def _surely_works(prediction: Prediction) -> bool:
+def answer_of(prediction: Prediction) -> Literal["yes", "no"]:
+    """Return yes where the loss stays near the in-domain loss and the Dice is useful, else no."""
+    return "yes" if prediction.zone == NAMES[0] and prediction.dice.predicted >= _USEFUL else "no"
+
+
+def surely_works(prediction: Prediction) -> bool:
+    """Return whether a condition is recommended: it works with a probability of 0.8 or more."""
     return prediction.zone_shares[NAMES[0]] >= _SURE and prediction.dice.predicted >= _USEFUL

@@ -165,8 +165,20 @@ def _measured_features(
 
 @functools.lru_cache(maxsize=4)
 def compare(train: tuple[Condition, ...], test: tuple[Condition, ...], q_max: float) -> dict[str, Tensor]:
-    """Return the metrics between training (if known) and other conditions, as `as_measured` gives them; features and reasons share the last."""
-    return measure([*_ALONE, *_PAIR], train, test, q_max) if train else measure(_ALONE, test[:1], test, q_max)
+    """Return the metrics between training (if known) and other conditions, as `as_measured` gives them; features and reasons share the last.
+
+    Those of pairs do not depend on the dose, and are computed once for conditions that differ in it alone.
+    """
+    if not train:
+        return measure(_ALONE, test[:1], test, q_max)
+    optics = [c.model_copy(update={"dose_per_angstrom2": None}) for c in test]
+    distinct = list(dict.fromkeys(optics))
+    if len(distinct) == len(test):
+        return measure([*_ALONE, *_PAIR], train, test, q_max)
+    place = {condition: i for i, condition in enumerate(distinct)}
+    index = [place[condition] for condition in optics]
+    pairs = {name: values[:, index] for name, values in measure([*_PAIR], train, distinct, q_max).items()}
+    return measure(_ALONE, train, test, q_max) | pairs
 
 
 def ln_dose(condition: Condition) -> float:

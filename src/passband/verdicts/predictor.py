@@ -71,10 +71,14 @@ class Predictor:
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Return the distance of features [B, D] from the nearest calibration condition, over the 99th percentile of these among each other."""
+        return cdist(self._scaled(features) / self.lengths, self.x / self.lengths).min(1) / self._usual_distance
+
+    @cached_property
+    def _usual_distance(self) -> float:
         x = self.x / self.lengths
         among = cdist(x, x)
         np.fill_diagonal(among, np.inf)
-        return cdist(self._scaled(features) / self.lengths, x).min(1) / np.quantile(among.min(1), 0.99)
+        return float(np.quantile(among.min(1), 0.99))
 
     def to_json(self) -> dict[str, Any]:
         """Return all that does not follow from the table of scores."""
