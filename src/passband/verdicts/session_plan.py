@@ -94,11 +94,11 @@ class SessionPlan:
             lines = [f"record at {_where(best)} (best at {_best(best, several=len(self.models) > 1)})"]
             if good[0] is not best:
                 lines.append(
-                    f"the lowest dose that suffices is {good[0].dose_per_angstrom2:.3g} e/Å², at {_where(good[0], dose=False)}"
+                    f"the lowest dose that suffices is {good[0].dose_per_angstrom2:g} e/Å², at {_where(good[0], dose=False)}"
                 )
         elif self.works:
             likely = self.plane.filter(pl.col("answer") == "yes").sort("probability").row(-1, named=True)
-            where = f"{likely['defocus_angstrom']:+.0f} Å and {likely['dose_per_angstrom2']:.3g} e/Å²"
+            where = f"{_signed(likely['defocus_angstrom'])} Å and {likely['dose_per_angstrom2']:g} e/Å²"
             share = f"{likely['probability']:.0%}"
             lines = [
                 f"no defocus can be recommended; the most likely one is {where}, where it works with a probability of {share}"
@@ -109,7 +109,7 @@ class SessionPlan:
             known = self.plane.filter(pl.col("answer") == "no").sort("dice")
             if len(known):
                 best_row = known.row(-1, named=True)
-                where = f"{best_row['defocus_angstrom']:+.0f} Å and {best_row['dose_per_angstrom2']:.3g} e/Å²"
+                where = f"{_signed(best_row['defocus_angstrom'])} Å and {best_row['dose_per_angstrom2']:g} e/Å²"
                 lines[0] += f"; the highest predicted Dice is {best_row['dice']:.2f}, at {where}"
         unknown = self.plane.filter(pl.col("answer") == "cannot say")
         if len(unknown):
@@ -141,7 +141,7 @@ class SessionPlan:
         several = len(self.models) > 1
         rows = [
             [
-                f"{r.dose_per_angstrom2:.3g}",
+                f"{r.dose_per_angstrom2:g}",
                 style.minus(_ranges(r)) if r.defocus_ranges_angstrom else "none",
                 style.minus(_best(r, several=several)) if r.best_dice is not None else "–",
             ]
@@ -176,7 +176,7 @@ class SessionPlan:
     def save(self, folder: Path) -> dict[str, str]:
         """Write plan.png, plan.html, plan.parquet and plan.csv into a folder, and return their paths by ending."""
         title = f"Where {' or '.join(self.models)} works: defocus and dose"
-        rest = f"<h2>The microscope</h2><pre>{html.escape(str(self.condition))}</pre>"
+        rest = f"<h2>The microscope</h2><p>Its defocus and dose do not count.</p><pre>{html.escape(str(self.condition))}</pre>"
         content = {
             "png": self._png,
             "html": pages.page(title, self.html() + rest).encode(),
@@ -306,22 +306,30 @@ def _range_of(rows: pl.DataFrame) -> DoseRange:
 
 
 def _ranges(at: DoseRange) -> str:
-    parts = [f"{low:+.0f} to {high:+.0f}" if low < high else f"{low:+.0f}" for low, high in at.defocus_ranges_angstrom]
+    parts = [
+        f"{_signed(low)} to {_signed(high)}" if low < high else _signed(low) for low, high in at.defocus_ranges_angstrom
+    ]
     return " or ".join(parts)
 
 
 def _where(at: DoseRange, *, dose: bool = True) -> str:
-    return f"a defocus of {_ranges(at)} Å" + (f" with {at.dose_per_angstrom2:.3g} e/Å²" if dose else "")
+    return f"a defocus of {_ranges(at)} Å" + (f" with {at.dose_per_angstrom2:g} e/Å²" if dose else "")
 
 
 def _best(at: DoseRange, *, several: bool) -> str:
-    return f"{at.best_defocus_angstrom:+.0f} Å: Dice {at.best_dice:.2f}" + (f", {at.best_model}" if several else "")
+    return f"{_signed(at.best_defocus_angstrom or 0.0)} Å: Dice {at.best_dice:.2f}" + (
+        f", {at.best_model}" if several else ""
+    )
+
+
+def _signed(defocus: float) -> str:
+    return f"{defocus:+.0f}" if round(defocus) else "0"
 
 
 def _place(rows: pl.DataFrame) -> str:
     """Return the middle one of some points in words."""
     row = rows.row(len(rows) // 2, named=True)
-    return f"{row['defocus_angstrom']:+.0f} Å and {row['dose_per_angstrom2']:.3g} e/Å²"
+    return f"{_signed(row['defocus_angstrom'])} Å and {row['dose_per_angstrom2']:g} e/Å²"
 
 
 def _write_bytes(content: bytes, path: Path) -> None:
