@@ -76,7 +76,9 @@ def _name(ax: Axes, x: np.ndarray, y: np.ndarray, inside: np.ndarray, name: str)
         return
     depth = distance_transform_edt(np.pad(inside, 1), sampling=(inside.shape[1] / inside.shape[0], 1))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), depth.shape)
-    ax.text(x[column], y[row], name, ha="center", va="center", color="white", fontweight="bold", fontsize=12)
+    ax.text(
+        float(x[column]), float(y[row]), name, ha="center", va="center", color="white", fontweight="bold", fontsize=12
+    )
 
 
 def _outline(ax: Axes, x: np.ndarray, y: np.ndarray, inside: np.ndarray, dashes: str) -> None:
