@@ -19,7 +19,7 @@ from real_micrographs import CALIBRATED_ON, EMPTY, Labelled, fill_page, read_set
 from passband.conditions import Condition
 from passband.files.tables import read_table, write_table
 from passband.learning import predict
-from passband.learning.task import count_pixels
+from passband.learning.segmentation import count_pixels
 from passband.micrographs.agreement import agreement, calibrate_edge
 from passband.micrographs.micrograph import Micrograph
 from passband.models.card import ModelCard, pixel_band

@@ -5,7 +5,7 @@ import torch
 
 from passband.learning import NetworkConfig, TrainingConfig, build, steps
 from passband.learning.fleets import fleet
-from passband.learning.task import SEGMENTATION
+from passband.learning.segmentation import SEGMENTATION
 
 NETWORK, CPU = NetworkConfig(widths=(8, 16), stem=1), torch.device("cpu")
 

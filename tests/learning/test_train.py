@@ -8,7 +8,7 @@ import torch
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
 from passband.learning import Member, NetworkConfig, TrainingConfig, segmentation_loss, train, train_group
-from passband.learning.task import Segmentation
+from passband.learning.segmentation import Segmentation
 from passband.simulation.hrtem import Imager
 from passband.simulation.image_source import ImageSource
 from passband.simulation.multislice import ExitWaveConfig

@@ -16,7 +16,7 @@ from passband.files.atomic import has, read_json
 from passband.files.jobs import run_job
 from passband.files.tables import write_table
 from passband.learning import SEGMENTATION
-from passband.learning.task import PIXELS
+from passband.learning.segmentation import PIXELS
 from passband.metrics.shift_table import EVERY
 from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder

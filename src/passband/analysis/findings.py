@@ -7,28 +7,35 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from passband.analysis.fits import DEFOCUS, SOURCE, why_undefined
+from passband.learning import SEGMENTATION, Headline
 
 #: Held-out R² from which a predictor counts as predictive.
 _PREDICTS = 0.3
 _SUBSETS = {"all": "over all off-diagonal pairs", "without_zero_defocus": "without zero defocus"}
 
 
-def findings(pairs: pl.DataFrame, training: pl.DataFrame, fits: list[dict[str, Any]]) -> dict[str, Any]:
+def findings(
+    pairs: pl.DataFrame,
+    training: pl.DataFrame,
+    fits: list[dict[str, Any]],
+    headline: Headline = SEGMENTATION.headline,
+) -> dict[str, Any]:
     """Return the study's findings: numbers by name, and `sentences`.
 
-    They are made from pairs of `join_pairs`, losses per epoch with condition, seed and epsilon, and fits of `fit_all`.
+    They are made from pairs of `join_pairs`, losses per epoch with condition, seed and epsilon, and fits of `fit_all`; the headline is the task's.
     """
     diagonal = pairs.filter(pl.col("train_condition") == pl.col("test_condition"))
     off = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
+    name = f"median_diagonal_{headline.column}"
     result: dict[str, Any] = {
-        "median_diagonal_dice": _median(diagonal["dice"]),
-        "median_diagonal_dice_without_zero_defocus": _median(diagonal.filter(~pl.col("train_zero"))["dice"]),
+        name: _median(diagonal[headline.column]),
+        f"{name}_without_zero_defocus": _median(diagonal.filter(~pl.col("train_zero"))[headline.column]),
         "diagonal_loss_seed_deviation": _seed_deviation(diagonal),
     }
-    without = result["median_diagonal_dice_without_zero_defocus"]
+    without = result[f"{name}_without_zero_defocus"]
     more = f"; without zero defocus, {without:.3f}" if without is not None and pairs["train_zero"].any() else ""
     sentences = [
-        f"Under its training condition the median network reaches Dice {result['median_diagonal_dice']:.3f}{more}.",
+        f"Under its training condition the median network reaches {headline.text(result[name])}{more}.",
         *_particles(diagonal, result),
         *_zero_defocus(off, result),
         *_stable_zone(off, result),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ _MOST_SIMULATED = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """One specimen under one condition: network input, truth, and bool predictions, each of shape [n, n].
+    """One specimen under one condition: network input, truth, and predictions, each of shape [n, n]; truth and predictions bool or float.
 
     One prediction is of a network that was trained under this condition, the other of that with the highest loss under it.
     """
@@ -29,8 +30,14 @@ class Sample:
     worst_label: str
 
 
-def draw_tests(samples: Sequence[Sample], made: Figure) -> None:
-    """Draw a column for each sample, about 2 by 9 inches: image, truth, in-domain and worst prediction as outlines."""
+def draw_tests(samples: Sequence[Sample], made: Figure, quantity: str = "particles") -> None:
+    """Draw a column for each sample, about 2 by 9 inches: image, truth, in-domain and worst prediction.
+
+    Masks are drawn as outlines on the image, other predictions of a quantity as maps on one scale.
+    """
+    if samples[0].truth.dtype != bool:
+        _draw_maps(samples, made, quantity)
+        return
     axes = made.subplots(4, len(samples), squeeze=False)
     for column, sample in zip(axes.T, samples, strict=True):
         for ax, mask in zip(column, (None, None, sample.in_domain, sample.worst), strict=True):
@@ -39,11 +46,28 @@ def draw_tests(samples: Sequence[Sample], made: Figure) -> None:
                 _outline(ax, sample.truth, style.TRUTH)
             if mask is not None:
                 _outline(ax, mask, style.PREDICTION)
+    _label(axes, samples)
+
+
+def _label(axes: NDArray[Any], samples: Sequence[Sample]) -> None:
+    for column, sample in zip(axes.T, samples, strict=True):
+        for ax in column:
             ax.set(xticks=[], yticks=[])
         column[0].set_title(style.minus(sample.label).replace(", ", ",\n"), fontsize=9)
         column[3].set_xlabel("trained at\n" + style.minus(sample.worst_label).replace(", ", ",\n"), fontsize=9)
     for ax, name in zip(axes[:, 0], _ROWS, strict=True):
         ax.set_ylabel(name, fontsize=10)
+
+
+def _draw_maps(samples: Sequence[Sample], made: Figure, quantity: str) -> None:
+    axes = made.subplots(4, len(samples), squeeze=False)
+    low, high = (float(f([sample.truth for sample in samples])) for f in (np.min, np.max))
+    for column, sample in zip(axes.T, samples, strict=True):
+        column[0].imshow(sample.image.astype(np.float32), cmap="gray", vmin=-3, vmax=3)
+        for ax, values in zip(column[1:], (sample.truth, sample.in_domain, sample.worst), strict=True):
+            picture = ax.imshow(values, cmap="viridis", vmin=low, vmax=high)
+    _label(axes, samples)
+    made.colorbar(picture, ax=axes[1:], label=quantity, shrink=0.5, pad=0.01)
 
 
 def simulated_size(count: int) -> tuple[float, float]:

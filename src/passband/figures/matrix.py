@@ -17,7 +17,7 @@ _TITLES = {
     "diameter_bias_angstrom": "Diameter bias [Å]",
 }
 # Scores of at most 1, and those that have a sign.
-_SHARES = ("dice", "surface_dice", "instance_f1")
+_SHARES = ("dice", "surface_dice", "instance_f1", "column_f1")
 _SIGNED = ("distance_angstrom", "diameter_bias_angstrom")
 # Most test conditions whose scores are written into the cells.
 _NUMBERED = 16
@@ -36,8 +36,8 @@ def short_labels(labels: list[str]) -> tuple[str, list[str]]:
     return title, [" / ".join(style.minus(value) for _, value, _ in label) for label in parts]
 
 
-def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
-    """Draw the mean over seeds of a score of pairs with train_label, test_label and the score."""
+def draw(table: pl.DataFrame, ax: Axes, score: str, title: str | None = None) -> None:
+    """Draw the mean over seeds of a score, titled as given or by its name, of pairs with train_label, test_label and the score."""
     mean = table.group_by("train_label", "test_label", maintain_order=True).agg(pl.col(score).mean())
     # A condition without networks has a column and no row.
     trained, tested = (mean[c].unique(maintain_order=True).to_list() for c in ("train_label", "test_label"))
@@ -67,6 +67,6 @@ def draw(table: pl.DataFrame, ax: Axes, score: str) -> None:
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    title = _TITLES.get(score, score)
+    title = title or _TITLES.get(score, score)
     ax.set_title(f"{title} (mean over seeds)")
     style.colour_bar(picture, ax, title)

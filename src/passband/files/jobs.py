@@ -43,6 +43,7 @@ REVISIONS = {
     "mixed": 1,
     "tune": 1,
     "session": 1,
+    "targets": 1,
 }
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from passband.base.gpu import aside
 from passband.learning.fleets import ARRANGEMENTS, Arrangement, fleet
 from passband.learning.networks import NetworkConfig, build, fast_convolutions
-from passband.learning.task import SEGMENTATION, Task
+from passband.learning.segmentation import SEGMENTATION
+from passband.learning.task import Task
 from passband.learning.training_config import TrainingConfig
 
 # Steps before a graph is captured, in which cuDNN chooses its algorithms and the optimiser makes its state.

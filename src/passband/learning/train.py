@@ -12,8 +12,9 @@ from passband.base.identity import seed_from
 from passband.learning.crop import cropped
 from passband.learning.fleets import Arrangement, fleet
 from passband.learning.networks import NetworkConfig, build, fast_convolutions
+from passband.learning.segmentation import Segmentation
 from passband.learning.steps import Steps, losses
-from passband.learning.task import Segmentation, Task
+from passband.learning.task import Task
 from passband.learning.texture import with_texture
 from passband.learning.training_config import TrainingConfig
 from passband.simulation.image_source import JointSource, Source

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from passband.base.frozen_model import FrozenModel
-from passband.learning.task import LossName
+from passband.learning.segmentation import LossName
 
 Frequency = Annotated[float, Field(gt=0, le=0.5, strict=True)]
 # Fields of a training that came later, at their defaults.

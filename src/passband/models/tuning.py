@@ -18,7 +18,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.identity import seed_from
 from passband.execution.base import Progress, StageProgress, one_thread
 from passband.learning import count_pixels, predict
-from passband.learning.task import segmentation_loss
+from passband.learning.segmentation import segmentation_loss
 from passband.micrographs.agreement import Agreement, agreement, calibrate_edge, dice_of, moved, signed
 from passband.micrographs.labels import LabelledMicrograph, LabelledSet
 from passband.micrographs.resample import resample

@@ -27,20 +27,21 @@ from passband.report import pages
 from passband.studies import result_tables
 from passband.studies.cross_tests import SHOWN
 from passband.studies.folder import StudyFolder
+from passband.studies.jobs import test_targets
 from passband.studies.stored import read_analysis, read_tables, write_analysis
 from passband.studies.study import Study
 
 # Tables that analysis and report are made from.
 _TABLES = ("scores", "shift", "conditions", "training")
-# A pair generalises if its loss is at most this many times the in-domain loss; a network with less Dice has not learnt.
-_NEAR, _LEARNT = 1.5, 0.5
+# A pair generalises if its loss is at most this many times the in-domain loss.
+_NEAR = 1.5
 # What of the particles the table of pairs shows.
 _PARTICLES = ("particles", "found", "instance_f1", "distance_angstrom")
 _MATRIX = "rows are training conditions, columns are test conditions"
+_Draw = Callable[[pl.DataFrame, Axes], None]
 #: Figures that draw the table of pairs, in the order of the page: file name → how to draw it, and its caption.
-PAIR_FIGURES: dict[str, tuple[Callable[[pl.DataFrame, Axes], None], str]] = {
+PAIR_FIGURES: dict[str, tuple[_Draw, str]] = {
     "matrix_loss": (partial(matrix.draw, score="loss"), f"Matrix of test loss: {_MATRIX}"),
-    "matrix_dice": (partial(matrix.draw, score="dice"), f"Matrix of Dice: {_MATRIX}"),
 }
 
 
@@ -81,9 +82,9 @@ def _report(
             .unique("condition", keep="first")
         )
         training = tables["training"].join(epsilon, on="condition", how="left", maintain_order="left")
-        findings = analysis.findings(pairs, training, fits)
+        findings = analysis.findings(pairs, training, fits, study.learnt.headline)
     else:
-        findings = analysis.compare_sets(tables["scores"])
+        findings = analysis.compare_sets(tables["scores"], study.learnt.headline)
     result = {"findings": findings, "fits": fits, "study": study.name, "study_id": study.id}
     result |= {"failed": failed, "provenance": provenance}
     write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
@@ -95,7 +96,8 @@ def write_report(
 ) -> None:
     """Draw the figures and write the page, from the study's tables, its joined pairs and the content of analysis.json."""
     study, figures = folder.study, folder.paths.figures
-    _pair_figures(pairs, figures)
+    drawn = _pair_figures(study)
+    _draw_pairs(pairs, drawn, figures)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, figures)
     epsilon_figure = _optics(folder, tables["conditions"])
     with style.figure(6.4, 4.2) as made:
@@ -106,7 +108,7 @@ def write_report(
     samples = _samples(folder, pairs) if study.trains_on_tests and folder.paths.jobs.is_dir() else []
     if samples:
         with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
-            image_sheets.draw_tests(samples, made)
+            image_sheets.draw_tests(samples, made, study.learnt.quantity)
             style.save(made, figures, "image_sheet", ("png",))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "minus": style.minus}
@@ -123,10 +125,11 @@ def write_report(
         seconds=sum(result["provenance"]["core_seconds"].values()),
         epsilon_figure=epsilon_figure,
         columns=len(samples),
-        pair_figures={name: shows for name, (_, shows) in PAIR_FIGURES.items()},
+        pair_figures={name: shows for name, (_, shows) in drawn.items()},
         conditions=tables["conditions"].to_dicts(),
         trainings=len(study.trainings),
-        scores=_score_rows(pairs),
+        scores=_score_rows(pairs, study.learnt.headline.column),
+        headline=study.learnt.headline,
         particles="found" in pairs.columns and pairs["found"].is_not_null().any(),
         configuration=yaml_config.dump(study),
         picture=lambda name, alt, suffix="svg": _picture(figures / f"{name}.{suffix}", alt),
@@ -152,10 +155,13 @@ def conclusion(study: Study, pairs: pl.DataFrame, findings: dict[str, Any]) -> s
         name = f"{best['kind']}, {best['size']} condition{'s' * (best['size'] != 1)}"
         return f"{name}: lowest mean loss, {with_interval(best, 'mean_loss')}."
     same = pl.col("train_condition") == pl.col("test_condition")
-    dice = pairs.filter(same)["dice"].median()
-    if dice is None or dice < _LEARNT:
-        reached = "unknown" if dice is None else f"{dice:.2f}"
-        return f"Nothing to compare: under their own training condition the networks reach a median Dice of {reached}."
+    headline = study.learnt.headline
+    if headline.learnt is not None:
+        column, least = headline.learnt
+        reached, shown = (pairs.filter(same)[name].fill_nan(None).median() for name in (column, headline.column))
+        if reached is None or reached < least:
+            value = "unknown" if shown is None else f"{shown:.2f}{headline.unit and ' '}{headline.unit}"
+            return f"Nothing to compare: under their own training condition the networks reach a median {headline.title} of {value}."
     others = pairs.filter(~same).group_by("train_label", "test_label", maintain_order=True)
     table = others.agg(ratio=pl.col("loss").mean() / pl.col("own_loss").mean()).drop_nulls()
     if table.is_empty():
@@ -170,9 +176,17 @@ def conclusion(study: Study, pairs: pl.DataFrame, findings: dict[str, Any]) -> s
     )
 
 
-def _pair_figures(pairs: pl.DataFrame, figures: Path) -> None:
+def _pair_figures(study: Study) -> dict[str, tuple[_Draw, str]]:
+    """Return the figures that draw the pairs of a study, with its task's headline after the loss."""
+    headline = study.learnt.headline
+    draw = partial(matrix.draw, score=headline.column, title=str(headline))
+    own = {f"matrix_{headline.column}": (draw, f"Matrix of {headline}: {_MATRIX}")}
+    return {"matrix_loss": PAIR_FIGURES["matrix_loss"]} | own | PAIR_FIGURES
+
+
+def _draw_pairs(pairs: pl.DataFrame, drawn: dict[str, tuple[_Draw, str]], figures: Path) -> None:
     size = 1.6 + 0.36 * min(pairs["train_label"].n_unique(), 16)
-    for name, (draw, _) in PAIR_FIGURES.items():
+    for name, (draw, _) in drawn.items():
         with style.figure(size + 1, size) as made:
             draw(pairs, made.subplots())
             style.save(made, figures, name)
@@ -232,17 +246,22 @@ def _samples(folder: StudyFolder, pairs: pl.DataFrame) -> list[image_sheets.Samp
         worst = first.filter(pl.col("test_condition") == tested).sort("loss")["train_condition"][-1]
         predictions = (covered.prediction(networks[n], test, picture["image"]) for n in (tested, worst))
         # x is the first axis inside, and runs to the right in a picture.
-        image, truth, here, there = (array.T for array in (picture["image"], picture["truth"], *predictions))
+        truth = test_targets(folder.study, folder.paths, test)[0].numpy()
+        if truth.dtype != bool and truth.min() == truth.max():
+            # A value of the image as a whole is no picture.
+            return []
+        image, truth, here, there = (array.T for array in (picture["image"], truth, *predictions))
         samples.append(image_sheets.Sample(labels[tested], image, truth, here, there, labels[worst]))
     return samples
 
 
-def _score_rows(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+def _score_rows(pairs: pl.DataFrame, score: str) -> list[dict[str, Any]]:
     # Distances of training sets have no defocus, and tables of old studies no particles.
     absent = [name for name in ("defocus_difference_angstrom", *_PARTICLES) if name not in pairs.columns]
     pairs = pairs.with_columns(**{name: pl.lit(None, pl.Float64) for name in absent})
     mean = pairs.group_by("train_label", "test_label", maintain_order=True).agg(
-        pl.col("loss", "dice", "instance_f1", "distance_angstrom").mean(),
+        pl.col("loss", "instance_f1", "distance_angstrom").mean(),
+        pl.col(score).mean().alias("score"),
         pl.col("sigma", "delta_epsilon", "defocus_difference_angstrom").mean(),
         pl.col("loss").std().alias("loss_deviation"),
         found_share=(pl.col("found") / pl.col("particles")).mean(),

@@ -30,7 +30,6 @@ from passband.simulation.multislice.engine import MEMORY
 from passband.specimens.recipe_files import load_recipe
 from passband.studies import jobs, result_tables, runner
 from passband.studies import study as configuration
-from passband.studies.cross_tests import SCORES
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_analysis, read_tables
@@ -206,7 +205,8 @@ class StudyRun:
         names = [n for n in self.scores.columns if n not in ("train_condition", "test_condition", "seed", "n_images")]
         names = [n for n in names if self.scores[n].is_not_null().any()]
         if score not in names:
-            old = score in SCORES
+            task = self.study.learnt
+            old = score in task.scores({name: pl.col(name) for name in task.counts})
             remedy = "its tests are older than that score: delete cells/evaluate-* and run it again" if old else None
             what = f"{score!r} is no score of a matrix of this study; give {', '.join(names)}"
             raise BadInputError(what, value=score, limit=names, remedy=remedy)

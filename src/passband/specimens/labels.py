@@ -80,14 +80,12 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
     """Return all labels on n × n pixels."""
     names = tuple(dict.fromkeys(p.crystal for p in specimen.particles))
     distance, covers = np.full((n, n), -np.inf), []
-    thickness = np.zeros((n, n))
     field = float(specimen.atoms.cell[0, 0])
-    for number, truth in enumerate(specimen.particles, start=1):
+    for number in range(1, len(specimen.particles) + 1):
         _, _, depth = _signed_distance(specimen, number, n, margin=np.inf)
         distance = np.maximum(distance, depth)
         atoms = specimen.particle == number
         covers.append((float(specimen.atoms.positions[atoms, 2].max()), number, depth >= 0))
-        thickness += truth.volume_per_atom * _spread(specimen.atoms.positions[atoms, :2], field, n)
     instances = _instances(covers, n)
     class_of = np.array([0] + [1 + names.index(p.crystal) for p in specimen.particles], dtype=np.uint8)
     film = specimen.particle == 0
@@ -99,7 +97,7 @@ def make_labels(specimen: Specimen, n: int) -> Labels:
         instances,
         class_of[instances],
         distance.astype(np.float32),
-        thickness.astype(np.float32),
+        particle_thickness(specimen, n).astype(np.float32),
         film_thickness.astype(np.float32),
         projected_potential(specimen, n).astype(np.float32),
         names,
@@ -141,6 +139,15 @@ def _middle(occupied: np.ndarray) -> int:
     gaps = np.diff(np.append(places, places[0] + len(occupied)))
     last = int(gaps.argmax())
     return int((places[last] + gaps[last] / 2 + len(occupied) / 2) % len(occupied))
+
+
+def particle_thickness(specimen: Specimen, n: int) -> np.ndarray:
+    """Return the thickness of the particles on n × n pixels, as if their atoms' volume were spread over 1 Å [Å]."""
+    thickness, field = np.zeros((n, n)), float(specimen.atoms.cell[0, 0])
+    for number, truth in enumerate(specimen.particles, start=1):
+        own = specimen.atoms.positions[specimen.particle == number, :2]
+        thickness += truth.volume_per_atom * _spread(own, field, n)
+    return thickness
 
 
 def projected_potential(specimen: Specimen, n: int) -> np.ndarray:

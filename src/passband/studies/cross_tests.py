@@ -18,12 +18,12 @@ from torch import Tensor
 from passband.execution.base import Progress, in_threads
 from passband.files.jobs import REVISIONS, CheckedFolders
 from passband.files.tables import parquet
-from passband.learning import SEGMENTATION, Predictors, Segmentation, predict
+from passband.learning import SEGMENTATION, Predictors, Task, predict, task_of
+from passband.learning.segmentation import PIXELS
 from passband.learning.steps import fastest
-from passband.learning.task import PIXELS
 from passband.simulation.imaging import normalize
 from passband.studies.job_list import TESTS, finished_tests
-from passband.studies.jobs import StudyJob, TrainingJob, test_images
+from passband.studies.jobs import StudyJob, TrainingJob, test_images, test_targets
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
 from passband.studies.wave_jobs import device
@@ -41,8 +41,6 @@ _SCORERS = {"cpu": 1, "cuda": 4}
 _CACHED_PIXELS = 10_000_000
 # Columns of scores.parquet that others read, in this order; later ones follow.
 _FIRST = ("loss", "dice", *PIXELS, "n_images")
-#: The task's scores in that table, by name.
-SCORES = tuple(SEGMENTATION.scores(dict.fromkeys(SEGMENTATION.counts, 1)))
 _TYPES = {int: pl.Int64, float: pl.Float64}
 #: Domains whose first image a report shows at most, with predictions of it.
 SHOWN = 11
@@ -89,20 +87,23 @@ class TestJob(StudyJob):
         predictions: dict[str, Any] = {}
         for index in self.tests:
             test = study.tests[index]
-            counts, masks = test_images(study, self.paths, test)
+            counts, _ = test_images(study, self.paths, test)
             images = normalize(counts)[:, None].to(device())
-            truth = _truth(masks[:, 0].numpy() > 0, test.condition.pixel_size_angstrom)
-            masks = masks.to(images.device)
-            outputs = (one for logits in predictors.logits(images) for one in logits.split(1, 1))
+            true = test_targets(study, self.paths, test)
+            truth = _truth(study.task, true.numpy(), test.condition.pixel_size_angstrom)
+            targets = true[:, None].float().to(images.device)
+            predicted = (one for outputs in predictors.logits(images) for one in outputs.split(1, 1))
 
-            def scored(logits: Tensor, masks: Tensor = masks, truth: Any = truth) -> tuple[dict[str, Any], np.ndarray]:
-                return Segmentation(study.training.loss).score(logits, masks, truth), _particles(logits)
+            def scored(
+                outputs: Tensor, targets: Tensor = targets, truth: Any = truth
+            ) -> tuple[dict[str, Any], np.ndarray]:
+                return study.learnt.score(outputs, targets, truth), study.learnt.shown(outputs[:1])[0]
 
             for job, (columns, first) in zip(
-                self.networks, in_threads(scored, outputs, _SCORERS[device().type]), strict=True
+                self.networks, in_threads(scored, predicted, _SCORERS[device().type]), strict=True
             ):
                 if index in shown and job.seed == 0:
-                    predictions[prediction_name(job, test)] = np.packbits(first)
+                    predictions[prediction_name(job, test)] = _packed(first)
                 keys = {"train_condition": job.domain.id, "test_condition": test.id, "seed": job.seed}
                 parts.append(pl.DataFrame(keys | {"specimen": range(*study.split.test_range)} | columns))
                 progress(1.0)
@@ -112,16 +113,18 @@ class TestJob(StudyJob):
             np.savez_compressed(folder / _PREDICTIONS, **predictions)
 
 
-def _truth(masks: np.ndarray, pixel_size_angstrom: float) -> Any:
-    """Return what scoring needs of masks, bool [N, n, n]: the same for all networks, and under most conditions of a study."""
-    make = _cached_truth if masks.size <= _CACHED_PIXELS else _cached_truth.__wrapped__
-    return make(np.packbits(masks).tobytes(), masks.shape, pixel_size_angstrom)
+def _truth(task: str, targets: np.ndarray, pixel_size_angstrom: float) -> Any:
+    """Return what scoring needs of targets [N, n, n]: the same for all networks, and under most conditions of a study."""
+    if targets.dtype != bool:
+        return task_of(task).truth(targets, pixel_size_angstrom)
+    make = _cached_truth if targets.size <= _CACHED_PIXELS else _cached_truth.__wrapped__
+    return make(task, np.packbits(targets).tobytes(), targets.shape, pixel_size_angstrom)
 
 
 @functools.lru_cache(maxsize=4)
-def _cached_truth(packed: bytes, shape: tuple[int, ...], pixel_size_angstrom: float) -> Any:
+def _cached_truth(task: str, packed: bytes, shape: tuple[int, ...], pixel_size_angstrom: float) -> Any:
     masks = np.unpackbits(np.frombuffer(packed, np.uint8), count=math.prod(shape)).reshape(shape)
-    return SEGMENTATION.truth(masks, pixel_size_angstrom)
+    return task_of(task).truth(masks, pixel_size_angstrom)
 
 
 def shown_tests(study: Study) -> list[int]:
@@ -151,7 +154,7 @@ class Coverage:
     seconds: float = 0.0
 
     def prediction(self, network: int, test: Domain, image: np.ndarray) -> np.ndarray:
-        """Return where a network, by its index, sees particles in the first test image of a domain, bool, shape [n, n].
+        """Return what a network, by its index, makes of the first test image of a domain, as `Task.shown` does, shape [n, n].
 
         Predictions that a report shows are stored when networks are tested; any other is made now. The image is the first
         specimen's, normalised, float32, shape [n, n] (see `ImagesJob.sample`).
@@ -162,9 +165,8 @@ class Coverage:
             if (pairs == place).all(1).any() and (folder / _PREDICTIONS).is_file():
                 with np.load(folder / _PREDICTIONS) as stored:
                     if (name := prediction_name(job, test)) in stored:
-                        return np.unpackbits(stored[name], count=image.size).reshape(image.shape).astype(bool)
-        logits = predict(job.network(), torch.from_numpy(image)[None, None].to(device()))
-        return _particles(logits)
+                        return _unpacked(stored[name], image.shape)
+        return job.study.learnt.shown(predict(job.network(), torch.from_numpy(image)[None, None].to(device())))[0]
 
 
 def coverage(study: Study, paths: StudyPaths, networks: list[TrainingJob], checked: CheckedFolders) -> Coverage:
@@ -228,7 +230,7 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
         # Only pairs of this study, none twice.
         wanted = pl.concat([networks[pairs[:, 0]], tests[pairs[:, 1]]], how="horizontal")
         table = pl.read_parquet(folder / _TABLE).join(wanted, on=wanted.columns, how="semi", maintain_order="left")
-        scores.append(cross_table(table))
+        scores.append(cross_table(table, study.learnt))
         if few:
             counts.append(table)
 
@@ -240,32 +242,40 @@ def tables(study: Study, covered: Coverage) -> tuple[pl.DataFrame, pl.DataFrame 
     return ordered(scores), ordered(counts, "specimen") if few else None
 
 
-def cross_table(counts: pl.DataFrame) -> pl.DataFrame:
+def cross_table(counts: pl.DataFrame, task: Task = SEGMENTATION) -> pl.DataFrame:
     """Return a row per train condition, test condition and seed: mean loss, and the task's scores from its counts summed over images.
 
     Scores are NaN where there is nothing to find and nothing was called. `counts` has a row per image; scores that need counts which it
     lacks are null.
     """
     keys = ["train_condition", "test_condition", "seed"]
-    lacking = {name: pl.lit(None, pl.Int64) for name in SEGMENTATION.counts if name not in counts.columns}
+    lacking = {name: pl.lit(None, pl.Int64) for name in task.counts if name not in counts.columns}
     # The sum of nothing would be zero.
     sums = {
         name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).cast(_TYPES[kind]).sum())
-        for name, kind in SEGMENTATION.counts.items()
+        for name, kind in task.counts.items()
     }
-    scores = SEGMENTATION.scores({name: pl.col(name) for name in sums})
+    scores = task.scores({name: pl.col(name) for name in sums})
+    first = [name for name in _FIRST if name in {"loss", "n_images", *sums, *scores}]
     return (
         counts.with_columns(**lacking)
         .group_by(keys, maintain_order=True)
         .agg(pl.col("loss").mean(), pl.len().cast(pl.Int64).alias("n_images"), **sums)
         .with_columns(**scores)
-        .select(*keys, *_FIRST, *(name for name in scores if name not in _FIRST))
+        .select(*keys, *first, *(name for name in scores if name not in first))
     )
 
 
-def _particles(logits: Tensor) -> np.ndarray:
-    """Return where the first image is called particle, bool, shape [n, n]."""
-    return (logits[0, 0] > 0).cpu().numpy()
+def _packed(prediction: np.ndarray) -> np.ndarray:
+    """Return a prediction, bool or float32 [n, n], as it is stored."""
+    return np.packbits(prediction) if prediction.dtype == bool else prediction.astype(np.float16)
+
+
+def _unpacked(stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the prediction that was stored."""
+    if stored.dtype != np.uint8:
+        return stored.astype(np.float32)
+    return np.unpackbits(stored, count=math.prod(shape)).reshape(shape).astype(bool)
 
 
 def prediction_name(network: TrainingJob, test: Domain) -> str:

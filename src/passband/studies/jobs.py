@@ -19,17 +19,18 @@ from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
-from passband.learning import Epoch, Member, build, train, train_group
+from passband.learning import SEGMENTATION, Epoch, Member, build, train, train_group
 from passband.learning.fleet_memory import step_bytes
 from passband.learning.steps import fastest, reduced_precision
 from passband.simulation.hrtem import Imager, stored_shape
 from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
 from passband.simulation.imaging import normalize, radial_power
-from passband.simulation.modality import Images
+from passband.simulation.modality import Images, camera_masks
 from passband.simulation.wave_store import WaveSet, wave_id
 from passband.studies.job_list import WEIGHTS
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
+from passband.studies.target_jobs import read_targets
 from passband.studies.wave_jobs import device, open_wave_set, read_waves
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class TrainingJob(_DomainJob):
         elif self.domain.centre is not None:
             trained_on = {"conditions": conditions, "in_turn": True}
         network, training = (m.model_dump(mode="json") for m in (self.study.network, self.study.training))
+        if self.study.task != SEGMENTATION.name:
+            trained_on["task"] = self.study.task
         return super().content | trained_on | {"network": network, "training": training, "seed": self.seed}
 
     @property
@@ -114,15 +117,16 @@ class TrainingJob(_DomainJob):
         alone = len(imagers) == 1
 
         def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
-            stored, masks = read_waves(waves, start, stop)
+            stored, _ = read_waves(waves, start, stop)
+            targets = read_targets(self.study.task, waves, start, stop)
             if self.domain.centre is not None:
                 count = min(len(imagers), stop - start)
                 return AlternatingSource(
-                    [ImageSource(stored[i::count], masks[i::count], imagers[i]) for i in range(count)]
+                    [ImageSource(stored[i::count], targets[i::count], imagers[i]) for i in range(count)]
                 )
             # Cached intensities of many conditions would fill the memory.
             cache = alone and (device().type == "cpu" or intensity_bytes(self.study) <= _INTENSITIES / GROUP)
-            sources = [ImageSource(stored, masks, each, cache=cache) for each in imagers]
+            sources = [ImageSource(stored, targets, each, cache=cache) for each in imagers]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
         validation = source(split.train, split.train + split.validation)
@@ -133,7 +137,14 @@ class TrainingJob(_DomainJob):
         network, training, member = self.study.network, self.study.training, self.member()
         images, share = (member.train_images, member.validation_images), 1 / training.epochs
         try:
-            model, history = train(network, training, *images, seed=member.seed, on_epoch=lambda epoch: progress(share))
+            model, history = train(
+                network,
+                training,
+                *images,
+                seed=member.seed,
+                on_epoch=lambda epoch: progress(share),
+                task=self.study.learnt,
+            )
         except FloatingPointError as error:
             raise JobFailedError(str(error)) from None
         self.write(folder, model, history)
@@ -228,6 +239,7 @@ class TrainingGroup(Job):
             members,
             arrangement=arrangement,
             on_epoch=lambda member, epoch: progress(share),
+            task=study.learnt,
         )
         seconds = (time.perf_counter() - began) / len(jobs)
         for job, result in zip(jobs, trained, strict=True):
@@ -332,6 +344,12 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
     make = _test_images if size <= _CACHED_IMAGES[device().type] else _test_images.__wrapped__
     counts, masks = make(waves, *study.split.test_range, test.conditions)
     return counts, masks[:, None].float()
+
+
+def test_targets(study: Study, paths: StudyPaths, test: Domain) -> Tensor:
+    """Return the targets of the study's task of the test specimens, on the camera's pixels, bool or float32 [N, n, n]."""
+    waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
+    return camera_masks(read_targets(study.task, waves, *study.split.test_range), imager(waves, test.condition).pixels)
 
 
 @functools.cache

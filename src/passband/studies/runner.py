@@ -18,6 +18,7 @@ from passband.studies.folder import StudyFolder, missing_units
 from passband.studies.jobs import TrainingGroup
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
+from passband.studies.target_jobs import check_task, make_targets
 from passband.studies.wave_jobs import make_waves
 
 
@@ -44,6 +45,8 @@ def run(
     held = StudyFolder(study, StudyPaths(folder.absolute()))
     paths = held.paths
     held.check()
+    for recipe in study.all_recipes:
+        check_task(study.task, recipe, study.exit_waves)
     absent = held.absent_waves()
     require_space(folder, disk_needed(study, sum(len(indices) for _, indices in absent)))
     with held.locked():
@@ -53,6 +56,7 @@ def run(
         executor.share(paths.root)
         for waves, indices in absent:
             make_waves(waves, study.split.total, indices, executor, progress, memory=memory)
+            make_targets(study.task, waves, study.split.total, executor, progress)
         failed: list[dict[str, Any]] = []
 
         def run_jobs(stage: str, jobs: Sequence[Job], advance: Callable[[float], None]) -> None:

@@ -14,7 +14,7 @@ from passband.studies.paths import StudyPaths
 _PAIR = ["train_condition", "test_condition"]
 #: For each table, the columns that name a row, and numbers that results are computed from.
 _COLUMNS: dict[str, tuple[list[str], list[str]]] = {
-    "scores": ([*_PAIR, "seed"], ["loss", "dice", "tp", "fp", "fn", "tn", "n_images"]),
+    "scores": ([*_PAIR, "seed"], ["loss", "n_images"]),
     "shift": (_PAIR, ["epsilon_train", "epsilon_test", "delta_epsilon", "sigma"]),
     "conditions": (["condition"], ["defocus_angstrom", "epsilon"]),
     "training": (["condition", "seed", "epoch"], ["train_loss", "validation_loss"]),

@@ -21,7 +21,7 @@ from passband.conditions import Condition
 from passband.conditions.condition import by_kind, doubt_kinds
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
-from passband.learning import NetworkConfig, TrainingConfig
+from passband.learning import SEGMENTATION, NetworkConfig, Task, TrainingConfig, task_of
 from passband.metrics import Q_MAX
 from passband.simulation.hrtem import Imager
 from passband.simulation.least_contrast import least_contrast
@@ -39,7 +39,7 @@ _FOCI = 12
 # Specimens that the focus of least contrast is found from.
 _IN_VACUUM = 8
 # Fields that few studies have, at their defaults.
-_RARE = {"zero_c10_angstrom": 0.0, "defocus_spread_angstrom": 0.0}
+_RARE = {"zero_c10_angstrom": 0.0, "defocus_spread_angstrom": 0.0, "task": SEGMENTATION.name}
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -112,6 +112,7 @@ class Study(FrozenModel):
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
         zero_c10_angstrom: C10 from which all conditions count theirs [Å], or one for each of `structures` by name; in a file,
             `zero: least_contrast` finds it.
+        task: what networks predict: segmentation, thickness, columns or mean_diameter (`learning/tasks.py`).
         defocus_spread_angstrom: standard deviation of the defocus over the images of each condition, normal about its own [Å].
     """
 
@@ -124,6 +125,7 @@ class Study(FrozenModel):
     split: Split = Split()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    task: str = SEGMENTATION.name
     seeds: int = Field(default=1, ge=1, le=1000, strict=True)
     q_max_per_angstrom: float = Field(default=Q_MAX, gt=0, le=10, strict=True)
     zero_c10_angstrom: float | dict[str, float] = 0.0
@@ -146,8 +148,17 @@ class Study(FrozenModel):
             raise ValueError(f"{name!r} cannot name a folder; use up to 64 letters, digits, - _ . (and not exit_waves)")
         return name
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, name: str) -> str:
+        return task_of(name).name
+
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
+        if self.task != SEGMENTATION.name and self.training.loss != TrainingConfig().loss:
+            raise ValueError(
+                f"training.loss {self.training.loss} is of segmentation, and task is {self.task}; leave it out"
+            )
         if (self.specimens is None) == (self.structures is None):
             raise ValueError("give either specimens (one family) or structures (several families by name)")
         if self.structures is not None:
@@ -215,6 +226,11 @@ class Study(FrozenModel):
                 raise ValueError(
                     f"training.crop_pixels {window} is more than the field's {imager.pixels} pixels; lower it, or enlarge field_angstrom"
                 )
+
+    @property
+    def learnt(self) -> Task:
+        """The task, with the loss that the networks are trained with and scored by."""
+        return task_of(self.task, self.training.loss)
 
     @property
     def test_conditions(self) -> list[Condition]:

@@ -1,0 +1,21 @@
+"""The tasks that a study may name."""
+
+from passband.base.errors import BadInputError
+from passband.learning.columns import Columns
+from passband.learning.regression import MeanDiameter, Thickness
+from passband.learning.segmentation import LossName, Segmentation
+from passband.learning.task import Task
+
+#: By name; a new one is added here.
+TASKS: dict[str, Task] = {task.name: task for task in (Segmentation(), Thickness(), Columns(), MeanDiameter())}
+
+
+def task_of(name: str, loss: LossName = "cross_entropy_dice") -> Task:
+    """Return a task by its name; the loss is one of segmentation's.
+
+    Raises:
+        BadInputError: listing the tasks, if there is none of that name.
+    """
+    if name not in TASKS:
+        raise BadInputError(f"task {name!r} is unknown; known are {', '.join(TASKS)}", value=name, limit=list(TASKS))
+    return Segmentation(loss) if name == "segmentation" else TASKS[name]
