@@ -39,8 +39,10 @@ class Headline:
         return f"{self.title} [{self.unit}]" if self.unit else self.title
 
     def text(self, value: float) -> str:
-        """Return a value in words, such as *Dice 0.953* or *thickness error 2.100 Å*."""
-        return f"{self.title} {value:.3f}{f' {self.unit}' if self.unit else ''}"
+        """Return a value in words, such as *Dice 0.953* or *a thickness error of 2.100 Å*."""
+        if self.higher_is_better:
+            return f"{self.title} {value:.3f}"
+        return f"a {self.title[0].lower()}{self.title[1:]} of {value:.3f}{f' {self.unit}' if self.unit else ''}"
 
 
 class Task(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from passband.base.errors import BadInputError, parameter
+from passband.base.errors import BadInputError
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.learning import SEGMENTATION, task_of
@@ -102,5 +102,7 @@ def check_task(task: str, recipe: Recipe, config: ExitWaveConfig) -> None:
     looked_at = [task_of(task).target(recipe, draw_specimen(recipe, i), config) for i in range(_LOOKED_AT)]
     low, high = (float(f(looked_at)) for f in (np.min, np.max))
     if low == high:
-        what = f"{parameter('task')} {task}: its target is {low:g} in all of the first {_LOOKED_AT} specimens, so nothing can be learnt"
+        what = (
+            f"task {task}: its target is {low:g} in all of the first {_LOOKED_AT} specimens, so nothing can be learnt"
+        )
         raise BadInputError(what, value=task, remedy="give specimens that vary in it, or choose another task")

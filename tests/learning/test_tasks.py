@@ -1,0 +1,151 @@
+"""Targets, losses and scores of the tasks beside segmentation, against closed forms and slow sums."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from passband.base.errors import BadInputError
+from passband.learning import TASKS, task_of
+from passband.learning.columns import MATCH_ANGSTROM
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens import Recipe, draw_specimen
+from passband.specimens.labels import atomic_columns, make_labels
+
+CONFIG = ExitWaveConfig()
+ALONG_AN_AXIS = TypeAdapter(Recipe).validate_python(
+    {
+        "seed": 1,
+        "field_angstrom": 38.4,
+        "particles": [
+            {"crystal": "Au", "count": [1, 2], "diameter_angstrom": [12, 16], "orientation": {"zone_axes": [[1, 1, 0]]}}
+        ],
+        "substrate": {"thickness_angstrom": [4, 5]},
+    }
+)
+RNG = np.random.default_rng(3)
+
+
+def maps(*values):
+    return torch.tensor(np.stack(values), dtype=torch.float32)[:, None]
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_every_task_keeps_the_protocol(name):
+    task = task_of(name)
+    specimen = draw_specimen(ALONG_AN_AXIS, 0)
+    target = task.target(ALONG_AN_AXIS, specimen, CONFIG)
+    n = CONFIG.grid_points(ALONG_AN_AXIS.field_angstrom)
+    assert target.shape == (n, n) and target.dtype in (np.dtype(bool), np.dtype(np.float32))
+    assert np.array_equal(target, task.target(ALONG_AN_AXIS, specimen, CONFIG))
+    other = task.target(ALONG_AN_AXIS, draw_specimen(ALONG_AN_AXIS, 1), CONFIG)
+    targets = torch.from_numpy(np.stack([target, other]))
+    # What a network might predict: the truth in its own units, with noise.
+    noise = torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(0))
+    outputs = targets[:, None].float() / getattr(task, "scale_angstrom", 1) - 0.4 + 0.05 * noise
+    truth = task.truth(targets.numpy(), 0.2)
+    columns = task.score(outputs, targets[:, None].float(), truth)
+    assert list(columns) == ["loss", *task.counts] and all(len(values) == 2 for values in columns.values())
+    np.testing.assert_allclose(columns["loss"], task.loss(outputs, targets[:, None].float()), rtol=1e-6)
+    sums = {column: np.sum(columns[column]) for column in task.counts}
+    scores = task.scores(sums)
+    assert task.headline.column in scores
+    # The same of a table's columns.
+    table = pl.DataFrame({column: [value] for column, value in sums.items()})
+    of_table = table.select(**task.scores({column: pl.col(column) for column in task.counts})).row(0, named=True)
+    assert of_table == pytest.approx(scores, nan_ok=True)
+    assert task.shown(outputs).shape == (2, n, n)
+
+
+def test_the_thickness_holds_the_volume_of_the_atoms_and_is_the_label():
+    specimen = draw_specimen(ALONG_AN_AXIS, 1)
+    thickness = task_of("thickness").target(ALONG_AN_AXIS, specimen, CONFIG)
+    pixel = ALONG_AN_AXIS.field_angstrom / len(thickness)
+    volume = sum(p.volume_per_atom * (specimen.particle == i).sum() for i, p in enumerate(specimen.particles, 1))
+    assert thickness.sum() * pixel**2 == pytest.approx(volume, rel=1e-4)
+    np.testing.assert_array_equal(thickness, make_labels(specimen, len(thickness)).thickness)
+
+
+def test_errors_of_a_quantity_are_the_sums_over_its_pixels():
+    task, true, predicted = task_of("thickness"), RNG.uniform(0, 40, (3, 8, 8)), RNG.uniform(0, 40, (3, 8, 8))
+    columns = task.score(maps(*predicted) / 20, maps(*true), None)
+    scores = task.scores({name: np.sum(columns[name]) for name in task.counts})
+    error = predicted - true
+    assert scores["mean_absolute_error_angstrom"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+    assert scores["rms_error_angstrom"] == pytest.approx(math.sqrt((error**2).mean()), rel=1e-5)
+    assert scores["bias_angstrom"] == pytest.approx(error.mean(), rel=1e-4)
+    assert scores["r2"] == pytest.approx(1 - (error**2).sum() / ((true - true.mean()) ** 2).sum(), rel=1e-4)
+    np.testing.assert_allclose(columns["loss"], (error**2).mean((1, 2)) / 400, rtol=1e-5)
+
+
+def test_the_trivial_prediction_has_an_r2_of_zero():
+    task, true = task_of("thickness"), RNG.uniform(0, 40, (2, 8, 8))
+    columns = task.score(maps(*np.full_like(true, true.mean())) / 20, maps(*true), None)
+    assert task.scores({name: np.sum(columns[name]) for name in task.counts})["r2"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_value_of_the_image_is_the_mean_of_the_outputs():
+    task, outputs = task_of("mean_diameter"), RNG.normal(1, 1, (2, 8, 8))
+    targets = maps(np.full((8, 8), 30.0), np.full((8, 8), 10.0))
+    error = 20 * outputs.mean((1, 2)) - [30, 10]
+    np.testing.assert_allclose(task.loss(maps(*outputs), targets), (error / 20) ** 2, rtol=1e-4)
+    columns = task.score(maps(*outputs), targets, None)
+    assert task.scores({n: np.sum(columns[n]) for n in task.counts})["mean_absolute_error_angstrom"] == pytest.approx(
+        np.abs(error).mean(), rel=1e-4
+    )
+    shown = task.shown(maps(*outputs))
+    assert np.ptp(shown, axis=(1, 2)).max() < 1e-4
+    np.testing.assert_allclose(shown[:, 0, 0], 20 * outputs.mean((1, 2)), rtol=1e-4)
+
+
+def test_the_mean_diameter_is_of_spheres_of_the_atoms_volume():
+    specimen = draw_specimen(ALONG_AN_AXIS, 2)
+    target = task_of("mean_diameter").target(ALONG_AN_AXIS, specimen, CONFIG)
+    diameters = []
+    for i, particle in enumerate(specimen.particles, 1):
+        volume = particle.volume_per_atom * int((specimen.particle == i).sum())
+        diameters.append(2 * (volume / (4 / 3 * math.pi)) ** (1 / 3))
+    assert target.min() == target.max() == pytest.approx(np.mean(diameters), rel=1e-5)
+
+
+def test_peaks_stand_at_the_columns():
+    specimen, task = draw_specimen(ALONG_AN_AXIS, 0), task_of("columns")
+    target = task.target(ALONG_AN_AXIS, specimen, CONFIG)
+    pixel = ALONG_AN_AXIS.field_angstrom / len(target)
+    _, [places] = task.truth(target[None], pixel)
+    columns = atomic_columns(specimen)
+    expected = np.stack([columns["x"], columns["y"]], axis=1)
+    assert len(expected) > 10 and len(places) == len(expected)
+    distance = np.linalg.norm(places[:, None] - expected, axis=2).min(1)
+    assert distance.max() < 0.05
+
+
+def test_columns_found_missed_and_invented():
+    task, pixel = task_of("columns"), 0.2
+    y, x = np.mgrid[:64, :64] * pixel
+
+    def peaks(*places):
+        return np.max([np.exp(-0.5 * ((y - a) ** 2 + (x - b) ** 2) / 0.5**2) for a, b in places], axis=0)
+
+    true = peaks((2, 2), (6, 6), (10, 4))
+    # One is 0.3 Å away, one 0.9 Å, one is missed, and one is invented.
+    called = peaks((2, 2.3), (6.9, 6), (4, 11))
+    truth = task.truth(true[None], pixel)
+    columns = task.score(maps(called), maps(true), truth)
+    assert [int(columns[n][0]) for n in ("columns", "found_columns", "called_columns")] == [3, 1, 3]
+    assert columns["column_distances"][0] == pytest.approx(0.3, abs=0.03)
+    scores = task.scores({n: float(columns[n][0]) for n in task.counts})
+    assert (scores["column_f1"], scores["column_recall"], scores["column_precision"]) == pytest.approx((1 / 3,) * 3)
+    perfect = task.score(maps(true), maps(true), truth)
+    assert perfect["found_columns"][0] == 3 and perfect["loss"][0] == 0
+    nothing = task.score(maps(0 * true), maps(true), truth)
+    assert nothing["found_columns"][0] == nothing["called_columns"][0] == 0
+    assert MATCH_ANGSTROM == 0.6
+
+
+def test_an_unknown_task_is_told_the_known_ones():
+    with pytest.raises(BadInputError, match="'depth' is unknown; known are segmentation, thickness, columns"):
+        task_of("depth")
