@@ -35,7 +35,7 @@ _NAMES = {
     "passband.api.labels": "learning_curve score tune",
     "passband.api.micrographs": "check estimate micrograph segment to_signal",
     "passband.api.models": "list_models load_model plan_session",
-    "passband.api.simulation": "reader_loss simulate",
+    "passband.api.simulation": "reader_loss simulate simulate_folder",
     "passband.api.specimens": "list_recipes load_recipe",
     "passband.api.studies": "list_studies load_study open_study",
     "passband.base.errors": "BadInputError",

@@ -7,6 +7,7 @@ from PIL import Image
 from passband.base.errors import BadInputError
 from passband.micrographs.formats import dataset, decode, units
 from passband.micrographs.micrograph import Calibration
+from passband.micrographs.write_tiff import write_stack
 from support import files
 from support.files import PIXEL, image
 
@@ -84,9 +85,8 @@ def test_what_imagej_ome_and_the_resolution_say_in_a_tiff(tmp_path, read_here):
 
 
 def test_our_own_exports_come_back(tmp_path, read_here):
-    simulation = pytest.importorskip("passband.studies.simulate")
     stack = np.stack([image(64, 64, seed=i) for i in range(3)])
-    simulation._write_stack(tmp_path / "images.tif", stack, 0.4)
+    write_stack(tmp_path / "images.tif", stack, 0.4)
     found = read_here(tmp_path / "images.tif")
     assert np.array_equal([one["intensity"] for one in found], stack)
     assert [one["pixel_size_angstrom"] for one in found] == pytest.approx([0.4] * 3, rel=1e-6)

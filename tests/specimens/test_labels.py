@@ -8,7 +8,14 @@ from scipy.spatial import cKDTree
 from passband.base.frequencies import disc_indices
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.multislice.abtem_engine import exit_wave
-from passband.specimens import ParticleRecipe, SpecimenRecipe, draw_specimen, make_labels, particle_mask
+from passband.specimens import (
+    ParticleRecipe,
+    SpecimenRecipe,
+    draw_specimen,
+    make_labels,
+    particle_instances,
+    particle_mask,
+)
 from passband.specimens.labels import atomic_columns, projected_potential
 
 RECIPE = SpecimenRecipe()
@@ -44,6 +51,7 @@ def test_labels_agree_with_each_other():
     labels = make_labels(specimen, 192)
     assert np.array_equal(labels.mask, particle_mask(specimen, 192))
     assert np.array_equal(labels.mask, labels.instances > 0)
+    assert np.array_equal(labels.instances, particle_instances(specimen, 192))
     assert np.array_equal(labels.mask, labels.boundary_distance >= 0)
     assert set(np.unique(labels.instances)) == {0, 1, 2, 3, 4}
     assert labels.names == ("Au", "TiO2-anatase")

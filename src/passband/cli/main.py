@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from passband.base.errors import BadInputError
 from passband.base.terminal import show, warn, working
 from passband.base.version import __version__
 from passband.cli import app_verb, micrograph_verbs, model_verbs, plan_verb, watch_verb
 from passband.cli.ctf_verbs import ctf_app
-from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
+from passband.cli.options import CORES, Json, Memory, Workers, print_answer
 from passband.cli.run_app import run_app
+from passband.cli.simulate_verb import simulate
 from passband.cli.specimen_verbs import specimen_app
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command()(watch_verb.watch)
 app.command()(model_verbs.design)
 app.command()(model_verbs.train)
 app.command()(app_verb.app)
+app.command()(simulate)
 
 Target = Annotated[
     Path, Argument(metavar="FOLDER_OR_YAML", help="A study's YAML file or folder, or a bundled study by name.")
@@ -218,51 +219,6 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     answer = rank_folder(folder)
     lines = [*answer["sentences"], "", f"Table: {answer['table']}", f"Page:  {answer['page']}"]
     print_answer(answer, as_json, "\n".join(lines))
-
-
-@app.command()
-def simulate(
-    recipe: RecipeArgument,
-    condition: Annotated[Path | None, Option(help="A condition file or preset; makes images too.")] = None,
-    count: Annotated[int, Option(min=1, max=1_000_000, help="Number of specimens.")] = 8,
-    out: Annotated[
-        Path | None, Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
-    ] = None,
-    labels: Annotated[
-        bool, Option("--labels", help="With --condition: write every label of each specimen (.npz).")
-    ] = False,
-    workers: Workers = CORES,
-    memory: Memory = 0.5,
-    as_json: Json = False,
-) -> None:
-    """Simulate specimens and exit waves, and with --condition their images. A stopped run can be resumed.
-
-    Example:  passband simulate gold_on_carbon --condition titan_corrected_300kv
-    """
-    from passband.base.progress import TerminalProgress
-    from passband.cli.ctf_verbs import read_condition
-    from passband.execution.choose import make_executor
-    from passband.specimens.recipe_files import load_recipe
-    from passband.studies import simulate as simulation
-
-    if labels and condition is None:
-        remedy = "name a --condition, or use passband specimen export"
-        raise BadInputError(f"--labels: are made with the pixels of images; {remedy}")
-    plan = simulation.Simulation(
-        recipe=load_recipe(recipe),
-        condition=None if condition is None else read_condition(condition),
-        count=count,
-        folder=Path("runs") / recipe.stem if out is None else out,
-        labels=labels,
-    )
-    plan.check()
-    warn(plan.warnings())
-    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
-        facts = plan.run(executor, progress, memory=int(1e9 * memory))
-    lines = f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
-    if facts["images"]:
-        lines += f"\nimages, masks and a contact sheet in {plan.folder}"
-    print_answer(facts, as_json, lines)
 
 
 @app.callback(invoke_without_command=True)

@@ -40,8 +40,9 @@ def run_app(app: typer.Typer) -> None:
         # No encoding has all characters: file names may not even be text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    words = [_present(word) for word in sys.argv[1:]]
     command = typer.main.get_command(app)
+    known = _options(command, sys.argv[1:])
+    words = [_present(word, known) for word in sys.argv[1:]]
     if "--help" in words:
         _hide_types_of_flags(command)
     atexit.register(_drop_unwritten)
@@ -61,10 +62,17 @@ def _drop_unwritten() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _present(word: str) -> str:
-    """Return an option by its present name."""
+def _options(command: Any, words: list[str]) -> set[str]:
+    """Return the options of the verb that the words name."""
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def _present(word: str, known: set[str]) -> str:
+    """Return an option by its present name; one that the verb knows stays."""
     name, equals, value = word.partition("=")
-    return f"{RENAMED.get(name, name)}{equals}{value}"
+    return word if name in known else f"{RENAMED.get(name, name)}{equals}{value}"
 
 
 def _hide_types_of_flags(command: Any) -> None:

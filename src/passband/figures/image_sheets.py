@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from passband.figures import style
 
 _ROWS = ("image", "truth", "network trained\nhere", "worst network")
-_MOST_SIMULATED = 8
+#: Simulated images that a sheet shows.
+MOST_SIMULATED = 8
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,14 @@ def _draw_maps(samples: Sequence[Sample], made: Figure, quantity: str) -> None:
 
 def simulated_size(count: int) -> tuple[float, float]:
     """Return width and height of the sheet of some simulated images [inches]."""
-    return 1.6 * max(min(count, _MOST_SIMULATED), 2), 3.6
+    return 1.6 * max(min(count, MOST_SIMULATED), 2), 3.6
 
 
 def draw_simulated(
     images: NDArray[np.float32], masks: NDArray[np.bool_], pixel_size_angstrom: float, figure: Figure
 ) -> None:
     """Draw the first of N images over their masks, both of shape [N, rows, columns], into a figure of `simulated_size`."""
-    shown = min(len(images), _MOST_SIMULATED)
+    shown = min(len(images), MOST_SIMULATED)
     axes = figure.subplots(2, shown, squeeze=False)
     height, width = (n * pixel_size_angstrom for n in images.shape[1:])
     for (upper, lower), image, mask in zip(axes.T, images[:shown], masks[:shown], strict=True):

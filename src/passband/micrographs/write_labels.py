@@ -55,7 +55,7 @@ def outlines(mask: _Mask) -> Outlines:
     return found
 
 
-def particle_outlines(instances: NDArray[np.int32]) -> list[Outlines]:
+def particle_outlines(instances: NDArray[Any]) -> list[Outlines]:
     """Return the `outlines` of each numbered particle, in the image's pixels."""
     found: list[Outlines] = []
     for number, place in enumerate(ndimage.find_objects(instances), 1):
@@ -95,10 +95,31 @@ def write_coco(
     Scores, one a particle, are added where they are known.
     """
     h, w = instances.shape
+    annotations = coco_annotations(instances, drawn)
+    content = {
+        "images": [{"id": 1, "file_name": file_name, "width": w, "height": h}],
+        "categories": [{"id": 1, "name": "particle"}],
+        "annotations": [
+            {"id": number, "image_id": 1} | annotation | ({} if score is None else {"score": round(score, 3)})
+            for number, (annotation, score) in enumerate(zip(annotations, scores, strict=True), 1)
+        ],
+    }
+    # A line for all: indented, each number would have its own.
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def coco_annotations(
+    instances: NDArray[Any], drawn: Sequence[Outlines], categories: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """Return COCO's annotation of each numbered particle, without ids: category (1 if left out), area, box and outline.
+
+    The outline is polygons, or runs where the particle has holes.
+    """
+    h, w = instances.shape
     annotations = []
     areas = np.bincount(instances.ravel())[1:].tolist()
     places = ndimage.find_objects(instances)
-    for number, (lines, (rows, columns), score) in enumerate(zip(drawn, places, scores, strict=True), 1):
+    for number, (lines, (rows, columns)) in enumerate(zip(drawn, places, strict=True), 1):
         segmentation: Any = [points.ravel().tolist() for points, _ in lines]
         if any(hole for _, hole in lines):
             x, y = np.nonzero((instances[rows, columns] == number).T)
@@ -108,13 +129,6 @@ def write_coco(
             bounds = np.stack([flat[first], ends], axis=1).ravel()
             segmentation = {"size": [h, w], "counts": np.diff(bounds, prepend=0, append=h * w).tolist()}
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        annotation = {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": areas[number - 1]}
-        annotation |= {"bbox": box, "segmentation": segmentation}
-        annotations.append(annotation if score is None else annotation | {"score": round(score, 3)})
-    content = {
-        "images": [{"id": 1, "file_name": file_name, "width": w, "height": h}],
-        "categories": [{"id": 1, "name": "particle"}],
-        "annotations": annotations,
-    }
-    # A line for all: indented, each number would have its own.
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        annotation = {"category_id": 1 if categories is None else categories[number - 1], "iscrowd": 0}
+        annotations.append(annotation | {"area": areas[number - 1], "bbox": box, "segmentation": segmentation})
+    return annotations

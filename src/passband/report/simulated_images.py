@@ -83,8 +83,10 @@ class SimulatedImages:
         image_sheets.draw_simulated(self.images, self.masks, self.pixel_size_angstrom, figure)
 
 
-def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
-    """Return images of the first `n` specimens of a recipe, the same as `passband simulate` writes.
+def simulate(
+    recipe: Recipe, condition: Condition, n: int, first: int = 0, noise_seed: int | None = None
+) -> SimulatedImages:
+    """Return images of `n` specimens of a recipe, the same as `passband simulate` writes.
 
     Raises:
         BadInputError: if the condition does not fit the recipe.
@@ -94,7 +96,8 @@ def simulate(recipe: Recipe, condition: Condition, n: int) -> SimulatedImages:
     imager.check()
     warning = imager.warning()
     with one_thread():
-        waves, masks = scatter(recipe, range(n), config)
-        counts, truth = imager.images(waves, masks, seed=seed_from("simulate", recipe.seed, condition.id)).arrays()
+        waves, masks = scatter(recipe, range(first, first + n), config)
+        seed = seed_from("simulate", recipe.seed, condition.id) if noise_seed is None else noise_seed
+        counts, truth = imager.images(waves, masks, seed=seed).arrays()
     notes = (*condition.doubts(), *([] if warning is None else [warning]))
     return SimulatedImages(counts, truth, condition, notes)

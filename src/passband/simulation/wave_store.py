@@ -156,6 +156,10 @@ class WaveSet:
         """Tell whether a specimen is there and undamaged."""
         return self._are_whole([index])
 
+    def noted(self, index: int) -> bool:
+        """Tell whether a specimen is said to be there, without looking at it."""
+        return self._entry(index).exists()
+
     def facts(self, stop: int, start: int = 0) -> list[dict[str, Any]]:
         """Return the manifest entries of specimens start to stop − 1."""
         entries = [atomic.read_checked(self._entry(index), _FACTS) or {} for index in range(start, stop)]

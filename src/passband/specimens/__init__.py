@@ -2,7 +2,7 @@
 
 from passband.specimens.families import GivenRecipe, Recipe, draw_specimen
 from passband.specimens.label_recipe import PhaseLabel
-from passband.specimens.labels import Labels, make_labels, particle_mask
+from passband.specimens.labels import Labels, make_labels, particle_instances, particle_mask
 from passband.specimens.particles import Particle
 from passband.specimens.recipes import ParticleRecipe, SpecimenRecipe
 from passband.specimens.scene import Specimen
@@ -20,5 +20,6 @@ __all__ = [
     "SubstrateRecipe",
     "draw_specimen",
     "make_labels",
+    "particle_instances",
     "particle_mask",
 ]

@@ -76,6 +76,17 @@ def particle_mask(specimen: Specimen, n: int) -> np.ndarray:
     return mask
 
 
+def particle_instances(specimen: Specimen, n: int) -> np.ndarray:
+    """Return `Labels.instances` on n × n pixels, uint16, alone: in a small part of the time of all labels."""
+    covers = []
+    for number in range(1, len(specimen.particles) + 1):
+        rows, columns, distance = _signed_distance(specimen, number, n, margin=3.0)
+        cover = np.zeros((n, n), dtype=bool)
+        cover[np.ix_(rows, columns)] = distance >= 0
+        covers.append((float(specimen.atoms.positions[specimen.particle == number, 2].max()), number, cover))
+    return _instances(covers, n)
+
+
 def make_labels(specimen: Specimen, n: int) -> Labels:
     """Return all labels on n × n pixels."""
     names = tuple(dict.fromkeys(p.crystal for p in specimen.particles))

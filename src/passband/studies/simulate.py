@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
-from passband.files.atomic import read_json, remove_leftovers, require_space, write_file, write_json
+from passband.files.atomic import read_json, remove_leftovers, require_space, write_json
+from passband.micrographs.write_tiff import write_stack
 from passband.simulation.hrtem import Imager
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
 from passband.studies.wave_jobs import bytes_per_specimen, make_waves, open_wave_set
 
-_CARD = "simulation.json"
+#: Says what a folder of images holds, from the beginning of its simulation on.
+CARD = "simulation.json"
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,7 @@ class Simulation:
         if self.condition is not None:
             self.imager(self.condition).check()
         draw_specimen(self.recipe, self.count - 1)
-        if not self.folder.exists():
-            return
-        card, another = read_json(self.folder / _CARD), f"choose another {parameter('folder')}"
-        if not isinstance(card, dict):
-            if not self.folder.is_dir() or any(not p.name.startswith(".") for p in self.folder.iterdir()):
-                raise BadInputError(f"{self.folder}: exists and holds something other than a simulation; {another}")
-        elif card.get("id") != self.id:
-            raise BadInputError(
-                f"{self.folder}: holds another simulation ({card.get('id')}), not this recipe and condition ({self.id}); {another}, or delete this one"
-            )
+        card_of(self.folder, self.id, "recipe and condition")
 
     @property
     def id(self) -> str:
@@ -83,7 +75,7 @@ class Simulation:
         missing = waves.missing(self.count)
         require_space(self.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
         # The card comes first, so that a killed simulation is known as one and may go on.
-        write_json(self.folder / _CARD, {"id": self.id})
+        write_json(self.folder / CARD, {"id": self.id})
         remove_leftovers(self.folder)
         make_waves(waves, self.count, missing, executor, progress, memory=memory)
         facts: dict[str, Any] = {
@@ -104,14 +96,14 @@ class Simulation:
                 export_labels(draw_specimen(self.recipe, i), facts["pixels"], folder / f"{i:06d}.npz")
                 advance(1.0)
             facts["labels"] = str(folder)
-        write_json(self.folder / _CARD, facts)
+        write_json(self.folder / CARD, facts)
         return facts
 
     def _write_images(self, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
         seed = seed_from("simulate", self.recipe.seed, condition.id)
         images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
-        _write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
-        _write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
+        write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
+        write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
         with style.figure(*image_sheets.simulated_size(self.count)) as figure:
             image_sheets.draw_simulated(images, truth, condition.pixel_size_angstrom, figure)
             style.save(figure, self.folder, "sheet", ("png",))
@@ -120,10 +112,19 @@ class Simulation:
         return {"images": names, "pixels": images.shape[-1], "condition": condition.to_dict() | {"id": condition.id}}
 
 
-def _write_stack(path: Path, stack: np.ndarray, pixel: float) -> None:
-    """Write [N, n, n] as a multi-page TIFF, 32-bit floats or 8-bit integers, with its scale as ImageJ notes it."""
-    first, *rest = (Image.fromarray(page) for page in stack)
-    about = f"ImageJ=1.54f\nimages={len(stack)}\nslices={len(stack)}\nunit=Angstrom\n"
-    options: dict[str, Any] = {"x_resolution": 1 / pixel, "y_resolution": 1 / pixel, "resolution_unit": 1}
-    options |= {"format": "TIFF", "save_all": True, "append_images": rest, "description": about}
-    write_file(path, lambda temporary: first.save(temporary, **options))
+def card_of(folder: Path, identity: str, what: str) -> dict[str, Any]:
+    """Return what the folder of a simulation says of itself, empty if it is new.
+
+    Raises:
+        BadInputError: if it holds something else, or a simulation of another id; `what` says what decides the id.
+    """
+    card, another = read_json(folder / CARD), f"choose another {parameter('folder')}"
+    if not isinstance(card, dict):
+        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
+            raise BadInputError(f"{folder}: exists and holds something other than a simulation; {another}")
+        return {}
+    if card.get("id") != identity:
+        raise BadInputError(
+            f"{folder}: holds another simulation ({card.get('id')}), not this {what} ({identity}); {another}, or delete this one"
+        )
+    return card

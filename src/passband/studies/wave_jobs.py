@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from passband.simulation.imaging import wave_power
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.simulation.multislice.engine import MEMORY, check_memory
 from passband.simulation.wave_store import WaveSet, wave_id
-from passband.specimens import Recipe, draw_specimen
+from passband.specimens import Recipe, Specimen, draw_specimen
 from passband.studies.paths import StudyPaths, exit_waves
 from passband.studies.study import Study
 
@@ -55,26 +56,30 @@ class WavesJob(Job):
         """
         at_once = len(self.specimens) if device().type == "cuda" else 1
         for first in range(0, len(self.specimens), at_once):
-            self._make(self.specimens[first : first + at_once], progress)
+            indices = self.specimens[first : first + at_once]
+            began = time.perf_counter()
+            specimens = [draw_specimen(self.waves.recipe, index) for index in indices]
+            store_waves(self.waves, indices, specimens, began, memory=self.memory)
+            progress(float(len(indices)))
 
-    def _make(self, indices: tuple[int, ...], progress: Progress) -> None:
-        waves, began = self.waves, time.perf_counter()
-        specimens = [draw_specimen(waves.recipe, index) for index in indices]
-        made_of = waves.recipe, specimens, indices, waves.config
-        made = specimen_exit_waves(*made_of, device=device(), memory=self.memory)
-        masks = [SEGMENTATION.target(waves.recipe, specimen, waves.config) for specimen in specimens]
-        seconds = (time.perf_counter() - began) / len(indices)
-        for index, specimen, wave, mask in zip(indices, specimens, made, masks, strict=True):
-            facts = {
-                "atoms": len(specimen.atoms),
-                "particles": len(specimen.particles),
-                "mask_share": float(mask.mean()),
-                "lost_intensity": wave.lost_intensity,
-                "dropped_intensity": wave.dropped_intensity,
-                "seconds": seconds,
-            }
-            waves.write(index, wave.coefficients, mask, facts)
-            progress(1.0)
+
+def store_waves(
+    waves: WaveSet, indices: Sequence[int], specimens: Sequence[Specimen], began: float, *, memory: int
+) -> None:
+    """Run the multislice of specimens within a memory [bytes]; store waves, targets and manifest entries, with the time since `began` [s]."""
+    made = specimen_exit_waves(waves.recipe, specimens, indices, waves.config, device=device(), memory=memory)
+    masks = [SEGMENTATION.target(waves.recipe, specimen, waves.config) for specimen in specimens]
+    seconds = (time.perf_counter() - began) / len(indices)
+    for index, specimen, wave, mask in zip(indices, specimens, made, masks, strict=True):
+        facts = {
+            "atoms": len(specimen.atoms),
+            "particles": len(specimen.particles),
+            "mask_share": float(mask.mean()),
+            "lost_intensity": wave.lost_intensity,
+            "dropped_intensity": wave.dropped_intensity,
+            "seconds": seconds,
+        }
+        waves.write(index, wave.coefficients, mask, facts)
 
 
 def device() -> torch.device:
@@ -119,7 +124,11 @@ def make_waves(
             f"{waves.folder}: {failure.task.label} could not be made in {failure.tries} tries ({failure.reason}); "
             "correct it and run the same command again, finished work is kept"
         )
-    lost = max(facts["lost_intensity"] for facts in waves.facts(total))
+    warn_of_loss(max(facts["lost_intensity"] for facts in waves.facts(total)), waves, progress)
+
+
+def warn_of_loss(lost: float, waves: WaveSet, progress: StageProgress) -> None:
+    """Warn if this share of the beam, the largest of the specimens, is much to lose beyond the multislice's band limit."""
     if lost > _LOST_INTENSITY:
         progress.note(
             f"warning: up to {lost:.1%} of the beam is scattered beyond the multislice's band limit; "

@@ -1,0 +1,116 @@
+"""The verb `passband simulate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from passband.base.errors import BadInputError
+from passband.base.progress import TerminalProgress
+from passband.base.terminal import warn
+from passband.cli.ctf_verbs import read_condition
+from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
+
+_TRAINING = "Training images"
+# What the options of training images are where they are left out.
+_EACH, _SPLIT, _LAYOUT = 4, "0.8,0.1,0.1", "plain"
+
+
+def simulate(
+    recipe: RecipeArgument,
+    condition: Annotated[
+        Path | None, Option(help="A condition file or preset; makes stacks of images under it, too.")
+    ] = None,
+    conditions: Annotated[
+        list[str] | None,
+        Option(
+            metavar="CONDITIONS",
+            help="Distribution (YAML), preset, NAME:residuals, or condition file; may be repeated. Each image gets a condition of its own.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    count: Annotated[int, Option(min=1, max=1_000_000, help="Number of specimens; with --conditions, of images.")] = 8,
+    images_per_specimen: Annotated[
+        int | None,
+        Option(min=1, max=10_000, help="Images of each specimen.", show_default=str(_EACH), rich_help_panel=_TRAINING),
+    ] = None,
+    split: Annotated[
+        str | None,
+        Option(
+            help="Shares of the specimens for training, validation and test.",
+            show_default=_SPLIT,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None, Option(help="plain, nnunet or coco.", show_default=_LAYOUT, rich_help_panel=_TRAINING)
+    ] = None,
+    classes: Annotated[bool, Option("--classes", help="Tell crystals apart.", rich_help_panel=_TRAINING)] = False,
+    labels: Annotated[bool, Option("--labels", help="Write every label (.npz) of what is imaged, too.")] = False,
+    out: Annotated[
+        Path | None, Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
+    ] = None,
+    workers: Workers = CORES,
+    memory: Memory = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Simulate specimens and exit waves, and images of them: to look at, or to train networks with. A stopped run can be resumed.
+
+    --condition makes a stack of images under one condition. --conditions makes a folder of training images for any
+    program: images, masks and instances, split by specimen, and a table of their conditions.
+
+    Example:  passband simulate gold_on_carbon --conditions titan_corrected_300kv:residuals --count 100
+    """
+    from passband.execution.choose import make_executor
+    from passband.specimens.recipe_files import load_recipe
+
+    given = {"--images-per-specimen": images_per_specimen, "--split": split, "--layout": layout, "--classes": classes}
+    if conditions is None and (wrong := next((name for name, value in given.items() if value), None)):
+        raise BadInputError(f"{wrong}: is for training images; name --conditions")
+    if conditions is not None and condition is not None:
+        raise BadInputError("--condition and --conditions are given; keep one: a stack of images, or training images")
+    if labels and condition is None and conditions is None:
+        remedy = "name a --condition, or use passband specimen export"
+        raise BadInputError(f"--labels: are made with the pixels of images; {remedy}")
+    family, folder = load_recipe(recipe), Path("runs") / recipe.stem if out is None else out
+    if conditions is None:
+        from passband.studies.simulate import Simulation
+
+        read = None if condition is None else read_condition(condition)
+        plan: Any = Simulation(recipe=family, condition=read, count=count, folder=folder, labels=labels)
+    else:
+        from passband.studies.image_conditions import read_conditions
+        from passband.studies.image_export import ImageExport
+
+        plan = ImageExport(
+            recipe=family,
+            conditions=[read_conditions(source) for source in conditions],
+            count=count,
+            folder=folder,
+            images_per_specimen=_EACH if images_per_specimen is None else images_per_specimen,
+            split=_shares(_SPLIT if split is None else split),
+            layout=_LAYOUT if layout is None else layout,
+            classes=classes,
+            labels=labels,
+        )
+    plan.check()
+    warn(plan.warnings())
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
+        facts = plan.run(executor, progress, memory=int(1e9 * memory))
+    if conditions is not None:
+        from passband.report.simulated_folder import SimulatedFolder
+
+        print_answer(facts, as_json, str(SimulatedFolder.open(folder)))
+        return
+    lines = f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
+    if facts["images"]:
+        lines += f"\nimages, masks and a contact sheet in {folder}"
+    print_answer(facts, as_json, lines)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Return the shares of a split, such as 0.8,0.1,0.1."""
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError:
+        raise BadInputError(f"--split {text!r}: give three shares, such as {_SPLIT}") from None
