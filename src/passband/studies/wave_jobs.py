@@ -56,11 +56,14 @@ class WavesJob(Job):
         """
         at_once = len(self.specimens) if device().type == "cuda" else 1
         for first in range(0, len(self.specimens), at_once):
-            indices = self.specimens[first : first + at_once]
-            began = time.perf_counter()
-            specimens = [draw_specimen(self.waves.recipe, index) for index in indices]
-            store_waves(self.waves, indices, specimens, began, memory=self.memory)
-            progress(float(len(indices)))
+            self._make(self.specimens[first : first + at_once], progress)
+
+    def _make(self, indices: tuple[int, ...], progress: Progress) -> None:
+        began = time.perf_counter()
+        specimens = [draw_specimen(self.waves.recipe, index) for index in indices]
+        store_waves(self.waves, indices, specimens, began, memory=self.memory)
+        for _ in indices:
+            progress(1.0)
 
 
 def store_waves(
