@@ -13,6 +13,7 @@ from passband.conditions import Condition
 from passband.files.atomic import has, read_json
 from passband.files.tables import read_table
 from passband.report import pages
+from passband.studies.image_export import TABLE
 from passband.studies.simulate import CARD
 
 
@@ -38,7 +39,7 @@ class SimulatedFolder:
         facts = read_json(folder / CARD)
         if not has(facts, {"split": dict, "layout": str, "specimens": int}):
             raise BadInputError("holds no finished set of simulated images", place=folder)
-        return cls(folder, read_table(folder / "conditions.parquet"), facts)
+        return cls(folder, read_table(folder / TABLE), facts)
 
     def __len__(self) -> int:
         """Return the number of images."""

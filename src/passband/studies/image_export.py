@@ -41,6 +41,9 @@ SPLIT = (0.8, 0.1, 0.1)
 _MOST_ENERGIES = 4
 _TEXT = ("image", "label", "split", "coherence", "condition")
 _WHOLE = ("number", "specimen", "seed", "pixels", "particles", "quadrature_nodes", "binning")
+#: The table of an export, a row an image.
+TABLE = "conditions.parquet"
+_CSV = "conditions.csv"
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -239,8 +242,8 @@ class ImageExport:
         layout.finish(self.folder, rows, names)
         write_files(
             {
-                self.folder / "conditions.parquet": lambda file: file.write_bytes(parquet(table)),
-                self.folder / "conditions.csv": lambda file: table.write_csv(file),
+                self.folder / TABLE: lambda file: file.write_bytes(parquet(table)),
+                self.folder / _CSV: lambda file: table.write_csv(file),
             }
         )
         self._draw(rows)
@@ -255,8 +258,8 @@ class ImageExport:
             "classes": {name: number for number, name in enumerate(names, 1)},
             "split": {part: counts.get(part, 0) for part in PARTS},
             "particles": int(table["particles"].sum()),
-            "table": str(self.folder / "conditions.parquet"),
-            "table_csv": str(self.folder / "conditions.csv"),
+            "table": str(self.folder / TABLE),
+            "table_csv": str(self.folder / _CSV),
             "sheet": str(self.folder / "sheet.png"),
             "exit_waves": [str(waves.folder) for waves in sets.values()],
         }
