@@ -20,7 +20,7 @@ from passband.files.tables import parquet
 from passband.micrographs.micrograph import Micrograph
 from passband.models import network
 from passband.models.store import PREDICTOR, SCORES, read_model
-from passband.verdicts import domain, verdict_model
+from passband.verdicts import domain, image_verdict
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import SOURCES, TARGETS, as_measured, from_fitted
@@ -275,7 +275,7 @@ def test_an_image_is_judged_with_a_caution_that_the_results_bear_out(model):
         assert "real images with labels" in str(verdict) and verdict.prediction.dice_of_one_field is None
     page = (Path(__file__).parents[2] / "docs/results/real_micrographs.md").read_text(encoding="utf-8")
     [(images, error)] = re.findall(r"^\| au-300kv \| (\d+) \| \d+ \| (0\.\d+) ", page, re.MULTILINE)
-    caution = verdict_model._CAUTION
+    caution = image_verdict._CAUTION
     assert (f"{float(error):.2f}", images) == (f"{caution.value:.2f}", str(caution.limit))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
 from passband.base.identity import seed_from
@@ -131,6 +130,9 @@ def _centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _most_likely(features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Return lengths, amplitude and noise."""
+    # Imported here because only fits need it, and verdicts should not wait for it.
+    from scipy.optimize import minimize
+
     centre, scale = _centre_and_scale(features)
     x, spread = (features - centre) / scale, max(float(y.var()), 1e-6)
     bounds = [(spread * 1e-3, spread * 1e2), *[(0.3, 1e3)] * x.shape[1], (spread * 1e-4, spread * 2)]

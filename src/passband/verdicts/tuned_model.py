@@ -23,7 +23,8 @@ from passband.models.tuning import Tuning, tune
 from passband.simulation.imaging import normalize
 from passband.verdicts.calibration import particle_counts, pooled_scores
 from passband.verdicts.features import LABELS, TARGETS, UNTUNED, targets_of
-from passband.verdicts.verdict_model import VerdictModel, source_of, tiles_of
+from passband.verdicts.image_verdict import features_of_tiles, source_of, tiles_of
+from passband.verdicts.verdict_model import VerdictModel
 
 #: Fewest labelled images that verdicts are recalibrated by.
 FEWEST_LABELS = 5
@@ -97,7 +98,7 @@ def labels_corrections(model: Model, labelled: LabelledSet, tuning: Tuning) -> d
         counts = {k: np.array(v) for k, v in count_pixels(logits, masks[:, None].float(), card.threshold).items()}
         measured = pooled_scores(counts | particle_counts(logits, masks, card)[0])
         source = source_of(item.micrograph, card)
-        features = verdicts.features_of_tiles(tiles, logits, source)
+        features = features_of_tiles(verdicts, tiles, logits, source)
         for target, residuals in rows.items():
             predicted = verdicts.predictor(target, source).predict(features)[0][0]
             residuals.append(float(TARGETS[target](np.array(measured[target])) - predicted))
