@@ -98,3 +98,23 @@ def test_a_folder_from_images_to_one_table(monkeypatch, tmp_path):
         known = row.get("optics") or row
         assert 60 < known["defocus_angstrom"] < 130
     assert all((tmp_path / name / "summary.html").is_file() for name in ("segmented", "checked", "estimated"))
+
+
+@pytest.mark.slow
+def test_a_movie_from_frames_to_tracks(monkeypatch, tmp_path):
+    """The commands of docs/movie.md, with fewer frames and one process."""
+    monkeypatch.chdir(tmp_path)
+    places = runpy.run_path(str(ROOT / "examples" / "simulated_movie.py"))["make"](tmp_path / "gold_movie.tif", 24)
+    page = (ROOT / "docs" / "movie.md").read_text(encoding="utf-8")
+    first, estimate = (line.split()[1:] for line in page.splitlines() if line.startswith("    passband "))
+    code, out, error = run_here(*first, "--json", "--workers", "1")
+    assert code == 0, error
+    answer = json.loads(out)
+    assert answer["answer"] == "yes" and answer["sum"]["particles"] > 1
+    found = np.array([(frame["y_angstrom"], frame["x_angstrom"]) for frame in answer["frames"]]) - places
+    assert np.sqrt(np.mean((found - found.mean(0)) ** 2)) < 0.1 * 0.4
+    assert all(
+        Path(file).is_file() and f"`{Path(file).name}`" in page for n, file in answer["files"].items() if n != "overlay"
+    )
+    code, out, _ = run_here(*estimate, "--json")
+    assert json.loads(out)["images"][0]["dose_per_angstrom2"] == 24 * 20

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from passband.api.labels import *  # noqa: F403
     from passband.api.micrographs import *  # noqa: F403
     from passband.api.models import *  # noqa: F403
+    from passband.api.movies import *  # noqa: F403
     from passband.api.simulation import *  # noqa: F403
     from passband.api.specimens import *  # noqa: F403
     from passband.api.studies import *  # noqa: F403
@@ -35,6 +36,7 @@ _NAMES = {
     "passband.api.labels": "learning_curve score tune",
     "passband.api.micrographs": "check estimate micrograph segment to_signal",
     "passband.api.models": "list_models load_model plan_session",
+    "passband.api.movies": "movie",
     "passband.api.simulation": "reader_loss simulate simulate_folder",
     "passband.api.specimens": "list_recipes load_recipe",
     "passband.api.studies": "list_studies load_study open_study",

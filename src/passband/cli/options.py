@@ -69,7 +69,13 @@ Frames = Annotated[
 ]
 
 # Where the option is not the parameter without its unit.
-_OPTIONS = {"elements": "--element", "folder": "--out", "form": "--format", "group": "--fleet"}
+_OPTIONS = {
+    "elements": "--element",
+    "folder": "--out",
+    "form": "--format",
+    "frame_seconds": "--frame-time",
+    "group": "--fleet",
+}
 
 
 def option(parameter: str) -> str:

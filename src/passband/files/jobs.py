@@ -44,6 +44,8 @@ REVISIONS = {
     "tune": 1,
     "session": 1,
     "targets": 1,
+    "drift": 1,
+    "group": 1,
 }
 
 

@@ -26,6 +26,8 @@ _MOVIE = re.compile(r"(movie|frames|fractions)", re.IGNORECASE)
 _COUNTING = re.compile(r"^(t|time|times|frame|frames|image|images|index|slice|slices|z|depth|image series|stack|n)$")
 _TOO_MUCH = "claims more data than there is memory for; it is damaged, or no micrograph: crop it or export it again"
 _MOST_IMAGES = 100_000
+# Axes along which something else than time changes.
+_NO_TIME = re.compile(r"depth|focus|tilt|angle", re.IGNORECASE)
 # Relative difference of the sides of a square pixel: Gatan writes them in single precision.
 _SQUARE = 1e-3
 _CALIBRATIONS = (
@@ -80,6 +82,70 @@ def micrographs(
         notes += [*plan.dataset.notes, *left_out]
         image = _micrograph(plan, index, given, f"{name}#{number}" if several else name, notes)
         yield number if several else None, image
+
+
+def movie(
+    data: list[Dataset], frames: tuple[int, int | None] | None, name: str, given: Calibration
+) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
+    """Return what is known of the movie of a file, and its frames as recorded, first to last, all by default.
+
+    The dose that is given is that of a frame. A BadInputError does not name the file.
+    """
+    plans, left_out = _usable(data, name, given)
+    stacks = [plan for plan in plans if plan.stack is not None and plan.count > 1]
+    shapes = sorted({plan.shape for plan in plans}, reverse=True)
+    if len(plans) > 1 and len(shapes) > 1:
+        sizes = " and ".join(f"{w} × {h}" for h, w in shapes[:2])
+        raise BadInputError(f"its images differ in size ({sizes} pixels); frames of a movie have one size: crop them")
+    if not stacks:
+        what = f"holds {len(plans)} images one by one" if len(plans) > 1 else "holds one image"
+        raise BadInputError(f"{what}, and no movie", remedy="segment and check take it")
+    if len(stacks) > 1:
+        raise BadInputError(f"holds {len(stacks)} stacks; save the movie alone")
+    plan, last = stacks[0], stacks[0].count - 1
+    assert plan.stack is not None
+    axis = plan.dataset.axes[plan.stack]
+    if not plan.movie and (_NO_TIME.search(axis.name) or units.in_angstrom(axis.units)):
+        along = axis.name or f"an axis in {axis.units}"
+        what = f"counts its images along {along}, as a focal or tilt series does, and not in time"
+        raise BadInputError(what, remedy="if it is a movie, give it a name with the word movie")
+    first, end = frames or (0, None)
+    end = last if end is None else end
+    if not 0 <= first < end <= last:
+        what = f"has frames 0 to {last}, and {parameter('frames')} {first} to {end} are asked for"
+        remedy = "give the first and the last of at least two frames"
+        raise BadInputError(what, value=[first, end], limit=[0, last], remedy=remedy)
+    if given.pixel_size_angstrom is None and plan.pixel is None:
+        what = f"its pixel size is not known ({plan.calibration}), and none is assumed"
+        raise BadInputError(what, remedy=f"give it with {parameter('pixel_size_angstrom')}, in Å")
+    size = (end - first + 1) * math.prod(plan.shape) * plan.dataset.dtype.itemsize
+    if size > MOST_BYTES:
+        limit = f"at most {MOST_BYTES / 1e9:.1f} GB can be read"
+        remedy = f"give a part of it with {parameter('frames')}, or bin it first"
+        raise BadInputError(f"its frames have {size / 1e9:.1f} GB; {limit}", remedy=remedy)
+    whole, seconds = plan.dataset.dose.of(None, plan.count, movie=True), units.in_seconds(axis.units)
+    facts: dict[str, Any] = {
+        "total": plan.count,
+        "first": first,
+        "shape": plan.shape,
+        "dtype": plan.dataset.dtype.str,
+        "scanned": plan.dataset.scanned,
+        "frame_seconds": axis.scale * seconds if axis.scale and seconds else None,
+    }
+    notes = [f"frames {first} to {end} of {plan.count}, counted from 0"]
+    if not plan.movie:
+        notes.append("the file does not say that its images are frames of a movie; they are taken for it")
+    for (field, what, form, unit), own in zip(
+        _CALIBRATIONS, (plan.pixel, plan.dataset.energy_ev, whole and whole / plan.count), strict=True
+    ):
+        stated = getattr(given, field)
+        facts[field] = own if stated is None else float(stated)
+        origin = plan.calibration if field == "pixel_size_angstrom" else "from the file's metadata"
+        notes.append(_note("dose of a frame" if what == "dose" else what, form, unit, stated, own, origin))
+    if plan.objection:
+        notes.append(f"the file {plan.objection.partition(';')[0]}; the pixel size given is used instead")
+    facts["notes"] = [*notes, *plan.dataset.notes, *left_out]
+    return facts, (_decode(plan, i) for i in range(first, end + 1))
 
 
 def _micrograph(plan: _Plan, index: int | None, given: Calibration, name: str, notes: list[str]) -> Micrograph:

@@ -29,7 +29,7 @@ _LOSSY = re.compile(r"^(O?JPEG|JPEG_LOSSY)$")
 _OFTEN_LOSSY = re.compile(r"JPEG|JP2|JPEGXL|JPEGXR|WEBP|LERC|NDPI|ETC")
 # A declaration of a type may define entities that expand without end; OME has none.
 _DECLARED = re.compile(r"<!(DOCTYPE|ENTITY)")
-_MOST_XML = 20_000_000
+_MOST_XML, _MOST_INFO = 20_000_000, 100_000
 
 
 def read(path: Path, closing: ExitStack) -> list[Dataset]:
@@ -55,11 +55,15 @@ def _dataset(
         (rows, columns), origin = ome, "from the file's OME metadata"
     elif not (rows.units and columns.units):
         rows, columns, origin, uncalibrated = _resolution(file, page, rows, columns)
+    noted = file.imagej_metadata or {}
+    scales = {"Y": rows, "X": columns, "T": _interval(noted)}
     axes = tuple(
-        replace({"Y": rows, "X": columns}.get(letter, Axis(0)), size=size, name=_NAMES.get(letter, ""), stacked=None)
+        replace(scales.get(letter, Axis(0)), size=size, name=_NAMES.get(letter, ""), stacked=None)
         for letter, size in zip(series.axes, series.shape, strict=True)
         if letter != "S"
     )
+    # Lines of ImageJ's Image > Show Info, where passband writes what TIFF has no tag for.
+    info = dict(re.findall(r"^(.{1,100}?) = (.{1,100})$", str(noted.get("Info", ""))[:_MOST_INFO], re.MULTILINE))
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     notes = ["stored with black as the highest value; inverted"] if inverted else []
@@ -82,14 +86,23 @@ def _dataset(
         np.dtype(series.dtype),
         frame,
         fault="stores its values by a palette; save it as grey values" if palette else None,
-        energy_ev=metadata.beam_energy_ev(entry),
-        dose=metadata.dose(entry["original_metadata"]),
+        energy_ev=metadata.beam_energy_ev(entry) or units.energy_ev(info.get("Energy (eV)")),
+        dose=metadata.dose({"tags": entry["original_metadata"], "info": info}),
         scanned=_scanned(page, entry["original_metadata"]),
         colour="S" in series.axes,
         origin=origin,
         uncalibrated=uncalibrated,
         notes=tuple(notes),
     )
+
+
+def _interval(noted: Mapping[str, Any]) -> Axis:
+    """Return the axis of time as ImageJ describes it."""
+    try:
+        step = float(noted.get("finterval", 0))
+    except (TypeError, ValueError):
+        step = 0.0
+    return Axis(0, units="s", scale=step) if 0 < step < math.inf else Axis(0)
 
 
 def _scanned(page: tifffile.TiffPage, tags: Any) -> bool:

@@ -21,7 +21,8 @@ _ANGSTROM = (
     | {"ft": 12 * _INCH, "yd": 36 * _INCH, "mi": 63_360 * _INCH}
     | {"ua": 1.495978707e21, "ly": 9.4607304725808e25, "pc": 3.0856775814913673e26}
 )
-_TIME = {"s", "sec", "second", "seconds", "ms", "µs", "us", "ns", "min", "h"}
+_SECONDS = dict.fromkeys(("s", "sec", "second", "seconds"), 1.0)
+_SECONDS |= {"ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 _NONE = ("", "none", "undefined", "<undefined>", "px", "pix", "pixel", "pixels", "reference frame")
 _PER_PIXEL = re.compile(r"^(.*[^\W\d_])\s*(?:(?:/|\bper\b)\s*(?:px|pix(?:el)?s?)|[ ·.]?pix(?:el)?s?\s*\^?[-−⁻][1¹])$")
 _RECIPROCAL = re.compile(
@@ -59,7 +60,12 @@ def is_reciprocal(units: str) -> bool:
 
 def is_time(units: str) -> bool:
     """Return whether a tidy unit is of time."""
-    return units.lower() in _TIME
+    return units.lower() in _SECONDS
+
+
+def in_seconds(units: str) -> float | None:
+    """Return how many seconds a tidy unit has, or None if it is no time."""
+    return _SECONDS.get(units.lower())
 
 
 def energy_ev(value: object) -> float | None:

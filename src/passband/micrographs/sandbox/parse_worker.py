@@ -20,6 +20,8 @@ from passband.micrographs import formats
 from passband.micrographs.formats import decode
 from passband.micrographs.micrograph import Calibration
 
+#: File of a movie's frames, one after the other.
+FRAMES = "frames.raw"
 #: Exit status of a worker whose disk was full.
 NO_ROOM = 3
 _FORBIDDEN = {f"os.{name}" for name in ("exec", "fork", "posix_spawn", "spawn", "system")}
@@ -96,14 +98,34 @@ def answer(path: Path, frames: decode.Frames, folder: Path, given: Calibration |
     return {"images": images}
 
 
+def answer_movie(path: Path, frames: Any, folder: Path, given: Calibration) -> dict[str, Any]:
+    """Write the frames of a movie into one file as they were recorded, and return what is known of it, or the refusal, as `answer` does."""
+    means, flat = [], []
+    try:
+        with warnings.catch_warnings(), ExitStack() as closing, decode.faults():
+            warnings.simplefilter("ignore")
+            facts, images = decode.movie(formats.datasets(path, closing), frames, path.name, given)
+            with (folder / FRAMES).open("wb") as file:
+                for number, image in enumerate(images, facts["first"]):
+                    if image.dtype.kind == "f" and not np.isfinite(image).all():
+                        raise BadInputError(f"frame {number} holds values that are not finite; repair it first")
+                    file.write(np.ascontiguousarray(image, facts["dtype"]).tobytes())
+                    means.append(float(image.mean(dtype=np.float64)))
+                    flat.append(bool(image.min() == image.max()))
+    except BadInputError as error:
+        return {"refusal": error.text(parameter), "place": None}
+    return facts | {"means": means, "flat": flat}
+
+
 def main() -> int:
-    """Read the file that the arguments name: path, folder, frames, calibration, bytes of memory, seconds."""
-    path, folder, frames, given, memory, seconds = (json.loads(a) for a in sys.argv[1:7])
+    """Read the file that the arguments name: path, folder, frames, calibration, bytes of memory, seconds, whether it is a movie."""
+    path, folder, frames, given, memory, seconds, movie = (json.loads(a) for a in sys.argv[1:8])
     limit(memory, seconds)
     sys.modules |= dict.fromkeys(_UNUSED)  # type: ignore[arg-type]
     sys.addaudithook(guard(Path(path), Path(folder)))
     try:
-        text = json.dumps(answer(Path(path), frames, Path(folder), Calibration(**given)), allow_nan=False)
+        work = answer_movie if movie else answer
+        text = json.dumps(work(Path(path), frames, Path(folder), Calibration(**given)), allow_nan=False)
         (Path(folder) / "answer.json").write_text(text, encoding="utf-8")
     except OSError as error:
         if error.errno in decode.DISK_FULL:

@@ -50,13 +50,24 @@ def parse(
 
     `given` overrides the file's calibration; by default `limits` are 10 s and 2 GiB, and more for files of gigabytes.
     """
-    size = check_file(path)
-    limits = limits or Limits(_SECONDS + int(_SECONDS_PER_GB * size / 1e9), _MEMORY + _MEMORY_PER_BYTE * size)
+    limits = limits or _limits(check_file(path))
     with disk_errors(Path(tempfile.gettempdir())):
         folder = tempfile.TemporaryDirectory(prefix="passband-")
     with folder as name, placed(path):
         status = _run(path, frames, given or Calibration(), limits, Path(name))
         return _collect(Path(name), status, limits, path.name)
+
+
+def unpack_movie(path: Path, frames: tuple[int, int | None] | None, given: Calibration, folder: Path) -> dict[str, Any]:
+    """Write the frames of a movie into a folder as one file, and return what is known of it (`decode.movie`); BadInputError as `parse`."""
+    limits = _limits(check_file(path))
+    with placed(path):
+        folder = folder.absolute()
+        return _answer(folder, _run(path, frames, given, limits, folder, movie=True), limits)
+
+
+def _limits(size: int) -> Limits:
+    return Limits(_SECONDS + int(_SECONDS_PER_GB * size / 1e9), _MEMORY + _MEMORY_PER_BYTE * size)
 
 
 @contextmanager
@@ -88,10 +99,10 @@ def check_file(path: Path) -> int:
     return status.st_size
 
 
-def _run(path: Path, frames: Frames, given: Calibration, limits: Limits, folder: Path) -> int:
+def _run(path: Path, frames: Any, given: Calibration, limits: Limits, folder: Path, *, movie: bool = False) -> int:
     """Run the worker; return its exit status: negative for the signal that ended it, −SIGXCPU if it took too long by the clock."""
     # Not resolved: a link has the ending that counts.
-    arguments = [str(path.absolute()), str(folder), frames, asdict(given), limits.memory_bytes, limits.seconds]
+    arguments = [str(path.absolute()), str(folder), frames, asdict(given), limits.memory_bytes, limits.seconds, movie]
     # -P: import no module from the current folder.
     process = subprocess.Popen(  # noqa: S603 our own module, by this Python
         [sys.executable, "-P", "-W", "ignore", "-m", parse_worker.__name__, *(json.dumps(a) for a in arguments)],
@@ -112,22 +123,35 @@ def _run(path: Path, frames: Frames, given: Calibration, limits: Limits, folder:
 
 
 def _collect(folder: Path, status: int, limits: Limits, name: str) -> list[Micrograph]:
-    place, time = tempfile.gettempdir(), limits.seconds
+    with _unbroken():
+        return [_micrograph(folder, name, image) for image in _answer(folder, status, limits)["images"]]
+
+
+def _answer(folder: Path, status: int, limits: Limits) -> dict[str, Any]:
+    """Return what the worker wrote; BadInputError if it could not read the file."""
+    time = limits.seconds
     faults = {
-        parse_worker.NO_ROOM: f"cannot be unpacked: {place} is full; free some space, or choose another place with TMPDIR",
+        parse_worker.NO_ROOM: f"cannot be unpacked: {folder.parent} is full; free some space, or choose another place with TMPDIR",
         -signal.SIGKILL: "takes more memory than this computer has free; close other programs, or crop it",
         -signal.SIGXCPU: f"takes more than {time} s to read; it is damaged, or no micrograph: crop it or export it again",
     }
     if status in faults:
         raise BadInputError(faults[status])
     file = folder / "answer.json"
-    try:
+    with _unbroken():
         if status != 0 or file.stat().st_size > _MOST_ANSWER_BYTES:
             raise BadInputError(_BROKEN)
         answer = json.loads(file.read_text(encoding="utf-8"))
         if answer.get("refusal"):
             raise BadInputError(str(answer["refusal"])[:600], place=str(answer.get("place") or "")[:500] or None)
-        return [_micrograph(folder, name, image) for image in answer["images"]]
+        return answer
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Turn what a broken answer leads to into one line."""
+    try:
+        yield
     except BadInputError:
         raise
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
