@@ -12,6 +12,7 @@ FIELDS = {
     "dose_per_angstrom2": "the field “dose”",
     "condition": "the tab “Optics”",
     "name": "the field “name of the tuned model”",
+    "folder": "the field “folder of the results”",
     "frames": "the field “image of a stack”",
 }
 

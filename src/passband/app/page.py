@@ -8,6 +8,7 @@ import panel as pn
 
 from passband.app import html
 from passband.app.labels_tab import LabelsTab
+from passband.app.live_tab import LiveTab
 from passband.app.micrograph_tab import MicrographTab
 from passband.app.model_choice import ModelChoice
 from passband.app.optics_tab import OpticsTab
@@ -31,6 +32,7 @@ def make_page(subject: Subject, study: Path | None, stores: Stores) -> Any:
         page[1] = pn.Tabs(
             ("Optics", optics.layout()),
             ("Micrograph", micrographs.layout()),
+            ("Live", LiveTab(choice).layout()),
             ("Labels", labels.layout()),
             ("Study", StudyTab(study).layout()),
             css_classes=["tabs"],

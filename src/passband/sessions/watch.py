@@ -323,10 +323,16 @@ class Watch:
         shots = [shot for path in self._looks.images for shot in self._shots.get(path, ())]
         return gathered(self.settings, (), shots, self._finished_before, self.model)
 
+    def content(self, *, ended: bool = False) -> str:
+        """Return what the page shows, as HTML (`watch_page.STYLE`); to be called from the thread that runs `images`."""
+        return watch_page.content(self._so_far(), self._times(), plain(self.folder), ended=ended, links=False)
+
+    def _times(self) -> list[float]:
+        return [self._looks.time_of(path) for path in self._looks.images for _ in self._shots.get(path, ())]
+
     def _live(self, *, ended: bool = False) -> None:
         run = self._so_far()
-        times = [self._looks.time_of(path) for path in self._looks.images for _ in self._shots.get(path, ())]
-        page = watch_page.page(run, times, plain(self.folder), ended=ended)
+        page = watch_page.page(run, self._times(), plain(self.folder), ended=ended)
         write_files(tables(run) | {self.page: lambda file: file.write_text(page, encoding="utf-8")})
 
 

@@ -16,29 +16,37 @@ PAGE = "live.html"
 # Images on the page, the last ones.
 _SHOWN = 24
 _RELOAD_S, _SILENT_S = 5, 120
-_CSS = """<style>
+#: Style of `content`, beside that of every page.
+STYLE = """
 .now{border-left:8px solid var(--c);padding:.3rem 1rem;margin:1rem 0;background:#f5f7f9}
 .now b{font-size:1.7rem;color:var(--c)}.now p{margin:.2rem 0}
-#silent{background:#d55e00;color:#fff;padding:.6rem 1rem;font-weight:600}</style>"""
+#silent{background:#d55e00;color:#fff;padding:.6rem 1rem;font-weight:600}"""
 
 
 def page(run: ImageRun, times: Sequence[float], folder: str, *, ended: bool = False) -> str:
     """Return the page of a run so far; `times` is when each image was recorded [s since 1970]."""
+    reload = "" if ended else _script(datetime.now().timestamp())
+    more = '<p><a href="summary.html">All images</a></p>'
+    body = f"<style>{STYLE}</style>{reload}{content(run, times, folder, ended=ended)}{more}"
+    return pages.page(f"{run.model or 'optics'}: live", body)
+
+
+def content(run: ImageRun, times: Sequence[float], folder: str, *, ended: bool = False, links: bool = True) -> str:
+    """Return what the page shows, as HTML: state, last answer, course, last images; with `links` to the overlays beside it."""
     table = run.table.with_columns(time=pl.Series([datetime.fromtimestamp(t) for t in times], dtype=pl.Datetime))
     order = table["time"].arg_sort(descending=True)[:_SHOWN].to_list()
     now = datetime.now()
     state = f"ended at {now:%H:%M}" if ended else f"as of {now:%H:%M:%S}"
-    parts = [_CSS, f"<p>{html.escape(folder)}, {state}: {html.escape(run.headline)}</p>"]
-    if not ended:
-        parts.append(_script(now.timestamp()))
+    parts = [f"<p>{html.escape(folder)}, {state}: {html.escape(run.headline)}</p>"]
     parts.append(_latest(table))
     if len(table):
         course = style.png(13, 6.5, lambda figure: session_course.draw(table, figure))
         parts.append(pages.picture(course, "predicted Dice, defocus, mean diameter and particles over time"))
         last = run.table[order]
-        parts.append(f"<h2>Last images</h2>{contact_sheet.cards(last, [run.thumbnails[i] for i in order], run.folder)}")
-    parts.append('<p><a href="summary.html">All images</a></p>')
-    return pages.page(f"{run.model or 'optics'}: live", "".join(parts))
+        parts.append(
+            f"<h2>Last images</h2>{contact_sheet.cards(last, [run.thumbnails[i] for i in order], run.folder if links else None)}"
+        )
+    return "".join(parts)
 
 
 def _latest(table: pl.DataFrame) -> str:
