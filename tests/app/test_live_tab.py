@@ -68,7 +68,7 @@ def test_images_are_shown_as_they_arrive(tmp_path, subject, shot):
         ({"_folder": "/no/such/place"}, "does not exist"),
         ({"_folder": "{here}", "_out": " "}, "“folder of the results” is empty"),
         ({"_folder": "{here}", "_out": "{here}"}, "is the folder that is watched"),
-        ({"_folder": "{here}", "_energy": "three"}, "'three' is not a number"),
+        ({"_folder": "{here}", "_energy": "three"}, "is not a number"),
         ({"_folder": "{here}", "_pixel": "-1"}, "“pixel size” -1: has to be a positive number"),
     ],
 )
