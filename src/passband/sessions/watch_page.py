@@ -18,6 +18,8 @@ _SHOWN = 24
 _RELOAD_S, _SILENT_S = 5, 120
 #: Style of `content`, beside that of every page.
 STYLE = """
+img{max-width:100%;height:auto}
+.course{overflow-x:auto}.course img{min-width:680px}
 .now{border-left:8px solid var(--c);padding:.3rem 1rem;margin:1rem 0;background:#f5f7f9}
 .now b{font-size:1.7rem;color:var(--c)}.now p{margin:.2rem 0}
 #silent{background:#d55e00;color:#fff;padding:.6rem 1rem;font-weight:600}"""
@@ -41,7 +43,8 @@ def content(run: ImageRun, times: Sequence[float], folder: str, *, ended: bool =
     parts.append(_latest(table))
     if len(table):
         course = style.png(13, 6.5, lambda figure: session_course.draw(table, figure))
-        parts.append(pages.picture(course, "predicted Dice, defocus, mean diameter and particles over time"))
+        shown = pages.picture(course, "predicted Dice, defocus, mean diameter and particles over time")
+        parts.append(f'<div class="course">{shown}</div>')
         last = run.table[order]
         parts.append(
             f"<h2>Last images</h2>{contact_sheet.cards(last, [run.thumbnails[i] for i in order], run.folder if links else None)}"
