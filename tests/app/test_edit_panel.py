@@ -59,7 +59,7 @@ def test_strokes_change_table_labels_and_canvas_in_their_order(found):
         assert [mark[2] for mark in panel.editor.scene["numbers"]] == ["1", "2"] and not shown
         send = panel.editor._handle_msg
         send({"kind": "stroke", "id": 1, "tool": "merge", "points": [40, 40, 110, 40], "radius": 4})
-        send({"kind": "stroke", "id": 2, "tool": "brush", "points": [40, 100, 60, 100], "radius": 8})
+        send({"kind": "stroke", "id": 2, "tool": "brush", "points": [40, 100, 60, 100], "radius": 14})
         send({"kind": "stroke", "id": 3, "tool": "erase", "points": [10, 10], "radius": 2})
         await until(lambda: [news["id"] for news in told if "id" in news] == [1, 2, 3])
         assert told[-1]["undo"] or "numbers" in told[-1]
