@@ -141,6 +141,27 @@ def test_particles_are_corrected_on_the_canvas(opened, tmp_path):
     opened.get_by_text("Micrograph", exact=True).click()
 
 
+def test_many_files_are_judged_and_a_click_shows_one(opened, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        image = rng.poisson(100 - 30 * (np.hypot(*(np.mgrid[:160, :160] - 70)) < 20)).astype(np.float32)
+        tifffile.imwrite(tmp_path / f"shot {i}.tif", image)
+    (tmp_path / "notes.txt").write_text("no image")
+    opened.get_by_label("Drop a micrograph here").set_input_files(
+        [tmp_path / name for name in ("shot 0.tif", "notes.txt", "shot 1.tif")]
+    )
+    opened.get_by_text("contact sheet (PNG)").wait_for(timeout=240_000)
+    assert opened.locator(".rows tr").count() == 4
+    opened.locator(".rows tr", has_text="notes.txt").get_by_text("failed").wait_for()
+    opened.get_by_role("button", name="shot 1.tif").click()
+    opened.locator(".micrograph-title h3", has_text="shot 1.tif").wait_for(timeout=120_000)
+    opened.get_by_text("Save as a card (PNG)").wait_for(timeout=120_000)
+    opened.screenshot(path=tmp_path / "batch.png")
+    with opened.expect_download() as download:
+        opened.get_by_text("Save as a card (PNG)").click()
+    assert download.value.suggested_filename == "shot 1_verdict.png"
+
+
 def test_what_is_no_image_is_one_line(opened, tmp_path):
     for name, said in (("notes.txt", "has an ending that is not known"), ("broken.tif", "broken.tif: ")):
         (tmp_path / name).write_bytes(b"no image at all")

@@ -38,6 +38,7 @@ class Analysis:
         model: that segmented, or None.
         segmentation: the particles, or None.
         outlines: of the particles [nm], xs and ys of each line, y upwards.
+        corrected: whether a user has corrected them.
         verdict: on the model, or None.
         estimate: of the optics, or None.
         condition: that was estimated, underfocus if the sign is unknown; or None.
@@ -49,6 +50,7 @@ class Analysis:
     picture: NDArray[np.uint8]
     model: Model | None = None
     segmentation: Segmentation | None = None
+    corrected: bool = False
     outlines: dict[str, Any] | None = None
     verdict: Verdict | None = None
     estimate: Estimate | None = None
@@ -96,7 +98,7 @@ def add_segmentation(analysis: Analysis, model: Model) -> Analysis:
 def with_particles(analysis: Analysis, corrected: Segmentation) -> Analysis:
     """Return an analysis with particles that a user has corrected."""
     inside = (corrected.instances > 0) & ~meeting(corrected.instances)
-    return replace(analysis, segmentation=corrected, outlines=outlines(inside, 0.5, _width(corrected)))
+    return replace(analysis, segmentation=corrected, corrected=True, outlines=outlines(inside, 0.5, _width(corrected)))
 
 
 def _width(found: Segmentation) -> float:

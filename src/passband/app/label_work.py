@@ -65,16 +65,21 @@ class _Shares:
 
 
 def placed(uploads: Sequence[Upload], folder: Path) -> Path:
-    """Link uploaded files into a folder under their own names, of which only letters, digits and a few signs are kept."""
-    folder.mkdir(parents=True)
+    """Link uploaded files into a folder under their own names; a file that is sent again takes the place of the former."""
     for upload in uploads:
-        name = PurePosixPath(upload.name.replace("\\", "/")).name
-        stem, suffix = (re.sub(r"[^\w.() -]", "_", part) for part in (Path(name).stem, Path(name).suffix))
-        place = folder / f"{stem.lstrip('.')[:_LONGEST_STEM] or 'file'}{suffix}"
-        # A file that is sent again takes the place of the former.
-        place.unlink(missing_ok=True)
-        os.link(upload.path, place)
+        link(upload, folder)
     return folder
+
+
+def link(upload: Upload, folder: Path) -> Path:
+    """Link an uploaded file into a folder under its own name, of which only letters, digits and a few signs are kept; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = PurePosixPath(upload.name.replace("\\", "/")).name
+    stem, suffix = (re.sub(r"[^\w.() -]", "_", part) for part in (Path(name).stem, Path(name).suffix))
+    place = folder / f"{stem.lstrip('.')[:_LONGEST_STEM] or 'file'}{suffix}"
+    place.unlink(missing_ok=True)
+    os.link(upload.path, place)
+    return place
 
 
 def read(task: ReadTask, progress: Progress) -> None:

@@ -8,13 +8,16 @@ import panel as pn
 
 from passband.app import analyze, figures, html
 from passband.app.analyze import Analysis
-from passband.app.downloads import FileLinks
+from passband.app.batch_panel import BatchPanel
+from passband.app.downloads import FileLinks, Offer, stem
 from passband.app.edit_panel import EditPanel
 from passband.app.model_choice import ModelChoice
 from passband.app.parts import FIELDS_WIDTH, WIDE, DropField, columns, figure_pane, number, text
 from passband.app.scene import Subject
 from passband.app.stores import Stores
 from passband.app.tables import table_files
+from passband.app.uploads import Upload
+from passband.app.verdict_card import verdict_card
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
 from passband.figures.style import minus
@@ -25,7 +28,7 @@ from passband.verdicts.verdict_model import VerdictModel
 _PICTURE, _RIGHT = 400, 380
 # Seconds after which the values of fields have reached the server.
 _SETTLE = 0.2
-_HINT = f"Drop a micrograph here, or click to choose: {endings()}"
+_HINT = f"Drop a micrograph here, or several, or click to choose: {endings()}"
 _EMPTY = "Drop a micrograph, or try the example: its particles, their sizes, its optics and the verdict appear here."
 #: Labels of the fields, by the parameter that they set.
 _FIELDS = {
@@ -50,14 +53,14 @@ class MicrographTab:
 
         `show_condition` shows an estimated condition in the other tab, `choice` is of the model, `use_labels` takes corrected particles.
         """
-        self._subject, self._uploads = subject, stores.micrographs
+        self._subject, self._uploads, self._session = subject, stores.micrographs, stores.session
         self._choice = choice or ModelChoice(subject)
         self._later = pn.state.curdoc.add_next_tick_callback
         self._task: asyncio.Task[None] | None = None
         self._key = ""
         self._analysis: Analysis | None = None
         self._drawn: Any = None
-        self._drop = DropField(hint=_HINT, most_bytes=self._uploads.most_bytes, height=124, margin=10, **WIDE)
+        self._drop = DropField(hint=_HINT, most_bytes=self._uploads.most_bytes, several=True, batch_address="upload-session", height=124, margin=10, **WIDE)  # fmt: skip
         self._fields = {
             key: pn.widgets.TextInput(name=name, margin=(2, 10), css_classes=[f"field-{key.split('_')[0]}"], **WIDE)
             for key, name in _FIELDS.items()
@@ -68,6 +71,7 @@ class MicrographTab:
         self._take = pn.widgets.Button(name="Show these optics", margin=(4, 10), visible=False, **WIDE)
         self._correct = pn.widgets.Button(name="Correct the particles", margin=(4, 10), visible=False, **WIDE)
         self._report, self._particles = text(), text()
+        self._card = FileLinks(stores.downloads)
         self._tables = FileLinks(stores.downloads, title="Tables:")
         self._editing = EditPanel(stores.downloads, self._corrected, self._edited, use_labels)
         absent = html.note(subject.absent) if subject.model is None else ""
@@ -80,6 +84,10 @@ class MicrographTab:
         self._panes = {f: figure_pane(f, visible=False) for f in (self._picture, self._sizes)}
         self._drop.param.watch(lambda event: self._arrived(event.new), "key")
         self._drop.param.watch(lambda event: self._rejected(event.new), "fault")
+        self._batch = BatchPanel(
+            stores.session, stores.downloads, self._choice, self._given, self._show_one, self._refuse
+        )
+        self._drop.param.watch(lambda event: self._batch.start(event.new), "batch")
         self._example.on_click(lambda event: self._launch(self._try()))
         self._again.on_click(lambda event: self._start())
         self._correct.on_click(lambda event: self._edit())
@@ -93,10 +101,10 @@ class MicrographTab:
         left = [*fields, self._again, self._message, self._take, self._report]
         picture, sizes = self._panes.values()
         middle = [self._title, picture, self._correct, self._editing.layout]
-        right = [self._verdict, sizes, self._tables, self._particles]
+        right = [self._verdict, self._card, sizes, self._tables, self._particles]
         made = columns((FIELDS_WIDTH, left), (_PICTURE, middle), (_RIGHT, right))
         self._fields_column = made.objects[0]
-        return made
+        return pn.Column(self._batch.layout, made, **WIDE)
 
     def _launch(self, work: Any) -> None:
         self._stop()
@@ -120,8 +128,19 @@ class MicrographTab:
         self._again.disabled = False
         self._start()
 
+    def _show_one(self, key: str, frame: int | None) -> None:
+        """Show a micrograph of many."""
+        self._number.value = frame or 0
+        self._arrived(key)
+
+    def _find(self, key: str) -> Upload | None:
+        return self._uploads.find(key) or self._session.find(key)
+
+    def _given(self) -> dict[str, float | None]:
+        return {name: number(field.value, html.field(name)) for name, field in self._fields.items()}
+
     def _start(self) -> None:
-        upload = self._uploads.find(self._key)
+        upload = self._find(self._key)
         if upload is None:
             self._stop()
             self._refuse("this file is no longer here; drop it again")
@@ -133,12 +152,11 @@ class MicrographTab:
     async def _run(self, key: str) -> None:
         # A click can arrive before the value of the field that loses the focus.
         await asyncio.sleep(_SETTLE)
-        upload = self._uploads.find(key)
+        upload = self._find(key)
         if upload is None:
             return
         try:
-            given = {name: number(field.value, html.field(name)) for name, field in self._fields.items()}
-            analysis = await asyncio.to_thread(analyze.read, upload, self._number.value, **given)
+            analysis = await asyncio.to_thread(analyze.read, upload, self._number.value, **self._given())
         except BadInputError as error:
             unscaled = await asyncio.to_thread(analyze.without_scale, upload, self._number.value or 0, error)
             self._later(lambda error=error: self._fail(upload.name, error, unscaled))
@@ -167,6 +185,7 @@ class MicrographTab:
         self._take.visible = self._correct.visible = False
         self._analysis = self._drawn = None
         self._tables.offer([])
+        self._card.offer([])
         self._editing.forget()
         for pane in self._panes.values():
             pane.visible = False
@@ -208,6 +227,9 @@ class MicrographTab:
             self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, h)
         if analysis.verdict is not None:
             self._verdict.object = minus(analysis.verdict.headline_html() + analysis.verdict.details_html(html.field))
+        if not doing:
+            name = f"{stem(seen.name)}_verdict.png"
+            self._card.offer([Offer("Save as a card (PNG)", name, lambda: verdict_card(analysis))])
 
     def _show_particles(self, found: Segmentation) -> None:
         bars = analyze.histogram(found.particles)

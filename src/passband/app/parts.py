@@ -74,6 +74,8 @@ class DropField(JSComponent):
         address: that the file is sent to.
         several: whether many files may be dropped at a time.
         keys: of all files on the server, in order.
+        batch_address: that files are sent to if several are dropped at once; empty sends each to `address`.
+        batch: name, key and fault of each of them, when all have been sent.
     """
 
     key = param.String(default="")
@@ -83,6 +85,8 @@ class DropField(JSComponent):
     address = param.String(default="upload")
     several = param.Boolean(default=False)
     keys = param.List(default=[])
+    batch_address = param.String(default="")
+    batch = param.List(default=[])
 
     _stylesheets: ClassVar[list[str]] = [STYLE]
     _esm = script("drop_field.js")

@@ -133,8 +133,10 @@ class UploadHandler(RequestHandler):
         # Without a stated length, the limit applies while reading.
         length = self.request.headers.get("Content-Length", "")
         if length.isdigit() and int(length) > limit:
-            remedy = "crop it, or read it in Python or by the command line."
-            return await self._refuse(413, f"{self._name}: has more than {limit / 1e6:g} MB; {remedy}")
+            what = f"has more than {limit / 1e6:g} MB; crop it, or read it in Python or by the command line."
+            if limit < self._uploads.most_bytes:
+                what = f"has more than the {limit / 1e6:.0f} MB that are left for all files; drop fewer, or use the command line."
+            return await self._refuse(413, f"{self._name}: {what}")
         self.request.connection.set_max_body_size(limit)
         try:
             self._key, self._path = self._uploads.reserve(self._name)
