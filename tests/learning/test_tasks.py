@@ -7,13 +7,15 @@ import polars as pl
 import pytest
 import torch
 from pydantic import TypeAdapter
+from scipy import ndimage
 
 from passband.base.errors import BadInputError
 from passband.learning import TASKS, task_of
 from passband.learning.columns import MATCH_ANGSTROM
+from passband.learning.instances import separated
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
-from passband.specimens.labels import atomic_columns, make_labels
+from passband.specimens.labels import atomic_columns, make_labels, particle_instances
 
 CONFIG = ExitWaveConfig()
 ALONG_AN_AXIS = TypeAdapter(Recipe).validate_python(
@@ -45,7 +47,8 @@ def test_every_task_keeps_the_protocol(name):
     targets = torch.from_numpy(np.stack([target, other]))
     # What a network might predict: the truth in its own units, with noise.
     noise = torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(0))
-    outputs = targets[:, None].float() / getattr(task, "scale_angstrom", 1) - 0.4 + 0.05 * noise
+    outputs = targets[:, None].float() / getattr(task, "scale_angstrom", 10 if name == "instances" else 1)
+    outputs += 0.02 * noise - (0.4 if name == "segmentation" else 0)
     truth = task.truth(targets.numpy(), 0.2)
     columns = task.score(outputs, targets[:, None].float(), truth)
     assert list(columns) == ["loss", *task.counts] and all(len(values) == 2 for values in columns.values())
@@ -147,5 +150,56 @@ def test_columns_found_missed_and_invented():
 
 
 def test_an_unknown_task_is_told_the_known_ones():
-    with pytest.raises(BadInputError, match="'depth' is unknown; known are segmentation, thickness, columns"):
+    with pytest.raises(
+        BadInputError, match="'depth' is unknown; known are segmentation, instances, thickness, columns"
+    ):
         task_of("depth")
+
+
+def discs(*circles, n=96, pixel=0.4):
+    """Return the distance to the outline of the disc at each pixel [Å]; of touching discs each has its own. Slow: pixel by pixel."""
+    y, x = np.mgrid[:n, :n] * pixel
+    depth = np.stack([r - np.hypot(y - a, x - b) for a, b, r in circles])
+    owner = np.where(depth.max(0) > 0, depth.argmax(0), -1)
+    result = np.full((n, n), -5.0, np.float32)
+    for i, j in np.ndindex(n, n):
+        others = owner != owner[i, j] if owner[i, j] >= 0 else owner >= 0
+        nearest = np.hypot(y[others] - y[i, j], x[others] - x[i, j]).min() if others.any() else np.inf
+        result[i, j] = nearest if owner[i, j] >= 0 else -min(nearest, 5.0)
+    return result, owner + 1
+
+
+def test_discs_that_touch_come_apart():
+    distance, owner = discs((12.0, 12.0, 8.0), (12.0, 26.0, 7.0))
+    found = separated(distance)
+    assert found.max() == 2
+    # Together they are one region of connected pixels.
+    assert ndimage.label(owner > 0)[1] == 1
+    for number in (1, 2):
+        shared = [np.mean(owner[found == number] == k) for k in (1, 2)]
+        assert max(shared) > 0.98
+
+
+def test_one_particle_stays_one_despite_noise():
+    distance, _ = discs((18.0, 18.0, 12.0))
+    noisy = distance + np.random.default_rng(0).normal(0, 0.1, distance.shape).astype(np.float32)
+    assert separated(noisy).max() == 1 and separated(np.full((8, 8), -1, np.float32)).max() == 0
+
+
+def test_instances_of_a_crowd_are_those_of_the_label():
+    crowd = ALONG_AN_AXIS.model_copy(
+        update={"particles": [ALONG_AN_AXIS.particles[0].model_copy(update={"count": (4, 4)})], "field_angstrom": 51.2}
+    )
+    task, pixel = task_of("instances"), 51.2 / CONFIG.grid_points(51.2)
+    for index in range(3):
+        specimen = draw_specimen(crowd, index)
+        target = task.target(crowd, specimen, CONFIG)
+        truth = particle_instances(specimen, len(target))
+        assert np.array_equal(target > 0, truth > 0)
+        counted = task.score(maps(target / 10), maps(target), task.truth(target[None], pixel))
+        assert counted["found"][0] == counted["particles"][0] and counted["invented"][0] == 0
+        # The field repeats in the label and not in a picture: a particle across the edge has a number on each side.
+        found = separated(target)
+        for number in range(1, found.max() + 1):
+            _, shares = np.unique(truth[found == number], return_counts=True)
+            assert shares.max() / shares.sum() > 0.95

@@ -2,12 +2,15 @@
 
 from passband.base.errors import BadInputError
 from passband.learning.columns import Columns
+from passband.learning.instances import Instances
 from passband.learning.regression import MeanDiameter, Thickness
 from passband.learning.segmentation import LossName, Segmentation
 from passband.learning.task import Task
 
 #: By name; a new one is added here.
-TASKS: dict[str, Task] = {task.name: task for task in (Segmentation(), Thickness(), Columns(), MeanDiameter())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Segmentation(), Instances(), Thickness(), Columns(), MeanDiameter())
+}
 
 
 def task_of(name: str, loss: LossName = "cross_entropy_dice") -> Task:

@@ -112,7 +112,7 @@ class Study(FrozenModel):
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
         zero_c10_angstrom: C10 from which all conditions count theirs [Å], or one for each of `structures` by name; in a file,
             `zero: least_contrast` finds it.
-        task: what networks predict: segmentation, thickness, columns or mean_diameter (`passband.learning.tasks`).
+        task: what networks predict: segmentation, instances, thickness, columns or mean_diameter (`passband.learning.tasks`).
         defocus_spread_angstrom: standard deviation of the defocus over the images of each condition, normal about its own [Å].
     """
 
