@@ -113,3 +113,17 @@ def test_unsure_pixels_and_the_disagreement_of_two_networks():
     assert len(first) == len(IMAGE_FEATURES) - 1 and np.allclose(first, same[:-1])
     assert np.isclose(first[-1], np.log((1 / 8 + 1e-3) / (2 / 4 + 1e-3)))
     assert np.isclose(same[-1], np.log(1e-3)) and np.isclose(apart[-1], 0.0, atol=0.01)
+
+
+def test_features_of_many_doses_are_those_of_each():
+    """Conditions that differ in the dose alone share their optics; each has the features that it has alone."""
+    card = made.card()
+    doses = [None, 100.0, 700.0]
+    conditions = [
+        made.BASE.varied({"C10": c, "C12": 20.0, "dose_per_angstrom2": d}) for d in doses for c in (-90.0, 40.0)
+    ]
+    together = condition_features(card, conditions)
+    for i, condition in enumerate(conditions):
+        for name, values in condition_features(card, [condition]).items():
+            assert values[0] == pytest.approx(together[name][i], rel=1e-9, abs=1e-12), name
+    assert len({float(v) for v in together["image_snr"]}) == 6 and len({float(v) for v in together["sigma"]}) == 2
