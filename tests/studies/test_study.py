@@ -220,3 +220,24 @@ conditions:
         BadInputError, match=r"s.yaml:4: conditions.base: no preset is called 'titan'; presets are etem"
     ):
         load_study(path)
+
+
+def test_a_focal_series_is_the_conditions_of_a_study(tmp_path):
+    """Given in the study, or in the file that other verbs read, it is the study with the defoci listed."""
+    head = "specimens: {field_angstrom: 51.2}\nexit_waves: {energy_ev: 300000}\n"
+    series = "base: titan_corrected_300kv\nfocal_series: {start: -100, stop: 100, step: 50}\n"
+    (tmp_path / "series.yaml").write_text(series)
+    inside = "".join(f"  {line}\n" for line in series.splitlines())
+    texts = {
+        "listed": "conditions:\n  base: titan_corrected_300kv\n  vary: {defocus_angstrom: [-100, -50, 0, 50, 100]}\n",
+        "inside": f"conditions:\n{inside}",
+        "file": "conditions: series.yaml\n",
+    }
+    studies = []
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(head + text)
+        studies.append(load_study(path))
+    assert len({tuple(c.id for c in study.test_conditions) for study in studies}) == 1
+    assert [c.defocus_angstrom for c in studies[0].test_conditions] == [-100, -50, 0, 50, 100]
+    assert len({study.id for study in studies}) == 1

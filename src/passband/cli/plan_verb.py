@@ -12,7 +12,7 @@ from passband.cli.options import Json, limits, print_answer
 
 def plan_session(
     models: Annotated[
-        list[str], Argument(metavar="MODEL...", help="Models by name or folder; of several, the better one counts.")
+        list[str], Argument(metavar="MODEL", help="Models by name or folder; of several, the better one counts.")
     ],
     defocus: Annotated[
         str | None,
@@ -21,7 +21,7 @@ def plan_session(
         ),
     ] = None,
     dose: Annotated[
-        str | None, Option(metavar="LOW:HIGH", help="Range of the dose [e/Å²].", show_default="50:2000")
+        str | None, Option(metavar="LOW:HIGH", help="Range of the dose, in e/Å².", show_default="50:2000")
     ] = None,
     condition: Annotated[
         Path | None,
