@@ -2,7 +2,8 @@
 A simulated session
 ===================
 
-Plays the microscope for ``passband watch``: writes simulated micrographs into a folder, one every few seconds, while the defocus drifts away.
+Plays the microscope for ``passband watch``: writes simulated micrographs into a folder, one every few seconds, while the defocus drifts away from
+what the model `au-300kv` knows.
 
     python examples/simulated_session.py session --images 20 --every 5
 """
@@ -31,14 +32,14 @@ def condition(defocus_angstrom: float) -> pb.Condition:
     )
 
 
-def play(folder: Path, images: int, every: float, first: float = 100.0, last: float = 1500.0) -> None:
-    """Write so many images, one every so many seconds; the defocus drifts from the first to the last value [Å]."""
+def play(folder: Path, images: int, every: float, first: float = 300.0, last: float = -1500.0) -> None:
+    """Write so many images, one every so many seconds; the defocus drifts from the first to the last value [Å], positive = underfocus."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, defocus in enumerate(np.linspace(first, last, images)):
         began = time.monotonic()
-        [counts] = pb.simulate("gold_on_carbon_wide", condition(float(defocus)), n=1, seed=i).images
+        [counts] = pb.simulate("gold_on_carbon_wide", condition(float(defocus)), n=1, seed=1 + i).images
         write(folder / f"shot_{i:03d}.tif", np.asarray(counts, dtype=np.float32))
-        print(f"shot_{i:03d}.tif at {defocus:.0f} Å underfocus", flush=True)
+        print(f"shot_{i:03d}.tif at defocus {defocus:+.0f} Å", flush=True)
         time.sleep(max(every - (time.monotonic() - began), 0))
 
 

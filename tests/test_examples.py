@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +120,33 @@ def test_a_movie_from_frames_to_tracks(monkeypatch, tmp_path):
     )
     code, out, _ = run_here(*estimate, "--json")
     assert json.loads(out)["images"][0]["dose_per_angstrom2"] == 24 * 20
+
+
+@pytest.mark.slow
+def test_a_session_that_drifts_until_the_answer_turns(monkeypatch, tmp_path):
+    """The commands of docs/tonight.md, with four images and one process."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "tonight.md").read_text(encoding="utf-8")
+    play, watch, segment = (
+        line.split() for line in page.splitlines() if re.match(r"    (python examples|passband (watch|segment))", line)
+    )
+    play[0], play[1], play[play.index("--images") + 1], play[play.index("--every") + 1] = (
+        sys.executable,
+        str(ROOT / play[1]),
+        "4",
+        "1",
+    )
+    watch[watch.index("--until-idle") + 1] = "20"
+    with subprocess.Popen(play[: play.index("&")], stdout=subprocess.PIPE, text=True) as microscope:
+        assert microscope.stdout is not None and "shot_000.tif at defocus +300 Å" in microscope.stdout.readline()
+        code, out, error = run_here(*watch[1:], "--json", "--workers", 1)
+    answer = json.loads(out)
+    assert code == 1 and [image["image"] for image in answer["images"]] == [f"shot_00{i}.tif" for i in range(4)]
+    answers = [image["verdict"]["answer"] for image in answer["images"]]
+    assert answers[0] == "yes" and answers[-1] in ("no", "cannot say")
+    lines = [line for line in error.splitlines() if "shot_00" in line]
+    assert len(lines) == 4 and re.search(r"\d\d:\d\d:\d\d  shot_000\.tif: yes, Dice 0\.\d\d \(", lines[0])
+    assert Path(answer["live_page"]).stat().st_size > 10_000
+    code, out, _ = run_here(*segment[1:], "--json", "--workers", 1)
+    again = json.loads(out)
+    assert code == 1 and again["finished_before"] == 4 and again["images"] == answer["images"]

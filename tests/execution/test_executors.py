@@ -121,6 +121,27 @@ def test_a_bad_task_fails_alone_with_its_reason(executor, tmp_path):
         assert "ended the workers" in found["kill"][0]
 
 
+@pytest.mark.parametrize("executor", ["serial", "processes"], indirect=True)
+def test_tasks_that_arrive_one_by_one_are_yielded_as_they_end(executor, tmp_path):
+    names = ["good0", "hopeless", None, "good1", *([] if isinstance(executor, Serial) else ["kill"]), None, "good2"]
+    asked = []
+
+    def arriving():
+        for name in names:
+            asked.append(name)
+            yield name and (tmp_path, name)
+
+    ended, asked_when_first = {}, None
+    for end in executor.stream(mixed, arriving()):
+        if end is not None:
+            (_, name), failure = end
+            ended[name] = failure and failure.tries
+            asked_when_first = asked_when_first or list(asked)
+    assert ended == {name: TRIES if name in ("hopeless", "kill") else None for name in names if name}
+    # Later tasks are not asked for before a worker is free for them.
+    assert len(asked_when_first) < len(names)
+
+
 def _draw(task, progress):
     torch.manual_seed(task)
     torch.rand(1)

@@ -1,11 +1,22 @@
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from passband.figures import losses, matrix, session_plane, size_histogram, specimen_sheet, style, transfer
+from passband.figures import (
+    losses,
+    matrix,
+    session_course,
+    session_plane,
+    size_histogram,
+    specimen_sheet,
+    style,
+    transfer,
+)
 from passband.figures.matrix import short_labels
 
 
@@ -147,3 +158,27 @@ def test_a_plane_of_a_session_shows_each_point_and_names_the_areas():
         assert answers[y.index(b)][x.index(a)] == word
     assert set(np.round(outline[:, 0])) <= {-150, -50, 50, 150, 250}, "the outline runs along the edges of the cells"
     assert set(np.round(outline[:, 1])) <= {75, 150, 250}
+
+
+def test_a_session_is_drawn_over_time_in_the_colours_of_its_verdicts():
+    times = [datetime(2026, 11, 28, 21, minute) for minute in (5, 0, 10)]
+    values = {"dice": [0.2, 0.9, None], "defocus_angstrom": [900.0, None, 80.0], "particles": [3, 4, None]}
+    table = pl.DataFrame(
+        {"time": times, "verdict": ["no", "yes", None], "mean_diameter_angstrom": [20.0, 30.0, None], **values}
+    )
+    table = table.with_columns(
+        dice_low=pl.col("dice") - 0.1, dice_high=pl.col("dice") + 0.05, diameter_deviation_angstrom=pl.lit(None, pl.Float64),
+        defocus_low_angstrom=pl.col("defocus_angstrom") - 10, defocus_high_angstrom=pl.col("defocus_angstrom") + 10,
+    )  # fmt: skip
+    with style.figure(8, 6) as made:
+        session_course.draw(table, made)
+        dice, defocus, diameter, _ = made.axes
+        course = dice.lines[0].get_ydata().tolist()
+        drawn = {
+            c.get_label(): (to_hex(c.lines[0].get_color()), c.lines[0].get_ydata().tolist()) for c in dice.containers
+        }
+        bars = dice.containers[0].lines[2][0].get_segments()[0][:, 1].tolist()
+        sizes = [y for container in diameter.containers for y in container.lines[0].get_ydata()]
+        assert len(defocus.containers) == 2
+    assert course == [0.9, 0.2] and drawn == {"yes": ("#009e73", [0.9]), "no": ("#d55e00", [0.2])}
+    assert bars == pytest.approx([0.8, 0.95]) and sorted(sizes) == pytest.approx([2.0, 3.0])

@@ -308,6 +308,14 @@ def test_names_that_would_collide_are_told_apart():
     assert [path.as_posix() for path in places([Path(name) for name in given])] == ["monday/run/i", "tuesday/run/i"]
 
 
+def test_the_place_of_a_file_depends_on_those_of_its_name_alone():
+    names = [f"/x/{day}/{name}{ending}" for day in ("a", "a/b", "c") for name in "ijk" for ending in (".tif", ".mrc")]
+    files = [Path(name) for name in names[:-1]]
+    for path, place in zip(files, places(files), strict=True):
+        alike = [other for other in files if other.stem == path.stem]
+        assert place == places(alike)[alike.index(path)]
+
+
 def test_pieces_too_small_for_the_table_have_no_outline(model):
     image, _ = discs((128, 128), 0.8, [(50.0, 50.0)])
     found = segment(model, Micrograph(image, 0.8))

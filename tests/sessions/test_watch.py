@@ -187,7 +187,7 @@ def test_the_bell_rings_when_the_answer_turns(tmp_path, worked, monkeypatch):
         images = list(session.images(Serial()))
         session.finish()
     assert [image.turned for image in images] == [False, True, False, False, True]
-    assert re.match(r"\d\d:\d\d:\d\d  1\.tif: no$", str(images[1])) and images[1].advice == "go to +51 Å"
+    assert re.match(r"\d\d:\d\d:\d\d  1\.tif: no$", str(images[1])) and images[1].row["advice"] == "go to +51 Å"
     page = (out / "live.html").read_text(encoding="utf-8")
     assert "<b>cannot say</b> since" in page and "(1 image)" in page and "go to +51 Å" in page
     assert "location.reload" not in page and page.count('class="shot"') == 5 and "http" not in page
@@ -232,34 +232,25 @@ def test_bad_input_is_one_line(call, tmp_path, words, message):
     assert (code, out) == (2, "") and message in error.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     folder, out = tmp_path / "session", tmp_path / "out"
     folder.mkdir()
     for number in range(12):
         (folder / f"{number}.tif").write_bytes(watching.content(number, tmp_path))
-    words = [sys.executable, "-m", "support.watching", folder, out, "1"]
+    words = [sys.executable, "-m", "support.watching", folder, out, "3"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    done = [{}]
-    for kill in range(3):
-        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as child:
-            for _ in range(2):
-                assert child.stdout.readline()
-            time.sleep(0.01 * kill)
-            child.send_signal(signal.SIGKILL)
-        done.append({path: path.stat().st_mtime_ns for path in out.glob("finished/session-*/done.json")})
-        (folder / f"later_{kill}.tif").write_bytes(watching.content(100 + kill, tmp_path))
-    last = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    done.append({path: path.stat().st_mtime_ns for path in out.glob("finished/session-*/done.json")})
-    # What was finished stays as it is.
-    assert all(before.items() <= after.items() for before, after in pairwise(done))
-    assert len(done[-1]) == 15 and len(last.stdout.splitlines()) == 15 - len(done[-2])
+    ended = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    steps = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [step["code"] for step in steps] == [-signal.SIGKILL] * 3 + [0]
+    # What was finished stays as it is, and is not told again.
+    done = [step["done"] for step in steps]
+    assert all(before.items() <= after.items() for before, after in pairwise(done)) and len(done[0]) < 6
+    assert len(done[-1]) == 15 and steps[-1]["lines"] == 15 - len(done[-2])
     table = pl.read_parquet(out / "summary.parquet")
     expected = [watching.pixel_of(number) for number in [*range(12), 100, 101, 102]]
-    assert (
-        sorted(table["pixel_size_angstrom"]) == pytest.approx(expected, abs=1e-5)
-        and not table["fault"].drop_nulls().len()
-    )
-    assert not list(out.glob("finished/.*"))
+    assert sorted(table["pixel_size_angstrom"]) == pytest.approx(expected, abs=1e-5)
+    assert not table["fault"].drop_nulls().len() and not list(out.glob("finished/.*"))
 
 
 def test_with_a_true_model_from_the_command_line(tmp_path):

@@ -1,9 +1,12 @@
 """A watch whose images are not segmented: stubs take the place of network, optics and sandbox.
 
-Each content has a pixel size of its own, which the table then shows. `python -m support.watching FOLDER OUT SECONDS` watches until nothing
-has changed for so long, and prints a line an image.
+Each content has a pixel size of its own, which the table then shows. `python -m support.watching FOLDER OUT KILLS` kills a watch so many times, and
+prints what was finished each time.
 """
 
+import json
+import os
+import signal
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -65,9 +68,34 @@ def watched(folder, out, idle, rest=(0.2, 1.5)):
     return Watch(Settings.of("estimate", out, None), folder, until_idle_seconds=idle, looks=looks)
 
 
+def killed(folder, out, kills):
+    """Kill a watch so many times after its second line, add a file each time, and let the last one end; yield what was finished each time."""
+    for kill in range(kills + 1):
+        near, far = os.pipe()
+        child = os.fork()
+        if child == 0:
+            # What this process has imported, its fork need not.
+            with watched(folder, out, idle=1.0) as session, os.fdopen(far, "w") as lines:
+                for image in session.images(Serial()):
+                    print(image, file=lines, flush=True)
+                session.finish()
+            os._exit(0)
+        os.close(far)
+        with os.fdopen(near) as lines:
+            told = [lines.readline(), lines.readline()] if kill < kills else lines.readlines()
+            if kill < kills:
+                os.kill(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if kill < kills:
+            (folder / f"later_{kill}.tif").write_bytes(content(100 + kill, out))
+        yield {
+            "code": code,
+            "lines": len(told),
+            "done": {str(path): path.stat().st_mtime_ns for path in out.glob("finished/session-*/done.json")},
+        }
+
+
 if __name__ == "__main__":
     stub()
-    with watched(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])) as session:
-        for image in session.images(Serial()):
-            print(image, flush=True)
-        session.finish()
+    for step in killed(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])):
+        print(json.dumps(step), flush=True)

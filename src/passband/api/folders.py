@@ -145,7 +145,7 @@ def watch(
     Example:
         >>> import passband as pb
         >>> for image in pb.watch("au-300kv", "session", energy_ev=300e3):  # doctest: +SKIP
-        ...     print(image, image.advice if image.turned else "")
+        ...     print(image, image.row["advice"] if image.turned else "")
     """
     import os
 

@@ -66,7 +66,8 @@ def watch(
                 if image.turned:
                     if sys.stderr.isatty():
                         print("\a", end="", file=sys.stderr, flush=True)
-                    tell(f"  {image.advice or 'no reason is known'}")
+                    for what, text in (("what to do", image.row["advice"]), ("why", image.row["reasons"])):
+                        tell(f"  {what}: {text or 'not known'}")
                 sys.stdout.flush()
         except KeyboardInterrupt:
             note("stopped; writing the last results")

@@ -34,11 +34,13 @@ def draw(table: pl.DataFrame, figure: Figure) -> None:
         ax.set_ylabel(label)
         ax.grid(visible=True, axis="y", color="#e6eaee", linewidth=0.8)
     axes[0].set_ylim(-0.03, 1.03)
-    axes[-1].set_ylim(bottom=0)
+    axes[-1].set_ylim(bottom=-0.3)
     style.whole_numbers(axes[-1].yaxis)
-    handles, labels = axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=8)
+    # An image without a verdict's Dice may have a defocus.
+    drawn = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    named = {label: drawn[label] for label in VERDICTS if label in drawn}
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=3, fontsize=8)
     locator = AutoDateLocator(minticks=3, maxticks=8)
     axes[-1].xaxis.set_major_locator(locator)
     # Of seconds alone nobody could tell the time.

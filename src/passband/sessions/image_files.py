@@ -102,20 +102,21 @@ def _made(images: Iterable[Path], is_record: Callable[[Path], bool]) -> set[Path
     # Imported here because its figures take half a second.
     from passband.models.outputs import names
 
-    images, ending = list(images), names("")["record"]
-    alone = [(p.parent, p.stem) for p in images if p.suffix.lower() != ".png"]
-    originals, everything = set(alone), {(p.parent, p.stem) for p in images}
-    results = {p.parent / CONTACT_SHEET for p in images}
-    for folder in {p.parent for p in images}:
+    # A live session asks again and again: paths as text are quicker.
+    starts, ending = {p: str(p).removesuffix(p.suffix) for p in images}, names("")["record"]
+    originals = {start for p, start in starts.items() if p.suffix.lower() != ".png"}
+    everything, results = set(starts.values()), set[Path]()
+    for folder in map(Path, {os.path.dirname(start) for start in everything}):  # noqa: PTH120
+        results.add(folder / CONTACT_SHEET)
         for record in folder.glob(f"*{ending}"):
             if is_record(record):
                 results |= {folder / name for name in names(record.name.removesuffix(ending)).values()}
     return {
         p
-        for p in images
+        for p, start in starts.items()
         if p in results
-        or (p.stem.endswith(_MASK) and (p.parent, p.stem.removesuffix(_MASK)) in everything)
-        or (p.suffix.lower() == ".png" and (p.parent, p.stem) in originals)
+        or (start.endswith(_MASK) and start.removesuffix(_MASK) in everything)
+        or (p.suffix.lower() == ".png" and start in originals)
     }
 
 

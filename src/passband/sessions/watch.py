@@ -51,7 +51,7 @@ class WatchedImage:
 
     Attributes:
         time: when it was judged.
-        row: its row of the table, as in `ImageRun.table`; `fault` says why it could not be used.
+        row: its row of the table, as in `ImageRun.table`; `fault` says why it could not be used, `advice` what to do.
         image: the same as plain data with all details, as in `ImageRun.images`.
         turned: whether the answer has turned to no or cannot say, with this image.
         thumbnail: file of its small picture with outlines, or None.
@@ -65,11 +65,6 @@ class WatchedImage:
 
     def __str__(self) -> str:
         return f"{self.time:%H:%M:%S}  {contact_sheet.caption(self.row)}"
-
-    @property
-    def advice(self) -> str | None:
-        """Why the answer is no or cannot say, and what to do."""
-        return "; ".join(plain(part) for part in (self.row.get("reasons"), self.row.get("advice")) if part) or None
 
 
 class Watch:
@@ -333,7 +328,9 @@ class Watch:
     def _live(self, *, ended: bool = False) -> None:
         run = self._so_far()
         page = watch_page.page(run, self._times(), plain(self.folder), ended=ended)
-        write_files(tables(run) | {self.page: lambda file: file.write_text(page, encoding="utf-8")})
+        # A table that a former run left stays until there are rows.
+        written = tables(run) if len(run) else {}
+        write_files(written | {self.page: lambda file: file.write_text(page, encoding="utf-8")})
 
 
 class _Paced:

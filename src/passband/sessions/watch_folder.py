@@ -28,7 +28,7 @@ class WatchedFolder:
         self.images: list[Path] = []
         #: When something last changed there [s].
         self.changed = time.monotonic()
-        self._names: set[str] = set()
+        self._names: dict[str, Path] = {}
         self._alike: defaultdict[str, list[Path]] = defaultdict(list)
         self._real: dict[Path, str] = {}
         self._records: set[Path] = set()
@@ -94,21 +94,26 @@ class WatchedFolder:
 
     def _list(self, now: float) -> None:
         names = set(names_inside(self._folder, self._out))
-        if names == self._names:
+        if names == self._names.keys():
             return
-        self._names = names
-        images, _ = micrographs(map(Path, names), self._is_record)
+        # The same objects each time: a path remembers its parts.
+        self._names = {name: self._names.get(name) or Path(name) for name in names}
+        images, _ = micrographs(self._names.values(), self._is_record)
         unique: dict[str, Path] = {}
         for path in images:
-            unique.setdefault(self._real.setdefault(path, os.path.realpath(path)), path)
+            if path not in self._real:
+                self._real[path] = os.path.realpath(path)
+            unique.setdefault(self._real[path], path)
         self.images = list(unique.values())
         self._alike = defaultdict(list)
         for path in self.images:
             self._alike[path.stem].append(path)
+        for path in self._real.keys() - set(images):
+            del self._real[path]
         gone = self._states.keys() - set(self.images)
         for path in gone:
-            for known in (self._states, self._returned, self._real):
-                known.pop(path, None)
+            del self._states[path]
+            self._returned.pop(path, None)
             self._tried.discard(path)
         if gone:
             self.changed = now

@@ -59,7 +59,7 @@ def _latest(table: pl.DataFrame) -> str:
         return "<p>No verdict yet.</p>"
     last, alike = judged.row(0, named=True), judged["verdict"] == judged["verdict"][0]
     count = len(judged) if alike.all() else int(alike.arg_min() or 0)
-    since, lines = judged["time"][count - 1], [last["reasons"], last["advice"]]
+    since, lines = judged["time"][count - 1], [last["advice"], last["reasons"]]
     of = f"{count} image{'s' * (count != 1)}"
     why = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line and last["verdict"] != "yes")
     colour, _ = session_course.VERDICTS[last["verdict"]]
