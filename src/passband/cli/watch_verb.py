@@ -41,7 +41,7 @@ def watch(
 
     Leaves what `passband segment` leaves for the folder, and either can resume the other. The page is live.html in the folder of the results. Stop with Ctrl-C.
 
-    Then the exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
+    The exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
 
     Example:  passband watch session --model au-300kv
     """
