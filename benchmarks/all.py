@@ -25,6 +25,7 @@ SCRIPTS = (
     "scores",
     "microscope",
     "folder",
+    "training_images",
     "workflows",
     "gpu",
 )

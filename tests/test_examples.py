@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,36 @@ def test_a_session_that_drifts_until_the_answer_turns(monkeypatch, tmp_path):
     code, out, _ = run_here(*segment[1:], "--json", "--workers", 1)
     again = json.loads(out)
     assert code == 1 and again["finished_before"] == 4 and again["images"] == answer["images"]
+
+
+@pytest.mark.slow
+def test_training_images_in_every_layout(monkeypatch, tmp_path):
+    """The commands and the Python of docs/training_images.md, but for tuning, in one process."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "training_images.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    passband ")]
+    plain, nnunet, coco, tune, score = (shlex.split(line)[1:] for line in lines)
+    facts = []
+    for words in (plain, nnunet, coco):
+        code, out, _ = run_here(*words, "--json", "--workers", "1")
+        facts.append(json.loads(out))
+        assert code == 0 and facts[-1]["split"] == {"train": 32, "validation": 4, "test": 4}
+    assert facts[0]["exit_waves"] == facts[1]["exit_waves"] == facts[2]["exit_waves"]
+    assert (tmp_path / "runs/Dataset001_Gold/dataset.json").is_file()
+    assert (tmp_path / "runs/coco/annotations/train.json").is_file()
+    assert tune[:3] == ["model", "tune", "au-300kv"] and all(Path(tune[i]).is_dir() for i in (4, 6))
+    code, out, _ = run_here(*score, "--json")
+    assert code == 0 and "dice" in out
+    names = {}
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import passband" in b]
+    # The folder is finished, so that nothing is made.
+    exec(block, names)
+    made = tifffile.imread(tmp_path / "runs/gold" / names["row"]["image"])
+    np.testing.assert_array_equal(names["image"].images[0], made)
+    named = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `conditions.parquet`")
+        for name in re.findall(r"`(\w+)`", line)
+    }
+    assert {"split", "specimen", "seed", "particles", "condition"} <= named <= set(names["gold"].table.columns)

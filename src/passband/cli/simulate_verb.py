@@ -5,15 +5,14 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from passband.base.errors import BadInputError
+from passband.base.errors import BadInputError, parameter
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
 from passband.cli.ctf_verbs import read_condition
 from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
 
 _TRAINING = "Training images"
-# What the options of training images are where they are left out.
-_EACH, _SPLIT, _LAYOUT = 4, "0.8,0.1,0.1", "plain"
+_EXAMPLE = "0.8,0.1,0.1"
 
 
 def simulate(
@@ -32,18 +31,18 @@ def simulate(
     count: Annotated[int, Option(min=1, max=1_000_000, help="Number of specimens; with --conditions, of images.")] = 8,
     images_per_specimen: Annotated[
         int | None,
-        Option(min=1, max=10_000, help="Images of each specimen.", show_default=str(_EACH), rich_help_panel=_TRAINING),
+        Option(min=1, max=10_000, help="Images of each specimen.", show_default="4", rich_help_panel=_TRAINING),
     ] = None,
     split: Annotated[
         str | None,
         Option(
             help="Shares of the specimens for training, validation and test.",
-            show_default=_SPLIT,
+            show_default=_EXAMPLE,
             rich_help_panel=_TRAINING,
         ),
     ] = None,
     layout: Annotated[
-        str | None, Option(help="plain, nnunet or coco.", show_default=_LAYOUT, rich_help_panel=_TRAINING)
+        str | None, Option(help="plain, nnunet or coco.", show_default="plain", rich_help_panel=_TRAINING)
     ] = None,
     classes: Annotated[bool, Option("--classes", help="Tell crystals apart.", rich_help_panel=_TRAINING)] = False,
     labels: Annotated[bool, Option("--labels", help="Write every label (.npz) of what is imaged, too.")] = False,
@@ -64,9 +63,10 @@ def simulate(
     from passband.execution.choose import make_executor
     from passband.specimens.recipe_files import load_recipe
 
-    given = {"--images-per-specimen": images_per_specimen, "--split": split, "--layout": layout, "--classes": classes}
-    if conditions is None and (wrong := next((name for name, value in given.items() if value), None)):
-        raise BadInputError(f"{wrong}: is for training images; name --conditions")
+    given = {"images_per_specimen": images_per_specimen, "split": split, "layout": layout, "classes": classes or None}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if conditions is None and chosen:
+        raise BadInputError(f"{parameter(next(iter(chosen)))}: is for training images; name --conditions")
     if conditions is not None and condition is not None:
         raise BadInputError("--condition and --conditions are given; keep one: a stack of images, or training images")
     if labels and condition is None and conditions is None:
@@ -82,16 +82,15 @@ def simulate(
         from passband.studies.image_conditions import read_conditions
         from passband.studies.image_export import ImageExport
 
+        if split is not None:
+            chosen["split"] = _shares(split)
         plan = ImageExport(
             recipe=family,
             conditions=[read_conditions(source) for source in conditions],
             count=count,
             folder=folder,
-            images_per_specimen=_EACH if images_per_specimen is None else images_per_specimen,
-            split=_shares(_SPLIT if split is None else split),
-            layout=_LAYOUT if layout is None else layout,
-            classes=classes,
             labels=labels,
+            **chosen,
         )
     plan.check()
     warn(plan.warnings())
@@ -113,4 +112,4 @@ def _shares(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(share) for share in text.split(","))
     except ValueError:
-        raise BadInputError(f"--split {text!r}: give three shares, such as {_SPLIT}") from None
+        raise BadInputError(f"--split {text!r}: give three shares, such as {_EXAMPLE}") from None

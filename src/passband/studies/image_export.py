@@ -37,6 +37,8 @@ from passband.studies.wave_jobs import bytes_per_specimen, warn_of_loss
 IMAGES_PER_SPECIMEN = 4
 #: Shares of the specimens to train on, to validate with and to test on.
 SPLIT = (0.8, 0.1, 0.1)
+# Images whose conditions are looked at for warnings: a millisecond each.
+_LOOKED_AT = 500
 # Every energy needs exit waves of its own.
 _MOST_ENERGIES = 4
 _TEXT = ("image", "label", "split", "coherence", "condition")
@@ -165,7 +167,7 @@ class ImageExport:
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
-        conditions = list({shot.condition.id: shot.condition for shot in self.shots}.values())
+        conditions = list({s.condition.id: s.condition for s in self.shots[:_LOOKED_AT]}.values())
         kinds = by_kind([line for c in conditions if (line := self._imager(c).warning())]) + doubt_kinds(conditions)
         lines = [k[0] + (f" (and {len(k) - 1} conditions more likewise)" if len(k) > 1 else "") for k in kinds]
         present = {shot.part for shot in self.shots}
