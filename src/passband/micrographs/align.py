@@ -21,6 +21,8 @@ from passband.base.errors import BadInputError, parameter
 MOST_DRIFT = 0.5
 # Frames are binned until they have at most so many pixels a side, and all of them so many bytes.
 _SIDE, _BYTES = 1024, 600_000_000
+# Part of half a side that the specimen usually moves between neighbours at most.
+_REACH = 1 / 6
 # Low-pass filters of the first path, as shares of the Nyquist frequency; frames that choose one, and fewest groups of frames.
 _LOW_PASS, _FIRST, _LEAST_GROUPS = (1 / 2, 1 / 4, 1 / 8), 48, 4
 # Height of a correlation's peak over its deviation from which it is trusted, and below which there is no alignment.
@@ -92,9 +94,11 @@ def _settled(
     frames: NDArray[np.float32], path: NDArray[np.float64], low_pass: float
 ) -> tuple[NDArray[np.float64], "_Fit"]:
     """Return the path that frames [n, h, w] confirm, and their fit; higher frequencies count from round to round."""
+    # A frame that the first path lost, such as the first one, is found again by the sum of all others.
+    far = round(_REACH / 2 * min(frames.shape[1:]))
     for round_ in range(_ROUNDS):
         fit = _Fit(frames, path)
-        reach = 0 if round_ > _WIDENED else round(1 / low_pass)
+        reach = 0 if round_ > _WIDENED else round(1 / low_pass) if round_ else far
         former, path = path, fit.refined(low_pass * 2 ** min(round_, _WIDENED), reach)
         if round_ > _WIDENED and np.abs(path - former).max() < _SETTLED:
             break
@@ -189,31 +193,36 @@ def _first_path(small: NDArray[np.float32]) -> tuple[NDArray[np.float64], int, f
 
     Frames are taken as they are, and without their mean, which is the pattern of the camera if the specimen drifts far.
     """
-    count, best = len(small), (0.0, 1, _LOW_PASS[0], False)
-    together = 1
-    while together == 1 or count >= _LEAST_GROUPS * together:
-        first = small[: max(_FIRST, 2 * _LEAST_GROUPS * together)]
-        trials = []
-        for without in (False, True)[: 1 + (count >= _PATTERN_FRAMES)]:
-            frames = first - small.mean(0) if without else first
-            for share in _LOW_PASS:
-                path = _progressive(frames, together, _band(small.shape, share))
-                # How well frames agree is told from those before the drift is too far.
-                near = next(i for i in range(len(path), 0, -1) if _far(path[:i], small.shape) <= MOST_DRIFT)
-                if near >= min(_LEAST_GROUPS, len(path)):
-                    fit = _Fit(_grouped(first, together)[:near], path[:near])
-                    fit.refined(0.5 * share)
-                    if fit.height > _least(near):
-                        trials.append((fit.height / math.sqrt(together), together, share, without))
-        top = max(trials, default=(0.0, *best[1:]))
-        if top[0] < best[0]:
+    mean = small.mean(0)
+    count, best = len(small), (False, 0.0, 1, _LOW_PASS[0], False)
+    # A step across more than a part of the field is looked for only where smaller ones do not explain the movie.
+    for reach in (_REACH, 1.0):
+        together = 1
+        while together == 1 or count >= _LEAST_GROUPS * together:
+            first = small[: max(_FIRST, 2 * _LEAST_GROUPS * together)]
+            trials = []
+            for without in (False, True)[: 1 + (count >= _PATTERN_FRAMES)]:
+                for share in _LOW_PASS:
+                    path = _progressive(first, mean * without, together, _band(small.shape, share), reach)
+                    # How well frames agree is told from those before the drift is too far.
+                    near = next(i for i in range(len(path), 0, -1) if _far(path[:i], small.shape) <= MOST_DRIFT)
+                    if near >= min(_LEAST_GROUPS, len(path)):
+                        fit = _Fit(_grouped(first, together)[:near], path[:near])
+                        fit.refined(0.5 * share)
+                        if fit.height > _least(near):
+                            whole = near == len(path)
+                            trials.append((whole, fit.height / math.sqrt(together), together, share, without))
+            top = max(trials, default=(False, 0.0, *best[2:]))
+            if top < best:
+                break
+            best = max(best, top)
+            together *= 2
+        if best[0]:
             break
-        best = max(best, top)
-        together *= 2
-    height, together, share, without = best
+    _, height, together, share, without = best
     if not height:
         raise _unlike()
-    path = _progressive(small - small.mean(0) if without else small, together, _band(small.shape, share))
+    path = _progressive(small, mean * without, together, _band(small.shape, share), reach)
     if (far := _far(path, small.shape)) > MOST_DRIFT:
         raise _too_far(far)
     return path, together, 0.5 * share
@@ -237,32 +246,40 @@ def _too_far(far: float) -> BadInputError:
     return BadInputError(what, value=far, limit=MOST_DRIFT, remedy=f"give a part of it with {parameter('frames')}")
 
 
-def _progressive(frames: NDArray[np.float32], together: int, weight: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return where the specimen lies in each group of frames, by its correlation with the sum of all groups before, moved back."""
+def _progressive(
+    frames: NDArray[np.float32], mean: NDArray[np.float32], together: int, weight: NDArray[np.float32], reach: float
+) -> NDArray[np.float64]:
+    """Return where the specimen lies in each group of frames, by its correlation with the sum of all groups before, moved back, all without a mean.
+
+    From one group to the next it moves by less than a part of the field, the reach.
+    """
     grouped = _grouped(frames, together)
     n, h, w = grouped.shape
-    window, path, total = _window(h, w), np.zeros((n, 2)), grouped[0].copy()
+    window, path, total = _window(h, w), np.zeros((n, 2)), grouped[0] - mean
     for i in range(1, n):
         whole = np.round(path[i - 1]).astype(int)
-        moved = np.roll(grouped[i], -whole, (0, 1))
-        step = _peak(fft.rfft2(total * window), fft.rfft2(moved * window), weight)
+        image = grouped[i] - mean
+        moved = np.roll(image, -whole, (0, 1))
+        step = _peak(fft.rfft2(total * window), fft.rfft2(moved * window), weight, reach)
         path[i] = whole + step
-        back = ndimage.fourier_shift(fft.rfft2(grouped[i]), -path[i], n=w)
+        back = ndimage.fourier_shift(fft.rfft2(image), -path[i], n=w)
         total += fft.irfft2(back, s=(h, w))
     return path
 
 
-def _peak(first: Complex, second: Complex, weight: NDArray[np.float32]) -> NDArray[np.float64]:
+def _peak(first: Complex, second: Complex, weight: NDArray[np.float32], reach: float) -> NDArray[np.float64]:
     """Return how far the second is shifted [pixels]."""
     # Divided by the spectrum of both, so that no slow wave outweighs the others.
     power = np.sqrt(_local(np.abs(first) ** 2) * _local(np.abs(second) ** 2))
     correlation = fft.irfft2(second * np.conj(first) * (weight / np.maximum(power, 1e-30)))
     shape = np.array(correlation.shape)
-    place = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+    away = [np.abs(fft.fftfreq(n)) * 2 <= reach for n in correlation.shape]
+    near = np.where(away[0][:, None] & away[1], correlation, -np.inf)
+    place = np.array(np.unravel_index(int(near.argmax()), correlation.shape))
     top, fine = correlation[tuple(place)], place.astype(float)
     for axis in (0, 1):
         before, after = (correlation[tuple(np.where(np.arange(2) == axis, place + d, place) % shape)] for d in (-1, 1))
-        fine[axis] += (after - before) / max(2 * (2 * top - before - after), 1e-30)
+        fine[axis] += np.clip((after - before) / max(2 * (2 * top - before - after), 1e-30), -0.5, 0.5)
     return np.where(place > shape // 2, fine - shape, fine)
 
 
