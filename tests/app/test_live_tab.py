@@ -56,6 +56,11 @@ def test_images_are_shown_as_they_arrive(tmp_path, subject, shot):
         tab._end()
         await until(lambda: tab._start.visible)
         assert "ended" in tab._message.object and str(out) in tab._message.object
+        # A second start goes on where this ended, and loses nothing if it ends at once.
+        tab._launch()
+        await until(lambda: tab._stop.visible and tab._watch is not None)
+        tab._end()
+        await until(lambda: tab._start.visible)
 
     in_a_document(action)
     assert (out / "summary.csv").read_text().count("\n") == 3

@@ -42,6 +42,8 @@ _HEARTBEAT = 30.0
 _LIVE_SHARE, _SHEET_SHARE = 0.2, 0.03
 # Seconds and files after which the folder is looked at again, while finished work is compared.
 _SLICE, _MOST_IN_SLICE = 2.0, 1000
+# Seconds for which tables wait for what an earlier run has finished, so that they do not lose its rows.
+_CATCH_UP = 10.0
 _BAD = ("no", "cannot say")
 
 
@@ -158,6 +160,7 @@ class Watch:
         Raises:
             BadInputError: if a fault would stop all other work too, such as a full disk.
         """
+        began = time.monotonic()
         try:
             for end in executor.stream(run_job, self._arriving()):
                 if end is not None:
@@ -165,8 +168,9 @@ class Watch:
                 self._look()
                 while self._news:
                     yield self._news.popleft()
-                self._write_live.when_due()
-                self._write_sheet.when_due()
+                if not self._old or time.monotonic() > began + _CATCH_UP:
+                    self._write_live.when_due()
+                    self._write_sheet.when_due()
         finally:
             if self._in_work:
                 executor.close()
@@ -177,6 +181,12 @@ class Watch:
         Raises:
             BadInputError: if no image could be used.
         """
+        self._look()
+        until = time.monotonic() + _CATCH_UP
+        for path in [*self._waiting, *self._backlog]:
+            # What an earlier run has finished stays in the table, however soon this one ends.
+            if time.monotonic() < until and (job := self._job(path)) is not None and job.is_finished():
+                self._done(path, job, before=path in self._old)
         found = self._looks.images
         paths = tuple(path for path in found if path in self._shots or path in self._faults)
         left = len(found) - len(paths)
