@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from passband.base.errors import BadInputError as BadInputError
     from passband.conditions import Condition as Condition
     from passband.conditions import Detector as Detector
+    from passband.conditions import StemCondition as StemCondition
     from passband.micrographs.micrograph import Micrograph as Micrograph
     from passband.micrographs.reading import read_micrographs as read_micrographs
     from passband.report.study_run import Study as Study
@@ -41,7 +42,7 @@ _NAMES = {
     "passband.api.specimens": "list_recipes load_recipe",
     "passband.api.studies": "list_studies load_study open_study",
     "passband.base.errors": "BadInputError",
-    "passband.conditions": "Condition Detector",
+    "passband.conditions": "Condition Detector StemCondition",
     "passband.micrographs.micrograph": "Micrograph",
     "passband.micrographs.reading": "read_micrographs",
     "passband.report.study_run": "Study",

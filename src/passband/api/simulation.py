@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from passband.api.conditions import as_condition, as_conditions
 from passband.api.specimens import as_recipe
 from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition, StemCondition
 
 if TYPE_CHECKING:
     from passband.conditions.sets import ConditionSet
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def simulate(
     recipe: Recipe | str | Path,
-    condition: Condition | str | Path,
+    condition: AnyCondition | str | Path,
     n: int = 16,
     *,
     seed: int | None = None,
@@ -34,7 +34,7 @@ def simulate(
 
     Args:
         recipe: a recipe, its file, or the name of a bundled one.
-        condition: a condition, its file, or a preset.
+        condition: a condition of HRTEM or STEM, a file of an HRTEM condition, or a preset of these.
         n: number of specimens.
         seed: of specimens and noise, instead of the recipe's.
         first: number of the first specimen, from 0.
@@ -62,7 +62,8 @@ def simulate(
     family = as_recipe(recipe)
     if seed is not None:
         family = family.model_copy(update={"seed": seed})
-    return simulated_images.simulate(family, as_condition(condition), n, first, noise_seed)
+    chosen = condition if isinstance(condition, StemCondition) else as_condition(condition)
+    return simulated_images.simulate(family, chosen, n, first, noise_seed)
 
 
 def simulate_folder(

@@ -2,5 +2,9 @@
 
 from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.detector import Detector
+from passband.conditions.stem_condition import StemCondition, StemDetector
 
-__all__ = ["ABERRATIONS", "ANGLES", "Condition", "Detector"]
+#: A condition of any modality.
+AnyCondition = Condition | StemCondition
+
+__all__ = ["ABERRATIONS", "ANGLES", "AnyCondition", "Condition", "Detector", "StemCondition", "StemDetector"]

@@ -58,6 +58,8 @@ def load_conditions(source: str | Path) -> Labelled:
     if source.suffix.lower() == ".csv":
         return _csv(source)
     content, lines = yaml_config.read_yaml(source)
+    if isinstance(content, dict) and content.get("modality") == "stem":
+        raise BadInputError("is a STEM condition", remedy="give one of HRTEM, or use StemCondition.load", place=source)
     if isinstance(content, dict) and _SET_KEYS & set(content):
         several = load_distribution(source)
         return list(zip(several.labels(), several.conditions(), strict=True))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from passband import optics
 from passband.base.frequencies import polar_band
-from passband.conditions import ABERRATIONS, Condition
+from passband.conditions import ABERRATIONS, AnyCondition
 from passband.optics import Parameters
 
 #: Radius of the band B over which information is counted [1/Å].
@@ -39,7 +39,7 @@ class Band:
         return [Band(*piece) for piece in pieces]
 
 
-def make_band(conditions: Sequence[Condition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
+def make_band(conditions: Sequence[AnyCondition], q_max: float, weight: Spectrum, object_power: Spectrum) -> Band:
     """Return a band of radius q_max [1/Å] that resolves the phases of all conditions; the weight may have any scale."""
     return band_of(q_max, *_nodes(conditions, q_max), weight, object_power)
 
@@ -52,7 +52,7 @@ def band_of(q_max: float, rings: int, directions: int, weight: Spectrum, object_
     return Band(qx, qy, w / w.mean(), object_power(radius))
 
 
-def _nodes(conditions: Sequence[Condition], q_max: float) -> tuple[int, int]:
+def _nodes(conditions: Sequence[AnyCondition], q_max: float) -> tuple[int, int]:
     """Return rings and directions: some 0.15 rad of phase from ring to ring, and four nodes a radian around."""
     parameters = optics.stack(conditions)
     q = torch.linspace(0.05, 1, 20, dtype=torch.float64) * q_max
@@ -84,12 +84,12 @@ class View:
 
     @cached_property
     def transfer(self) -> Tensor:
-        """T(q), shape [B, N]; optics that differ in the dose alone are computed once."""
+        """T(q) of the modality's images, shape [B, N]; optics that differ in the dose alone are computed once."""
         distinct = self.parameters.distinct_optics()
         if distinct is None:
-            return optics.intensity_transfer(self.parameters, self.band.qx, self.band.qy)
+            return optics.image_transfer(self.parameters, self.band.qx, self.band.qy)
         parameters, index = distinct
-        return optics.intensity_transfer(parameters, self.band.qx, self.band.qy)[index]
+        return optics.image_transfer(parameters, self.band.qx, self.band.qy)[index]
 
     @cached_property
     def magnitude(self) -> Tensor:

@@ -6,30 +6,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.metrics.band import Q_MAX, make_band
 from passband.metrics.overlap import shared
 from passband.metrics.registry import measure
 from passband.metrics.weights import carbon_film, uniform
-from passband.optics import intensity_transfer, stack
+from passband.optics import image_transfer, stack
 
 # Values of |T| in work at once.
 _BLOCK_VALUES = 2_000_000
 
 
-def information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> Tensor:
+def information(conditions: Sequence[AnyCondition], q_max: float = Q_MAX) -> Tensor:
     """Return ε of B conditions, shape [B]."""
     return measure(["epsilon"], conditions, conditions[:1], q_max)["epsilon_train"]
 
 
-def dataset_information(conditions: Sequence[Condition], q_max: float = Q_MAX) -> float:
+def dataset_information(conditions: Sequence[AnyCondition], q_max: float = Q_MAX) -> float:
     """Return the mean ε of a set of conditions, in [0, 1]."""
     return float(information(conditions, q_max).mean())
 
 
 def dataset_overlap(
-    train: Sequence[Condition],
-    test: Sequence[Condition],
+    train: Sequence[AnyCondition],
+    test: Sequence[AnyCondition],
     q_max: float = Q_MAX,
     method: Literal["profile", "pairwise"] = "profile",
 ) -> float:
@@ -43,7 +43,7 @@ def dataset_overlap(
 
 
 def profile_overlaps(
-    train: Sequence[Sequence[Condition]], test: Sequence[Sequence[Condition]], q_max: float = Q_MAX
+    train: Sequence[Sequence[AnyCondition]], test: Sequence[Sequence[AnyCondition]], q_max: float = Q_MAX
 ) -> Tensor:
     """Return σ of the mean |T| of S training and S′ test sets, shape [S, S′]; NaN where a set transfers nothing."""
     everything = list({c.id: c for conditions in (*train, *test) for c in conditions}.values())
@@ -59,7 +59,7 @@ def profile_overlaps(
     common = torch.zeros(len(train), len(test), dtype=torch.float64)
     total = torch.zeros(len(train), dtype=torch.float64)
     for piece in band.split(max(_BLOCK_VALUES // len(everything), 64)):
-        transfer = intensity_transfer(parameters, piece.qx, piece.qy).abs()
+        transfer = image_transfer(parameters, piece.qx, piece.qy).abs()
         a, b = (share @ transfer for share in shares)
         total += a.sum(1)
         common += shared(a, b)

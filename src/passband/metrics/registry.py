@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.metrics import direct, overlap, phase
 from passband.metrics.band import Q_MAX, Band, Spectrum, View, gauge, make_band
 from passband.metrics.image_spectra import IMAGE_MEASURES
@@ -129,8 +129,8 @@ METRICS: dict[str, Metric] = {
 
 def measure(
     names: Sequence[str],
-    train: Sequence[Condition] | Parameters,
-    test: Sequence[Condition] | Parameters,
+    train: Sequence[AnyCondition] | Parameters,
+    test: Sequence[AnyCondition] | Parameters,
     q_max: float = Q_MAX,
     *,
     exit_wave: Spectrum | None = None,

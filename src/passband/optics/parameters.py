@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from passband.base.electron import wavelength
-from passband.conditions import ABERRATIONS, ANGLES, Condition
+from passband.base.errors import BadInputError
+from passband.conditions import ABERRATIONS, ANGLES, AnyCondition, Condition, StemCondition, StemDetector
 
 #: No shot noise counts as this dose [e/Å²] where a number is needed.
 HIGHEST_DOSE = 1e9
@@ -78,12 +79,56 @@ class Parameters:
         return wavelength(self.energy_ev)
 
 
-def stack(conditions: Sequence[Condition], dtype: torch.dtype = torch.float64) -> Parameters:
-    """Return the parameters of B ≥ 1 conditions, each a tensor of shape [B].
+@dataclass(frozen=True)
+class ProbeParameters(Parameters):
+    """The parameters of B STEM conditions: those of their lens (`StemCondition.lens`), whose aperture forms the probe, and their detectors.
 
-    The aberration phase needs float64 where defocus or Cs is large.
+    `vibration_angstrom` is the size of the source, `focal_spread_angstrom` an average over probes, not an envelope.
     """
 
+    detectors: tuple[StemDetector, ...]
+
+    def repeat(self, times: int) -> "ProbeParameters":
+        """Return a single condition several times."""
+        return self.picked(torch.zeros(times, dtype=torch.long))
+
+    def distinct_optics(self) -> None:
+        """Return None: all are taken to differ."""
+        return
+
+    def picked(self, which: Tensor) -> "ProbeParameters":
+        """Return some of the conditions, by index [B′]."""
+        lens = self._lens()._each(itemgetter(which))
+        return ProbeParameters(**vars(lens), detectors=tuple(self.detectors[i] for i in which.tolist()))
+
+    def refocused(self, change: Tensor) -> "ProbeParameters":
+        """Return the conditions with C10 changed by so much [Å], [B]: the probe at that depth."""
+        c10 = self.coefficients.get("C10", torch.zeros_like(self.energy_ev)) + change
+        return replace(self, coefficients={"C10": c10} | {s: v for s, v in self.coefficients.items() if s != "C10"})
+
+    def _lens(self) -> Parameters:
+        return Parameters(**{name: value for name, value in vars(self).items() if name != "detectors"})
+
+    def _each(self, change: Callable[[Any], Any]) -> "ProbeParameters":
+        return ProbeParameters(**vars(self._lens()._each(change)), detectors=change(self.detectors))
+
+
+def stack(conditions: Sequence[AnyCondition], dtype: torch.dtype = torch.float64) -> Parameters:
+    """Return the parameters of B ≥ 1 conditions, each a tensor of shape [B]; `ProbeParameters` of STEM conditions.
+
+    The aberration phase needs float64 where defocus or Cs is large. A BadInputError refuses to mix HRTEM with STEM.
+    """
+    scanning = [c for c in conditions if isinstance(c, StemCondition)]
+    if not scanning:
+        return _stack(cast(Sequence[Condition], conditions), dtype)
+    if len(scanning) < len(conditions):
+        raise BadInputError("conditions of HRTEM and of STEM cannot be compared", remedy="give those of one modality")
+    return ProbeParameters(
+        **vars(_stack([c.lens for c in scanning], dtype)), detectors=tuple(c.detector for c in scanning)
+    )
+
+
+def _stack(conditions: Sequence[Condition], dtype: torch.dtype) -> Parameters:
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=dtype)
 

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from passband.base.identity import seed_from
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition, StemCondition
 from passband.execution.base import one_thread
 from passband.figures import image_sheets, style
 from passband.micrographs.micrograph import Micrograph
 from passband.report import pages
+from passband.simulation import stem
 from passband.simulation.hrtem import Imager, scatter
+from passband.simulation.modality import Images
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe
 
@@ -25,7 +27,7 @@ class SimulatedImages:
     """Images of specimens under one condition, with the truth.
 
     Attributes:
-        images: electron counts, or mean intensities without a dose, float32, shape [N, rows, columns]; x runs along the columns.
+        images: electron counts, or mean intensities without a dose (of iCOM the phase [rad]), float32, shape [N, rows, columns]; x runs along the columns.
         masks: where particles are, bool, shape [N, rows, columns].
         condition: how the specimens are imaged.
         notes: what is allowed but may surprise, a line each.
@@ -33,7 +35,7 @@ class SimulatedImages:
 
     images: NDArray[np.float32]
     masks: NDArray[np.bool_]
-    condition: Condition
+    condition: AnyCondition
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,20 +86,36 @@ class SimulatedImages:
 
 
 def simulate(
-    recipe: Recipe, condition: Condition, n: int, first: int = 0, noise_seed: int | None = None
+    recipe: Recipe, condition: AnyCondition, n: int, first: int = 0, noise_seed: int | None = None
 ) -> SimulatedImages:
     """Return images of `n` specimens of a recipe, the same as `passband simulate` writes.
 
     Raises:
         BadInputError: if the condition does not fit the recipe.
     """
+    seed = seed_from("simulate", recipe.seed, condition.id) if noise_seed is None else noise_seed
+    with one_thread():
+        if isinstance(condition, StemCondition):
+            made, warnings = _scanned(recipe, condition, range(first, first + n), seed)
+        else:
+            made, warnings = _in_tem(recipe, condition, range(first, first + n), seed)
+    counts, truth = made.arrays()
+    return SimulatedImages(counts, truth, condition, (*condition.doubts(), *warnings))
+
+
+def _in_tem(recipe: Recipe, condition: Condition, indices: range, seed: int) -> tuple[Images, list[str]]:
+    """Return HRTEM images of some specimens, and warnings."""
     config = ExitWaveConfig(energy_ev=condition.energy_ev)
     imager = Imager(condition, recipe.field_angstrom, config)
     imager.check()
     warning = imager.warning()
-    with one_thread():
-        waves, masks = scatter(recipe, range(first, first + n), config)
-        seed = seed_from("simulate", recipe.seed, condition.id) if noise_seed is None else noise_seed
-        counts, truth = imager.images(waves, masks, seed=seed).arrays()
-    notes = (*condition.doubts(), *([] if warning is None else [warning]))
-    return SimulatedImages(counts, truth, condition, notes)
+    waves, masks = scatter(recipe, indices, config)
+    return imager.images(waves, masks, seed=seed), [] if warning is None else [warning]
+
+
+def _scanned(recipe: Recipe, condition: StemCondition, indices: range, seed: int) -> tuple[Images, list[str]]:
+    """Return STEM images of some specimens, and warnings."""
+    config = stem.StemConfig.of(condition)
+    imager = stem.Imager(condition, recipe.field_angstrom, config)
+    stored, masks = stem.scatter(recipe, indices, config)
+    return imager.images(stored, masks, seed=seed), imager.warnings(stored)

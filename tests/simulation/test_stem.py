@@ -1,0 +1,252 @@
+"""STEM images: atoms where they are, probes at depth, counts, scans, masks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+import passband as pb
+from passband.base.electron import interaction_parameter
+from passband.base.errors import BadInputError
+from passband.conditions import StemCondition
+from passband.metrics.registry import measure
+from passband.optics import otf, probe, stack
+from passband.simulation.detected_scattering import detected
+from passband.simulation.stem import Imager, StemConfig, scatterers
+from passband.specimens.scattering import scattering_factor
+
+HAADF = {"kind": "haadf", "inner_mrad": 60.0, "outer_mrad": 150.0}
+FIELD = 12.8
+
+
+def made(detector=None, **changes):
+    fields = {"energy_ev": 3e5, "convergence_semiangle_mrad": 20.0, "detector": detector or HAADF}
+    return StemCondition(**fields | changes)
+
+
+def cell(symbols, positions, height=4.0):
+    return Atoms(symbols, positions, cell=[FIELD, FIELD, height], pbc=True)
+
+
+def image(atoms, condition, config=None, motion=0.0):
+    config = config or StemConfig()
+    displacements = dict.fromkeys(atoms.get_chemical_symbols(), motion)
+    return Imager(condition, FIELD, config).intensity(scatterers(atoms, displacements, config))
+
+
+def test_structure_factors_by_a_sum_over_atoms():
+    rng = np.random.default_rng(0)
+    atoms = cell("CAuCAuAuC", rng.uniform(0, 1, (6, 3)) * [FIELD, FIELD, 16.0], height=16.0)
+    found = scatterers(atoms, {"C": 0.1, "Au": 0.08}, StemConfig())
+    reach = found.factors.shape[-1] - 1
+    assert found.numbers == (6, 79) and found.factors.shape[0] == 2 and reach == int(FIELD / 0.3)
+    for s, e, kx, ky in [(0, 0, 3, 5), (1, 1, -20, 30), (0, 1, 0, 0), (1, 0, -7, 0)]:
+        inside = (atoms.numbers == found.numbers[e]) & (atoms.positions[:, 2] // 8 == s)
+        phases = np.exp(-2j * math.pi / FIELD * (atoms.positions[inside, :2] @ [kx, ky]))
+        damped = phases.sum() * math.exp(-2 * (math.pi * (0.1, 0.08)[e]) ** 2 * (kx**2 + ky**2) / FIELD**2)
+        assert abs(complex(found.factors[s, e, reach + kx, ky]) - damped) < 1e-3
+
+
+def test_one_atom_is_the_probe_blurred_by_what_it_scatters():
+    """A direct sum over frequencies: the atom lies at (x, y), x along the first axis."""
+    c = made(aberrations={"C10": -30.0, "C12": 40.0, "phi12": 0.5}, pixel_size_angstrom=0.4)
+    x, y, depth = 4.0, 7.2, 2.0
+    found = image(cell("Au", [[x, y, 1.0]]), c)
+    k = torch.arange(-30, 31, dtype=torch.float64) / FIELD
+    qx, qy = k[:, None].expand(61, 61), k.expand(61, 61)
+    at_depth = made(aberrations={"C10": -30.0 + depth, "C12": 40.0, "phi12": 0.5})
+    spectrum = otf(stack([at_depth]), qx, qy)[0] * torch.from_numpy(detected(79, c, torch.hypot(qx, qy).numpy()))
+    for i, j in [(10, 18), (11, 18), (10, 15), (25, 3)]:
+        wave = torch.exp(2j * math.pi * (qx * (0.4 * i - x) + qy * (0.4 * j - y)))
+        assert float(found[i, j]) == pytest.approx(float((spectrum * wave).real.sum() / FIELD**2), abs=1e-6)
+
+
+def test_what_the_detector_collects_in_all_is_the_cross_section():
+    c = made(aberrations={"C10": -100.0})
+    total = image(cell("AuCC", np.full((3, 3), 2.0)), c).double().sum() * c.pixel_size_angstrom**2
+    expected = detected(79, c, np.array(0.0)) + 2 * detected(6, c, np.array(0.0))
+    assert float(total) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_defocus_focuses_below_the_entrance_plane():
+    peaks = []
+    for depth in (10.0, 40.0):
+        atoms = cell("Au", [[6.4, 6.4, depth]], height=50.0)
+        config = StemConfig(slice_thickness_angstrom=2.0)
+        peaks.append([float(image(atoms, made(defocus_angstrom=d), config).max()) for d in (11.0, 41.0)])
+    (upper_sharp, upper_blurred), (lower_blurred, lower_sharp) = peaks
+    assert upper_sharp == pytest.approx(lower_sharp, rel=1e-3)
+    assert upper_sharp > 1.3 * upper_blurred and lower_sharp > 1.3 * lower_blurred
+
+
+def test_thermal_motion_blurs_and_keeps_the_electrons():
+    atoms, c = cell("Au", [[6.4, 6.4, 2.0]]), made()
+    still, warm = image(atoms, c), image(atoms, c, motion=0.3)
+    assert float(still.sum()) == pytest.approx(float(warm.sum()), rel=1e-5)
+    assert float(warm.max()) < 0.9 * float(still.max())
+
+
+LOOP = 3 * FIELD
+SAMPLES = 192
+LIGHT = cell("CSiC", [[3.0, 4.0, 2.0], [8.0, 6.0, 2.0], [5.0, 10.0, 2.0]])
+
+
+def scanned(scale, aberrations, seen):
+    """What a detector sees of exp(iφ), by a Python loop over 16 × 16 places of a probe: Σ seen · |ψ̂|², for several weights `seen`.
+
+    The periodic specimen is repeated 3 × 3, so that the pupil has 39 samples across its radius.
+    """
+    k = torch.fft.fftfreq(SAMPLES, LOOP / SAMPLES, dtype=torch.float64)
+    q2 = k[:, None] ** 2 + k**2
+    spectrum = torch.zeros(SAMPLES, SAMPLES, dtype=torch.complex128)
+    for number, (x, y, _) in zip(LIGHT.numbers, LIGHT.positions, strict=True):
+        for i in range(3):
+            for j in range(3):
+                wave = torch.exp(-2j * math.pi * (k[:, None] * (x + i * FIELD) + k * (y + j * FIELD)))
+                spectrum += interaction_parameter(3e5) * scattering_factor(int(number), q2) * wave * (q2 < 2.2**2)
+    exit_wave = torch.exp(1j * scale * torch.fft.ifft2(spectrum / LOOP**2, norm="forward").real)
+    p = probe(stack([made(aberrations=aberrations)]), SAMPLES, LOOP / SAMPLES)[0]
+    result = torch.zeros(len(seen), 16, 16, dtype=torch.float64)
+    for i in range(16):
+        for j in range(16):
+            pattern = torch.fft.fft2(exit_wave * p.roll((4 * i, 4 * j), (0, 1))).abs().square() / SAMPLES**2
+            result[:, i, j] = (pattern * seen).sum((1, 2))
+    return result
+
+
+def test_icom_is_exact_for_a_thin_phase_object():
+    """The centre of mass is the probe times the gradient of the phase, however strong the phase is."""
+    k = torch.fft.fftfreq(SAMPLES, LOOP / SAMPLES, dtype=torch.float64)
+    weights = torch.stack([k[:, None].expand(SAMPLES, SAMPLES), k.expand(SAMPLES, SAMPLES)])
+    mass = scanned(1.0, {"C10": -40.0, "C21": 2e3}, weights)
+    # The middle of the only slice lies 2 Å below the entrance plane.
+    c = made({"kind": "icom"}, aberrations={"C10": -42.0, "C21": 2e3}, pixel_size_angstrom=FIELD / 16)
+    imager, stored = Imager(c, FIELD, StemConfig()), scatterers(LIGHT, {"C": 0.0, "Si": 0.0}, StemConfig())
+    even, step = torch.arange(16, dtype=torch.float64) * c.pixel_size_angstrom, 0.02
+
+    def slope(x, y):
+        one, other = (imager.intensity(stored, (torch.full_like(even, s * x), even + s * y)) for s in (1, -1))
+        return (one - other) / (2 * step) / (2 * math.pi)
+
+    found = torch.stack([slope(step, 0.0), slope(0.0, step)])
+    assert ((found - mass).norm() / mass.norm()) < 0.02
+
+
+def test_annular_bright_field_of_a_weak_phase_object():
+    """Its part that is odd in the phase is the transfer's; the rest grows with the square of the phase."""
+    k = torch.fft.fftfreq(SAMPLES, LOOP / SAMPLES, dtype=torch.float64)
+    theta = torch.hypot(k[:, None], k) * 0.0196875
+    inside = ((theta - 0.006) / (0.0196875 / LOOP) + 0.5).clamp(0, 1)
+    aberrations, share = {"C10": -60.0}, (0.02**2 - 0.006**2) / 0.02**2
+    ring = inside * (theta < 0.025)
+    detector = {"kind": "abf", "inner_mrad": 6.0, "outer_mrad": 25.0}
+    c = made(detector, aberrations={"C10": -62.0}, pixel_size_angstrom=FIELD / 16)
+    contrast = image(LIGHT, c) / share - 1
+    up, down = (scanned(s, aberrations, ring[None])[0] / share for s in (0.5, -0.5))
+    assert ((up - down - contrast).norm() / contrast.norm()) < 0.06
+    even = [(sum(scanned(s, aberrations, ring[None])[0] for s in (x, -x)) / share).std() for x in (0.5, 0.25)]
+    assert float(even[0] / even[1]) == pytest.approx(4, rel=0.05)
+
+
+def test_counts_are_poisson_numbers_of_the_beams_electrons():
+    c = made(dose_per_angstrom2=5e6, pixel_size_angstrom=0.4)
+    imager, stored = (
+        Imager(c, FIELD, StemConfig()),
+        scatterers(cell("Au", [[6.4, 6.4, 2.0]]), {"Au": 0.1}, StemConfig()),
+    )
+    mean = imager.intensity(stored) * c.electrons_per_pixel
+    counts = imager.record(imager.intensity(stored), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(counts, counts.round())
+    deviation = (counts - mean) / mean.sqrt()
+    assert abs(float(deviation.mean())) < 0.1 and float(deviation.std()) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("quadrants", [False, True])
+def test_the_noise_of_icom_is_that_of_its_electrons(quadrants):
+    """Electrons drawn one by one from the beam, their centre of mass integrated."""
+    detector = {"kind": "icom"} | ({"quadrants": True, "outer_mrad": 40.0} if quadrants else {})
+    c = made(detector, dose_per_angstrom2=1000.0, pixel_size_angstrom=0.4)
+    imager = Imager(c, FIELD, StemConfig())
+    n, electrons = imager.pixels, int(c.electrons_per_pixel)
+    noise = imager.record(torch.zeros(n, n), generator=torch.Generator().manual_seed(1))
+    rng = np.random.default_rng(2)
+    radius, angle = np.sqrt(rng.uniform(0, 1, (n, n, electrons))), rng.uniform(0, 2 * math.pi, (n, n, electrons))
+    end = 0.02 / 0.0196875
+    x, y = end * radius * np.cos(angle), end * radius * np.sin(angle)
+    if quadrants:
+        weight = math.pi * end / (2 * math.sqrt(2))
+        x, y = (weight * np.sign(a) * (np.abs(a) > np.abs(b)) for a, b in ((x, y), (y, x)))
+    q = np.fft.fftfreq(n, 0.4)
+    q2 = q[:, None] ** 2 + q**2
+    q2[0, 0] = 1
+    fx, fy = np.fft.fft2(x.mean(-1)), np.fft.fft2(y.mean(-1))
+    drawn = np.fft.ifft2((q[:, None] * fx + q * fy) / (1j * q2)).real
+    # A few slow waves carry most of the power.
+    assert np.std(np.diff(drawn, axis=0)) == pytest.approx(float(noise.diff(dim=0).std()), rel=0.1)
+
+
+def test_lines_jitter_and_frames_drift():
+    stored = scatterers(cell("Au", [[6.4, 6.4, 2.0]]), {"Au": 0.1}, StemConfig())
+    even = Imager(made(), FIELD, StemConfig())
+    straight = even.intensity(stored)
+    moving = Imager(made(drift_angstrom=6.4), FIELD, StemConfig())
+    places = moving.scan(torch.Generator().manual_seed(0))
+    image = moving.intensity(stored, places)
+    # A drift along x by half the field moves the atom, met after half of the lines, by a quarter of it.
+    assert np.unravel_index(int(straight.argmax()), (64, 64)) == (32, 32)
+    assert np.unravel_index(int(image.argmax()), (64, 64)) == (48, 32)
+    jittered = Imager(made(line_jitter_angstrom=0.5), FIELD, StemConfig())
+    x, _ = jittered.scan(torch.Generator().manual_seed(0))
+    assert float(x.std()) == pytest.approx(0.5, rel=0.3)
+    line = jittered.intensity(stored, jittered.scan(torch.Generator().manual_seed(0)))[:, 20]
+    assert int(line.argmax()) == round((6.4 - float(x[20])) / 0.2)
+
+
+def test_the_truth_is_scanned_as_the_image():
+    c = made(line_jitter_angstrom=0.8, drift_angstrom=4.0, drift_angle_rad=1.0)
+    imager = Imager(c, FIELD, StemConfig())
+    disc = np.hypot(*(np.mgrid[:64, :64] * 0.2 - 6.4)) < 3
+    positions = np.argwhere(disc)[::2] * 0.2
+    gold = cell("Au" * len(positions), np.column_stack([positions, np.full(len(positions), 2.0)]))
+    stored = scatterers(gold, {"Au": 0.1}, StemConfig())
+    made_ = imager.images([stored], torch.from_numpy(disc)[None], seed=3)
+    bright = made_.counts[0] > 0.5 * made_.counts[0].quantile(0.95)
+    assert (bright == made_.masks[0]).float().mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("condition", "config", "message"),
+    [
+        (made(pixel_size_angstrom=0.05), StemConfig(), "0.05 is finer than the grid of the potential, 0.1 Å"),
+        (made(pixel_size_angstrom=0.3), StemConfig(), "does not divide the field of 12.8 Å"),
+        (made(convergence_semiangle_mrad=40.0), StemConfig(), "transfers up to 4.06 1/Å, beyond the 3.33 1/Å"),
+    ],
+)
+def test_refused_before_any_work(condition, config, message):
+    with pytest.raises(BadInputError, match=message):
+        Imager(condition, FIELD, config)
+
+
+def test_simulate_gives_the_same_images_again_and_hrtems_masks():
+    c = StemCondition.preset("probe_corrected_300kv").varied(pixel_size_angstrom=0.4)
+    first, again = (pb.simulate("gold_on_carbon", c, n=1) for _ in range(2))
+    assert np.array_equal(first.images, again.images) and first.images.shape == (1, 128, 128)
+    tem = pb.simulate("gold_on_carbon", "titan_corrected_300kv", n=1)
+    assert np.array_equal(first.masks, tem.masks)
+    inside = first.images[first.masks].mean()
+    assert inside > 5 * first.images[~first.masks].mean()
+    assert not np.array_equal(first.images, pb.simulate("gold_on_carbon", c, n=1, noise_seed=5).images)
+
+
+def test_metrics_of_two_haadf_conditions_by_a_sum_over_the_band():
+    train, test = made(focal_spread_angstrom=10.0), made(defocus_angstrom=50.0, focal_spread_angstrom=10.0)
+    found = measure(["epsilon", "sigma"], [train], [test])
+    q = (torch.arange(-30, 30, dtype=torch.float64) + 0.5) / 30
+    qx, qy = torch.meshgrid(q, q, indexing="ij")
+    inside = torch.hypot(qx, qy) <= 1
+    a, b = otf(stack([train, test]), qx[inside], qy[inside]).abs()
+    assert float(found["epsilon_train"]) == pytest.approx(float(a.mean()), rel=0.01)
+    assert float(found["epsilon_test"]) == pytest.approx(float(b.mean()), rel=0.01)
+    assert float(found["sigma"]) == pytest.approx(float(torch.minimum(a, b).sum() / a.sum()), rel=0.01)
