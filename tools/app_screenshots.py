@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -47,9 +48,34 @@ def shoot(page: Page, address: str, out: Path) -> None:
     page.locator(".micrograph-verdict .verdict").wait_for(timeout=240_000)
     page.wait_for_timeout(1500)
     page.screenshot(path=out / "app_micrograph.png")
+    correct(page, out)
     page.get_by_text("Study", exact=True).click()
     page.wait_for_timeout(2500)
     page.screenshot(path=out / "app_study.png")
+
+
+def correct(page: Page, out: Path) -> None:
+    """Correct the particles of the micrograph that is shown, and save a picture of the canvas."""
+    page.get_by_role("button", name="Correct the particles").click()
+    canvas = page.locator(".editor .view")
+    canvas.wait_for(timeout=60_000)
+    page.wait_for_timeout(2000)
+    for tool, path in (("brush", [(0.1, 0.6), (0.2, 0.7)]), ("split", [(0.02, 0.55), (0.3, 0.75)])):
+        page.locator(f".tool-{tool}").click()
+        box = canvas.bounding_box()
+        assert box is not None
+        for i, (x, y) in enumerate(path):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=10)
+            if i == 0:
+                page.mouse.down()
+        page.mouse.up()
+        page.wait_for_timeout(4000)
+    name = out / "app_correct.png"
+    page.screenshot(path=name, clip={"x": 0, "y": 0, "width": 720, "height": 1000})
+    # 256 colours make a third of the file.
+    Image.open(name).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(name, optimize=True)
+    page.get_by_role("button", name="Done").click()
+    page.get_by_role("button", name="Correct the particles").wait_for(timeout=60_000)
 
 
 def main() -> None:

@@ -175,6 +175,11 @@ def test_a_study_is_browsed(opened, tmp_path):
     opened.get_by_text("4 pairs, 2 networks each").wait_for(timeout=30_000)
     opened.get_by_text("Dice", exact=True).last.click()
     opened.screenshot(path=tmp_path / "study.png")
+    # The matrix is wider than a phone, and scrolls by itself.
+    opened.set_viewport_size({"width": 390, "height": 844})
+    opened.wait_for_timeout(500)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    opened.set_viewport_size({"width": 1440, "height": 900})
     box = opened.locator(".study-folder input")
     box.fill(str(tmp_path))
     box.press("Enter")

@@ -1,6 +1,7 @@
 """The tabs without a browser: what is shown after a slider moves, a file arrives, or a field is wrong."""
 
 import asyncio
+import gc
 import threading
 
 import numpy as np
@@ -60,6 +61,26 @@ def test_a_slider_changes_picture_verdict_and_advice(subject):
         tab._explainer.submit(tab._sliders.condition)
         await until(lambda: tab._explainer._task.done())
         assert "What to do" in tab._why.object
+
+    in_a_document(action)
+
+
+def test_a_thousand_moves_of_a_slider_leave_no_memory_behind(subject):
+    async def action():
+        tab, kept = OpticsTab(subject), []
+        tab.layout()
+        await until(lambda: "verdict" in tab._verdict.object)
+        for part in range(3):
+            for i in range(50 if part == 0 else 500):
+                # Each is a condition of its own.
+                tab._sliders._dials["defocus"].put(10.0 * part + 0.01 * i)
+                tab._sliders._moved()
+                await asyncio.sleep(0.001 if i % 100 else 0.1)
+            await until(lambda: all(w._task.done() for w in (tab._drawer, tab._predictor, tab._explainer)))
+            gc.collect()
+            kept.append(len(gc.get_objects()))
+        # One object left behind by each move would be 500.
+        assert kept[2] - kept[1] < 250, kept
 
     in_a_document(action)
 

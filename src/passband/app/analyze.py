@@ -26,6 +26,9 @@ from passband.verdicts.image_optics import estimate_optics
 from passband.verdicts.verdict import Verdict
 from passband.verdicts.verdict_model import VerdictModel
 
+# A number fits on a particle that is as large as this share of the picture.
+_NUMBERED = 30
+
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
@@ -136,10 +139,14 @@ def histogram(particles: pl.DataFrame) -> dict[str, Any]:
     return {"left": edges[:-1], "right": edges[1:], "whole": counts[0], "top": counts[0] + counts[1]}
 
 
-def numbers(particles: pl.DataFrame, height: float) -> dict[str, Any]:
-    """Return the numbers of particles in the table and their places [nm], y upwards, in an image of some height [nm]."""
-    x, y = (particles[f"{axis}_angstrom"].to_numpy() / 10 for axis in "xy")
-    return {"x": x, "y": height - y, "text": particles["particle"].cast(pl.String).to_list()}
+def numbers(particles: pl.DataFrame, width: float, height: float) -> dict[str, Any]:
+    """Return the numbers of particles in the table and their places [nm], y upwards, in an image of some width and height [nm].
+
+    Particles that are too small for a number have none.
+    """
+    shown = particles.filter(pl.col("equivalent_diameter_angstrom") / 10 > max(width, height) / _NUMBERED)
+    x, y = (shown[f"{axis}_angstrom"].to_numpy() / 10 for axis in "xy")
+    return {"x": x, "y": height - y, "text": shown["particle"].cast(pl.String).to_list()}
 
 
 def example(subject: Subject, uploads: Uploads) -> tuple[str, Condition]:

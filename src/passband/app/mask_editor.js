@@ -88,7 +88,7 @@ export function render({ model }) {
     pen.textBaseline = "middle"
     for (const [x, y, number, diameter] of scene.numbers || []) {
       const [left, down] = at([x, y])
-      if (diameter / scale() < 16 || left < 0 || down < 0 || left > w || down > h) continue
+      if (diameter / scale() < 7 * number.length + 6 || left < 0 || down < 0 || left > w || down > h) continue
       pen.lineWidth = 3
       pen.strokeStyle = "#000"
       pen.strokeText(number, left, down)

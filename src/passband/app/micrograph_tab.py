@@ -224,7 +224,7 @@ class MicrographTab:
             self._show_particles(analysis.segmentation)
             self._correct.visible = not doing
             self._sources["prediction"].data = analysis.outlines or {"xs": [], "ys": []}
-            self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, h)
+            self._sources["numbers"].data = analyze.numbers(analysis.segmentation.particles, w, h)
         if analysis.verdict is not None:
             self._verdict.object = minus(analysis.verdict.headline_html() + analysis.verdict.details_html(html.field))
         if not doing:

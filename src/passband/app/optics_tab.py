@@ -66,9 +66,11 @@ class OpticsTab:
         self._curves, curves = figures.curves()
         self._plane, plane = figures.plane()
         self._sources |= curves | plane
-        self._fill(field)
         # Figures may change only while the document is locked, which a widget's callback does not guarantee.
         later = pn.state.curdoc.add_next_tick_callback
+        training = self._sources["training"]
+        self._band = Latest(views.training_band, lambda band: setattr(training, "data", band), self._refuse, later)
+        self._fill(field)
         self._drawer = Latest(self._draw, self._show_picture, self._refuse, later)
         self._predictor = Latest(self._predict, self._show_opinion, self._refuse, later)
         # Separate, so that no picture waits for it.
@@ -102,7 +104,7 @@ class OpticsTab:
             table = judge.calibration_table()
             self._sources["scored"].data = table.drop("role").to_dict(as_series=False)
             self._plane.y_range.end = 1.15 * float(table["epsilon"].max() or 1)
-            self._sources["training"].data = views.training_band(list(judge.card.conditions))
+            self._band.submit(list(judge.card.conditions))
             self._note.object = html.note(
                 "Each mark is a condition under which the model was scored. Where kinds of marks overlap, σ and ε alone do not decide; "
                 "the verdict does not rest on them alone."

@@ -42,7 +42,9 @@ def columns(*parts: tuple[int, list[Any]]) -> Any:
 def figure_pane(plot: Any, *, visible: bool = True) -> Any:
     """Return a pane for a figure that is as wide as its column, and scrolls where that is too narrow for it."""
     pane = pn.pane.Bokeh(plot, sizing_mode=plot.sizing_mode, margin=(0, 10))
-    return pn.Column(pane, visible=visible, styles={"overflow-x": "auto", "contain": "inline-size"}, **WIDE)
+    return pn.Column(
+        pane, visible=visible, styles={"overflow-x": "auto", "contain": "inline-size", "min-width": "0"}, **WIDE
+    )
 
 
 def number(written: str, name: str) -> float | None:
