@@ -25,8 +25,8 @@ _SIDE, _BYTES = 1024, 600_000_000
 _REACH = 1 / 6
 # Low-pass filters of the first path, as shares of the Nyquist frequency; frames that choose one, and fewest groups of frames.
 _LOW_PASS, _FIRST, _LEAST_GROUPS = (1 / 2, 1 / 4, 1 / 8), 48, 4
-# Height of a correlation's peak over its deviation from which it is trusted, and below which there is no alignment.
-_TRUSTED, _LEAST = 9.0, 6.0
+# Height of a correlation's peak over its deviation from which it is trusted, below which there is none, and what fitting adds.
+_TRUSTED, _LEAST, _FITTED = 9.0, 6.0, 8.0
 # Slowest waves across the field, which uneven illumination has.
 _SLOWEST = 2.5
 _ROUNDS, _WIDENED, _SETTLED = 8, 2, 0.02
@@ -80,7 +80,8 @@ def align(frame: Callable[[int], NDArray[np.float32]], count: int, progress: Cal
         halved = together // 2
         path = _at(path, _middles(count, together), _middles(count, halved))
         together = halved
-    if fit.height < _least(len(path)):
+    # Frames that were fitted to each other's noise reach 13.
+    if fit.height < _least(len(path)) + _FITTED:
         raise _unlike()
     middles, every = _middles(count, together), np.arange(count, dtype=float)
     shifts = _at(_smooth(path, fit.deviations), middles, every)
