@@ -13,6 +13,7 @@ from replication import (
     networks,
     signatures,
     structures,
+    tasks,
     training_sets,
     zero_defocus,
 )
@@ -32,6 +33,7 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
         structures,
         convergence,
         networks,
+        tasks,
     )
 )
 _QUICK = (

@@ -84,7 +84,8 @@ class LossTable:
         domains: trained and tested on.
         loss: of every seed, shape [B, B, seeds].
         textures: of the domains' specimens under their conditions.
-        features: shift metrics of pairs by name, and false positives (fp) and false negatives (fn) over the particles' area, shape [B, B].
+        features: shift metrics of pairs by name, and of segmentation false positives (fp) and false negatives (fn) over the particles' area,
+            shape [B, B].
     """
 
     domains: Sequence[Domain]
@@ -146,9 +147,10 @@ def load(tables: Path, name: str) -> LossTable:
         "train_contrast": mean_contrast(textures)[:, None].expand(-1, len(ids)),
     }
     squares = {key: value.numpy() for key, value in features.items()}
-    area = pl.col("tp") + pl.col("fn")
-    shares = scores.group_by(*keys).agg(fp=(pl.col("fp") / area).mean(), fn=(pl.col("fn") / area).mean())
-    squares |= {error: dense(shares, keys, error) for error in ("fp", "fn")}
+    if "tp" in scores.columns:
+        area = pl.col("tp") + pl.col("fn")
+        shares = scores.group_by(*keys).agg(fp=(pl.col("fp") / area).mean(), fn=(pl.col("fn") / area).mean())
+        squares |= {error: dense(shares, keys, error) for error in ("fp", "fn")}
     if (stored := tables / "predictor" / f"reader_{name}.parquet").exists():
         squares["reader"] = np.log(dense(read_table(stored), keys, "reader_loss"))
     return LossTable(domains, loss, textures, squares)
@@ -162,7 +164,7 @@ def measure_again(tables: Path, note: Callable[[str], None]) -> None:
     folder, rows = tables / "predictor", []
     folder.mkdir(exist_ok=True)
     families: dict[str, tuple[Recipe, ExitWaveConfig]] = {}
-    for name in (*FITTED, "predictor_corrected_final", AUTHORS):
+    for name in (*FITTED, "predictor_corrected_final", AUTHORS, "task_columns"):
         study = load_study(tables / name / "study.yaml")
         families |= {_family(recipe, study.exit_waves): (recipe, study.exit_waves) for recipe in study.recipes.values()}
     for family, (recipe, config) in families.items():

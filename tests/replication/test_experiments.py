@@ -325,6 +325,25 @@ def test_training_follows_epsilon_where_it_does(tmp_path, curve, verdict, over):
     assert {v for c, v in found.items() if c.startswith("The validation loss rises")} == {over}
 
 
+@pytest.mark.parametrize(
+    ("law", "predicted", "together"), [(linear, "agrees", "agrees"), (by_nothing, "differs", "differs")]
+)
+def test_other_tasks(tmp_path, law, predicted, together):
+    of_task = {"task_thickness": "mean_absolute_error_angstrom", "task_columns": "column_f1"}
+    studies = {"metrics_corrected": write(tmp_path / "metrics_corrected", "metrics_corrected", law)}
+    for seed, (name, column) in enumerate(of_task.items()):
+        found = write(tmp_path / name, name, lambda *given, s=seed: law(*given) * (1 + 0.1 * s))
+        # Seeds of other studies draw other numbers.
+        scores = found.scores.drop("dice", "tp", "fp", "fn").with_columns(pl.col("loss").alias(column))
+        if law is by_nothing:
+            scores = scores.with_columns(pl.col("loss").shuffle(seed))
+        scores.write_parquet(found.paths.table("scores"))
+        studies[name] = StudyTables(found.paths)
+    found = verdicts("tasks", studies, tmp_path)
+    assert {v for c, v in found.items() if c.startswith("The framework carries over")} == {predicted}
+    assert {v for c, v in found.items() if c.startswith("ours: conditions that fail")} == {together}
+
+
 def test_other_networks(tmp_path):
     base = write(tmp_path / "a", "defocus_sweep", by_distance)
     alike, other = (
