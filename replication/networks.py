@@ -29,7 +29,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             continue
         other = studies[name]
 
-        agreement = alike(base, other)
+        agreement = _alike(base, other)
         figures.append((how, agreement))
         rows.append(_row(how, other, agreement))
         a, b = base.square.pairs, other.square.pairs
@@ -61,7 +61,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return outcome
 
 
-def alike(base: StudyTables, other: StudyTables) -> Statistic:
+def _alike(base: StudyTables, other: StudyTables) -> Statistic:
     """Return the rank correlation of the relative loss, the same conditions drawn again for both studies."""
     rng = np.random.default_rng(0)
     a, b = base.square.pairs, other.square.pairs

@@ -7,14 +7,13 @@ import numpy as np
 import polars as pl
 
 from passband.analysis.least_squares import Fit
-from passband.analysis.pairs import Pairs, Target
+from passband.analysis.pairs import Pairs, Square, Target
 from passband.learning import task_of
 from replication import judging
 from replication.figures import draw_points
-from replication.networks import alike
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 from replication.predictor import LossTable, Unseen, by_law, loaded
-from replication.resampling import Statistic
+from replication.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 
 _SEGMENTATION = "metrics_corrected"
 # Task of each study; segmentation is what the others are compared with.
@@ -43,15 +42,17 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return, task by task, what predicts the loss under other conditions, and whether pairs fail that fail in segmentation."""
     outcome, shown = Outcome(), {name: task.replace("_", " ") for name, task in _TASKS.items() if name in studies}
     tables = studies[_SEGMENTATION].paths.folder.parent
-    textures = loaded(tables, tuple(shown))
+    others = [name for name in shown if name != _SEGMENTATION]
+    # The conditions that all have.
+    ids = sorted(set.intersection(*(set(studies[name].square.names) for name in shown)))
+    pairs = {name: _pairs(studies[name].square, ids) for name in shown}
+    textures = {name: _some(laws, ids) for name, laws in loaded(tables, tuple(shown)).items()}
     held_out = {
-        target: {name: _held_out(studies[name].square.pairs, textures.get(name), tables, target) for name in shown}
+        target: {name: _held_out(pairs[name], textures.get(name), tables, target) for name in shown}
         for target in _TARGETS
     }
-    base = studies[_SEGMENTATION]
-    agreement = {name: alike(base, studies[name]) for name in shown if name != _SEGMENTATION}
+    agreement = {name: _alike(pairs[_SEGMENTATION], pairs[name]) for name in others}
     of_loss = held_out["log_loss"]
-    others = [name for name in shown if name != _SEGMENTATION]
     outcome.text.append(
         "R² of ln loss, neither condition seen: "
         + "; ".join(
@@ -72,10 +73,10 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
                 judged(agreement[name], above=0.7),
             )
         )
-    rows = [_row(name, studies[name], agreement.get(name)) for name in shown]
+    rows = [_row(name, studies[name], pairs[name], ids, agreement.get(name)) for name in shown]
     outcome.text.append(
-        f"Medians over conditions of the headline in the domain; pairs of other conditions whose loss is more than {_FAILED:g} times the in-domain loss; rank correlation "
-        "of the relative loss with segmentation's, over pairs of the same conditions. Atomic columns need particles along an axis, so their specimens are others.\n\n"
+        f"{len(ids)} conditions, the same for all. Medians over conditions of the headline in the domain; pairs of other conditions whose loss is more than {_FAILED:g} times the in-domain loss; rank correlation "
+        "of the relative loss with segmentation's, over pairs. Atomic columns need particles along an axis, so their specimens are others.\n\n"
         + table(["task", "networks", "in-domain headline", "failed pairs", "agreement with segmentation"], rows)
     )
     for target, words in _TARGETS.items():
@@ -86,8 +87,32 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             "without the two conditions, four folds of conditions for the law. One seed: no ceiling is known.\n\n"
             + table(["task", *names], lines)
         )
-    _draw(base, {name: studies[name] for name in others}, shown, folder, outcome)
+    _draw(pairs, shown, folder, outcome)
     return outcome
+
+
+def _pairs(square: Square, ids: list[str]) -> Pairs:
+    """Return the pairs of some of a study's conditions."""
+    which = np.ix_(*2 * [[square.names.index(name) for name in ids]])
+    whole = square.pairs
+    return Pairs(whole.loss[which], {name: values[which] for name, values in whole.features.items()})
+
+
+def _some(table: LossTable, ids: list[str]) -> LossTable:
+    names = [domain.id for domain in table.domains]
+    return table.some([names.index(name) for name in ids])
+
+
+def _alike(a: Pairs, b: Pairs) -> Statistic:
+    """Return the rank correlation of the relative loss, the same conditions drawn again for both studies."""
+    rng, used = np.random.default_rng(0), a.off & b.off
+
+    def correlation(drawn: np.ndarray) -> float:
+        grid = np.ix_(drawn, drawn)
+        return rank_correlation(a.log_ratio[grid][used[grid]], b.log_ratio[grid][used[grid]])
+
+    n = len(used)
+    return with_percentiles(correlation(np.arange(n)), [correlation(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
 
 
 def _held_out(pairs: Pairs, textures: LossTable | None, tables: Path, target: Target) -> dict[str, Statistic]:
@@ -103,22 +128,21 @@ def _held_out(pairs: Pairs, textures: LossTable | None, tables: Path, target: Ta
     return found
 
 
-def _row(name: str, study: StudyTables, agreement: Statistic | None) -> list[str]:
-    headline, pairs = task_of(_TASKS[name]).headline, study.square.pairs
-    median = float(np.median(study.in_domain[headline.column].fill_nan(None).drop_nulls()))
+def _row(name: str, study: StudyTables, pairs: Pairs, ids: list[str], agreement: Statistic | None) -> list[str]:
+    headline, own = task_of(_TASKS[name]).headline, study.in_domain.filter(pl.col("train_condition").is_in(ids))
+    median = float(np.median(own[headline.column].fill_nan(None).drop_nulls()))
     failed = float(np.mean(np.exp(pairs.log_ratio[pairs.off]) > _FAILED))
-    networks = study.scores.select("train_condition", "seed").n_unique()
+    networks = own.select("train_condition", "seed").n_unique()
     how = _TASKS[name].replace("_", " ")
     return [how, str(networks), headline.text(median), f"{failed:.0%}", "" if agreement is None else str(agreement)]
 
 
-def _draw(
-    base: StudyTables, others: Mapping[str, StudyTables], shown: Mapping[str, str], folder: Path, outcome: Outcome
-) -> None:
+def _draw(pairs: Mapping[str, Pairs], shown: Mapping[str, str], folder: Path, outcome: Outcome) -> None:
     caption = "Each point is a pair of conditions: loss over the in-domain loss, of segmentation and of the other task."
-    a, parts = base.square.pairs, []
-    for name, other in others.items():
-        b = other.square.pairs
+    a, parts = pairs[_SEGMENTATION], []
+    for name, b in pairs.items():
+        if name == _SEGMENTATION:
+            continue
         used = a.off & b.off
         parts.append(
             pl.DataFrame({"group": shown[name], "x": np.exp(a.log_ratio[used]), "y": np.exp(b.log_ratio[used])})
