@@ -87,6 +87,10 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             "without the two conditions, four folds of conditions for the law. One seed: no ceiling is known.\n\n"
             + table(["task", *names], lines)
         )
+    outcome.text.append(
+        "σ compares the magnitudes of two transfer functions, and so does not see a reversal of contrast, which moves the peaks of an image from atomic columns to the gaps between "
+        "them. rms Δχ sees the phase, and the law of textures the sign of film and particles."
+    )
     _draw(pairs, shown, folder, outcome)
     return outcome
 
