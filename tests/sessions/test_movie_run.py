@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +191,29 @@ def test_bad_input_is_one_line(model, tmp_path, shot):
     tifffile.imwrite(tmp_path / "noise.tif", noise, imagej=True, **scale)
     assert "noise.tif: its images show nothing in common" in line(tmp_path / "noise.tif")
     assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == [".lock"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(shot, tmp_path):
+    # At this dose each frame is a group.
+    words = [sys.executable, "-m", "passband", "movie", "au-300kv", shot(), "--energy", "300kV", "--dose", "200"]
+    words += ["--out", "out", "--workers", "1", "--json"]
+    finished = tmp_path / "out" / "finished"
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 240
+        while len(list(finished.glob("group-*/done.json"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGKILL)
+    done = {path: path.stat().st_mtime_ns for path in finished.glob("*/done.json")}
+    assert 3 <= sum(path.parent.name.startswith("group-") for path in done) < FRAMES - 1
+    assert (
+        any(path.parent.name.startswith("drift-") for path in done) and not (tmp_path / "out" / "movie.json").exists()
+    )
+    time.sleep(1.5)  # Its worker ends by itself.
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False)
+    answer = json.loads(ended.stdout)
+    assert ended.returncode in (0, 1) and len(answer["groups"]) == FRAMES - 1
+    assert all(path.stat().st_mtime_ns == written for path, written in done.items())
+    # The groups and the sum, the drift; and nothing of the killed run.
+    assert len(list(finished.iterdir())) == FRAMES + 1
+    assert not [path for path in (tmp_path / "out").glob(".*") if path.name != ".lock"]

@@ -44,6 +44,23 @@ from passband.verdicts.verdict_model import VerdictModel
 MOST_BLUR_ANGSTROM = 1.0
 _PAGE, _RECORD = "movie.html", "movie.json"
 _DIGITS = 4
+# What a page says of each figure, and the head of its table of particles.
+_FIGURES = {
+    "drift": ("Drift", "Place of the specimen in each frame, and how far it moves within one."),
+    "growth": ("Growth", "Diameter of each particle that the edge never cuts, and their median."),
+    "motion": ("Motion", "Paths of the particles over the aligned sum; dot and number of the track where each ends."),
+}
+_HEAD = (
+    "track",
+    "first frame",
+    "last frame",
+    "groups",
+    "diameter [Å]",
+    "growth [Å per frame]",
+    "standard error",
+    "moved [Å]",
+    "touches the edge",
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,18 +156,18 @@ class MovieRun:
         speed = drift["angstrom_per_s"]
         lines = [
             f"{self.movie['file']}: {count} frames, {self.movie['frames_of_a_group']} together",
-            *(f"  {plain(note)}" for note in self.notes),
+            f"  aligned sum of {used} of {count} frames: {contact_sheet.caption(self._row)}",
+            *(f"  {line}" for line in self.recommendation),
             f"  drift: {drift['path_angstrom']:.1f} Å along the path, {drift['farthest_angstrom']:.1f} Å at most"
             + ("" if speed is None else f", {speed:.2f} Å/s on average"),
-            f"  aligned sum of {used} of {count} frames: {contact_sheet.caption(self._row)}",
         ]
-        lines += [f"  {line}" for line in self.recommendation]
         tracks = self.particles
         if len(tracks):
             growth = tracks["growth_angstrom_per_frame"].median()
             lines.append(
                 f"  {len(tracks)} particles followed over at least three groups, median growth {growth:+.2g} Å per frame"
             )
+        lines += [f"  {plain(note)}" for note in self.notes]
         return "\n".join([*lines, f"page: {self.folder / _PAGE}, tracks: {self.folder / FILES['tracks']}"])
 
     __repr__ = __str__
@@ -436,19 +453,24 @@ def _save(content: bytes, file: Path) -> None:
 
 def _page(run: MovieRun, pictures: dict[str, bytes], thumbnails: list[Path | None]) -> str:
     lines = "".join(f"<p>{html.escape(line.strip())}</p>" for line in str(run).splitlines()[:-1])
-    figures_ = "".join(
-        f"<h2>{title}</h2>{pages.picture(pictures[n], title)}"
-        for n, title in (("drift", "Drift"), ("growth", "Growth"), ("motion", "Motion"))
+    drawn = "".join(
+        f"<h2>{title}</h2><figure>{pages.picture(pictures[name], title)}<figcaption>{says}</figcaption></figure>"
+        for name, (title, says) in _FIGURES.items()
     )
     overlay = pages.picture(
         (run.folder / FILES["overlay"]).read_bytes(), "the aligned sum with outlines of its particles"
     )
-    table = run.groups.with_columns(file=pl.lit(run.movie["file"]), results=pl.lit(None, dtype=pl.String))
-    sheet = contact_sheet.cards(table, thumbnails)
+    first, last = pl.col("frame"), pl.col("last_frame")
+    name = (
+        pl.when(first == last).then(pl.format("frame {}", first)).otherwise(pl.format("frames {} to {}", first, last))
+    )
+    missing = {"frame": pl.lit(None, dtype=pl.Int64), "results": pl.lit(None, dtype=pl.String)}
+    sheet = contact_sheet.cards(run.groups.with_columns(file=name, **missing), thumbnails)
     rows = [
-        tuple("" if v is None else f"{v:.3g}" if isinstance(v, float) else v for v in row)
-        for row in run.particles.rows()
+        (*(f"{v:.3g}" if isinstance(v, float) else v for v in row), "yes" if edge else "no")
+        for *row, edge in run.particles.rows()
     ]
-    particles = pages.table(rows, run.particles.columns)
-    body = f"{lines}<h2>Aligned sum</h2><div style='max-width:760px'>{overlay}</div>{figures_}<h2>Groups of frames</h2>{sheet}<h2>Particles</h2>{particles}"
+    particles = pages.table(rows, _HEAD) or "<p>No particle is seen in three groups of frames.</p>"
+    body = f"""{lines}<h2>Aligned sum</h2><div style='max-width:760px'>{overlay}</div>{drawn}<h2>Groups of frames</h2>{sheet}
+<h2>Particles</h2><figure>{particles}</figure>"""
     return pages.page(f"{run.movie['file']}: a movie", body)
