@@ -13,6 +13,7 @@ from pathlib import Path
 SCRIPTS = (
     "waves",
     "images",
+    "stem",
     "training",
     "precision",
     "optics",

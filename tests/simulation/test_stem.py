@@ -250,3 +250,22 @@ def test_metrics_of_two_haadf_conditions_by_a_sum_over_the_band():
     assert float(found["epsilon_train"]) == pytest.approx(float(a.mean()), rel=0.01)
     assert float(found["epsilon_test"]) == pytest.approx(float(b.mean()), rel=0.01)
     assert float(found["sigma"]) == pytest.approx(float(torch.minimum(a, b).sum() / a.sum()), rel=0.01)
+
+
+def test_what_lies_outside_the_domain_is_said():
+    upright = cell("Au" * 6, [[6.4, 6.4, 2 + 4 * i] for i in range(6)], height=24.0)
+    thick = cell("Au", [[6.4, 6.4, 40.0]], height=90.0)
+    apart = cell("AuAu", [[3.0, 6.4, 2.0], [9.0, 6.4, 2.0]])
+
+    def said(atoms, condition):
+        stored = scatterers(atoms, dict.fromkeys(atoms.get_chemical_symbols(), 0.1), StemConfig())
+        return Imager(condition, FIELD, StemConfig()).warnings([stored])
+
+    usual = made(source_size_angstrom=0.35)
+    assert said(apart, usual) == []
+    assert "resolves columns of heavy atoms (6 behind one another" in said(upright, usual)[0]
+    assert "with 0.45 or more" in said(upright, usual)[0] and said(upright, made(source_size_angstrom=0.5)) == []
+    assert "90 Å thick" in said(thick, usual)[0]
+    assert "with 0.35 or more" in said(apart, made())[0]
+    assert "beyond a weak phase object" in said(upright, made({"kind": "icom"}))[0]
+    assert said(cell("C", [[6.4, 6.4, 2.0]]), made({"kind": "icom"})) == []

@@ -18,6 +18,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from pydantic import Field
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from passband.base.electron import interaction_parameter, wavelength
@@ -34,6 +35,12 @@ from passband.specimens import Recipe, draw_specimen
 from passband.specimens.scattering import scattering_factor
 
 _COMPLEX = torch.complex64
+# Where images correlate with multislice by 0.98: thickness [Å], heavy atoms in a column, and source [Å] up to that many and with more.
+_THICKEST, _LONGEST, _SOURCE = 65.0, 4.0, (0.35, 0.45)
+# A weak phase [rad]: beyond, first-order images are off by more than a tenth of their contrast.
+_WEAK = 0.5
+# Atomic number beyond which atoms are heavy, and the distance in projection at which one stands behind another [Å].
+_HEAVY, _ALIGNED = 20, 0.3
 
 
 class StemConfig(FrozenModel):
@@ -69,12 +76,14 @@ class Scatterers:
         numbers: atomic number of each element, shape [E].
         field_angstrom: side of the periodic field [Å].
         thickness_angstrom: of a slice [Å].
+        column: how many heavy atoms (beyond Ca) stand behind one another, to 0.3 Å, on average; 0 without any.
     """
 
     factors: Tensor
     numbers: tuple[int, ...]
     field_angstrom: float
     thickness_angstrom: float
+    column: float
 
 
 def scatter(recipe: Recipe, indices: Sequence[int], config: StemConfig) -> tuple[list[Scatterers], Tensor]:
@@ -113,7 +122,16 @@ def scatterers(atoms: Atoms, thermal_displacement_angstrom: dict[str, float], co
         motion = thermal_displacement_angstrom[chemical_symbols[elements[slot[1]]]]
         damped = torch.exp(-2 * (math.pi * motion) ** 2 * q2) / within
         factors[slot] = spectrum[kx[:, 0].long(), : reach + 1] * damped
-    return Scatterers(factors, tuple(elements.tolist()), field, height / count)
+    column = _column(atoms.positions[atoms.numbers > _HEAVY, :2], field)
+    return Scatterers(factors, tuple(elements.tolist()), field, height / count, column)
+
+
+def _column(places: np.ndarray, field: float) -> float:
+    """Return how many of the atoms at places [N, 2] [Å] of a periodic field lie within 0.3 Å of each, itself counted, on average."""
+    if not len(places):
+        return 0.0
+    tree = cKDTree(places % field % field, boxsize=field)
+    return tree.count_neighbors(tree, _ALIGNED) / len(places)
 
 
 def frequencies(reach: int) -> tuple[Tensor, Tensor]:
@@ -162,12 +180,9 @@ class Imager:
         if places is None:
             even = torch.arange(self.pixels, dtype=torch.float64) * self.condition.pixel_size_angstrom
             places = torch.zeros_like(even), even
-        reach = min(self._reach, stored.factors.shape[-1] - 1)
-        middle = stored.factors.shape[-1] - 1
-        band = slice(middle - reach, middle + reach + 1)
-        spectrum = torch.zeros((2 * reach + 1, reach + 1), dtype=_COMPLEX)
+        spectrum = torch.zeros((2 * self._reach + 1, self._reach + 1), dtype=_COMPLEX)
         objects = torch.stack([self._objects(number) for number in stored.numbers])
-        for i, factors in enumerate(stored.factors[:, :, band, : reach + 1]):
+        for i, factors in enumerate(stored.factors[(..., *self._band(stored))]):
             spectrum += self._transfers((i + 0.5) * stored.thickness_angstrom) * (objects * factors).sum(0)
         image = _at_places(spectrum, self.pixels, self.condition.pixel_size_angstrom, self.field_angstrom, places)
         if self.condition.detector.kind in ("bf", "abf"):
@@ -185,8 +200,46 @@ class Imager:
         )
 
     def warnings(self, stored: Sequence[Scatterers]) -> list[str]:
-        """Return what lies outside the domain of these images, a line each."""
-        return []
+        """Return what of these specimens lies outside the domain of the images (docs/stem.md), a line each."""
+        if self.condition.detector.is_incoherent:
+            return self._channelling(stored)
+        peak = max(float(self._phase(one).max()) for one in stored)
+        if peak < _WEAK:
+            return []
+        return [
+            f"the phase of the specimen reaches {peak:.2g} rad, beyond a weak phase object ({_WEAK:g}): {self.condition.detector.kind} images are of first order; "
+            "use a thinner or lighter specimen"
+        ]
+
+    def _channelling(self, stored: Sequence[Scatterers]) -> list[str]:
+        warnings = []
+        height = max(len(one.factors) * one.thickness_angstrom for one in stored)
+        if height > _THICKEST:
+            warnings.append(
+                f"a specimen is {height:.0f} Å thick; haadf images without multiple scattering were compared with multislice up to {_THICKEST:.0f} Å"
+            )
+        column, source = max(one.column for one in stored), self.condition.source_size_angstrom
+        needed = _SOURCE[1] if column > _LONGEST else _SOURCE[0]
+        if column and source < needed:
+            warnings.append(
+                f"source_size_angstrom {source:g} resolves columns of heavy atoms ({column:.2g} behind one another on average), whose contrast channelling "
+                f"changes; with {needed:g} or more, images correlate with multislice by 0.98"
+            )
+        return warnings
+
+    def _phase(self, stored: Scatterers) -> Tensor:
+        """Return the projected phase [rad] within the probe's band, without its mean."""
+        factors = stored.factors[(..., *self._band(stored))].sum(0)
+        spectrum = (torch.stack([self._objects(number) for number in stored.numbers]) * factors).sum(0)
+        even = torch.arange(self.pixels, dtype=torch.float64) * self.condition.pixel_size_angstrom
+        return _at_places(
+            spectrum, self.pixels, self.condition.pixel_size_angstrom, self.field_angstrom, (0 * even, even)
+        )
+
+    def _band(self, stored: Scatterers) -> tuple[slice, slice]:
+        """Return where in the stored frequencies those of the probe are."""
+        middle = stored.factors.shape[-1] - 1
+        return slice(middle - self._reach, middle + self._reach + 1), slice(0, self._reach + 1)
 
     def record(self, image: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return what is recorded of an expected image [n, n]: electron counts, or the noisy phase [rad] of icom; without a dose, the image."""
