@@ -251,7 +251,7 @@ def test_map_finds_the_best_place(call, tmp_path):
         *words, "--x", "defocus_angstrom=0:100", "--metric", "phase_rms", "--train", "team05_300kv", "--json"
     )
     assert json.loads(out)["best"]["defocus_angstrom"] == 50
-    one_line(*call(*words, "--x", "defocus=5"), "NAME=LOW:HIGH")
+    one_line(*call(*words, "--x", "defocus=5"), "--x defocus 5: is not LOW:HIGH")
     one_line(*call(*words, "--x", "defocus=5:1"), "lower end comes first")
     one_line(*call(*words, "--x", "defokus=0:1"), "cannot vary 'defokus'")
     one_line(*call(*words, "--x", "dose_per_angstrom2=-5:1"), "dose_per_angstrom2")
