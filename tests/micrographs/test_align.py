@@ -5,7 +5,7 @@ import pytest
 from scipy import fft, ndimage
 
 from passband.base.errors import BadInputError
-from passband.micrographs.align import align, common_area, moved_back
+from passband.micrographs.align import _Fit, _without_jumps, align, common_area, moved_back
 
 SIDE, FIELD = 128, 192
 
@@ -76,6 +76,23 @@ def test_jumps_are_not_smoothed_away():
     path = bend(20, 0.2)
     path[11:] += (7, -4)
     assert error(aligned(movie(path, 10.0)), path) < 0.1
+
+
+def test_a_frame_that_jumps_alone_stays_where_it_is():
+    path = bend(20, 0.2)
+    path[9] += (7, -4)
+    assert error(aligned(movie(path, 10.0)), path) < 0.1
+
+
+def test_a_frame_one_period_off_goes_back():
+    # Fringes of 5 pixels are the strongest that frames show.
+    path, frames = bend(20, 0.2), movie(bend(20, 0.2), 2.0)
+    off = path.copy()
+    off[9] += (0, 5)
+    fit = _Fit(frames, off)
+    fit.refined(1.0)
+    back, _ = _without_jumps(frames, off, fit, 1.0)
+    assert np.abs(back - path).max() < 0.5
 
 
 def test_two_frames_are_enough():

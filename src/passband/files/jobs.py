@@ -44,7 +44,7 @@ REVISIONS = {
     "tune": 1,
     "session": 1,
     "targets": 1,
-    "drift": 1,
+    "drift": 2,
     "group": 1,
 }
 

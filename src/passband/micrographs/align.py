@@ -26,10 +26,12 @@ _REACH = 1 / 6
 # Low-pass filters of the first path, as shares of the Nyquist frequency; frames that choose one, and fewest groups of frames.
 _LOW_PASS, _FIRST, _LEAST_GROUPS = (1 / 2, 1 / 4, 1 / 8), 48, 4
 # Height of a correlation's peak over its deviation from which it is trusted, below which there is none, and what fitting adds.
-_TRUSTED, _LEAST, _FITTED = 9.0, 6.0, 8.0
+_TRUSTED, _LEAST, _FITTED = 9.0, 6.0, 9.5
 # Slowest waves across the field, which uneven illumination has.
 _SLOWEST = 2.5
 _ROUNDS, _WIDENED, _SETTLED = 8, 2, 0.02
+# Distance from the neighbours, over the usual one, of a frame that may have jumped, and how much lower a correlation may be on the path.
+_JUMP, _AS_HIGH = 5.0, 1.0
 # Pixels around an area that is interpolated.
 _MARGIN = 16
 # Frames from which a fixed pattern can be told from the specimen, and a smooth path from noise.
@@ -80,7 +82,7 @@ def align(frame: Callable[[int], NDArray[np.float32]], count: int, progress: Cal
         halved = together // 2
         path = _at(path, _middles(count, together), _middles(count, halved))
         together = halved
-    # Frames that were fitted to each other's noise reach 13.
+    # Frames that were fitted to each other's noise reach 15.
     if fit.height < _least(len(path)) + _FITTED:
         raise _unlike()
     middles, every = _middles(count, together), np.arange(count, dtype=float)
@@ -103,7 +105,30 @@ def _settled(
         former, path = path, fit.refined(low_pass * 2 ** min(round_, _WIDENED), reach)
         if round_ > _WIDENED and np.abs(path - former).max() < _SETTLED:
             break
-    return path, fit
+    return _without_jumps(frames, path, fit, low_pass * 2**_WIDENED)
+
+
+def _without_jumps(
+    frames: NDArray[np.float32], path: NDArray[np.float64], fit: "_Fit", low_pass: float
+) -> tuple[NDArray[np.float64], "_Fit"]:
+    """Move frames that leave the path of their neighbours back to it where they correlate about as well there.
+
+    A lattice looks the same one period further, and noise may choose it.
+    """
+    n = len(path)
+    if n < _SPLINE_FRAMES:
+        return path, fit
+    beside = [[j for j in range(max(i - 2, 0), min(i + 3, n)) if j != i] for i in range(n)]
+    expected = np.stack([np.median(path[others], axis=0) for others in beside])
+    usual = np.maximum(1.5 * np.median(np.abs(path - expected), axis=0), fit.deviations)
+    jumps = (np.abs(path - expected) > _JUMP * usual).any(1)
+    if not jumps.any():
+        return path, fit
+    other = _Fit(frames, np.where(jumps[:, None], expected, path))
+    back = other.refined(low_pass)
+    back = np.where((jumps & (other.heights > fit.heights - _AS_HIGH))[:, None], back, path)
+    fit = _Fit(frames, back)
+    return fit.refined(low_pass), fit
 
 
 def common_area(shifts: NDArray[np.float64], shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -397,6 +422,7 @@ class _Fit:
                 step += np.linalg.solve(bend, slope)
             path[i] += step if np.hypot(*(step - start)) < 1 else start
             heights.append(float(np.sqrt(max(product.real.sum(), 0))))
+        self.heights = np.array(heights)
         self.height = float(np.median(heights))
         # Noise of the frame, of the sum of the others, and of both.
         other = self._noise / max(n - 1, 1)
