@@ -164,8 +164,8 @@ def followed(index: int, folder: Path) -> dict[str, Any]:
         shots += [drifted(intensity, path[image * PART + i] - path[0], PART_DOSE, rng) for i in range(PART)]
     file = folder / f"{index}.tif"
     scale = {"resolution": (10 / PIXEL, 10 / PIXEL), "metadata": {"unit": "nm", "axes": "TYX"}}
-    tifffile.imwrite(file, np.array(shots, dtype=np.uint16), imagej=True, **scale)  # type: ignore[arg-type]
-    optics = {"energy_ev": TODAY.energy_ev, "dose_per_angstrom2": PART_DOSE}
+    tifffile.imwrite(file, np.array(shots, dtype=np.uint16), imagej=True, **scale)
+    optics: dict[str, Any] = {"energy_ev": TODAY.energy_ev, "dose_per_angstrom2": PART_DOSE}
     found = pb.movie(MODEL, file, folder=folder / str(index), workers=1, **optics)
     shifts = found.frames.select("y_angstrom", "x_angstrom").to_numpy() / PIXEL
     area = common_area(shifts, (SIDE, SIDE))
@@ -218,9 +218,8 @@ def page() -> dict[str, str]:
         for dose in DOSES:
             values = drift.filter((pl.col("movie") == kind) & (pl.col("dose") == dose))[column]
             known = values.drop_nulls().to_numpy()
-            text = [f"{np.sqrt(np.mean(known**2)):.2g}"] if len(known) else []
-            text += ["refused"] if values.null_count() else []
-            cells.append(", ".join(text))
+            size = float(np.sqrt(np.mean(known**2))) if len(known) else 0.0
+            cells.append("refused" if values.null_count() else f"{size:.0f}" if size >= 10 else f"{size:.2g}")
         lines.append(f"| {'**' + kind + '**' if not name else kind + name} | {' | '.join(cells)} |")
     sure = drift.drop_nulls("error").select(pl.col("error") / pl.col("expected")).to_series()
     lines += [
