@@ -18,7 +18,7 @@ import passband as pb
 
 PIXEL_ANGSTROM, FRAME_SECONDS, FRAME_DOSE = 0.4, 0.25, 20.0
 #: Pixels of a frame along a side; the rest of the simulated field drifts in.
-SIDE = 200
+SIDE = 224
 
 
 def path(frames: int) -> np.ndarray:
