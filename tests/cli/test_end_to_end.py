@@ -103,7 +103,8 @@ def test_analysis_has_every_fit(finished):
 def test_report_is_one_offline_file(finished):
     folder = finished[0] / "runs/small"
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/") == len(PAIR_FIGURES) + 6
+    # The headline has a matrix of its own.
+    assert page.count("data:image/") == len(PAIR_FIGURES) + 7
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     for name in (
         "matrix_loss",
