@@ -105,5 +105,5 @@ def test_every_committed_study_is_valid_under_every_budget(budget, pytestconfig)
         trained = sum(len(s.sizes) * s.draws or 1 for s in sets.values()) or len(study.tests)
         networks += trained * study.seeds
     assert (
-        networks < 200 if budget == "quick" else networks < 800 if budget == "standard" else 9_000 < networks < 15_000
+        networks < 240 if budget == "quick" else networks < 800 if budget == "standard" else 9_000 < networks < 15_000
     )

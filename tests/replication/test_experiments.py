@@ -365,7 +365,7 @@ def test_pages_from_tables_again_and_again(tmp_path):
         write(paths.study(name).folder, name, law)
     write_sets(paths.study("training_sets").folder, lambda kind, size: 1.0)
     answer = pages.write_pages(paths, "quick")
-    assert set(answer["missing"]) == {"metrics", "signatures", "failure", "convergence", "networks"}
+    assert set(answer["missing"]) == {"metrics", "signatures", "failure", "convergence", "networks", "tasks"}
     assert {c["experiment"] for c in answer["claims"]} == {
         "defocus_sweep",
         "zero_defocus",
