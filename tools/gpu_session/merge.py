@@ -18,7 +18,6 @@ from passband.files.tables import write_table
 from passband.learning import SEGMENTATION
 from passband.learning.segmentation import PIXELS
 from passband.metrics.shift_table import EVERY
-from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
 from passband.studies.result_tables import condition_tables, provenance
@@ -155,7 +154,8 @@ def _networks(results: Results, study: Study) -> tuple[pl.DataFrame, pl.DataFram
             **{name: pl.Series(values).cast(kinds[SEGMENTATION.counts[name]]) for name, values in sums.items()},
         }
     )
-    scores = scores.with_columns(**SEGMENTATION.scores({name: pl.col(name) for name in sums}))
+    of_sums = SEGMENTATION.scores({name: pl.col(name) for name in sums})
+    scores = scores.with_columns(**of_sums)
     first = ["train_condition", "test_condition", "seed", "loss", "dice", *PIXELS, "n_images"]
     history = np.concatenate([results.history[i] for i in kept])
     training = pl.DataFrame(
@@ -167,4 +167,4 @@ def _networks(results: Results, study: Study) -> tuple[pl.DataFrame, pl.DataFram
             "validation_loss": history[:, 1],
         }
     )
-    return scores.select(*first, *(n for n in cross_tests.SCORES if n not in first)), training, diverged
+    return scores.select(*first, *(n for n in of_sums if n not in first)), training, diverged
