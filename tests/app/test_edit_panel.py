@@ -46,6 +46,7 @@ def test_strokes_change_table_labels_and_canvas_in_their_order(found):
 
         async def close():
             closed.append(True)
+            panel.layout.visible = False
 
         async def use(result):
             used.append(result)

@@ -40,7 +40,7 @@ class EditPanel:
         closed: Callable[[], Awaitable[None]],
         use: Callable[[Segmentation], Awaitable[None]] | None = None,
     ):
-        """`changed` is called with each corrected segmentation, `closed` at the end; `use` takes labels to tune a model on."""
+        """`changed` is called with each corrected segmentation, `closed` at the end, which hides the layout; `use` takes labels to tune a model on."""
         self._changed, self._closed = changed, closed
         self._later = pn.state.curdoc.add_next_tick_callback
         # Strokes are applied in their order, and not while their numbers are copied.
@@ -160,7 +160,6 @@ class EditPanel:
             if edits is self._edits:
                 self.result = result
                 self._later(lambda: self._show(result))
-        self._later(lambda: self.layout.param.update(visible=False))
         await self._closed()
 
     def _refuse(self, fault: BadInputError) -> None:

@@ -260,6 +260,8 @@ class MicrographTab:
             seen = await asyncio.to_thread(analyze.with_particles, seen, result)
 
         def show() -> None:
+            # In one step: of two that follow each other at once, a browser may miss the second.
+            self._editing.layout.visible = False
             self._fields_column.visible = self._panes[self._picture].visible = True
             if seen is not None:
                 self._show(seen, "")
