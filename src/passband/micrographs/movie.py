@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,17 @@ class Movie:
         lists = {key: tuple(facts[key]) for key in ("shape", "notes", "means", "flat")}
         return cls(**facts | lists | {"name": name})
 
-    @property
+    @cached_property
     def blank(self) -> list[int]:
         """Frames without an image, from 0 at the first that was read."""
         usual = abs(float(np.median(self.means)))
         return [i for i, (m, f) in enumerate(zip(self.means, self.flat, strict=True)) if f or abs(m) < _BLANK * usual]
+
+    @cached_property
+    def exposed(self) -> list[int]:
+        """Frames that are not blank, from 0 at the first that was read."""
+        blank = set(self.blank)
+        return [i for i in range(len(self.means)) if i not in blank]
 
     def frame(self, folder: Path, index: int) -> NDArray[np.float32]:
         """Return a frame, (h, w) float32, without spikes and dead pixels."""
@@ -128,7 +135,7 @@ def read_movie(
         movie = Movie.of(path.name, facts | ({"frame_seconds": frame_seconds} if frame_seconds else {}))
     except (KeyError, TypeError, ValueError):
         raise BadInputError("cannot be read", remedy="copy it again, or export it as TIFF", place=path.name) from None
-    if len(movie.means) - len(movie.blank) < 2:
+    if len(movie.exposed) < 2:
         what = f"{len(movie.blank)} of its {len(movie.means)} frames are blank"
         raise BadInputError(what, remedy="give the frames that were exposed", place=path.name)
     return movie

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,10 @@ class Drift:
     movie: Movie
     alignment: Alignment
 
-    @property
-    def used(self) -> list[int]:
-        """Frames that are not blank, from 0 at the first that was read."""
-        return [i for i in range(len(self.movie.means)) if i not in set(self.movie.blank)]
-
     @cached_property
     def area(self) -> tuple[slice, slice]:
         """Rows and columns that all frames show, in the first one."""
-        return common_area(self.alignment.shifts[self.used], self.movie.shape)
+        return common_area(self.alignment.shifts[self.movie.exposed], self.movie.shape)
 
     @property
     def dose_per_angstrom2(self) -> float:
@@ -65,7 +60,7 @@ class Drift:
     def groups(self, model: VerdictModel | None) -> list[list[int]]:
         """Return the frames of each group, in order: as few as reach the lower quartile of the doses that a model was calibrated under."""
         together = max(math.ceil(least_dose(model) / self.dose_per_angstrom2 - 1e-6), 1)
-        used = self.used
+        used = self.movie.exposed
         return [part.tolist() for part in np.array_split(used, max(len(used) // together, 1))]
 
 
@@ -104,8 +99,7 @@ class DriftJob(FolderJob):
         """Align the frames; BadInputError if that is not possible."""
         assert self.movie is not None and self.unpacked is not None
         movie, place = self.movie, self.unpacked
-        drift = Drift(movie, Alignment(np.zeros((0, 2)), np.zeros((0, 2)), 1, 0.0, 0.0))
-        used = drift.used
+        used = movie.exposed
         try:
             found = align(lambda i: movie.frame(place, used[i]), len(used), progress)
         except BadInputError as error:
@@ -116,7 +110,7 @@ class DriftJob(FolderJob):
             for values in (found.shifts, found.deviations)
         )
         known = {key: getattr(found, key) for key in ("frames_together", "noise", "pattern")}
-        content = {"movie": vars(movie), "shifts": shifts.tolist(), "deviations": deviations.tolist(), **known}
+        content = {"movie": asdict(movie), "shifts": shifts.tolist(), "deviations": deviations.tolist(), **known}
         write_json(folder / _DRIFT, content)
 
     def drift(self, name: str) -> Drift:

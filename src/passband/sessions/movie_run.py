@@ -280,10 +280,10 @@ class _Work:
             rows = [{"fault": faults[g.folder]} if g.folder in faults else g.found()["row"] for g in groups]
             reasons = reasons_against(drift, groups, rows, MOST_BLUR_ANGSTROM)
             notes = self._notes(drift, together, judge)
-            used = tuple(i for i in drift.used if not reasons[i])
+            used = tuple(i for i in drift.movie.exposed if not reasons[i])
             if len(used) < 2:
                 notes.append("no frames can be recommended; the sum is that of all that are not blank")
-                used = tuple(drift.used)
+                used = tuple(drift.movie.exposed)
             made_by = outputs.origin(self.model.card, self.path, "sum")
             whole = GroupJob(self.settings, source, drift, used, unpacked, made_by)
             faults_of_sum = self._done("aligned sum", [whole], unpacked)
