@@ -13,7 +13,7 @@ import yaml
 from passband.base.errors import BadInputError
 from passband.micrographs import formats
 from passband.micrographs.labels import read_labelled
-from passband.models.outputs import write_tiff
+from passband.micrographs.write_tiff import write_tiff
 from passband.napari_plugin import layers
 
 MANIFEST = yaml.safe_load((Path(layers.__file__).parent / "napari.yaml").read_text(encoding="utf-8"))["contributions"]

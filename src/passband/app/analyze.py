@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import tifffile
 from numpy.typing import NDArray
 
 from passband.app import html
@@ -20,6 +19,7 @@ from passband.figures import size_histogram
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.micrographs.split_particles import meeting
+from passband.micrographs.write_tiff import write_tiff
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model
 from passband.verdicts.image_optics import estimate_optics
@@ -157,7 +157,6 @@ def example(subject: Subject, uploads: Uploads) -> tuple[str, Condition]:
     pixel = scene.pixel_size_angstrom
     condition = condition.varied(defocus=180.0, C12=10.0, pixel_size_angstrom=pixel)
     key, path = uploads.reserve("example.tif")
-    scale = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm"}}
-    tifffile.imwrite(path, scene.image(condition), imagej=True, **scale)
+    write_tiff(path, scene.image(condition), pixel)
     uploads.add(key, path, "example.tif (simulated, unseen by the model)")
     return key, condition

@@ -15,7 +15,7 @@ from passband.learning.particle_scores import number_particles
 from passband.micrographs.lattice import particle_spacings, spacing_columns
 from passband.micrographs.measure_particles import measured
 from passband.micrographs.write_labels import particle_outlines, write_coco, write_rois
-from passband.models.outputs import write_tiff
+from passband.micrographs.write_tiff import write_tiff
 from passband.models.segment import Segmentation
 from passband.specimens.crystals import Crystal
 

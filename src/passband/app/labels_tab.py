@@ -25,9 +25,9 @@ from passband.base.progress import clock
 from passband.execution.processes import Processes
 from passband.figures.style import minus
 from passband.micrographs.labels import MASK_ENDINGS, LabelledMicrograph, LabelledSet
+from passband.micrographs.write_tiff import write_tiff
 from passband.models import tuning
 from passband.models.label_scores import LabelScores, score_labels
-from passband.models.outputs import write_tiff
 from passband.models.segment import Segmentation, segment
 from passband.models.store import Model, user_folder
 from passband.models.tuning_jobs import write_labelled

@@ -1,5 +1,6 @@
 """Write images as TIFF with their scale, as ImageJ and passband read it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +21,16 @@ def write_stack(path: Path, stack: np.ndarray, pixel_size_angstrom: float, *, co
     options |= {"resolution_unit": 1, "format": "TIFF", "save_all": True, "append_images": rest, "description": about}
     options |= {"compression": "tiff_adobe_deflate"} if compress else {}
     write_file(path, lambda temporary: first.save(temporary, **options))
+
+
+def write_tiff(
+    path: Path, image: np.ndarray, pixel_size_angstrom: float, facts: Mapping[str, object] | None = None
+) -> None:
+    """Write an image [h, w] with its scale as ImageJ and HyperSpy read it, and facts of it by name as ImageJ's Info."""
+    import tifffile
+
+    metadata = {"unit": "nm", "axes": "YX"}
+    if facts:
+        metadata["Info"] = "".join(f"{name} = {value}\n" for name, value in facts.items())
+    per_nm = 10 / pixel_size_angstrom
+    tifffile.imwrite(path, image, imagej=True, resolution=(per_nm, per_nm), metadata=metadata)

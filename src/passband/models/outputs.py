@@ -5,11 +5,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, parameter, plain
 from passband.base.version import __version__
@@ -17,6 +15,7 @@ from passband.figures import size_histogram, style
 from passband.files.atomic import json_text, write_files
 from passband.files.tables import parquet
 from passband.micrographs.write_labels import particle_outlines, write_coco, write_rois
+from passband.micrographs.write_tiff import write_tiff
 from passband.models.card import ModelCard
 from passband.models.segment import Segmentation
 
@@ -132,14 +131,6 @@ def write_outputs(path: Path, segmentation: Segmentation, made_by: dict[str, str
         }
         write_files({paths[what]: write for what, write in writers.items()})
     return {what: str(file) for what, file in paths.items()}
-
-
-def write_tiff(path: Path, image: NDArray[Any], pixel: float) -> None:
-    """Write an image [h, w] as a TIFF with its pixel size [Å] as a scale that ImageJ and HyperSpy read."""
-    import tifffile
-
-    scale: dict[str, Any] = {"resolution": (10 / pixel, 10 / pixel), "metadata": {"unit": "nm", "axes": "YX"}}
-    tifffile.imwrite(path, image, imagej=True, **scale)
 
 
 def _hspy(path: Path, segmentation: Segmentation) -> None:

@@ -12,7 +12,7 @@ from passband.base.errors import BadInputError
 from passband.files.atomic import write_file
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
-from passband.models.outputs import write_tiff
+from passband.micrographs.write_tiff import write_tiff
 from passband.models.segment import Segmentation
 
 #: A layer as plugins give it to napari: data, attributes, kind.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import tifffile
 from numpy.typing import NDArray
 
 from passband.base.errors import BadInputError, JobFailedError, parameter
@@ -21,6 +20,7 @@ from passband.files.tables import parquet, read_table
 from passband.micrographs.align import Alignment, align, common_area
 from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.movie import Movie
+from passband.micrographs.write_tiff import write_tiff
 from passband.models import outputs
 from passband.sessions import thumbnail
 from passband.sessions.image_job import Settings, analyse
@@ -203,12 +203,10 @@ class GroupJob(FolderJob):
 
 
 def write_sum(path: Path, shot: Micrograph) -> None:
-    """Write a sum as TIFF with its scale and, as ImageJ's Info, its dose and energy, which every reader of passband finds."""
-    per_nm = 10 / shot.pixel_size_angstrom
+    """Write a sum with its scale, dose and energy, which every reader of passband finds."""
     noted = {"Dose (e-/A^2)": shot.dose_per_angstrom2, "Energy (eV)": shot.energy_ev, "Software": "passband"}
-    info = "".join(f"{name} = {value}\n" for name, value in noted.items() if value is not None)
-    scale: dict[str, Any] = {"resolution": (per_nm, per_nm), "metadata": {"unit": "nm", "axes": "YX", "Info": info}}
-    tifffile.imwrite(path, shot.intensity, imagej=True, **scale)
+    known = {name: value for name, value in noted.items() if value is not None}
+    write_tiff(path, shot.intensity, shot.pixel_size_angstrom, known)
 
 
 def reasons_against(drift: Drift, groups: Sequence[GroupJob], rows: Sequence[dict[str, Any]], blur: float) -> list[str]:
