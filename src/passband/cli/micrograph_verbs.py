@@ -15,6 +15,8 @@ from passband.cli.ctf_verbs import read_labelled
 from passband.cli.options import (
     CORES,
     Dose,
+    Elements,
+    ElementsOfLattices,
     Energy,
     Frames,
     Images,
@@ -22,6 +24,7 @@ from passband.cli.options import (
     Json,
     ModelArgument,
     PixelSize,
+    SegmentedOut,
     Workers,
     option,
     print_answer,
@@ -80,10 +83,8 @@ def segment(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    element: Annotated[
-        list[str] | None, Option(help="Element of the particles, to name their lattice spacings; may be repeated.")
-    ] = None,
-    out: Annotated[Path, Option(help="Folder of the results.")] = Path("segmented"),
+    element: ElementsOfLattices = None,
+    out: SegmentedOut = Path("segmented"),
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +163,7 @@ def check(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    element: Annotated[list[str] | None, Option(help="Element of the particles; may be repeated.")] = None,
+    element: Elements = None,
     support: Annotated[str | None, Option(help="Material of the support: carbon, silica, …, none.")] = None,
     thickness: Annotated[float | None, Option(help="Thickness of the support [Å].")] = None,
     diameter: Annotated[float | None, Option(help="Diameter of the particles [Å].")] = None,

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
-from passband.cli.options import CORES, Energy, Json, ModelArgument, PixelSize, Workers, option, print_answer
+from passband.cli.options import CORES, Elements, Energy, Json, ModelArgument, PixelSize, Workers, option, print_answer
 from passband.micrographs.formats import endings
 
 
@@ -24,7 +24,7 @@ def movie(
     frame_time: Annotated[float | None, Option(help="Time from frame to frame [s], if the file lacks it.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
-    element: Annotated[list[str] | None, Option(help="Element of the particles; may be repeated.")] = None,
+    element: Elements = None,
     out: Annotated[Path, Option(help="Folder of the results of this movie.")] = Path("movie"),
     workers: Workers = CORES,
     as_json: Json = False,

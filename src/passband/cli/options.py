@@ -60,6 +60,12 @@ Energy = Annotated[
     Option(parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
 ]
 Dose = Annotated[float | None, Option(help="Dose in e/Å², if the file lacks it.")]
+ElementsOfLattices = Annotated[
+    list[str] | None,
+    Option("--element", help="Element of the particles, to name their lattice spacings; may be repeated."),
+]
+Elements = Annotated[list[str] | None, Option("--element", help="Element of the particles; may be repeated.")]
+SegmentedOut = Annotated[Path, Option("--out", help="Folder of the results.")]
 Frames = Annotated[
     str | None,
     Option(

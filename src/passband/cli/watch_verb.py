@@ -10,7 +10,19 @@ from typer import Argument, Option
 
 from passband.base.terminal import note, show
 from passband.cli.micrograph_verbs import calibration_of, frames_of
-from passband.cli.options import CORES, Dose, Energy, Frames, Json, PixelSize, Workers, option, print_answer
+from passband.cli.options import (
+    CORES,
+    Dose,
+    ElementsOfLattices,
+    Energy,
+    Frames,
+    Json,
+    PixelSize,
+    SegmentedOut,
+    Workers,
+    option,
+    print_answer,
+)
 
 Watched = Annotated[
     Path, Argument(metavar="FOLDER", help="The folder that the microscope writes to, with its subfolders.")
@@ -29,10 +41,8 @@ def watch(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    element: Annotated[
-        list[str] | None, Option(help="Element of the particles, to name their lattice spacings; may be repeated.")
-    ] = None,
-    out: Annotated[Path, Option(help="Folder of the results.")] = Path("segmented"),
+    element: ElementsOfLattices = None,
+    out: SegmentedOut = Path("segmented"),
     until_idle: Idle = None,
     workers: Workers = CORES,
     as_json: Json = False,
