@@ -19,7 +19,7 @@ from passband.studies.jobs import TrainingGroup
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Study
 from passband.studies.target_jobs import check_task, make_targets
-from passband.studies.wave_jobs import make_waves
+from passband.studies.wave_jobs import make_waves, wave_sets
 
 
 def run(
@@ -45,8 +45,8 @@ def run(
     held = StudyFolder(study, StudyPaths(folder.absolute()))
     paths = held.paths
     held.check()
-    for recipe in study.all_recipes:
-        check_task(study.task, recipe, study.exit_waves)
+    for waves in wave_sets(study, paths):
+        check_task(study.task, waves)
     absent = held.absent_waves()
     require_space(folder, disk_needed(study, sum(len(indices) for _, indices in absent)))
     with held.locked():

@@ -13,9 +13,8 @@ from passband.base.errors import BadInputError
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.learning import SEGMENTATION, task_of
-from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
-from passband.specimens import Recipe, draw_specimen
+from passband.specimens import draw_specimen
 from passband.studies.wave_jobs import read_waves
 
 # Specimens of one job, and those by which a task is judged to suit a recipe.
@@ -95,11 +94,13 @@ def read_targets(task: str, waves: WaveSet, start: int, stop: int) -> Tensor:
     return torch.from_numpy(np.concatenate(parts)[start - firsts[0] : stop - firsts[0]])
 
 
-def check_task(task: str, recipe: Recipe, config: ExitWaveConfig) -> None:
-    """Refuse, by a BadInputError, a task whose target is the same for all specimens of a recipe, as a look at some shows."""
-    if task == SEGMENTATION.name:
+def check_task(task: str, waves: WaveSet) -> None:
+    """Refuse, by a BadInputError, a task whose target is the same for all specimens of a wave set, as a look at some shows."""
+    # What has been made was looked at.
+    if task == SEGMENTATION.name or TargetsJob(waves, task, 0).is_finished():
         return
-    looked_at = [task_of(task).target(recipe, draw_specimen(recipe, i), config) for i in range(_LOOKED_AT)]
+    recipe = waves.recipe
+    looked_at = [task_of(task).target(recipe, draw_specimen(recipe, i), waves.config) for i in range(_LOOKED_AT)]
     low, high = (float(f(looked_at)) for f in (np.min, np.max))
     if low == high:
         what = (
