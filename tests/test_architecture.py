@@ -19,6 +19,7 @@ ROOMS = (
     "specimens",
     "simulation",
     "learning",
+    "network_measures",
     "analysis",
     "figures",
     "micrographs",

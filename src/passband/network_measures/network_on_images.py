@@ -1,0 +1,88 @@
+"""A trained network on labelled images of one condition, and what several measures need of it, computed once."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from passband.base.errors import BadInputError
+from passband.learning import predict, segmentation_loss
+
+# Images of a gradient at a time: activations of more of them do not fit the cache.
+_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkOnImages:
+    """A segmentation network on images of one condition.
+
+    Two of the same network, at home and under another condition, make a pair. What is expensive is computed at most once.
+
+    Attributes:
+        model: in evaluation mode; it maps images to logits.
+        images: zero mean and unit variance each, shape [N, 1, n, n].
+        masks: 0 or 1, floating, shape [N, 1, n, n].
+        pixel_size_angstrom: of the images [Å].
+        loss: of logits and masks, one value an image, shape [B].
+
+    Raises:
+        BadInputError: if the network is in training mode, where batch normalisation would depend on the batch, or its weights are
+            not finite.
+    """
+
+    model: nn.Module
+    images: Tensor
+    masks: Tensor
+    pixel_size_angstrom: float
+    loss: Callable[[Tensor, Tensor], Tensor] = segmentation_loss
+
+    def __post_init__(self) -> None:
+        """Refuse a network whose measures would mean nothing."""
+        if any(module.training for module in self.model.modules()):
+            what = "the network is in training mode, in which batch normalisation depends on the batch"
+            raise BadInputError(what, remedy="call model.eval() first")
+        for name, value in self.model.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise BadInputError(f"weights {name} are not all finite", remedy="train the network again")
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that the loss is differentiated by, in the order of flat vectors."""
+        return list(self.model.parameters())
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Shape [N, 1, n, n]."""
+        return predict(self.model, self.images)
+
+    @cached_property
+    def mean_loss(self) -> float:
+        """Mean over images."""
+        return float(self.loss(self.logits, self.masks).mean())
+
+    @cached_property
+    def layer_gradients(self) -> dict[str, Tensor]:
+        """Gradient of the mean loss by the name of each weight tensor."""
+        total = [torch.zeros_like(p) for p in self.parameters]
+        for images, masks in zip(self.images.split(_BATCH), self.masks.split(_BATCH), strict=True):
+            loss = self.loss(self.model(images), masks).sum() / len(self.images)
+            for sum_, part in zip(total, torch.autograd.grad(loss, self.parameters), strict=True):
+                sum_ += part
+        return dict(zip((name for name, _ in self.model.named_parameters()), total, strict=True))
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient of the mean loss, flat, shape [P]."""
+        return torch.cat([g.reshape(-1) for g in self.layer_gradients.values()])
+
+    def moved(self, step: Tensor) -> nn.Module:
+        """Return a copy of the network whose weights are moved by a flat step, shape [P]."""
+        model, start = copy.deepcopy(self.model), 0
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(step[start : start + weight.numel()].view(weight.shape))
+                start += weight.numel()
+        return model
