@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from passband.base.errors import BadInputError
 from passband.learning import predict, segmentation_loss
+from passband.network_measures.deepest_features import deepest_features
+from passband.network_measures.orientation_agreement import oriented_logits
+from passband.network_measures.temperature import temperature
 
 # Images of a gradient at a time: activations of more of them do not fit the cache.
 _BATCH = 8
@@ -77,6 +80,21 @@ class NetworkOnImages:
     def gradient(self) -> Tensor:
         """Gradient of the mean loss, flat, shape [P]."""
         return torch.cat([g.reshape(-1) for g in self.layer_gradients.values()])
+
+    @cached_property
+    def temperature(self) -> float:
+        """Of the logits, by these labels; see `temperature.temperature`."""
+        return temperature(self.logits, self.masks)
+
+    @cached_property
+    def oriented_logits(self) -> Tensor:
+        """In each orientation of the images, shape [8, N, 1, n, n]."""
+        return oriented_logits(self.model, self.images)
+
+    @cached_property
+    def deepest_features(self) -> Tensor:
+        """Shape [N, C, m, m]."""
+        return deepest_features(self.model, self.images)
 
     def moved(self, step: Tensor) -> nn.Module:
         """Return a copy of the network whose weights are moved by a flat step, shape [P]."""

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from passband.network_measures import gradients
+from passband.network_measures import confidence_estimates as confidence
+from passband.network_measures import energy, expected_scores, feature_distance, gradients, label_free
+from passband.network_measures.mano import mano
+from passband.network_measures.nuclear_norm import nuclear_norm
+from passband.network_measures.orientation_agreement import orientation_agreement, orientation_dice
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Measure:
     compute: Callable[..., float]
 
 
+_CLASSES = "Li et al., MICCAI 2022"
+_TURNED = "Wang et al., Neurocomputing 338, 34 (2019)"
 #: Every measure, by name.
 MEASURES: dict[str, Measure] = {
     m.name: m
@@ -46,5 +52,41 @@ MEASURES: dict[str, Measure] = {
                 "Foret et al., ICLR 2021", "gradient", gradients.sharpness),
         Measure("gradient_alignment", "cosine between gradients", "cos g", "pair", True,
                 "Fort et al., arXiv:1901.09491", "gradient", gradients.gradient_alignment),
+        Measure("average_confidence", "mean confidence of the pixels", "conf.", "network", False,
+                "Hendrycks and Gimpel, ICLR 2017", "prediction", label_free.of_logits(confidence.average_confidence)),
+        Measure("entropy", "mean entropy of the pixels", "H(p)", "network", False,
+                "Guillory et al., ICCV 2021", "prediction", label_free.of_logits(expected_scores.expected_cross_entropy)),
+        Measure("expected_loss", "loss that the network expects", "E[L]", "network", False,
+                _CLASSES, "prediction", label_free.of_logits(expected_scores.expected_loss)),
+        Measure("expected_dice", "Dice that the network expects", "E[Dice]", "network", False,
+                _CLASSES, "prediction", label_free.of_logits(expected_scores.expected_dice)),
+        Measure("average_energy", "mean energy of the pixels", "E(z)", "network", False,
+                "Liu et al., NeurIPS 2020", "prediction", label_free.of_logits(energy.average_energy)),
+        Measure("meta_distribution_energy", "meta-distribution energy", "MDE", "network", False,
+                "Peng et al., ICLR 2024", "prediction", label_free.of_logits(energy.meta_distribution_energy)),
+        Measure("mano", "matrix norm of normalised logits", "MaNo", "network", False,
+                "Xie et al., NeurIPS 2024", "prediction", label_free.of_logits(mano)),
+        Measure("nuclear_norm", "nuclear norm of the predictions", "‖P‖*", "network", False,
+                "Deng et al., ICML 2023", "prediction", label_free.of_logits(nuclear_norm)),
+        Measure("orientation_agreement", "pixels alike in two orientations", "acc. turned", "network", False,
+                _TURNED, "prediction", label_free.of_orientations(orientation_agreement)),
+        Measure("orientation_dice", "Dice between two orientations", "Dice turned", "network", False,
+                _TURNED, "prediction", label_free.of_orientations(orientation_dice)),
+        Measure("difference_of_confidences", "accuracy at home less the loss of confidence", "DoC", "pair", False,
+                "Guillory et al., ICCV 2021", "prediction", label_free.of_labelled_home(confidence.difference_of_confidences)),
+        Measure("thresholded_confidence", "accuracy by thresholded confidence", "ATC", "pair", False,
+                "Garg et al., ICLR 2022", "prediction", label_free.of_labelled_home(confidence.thresholded_confidence)),
+        Measure("thresholded_dice", "Dice by thresholded confidence", "ATC Dice", "pair", False,
+                _CLASSES, "prediction", label_free.of_labelled_home(confidence.thresholded_dice)),
+        Measure("calibrated_loss", "loss that the network expects, calibrated at home", "E[L] cal.", "pair", False,
+                "Guo et al., ICML 2017", "prediction", label_free.calibrated(expected_scores.expected_loss)),
+        Measure("calibrated_dice", "Dice that the network expects, calibrated at home", "E[Dice] cal.", "pair", False,
+                _CLASSES, "prediction", label_free.calibrated(expected_scores.expected_dice)),
+        Measure("feature_frechet_distance", "Fréchet distance of the deepest features", "FD", "pair", False,
+                "Deng and Zheng, CVPR 2021", "prediction", label_free.of_features(feature_distance.feature_frechet_distance)),
+        Measure("feature_mmd", "maximum mean discrepancy of the deepest features", "MMD", "pair", False,
+                "Gretton et al., J. Mach. Learn. Res. 13, 723 (2012)", "prediction", label_free.of_features(feature_distance.feature_mmd)),
+        Measure("spectral_frechet_distance", "Fréchet distance of the images' power spectra", "FD of spectra", "pair", False,
+                "Heusel et al., NeurIPS 2017", "prediction", label_free.spectral_distance),
     ]
 }  # fmt: skip
