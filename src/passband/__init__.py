@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 # Public names by the module that has them.
 _NAMES = {
     "passband.api.conditions": "compare list_presets load_condition load_conditions optimize predict_loss sweep",
-    "passband.api.folders": "check_folder estimate_folder segment_folder watch",
+    "passband.api.folders": "check_folder estimate_folder predict_folder segment_folder watch",
     "passband.api.labels": "learning_curve score tune",
-    "passband.api.micrographs": "check estimate micrograph segment to_signal",
+    "passband.api.micrographs": "check estimate micrograph predict segment to_signal",
     "passband.api.models": "list_models load_model plan_session",
     "passband.api.movies": "movie",
     "passband.api.simulation": "reader_loss simulate simulate_folder",

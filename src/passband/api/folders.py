@@ -14,6 +14,7 @@ from passband.base.errors import BadInputError
 if TYPE_CHECKING:
     from passband.models.store import Model
     from passband.sessions.image_run import ImageRun
+    from passband.sessions.predict_run import PredictionRun
     from passband.sessions.watch import WatchedImage
     from passband.verdicts.domain import SpecimenInfo
 
@@ -108,6 +109,50 @@ def estimate_folder(
     return _of_many(
         "estimate", images, folder, None, workers, calibration, frames, spherical_angstrom=spherical_angstrom
     )
+
+
+def predict_folder(
+    model: str | Path | Model,
+    images: str | Path | Iterable[str | Path],
+    *,
+    folder: str | Path = "predicted",
+    frames: int | Literal["sum", "each"] | None = None,
+    workers: int | None = None,
+    **calibration: float | None,
+) -> PredictionRun:
+    """Predict many images with a model of a task other than segmentation; a stopped run continues when it is called again.
+
+    Args:
+        model: by name, folder, or loaded.
+        images: as `segment_folder` takes them.
+        folder: of maps (TIFF), overlays, tables of columns and the table of all images.
+        frames: of stacks, as `read_micrographs` takes them.
+        workers: processes at most; one for each core by default.
+        **calibration: pixel_size_angstrom, energy_ev, dose_per_angstrom2, as `segment_folder` takes them.
+
+    Returns:
+        An object with `table` (one row an image: value, low, high, unit, columns, fault), `images` (the same in full) and `failed`.
+
+    Raises:
+        BadInputError: if the model segments, there is no image, none can be used, or the folder cannot be written.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.predict_folder("my-diameter", "session").table["file", "value", "low", "high"]  # doctest: +SKIP
+    """
+    import os
+
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.micrographs.micrograph import Calibration
+    from passband.sessions.image_files import find_images
+    from passband.sessions.predict_run import run_predictions, workers_for
+
+    chosen, given, out = as_model(model), Calibration(**calibration), Path(folder)
+    files = find_images([images] if isinstance(images, str | Path) else list(images), out)
+    count = workers_for(len(files.paths), workers or len(os.sched_getaffinity(0)))
+    with make_executor("processes", count) as executor, TerminalProgress() as progress:
+        return run_predictions(chosen, files, out, executor, progress, given=given, frames=frames)
 
 
 def watch(

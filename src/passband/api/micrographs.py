@@ -15,6 +15,7 @@ from passband.conditions import Condition
 if TYPE_CHECKING:
     from passband.estimation.estimate import Estimate
     from passband.micrographs.micrograph import Micrograph
+    from passband.models.image_prediction import ImagePrediction
     from passband.models.segment import Segmentation
     from passband.models.store import Model
     from passband.verdicts.domain import SpecimenInfo
@@ -90,6 +91,30 @@ def segment(
     from passband.models.segment import segment
 
     return segment(as_model(model), micrograph(image, **calibration), elements=elements)
+
+
+def predict(model: str | Path | Model, image: Any, **calibration: float | None) -> ImagePrediction:
+    """Predict what a model of a task other than segmentation is for: a thickness map, atomic columns, a mean diameter.
+
+    Args:
+        model: by name, folder, or loaded.
+        image: as `micrograph` takes it.
+        **calibration: pixel_size_angstrom, energy_ev, dose_per_angstrom2, as `micrograph` takes them.
+
+    Returns:
+        An object with `map` (float32 [h, w] in the unit of the task), `value` and `interval` of the image, `columns` and `notes`, as the
+        task has them. The interval is calibrated under the training condition of the model, and `notes` tell how far it holds.
+
+    Raises:
+        BadInputError: if model or image cannot be used, or the model segments.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.predict("my-thickness", "image.dm4").value  # doctest: +SKIP
+    """
+    from passband.models.image_prediction import predict_image
+
+    return predict_image(as_model(model), micrograph(image, **calibration))
 
 
 def check(

@@ -8,7 +8,7 @@ import panel as pn
 from passband.app.parts import WIDE
 from passband.app.scene import Subject
 from passband.base.errors import BadInputError
-from passband.models.store import Model, installed, read_model
+from passband.models.store import SEGMENTING, Model, installed, read_model, require_task
 from passband.verdicts.verdict_model import VerdictModel
 
 
@@ -56,6 +56,7 @@ class ModelChoice:
             return None, None
         if name not in self._loaded:
             model = read_model(self._folders[name])
+            require_task(model.card, *SEGMENTING)
             # It may be unusable.
             _ = model.network
             try:

@@ -24,7 +24,7 @@ def app(
 
     Example:  passband app --model au-300kv
     """
-    from passband.models.store import installed, load_model
+    from passband.models.store import SEGMENTING, installed, load_model, require_task
 
     require("app", "passband app", "panel", "bokeh", "tornado", "param")
     if study is not None and not study.is_dir():
@@ -32,6 +32,8 @@ def app(
         raise BadInputError(what, value=study)
     name = model or next(iter(installed()), None)
     chosen = None if name is None else load_model(name)
+    if chosen is not None:
+        require_task(chosen.card, *SEGMENTING)
     absent = "no model is installed, so there is no prediction and no verdict; install one with passband model import, or name a folder with --model"
     if chosen is None:
         note(absent)

@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from passband.base.terminal import show, warn, working
 from passband.base.version import __version__
-from passband.cli import app_verb, micrograph_verbs, model_verbs, movie_verb, plan_verb, watch_verb
+from passband.cli import app_verb, micrograph_verbs, model_verbs, movie_verb, plan_verb, predict_verb, watch_verb
 from passband.cli.ctf_verbs import ctf_app
 from passband.cli.options import CORES, Json, Memory, Workers, print_answer
 from passband.cli.run_app import run_app
@@ -33,6 +33,7 @@ app.add_typer(model_verbs.model_app, name="model")
 app.command()(micrograph_verbs.estimate)
 app.command()(micrograph_verbs.segment)
 app.command()(micrograph_verbs.check)
+app.command()(predict_verb.predict)
 app.command()(plan_verb.plan_session)
 app.command()(watch_verb.watch)
 app.command()(movie_verb.movie)

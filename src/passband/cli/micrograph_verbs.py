@@ -99,10 +99,11 @@ def segment(
     from passband.models import outputs
     from passband.models.segment import check_fits, known_crystals
     from passband.models.segment import segment as segmented
-    from passband.models.store import load_model
+    from passband.models.store import SEGMENTING, load_model, require_task
     from passband.sessions.image_files import find_images
 
     chosen, given, wanted = load_model(model), calibration_of(pixel_size, energy, dose), frames_of(frames)
+    require_task(chosen.card, *SEGMENTING)
     known_crystals(chosen.card.specimens, element)
     files = find_images(images, out)
     if files.searched or len(files.paths) > 1:
@@ -132,7 +133,7 @@ def segment(
             show(f"{micrograph}\n  {result}\n  {written['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
-    else:
+    elif chosen.card.task == SEGMENTING[0]:
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
         show(f"Does the model work here? passband check {model} {shlex.quote(str(path))}{size}")
 

@@ -18,7 +18,6 @@ from passband.cli.options import (
     Memory,
     ModelArgument,
     PixelSize,
-    Session,
     Workers,
     print_answer,
 )
@@ -63,7 +62,13 @@ def model_show(model: ModelArgument, as_json: Json = False) -> None:
 def model_pack(
     study: Annotated[Path, Argument(metavar="STUDY", help="Folder of a finished study.")],
     name: Annotated[str, Option(help="Name of the model.")],
-    conditions: Session,
+    conditions: Annotated[
+        Path | None,
+        Option(
+            "--condition",
+            help="Set of conditions to score it under, such as those of a session; of a study of segmentation, and needed there.",
+        ),
+    ] = None,
     training: Annotated[
         str | None,
         Option(
@@ -87,19 +92,29 @@ def model_pack(
 ) -> None:
     """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
+    A model of another task than segmentation gives no verdicts: it is scored under its training condition, and so is the interval
+    of a value of the image.
+
     Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/micrographs_session.yaml
     """
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
+    from passband.learning import SEGMENTATION
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study
 
     held = StudyFolder.open(study)
+    task = held.study.task
+    if task == SEGMENTATION.name and conditions is None:
+        raise BadInputError("give the conditions to score the model under with --condition", place=study)
+    if task != SEGMENTATION.name and (conditions is not None or second is not None):
+        given = "--second" if conditions is None else "--condition"
+        raise BadInputError(f"is of segmentation, and this study of {task}", remedy="leave it out", place=given)
     chosen = from_study.choose(held, training, seed)
     other = None if second is None else from_study.choose(StudyFolder.open(second), None, None)[0]
-    session, limit = [c for _, c in load_conditions(conditions)], int(1e9 * memory)
-    target = user_folder() / name if out is None else out
+    session = [] if conditions is None else [c for _, c in load_conditions(conditions)]
+    limit, target = int(1e9 * memory), user_folder() / name if out is None else out
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(
             held,

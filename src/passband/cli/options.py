@@ -38,9 +38,6 @@ HeldOut = Annotated[float, Option(min=0, max=0.5, help="Share of the conditions 
 Source = Annotated[
     Path, Argument(metavar="CONDITION", help="A condition file (YAML, STAR or CSV with one row), or a preset by name.")
 ]
-Session = Annotated[
-    Path, Option("--condition", help="Set of conditions to score it under, such as those of a session.")
-]
 RecipeArgument = Annotated[
     Path, Argument(metavar="RECIPE", help="A recipe of specimens: a YAML file, or a bundled one by name.")
 ]

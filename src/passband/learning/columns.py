@@ -30,6 +30,7 @@ class Columns:
 
     name = "columns"
     quantity = "atomic columns"
+    value = ""
     headline = Headline(
         "column_f1",
         "F1 of atomic columns",
@@ -64,14 +65,17 @@ class Columns:
 
     def truth(self, targets: np.ndarray, pixel_size_angstrom: float) -> tuple[float, list[np.ndarray]]:
         """Return the pixel size [Å] and the places of the columns of each image [Å], shape [K, 2]."""
-        return pixel_size_angstrom, [_peaks(target, pixel_size_angstrom) for target in targets]
+        return pixel_size_angstrom, [column_places(target, pixel_size_angstrom) for target in targets]
 
     def score(
         self, outputs: Tensor, targets: Tensor, truth: tuple[float, list[np.ndarray]]
     ) -> dict[str, Sequence[float] | np.ndarray]:
         """Return the loss, and of each image the columns there are, those found, those called, and the found ones' distances summed [Å]."""
         pixel, true = truth
-        rows = [_matched(_peaks(image, pixel), places) for image, places in zip(self.shown(outputs), true, strict=True)]
+        rows = [
+            _matched(column_places(image, pixel), places)
+            for image, places in zip(self.shown(outputs), true, strict=True)
+        ]
         columns: dict[str, Sequence[float] | np.ndarray] = {
             "loss": self.loss(outputs, targets).to(torch.float64).tolist()
         }
@@ -92,8 +96,8 @@ class Columns:
         return outputs[:, 0].float().cpu().numpy()
 
 
-def _peaks(image: np.ndarray, pixel: float) -> np.ndarray:
-    """Return the places of the peaks of a map [n, n], on the tip of a parabola through their neighbours, shape [K, 2] [Å]."""
+def column_places(image: np.ndarray, pixel: float) -> np.ndarray:
+    """Return the places of the peaks of a map [h, w], on the tip of a parabola through their neighbours: row and column, shape [K, 2] [Å]."""
     from skimage.feature import peak_local_max
 
     apart = max(round(MATCH_ANGSTROM / pixel), 1)

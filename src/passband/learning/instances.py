@@ -29,6 +29,7 @@ class Instances:
 
     name = "instances"
     quantity = "distance to the particle's outline [Å]"
+    value = ""
     headline = Headline(
         "instance_f1",
         "Instance F1",

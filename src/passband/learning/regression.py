@@ -76,6 +76,7 @@ class Thickness(_Regression):
 
     name = "thickness"
     quantity = "thickness [Å]"
+    value = "mean thickness"
     headline = Headline(
         "mean_absolute_error_angstrom",
         "Thickness error",
@@ -94,6 +95,11 @@ class Thickness(_Regression):
 
 class ImageValue(_Regression):
     """One value of the image, predicted by the mean of the outputs; the target holds it at every pixel."""
+
+    @property
+    def value(self) -> str:
+        """The quantity without its unit."""
+        return self.quantity.partition(" [")[0]
 
     def _values(self, maps: Tensor) -> Tensor:
         return maps.mean((1, 2, 3))[:, None]

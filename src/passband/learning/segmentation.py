@@ -81,6 +81,7 @@ class Segmentation:
 
     name = "segmentation"
     quantity = "particles"
+    value = ""
     headline = Headline("dice", "Dice", "", True, "is from pixel counts summed over the test images", ("dice", 0.5))
     counts: Mapping[str, type] = dict.fromkeys((*PIXELS, *COUNTS), int) | dict.fromkeys(SUMS, float)
 

@@ -55,6 +55,8 @@ class Task(Protocol):
         name: in study files.
         quantity: what a prediction shows, with its unit.
         headline: the score that it is judged by.
+        value: what the mean of a prediction over an image is, in the headline's unit; "" if it means nothing. Such a task counts `values`
+            and `errors`, whose quotient is the error of that mean.
         counts: the columns of `score` besides the loss, int or float; they add up over images.
     """
 
@@ -62,6 +64,10 @@ class Task(Protocol):
     quantity: str
     headline: Headline
     counts: Mapping[str, type]
+
+    @property
+    def value(self) -> str:
+        """What the mean of a prediction over an image is."""
 
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
         """Return the truth of a specimen of a recipe on the multislice grid, bool or float32, shape [n, n]: a function of the place alone."""

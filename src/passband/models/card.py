@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, field_validator, model
 
 from passband.base.frozen_model import FrozenModel
 from passband.conditions import Condition
-from passband.learning import NetworkConfig
+from passband.learning import SEGMENTATION, NetworkConfig, task_of
 
 
 def plain(text: str, most: int = 500) -> str:
@@ -27,6 +27,10 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
         raise ValueError(f"{list(ends)} runs downwards; write the smaller number first")
     return ends
+
+
+def _known(task: str) -> str:
+    return task_of(task).name
 
 
 #: A model's name.
@@ -72,6 +76,23 @@ class External(FrozenModel):
     channel: Annotated[int, Field(ge=0, le=1023)] | None = 0
 
 
+class ValueInterval(FrozenModel):
+    """The interval of a value that is predicted of an image: split-conformal, calibrated on simulated images of the training condition.
+
+    It holds for such images. `coverage_elsewhere` tells for how much less of the images under other conditions it does.
+    """
+
+    #: Share of images whose true value lies within it, as calibrated.
+    level: Annotated[float, Field(gt=0, lt=1)]
+    half_width_angstrom: _Length
+    #: Number of images that it was calibrated on.
+    images: Annotated[int, Field(ge=1)]
+    #: Number of other conditions that the study tested the network under; mean and least share of images within the interval there.
+    conditions_elsewhere: Annotated[int, Field(ge=0)] = 0
+    coverage_elsewhere: Annotated[float, Field(ge=0, le=1)] | None = None
+    least_coverage_elsewhere: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class Described(FrozenModel):
     """The metadata that its maker gives to a network; specimens and conditions are those of the training."""
 
@@ -100,6 +121,12 @@ class ModelCard(Described):
     format: Literal[1] = 1
     #: Origin: command, versions, study and network.
     made_by: dict[str, Any] = Field(default_factory=dict)
+    #: What the network predicts; one of `learning.TASKS`.
+    task: Annotated[Word, AfterValidator(_known)] = SEGMENTATION.name
+    #: Of a task other than segmentation: its scores on unseen specimens under the training condition, by name.
+    task_scores: dict[Word, float | None] | None = None
+    #: Of a task with a value of the image; None if there were too few images to calibrate it on.
+    value_interval: ValueInterval | None = None
     #: Weights of one of passband's networks, or an external network.
     runs: Literal["passband", "onnx"] = "passband"
     #: A second network, trained on other specimens, whose agreement tells when a verdict can be given; None for none.
@@ -131,14 +158,14 @@ class ModelCard(Described):
 
     @model_serializer(mode="wrap")
     def _as_stored(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Omit fields of external networks, a modality and an edge offset that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
+        """Omit fields of external networks, of other tasks, a modality and an edge offset that are not set, and keep the stored name `foreign`: digests of former cards stay valid."""
         content = write(self)
         if "external" in content:
             content["foreign"] = content.pop("external")
-        for name in ("foreign", "scored_on", "second_network"):
+        for name in ("foreign", "scored_on", "second_network", "task_scores", "value_interval"):
             if content.get(name, 0) is None:
                 del content[name]
-        for name, usual in (("modality", "hrtem"), ("edge_offset_angstrom", 0.0)):
+        for name, usual in (("modality", "hrtem"), ("edge_offset_angstrom", 0.0), ("task", SEGMENTATION.name)):
             if content.get(name) == usual:
                 del content[name]
         return content

@@ -16,10 +16,11 @@ from torch import nn
 from passband.base.errors import BadInputError, require
 from passband.base.version import __version__
 from passband.files.atomic import write_file
+from passband.learning import SEGMENTATION
 from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.onnx_worker import OPSET, start
-from passband.models.store import Model, refuse_existing, work_folder
+from passband.models.store import Model, refuse_existing, require_task, work_folder
 from passband.simulation.imaging import normalize
 
 #: Largest difference of an exported network's output: logits of ONNX, probabilities of a package.
@@ -45,6 +46,7 @@ def export(model: Model, out: str | Path) -> dict[str, Any]:
     if card.runs != "passband":
         what = f"{card.name}: has an external network, {model.weights}; share that file, or the whole model as {card.name}.zip"
         raise BadInputError(what)
+    require_task(card, SEGMENTATION.name)
     packaged = out.name.endswith(".bioimageio.zip")
     with quiet():
         needed = ("onnx", "onnxruntime", "onnxscript", *(["bioimageio.core"] if packaged else []))

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from passband.base.errors import BadInputError, parameter
+from passband.learning import task_of
+from passband.learning.instances import separated
+from passband.learning.particle_scores import number_particles
 from passband.micrographs.lattice import MOST, particle_spacings, spacing_columns
 from passband.micrographs.measure_particles import measured, particle_table
 from passband.micrographs.micrograph import Micrograph
@@ -24,7 +27,7 @@ from passband.micrographs.resample import resample
 from passband.micrographs.split_particles import meeting, split_touching
 from passband.models.card import ModelCard, Specimens
 from passband.models.confidence import Confidence, finite_or_none, particle_features
-from passband.models.store import Model
+from passband.models.store import SEGMENTING, Model, require_task
 from passband.simulation.imaging import normalize
 from passband.specimens.crystals import Crystal, check_element, crystal_names, library_crystal
 
@@ -49,9 +52,11 @@ class Segmentation:
 
     Attributes:
         micrograph: that was segmented, shape [h, w].
-        probability: of particle at each pixel, float32 [h, w].
+        probability: of particle at each pixel, float32 [h, w]; of a model of instances 1 / (1 + exp(−d)) at a predicted distance d [Å]
+            inside the outline.
         mask: pixels that are particle, bool [h, w].
-        instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w]. Particles that touch are split (`split_touching`).
+        instances: number of the particle at each pixel, from 1; 0 is none; int32 [h, w]. Particles that touch are split, where
+            they are narrow (`split_touching`), or where a model of instances predicts an outline between them.
         particles: one row a particle (`measure_particles.measured`), with the number of its region of connected pixels, which particles that
             touch share, and the region's confidence: the probability that it matches a true one with an intersection of more than half the
             union; null if the model was not calibrated for it, or calibrated on no such region.
@@ -211,8 +216,9 @@ def segment(
     `elements`, or with the crystals that the model was trained on.
 
     Raises:
-        BadInputError: if there is no such element or crystal, if mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
+        BadInputError: if the model does not segment, there is no such element or crystal, mode or pixel size are not the model's, or the image is smaller than a quarter of a tile.
     """
+    require_task(model.card, *SEGMENTING)
     crystals = known_crystals(model.card.specimens, elements)
     found = segment_with(model.network, model.card, micrograph, progress=progress, confidence=model.confidence)
     spacings = particle_spacings(micrograph.intensity, found.instances, micrograph.pixel_size_angstrom)
@@ -251,6 +257,22 @@ def segment_with(
     confidence: Confidence | None = None,
 ) -> Segmentation:
     """Segment a micrograph with a network that is as a card describes; see `segment`. Particles have a confidence if it is given."""
+    # Interpolate logits, not probabilities, back to the micrograph's pixels.
+    fine = on_image(outputs_of(network, card, micrograph, progress), micrograph)
+    distance = None
+    if card.task == "instances":
+        distance = task_of(card.task).shown(fine[None, None])[0]
+        fine = torch.from_numpy(distance)
+    probability = fine.sigmoid().numpy()
+    mask = probability >= card.threshold
+    instances, particles = _particles(mask, probability, micrograph.pixel_size_angstrom, confidence, distance)
+    return Segmentation(micrograph, probability, mask, instances, particles)
+
+
+def outputs_of(
+    network: nn.Module, card: ModelCard, micrograph: Micrograph, progress: Callable[[int, int], None]
+) -> Tensor:
+    """Return the outputs of a network that is as a card describes, on its own pixels, shape [h, w]; BadInputError as `segment`."""
     pixel = micrograph.pixel_size_angstrom
     check_fits(micrograph, card)
     h, w = micrograph.intensity.shape
@@ -259,27 +281,31 @@ def segment_with(
         field = card.field_pixels * card.pixel_size_angstrom
         what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)"
         raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
-    logits = _logits(network, card, resample(micrograph.intensity, shape), progress)
-    # Interpolate logits, not probabilities, back to the micrograph's pixels.
-    fine = functional.interpolate(logits[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
-    probability = fine.sigmoid_().numpy()
-    mask = probability >= card.threshold
-    instances, particles = _particles(mask, probability, pixel, confidence)
-    return Segmentation(micrograph, probability, mask, instances, particles)
+    return _logits(network, card, resample(micrograph.intensity, shape), progress)
+
+
+def on_image(outputs: Tensor, micrograph: Micrograph) -> Tensor:
+    """Return outputs [h, w] interpolated to the pixels of a micrograph."""
+    shape = micrograph.intensity.shape
+    return functional.interpolate(outputs[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
 
 
 def _particles(
-    mask: NDArray[np.bool_], probability: NDArray[np.float32], pixel: float, confidence: Confidence | None
+    mask: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    pixel: float,
+    confidence: Confidence | None,
+    distance: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.int32], pl.DataFrame]:
     """Return the number of the particle at each pixel, and the table of particles; those that touch are split after a region's confidence is known."""
     regions, table = particle_table(mask, pixel, probability)
     known: list[float | None] = [None] * len(table)
     if confidence is not None:
         known = finite_or_none(confidence.of(particle_features(regions, probability, table, pixel)))
-    instances = split_touching(regions, pixel)
+    instances = split_touching(regions, pixel) if distance is None else number_particles(separated(distance), pixel)
     region = np.zeros(int(instances.max(initial=0)) + 1, dtype=np.int64)
     region[instances] = regions
-    if len(region) > len(table) + 1:
+    if len(region) > len(table) + 1 or distance is not None:
         table = measured(instances, pixel, probability)
     values = pl.Series("confidence", [known[r - 1] for r in region[1:]], dtype=pl.Float64)
     return instances, table.with_columns(values, region=region[1:])

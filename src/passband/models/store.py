@@ -26,6 +26,7 @@ from passband.base.errors import BadInputError
 from passband.files.atomic import disk_errors, temporary_beside, write_file, write_json
 from passband.files.tables import read_table
 from passband.files.yaml_config import message
+from passband.learning import SEGMENTATION
 from passband.models.card import ModelCard, plain
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from passband.models.confidence import Confidence
     from passband.models.network import Network, Prediction
 
+#: Tasks whose models mark particles.
+SEGMENTING = (SEGMENTATION.name, "instances")
 #: Files of a model.
 CARD, WEIGHTS, ONNX, SECOND = "card.json", "weights.safetensors", "network.onnx", "second.safetensors"
 SCORES, PREDICTOR = "scores.parquet", "predictor.json"
@@ -121,8 +124,20 @@ class Model:
         """
         from passband.models.network import predict
 
+        require_task(self.card, SEGMENTATION.name)
         pixel = pixel_size_angstrom or getattr(images, "pixel_size_angstrom", None)
         return predict(self.network, self.card, getattr(images, "images", images), pixel)
+
+
+def require_task(card: ModelCard, *tasks: str) -> None:
+    """Raise BadInputError for a model of another task than these, which says how to use it."""
+    if card.task in tasks:
+        return
+    verb = "segment" if card.task in SEGMENTING else "predict"
+    wanted = " and ".join(filter(None, (", ".join(tasks[:-1]), tasks[-1])))
+    what = f"is a model of the task {card.task}, and this is for {wanted}"
+    remedy = f"use {verb}: passband {verb} {card.name} IMAGE"
+    raise BadInputError(what, value=card.task, limit=tasks, remedy=remedy, place=card.name)
 
 
 def user_folder() -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import seed_from
 from passband.execution.base import Progress, StageProgress, one_thread
-from passband.learning import count_pixels, predict
+from passband.learning import SEGMENTATION, count_pixels, predict
 from passband.learning.segmentation import segmentation_loss
 from passband.micrographs.agreement import Agreement, agreement, calibrate_edge, dice_of, moved, signed
 from passband.micrographs.labels import LabelledMicrograph, LabelledSet
@@ -27,7 +27,7 @@ from passband.models.label_scores import COVERAGE, check_order, html_table, mean
 from passband.models.learning_curve import LearningCurve
 from passband.models.network import load_weights
 from passband.models.segment import check_fits, network_shape, segment_with
-from passband.models.store import Model
+from passband.models.store import Model, require_task
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
 from passband.simulation.modality import camera_masks
@@ -430,6 +430,7 @@ class Tuner:
 def _tunable(model: Model) -> SpecimenRecipe:
     """Return the recipe that a model was trained on; BadInputError if the model cannot be tuned."""
     card = model.card
+    require_task(card, SEGMENTATION.name)
     if card.runs != "passband" or card.network is None:
         what = f"{card.name} is an ONNX network, whose weights cannot be tuned here"
         raise BadInputError(what, remedy="tune it where it was trained, or tune a network of passband's")

@@ -23,7 +23,7 @@ from passband.micrographs.reading import read_micrographs
 from passband.micrographs.sandbox.parsing import check_file
 from passband.models import outputs
 from passband.models.segment import Segmentation, segment
-from passband.models.store import Model, read_model
+from passband.models.store import SEGMENTING, Model, read_model, require_task
 from passband.sessions import thumbnail
 from passband.verdicts.domain import SpecimenInfo
 from passband.verdicts.image_optics import estimate_optics
@@ -69,6 +69,7 @@ class Settings:
         """Return the settings for a loaded model."""
         if model is None:
             return cls(verb, out, **settings)
+        require_task(model.card, *(SEGMENTING if verb == "segment" else SEGMENTING[:1]))
         return cls(verb, out, model.folder.resolve(), str(model.card.digest), **settings)
 
     @property

@@ -12,9 +12,10 @@ import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.conditions import Condition
+from passband.learning import SEGMENTATION
 from passband.metrics.texture import Scattering
 from passband.models.card import plain
-from passband.models.store import PREDICTOR, SCORES, Model, read_json
+from passband.models.store import PREDICTOR, SCORES, Model, read_json, require_task
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
@@ -63,6 +64,7 @@ class CalibratedModel:
 
     def __init__(self, model: Model):
         """Take a calibrated model; BadInputError if it has not been scored."""
+        require_task(model.card, SEGMENTATION.name)
         if model.scores is None or model.card.own_loss is None:
             what = "has not been scored under known conditions, so that no verdict can be given"
             raise BadInputError(

@@ -9,13 +9,15 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
-from passband.models.card import ModelCard, Specimens, pixel_band
+from passband.learning import SEGMENTATION
+from passband.models.card import ModelCard, pixel_band
 from passband.models.store import SECOND, WEIGHTS, Model, read_model, write_model
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob
 from passband.studies.stored import read_tables
 from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import roles, score_model, specimens_of
+from passband.verdicts.task_model import pack_task, use_of
 
 
 def choose(study_folder: StudyFolder, training: str | None, seed: int | None) -> tuple[TrainingJob, float]:
@@ -63,6 +65,7 @@ def pack(
 ) -> Model:
     """Write a model from a network of a study that `choose` returns, scored under conditions, and return it.
 
+    Of a study of another task than segmentation it is `task_model.pack_task`, which needs no conditions.
     `second` is a network of a study of other specimens on the same pixels: where both disagree, verdicts on images say so. An unfinished model of the same name in the folder is replaced. Verdicts are evaluated on the share `held_out` of the conditions and
     calibrated on the others. Exit waves in work take at most `memory` bytes in a worker.
 
@@ -70,6 +73,8 @@ def pack(
         BadInputError: if the folder holds something else, the study's specimens cannot be read, or the second network takes other images.
     """
     study, (job, mean_loss) = study_folder.study, chosen
+    if study.task != SEGMENTATION.name:
+        return pack_task(study_folder, chosen, folder, name=name, intended_use=intended_use)
     if second is not None:
         _check_second(job, second)
     recipe, trained = job.domain.recipe, job.domain.conditions
@@ -77,7 +82,7 @@ def pack(
     specimens, named = specimens_of(recipe), roles(trained, conditions, held_out)
     card = ModelCard(
         name=name,
-        intended_use=intended_use or _use(specimens, [c for role, c in named if role == "calibration"]),
+        intended_use=intended_use or use_of(specimens, [c for role, c in named if role == "calibration"]),
         limits=(
             "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
             f"One energy, {trained[0].energy_ev / 1000:g} keV, and such specimens; for another element, support or thickness its verdict is: cannot say.",
@@ -112,19 +117,6 @@ def pack(
         executor,
         progress,
         memory=memory,
-    )
-
-
-def _use(known: Specimens, conditions: Sequence[Condition]) -> str:
-    """Return the intended use of a network, in a sentence: its specimens, and the range of the conditions it is calibrated on."""
-    size = known.diameter_angstrom
-    across = "" if size is None else f" of {size[0] / 10:.3g} to {size[1] / 10:.3g} nm"
-    defoci = [c.defocus_angstrom for c in conditions]
-    doses = [c.dose_per_angstrom2 for c in conditions if c.dose_per_angstrom2 is not None]
-    dose = f" and doses of {min(doses):.0f} to {max(doses):.0f} e/Å²" if doses else ""
-    return (
-        f"Particles of {', '.join(known.elements)}{across} on {known.support or 'nothing'} in HRTEM images at "
-        f"{conditions[0].energy_ev / 1000:g} kV, defocus {min(defoci):+.0f} to {max(defoci):+.0f} Å{dose}."
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from passband.conditions import Condition
 from passband.files.atomic import write_text
+from passband.learning import task_of
 from passband.metrics import information, measure
 from passband.models.store import Model
 from passband.report import pages
@@ -23,7 +24,7 @@ from passband.verdicts.zones import NAMES, zone_of, zones
 # Fields of the card that are shown, and quantiles of a loss.
 _FIELDS = (
     *("name", "intended_use", "limits", "licence", "made_by", "pixel_size_angstrom", "pixel_band_angstrom"),
-    *("specimens", "scored_on", "own_loss", "files"),
+    *("specimens", "scored_on", "own_loss", "files", "task", "task_scores", "value_interval"),
 )
 _SHOWN = {"best tenth": 0.1, "median": 0.5, "worst tenth": 0.9}
 # Conditions in the table of the worst.
@@ -42,6 +43,7 @@ def summary(model: Model) -> dict[str, Any]:
         sigma = measure(["sigma"], trained, trained, card.q_max_per_angstrom)["sigma"].numpy()
         answer["epsilon"] = {"least": float(epsilon.min()), "mean": float(epsilon.mean()), "most": float(epsilon.max())}
         answer["sigma"] = {"least": float(np.nanmin(sigma)), "mean": float(np.nanmean(sigma))}
+    answer["task"] = card.task
     if model.scores is not None:
         answer["scores"] = {
             role: {
@@ -127,6 +129,8 @@ def in_words(answer: dict[str, Any]) -> list[str]:
         lines.append(
             f"trained on {len(answer['training_conditions'])} conditions, ε {e['least']:.2f} to {e['most']:.2f} (mean {e['mean']:.2f}), σ between them {s['mean']:.2f} in the mean, {s['least']:.2f} at least"
         )
+    if answer["task_scores"] is not None:
+        lines += _of_task(answer)
     for role, title in (("trained", "training"), ("calibration", "calibration"), ("held_out", "held-out")):
         if role in answer.get("scores", {}):
             scores = answer["scores"][role]
@@ -142,6 +146,26 @@ def in_words(answer: dict[str, Any]) -> list[str]:
                 f"and {held.coverage_dice:.0%} of the Dice within their {held.level:.0%} intervals, zone right in {held.right} of {held.asked}"
             )
     lines.append(f"licence: {answer['licence']}; files: {answer['folder']}")
+    return lines
+
+
+def _of_task(answer: dict[str, Any]) -> list[str]:
+    """Return the headline of a model of another task than segmentation, and the interval of its values."""
+    task, known, lines = task_of(answer["task"]), answer["value_interval"], []
+    headline = task.headline
+    if (score := answer["task_scores"].get(headline.column)) is not None:
+        lines.append(f"scores on unseen specimens under its training condition: {headline.text(score)}")
+    if known is not None:
+        elsewhere = known["coverage_elsewhere"]
+        more = (
+            ""
+            if elsewhere is None
+            else f"; under {known['conditions_elsewhere']} other conditions it contains {elsewhere:.0%} of the true values, under the worst {known['least_coverage_elsewhere']:.0%}"
+        )
+        lines.append(
+            f"{task.value}: ± {known['half_width_angstrom']:.2f} {headline.unit} is the {known['level']:.0%} interval under its training condition, "
+            f"from {known['images']} images{more}"
+        )
     return lines
 
 

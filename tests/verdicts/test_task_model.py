@@ -1,0 +1,168 @@
+"""A model of another task than segmentation, the whole way: study, model, prediction of a simulated micrograph with an interval."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import tifffile
+
+import passband as pb
+from passband.analysis.conformal import half_width
+from passband.micrographs.write_tiff import write_tiff
+from passband.models.store import read_model
+from passband.simulation.multislice import ExitWaveConfig
+from passband.specimens import SpecimenRecipe, draw_specimen
+from passband.studies import jobs
+from passband.studies.folder import StudyFolder
+from passband.studies.paths import StudyPaths
+from support.shell import run_here
+from support.studies import run, study
+
+FIELD = ("field_angstrom: 19.2", "field_angstrom: 25.6")
+SIZES = ("diameter_angstrom: [8.5, 9.5]", "diameter_angstrom: [9.0, 16.0]")
+IMAGES = ("{train: 6, validation: 2, test: 3}", "{train: 12, validation: 2, test: 10}")
+TWO = ("[-100, 0, 100]", "[-100, 100]")
+
+
+def made(folder, task):
+    config = study(folder, FIELD, SIZES, IMAGES, TWO, ("seeds: 1", f"seeds: 1\ntask: {task}"))
+    run(config, folder / "runs/small")
+    return StudyFolder(config, StudyPaths(folder / "runs/small"))
+
+
+@pytest.fixture(scope="module")
+def diameter(tmp_path_factory):
+    """A study of mean diameters, and the model that the command line makes of it."""
+    folder = tmp_path_factory.mktemp("diameter")
+    held = made(folder, "mean_diameter")
+    code, out, _ = run_here("model", "pack", held.paths.folder, "--name", "sizes", "--out", folder / "model", "--json")
+    assert code == 0
+    return held, read_model(folder / "model"), json.loads(out)
+
+
+def shot(held, card, path, index):
+    """Write a simulated micrograph of the training condition, of a specimen that the study does not have."""
+    recipe = SpecimenRecipe.model_validate(card.specimens.recipe)
+    images = pb.simulate(recipe, card.conditions[0], n=1, first=held.study.split.total + index)
+    write_tiff(path, images.images[0].astype(np.float32), images.pixel_size_angstrom)
+
+
+def test_the_card_has_the_task_its_scores_and_the_interval(diameter):
+    held, model, shown = diameter
+    card, scores = model.card, pl.read_parquet(held.paths.table("scores"))
+    trained = card.made_by["trained_on"]
+    own = scores.filter(pl.col("train_condition") == trained, pl.col("test_condition") == trained)
+    assert card.task == "mean_diameter" and model.scores is None
+    assert card.task_scores["mean_absolute_error_angstrom"] == pytest.approx(own["mean_absolute_error_angstrom"][0])
+    counts = pl.read_parquet(held.paths.table("counts")).filter(pl.col("train_condition") == trained)
+    home = counts.filter(pl.col("test_condition") == trained)
+    interval = card.value_interval
+    assert interval.half_width_angstrom == pytest.approx(half_width(home["errors"]), rel=1e-5) and interval.images == 10
+    # Ten images are too few to calibrate on half of them.
+    assert interval.conditions_elsewhere == 0 and interval.coverage_elsewhere is None
+    assert shown["task"] == "mean_diameter" and shown["value_interval"]["images"] == 10
+    code, out, _ = run_here("model", "show", model.folder)
+    assert code == 0 and "under its training condition: a mean diameter error of" in out
+    assert f"mean diameter: ± {interval.half_width_angstrom:.2f} Å is the 90% interval" in out
+
+
+def test_a_micrograph_file_gets_a_value_with_its_interval(diameter, tmp_path, call):
+    held, model, _ = diameter
+    shot(held, model.card, tmp_path / "shot.tif", 0)
+    code, out, _ = call("predict", model.folder, "shot.tif", "--json")
+    [image] = json.loads(out)["images"]
+    width = model.card.value_interval.half_width_angstrom
+    assert code == 0 and image["unit"] == "Å" and image["quantity"] == "mean diameter"
+    assert (image["low"], image["high"]) == pytest.approx((image["value"] - width, image["value"] + width))
+    assert "holds for such images only" in image["notes"][0]
+    assert pb.predict(model, "shot.tif").value == pytest.approx(image["value"], rel=1e-6)
+    code, out, _ = call("predict", model.folder, "shot.tif")
+    assert f"shot.tif: mean diameter {image['value']:.2f} ± {width:.2f} Å" in out
+
+
+def test_values_are_those_of_the_studys_tests(diameter):
+    held, model, _ = diameter
+    trained = model.card.made_by["trained_on"]
+    test = next(t for t in held.study.tests if t.id == trained)
+    recipe = SpecimenRecipe.model_validate(model.card.specimens.recipe)
+    task, start = held.study.learnt, held.study.split.test_range[0]
+    counts = pl.read_parquet(held.paths.table("counts"))
+    row = counts.filter(
+        pl.col("train_condition") == trained, pl.col("test_condition") == trained, pl.col("specimen") == start
+    )
+    image = jobs.test_images(held.study, held.paths, test)[0][0].numpy()
+    found = pb.predict(model, image, pixel_size_angstrom=test.condition.pixel_size_angstrom)
+    truth = task.target(recipe, draw_specimen(recipe, start), ExitWaveConfig()).mean()
+    assert found.value - truth == pytest.approx(row["errors"][0], abs=1e-3)
+
+
+def test_several_files_get_a_table_and_a_second_run_makes_nothing(diameter, tmp_path, call):
+    held, model, _ = diameter
+    (tmp_path / "session").mkdir()
+    for i in range(2):
+        shot(held, model.card, tmp_path / f"session/{i}.tif", i)
+    tifffile.imwrite(tmp_path / "session/small.tif", np.zeros((8, 8), np.float32))
+    code, out, _ = call("predict", model.folder, "session", "--json", "--pixel-size", 0.4)
+    answer = json.loads(out)
+    assert code == 1 and answer["failed"] == 1 and "64 to 16384 pixels" in answer["images"][-1]["error"]
+    table = pl.read_csv(tmp_path / "predicted/predictions.csv")
+    assert table["file"].to_list() == ["session/0.tif", "session/1.tif", "session/small.tif"]
+    assert table["value"].null_count() == 1
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "predicted").glob("*.json")}
+    call("predict", model.folder, "session", "--pixel-size", 0.4)
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "predicted").glob("*.json")} and len(before) == 2
+    # Another file under a name that has results is new work.
+    shot(held, model.card, tmp_path / "session/0.tif", 5)
+    call("predict", model.folder, "session", "--pixel-size", 0.4)
+    changed = {p.name for p, time in before.items() if p.stat().st_mtime_ns != time}
+    assert changed == {"0_prediction.json"}
+
+
+def test_a_map_is_written_with_its_scale_and_an_overlay(tmp_path, call):
+    held = made(tmp_path, "thickness")
+    assert call("model", "pack", "runs/small", "--name", "map", "--out", "model")[0] == 0
+    model = read_model(tmp_path / "model")
+    shot(held, model.card, tmp_path / "shot.tif", 0)
+    assert call("predict", "model", "shot.tif", "--out", "out")[0] == 0
+    with tifffile.TiffFile(tmp_path / "out/shot_thickness.tif") as file:
+        written = file.asarray()
+        assert file.imagej_metadata["unit"] == "nm"
+        assert file.pages[0].tags["XResolution"].value[0] / file.pages[0].tags["XResolution"].value[1] == 25
+    np.testing.assert_allclose(written, pb.predict(model, tmp_path / "shot.tif").map, atol=1e-4)
+    assert (tmp_path / "out/shot_thickness.png").read_bytes()[1:4] == b"PNG"
+    # Results of another image stay.
+    (tmp_path / "other").mkdir()
+    shot(held, model.card, tmp_path / "other/shot.tif", 1)
+    code, _, error = call("predict", "model", "other/shot.tif", "--out", "out")
+    assert code == 2 and "has results of another image or model named shot" in error and "--out" in error
+
+
+def test_wrong_verbs_and_options_are_one_line(diameter, tmp_path, call):
+    _, model, _ = diameter
+    (tmp_path / "a").mkdir()
+    write_tiff(tmp_path / "a/b.tif", np.random.default_rng(0).random((64, 64), dtype=np.float32), 0.4)
+    for words in (
+        ("segment", model.folder, "a/b.tif"),
+        ("segment", model.folder, "a"),
+        ("check", model.folder, "a/b.tif"),
+        ("watch", "a", "--model", model.folder),
+        ("plan-session", model.folder),
+        ("model", "export", model.folder, "x.onnx"),
+    ):
+        code, out, error = call(*words)
+        assert (code, out) == (2, "") and error.count("\n") == 1, words
+        assert "is a model of the task mean_diameter" in error and "passband predict sizes IMAGE" in error
+    code, _, error = call("predict", "au-300kv", "a/b.tif")
+    assert code == 2 and "passband segment au-300kv IMAGE" in error
+    assert not {"segmented", "predicted", "checked"} & {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path, call):
+    held, _, _ = diameter
+    code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--condition", "team_300kv")
+    assert code == 2 and "--condition: is of segmentation, and this study of mean_diameter; leave it out" in error
+    code, _, error = call("model", "pack", tiny[1], "--name", "x")
+    assert code == 2 and "--condition" in error
+    code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--out", tmp_path)
+    assert code == 2 and "exists" in error
