@@ -8,6 +8,7 @@ import pytest
 from passband.base.errors import BadInputError, require
 from passband.cli import app_verb
 from passband.execution.choose import make_executor
+from passband.network_measures.curvature import trace
 from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
 from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.specimens.diversity import soap_comparison
@@ -30,6 +31,10 @@ def compare_structures():
     soap_comparison([], [], rng=np.random.default_rng(0))
 
 
+def measure_a_curvature():
+    trace(np.eye(3))
+
+
 @pytest.mark.parametrize(
     ("use", "module", "extra"),
     [
@@ -38,6 +43,7 @@ def compare_structures():
         (use_a_cluster, "distributed", "cluster"),
         (use_abtem, "abtem", "abtem"),
         (compare_structures, "dscribe", "diversity"),
+        (measure_a_curvature, "curvlinops", "curvature"),
     ],
 )
 def test_what_is_missing_is_named_with_its_extra(monkeypatch, use, module, extra):

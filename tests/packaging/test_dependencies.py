@@ -34,7 +34,10 @@ def names(requirements):
 
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {key: names(lines) for key, lines in PROJECT["optional-dependencies"].items()}
-OPTIONAL = set().union(*(EXTRAS[key] for key in ("app", "cluster", "abtem", "exchange", "diversity", "napari"))) - CORE
+OPTIONAL = (
+    set().union(*(EXTRAS[key] for key in ("app", "cluster", "abtem", "exchange", "diversity", "curvature", "napari")))
+    - CORE
+)
 
 
 @functools.cache

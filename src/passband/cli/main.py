@@ -8,7 +8,16 @@ from typer import Argument, Option
 
 from passband.base.terminal import show, warn, working
 from passband.base.version import __version__
-from passband.cli import app_verb, micrograph_verbs, model_verbs, movie_verb, plan_verb, predict_verb, watch_verb
+from passband.cli import (
+    app_verb,
+    curvature_verb,
+    micrograph_verbs,
+    model_verbs,
+    movie_verb,
+    plan_verb,
+    predict_verb,
+    watch_verb,
+)
 from passband.cli.ctf_verbs import ctf_app
 from passband.cli.options import CORES, Json, Memory, Workers, print_answer
 from passband.cli.run_app import run_app
@@ -30,6 +39,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
 app.add_typer(model_verbs.model_app, name="model")
+study_app.command("curvature")(curvature_verb.study_curvature)
 app.command()(micrograph_verbs.estimate)
 app.command()(micrograph_verbs.segment)
 app.command()(micrograph_verbs.check)

@@ -46,6 +46,7 @@ REVISIONS = {
     "targets": 1,
     "drift": 2,
     "group": 1,
+    "curvature": 1,
 }
 
 

@@ -1,19 +1,24 @@
 """A trained network on labelled images of one condition, and what several measures need of it, computed once."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from passband.base.errors import BadInputError
 from passband.learning import predict, segmentation_loss
+from passband.network_measures import head
+from passband.network_measures.curvature import Eigenpairs, Loss, Matrix, eigenpairs, operator, trace
 from passband.network_measures.deepest_features import deepest_features
 from passband.network_measures.orientation_agreement import oriented_logits
 from passband.network_measures.temperature import temperature
 
+#: Eigenpairs of a dominant subspace, and images that they are computed from.
+TOP, SPECTRUM_IMAGES = 5, 8
 # Images of a gradient at a time: activations of more of them do not fit the cache.
 _BATCH = 8
 
@@ -30,6 +35,8 @@ class NetworkOnImages:
         masks: 0 or 1, floating, shape [N, 1, n, n].
         pixel_size_angstrom: of the images [Å].
         loss: of logits and masks, one value an image, shape [B].
+        top: eigenpairs that make a dominant subspace.
+        spectrum_images: images of the eigenpairs of all weights and of the trace, the first ones.
 
     Raises:
         BadInputError: if the network is in training mode, where batch normalisation would depend on the batch, or its weights are
@@ -40,7 +47,9 @@ class NetworkOnImages:
     images: Tensor
     masks: Tensor
     pixel_size_angstrom: float
-    loss: Callable[[Tensor, Tensor], Tensor] = segmentation_loss
+    loss: Loss = segmentation_loss
+    top: int = TOP
+    spectrum_images: int = SPECTRUM_IMAGES
 
     def __post_init__(self) -> None:
         """Refuse a network whose measures would mean nothing."""
@@ -95,6 +104,46 @@ class NetworkOnImages:
     def deepest_features(self) -> Tensor:
         """Shape [N, C, m, m]."""
         return deepest_features(self.model, self.images)
+
+    @cached_property
+    def few(self) -> "NetworkOnImages":
+        """The network on the images of spectra alone."""
+        some = slice(self.spectrum_images)
+        return replace(self, images=self.images[some], masks=self.masks[some])
+
+    def operator(self, matrix: Matrix) -> Any:
+        """Return a curvature matrix of the mean loss, see `curvature.operator`."""
+        return operator(matrix, self.model, self.images, self.masks, self.loss)
+
+    @cached_property
+    def hessian(self) -> Eigenpairs:
+        """Dominant eigenpairs of the Hessian of all weights."""
+        return eigenpairs(self.few.operator("hessian"), self.top)
+
+    @cached_property
+    def fisher(self) -> Eigenpairs:
+        """Dominant eigenpairs of the Fisher information of all weights."""
+        return eigenpairs(self.few.operator("fisher"), self.top)
+
+    @cached_property
+    def hessian_trace(self) -> float:
+        """Trace of the Hessian of all weights."""
+        return trace(self.few.operator("hessian"))
+
+    @cached_property
+    def head_hessian(self) -> np.ndarray:
+        """See `head.head_hessian`."""
+        return head.head_hessian(self.model, self.head_inputs, self.logits, self.masks, self.loss)
+
+    @cached_property
+    def head_fisher(self) -> np.ndarray:
+        """See `head.head_fisher`."""
+        return head.head_fisher(self.model, self.head_inputs, self.logits)
+
+    @cached_property
+    def head_inputs(self) -> Tensor:
+        """See `head.head_inputs`."""
+        return head.head_inputs(self.model, self.images)
 
     def moved(self, step: Tensor) -> nn.Module:
         """Return a copy of the network whose weights are moved by a flat step, shape [P]."""

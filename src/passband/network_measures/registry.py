@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from passband.network_measures import confidence_estimates as confidence
-from passband.network_measures import energy, expected_scores, feature_distance, gradients, label_free
+from passband.network_measures import (
+    energy,
+    expected_scores,
+    feature_distance,
+    gradients,
+    label_free,
+    predictions,
+    spectra,
+    subspaces,
+)
 from passband.network_measures.mano import mano
 from passband.network_measures.nuclear_norm import nuclear_norm
 from passband.network_measures.orientation_agreement import orientation_agreement, orientation_dice
@@ -28,6 +37,7 @@ class Measure:
         source: who proposed it.
         cost: the most expensive thing that it takes of each condition. What is at hand is not computed again.
         compute: the function; a float of a NetworkOnImages, or of two.
+        at_home_only: whether it takes too long to be computed for every pair.
     """
 
     name: str
@@ -38,10 +48,12 @@ class Measure:
     source: str
     cost: Literal["prediction", "gradient", "head", "spectrum"]
     compute: Callable[..., float]
+    at_home_only: bool = False
 
 
 _CLASSES = "Li et al., MICCAI 2022"
 _TURNED = "Wang et al., Neurocomputing 338, 34 (2019)"
+_ALIGNMENT = "Hemati et al., ICCV 2023"
 #: Every measure, by name.
 MEASURES: dict[str, Measure] = {
     m.name: m
@@ -50,6 +62,24 @@ MEASURES: dict[str, Measure] = {
                 "Zhao, Zhang and Hu, ICML 2022", "gradient", gradients.gradient_norm),
         Measure("sharpness", "rise of the loss by a step of 0.05 along its gradient", "SAM", "network", True,
                 "Foret et al., ICLR 2021", "gradient", gradients.sharpness),
+        Measure("step_gain", "gain of the best step against the gradient, quadratic", "(gᵀg)²/2gᵀGg", "network", True,
+                "Nocedal and Wright, Numerical Optimization, 2006", "gradient", spectra.step_gain),
+        Measure("hessian_top", "largest eigenvalue of the Hessian", "λ₁(H)", "network", True,
+                "Keskar et al., ICLR 2017", "spectrum", spectra.hessian_top),
+        Measure("fisher_top", "largest eigenvalue of the Fisher information", "λ₁(F)", "network", False,
+                "Karakida, Akaho and Amari, AISTATS 2019", "spectrum", spectra.fisher_top),
+        Measure("hessian_trace", "trace of the Hessian", "tr H", "network", True,
+                "Yao et al., IEEE Big Data 2020", "spectrum", spectra.hessian_trace, at_home_only=True),
+        Measure("hessian_soft_rank", "trace of the Hessian over its largest eigenvalue", "tr H/λ₁", "network", True,
+                "Tropp, Found. Trends Mach. Learn. 8, 1 (2015)", "spectrum", spectra.hessian_soft_rank, at_home_only=True),
+        Measure("head_top", "largest eigenvalue of the head's Hessian", "λ₁(H head)", "network", True,
+                "Keskar et al., ICLR 2017", "head", spectra.head_top),
+        Measure("head_trace", "trace of the head's Hessian", "tr H head", "network", True,
+                "Rame, Dancette and Cord, ICML 2022", "head", spectra.head_trace),
+        Measure("head_fisher_trace", "trace of the head's Fisher information", "tr F head", "network", False,
+                "Rame, Dancette and Cord, ICML 2022", "head", spectra.head_fisher_trace),
+        Measure("head_soft_rank", "trace of the head's Fisher information over its largest eigenvalue", "tr F/λ₁ head",
+                "network", False, "Tropp, Found. Trends Mach. Learn. 8, 1 (2015)", "head", spectra.head_soft_rank),
         Measure("gradient_alignment", "cosine between gradients", "cos g", "pair", True,
                 "Fort et al., arXiv:1901.09491", "gradient", gradients.gradient_alignment),
         Measure("average_confidence", "mean confidence of the pixels", "conf.", "network", False,
@@ -88,5 +118,23 @@ MEASURES: dict[str, Measure] = {
                 "Gretton et al., J. Mach. Learn. Res. 13, 723 (2012)", "prediction", label_free.of_features(feature_distance.feature_mmd)),
         Measure("spectral_frechet_distance", "Fréchet distance of the images' power spectra", "FD of spectra", "pair", False,
                 "Heusel et al., NeurIPS 2017", "prediction", label_free.spectral_distance),
+        Measure("hessian_grassmann", "Grassmann distance of the Hessians' dominant subspaces", "d(H)", "pair", True,
+                "Edelman, Arias and Smith, SIMAX 20, 303 (1998)", "spectrum", subspaces.hessian_grassmann),
+        Measure("hessian_alignment", "Frobenius cosine of the Hessians, from their eigenpairs", "cos H", "pair", True,
+                _ALIGNMENT, "spectrum", subspaces.hessian_alignment),
+        Measure("fisher_grassmann", "Grassmann distance of the dominant subspaces of the Fisher information", "d(F)", "pair", False,
+                "Edelman, Arias and Smith, SIMAX 20, 303 (1998)", "spectrum", subspaces.fisher_grassmann),
+        Measure("fisher_alignment", "Frobenius cosine of the Fisher information, from eigenpairs", "cos F", "pair", False,
+                _ALIGNMENT, "spectrum", subspaces.fisher_alignment),
+        Measure("head_alignment", "Frobenius cosine of the head's Hessians", "cos H head", "pair", True,
+                _ALIGNMENT, "head", subspaces.head_alignment),
+        Measure("head_grassmann", "Grassmann distance of the dominant subspaces of the head's Hessians", "d(H head)", "pair", True,
+                "Edelman, Arias and Smith, SIMAX 20, 303 (1998)", "head", subspaces.head_grassmann),
+        Measure("head_fisher_alignment", "Frobenius cosine of the head's Fisher information", "cos F head", "pair", False,
+                _ALIGNMENT, "head", subspaces.head_fisher_alignment),
+        Measure("prediction_kl", "Kullback–Leibler divergence of the predictions", "KL", "pair", False,
+                "Kullback and Leibler, Ann. Math. Stat. 22, 79 (1951)", "prediction", predictions.prediction_kl),
+        Measure("prediction_fisher_rao", "Fisher–Rao distance of the predictions", "d(p)", "pair", False,
+                "Rao, Bull. Calcutta Math. Soc. 37, 81 (1945)", "prediction", predictions.prediction_fisher_rao),
     ]
 }  # fmt: skip

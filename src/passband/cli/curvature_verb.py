@@ -1,0 +1,35 @@
+"""The verb that measures the networks of a study: parsing and printing only."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from passband.cli.options import CORES, Json, Workers, print_answer
+
+
+def study_curvature(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a study that has been run.")],
+    top: Annotated[int, Option(help="Eigenpairs of a dominant subspace, at most 20.")] = 5,
+    spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 8,
+    workers: Workers = CORES,
+    as_json: Json = False,
+) -> None:
+    """Measure curvature, gradients and predictions of each network of a study under each condition.
+
+    Writes curvature.parquet, a row for each network and condition, and curvature_layers.parquet. A stopped run can be resumed.
+
+    Example:  passband study curvature runs/defocus
+    """
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.studies.curvature_jobs import PAIRS, measure_study, with_loss
+    from passband.studies.folder import StudyFolder
+
+    held = StudyFolder.open(folder)
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
+        table = measure_study(held, executor, progress, top=top, spectrum_images=spectrum_images)
+    answer = with_loss(held, table)
+    lines = [f"{'measure':<28}rank correlation with the loss", *(f"{m:<28}{r:+.2f}" for m, r in answer["rank"].items())]
+    lines += ["", f"Table: {held.paths.table(PAIRS)}"]
+    print_answer(answer | {"table": str(held.paths.table(PAIRS))}, as_json, "\n".join(lines))

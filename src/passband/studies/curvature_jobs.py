@@ -1,0 +1,205 @@
+"""The measures of `network_measures` for every network of a study and every condition that it is tested under.
+
+A job takes one network and some measures under all conditions, and computes what they share once for each condition.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from passband.base.errors import BadInputError, parameter, require
+from passband.execution.base import Executor, Progress, StageProgress
+from passband.files.jobs import REVISIONS, run_job
+from passband.files.tables import parquet, write_table
+from passband.learning import SEGMENTATION
+from passband.learning.segmentation import LossName, cross_entropy, segmentation_loss
+from passband.network_measures.curvature import Loss, layer_traces
+from passband.network_measures.network_on_images import SPECTRUM_IMAGES, TOP, NetworkOnImages
+from passband.network_measures.registry import MEASURES
+from passband.simulation.imaging import normalize
+from passband.studies.folder import StudyFolder
+from passband.studies.jobs import StudyJob, TrainingJob, test_images
+from passband.studies.stored import read_tables
+from passband.studies.study import Domain
+
+#: Tables in a study's folder: a row for each network and condition, and a row for each network and weight tensor.
+PAIRS, LAYERS = "curvature", "curvature_layers"
+_KEYS = ["train_condition", "test_condition", "seed"]
+_TABLES = {PAIRS: "table.parquet", LAYERS: "layers.parquet"}
+# Losses whose curvature is known.
+_LOSSES: dict[LossName, Loss] = {"cross_entropy": cross_entropy, "cross_entropy_dice": segmentation_loss}
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class CurvatureJob(StudyJob):
+    """Measure one trained network, with the digest of its weights, under all conditions of its study."""
+
+    kind = "curvature"
+    network: TrainingJob
+    weights: str
+    measures: tuple[str, ...]
+    top: int
+    spectrum_images: int
+
+    @property
+    def label(self) -> str:
+        """What is made, in words."""
+        return f"measures of the {self.network.label}"
+
+    @property
+    def units(self) -> float:
+        """Units of progress: conditions."""
+        return float(len(self.study.tests))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides the measures."""
+        spectra = {"top": self.top, "spectrum_images": self.spectrum_images} if self._of_spectra else {}
+        return {
+            "revision": REVISIONS[self.kind],
+            "network": [self.network.folder.name, self.weights],
+            "tested": [test.id for test in self.study.tests],
+            "measures": list(self.measures),
+        } | spectra
+
+    @property
+    def _of_spectra(self) -> bool:
+        return any(MEASURES[name].cost == "spectrum" for name in self.measures)
+
+    def make(self, folder: Path, progress: Progress) -> None:
+        """Measure the network under each condition and write both tables; those of layers come with spectra."""
+        model, chosen = self.network.network(), [MEASURES[name] for name in self.measures]
+
+        def on(domain: Domain) -> NetworkOnImages:
+            counts, masks = test_images(self.study, self.paths, domain)
+            device = next(model.parameters()).device
+            images = normalize(counts)[:, None].to(device)
+            pixel, loss = domain.condition.pixel_size_angstrom, _LOSSES[self.study.training.loss]
+            return NetworkOnImages(model, images, masks.to(device), pixel, loss, self.top, self.spectrum_images)
+
+        home, rows = on(self.network.domain), []
+        at_home = {f"{m.name}_train": m.compute(home) for m in chosen if m.of == "network"}
+        for test in self.study.tests:
+            away = home if test.id == self.network.domain.id else on(test)
+            keys = {"train_condition": self.network.domain.id, "test_condition": test.id, "seed": self.network.seed}
+            tested = {f"{m.name}_test": m.compute(away) for m in chosen if m.of == "network" and not m.at_home_only}
+            pairs = {m.name: m.compute(home, away) for m in chosen if m.of == "pair"}
+            rows.append(keys | at_home | tested | pairs)
+            progress(1.0)
+        (folder / _TABLES[PAIRS]).write_bytes(parquet(pl.DataFrame(rows)))
+        if self._of_spectra:
+            (folder / _TABLES[LAYERS]).write_bytes(parquet(self._layers(home)))
+
+    def _layers(self, home: NetworkOnImages) -> pl.DataFrame:
+        """Return gradient norm and trace of the Hessian at home of each weight tensor."""
+        traces = layer_traces(home.few.operator("hessian"))
+        facts = {"train_condition": self.network.domain.id, "seed": self.network.seed}
+        return pl.DataFrame(
+            [
+                facts | {"layer": name, "weights": gradient.numel(), "gradient_norm": float(gradient.norm()),
+                         "hessian_trace": float(value), "hessian_trace_error": float(error)}
+                for (name, gradient), (value, error) in zip(home.layer_gradients.items(), traces, strict=True)
+            ]
+        )  # fmt: skip
+
+
+def measure_study(
+    held: StudyFolder,
+    executor: Executor,
+    progress: StageProgress,
+    *,
+    top: int = TOP,
+    spectrum_images: int = SPECTRUM_IMAGES,
+) -> pl.DataFrame:
+    """Make what is missing of the measures of all networks of a finished study, and write its tables of them.
+
+    Args:
+        held: the study, with its networks.
+        executor: where the work is done.
+        progress: shown meanwhile.
+        top: eigenpairs of a dominant subspace, at most 20.
+        spectrum_images: images that they are computed from, the first ones of the test specimens.
+
+    Returns:
+        The table of pairs: train_condition, test_condition, seed, and the columns of each measure.
+
+    Raises:
+        BadInputError: if the study is not one of networks for segmentation that are tested where they are trained, networks or waves are
+            missing, or a parameter is out of its limits.
+    """
+    held = StudyFolder(held.study, type(held.paths)(held.paths.folder.absolute()))
+    _check(held, top, spectrum_images)
+    with held.locked():
+        jobs = list(_jobs(held, top, spectrum_images))
+        missing = held.missing(jobs)
+        conditions = len(held.study.tests)
+        advance = progress.stage("measures", len(jobs) * conditions, (len(jobs) - len(missing)) * conditions)
+        for failure in executor.map(run_job, missing, advance):
+            what = f"{failure.task.label} could not be made in {failure.tries} tries ({failure.reason})"
+            raise BadInputError(what, remedy="correct it and run the same command again", place=held.paths.folder)
+        tables: dict[str, pl.DataFrame] = {}
+        for name, file in _TABLES.items():
+            parts: dict[tuple[str, ...], list[pl.DataFrame]] = {}
+            for job in jobs:
+                if (job.folder / file).is_file():
+                    parts.setdefault(job.measures, []).append(pl.read_parquet(job.folder / file))
+            whole, *others = [pl.concat(own) for own in parts.values()]
+            for other in others:
+                whole = whole.join(other, on=_KEYS, how="full", coalesce=True, maintain_order="left")
+            tables[name] = whole
+            write_table(held.paths.table(name), whole)
+    return tables[PAIRS]
+
+
+def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
+    """Return how many rows the table of pairs has, and the rank correlation of each column with the loss under other conditions.
+
+    Columns are ordered by the magnitude of the correlation; those that do not vary are left out.
+    """
+    scores = read_tables(held.paths, ["scores"])["scores"].select(*_KEYS, "loss")
+    away = table.join(scores, on=_KEYS).filter(pl.col("train_condition") != pl.col("test_condition"))
+    names = [name for name in table.columns if name not in _KEYS]
+    ranks = away.select(pl.corr(name, "loss", method="spearman").alias(name) for name in names).row(0, named=True)
+    known = {name: rank for name, rank in ranks.items() if rank is not None and math.isfinite(rank)}
+    best_first = sorted(known, key=lambda name: -abs(known[name]))
+    return {"study": held.study.name, "rows": len(table), "rank": {name: known[name] for name in best_first}}
+
+
+def _jobs(held: StudyFolder, top: int, spectrum_images: int) -> Iterator[CurvatureJob]:
+    """Yield the jobs of all trained networks, those of each cost by themselves: a new measure repeats only what costs as much."""
+    covered = held.coverage()
+    for cost in dict.fromkeys(measure.cost for measure in MEASURES.values()):
+        measures = tuple(name for name, measure in MEASURES.items() if measure.cost == cost)
+        for network, weights in zip(covered.networks, covered.weights, strict=True):
+            if weights is not None:
+                yield CurvatureJob(held.study, held.paths, network, weights, measures, top, spectrum_images)
+
+
+def _check(held: StudyFolder, top: int, spectrum_images: int) -> None:
+    study, folder = held.study, held.paths.folder
+    for name, value, most in (("top", top, _MOST), ("spectrum_images", spectrum_images, study.split.test)):
+        if not 1 <= value <= most:
+            what = f"{parameter(name)} {value}: is not from 1 to {most}"
+            raise BadInputError(what, value=value, limit=[1, most], remedy=f"choose at most {most}")
+    require("curvature", "the curvature of a loss", "curvlinops")
+    if study.task != SEGMENTATION.name or study.training.loss not in _LOSSES:
+        what = f"networks are measured of task segmentation with loss {' or '.join(_LOSSES)}, not of {study.task} with {study.training.loss}"
+        raise BadInputError(what, value=study.task, limit=SEGMENTATION.name, place=folder)
+    if not study.trains_on_tests:
+        raise BadInputError("networks trained on sets of conditions have no single condition at home", place=folder)
+    pixels = sorted({test.condition.pixel_size_angstrom for test in study.tests})
+    if len(pixels) > 1:
+        what = f"its conditions have pixels of {' and '.join(f'{p:g}' for p in pixels)} Å; a network sees the same specimens in images of one size"
+        raise BadInputError(what, value=pixels, remedy="give all conditions one pixel_size_angstrom", place=folder)
+    counts = held.counts()
+    trained, absent = counts["train"]["done"], counts["waves"]["total"] - counts["waves"]["done"]
+    total = counts["train"]["total"]
+    failed = sum(fault["stage"] == "train" for fault in held.failures())
+    if trained == 0 or trained + failed < total or absent:
+        what = f"{total - trained} of {total} networks and {absent} exit waves are missing; tables alone do not suffice"
+        raise BadInputError(what, remedy=f"make them with: passband study run {folder}", place=folder)

@@ -1,0 +1,165 @@
+"""Measures of a study's networks: the table, resuming, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from passband.base.errors import BadInputError
+from passband.execution.base import Serial
+from passband.files.jobs import writing
+from passband.network_measures.network_on_images import NetworkOnImages
+from passband.network_measures.registry import MEASURES
+from passband.simulation.imaging import normalize
+from passband.studies.curvature_jobs import CurvatureJob, measure_study
+from passband.studies.folder import StudyFolder
+from passband.studies.jobs import test_images as images_of
+from support.studies import Quiet, study
+
+_FEW = {"top": 2, "spectrum_images": 2}
+
+
+@pytest.fixture(scope="module")
+def measured(tiny, tmp_path_factory):
+    """A copy of the tiny study, and the table of its networks' measures."""
+    folder = tmp_path_factory.mktemp("measured") / "runs"
+    shutil.copytree(tiny[1].parent, folder)
+    held = StudyFolder.open(folder / "small")
+    return held, measure_study(held, Serial(), Quiet(), **_FEW)
+
+
+def job_folders(held):
+    return sorted(held.paths.jobs.glob("curvature-*"))
+
+
+def test_every_measure_has_its_columns_for_every_pair(measured):
+    held, table = measured
+    keys = ["train_condition", "test_condition", "seed"]
+    columns = {m.name for m in MEASURES.values() if m.of == "pair"}
+    columns |= {f"{m.name}_train" for m in MEASURES.values() if m.of == "network"}
+    columns |= {f"{m.name}_test" for m in MEASURES.values() if m.of == "network" and not m.at_home_only}
+    assert set(table.columns) == columns | set(keys)
+    ids = [test.id for test in held.study.tests]
+    assert table.select(keys).rows() == [(a, b, 0) for a in ids for b in ids]
+    assert pl.read_parquet(held.paths.table("curvature")).equals(table)
+
+
+def test_values_are_those_of_the_network_on_the_test_images(measured):
+    held, table = measured
+    network, test = held.training_jobs[0], held.study.tests[2]
+
+    def on(domain):
+        counts, masks = images_of(held.study, held.paths, domain)
+        return NetworkOnImages(
+            network.network(), normalize(counts)[:, None], masks, domain.condition.pixel_size_angstrom, **_FEW
+        )
+
+    home, away = on(network.domain), on(test)
+    row = table.row(by_predicate=(pl.col("train_condition") == network.domain.id) & (pl.col("test_condition") == test.id),
+                    named=True)  # fmt: skip
+    for name in ("hessian_grassmann", "gradient_alignment", "prediction_kl", "head_fisher_alignment"):
+        assert row[name] == pytest.approx(MEASURES[name].compute(home, away), rel=1e-4), name
+    assert row["gradient_norm_train"] == pytest.approx(MEASURES["gradient_norm"].compute(home), rel=1e-5)
+    assert row["gradient_norm_test"] == pytest.approx(MEASURES["gradient_norm"].compute(away), rel=1e-5)
+
+
+def test_layers_add_up_to_the_whole(measured):
+    held, table = measured
+    layers = pl.read_parquet(held.paths.table("curvature_layers"))
+    for (condition,), rows in layers.group_by("train_condition"):
+        whole = table.filter(pl.col("train_condition") == condition)["gradient_norm_train"][0]
+        assert rows["gradient_norm"].pow(2).sum() ** 0.5 == pytest.approx(whole, rel=1e-5)
+
+
+def test_finished_work_is_not_done_again(measured):
+    held, table = measured
+    progress = Quiet()
+    assert measure_study(held, Serial(), progress, **_FEW).equals(table)
+    assert progress.new["measures"] == 0
+    lost = next(f for f in job_folders(held) if (f / "layers.parquet").is_file())
+    shutil.rmtree(lost)
+    assert measure_study(held, Serial(), progress, **_FEW).equals(table)
+    assert progress.new["measures"] == len(held.study.tests)
+    assert lost.is_dir()
+
+
+def test_a_killed_job_leaves_nothing_that_counts(measured, monkeypatch):
+    held, table = measured
+    lost = job_folders(held)[0]
+    shutil.rmtree(lost)
+
+    def killed(job, folder, progress):
+        (folder / "table.parquet").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(CurvatureJob, "make", killed)
+        measure_study(held, Serial(), Quiet(), **_FEW)
+    assert not lost.exists()
+    assert measure_study(held, Serial(), Quiet(), **_FEW).equals(table)
+
+
+def refused(held, **options):
+    with pytest.raises(BadInputError) as caught:
+        measure_study(held, Serial(), Quiet(), **_FEW | options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_parameters_out_of_their_limits_are_refused(measured):
+    held, _ = measured
+    assert "top 21: is not from 1 to 20; choose at most 20" in refused(held, top=21)
+    assert "spectrum_images 4: is not from 1 to 3" in refused(held, spectrum_images=4)
+
+
+def test_studies_that_cannot_be_measured_are_refused(measured, tmp_path):
+    held, _ = measured
+    assert "of task segmentation" in refused(
+        replace(held, study=study(tmp_path, ("seeds: 1", "seeds: 1\ntask: thickness")))
+    )
+    other = study(tmp_path, ("defocus_angstrom: [-100, 0, 100]", "pixel_size_angstrom: [0.3, 0.4]"))
+    assert "pixels of 0.3 and 0.4 Å" in refused(replace(held, study=other))
+
+
+def test_missing_weights_name_the_command_that_makes_them(measured, tmp_path):
+    held, _ = measured
+    shutil.copytree(held.paths.root, tmp_path / "runs")
+    bare = StudyFolder.open(tmp_path / "runs" / "small")
+    shutil.rmtree(bare.training_jobs[0].folder)
+    message = refused(bare)
+    assert "1 of 3 networks" in message
+    assert f"make them with: passband study run {bare.paths.folder}" in message
+
+
+def test_weights_that_are_not_finite_are_refused(measured, tmp_path):
+    held, _ = measured
+    shutil.copytree(held.paths.root, tmp_path / "runs")
+    bad = StudyFolder.open(tmp_path / "runs" / "small")
+    job = bad.training_jobs[0]
+    weights = load_file(job.folder / "weights.safetensors")
+    weights["head.bias"] = torch.full_like(weights["head.bias"], torch.nan)
+    others = {p.name: p.read_bytes() for p in job.folder.iterdir() if p.name != "done.json"}
+    shutil.rmtree(job.folder)
+    with writing(job.folder, {"content": job.content, "seconds": 1.0}) as folder:
+        for name, content in others.items():
+            (folder / name).write_bytes(content)
+        save_file(weights, folder / "weights.safetensors")
+    assert "weights head.bias are not all finite" in refused(bad)
+
+
+def test_the_verb_prints_one_object(call, measured):
+    held, table = measured
+    words = ["study", "curvature", str(held.paths.folder), "--top", "2", "--spectrum-images", "2", "--workers", "1"]
+    code, out, _ = call(*words, "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["rows"] == len(table)
+    assert answer["table"].endswith("curvature.parquet")
+    code, _, err = call(*words[:3], "--top", "21")
+    assert code == 2
+    assert "--top 21: is not from 1 to 20" in err
+    assert len(err.strip().splitlines()) == 1
