@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from passband.conditions import StemCondition
 from passband.figures import style
-from passband.simulation.stem import Imager, StemConfig, scatterers
+from passband.simulation.stem import Imager, StemConfig, elements, structure_factors
 from passband.specimens import SpecimenRecipe, SubstrateRecipe, draw_specimen
 from passband.specimens.substrates import draw_film
 
@@ -74,8 +74,10 @@ def prism(atoms: Atoms) -> tuple[np.ndarray, float]:
 def ours(atoms: Atoms) -> tuple[np.ndarray, float]:
     """Return the whole HAADF image and the seconds it takes, with all that a new condition needs."""
     began = time.process_time()
-    config = StemConfig.of(HAADF)
-    image = Imager(HAADF, RECIPE.field_angstrom, config).intensity(scatterers(atoms, RECIPE.displacements(), config))
+    motion = RECIPE.displacements()
+    config = StemConfig.of([HAADF], float(atoms.cell[2, 2]))
+    stored = structure_factors(atoms, motion, config)[None]
+    image = Imager(HAADF, RECIPE.field_angstrom, config, elements(motion)).intensity(stored)[0]
     return image.numpy(), time.process_time() - began
 
 
@@ -126,12 +128,12 @@ def along_a_line(atoms: Atoms, places: int = 32) -> dict[str, float]:
     found = beam.scan(potential(atoms, 1024, 1.0), scan=scan, detectors=seers, lazy=False)
     empty = beam.scan(potential(Atoms("C", [[0, 0, 1]], cell=[field, field, 2], pbc=True), 1024), lazy=False,
                       scan=abtem.CustomScan([[25.0, 25.0]]), detectors=seers[:2])  # fmt: skip
-    config = StemConfig(slice_thickness_angstrom=1.0)
-    stored = scatterers(atoms, {"C": 0.0}, config)
+    config = StemConfig(slice_thickness_angstrom=1.0, depth_angstrom=float(atoms.cell[2, 2]))
+    stored = structure_factors(atoms, {"C": 0.0}, config)[None]
 
     def line(condition: StemCondition, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
-        at = torch.tensor([dx], dtype=torch.float64), torch.tensor([y + dy], dtype=torch.float64)
-        return Imager(condition, field, config).intensity(stored, at)[:, 0].double().numpy()
+        at = torch.tensor([[dx]], dtype=torch.float64), torch.tensor([[y + dy]], dtype=torch.float64)
+        return Imager(condition, field, config, (6,)).intensity(stored, scan=at)[0, :, 0].double().numpy()
 
     result = {}
     for (name, ring), theirs, vacuum in zip(rings.items(), found, empty, strict=False):
@@ -181,10 +183,12 @@ def pictures() -> None:
     *sums, patterns = matrix.reduce(scan=scan, detectors=seers, ctf=ctf)
     phase = 2 * math.pi * np.asarray(patterns.center_of_mass(units="1/Å").integrate_gradient().array)
     theirs = [*(np.asarray(one.array) for one in sums), phase - phase.mean()]
-    config = StemConfig.of(base)
-    stored = scatterers(atoms, recipe.displacements(), config)
+    motion = recipe.displacements()
+    config = StemConfig.of([base], float(atoms.cell[2, 2]))
+    stored = structure_factors(atoms, motion, config)[None]
     detectors = [{"kind": n, "inner_mrad": r[0], "outer_mrad": r[1]} for n, r in rings.items()] + [{"kind": "icom"}]
-    mine = [Imager(base.varied(detector=d), 25.6, config).intensity(stored).numpy() for d in detectors]
+    imagers = [Imager(base.varied(detector=d), 25.6, config, elements(motion)) for d in detectors]
+    mine = [imager.intensity(stored)[0].numpy() for imager in imagers]
     with style.figure(7.2, 5.2) as figure:
         axes = figure.subplots(2, 3)
         titles = ("HAADF, 50 to 100 mrad", "BF, 0 to 8 mrad", "iCOM")

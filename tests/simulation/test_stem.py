@@ -14,7 +14,7 @@ from passband.conditions import StemCondition
 from passband.metrics.registry import measure
 from passband.optics import otf, probe, stack
 from passband.simulation.detected_scattering import detected
-from passband.simulation.stem import Imager, StemConfig, scatterers
+from passband.simulation.stem import Imager, StemConfig, elements, structure_factors, transferred, warnings
 from passband.specimens.scattering import scattering_factor
 
 HAADF = {"kind": "haadf", "inner_mrad": 60.0, "outer_mrad": 150.0}
@@ -31,22 +31,29 @@ def cell(symbols, positions, height=4.0):
 
 
 def image(atoms, condition, config=None, motion=0.0):
-    config = config or StemConfig()
-    displacements = dict.fromkeys(atoms.get_chemical_symbols(), motion)
-    return Imager(condition, FIELD, config).intensity(scatterers(atoms, displacements, config))
+    imager, stored = imager_of(atoms, condition, config, motion)
+    return imager.intensity(stored)[0]
+
+
+def imager_of(atoms, condition, config=None, motion=0.0):
+    """An imager and what it images, a batch of one."""
+    config = config or StemConfig(depth_angstrom=float(atoms.cell[2, 2]))
+    motion = dict.fromkeys(atoms.get_chemical_symbols(), motion)
+    return Imager(condition, FIELD, config, elements(motion)), structure_factors(atoms, motion, config)[None]
 
 
 def test_structure_factors_by_a_sum_over_atoms():
     rng = np.random.default_rng(0)
     atoms = cell("CAuCAuAuC", rng.uniform(0, 1, (6, 3)) * [FIELD, FIELD, 16.0], height=16.0)
-    found = scatterers(atoms, {"C": 0.1, "Au": 0.08}, StemConfig())
-    reach = found.factors.shape[-1] - 1
-    assert found.numbers == (6, 79) and found.factors.shape[0] == 2 and reach == int(FIELD / 0.3)
+    motion = {"Au": 0.08, "C": 0.1}
+    found = structure_factors(atoms, motion, StemConfig(depth_angstrom=16.0))
+    reach = found.shape[-1] - 1
+    assert elements(motion) == (6, 79) and found.shape[:2] == (2, 2) and reach == int(FIELD / 0.3)
     for s, e, kx, ky in [(0, 0, 3, 5), (1, 1, -20, 30), (0, 1, 0, 0), (1, 0, -7, 0)]:
-        inside = (atoms.numbers == found.numbers[e]) & (atoms.positions[:, 2] // 8 == s)
+        inside = (atoms.numbers == (6, 79)[e]) & (atoms.positions[:, 2] // 8 == s)
         phases = np.exp(-2j * math.pi / FIELD * (atoms.positions[inside, :2] @ [kx, ky]))
         damped = phases.sum() * math.exp(-2 * (math.pi * (0.1, 0.08)[e]) ** 2 * (kx**2 + ky**2) / FIELD**2)
-        assert abs(complex(found.factors[s, e, reach + kx, ky]) - damped) < 1e-3
+        assert abs(complex(found[s, e, reach + kx, ky]) - damped) < 1e-3
 
 
 def test_one_atom_is_the_probe_blurred_by_what_it_scatters():
@@ -74,7 +81,7 @@ def test_defocus_focuses_below_the_entrance_plane():
     peaks = []
     for depth in (10.0, 40.0):
         atoms = cell("Au", [[6.4, 6.4, depth]], height=50.0)
-        config = StemConfig(slice_thickness_angstrom=2.0)
+        config = StemConfig(slice_thickness_angstrom=2.0, depth_angstrom=50.0)
         peaks.append([float(image(atoms, made(defocus_angstrom=d), config).max()) for d in (11.0, 41.0)])
     (upper_sharp, upper_blurred), (lower_blurred, lower_sharp) = peaks
     assert upper_sharp == pytest.approx(lower_sharp, rel=1e-3)
@@ -123,11 +130,14 @@ def test_icom_is_exact_for_a_thin_phase_object():
     mass = scanned(1.0, {"C10": -40.0, "C21": 2e3}, weights)
     # The middle of the only slice lies 2 Å below the entrance plane.
     c = made({"kind": "icom"}, aberrations={"C10": -42.0, "C21": 2e3}, pixel_size_angstrom=FIELD / 16)
-    imager, stored = Imager(c, FIELD, StemConfig()), scatterers(LIGHT, {"C": 0.0, "Si": 0.0}, StemConfig())
+    imager, stored = imager_of(LIGHT, c, StemConfig(depth_angstrom=4.0))
     even, step = torch.arange(16, dtype=torch.float64) * c.pixel_size_angstrom, 0.02
 
     def slope(x, y):
-        one, other = (imager.intensity(stored, (torch.full_like(even, s * x), even + s * y)) for s in (1, -1))
+        one, other = (
+            imager.intensity(stored, scan=(torch.full_like(even, s * x)[None], (even + s * y)[None]))[0]
+            for s in (1, -1)
+        )
         return (one - other) / (2 * step) / (2 * math.pi)
 
     found = torch.stack([slope(step, 0.0), slope(0.0, step)])
@@ -152,10 +162,7 @@ def test_annular_bright_field_of_a_weak_phase_object():
 
 def test_counts_are_poisson_numbers_of_the_beams_electrons():
     c = made(dose_per_angstrom2=5e6, pixel_size_angstrom=0.4)
-    imager, stored = (
-        Imager(c, FIELD, StemConfig()),
-        scatterers(cell("Au", [[6.4, 6.4, 2.0]]), {"Au": 0.1}, StemConfig()),
-    )
+    imager, stored = imager_of(cell("Au", [[6.4, 6.4, 2.0]]), c, motion=0.1)
     mean = imager.intensity(stored) * c.electrons_per_pixel
     counts = imager.record(imager.intensity(stored), generator=torch.Generator().manual_seed(0))
     assert torch.equal(counts, counts.round())
@@ -168,9 +175,9 @@ def test_the_noise_of_icom_is_that_of_its_electrons(quadrants):
     """Electrons drawn one by one from the beam, their centre of mass integrated."""
     detector = {"kind": "icom"} | ({"quadrants": True, "outer_mrad": 40.0} if quadrants else {})
     c = made(detector, dose_per_angstrom2=1000.0, pixel_size_angstrom=0.4)
-    imager = Imager(c, FIELD, StemConfig())
+    imager = Imager(c, FIELD, StemConfig(), (79,))
     n, electrons = imager.pixels, int(c.electrons_per_pixel)
-    noise = imager.record(torch.zeros(n, n), generator=torch.Generator().manual_seed(1))
+    noise = imager.record(torch.zeros(1, n, n), generator=torch.Generator().manual_seed(1))[0]
     rng = np.random.default_rng(2)
     radius, angle = np.sqrt(rng.uniform(0, 1, (n, n, electrons))), rng.uniform(0, 2 * math.pi, (n, n, electrons))
     end = 0.02 / 0.0196875
@@ -188,30 +195,30 @@ def test_the_noise_of_icom_is_that_of_its_electrons(quadrants):
 
 
 def test_lines_jitter_and_frames_drift():
-    stored = scatterers(cell("Au", [[6.4, 6.4, 2.0]]), {"Au": 0.1}, StemConfig())
-    even = Imager(made(), FIELD, StemConfig())
-    straight = even.intensity(stored)
-    moving = Imager(made(drift_angstrom=6.4), FIELD, StemConfig())
-    places = moving.scan(torch.Generator().manual_seed(0))
-    image = moving.intensity(stored, places)
+    atom = cell("Au", [[6.4, 6.4, 2.0]])
+    even, stored = imager_of(atom, made(), motion=0.1)
+    straight = even.intensity(stored)[0]
+    assert even.scan(1, torch.Generator()) is None
+    moving, _ = imager_of(atom, made(drift_angstrom=6.4))
+    places = moving.scan(1, torch.Generator().manual_seed(0))
+    image = moving.intensity(stored, scan=places)[0]
     # A drift along x by half the field moves the atom, met after half of the lines, by a quarter of it.
     assert np.unravel_index(int(straight.argmax()), (64, 64)) == (32, 32)
     assert np.unravel_index(int(image.argmax()), (64, 64)) == (48, 32)
-    jittered = Imager(made(line_jitter_angstrom=0.5), FIELD, StemConfig())
-    x, _ = jittered.scan(torch.Generator().manual_seed(0))
+    jittered, _ = imager_of(atom, made(line_jitter_angstrom=0.5))
+    x, y = jittered.scan(1, torch.Generator().manual_seed(0))
     assert float(x.std()) == pytest.approx(0.5, rel=0.3)
-    line = jittered.intensity(stored, jittered.scan(torch.Generator().manual_seed(0)))[:, 20]
-    assert int(line.argmax()) == round((6.4 - float(x[20])) / 0.2)
+    line = jittered.intensity(stored, scan=(x, y))[0, :, 20]
+    assert int(line.argmax()) == round((6.4 - float(x[0, 20])) / 0.2)
 
 
 def test_the_truth_is_scanned_as_the_image():
     c = made(line_jitter_angstrom=0.8, drift_angstrom=4.0, drift_angle_rad=1.0)
-    imager = Imager(c, FIELD, StemConfig())
     disc = np.hypot(*(np.mgrid[:64, :64] * 0.2 - 6.4)) < 3
     positions = np.argwhere(disc)[::2] * 0.2
     gold = cell("Au" * len(positions), np.column_stack([positions, np.full(len(positions), 2.0)]))
-    stored = scatterers(gold, {"Au": 0.1}, StemConfig())
-    made_ = imager.images([stored], torch.from_numpy(disc)[None], seed=3)
+    imager, stored = imager_of(gold, c, motion=0.1)
+    made_ = imager.images(stored, torch.from_numpy(disc)[None], seed=3)
     bright = made_.counts[0] > 0.5 * made_.counts[0].quantile(0.95)
     assert (bright == made_.masks[0]).float().mean() > 0.97
 
@@ -219,14 +226,17 @@ def test_the_truth_is_scanned_as_the_image():
 @pytest.mark.parametrize(
     ("condition", "config", "message"),
     [
-        (made(pixel_size_angstrom=0.05), StemConfig(), "0.05 is finer than the grid of the potential, 0.1 Å"),
         (made(pixel_size_angstrom=0.3), StemConfig(), "does not divide the field of 12.8 Å"),
-        (made(convergence_semiangle_mrad=40.0), StemConfig(), "transfers up to 4.06 1/Å, beyond the 3.33 1/Å"),
+        (
+            made(convergence_semiangle_mrad=40.0),
+            StemConfig(),
+            "transfers up to 4.06 1/Å, and 3.33 1/Å are stored; raise stem.band_per_angstrom to 4.07",
+        ),
     ],
 )
 def test_refused_before_any_work(condition, config, message):
     with pytest.raises(BadInputError, match=message):
-        Imager(condition, FIELD, config)
+        Imager(condition, FIELD, config, (79,))
 
 
 def test_simulate_gives_the_same_images_again_and_hrtems_masks():
@@ -258,8 +268,7 @@ def test_what_lies_outside_the_domain_is_said():
     apart = cell("AuAu", [[3.0, 6.4, 2.0], [9.0, 6.4, 2.0]])
 
     def said(atoms, condition):
-        stored = scatterers(atoms, dict.fromkeys(atoms.get_chemical_symbols(), 0.1), StemConfig())
-        return Imager(condition, FIELD, StemConfig()).warnings([stored])
+        return warnings(condition, [atoms])
 
     usual = made(source_size_angstrom=0.35)
     assert said(apart, usual) == []
@@ -269,3 +278,39 @@ def test_what_lies_outside_the_domain_is_said():
     assert "with 0.35 or more" in said(apart, made())[0]
     assert "beyond a weak phase object" in said(upright, made({"kind": "icom"}))[0]
     assert said(cell("C", [[6.4, 6.4, 2.0]]), made({"kind": "icom"})) == []
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_a_turned_specimen_is_imaged_by_the_same_probe(orientation):
+    """Atoms are turned one by one; pixel i goes to n − 1 − i, as `symmetry.turn` flips."""
+    rng = np.random.default_rng(3)
+    places = rng.uniform(0, FIELD, (5, 3)) * [1, 1, 0.3]
+    c = made(aberrations={"C10": -60.0, "C12": 80.0, "phi12": 0.4, "C21": 2e3, "phi21": 1.0}, pixel_size_angstrom=0.4)
+    turned = places.copy()
+    for axis, bit in ((0, 1), (1, 2)):
+        if orientation & bit:
+            turned[:, axis] = FIELD - 0.4 - turned[:, axis]
+    if orientation & 4:
+        turned[:, :2] = turned[:, 1::-1]
+    expected = image(cell("AuCAuSiC", turned % FIELD), c)
+    imager, stored = imager_of(cell("AuCAuSiC", places), c)
+    found = imager.intensity(stored, torch.tensor([orientation]))[0]
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_a_specimen_too_thick_for_its_room_is_refused():
+    with pytest.raises(
+        BadInputError, match="takes 90.0 Å along the beam, and 64 Å are stored; set stem.depth_angstrom to 90"
+    ):
+        structure_factors(cell("C", [[6.4, 6.4, 2.0]], height=90.0), {"C": 0.1}, StemConfig())
+
+
+def test_what_a_source_blurs_away_is_left_out():
+    sharp, blurred = made(), made(source_size_angstrom=0.4)
+    assert transferred(sharp) == sharp.cutoff_per_angstrom and transferred(blurred) < 1.75
+    atom = cell("Au", [[6.4, 6.4, 2.0]])
+    whole = image(atom, sharp)
+    q = torch.fft.fftfreq(len(whole), 0.2)
+    envelope = torch.exp(-2 * (math.pi * 0.4) ** 2 * (q[:, None] ** 2 + q**2))
+    by_hand = torch.fft.ifft2(torch.fft.fft2(whole) * envelope).real
+    assert (image(atom, blurred) - by_hand).abs().max() < 1e-3 * by_hand.max()

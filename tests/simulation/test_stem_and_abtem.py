@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from passband.conditions import StemCondition
-from passband.simulation.stem import Imager, StemConfig, scatterers
+from passband.simulation.stem import Imager, StemConfig, elements, structure_factors, warnings
 
 abtem = pytest.importorskip("abtem")
 FIELD = 25.6
@@ -59,15 +59,16 @@ def test_haadf_off_a_zone_axis_correlates_with_prism():
         energy_ev=200e3, convergence_semiangle_mrad=20.0, defocus_angstrom=20.0, pixel_size_angstrom=0.4,
         source_size_angstrom=0.35, detector={"kind": "haadf", "inner_mrad": 55.0, "outer_mrad": 105.0},
     )  # fmt: skip
-    imager, stored = Imager(c, FIELD, StemConfig()), scatterers(atoms, MOTION, StemConfig())
-    ours = imager.intensity(stored).numpy()
+    config = StemConfig()
+    ours = (
+        Imager(c, FIELD, config, elements(MOTION)).intensity(structure_factors(atoms, MOTION, config)[None])[0].numpy()
+    )
     theirs = gaussian_filter(theirs, 0.35 / 0.4, mode="wrap")
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
     assert ours.mean() == pytest.approx(theirs.mean(), rel=0.1)
-    assert imager.warnings([stored]) == []
+    assert warnings(c, [atoms]) == []
     # Along the axis, columns of five atoms channel.
-    upright = scatterers(gold_on_carbon(20.0, 0.0), MOTION, StemConfig())
-    assert "columns of heavy atoms (4.5 behind one another" in imager.warnings([upright])[0]
+    assert "columns of heavy atoms (4.5 behind one another" in warnings(c, [gold_on_carbon(20.0, 0.0)])[0]
 
 
 @pytest.mark.slow
@@ -82,15 +83,16 @@ def test_phase_contrast_of_a_thin_film_is_multislices():
     scan = abtem.LineScan(start=(0, y), end=(FIELD, y), gpts=places, endpoint=False)
     seers = [abtem.AnnularDetector(0, 8), abtem.AnnularDetector(10, 30), abtem.PixelatedDetector(max_angle="full")]
     bf, abf, patterns = beam.scan(potential(wide, 1024, 1.0), scan=scan, detectors=seers, lazy=False)
-    config, stored = StemConfig(slice_thickness_angstrom=2.0), scatterers(atoms, {"C": 0.0}, StemConfig())
+    config = StemConfig(depth_angstrom=1.0)
+    stored = structure_factors(atoms, {"C": 0.0}, config)[None]
 
     def line(detector, dx=0.0, dy=0.0):
         c = StemCondition(
             energy_ev=300e3, convergence_semiangle_mrad=20.0, defocus_angstrom=40.0, pixel_size_angstrom=FIELD / places,
             detector=detector,
         )  # fmt: skip
-        at = torch.tensor([dx], dtype=torch.float64), torch.tensor([y + dy], dtype=torch.float64)
-        return Imager(c, FIELD, config).intensity(stored, at)[:, 0].double().numpy()
+        at = torch.tensor([[dx]], dtype=torch.float64), torch.tensor([[y + dy]], dtype=torch.float64)
+        return Imager(c, FIELD, config, (6,)).intensity(stored, scan=at)[0, :, 0].double().numpy()
 
     for theirs, kind, inner, outer in ((bf, "bf", 0.0, 8.0), (abf, "abf", 10.0, 30.0)):
         ours, other = line({"kind": kind, "inner_mrad": inner, "outer_mrad": outer}), np.asarray(theirs.array).ravel()

@@ -2,9 +2,6 @@
 
 from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.detector import Detector
-from passband.conditions.stem_condition import StemCondition, StemDetector
-
-#: A condition of any modality.
-AnyCondition = Condition | StemCondition
+from passband.conditions.stem_condition import AnyCondition, StemCondition, StemDetector
 
 __all__ = ["ABERRATIONS", "ANGLES", "AnyCondition", "Condition", "Detector", "StemCondition", "StemDetector"]

@@ -234,6 +234,11 @@ class Condition(yaml_config.Config):
         """Stable id: the hash of the values, never of names or places."""
         return content_id(self.to_dict())
 
+    @property
+    def binning(self) -> int:
+        """Physical pixels of the camera along a side of one of the image."""
+        return self.detector.binning
+
     def varied(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> "Condition":
         """Return this condition with some values replaced, such as `condition.varied(defocus=80, C12=30)`.
 
@@ -292,12 +297,14 @@ class Condition(yaml_config.Config):
         return {name: value for name, value in write(self).items() if name not in rare}
 
 
+def short_names(kind: type[yaml_config.Config]) -> dict[str, str]:
+    """Return the short name of each field that has a unit, without it."""
+    shortened = {name: re.sub("_(angstrom|mrad|rad|ev|per_angstrom2)$", "", name) for name in kind.model_fields}
+    return {name: short for name, short in shortened.items() if short != name}
+
+
 #: Short name of each field that has a unit, without it.
-SHORT_NAMES: dict[str, str] = {
-    name: short
-    for name in Condition.model_fields
-    if (short := re.sub("_(angstrom|mrad|rad|ev|per_angstrom2)$", "", name)) != name
-}
+SHORT_NAMES: dict[str, str] = short_names(Condition)
 _RARE = {
     name: field.default
     for name, field in Condition.model_fields.items()
@@ -305,7 +312,7 @@ _RARE = {
 }
 
 
-def doubt_kinds(conditions: Sequence[Condition]) -> list[list[str]]:
+def doubt_kinds(conditions: Sequence[Any]) -> list[list[str]]:
     """Return the doubts of conditions in kinds, which differ in numbers only; values near zero count if most have them: some are drawn."""
     kinds = by_kind([doubt for condition in conditions for doubt in condition.doubts()])
     return [kind for kind in kinds if _NEXT_TO_NONE not in kind[0] or 2 * len(kind) > len(conditions)]

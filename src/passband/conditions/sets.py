@@ -21,26 +21,42 @@ from pydantic import (
 from passband.base.distribution import Distribution, Values
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical
+from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical, short_names
 from passband.conditions.detector import Detector
+from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition, StemDetector
 from passband.files import yaml_config
 from passband.files.yaml_config import Config
 
 _MOST_CONDITIONS = 2000
 _UNITS = {"per_angstrom2": "e/Å²", "angstrom": "Å", "mrad": "mrad", "rad": "rad", "ev": "eV"}
-_SHORT = {"defocus_angstrom": "defocus"} | {name: short.replace("_", " ") for name, short in SHORT_NAMES.items()}
+_SHORT = {"defocus_angstrom": "defocus"} | {
+    name: short.replace("_", " ") for name, short in (short_names(StemCondition) | SHORT_NAMES).items()
+}
 _SHORT["pixel_size_angstrom"] = "pixel"
 # Values without a unit that can be varied, and one that is counted.
 _PLAIN = {"contrast", "background", *Detector.model_fields} - {"binning"}
 _UNITS["electrons"] = "e"
+# What only STEM has.
+_SCANNED = {*StemCondition.model_fields, *StemDetector.model_fields} - {"modality", "detector", "kind", "quadrants"}
 
 
 def _preset(given: Any) -> Any:
-    return Condition.preset(given) if isinstance(given, str) else given
+    if not isinstance(given, str):
+        return given
+    return StemCondition.preset(given) if given in STEM_PRESETS else Condition.preset(given)
 
 
-#: A condition, or a preset by name.
-Base = Annotated[Condition, BeforeValidator(_preset)]
+def _modality(given: Any) -> str:
+    scanned = isinstance(given, StemCondition) or (isinstance(given, dict) and given.get("modality") == "stem")
+    return "StemCondition" if scanned else "Condition"
+
+
+#: A condition of HRTEM or STEM, or a preset by name.
+Base = Annotated[
+    Annotated[Condition, Tag("Condition")] | Annotated[StemCondition, Tag("StemCondition")],
+    Discriminator(_modality),
+    BeforeValidator(_preset),
+]
 
 
 class _Set(Config):
@@ -48,7 +64,7 @@ class _Set(Config):
 
     #: What is wrong if two of the `count` conditions are the same.
     _REPEATED: ClassVar[str]
-    _built: tuple[list[Any], list[Condition]] | None = PrivateAttr(default=None)
+    _built: tuple[list[Any], list[Any]] | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _no_condition_twice(self) -> Self:
@@ -57,10 +73,10 @@ class _Set(Config):
             raise ValueError(self._REPEATED.format(count=len(conditions)))
         return self
 
-    def _build(self) -> list[Condition]:
+    def _build(self) -> list[Any]:
         raise NotImplementedError
 
-    def conditions(self) -> list[Condition]:
+    def conditions(self) -> list[Any]:
         """Return the conditions in their order; BadInputError if one is not valid."""
         fields = list(self.__dict__.values())
         if self._built is None or any(a is not b for a, b in zip(self._built[0], fields, strict=True)):
@@ -73,7 +89,7 @@ class _Set(Config):
 
 def check_names(names: list[str]) -> None:
     """Raise ValueError for names that cannot be varied, or that are the same value twice."""
-    known = {*_SHORT, *_PLAIN, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
+    known = {*_SHORT, *_PLAIN, *_SCANNED, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
     for name in names:
         if name not in known:
             raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
@@ -127,7 +143,7 @@ class ConditionGrid(_Set):
             )
         return vary
 
-    def _build(self) -> list[Condition]:
+    def _build(self) -> list[AnyCondition]:
         """Return all combinations, the last name varying fastest."""
         combinations = itertools.product(*self.vary.values())
         return [self.base.varied(dict(zip(self.vary, values, strict=True))) for values in combinations]
@@ -158,7 +174,7 @@ class ConditionDraw(_Set):
         check_names(list(draw))
         return draw
 
-    def _build(self) -> list[Condition]:
+    def _build(self) -> list[AnyCondition]:
         """Return `count` conditions, values rounded to six digits."""
         if self.method == "sobol":
             # scipy.stats takes a second to import, and few studies draw.
@@ -199,7 +215,7 @@ class ConditionMixture(_Set):
     seed: int = Field(default=0, ge=0, strict=True)
     _REPEATED: ClassVar[str] = "two components draw the same condition; change one of them"
 
-    def _build(self) -> list[Condition]:
+    def _build(self) -> list[AnyCondition]:
         for part in self.mixture:
             check_names(list(part.draw))
         exact = self.count * np.array([part.weight for part in self.mixture]) / sum(p.weight for p in self.mixture)
@@ -234,7 +250,7 @@ ConditionSet = Annotated[
 ]
 
 
-def _numbered(conditions: list[Condition], name: str) -> list[str]:
+def _numbered(conditions: list[AnyCondition], name: str) -> list[str]:
     width = len(str(len(conditions)))
     return [f"{i + 1:0{width}d}: {_described(c, name)}" for i, c in enumerate(conditions)]
 
@@ -251,9 +267,8 @@ def _unit(name: str) -> str:
     return next((unit for end, unit in _UNITS.items() if name.endswith(end)), usual)
 
 
-def _described(condition: Condition, name: str) -> str:
-    flat = condition.to_dict() | condition.aberrations | condition.detector.model_dump()
-    flat |= {"contrast": condition.contrast}
+def _described(condition: AnyCondition, name: str) -> str:
+    flat: dict[str, Any] = dict(condition) | condition.aberrations | condition.detector.model_dump()
     flat |= dict.fromkeys(("defocus", "defocus_angstrom"), condition.defocus_angstrom)
     value = flat.get(ALIASES.get(name, name)) or 0.0
     sign = "+" if name.startswith("defocus") and value > 0 else ""

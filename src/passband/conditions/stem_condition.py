@@ -5,6 +5,7 @@ plane of the specimen. Widths are standard deviations; of a Gaussian, FWHM = 2âˆ
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -187,6 +188,11 @@ class StemCondition(yaml_config.Config):
         return None if self.dose_per_angstrom2 is None else self.dose_per_angstrom2 * self.pixel_size_angstrom**2
 
     @property
+    def binning(self) -> int:
+        """1: a scan has no pixels to sum."""
+        return 1
+
+    @property
     def is_round(self) -> bool:
         """True if the transfer does not depend on direction."""
         return not self.detector.quadrants and not any(symbol in self.aberrations for symbol in ANGLES)
@@ -233,10 +239,11 @@ class StemCondition(yaml_config.Config):
             return cls.preset(str(source))
         return yaml_config.load(cls, Path(source))
 
-    def varied(self, **named: Any) -> "StemCondition":
+    def varied(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> "StemCondition":
         """Return this condition with some values replaced.
 
         Args:
+            values: by name, as a mapping.
             **named: an aberration, an angle, an alias or defocus; a field, with or without its unit (dose or dose_per_angstrom2); a field
                 of the detector, such as inner_mrad.
 
@@ -244,7 +251,7 @@ class StemCondition(yaml_config.Config):
             BadInputError: listing the names, if one is unknown; if the result is not valid.
         """
         content = self.to_dict()
-        for given, value in named.items():
+        for given, value in {**(values or {}), **named}.items():
             fields = [f for f in (*type(self).model_fields, *self.ALSO_READ) if f == given or f.startswith(f"{given}_")]
             symbol, number = canonical(given, value)
             if symbol in SYMBOLS:
@@ -264,6 +271,10 @@ class StemCondition(yaml_config.Config):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+
+#: A condition of any modality.
+AnyCondition = Condition | StemCondition
 
 
 def _positive(content: dict[str, Any], name: str) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.metrics import METRICS, information, measure, profile_overlaps
 from passband.metrics.band import Spectrum
 from passband.metrics.image_spectra import IMAGE_MEASURES
@@ -25,7 +25,7 @@ EVERY = (*METRICS, *IMAGE_MEASURES)
 
 
 def shift_table(
-    conditions: Sequence[Condition],
+    conditions: Sequence[AnyCondition],
     q_max: float,
     spectra: np.ndarray,
     exit_wave: Spectrum | None = None,
@@ -56,7 +56,7 @@ def shift_table(
 def with_metrics(
     table: pl.DataFrame,
     metrics: Sequence[str],
-    conditions: Sequence[Condition],
+    conditions: Sequence[AnyCondition],
     q_max: float,
     spectra: np.ndarray,
     exit_wave: Spectrum | None = None,
@@ -75,7 +75,7 @@ def lacking(table: pl.DataFrame, metrics: Sequence[str] = EVERY) -> list[str]:
 
 
 def _measured(
-    conditions: Sequence[Condition],
+    conditions: Sequence[AnyCondition],
     metrics: Sequence[str],
     q_max: float,
     spectra: np.ndarray,
@@ -105,7 +105,7 @@ def _pairs(values_of: Mapping[str, torch.Tensor], ids: Sequence[str]) -> dict[st
 
 
 def set_shift_table(
-    sets: Sequence[tuple[str, Sequence[Condition]]], tests: Sequence[tuple[str, Condition]], q_max: float
+    sets: Sequence[tuple[str, Sequence[AnyCondition]]], tests: Sequence[tuple[str, AnyCondition]], q_max: float
 ) -> pl.DataFrame:
     """Return the shift table of training sets and tests, given by name, with sigma_best and phase_rms.
 

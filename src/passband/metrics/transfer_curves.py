@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from passband import optics
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition
 from passband.metrics import information
 
 # A network cannot have learnt from frequencies of which the training condition transfers less.
@@ -56,7 +56,7 @@ def first_zero(condition: Condition, q_max: float, points: int = 2000) -> float 
 
 
 def epsilon_over_defocus(
-    base: Condition, lowest: float, highest: float, q_max: float, points: int = 201
+    base: AnyCondition, lowest: float, highest: float, q_max: float, points: int = 201
 ) -> pl.DataFrame:
     """Return defocus_angstrom and epsilon of a condition whose defocus is swept from lowest to highest [Å]."""
     defocus = torch.linspace(lowest, highest, points, dtype=torch.float64)

@@ -19,7 +19,7 @@ from passband.simulation import stem
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.modality import Images
 from passband.simulation.multislice import ExitWaveConfig
-from passband.specimens import Recipe
+from passband.specimens import Recipe, draw_specimen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,7 +115,8 @@ def _in_tem(recipe: Recipe, condition: Condition, indices: range, seed: int) -> 
 
 def _scanned(recipe: Recipe, condition: StemCondition, indices: range, seed: int) -> tuple[Images, list[str]]:
     """Return STEM images of some specimens, and warnings."""
-    config = stem.StemConfig.of(condition)
-    imager = stem.Imager(condition, recipe.field_angstrom, config)
+    atoms = [draw_specimen(recipe, index).atoms for index in indices]
+    config = stem.StemConfig.of([condition], max(float(one.cell[2, 2]) for one in atoms))
     stored, masks = stem.scatter(recipe, indices, config)
-    return imager.images(stored, masks, seed=seed), imager.warnings(stored)
+    made = stem.imager(condition, recipe, config).images(stored, masks, seed=seed)
+    return made, stem.warnings(condition, atoms)

@@ -12,12 +12,12 @@ from torch import Tensor
 from passband.base.errors import BadInputError
 from passband.base.frequencies import disc_indices
 from passband.conditions import Condition
-from passband.metrics.texture import Scattering, scattering
+from passband.metrics.texture import Scattering, Texture, scattering, set_texture
 from passband.simulation import imaging, recording, symmetry
-from passband.simulation.modality import Images, camera_masks
-from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
+from passband.simulation.modality import Images, StoredSpecimen, camera_masks
+from passband.simulation.multislice import ExitWaveConfig, engine, specimen_exit_waves
 from passband.simulation.particle_truth import particle_truth
-from passband.specimens import Recipe, draw_specimen
+from passband.specimens import Recipe, Specimen, draw_specimen
 
 #: Specimens of a recipe whose texture stands for it.
 FAMILY = 16
@@ -26,6 +26,25 @@ FAMILY = 16
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:
     """Return the shape [P, K] of one specimen's exit wave: frozen-phonon configurations and stored coefficients."""
     return config.phonon_configurations, len(disc_indices(config.band_per_angstrom * recipe.field_angstrom))
+
+
+def check_memory(recipe: Recipe, config: ExitWaveConfig, memory: int) -> None:
+    """Refuse a memory [bytes] in which an exit wave cannot be made, by a BadInputError."""
+    engine.check_memory(config, recipe.field_angstrom, memory)
+
+
+def store(
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    indices: Sequence[int],
+    config: ExitWaveConfig,
+    *,
+    device: torch.device,
+    memory: int | None = None,
+) -> list[StoredSpecimen]:
+    """Return the coefficients of the exit waves of specimens, [P, K] each; see `specimen_exit_waves`, also for errors."""
+    waves = specimen_exit_waves(recipe, specimens, indices, config, device=device, memory=memory)
+    return [StoredSpecimen(wave.coefficients, wave.lost_intensity, wave.dropped_intensity) for wave in waves]
 
 
 def scatter(recipe: Recipe, indices: Sequence[int], config: ExitWaveConfig) -> tuple[Tensor, Tensor]:
@@ -59,6 +78,33 @@ def stored_scattering(stored: Tensor, masks: Tensor, recipe: Recipe, config: Exi
     return scattering(stored, frequencies, masks, recipe.field_angstrom)
 
 
+def power(
+    stored: Tensor, conditions: Sequence[Condition], recipe: Recipe, config: ExitWaveConfig
+) -> tuple[Tensor, Tensor]:
+    """Return |q| [1/Å] and the mean power spectral density [Å²] of exit waves [N, P, K], whatever the conditions."""
+    return imaging.wave_power(
+        stored, disc_indices(config.band_per_angstrom * recipe.field_angstrom), recipe.field_angstrom
+    )
+
+
+def textures(
+    sets: Sequence[Sequence[Condition]], stored: Tensor, masks: Tensor, recipe: Recipe, config: ExitWaveConfig
+) -> Texture:
+    """Return the analytic texture of sets of conditions, of what exit waves [N, P, K] with masks, bool [N, m, m], scatter."""
+    return set_texture(sets, stored_scattering(stored, masks, recipe, config))
+
+
+def imager(condition: Condition, recipe: Recipe, config: ExitWaveConfig) -> "Imager":
+    """Return what makes images of a recipe's specimens; a BadInputError if exit waves are of another energy, or the band is too narrow."""
+    if condition.energy_ev != config.energy_ev:
+        raise BadInputError(
+            f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {config.energy_ev:g}; exit waves belong to one energy, make them equal"
+        )
+    made = Imager(condition, recipe.field_angstrom, config)
+    made.check()
+    return made
+
+
 class Imager:
     """Makes images of exit waves under one condition; `grid` has the grids of wave and image."""
 
@@ -80,6 +126,16 @@ class Imager:
         """Pixels along a side of the image."""
         return self.grid.pixels
 
+    @property
+    def binning(self) -> int:
+        """Physical pixels of the camera along a side of one of the image."""
+        return self.condition.detector.binning
+
+    @property
+    def is_round(self) -> bool:
+        """Whether the image of a turned specimen is the turned image."""
+        return self.condition.is_round
+
     def check(self) -> None:
         """Refuse an aperture that opens beyond the stored band, by a BadInputError."""
         imaging.check_aperture(self.condition, self.grid)
@@ -88,12 +144,20 @@ class Imager:
         """Return a warning if the stored band cuts off beams that the condition would transfer, else None."""
         return imaging.band_warning(self.condition, self.grid)
 
-    def intensity(self, stored: Tensor, orientations: Tensor | None = None) -> Tensor:
+    def scan(self, count: int, generator: torch.Generator) -> None:
+        """Return None: the camera sees all at once."""
+
+    def scanned(self, masks: Tensor, scan: None) -> Tensor:
+        """Return masks or maps [B, m, m] at the places of the camera's pixels, shape [B, n, n]."""
+        return camera_masks(masks, self.pixels)
+
+    def intensity(self, stored: Tensor, orientations: Tensor | None = None, scan: None = None) -> Tensor:
         """Return expected intensities on the camera's physical pixels, vacuum = 1, float32, [B, physical, physical].
 
         Args:
             stored: coefficients of the exit waves, complex64, shape [B, P, K].
             orientations: 0 to 7, shape [B], each specimen turned by its own; None leaves all as they are.
+            scan: None.
 
         Raises:
             BadInputError: if the aperture opens beyond the stored band.

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class ImageSource:
         imager.check()
         self._stored, self._imager, self.condition, self.device = stored, imager, imager.condition, stored.device
         self.masks = camera_masks(masks, imager.pixels).to(self.device)
-        self._cached = imager.intensity(stored) if cache and imager.condition.is_round else None
+        self._cached = imager.intensity(stored) if cache and imager.is_round else None
 
     @property
     def parts(self) -> "Sequence[ImageSource]":
@@ -44,7 +44,7 @@ class ImageSource:
     @property
     def binning(self) -> int:
         """Physical pixels of the camera along a side of a pixel."""
-        return self.condition.detector.binning
+        return self._imager.binning
 
     def places(self, specimens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the part that images each of specimens [B], here 0, and the specimen's place in it."""
@@ -53,10 +53,10 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self._stored)
 
-    def intensity(self, specimens: Tensor, orientations: Tensor) -> Tensor:
-        """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B]."""
+    def intensity(self, specimens: Tensor, orientations: Tensor, scan: Any = None) -> Tensor:
+        """Return expected intensities, vacuum = 1, of specimens turned by orientations 0 to 7, both of shape [B], and scanned."""
         if self._cached is None:
-            return self._imager.intensity(self._stored[specimens], orientations)
+            return self._imager.intensity(self._stored[specimens], orientations, scan)
         return symmetry.turn_each(self._cached[specimens], orientations, self.binning)
 
     def batch(
@@ -69,8 +69,11 @@ class ImageSource:
         turns = torch.zeros_like(specimens) if orientations is None else orientations
         # Without waiting for what the device is at.
         specimens, turns = (indices.to(self.device, non_blocking=True) for indices in (specimens, turns))
-        counts = self._imager.record(self.intensity(specimens, turns), generator=generator, poisson=fast_poisson)
+        scan = self._imager.scan(len(specimens), generator)
+        counts = self._imager.record(self.intensity(specimens, turns, scan), generator=generator, poisson=fast_poisson)
         masks = symmetry.turn_each(self.masks[specimens], turns)
+        if scan is not None:
+            masks = self._imager.scanned(masks, scan)
         return normalize(counts)[:, None], masks[:, None].float()
 
     def begin(self, share: float) -> None:

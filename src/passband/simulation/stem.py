@@ -5,18 +5,20 @@ depth. Rings outside the beam (haadf, df) add up what each atom scatters into th
 intensity; bf, abf and icom are the first order in the projected phase (`optics.probe`). Thermal motion, independent for all atoms
 (Einstein), blurs both by exp(−2π² u² q²): on average an atom scatters to a ring in whole, elastically or thermally diffuse, from
 where it happens to be. docs/stem.md states where this holds.
+
+Stored of a specimen are the structure factors Σ exp(−2πi k·r / field) exp(−2π² u² q²) of the atoms of each element in each slice, complex64,
+[S, E, 2R + 1, R + 1], for integer frequencies k_x from −R to R and k_y from 0 to R; elements rise in atomic number.
 """
 
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -25,13 +27,15 @@ from passband.base.electron import interaction_parameter, wavelength
 from passband.base.errors import BadInputError
 from passband.base.frozen_model import FrozenModel
 from passband.conditions import StemCondition
+from passband.metrics.texture import Texture, measured_texture
 from passband.optics import ProbeParameters, detected_share, probe_transfer, quadrant_weight, stack
 from passband.simulation.detected_scattering import detected
-from passband.simulation.imaging import pixels_across
-from passband.simulation.modality import Images
+from passband.simulation.imaging import normalize, pixels_across
+from passband.simulation.modality import Images, JointImager, StoredSpecimen
 from passband.simulation.multislice import ExitWaveConfig, deposit
 from passband.simulation.particle_truth import particle_truth
-from passband.specimens import Recipe, draw_specimen
+from passband.simulation.recording import Poisson
+from passband.specimens import Recipe, Specimen, draw_specimen
 from passband.specimens.scattering import scattering_factor
 
 _COMPLEX = torch.complex64
@@ -41,236 +45,351 @@ _THICKEST, _LONGEST, _SOURCE = 65.0, 4.0, (0.35, 0.45)
 _WEAK = 0.5
 # Atomic number beyond which atoms are heavy, and the distance in projection at which one stands behind another [Å].
 _HEAVY, _ALIGNED = 20, 0.3
+# Frequencies are left out where the source leaves less than this of the transfer.
+_LEAST = 1e-4
+# Specimens whose images give the texture of a condition.
+_SEEN = 16
+
+#: Where the scan is at each line's first pixel, x and y [Å], shape [B, n] each.
+Scan = tuple[Tensor, Tensor]
 
 
 class StemConfig(FrozenModel):
     """How specimens are stored for STEM.
 
     Attributes:
-        sampling_angstrom: grid of the atoms [Å]: spatial frequencies up to a third of its inverse are stored.
-        slice_thickness_angstrom: within a slice, the probe's focus is that of its middle [Å], at most.
+        band_per_angstrom: spatial frequencies that are stored [1/Å].
+        slice_thickness_angstrom: at most [Å]; within a slice, the probe's focus is that of its middle.
+        depth_angstrom: room for the thickest specimen [Å], with 2 Å of vacuum on either side, divided into equal slices.
     """
 
-    sampling_angstrom: float = Field(default=0.1, gt=0, le=0.5, strict=True)
+    band_per_angstrom: float = Field(default=10 / 3, gt=0, le=20, strict=True)
     slice_thickness_angstrom: float = Field(default=8.0, gt=0, le=100, strict=True)
+    depth_angstrom: float = Field(default=64.0, gt=0, le=1000, strict=True)
 
     @classmethod
-    def of(cls, condition: StemCondition) -> "StemConfig":
-        """Return the coarsest grid, of at most 0.1 Å, that holds what a probe transfers and is no coarser than the scan, down to 0.02 Å."""
-        needed = min(1 / (3 * condition.cutoff_per_angstrom), condition.pixel_size_angstrom, 0.1)
-        return cls(sampling_angstrom=max(needed, 0.02))
+    def of(cls, conditions: Sequence[StemCondition], depth_angstrom: float | None = None) -> "StemConfig":
+        """Return the settings that hold what probes transfer, with room for a depth [Å]."""
+        band = math.ceil(max(transferred(c) for c in conditions) * 100) / 100
+        depth = {} if depth_angstrom is None else {"depth_angstrom": depth_angstrom}
+        return cls(band_per_angstrom=band, **depth)
 
     @property
-    def band_per_angstrom(self) -> float:
-        """Spatial frequencies that are stored [1/Å]."""
-        return 1 / (3 * self.sampling_angstrom)
+    def slices(self) -> int:
+        """Slices across the beam."""
+        return max(math.ceil(self.depth_angstrom / self.slice_thickness_angstrom - 1e-9), 1)
+
+    @property
+    def thickness_angstrom(self) -> float:
+        """Thickness of a slice [Å]."""
+        return self.depth_angstrom / self.slices
+
+    @property
+    def targets(self) -> ExitWaveConfig:
+        """The settings that masks and other targets are made with: those of HRTEM."""
+        return ExitWaveConfig()
+
+    def reach(self, field_angstrom: float) -> int:
+        """Return the largest integer frequency along an axis of a field [Å]."""
+        return math.floor(field_angstrom * self.band_per_angstrom + 1e-9)
 
 
-@dataclass(frozen=True)
-class Scatterers:
-    """Atoms of one specimen in slices across the beam.
-
-    Attributes:
-        factors: Σ exp(−2πi k·r / field) exp(−2π² u² q²) over the atoms of each element in each slice, for integer frequencies k,
-            complex64, shape [S, E, 2R + 1, R + 1]: k_x from −R to R, k_y from 0 to R.
-        numbers: atomic number of each element, shape [E].
-        field_angstrom: side of the periodic field [Å].
-        thickness_angstrom: of a slice [Å].
-        column: how many heavy atoms (beyond Ca) stand behind one another, to 0.3 Å, on average; 0 without any.
-    """
-
-    factors: Tensor
-    numbers: tuple[int, ...]
-    field_angstrom: float
-    thickness_angstrom: float
-    column: float
+def transferred(condition: StemCondition) -> float:
+    """Return the spatial frequency [1/Å] up to which a condition transfers: 2α/λ, or where its source leaves next to nothing."""
+    source = condition.source_size_angstrom
+    blurred = math.sqrt(-math.log(_LEAST) / 2) / (math.pi * source) if source else math.inf
+    return min(condition.cutoff_per_angstrom, blurred)
 
 
-def scatter(recipe: Recipe, indices: Sequence[int], config: StemConfig) -> tuple[list[Scatterers], Tensor]:
-    """Return what is stored of some specimens, and their masks, bool [N, m, m]: those of HRTEM.
+def elements(displacements: dict[str, float]) -> tuple[int, ...]:
+    """Return the atomic numbers of elements by symbol, in the order in which they are stored."""
+    return tuple(sorted(atomic_numbers[symbol] for symbol in displacements))
+
+
+def stored_shape(recipe: Recipe, config: StemConfig) -> tuple[int, ...]:
+    """Return the shape [S, E, 2R + 1, R + 1] of what is stored of a specimen."""
+    reach = config.reach(recipe.field_angstrom)
+    return config.slices, len(recipe.displacements()), 2 * reach + 1, reach + 1
+
+
+def check_memory(recipe: Recipe, config: StemConfig, memory: int) -> None:
+    """Accept any memory [bytes]: a specimen takes some tens of MB to store."""
+
+
+def store(
+    recipe: Recipe,
+    specimens: Sequence[Specimen],
+    indices: Sequence[int],
+    config: StemConfig,
+    *,
+    device: torch.device,
+    memory: int | None = None,
+) -> list[StoredSpecimen]:
+    """Return what is stored of specimens; a BadInputError if one is thicker than there is room for."""
+    motion = recipe.displacements()
+    return [StoredSpecimen(structure_factors(one.atoms, motion, config).numpy()) for one in specimens]
+
+
+def scatter(recipe: Recipe, indices: Sequence[int], config: StemConfig) -> tuple[Tensor, Tensor]:
+    """Return what is stored of some specimens, complex64 [N, S, E, 2R + 1, R + 1], and their masks, bool [N, m, m]: those of HRTEM.
 
     Raises:
-        BadInputError: if a specimen cannot be drawn.
+        BadInputError: if a specimen cannot be drawn, or is thicker than there is room for.
     """
     specimens = [draw_specimen(recipe, index) for index in indices]
-    masks = [torch.from_numpy(particle_truth(recipe, specimen, ExitWaveConfig())) for specimen in specimens]
-    return [scatterers(specimen.atoms, recipe.displacements(), config) for specimen in specimens], torch.stack(masks)
+    masks = [torch.from_numpy(particle_truth(recipe, specimen, config.targets)) for specimen in specimens]
+    motion = recipe.displacements()
+    return torch.stack([structure_factors(one.atoms, motion, config) for one in specimens]), torch.stack(masks)
 
 
-def scatterers(atoms: Atoms, thermal_displacement_angstrom: dict[str, float], config: StemConfig) -> Scatterers:
-    """Return the structure factors of a cell of field × field × height; displacements are standard deviations per axis, by element [Å]."""
+def structure_factors(atoms: Atoms, thermal_displacement_angstrom: dict[str, float], config: StemConfig) -> Tensor:
+    """Return what is stored of the atoms of a cell of field × field × height, complex64 [S, E, 2R + 1, R + 1].
+
+    Displacements are standard deviations per axis, by element [Å]: of all elements that are stored.
+    """
     field, height = float(atoms.cell[0, 0]), float(atoms.cell[2, 2])
-    n = math.ceil(field / config.sampling_angstrom - 1e-9)
-    reach = math.floor(field * config.band_per_angstrom + 1e-9)
-    elements, element = np.unique(atoms.numbers, return_inverse=True)
-    count = max(math.ceil(height / config.slice_thickness_angstrom - 1e-9), 1)
-    index = np.clip((atoms.positions[:, 2] / height * count).astype(int), 0, count - 1)
-    order = np.argsort(index * len(elements) + element, kind="stable")
-    plane = (index * len(elements) + element)[order]
+    if height > config.depth_angstrom + 1e-6:
+        raise BadInputError(
+            f"a specimen takes {height:.1f} Å along the beam, and {config.depth_angstrom:g} Å are stored",
+            value=height,
+            limit=config.depth_angstrom,
+            remedy=f"set stem.depth_angstrom to {math.ceil(height)} or more",
+        )
+    numbers, reach = elements(thermal_displacement_angstrom), config.reach(field)
+    # The grid of the atoms is at most 0.1 Å, and holds three times the band.
+    n = max(math.ceil(10 * field - 1e-9), 3 * reach)
+    element = np.searchsorted(numbers, atoms.numbers)
+    index = np.clip((atoms.positions[:, 2] / config.thickness_angstrom).astype(int), 0, config.slices - 1)
+    order = np.argsort(index * len(numbers) + element, kind="stable")
+    plane = (index * len(numbers) + element)[order]
     places = torch.from_numpy(np.ascontiguousarray(atoms.positions[order, :2].T)) / field * n
     kx, ky = frequencies(reach)
     q2 = (kx**2 + ky**2) / field**2
     kernel = torch.from_numpy(deposit.spectrum(n))
     within = kernel[kx[:, 0].long()][:, None] * kernel[: reach + 1]
-    factors = torch.zeros((count, len(elements), 2 * reach + 1, reach + 1), dtype=_COMPLEX)
+    factors = torch.zeros((config.slices, len(numbers), 2 * reach + 1, reach + 1), dtype=_COMPLEX)
     for number in np.unique(plane).tolist():
         begin, end = np.searchsorted(plane, [number, number + 1])
-        slot = divmod(number, len(elements))
+        slot = divmod(number, len(numbers))
         spread = deposit.Spread.of(places[:, begin:end], torch.zeros(end - begin, dtype=torch.long), n, torch.float32)
         # The density lies transposed, y before x.
         spectrum = torch.fft.rfft2(spread.density(0, end - begin, 1)[0].T)
-        motion = thermal_displacement_angstrom[chemical_symbols[elements[slot[1]]]]
+        motion = thermal_displacement_angstrom[chemical_symbols[numbers[slot[1]]]]
         damped = torch.exp(-2 * (math.pi * motion) ** 2 * q2) / within
         factors[slot] = spectrum[kx[:, 0].long(), : reach + 1] * damped
-    column = _column(atoms.positions[atoms.numbers > _HEAVY, :2], field)
-    return Scatterers(factors, tuple(elements.tolist()), field, height / count, column)
+    return factors
 
 
-def _column(places: np.ndarray, field: float) -> float:
-    """Return how many of the atoms at places [N, 2] [Å] of a periodic field lie within 0.3 Å of each, itself counted, on average."""
+def frequencies(reach: int) -> tuple[Tensor, Tensor]:
+    """Return the integer frequencies that are stored, float64, shape [2R + 1, R + 1] each."""
+    kx = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    ky = torch.arange(reach + 1, dtype=torch.float64)
+    return kx[:, None].expand(-1, reach + 1), ky.expand(2 * reach + 1, -1)
+
+
+def warnings(condition: StemCondition, atoms: Sequence[Atoms]) -> list[str]:
+    """Return what of cells of atoms lies outside the domain in which images hold (docs/stem.md), a line each."""
+    if condition.detector.is_incoherent:
+        return _channelling(condition, atoms)
+    peak = max(_largest_phase(condition, one) for one in atoms)
+    if peak < _WEAK:
+        return []
+    return [
+        f"the phase of the specimen reaches {peak:.2g} rad, beyond a weak phase object ({_WEAK:g}): {condition.detector.kind} images are of first order; "
+        "use a thinner or lighter specimen"
+    ]
+
+
+def _channelling(condition: StemCondition, atoms: Sequence[Atoms]) -> list[str]:
+    found = []
+    height = max(float(one.cell[2, 2]) for one in atoms)
+    if height > _THICKEST:
+        found.append(
+            f"a specimen is {height:.0f} Å thick; haadf images without multiple scattering were compared with multislice up to {_THICKEST:.0f} Å"
+        )
+    column, source = max(map(_column, atoms)), condition.source_size_angstrom
+    needed = _SOURCE[1] if column > _LONGEST else _SOURCE[0]
+    if column and source < needed:
+        found.append(
+            f"source_size_angstrom {source:g} resolves columns of heavy atoms ({column:.2g} behind one another on average), whose contrast channelling "
+            f"changes; with {needed:g} or more, images correlate with multislice by 0.98"
+        )
+    return found
+
+
+def _column(atoms: Atoms) -> float:
+    """Return how many of the heavy atoms (beyond Ca) lie within 0.3 Å of each in projection, itself counted, on average; 0 without any."""
+    places, field = atoms.positions[atoms.numbers > _HEAVY, :2], float(atoms.cell[0, 0])
     if not len(places):
         return 0.0
     tree = cKDTree(places % field % field, boxsize=field)
     return tree.count_neighbors(tree, _ALIGNED) / len(places)
 
 
-def frequencies(reach: int) -> tuple[Tensor, Tensor]:
-    """Return the integer frequencies of `Scatterers.factors`, float64, shape [2R + 1, R + 1] each."""
-    kx = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    ky = torch.arange(reach + 1, dtype=torch.float64)
-    return kx[:, None].expand(-1, reach + 1), ky.expand(2 * reach + 1, -1)
+def _largest_phase(condition: StemCondition, atoms: Atoms) -> float:
+    """Return the largest projected phase [rad] within the probe's band, its mean left out."""
+    field, still = float(atoms.cell[0, 0]), dict.fromkeys(atoms.get_chemical_symbols(), 0.0)
+    config = StemConfig(band_per_angstrom=condition.cutoff_per_angstrom, depth_angstrom=float(atoms.cell[2, 2]))
+    imager = Imager(condition, field, config, elements(still))
+    spectrum = (imager._objects * structure_factors(atoms, still, config).sum(0)).sum(0)
+    return float(imager._at_places(spectrum, imager._even).max())
+
+
+def power(
+    stored: Tensor, conditions: Sequence[StemCondition], recipe: Recipe, config: StemConfig
+) -> tuple[Tensor, Tensor]:
+    """Return |q| [1/Å] and the mean power spectral density [Å²] of what the first condition's detector sees of stored specimens [N, S, E, …]."""
+    field, made = recipe.field_angstrom, imager(conditions[0], recipe, config)
+    spectrum = (made._objects * made._within(stored).sum(1)).sum(1)
+    kx, ky = frequencies(made._reach)
+    radius = torch.hypot(kx, ky).round().long()
+    inside = (radius > 0) & (radius <= made._reach)
+    mean = spectrum.abs().square().double().mean(0) * field**2
+    total = torch.zeros(made._reach + 1, dtype=torch.float64).index_add_(0, radius[inside], mean[inside])
+    count = torch.bincount(radius[inside], minlength=made._reach + 1)
+    return torch.arange(1, made._reach + 1, dtype=torch.float64) / field, (total / count.clamp_min(1))[1:]
+
+
+def textures(
+    sets: Sequence[Sequence[StemCondition]], stored: Tensor, masks: Tensor, recipe: Recipe, config: StemConfig
+) -> Texture:
+    """Return the texture of images of stored specimens under sets of conditions, measured on images with noise; specimens take turns."""
+    rows = []
+    for conditions in sets:
+        images, truth = [], []
+        for i, condition in enumerate(conditions):
+            some = slice(i % len(stored), min(len(stored), _SEEN), len(conditions))
+            made = imager(condition, recipe, config).images(stored[some], masks[some], seed=0)
+            images.append(normalize(made.counts))
+            truth.append(made.masks)
+        rows.append(measured_texture(torch.cat(images), torch.cat(truth), conditions[0].pixel_size_angstrom))
+    return Texture.joined(rows)
+
+
+def imager(condition: StemCondition, recipe: Recipe, config: StemConfig) -> "Imager":
+    """Return what makes images of a recipe's specimens under a condition; see `Imager`, also for errors."""
+    return Imager(condition, recipe.field_angstrom, config, elements(recipe.displacements()))
 
 
 class Imager:
-    """Makes images of `Scatterers` under one condition."""
+    """Makes images of stored specimens under one condition."""
 
-    def __init__(self, condition: StemCondition, field_angstrom: float, config: StemConfig):
-        """Prepare images of a field [Å].
+    #: Physical pixels along a side of one of the image.
+    binning = 1
+
+    def __init__(self, condition: StemCondition, field_angstrom: float, config: StemConfig, numbers: tuple[int, ...]):
+        """Prepare images of a field [Å] with elements of these atomic numbers.
 
         Raises:
-            BadInputError: if the step of the scan does not divide the field or is finer than the grid of the atoms, or if the probe
-                transfers more than the stored band.
+            BadInputError: if the step of the scan does not divide the field, or if the probe transfers more than the stored band.
         """
-        step, sampling = condition.pixel_size_angstrom, config.sampling_angstrom
-        if step < sampling * (1 - 1e-9):
+        end = transferred(condition)
+        if end > config.band_per_angstrom + 1e-9:
             raise BadInputError(
-                f"pixel_size_angstrom {step:g} is finer than the grid of the potential, {sampling:g} Å; scan in steps of at least {sampling:g}, or lower "
-                "sampling_angstrom"
+                f"a probe of convergence_semiangle_mrad {condition.convergence_semiangle_mrad:g} transfers up to {end:.3g} 1/Å, and {config.band_per_angstrom:.3g} 1/Å "
+                f"are stored; raise stem.band_per_angstrom to {math.ceil(end * 100) / 100:g}"
             )
-        if condition.cutoff_per_angstrom > config.band_per_angstrom:
-            finest = 1 / (3 * condition.cutoff_per_angstrom)
-            raise BadInputError(
-                f"a probe of convergence_semiangle_mrad {condition.convergence_semiangle_mrad:g} transfers up to {condition.cutoff_per_angstrom:.3g} 1/Å, beyond the "
-                f"{config.band_per_angstrom:.3g} 1/Å that a sampling_angstrom of {sampling:g} stores; lower it to {finest:.3g}"
-            )
-        self.condition, self.field_angstrom = condition, field_angstrom
-        self.pixels = pixels_across(field_angstrom, step)
+        self.condition, self.field_angstrom, self._config, self._numbers = condition, field_angstrom, config, numbers
+        self.pixels = pixels_across(field_angstrom, condition.pixel_size_angstrom)
         self._parameters = cast(ProbeParameters, stack([condition]))
-        self._reach = math.floor(condition.cutoff_per_angstrom * field_angstrom)
-        self._transfers = functools.cache(self._transfer_at)
-        self._objects = functools.cache(self._object)
+        self._reach = math.floor(end * field_angstrom + 1e-9)
+        self._transfers = functools.cache(self._transfer_turned)
 
-    def intensity(self, stored: Scatterers, places: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the expected image, float32, shape [n, n], x first: the share of the beam on the detector, or the phase [rad] of icom.
+    @property
+    def is_round(self) -> bool:
+        """Whether the image of a turned specimen is the turned image."""
+        return self.condition.is_round and not self._is_distorted
+
+    @property
+    def _is_distorted(self) -> bool:
+        return self.condition.line_jitter_angstrom > 0 or self.condition.drift_angstrom > 0
+
+    def check(self) -> None:
+        """Accept all: what cannot be imaged is refused at construction."""
+
+    def warning(self) -> None:
+        """Return None: what is doubtful depends on the specimen (`warnings`)."""
+
+    def scan(self, count: int, generator: torch.Generator) -> Scan | None:
+        """Return the scans of images with drift and line jitter, for `intensity`; None for perfect ones."""
+        if not self._is_distorted:
+            return None
+        c, device = self.condition, generator.device
+        line = torch.arange(self.pixels, dtype=torch.float64, device=device)
+        gone = c.drift_angstrom * line / self.pixels
+        drawn = torch.randn(count, self.pixels, generator=generator, dtype=torch.float64, device=device)
+        x = c.line_jitter_angstrom * drawn - gone * math.cos(c.drift_angle_rad)
+        y = line * c.pixel_size_angstrom - gone * math.sin(c.drift_angle_rad)
+        return x, y.expand_as(x)
+
+    def intensity(self, stored: Tensor, orientations: Tensor | None = None, scan: Scan | None = None) -> Tensor:
+        """Return expected images, float32, shape [B, n, n], x first: the share of the beam on the detector, or the phase [rad] of icom.
 
         Args:
-            stored: the specimen.
-            places: where the scan is at each line's first pixel, x and y [Å], shape [n] each; None for a perfect scan (`scan`).
+            stored: of the specimens, complex64, shape [B, S, E, 2R + 1, R + 1].
+            orientations: 0 to 7, shape [B], each specimen turned by its own; None leaves all as they are.
+            scan: a scan for each image; None for perfect ones.
         """
-        if places is None:
-            even = torch.arange(self.pixels, dtype=torch.float64) * self.condition.pixel_size_angstrom
-            places = torch.zeros_like(even), even
-        spectrum = torch.zeros((2 * self._reach + 1, self._reach + 1), dtype=_COMPLEX)
-        objects = torch.stack([self._objects(number) for number in stored.numbers])
-        for i, factors in enumerate(stored.factors[(..., *self._band(stored))]):
-            spectrum += self._transfers((i + 0.5) * stored.thickness_angstrom) * (objects * factors).sum(0)
-        image = _at_places(spectrum, self.pixels, self.condition.pixel_size_angstrom, self.field_angstrom, places)
+        turns = [0] * len(stored) if orientations is None else orientations.tolist()
+        images = []
+        for i, (factors, turn) in enumerate(zip(self._within(stored), turns, strict=True)):
+            seen = (self._objects.to(stored.device) * factors).sum(1)
+            # The microscope turns one way and the image back; see `symmetry`.
+            spectrum = (self._transfers(turn, stored.device) * seen).sum(0)
+            turned = turned_spectrum(spectrum, turn, self.condition.pixel_size_angstrom / self.field_angstrom)
+            images.append(self._at_places(turned, self._even if scan is None else (scan[0][i], scan[1][i])))
+        image = torch.stack(images)
         if self.condition.detector.kind in ("bf", "abf"):
             return (self._share * (1 + 2 * image)).clamp_min(0)
         return image
 
-    def scan(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the places of a scan with drift and line jitter, for `intensity`: x and y of each line's first pixel [Å], shape [n]."""
-        c = self.condition
-        line = torch.arange(self.pixels, dtype=torch.float64)
-        gone = c.drift_angstrom * line / self.pixels
-        jitter = c.line_jitter_angstrom * torch.randn(self.pixels, generator=generator, dtype=torch.float64)
-        return jitter - gone * math.cos(c.drift_angle_rad), line * c.pixel_size_angstrom - gone * math.sin(
-            c.drift_angle_rad
-        )
+    def scanned(self, masks: Tensor, scan: Scan | None) -> Tensor:
+        """Return masks or maps [B, m, m] on any grid of the field at the places of the scans, shape [B, n, n]."""
+        x, y = [at.expand(len(masks), -1) for at in self._even] if scan is None else scan
+        m, step = masks.shape[-1], self.condition.pixel_size_angstrom
+        along = torch.arange(self.pixels, dtype=torch.float64, device=masks.device)[:, None] * step
+        rows = ((along + x.to(masks.device)[:, None]) / self.field_angstrom * m).round().long() % m
+        columns = (y.to(masks.device)[:, None] / self.field_angstrom * m).round().long() % m
+        return masks[torch.arange(len(masks), device=masks.device)[:, None, None], rows, columns.expand_as(rows)]
 
-    def warnings(self, stored: Sequence[Scatterers]) -> list[str]:
-        """Return what of these specimens lies outside the domain of the images (docs/stem.md), a line each."""
-        if self.condition.detector.is_incoherent:
-            return self._channelling(stored)
-        peak = max(float(self._phase(one).max()) for one in stored)
-        if peak < _WEAK:
-            return []
-        return [
-            f"the phase of the specimen reaches {peak:.2g} rad, beyond a weak phase object ({_WEAK:g}): {self.condition.detector.kind} images are of first order; "
-            "use a thinner or lighter specimen"
-        ]
-
-    def _channelling(self, stored: Sequence[Scatterers]) -> list[str]:
-        warnings = []
-        height = max(len(one.factors) * one.thickness_angstrom for one in stored)
-        if height > _THICKEST:
-            warnings.append(
-                f"a specimen is {height:.0f} Å thick; haadf images without multiple scattering were compared with multislice up to {_THICKEST:.0f} Å"
-            )
-        column, source = max(one.column for one in stored), self.condition.source_size_angstrom
-        needed = _SOURCE[1] if column > _LONGEST else _SOURCE[0]
-        if column and source < needed:
-            warnings.append(
-                f"source_size_angstrom {source:g} resolves columns of heavy atoms ({column:.2g} behind one another on average), whose contrast channelling "
-                f"changes; with {needed:g} or more, images correlate with multislice by 0.98"
-            )
-        return warnings
-
-    def _phase(self, stored: Scatterers) -> Tensor:
-        """Return the projected phase [rad] within the probe's band, without its mean."""
-        factors = stored.factors[(..., *self._band(stored))].sum(0)
-        spectrum = (torch.stack([self._objects(number) for number in stored.numbers]) * factors).sum(0)
-        even = torch.arange(self.pixels, dtype=torch.float64) * self.condition.pixel_size_angstrom
-        return _at_places(
-            spectrum, self.pixels, self.condition.pixel_size_angstrom, self.field_angstrom, (0 * even, even)
-        )
-
-    def _band(self, stored: Scatterers) -> tuple[slice, slice]:
-        """Return where in the stored frequencies those of the probe are."""
-        middle = stored.factors.shape[-1] - 1
-        return slice(middle - self._reach, middle + self._reach + 1), slice(0, self._reach + 1)
-
-    def record(self, image: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return what is recorded of an expected image [n, n]: electron counts, or the noisy phase [rad] of icom; without a dose, the image."""
+    def record(self, intensity: Tensor, *, generator: torch.Generator, poisson: Poisson = torch.poisson) -> Tensor:
+        """Return what is recorded of expected images [B, n, n]: electron counts, or the noisy phase [rad] of icom; without a dose, the images."""
         electrons = self.condition.electrons_per_pixel
         if electrons is None:
-            return image
+            return intensity
         if self.condition.detector.kind != "icom":
-            return torch.poisson(image.clamp_min(0) * electrons, generator=generator)
+            return poisson(intensity.clamp_min(0) * electrons, generator)
         # Independent noise of both components of the centre of mass [1/Å], integrated as they are.
-        noise = self._mass_deviation / math.sqrt(electrons) * torch.randn((2, *image.shape), generator=generator)
-        q = torch.fft.fftfreq(len(image), self.condition.pixel_size_angstrom)
+        count, n, device = len(intensity), self.pixels, intensity.device
+        drawn = torch.randn((2, count, n, n), generator=generator, device=device)
+        q = torch.fft.fftfreq(n, self.condition.pixel_size_angstrom, device=device)
         q2 = q[:, None] ** 2 + q**2
-        x, y = torch.fft.fft2(noise)
+        x, y = torch.fft.fft2(self._mass_deviation / math.sqrt(electrons) * drawn)
         integral = (q[:, None] * x + q * y) / (1j * torch.where(q2 > 0, q2, 1.0))
-        return image + torch.fft.ifft2(torch.where(q2 > 0, integral, 0)).real
+        return intensity + torch.fft.ifft2(torch.where(q2 > 0, integral, 0)).real
 
-    def images(self, stored: Sequence[Scatterers], masks: Tensor, *, seed: int) -> Images:
-        """Return images of specimens with their truth, from masks [N, m, m] on any grid of the field; the truth is scanned as the image."""
+    @staticmethod
+    def joint(imagers: "Sequence[Imager]", device: torch.device) -> JointImager:
+        """Raise ValueError: images of several conditions are made one condition after the other."""
+        raise ValueError("STEM images of several conditions are made one by one")
+
+    def images(self, stored: Tensor, masks: Tensor, *, seed: int) -> Images:
+        """Return images of specimens [N, S, …] with their truth, from masks [N, m, m] on any grid of the field; the truth is scanned as the image."""
         generator = torch.Generator().manual_seed(seed)
-        counts, truth = [], []
-        for one, mask in zip(stored, masks, strict=True):
-            places = self.scan(generator)
-            counts.append(self.record(self.intensity(one, places), generator=generator))
-            truth.append(self._mask(mask, places))
-        return Images(torch.stack(counts), torch.stack(truth))
+        scan = self.scan(len(stored), generator)
+        counts = self.record(self.intensity(stored, scan=scan).cpu(), generator=generator)
+        return Images(counts, self.scanned(masks.cpu(), scan))
 
-    def _mask(self, mask: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
-        m = len(mask)
-        x = torch.arange(self.pixels, dtype=torch.float64)[:, None] * self.condition.pixel_size_angstrom + places[0]
-        nearest = [(at / self.field_angstrom * m).round().long() % m for at in (x, places[1].expand_as(x))]
-        return mask[nearest[0], nearest[1]]
+    def _within(self, stored: Tensor) -> Tensor:
+        """Return the part of what is stored that the probe transfers."""
+        middle = stored.shape[-1] - 1
+        return stored[..., middle - self._reach : middle + self._reach + 1, : self._reach + 1]
+
+    @functools.cached_property
+    def _even(self) -> tuple[Tensor, Tensor]:
+        """A perfect scan, [n] each."""
+        line = torch.arange(self.pixels, dtype=torch.float64) * self.condition.pixel_size_angstrom
+        return torch.zeros_like(line), line
 
     @functools.cached_property
     def _share(self) -> float:
@@ -290,13 +409,24 @@ class Imager:
         kx, ky = frequencies(self._reach)
         return kx / self.field_angstrom, ky / self.field_angstrom
 
-    def _transfer_at(self, depth: float) -> Tensor:
-        """Return T(q) of the probe at a depth [Å] below the entrance plane."""
-        there = self._parameters.refocused(torch.tensor([depth], dtype=torch.float64))
-        return probe_transfer(there, *self._frequencies)[0].to(_COMPLEX)
+    @functools.cached_property
+    def _transfer(self) -> Tensor:
+        """T(q) of the probe at the depth of each slice below the entrance plane, complex64, shape [S, 2R + 1, R + 1]."""
+        depths = (torch.arange(self._config.slices, dtype=torch.float64) + 0.5) * self._config.thickness_angstrom
+        there = [self._parameters.refocused(depth[None]) for depth in depths]
+        return torch.stack([probe_transfer(one, *self._frequencies)[0].to(_COMPLEX) for one in there])
+
+    def _transfer_turned(self, orientation: int, device: torch.device) -> Tensor:
+        """Return T(R q), R the matrix of an orientation."""
+        back = {5: 6, 6: 5}.get(orientation, orientation)
+        return turned_spectrum(self._transfer, back).to(device)
+
+    @functools.cached_property
+    def _objects(self) -> Tensor:
+        """What one atom of each element contributes to the spectrum before the probe, float32, shape [E, 2R + 1, R + 1]."""
+        return torch.stack([self._object(number) for number in self._numbers])
 
     def _object(self, number: int) -> Tensor:
-        """Return what one atom of an element contributes to the spectrum before the probe, for a field of unit density."""
         qx, qy = self._frequencies
         q2, c = qx**2 + qy**2, self.condition
         if c.detector.is_incoherent:
@@ -307,18 +437,38 @@ class Imager:
             values[self._reach, 0] = 0
         return (values / self.field_angstrom**2).to(torch.float32)
 
+    def _at_places(self, spectrum: Tensor, places: Scan) -> Tensor:
+        """Return the real image of a half spectrum [2R + 1, R + 1] at a scan's places, x and y of n lines, shape [n, n]."""
+        device, reach = spectrum.device, self._reach
+        k = torch.arange(-reach, reach + 1, dtype=torch.float64, device=device)
+        half = torch.full((reach + 1,), 2.0, device=device)
+        half[0] = 1
 
-def _at_places(spectrum: Tensor, n: int, step: float, field: float, places: tuple[Tensor, Tensor]) -> Tensor:
-    """Return a real image with a half spectrum [2R + 1, R + 1] at n steps along x from the places of n lines, shape [n, n]."""
+        def waves(frequency: Tensor, at: Tensor) -> Tensor:
+            angle = 2 * math.pi / self.field_angstrom * frequency[:, None] * at.to(device)
+            return torch.polar(torch.ones_like(angle), angle).to(_COMPLEX)
+
+        along = waves(k, self._even[1])
+        if places is self._even:
+            return (along.T @ ((spectrum * half) @ along[reach:])).real
+        lines = ((spectrum * half) @ waves(k[reach:], places[1])) * waves(k, places[0])
+        return (along.T @ lines).real
+
+
+def turned_spectrum(spectrum: Tensor, orientation: int, step: float = 0.0) -> Tensor:
+    """Return half spectra [..., 2R + 1, R + 1] of real images turned as `symmetry.turn` turns pixels that are `step` fields apart."""
     reach = spectrum.shape[-1] - 1
-    x0, y0 = places
-    k = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    half = torch.full((reach + 1,), 2.0)
-    half[0] = 1
+    kx, ky = frequencies(reach)
 
-    def waves(frequency: Tensor, at: Tensor) -> Tensor:
-        angle = 2 * math.pi / field * frequency[:, None] * at
-        return torch.polar(torch.ones_like(angle), angle).to(_COMPLEX)
+    def shifted(k: Tensor) -> Tensor | float:
+        return torch.polar(torch.ones_like(k), 2 * math.pi * step * k).to(_COMPLEX).to(spectrum.device) if step else 1.0
 
-    lines = ((spectrum * half) @ waves(k[reach:], y0)) * waves(k, x0)
-    return (waves(k, torch.arange(n, dtype=torch.float64) * step).T @ lines).real
+    if orientation & 1:
+        spectrum = spectrum.flip(-2) * shifted(kx)
+    if orientation & 2:
+        spectrum = spectrum.flip(-2).conj() * shifted(ky)
+    if orientation & 4:
+        positive, negative = spectrum[..., reach:, :], spectrum[..., : reach + 1, :].flip(-2)
+        below = negative.transpose(-2, -1).conj()[..., 1:, :].flip(-2)
+        spectrum = torch.cat([below, positive.transpose(-2, -1)], -2)
+    return spectrum.resolve_conj()

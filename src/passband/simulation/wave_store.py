@@ -1,9 +1,10 @@
-"""Exit waves in Zarr: one chunk per specimen with a checksum, and a manifest entry written after it.
+"""Exit waves, or what else a modality stores of specimens, in Zarr: one chunk per specimen with a checksum, and a manifest entry written after it.
 
-A wave set is named by its recipe and multislice settings, not by its number of specimens: more specimens only add.
+A wave set is named by its recipe and settings, not by its number of specimens: more specimens only add.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from passband.base.errors import BadInputError
 from passband.base.identity import content_id
 from passband.files import atomic
 from passband.files.jobs import REVISIONS, CheckedFiles, times_of
-from passband.simulation.hrtem import stored_shape
-from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.modalities import AnyConfig, modality_name, modality_of
 from passband.simulation.wave_files import checked_waves, wave_entry, wave_files
 from passband.specimens import Recipe
 
@@ -30,11 +30,11 @@ _FACTS = {"digest", "atoms", "particles", "mask_share", "lost_intensity", "dropp
 
 @dataclass(frozen=True)
 class WaveSet:
-    """A family of exit waves on disk: the specimens of a recipe, under multislice settings, in a folder."""
+    """A family of exit waves on disk, or of what another modality stores: the specimens of a recipe, under settings, in a folder."""
 
     folder: Path
     recipe: Recipe
-    config: ExitWaveConfig
+    config: AnyConfig
 
     def __hash__(self) -> int:
         # The recipe decides the place.
@@ -43,7 +43,12 @@ class WaveSet:
     @property
     def mask_pixels(self) -> int:
         """Side of the stored masks: the multislice grid."""
-        return self.config.grid_points(self.recipe.field_angstrom)
+        return self.config.targets.grid_points(self.recipe.field_angstrom)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of what is stored of a specimen."""
+        return modality_of(self.config).stored_shape(self.recipe, self.config)
 
     def create(self, specimens: int) -> None:
         """Make room for at least this many specimens; those already there stay."""
@@ -62,7 +67,8 @@ class WaveSet:
         known = [int(path.stem) + 1 for path in self._manifest.glob("*.json") if path.stem.isdecimal()]
         specimens = max([specimens, *known])
         group = zarr.create_group(zarr.storage.MemoryStore())
-        shapes = {"coefficients": stored_shape(self.recipe, self.config), "masks": (self.mask_pixels, self.mask_pixels)}
+        *rows, columns = self.stored_shape
+        shapes = {"coefficients": (math.prod(rows), columns), "masks": (self.mask_pixels, self.mask_pixels)}
         # Waves do not compress; the checksum catches a damaged chunk, the manifest a lost one.
         kinds = {"coefficients": ("complex64", [Crc32cCodec()]), "masks": ("bool", [ZstdCodec(level=3), Crc32cCodec()])}
         for name, shape in shapes.items():
@@ -94,10 +100,10 @@ class WaveSet:
         return self.folder / "manifest"
 
     def write(self, index: int, coefficients: np.ndarray, mask: np.ndarray, facts: dict[str, Any]) -> None:
-        """Write coefficients, complex64 [P, K], and mask, bool, of one specimen; its manifest entry, all of `_FACTS`, last."""
+        """Write what is stored, complex64, and mask, bool, of one specimen; its manifest entry, all of `_FACTS`, last."""
         with atomic.disk_errors(self.folder):
             group = zarr.open_group(self._zarr, mode="r+")
-            group["coefficients"][index] = coefficients
+            group["coefficients"][index] = coefficients.reshape(-1, coefficients.shape[-1])
             group["masks"][index] = mask
         atomic.write_checked(self._entry(index), {"digest": _digest(coefficients, mask), **facts})
 
@@ -128,7 +134,7 @@ class WaveSet:
         return True
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients [N, P, K] and masks [N, n, n] of specimens start to stop − 1; a BadInputError if one is damaged."""
+        """Return what is stored, complex64 [N, ...], and masks [N, n, n] of specimens start to stop − 1; a BadInputError if one is damaged."""
         try:
             return self._read(start, stop)
         except BadInputError:
@@ -150,7 +156,7 @@ class WaveSet:
         for i, facts in enumerate(self.facts(stop, start)):
             if facts["digest"] != _digest(coefficients[i], masks[i]):
                 raise self._damaged(f"specimen {start + i} is not as it was written")
-        return coefficients, masks
+        return coefficients.reshape(-1, *self.stored_shape), masks
 
     def has(self, index: int) -> bool:
         """Tell whether a specimen is there and undamaged."""
@@ -177,18 +183,19 @@ class WaveSet:
         )
 
 
-def wave_content(recipe: Recipe, config: ExitWaveConfig) -> dict[str, Any]:
-    """Return all that decides the waves, JSON-like."""
+def wave_content(recipe: Recipe, config: AnyConfig) -> dict[str, Any]:
+    """Return all that decides what is stored, JSON-like."""
+    settings = "exit_waves" if modality_name(config) == "hrtem" else modality_name(config)
     return {
         "revision": REVISIONS["waves"],
         "specimens": recipe.model_dump(mode="json"),
         "thermal_displacement_angstrom": recipe.displacements(),
-        "exit_waves": config.model_dump(mode="json"),
+        settings: config.model_dump(mode="json"),
     }
 
 
-def wave_id(recipe: Recipe, config: ExitWaveConfig) -> str:
-    """Return the id of a wave set: the hash of recipe and multislice settings."""
+def wave_id(recipe: Recipe, config: AnyConfig) -> str:
+    """Return the id of a wave set: the hash of recipe and settings."""
     return content_id(wave_content(recipe, config))
 
 

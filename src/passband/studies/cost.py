@@ -17,7 +17,6 @@ from passband.base.progress import clock
 from passband.execution.base import Executor, Progress
 from passband.files.atomic import existing
 from passband.learning import SEGMENTATION, build, predict, train
-from passband.simulation.hrtem import Imager, scatter, stored_shape
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
 from passband.studies.cross_tests import test_jobs
@@ -44,11 +43,11 @@ def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
     """Measure the seconds of one exit wave, training step, test image, inference and its scores; write them into a JSON file."""
     study, path = task
     first = study.trainings[0]
-    recipe, config, condition = first.recipe, study.exit_waves, first.conditions[0]
-    imager = Imager(condition, recipe.field_angstrom, config)
+    recipe, config, condition = first.recipe, study.stored_as, first.conditions[0]
+    imager = study.modality.imager(condition, recipe, config)
     parts, began = [], [time.perf_counter()]
     for index in range(_SPECIMENS):
-        parts.append(scatter(recipe, [index], config))
+        parts.append(study.modality.scatter(recipe, [index], config))
         began.append(time.perf_counter())
     waves, masks = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     training = study.training
@@ -131,20 +130,22 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
 def _memory(study: Study) -> int:
     """Return the bytes that one worker takes at most, with waves and cached images of training and test specimens."""
     field = max(recipe.field_angstrom for recipe in study.all_recipes)
-    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.all_recipes)
     pixels = max(round(field / c.pixel_size_angstrom) for c in study.test_conditions)
-    specimen = 8 * phonons * coefficients + study.exit_waves.grid_points(field) ** 2 + 10 * pixels**2
+    specimen = _stored_bytes(study) + 10 * pixels**2
     return _WORKER + study.split.total * specimen + 1500 * study.training.batch_size * pixels**2
 
 
 def disk_needed(study: Study, absent: int) -> int:
     """Return the bytes that a study takes at most on disk, given how many exit waves are missing."""
-    field = max(recipe.field_angstrom for recipe in study.all_recipes)
-    waves = 8 * absent * study.exit_waves.phonon_configurations
-    band = math.pi * (study.exit_waves.band_per_angstrom * field) ** 2
-    masks = absent * study.exit_waves.grid_points(field) ** 2
     network = 1e6 if study.network.family == "unet" else 1e8
-    return int(waves * band + masks + 5e6 + network * len(study.trainings) * study.seeds)
+    return int(absent * _stored_bytes(study) + 5e6 + network * len(study.trainings) * study.seeds)
+
+
+def _stored_bytes(study: Study) -> int:
+    """Return the bytes of what is stored of a specimen at most, with its mask."""
+    shapes = [study.modality.stored_shape(recipe, study.stored_as) for recipe in study.all_recipes]
+    field = max(recipe.field_angstrom for recipe in study.all_recipes)
+    return 8 * max(map(math.prod, shapes)) + study.stored_as.targets.grid_points(field) ** 2
 
 
 def wall_seconds(core: dict[str, float], todo: dict[str, int], study: Study, workers: int) -> float:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -16,16 +17,16 @@ from torch import Tensor, nn
 from passband.base.errors import BadInputError, JobFailedError, parameter
 from passband.base.identity import seed_from
 from passband.base.version import __version__
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.execution.base import Progress
 from passband.files.jobs import REVISIONS, FolderJob, Job, marker, writing
 from passband.learning import SEGMENTATION, Epoch, Member, build, train, train_group
 from passband.learning.fleet_memory import step_bytes
 from passband.learning.steps import fastest, reduced_precision
-from passband.simulation.hrtem import Imager, stored_shape
 from passband.simulation.image_source import AlternatingSource, ImageSource, MixedSource, Source
 from passband.simulation.imaging import normalize, radial_power
-from passband.simulation.modality import Images, camera_masks
+from passband.simulation.modalities import modality_of
+from passband.simulation.modality import Imager, Images, camera_masks
 from passband.simulation.wave_store import WaveSet, wave_id
 from passband.studies.job_list import WEIGHTS
 from passband.studies.paths import StudyPaths
@@ -70,7 +71,7 @@ class _DomainJob(StudyJob):
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the result."""
-        waves, split = wave_id(self.domain.recipe, self.study.exit_waves), self.study.split.model_dump()
+        waves, split = wave_id(self.domain.recipe, self.study.stored_as), self.study.split.model_dump()
         return {"stage": [self.kind, REVISIONS[self.kind]], "waves": waves, "split": split}
 
 
@@ -111,7 +112,7 @@ class TrainingJob(_DomainJob):
     def member(self) -> Member:
         """Return the images that the network is trained on, and its seed."""
         split = self.study.split
-        waves = open_wave_set(self.domain.recipe, self.study.exit_waves, self.paths.root)
+        waves = open_wave_set(self.domain.recipe, self.study.stored_as, self.paths.root)
         # Training and validation share what a condition does to a wave.
         imagers = [imager(waves, condition) for condition in self.domain.conditions]
         alone = len(imagers) == 1
@@ -252,12 +253,12 @@ def fleet_bytes(study: Study, count: int) -> int:
     """Return the bytes of a GPU's memory that a worker takes at most to train `count` networks of a study together."""
     split, pixels = study.split, _pixels(study)
     step = step_bytes(study.network, study.training, study.training.crop_pixels or pixels)
-    phonons, coefficients = max(stored_shape(recipe, study.exit_waves) for recipe in study.all_recipes)
+    stored = max(math.prod(study.modality.stored_shape(recipe, study.stored_as)) for recipe in study.all_recipes)
     specimens = split.train + split.validation
     kept = intensity_bytes(study)
     # And validation images with their truth.
     images = (kept if kept <= _INTENSITIES / GROUP else 0) + 8 * split.validation * pixels**2
-    return count * (step + images) + specimens * (8 * phonons * coefficients + pixels**2) + _CONTEXT
+    return count * (step + images) + specimens * (8 * stored + pixels**2) + _CONTEXT
 
 
 def intensity_bytes(study: Study) -> int:
@@ -338,7 +339,7 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
 
     Under several conditions specimens take turns: the first is imaged under the first, the next under the second.
     """
-    waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
+    waves = open_wave_set(test.recipe, study.stored_as, paths.root)
     pixels = imager(waves, test.condition).pixels
     size = 5 * study.split.test * pixels**2 * len(study.tests)
     make = _test_images if size <= _CACHED_IMAGES[device().type] else _test_images.__wrapped__
@@ -348,12 +349,12 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
 
 def test_targets(study: Study, paths: StudyPaths, test: Domain) -> Tensor:
     """Return the targets of the study's task of the test specimens, on the camera's pixels, bool or float32 [N, n, n]."""
-    waves = open_wave_set(test.recipe, study.exit_waves, paths.root)
+    waves = open_wave_set(test.recipe, study.stored_as, paths.root)
     return camera_masks(read_targets(study.task, waves, *study.split.test_range), imager(waves, test.condition).pixels)
 
 
 @functools.cache
-def _test_images(waves: WaveSet, start: int, stop: int, conditions: tuple[Condition, ...]) -> Images:
+def _test_images(waves: WaveSet, start: int, stop: int, conditions: tuple[AnyCondition, ...]) -> Images:
     stored, masks = read_waves(waves, start, stop)
     turns = [slice(i, None, len(conditions)) for i in range(min(len(conditions), stop - start))]
     parts = [
@@ -364,6 +365,6 @@ def _test_images(waves: WaveSet, start: int, stop: int, conditions: tuple[Condit
     return Images(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
 
 
-def imager(waves: WaveSet, condition: Condition) -> Imager:
+def imager(waves: WaveSet, condition: AnyCondition) -> Imager:
     """Return what makes images of a wave set under a condition."""
-    return Imager(condition, waves.recipe.field_angstrom, waves.config)
+    return modality_of(waves.config).imager(condition, waves.recipe, waves.config)

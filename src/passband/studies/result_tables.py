@@ -14,7 +14,7 @@ import polars as pl
 from passband.analysis.loss_prediction import has_usual_pixels, law
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
-from passband.conditions import ABERRATIONS, ANGLES, Condition
+from passband.conditions import ABERRATIONS, ANGLES, AnyCondition
 from passband.execution.base import one_thread
 from passband.files.jobs import peek
 from passband.files.tables import read_table, write_table
@@ -22,6 +22,7 @@ from passband.learning import TrainingConfig
 from passband.metrics.shift_table import EVERY, USUAL, lacking, set_shift_table, shift_table, with_metrics
 from passband.metrics.texture import Texture, film_excess, mean_contrast
 from passband.metrics.weights import tabulated
+from passband.simulation.modalities import modality_name
 from passband.studies import cross_tests
 from passband.studies.folder import StudyFolder
 from passband.studies.wave_jobs import bytes_per_specimen, specimen_power, textures, wave_sets
@@ -75,8 +76,9 @@ def condition_tables(folder: StudyFolder, metrics: Sequence[str] = USUAL) -> dic
         wave = tabulated(q, power)
         shift = shift_table(conditions, q_max, _spectra(folder), exit_wave=wave, names=ids, metrics=metrics)
         if (seen := textures(study, folder.paths)) is not None:
-            # The law knows networks of the usual loss on images of the usual pixels.
-            predicted = study.training.loss == TrainingConfig().loss and has_usual_pixels(conditions)
+            # The law knows networks of the usual loss on HRTEM images of the usual pixels.
+            usual = study.training.loss == TrainingConfig().loss and modality_name(study.stored_as) == "hrtem"
+            predicted = usual and has_usual_pixels(conditions)
             shift = shift.with_columns(_texture_columns(seen, predicted=predicted))
     else:
         sets = [(t.id, t.conditions) for t in study.trainings]
@@ -140,7 +142,7 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
     for stage, jobs in folder.jobs.items():
         seconds[stage] = sum((peek(job.folder) or {}).get("seconds", 0.0) for job in jobs)
     seconds["tests"] = folder.coverage().seconds
-    engine = ["abtem"] if folder.study.exit_waves.engine == "abtem" else []
+    engine = ["abtem"] if folder.study.stored_as.targets.engine == "abtem" else []
     libraries = ["torch", *engine, "ase", "numpy", "scipy", "scikit-learn", "zarr", "polars"]
     versions = {"passband": __version__, "python": platform.python_version()}
     specimens = [recipe.seed for recipe in folder.study.recipes.values()]
@@ -160,7 +162,7 @@ def provenance(folder: StudyFolder) -> dict[str, Any]:
     }
 
 
-def condition_row(condition: Condition, label: str, name: str | None = None) -> dict[str, Any]:
+def condition_row(condition: AnyCondition, label: str, name: str | None = None) -> dict[str, Any]:
     """Return a condition as a flat row of a table, under a name, or its id; a detector as JSON, since its curves may be numbers or lists."""
     content = condition.to_dict()
     aberrations = content.pop("aberrations")

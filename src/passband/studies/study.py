@@ -17,15 +17,17 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.base.version import __version__
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, StemCondition
 from passband.conditions.condition import by_kind, doubt_kinds
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import SEGMENTATION, NetworkConfig, Task, TrainingConfig, task_of
 from passband.metrics import Q_MAX
-from passband.simulation.hrtem import Imager
 from passband.simulation.least_contrast import least_contrast
+from passband.simulation.modalities import AnyConfig, modality_of
+from passband.simulation.modality import Modality
 from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.stem import StemConfig
 from passband.specimens import GivenRecipe, Recipe
 from passband.specimens.recipe_files import load_recipe, with_crystals
 from passband.studies.training_sets import TrainingSets, choose_sets
@@ -39,7 +41,7 @@ _FOCI = 12
 # Specimens that the focus of least contrast is found from.
 _IN_VACUUM = 8
 # Fields that few studies have, at their defaults.
-_RARE = {"zero_c10_angstrom": 0.0, "defocus_spread_angstrom": 0.0, "task": SEGMENTATION.name}
+_RARE = {"zero_c10_angstrom": 0.0, "defocus_spread_angstrom": 0.0, "task": SEGMENTATION.name, "stem": None}
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
@@ -71,7 +73,7 @@ class Domain:
         id: in the columns train_condition and test_condition of tables.
         label: in words.
         recipe: the specimens.
-        conditions: one, or those of a set.
+        conditions: one, or those of a set, of the study's modality.
         curriculum: whether the conditions join one by one, in their order.
         centre: that the conditions lie around, if their defocus is distributed.
     """
@@ -79,12 +81,12 @@ class Domain:
     id: str
     label: str
     recipe: Recipe
-    conditions: tuple[Condition, ...]
+    conditions: tuple[Any, ...]
     curriculum: bool = False
-    centre: Condition | None = None
+    centre: Any = None
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> Any:
         """The condition, of a domain with one, or that its conditions lie around."""
         if self.centre is not None:
             return self.centre
@@ -102,7 +104,8 @@ class Study(FrozenModel):
         name: names the folder under runs/.
         specimens: the family of specimens.
         structures: several families by name, in the place of `specimens`.
-        exit_waves: the multislice.
+        exit_waves: the multislice, for HRTEM.
+        stem: how specimens are stored for STEM; what the conditions need if left out.
         conditions: tested on, and trained on unless there are training sets.
         training_sets: ways to choose sets of training conditions, by name.
         split: specimens for training, validation and test.
@@ -120,6 +123,7 @@ class Study(FrozenModel):
     specimens: Recipe | None = None
     structures: dict[str, Recipe] | None = None
     exit_waves: ExitWaveConfig = ExitWaveConfig()
+    stem: StemConfig | None = None
     conditions: ConditionSet
     training_sets: dict[str, TrainingSets] | None = None
     split: Split = Split()
@@ -177,9 +181,22 @@ class Study(FrozenModel):
             raise ValueError(
                 f"zero_c10_angstrom names {', '.join(zeros) or 'no family'}, and structures has {', '.join(self.recipes)}; give one for each, or a number"
             )
+        self._check_modality()
         for recipe in self.all_recipes:
             self._check_family(recipe)
         return self
+
+    def _check_modality(self) -> None:
+        conditions = [*self.test_conditions, *(c for s in (self.training_sets or {}).values() for c in s.conditions)]
+        scanning = [isinstance(condition, StemCondition) for condition in conditions]
+        if len(set(scanning)) > 1:
+            raise ValueError("conditions mix STEM and HRTEM, whose images networks do not share; make a study of each")
+        if scanning[0] and self.exit_waves != ExitWaveConfig():
+            raise ValueError("exit_waves are of HRTEM, and the conditions of STEM; use stem instead, or leave it out")
+        if not scanning[0] and self.stem is not None:
+            raise ValueError(
+                "stem says how specimens are stored for STEM, and the conditions are of HRTEM; leave it out"
+            )
 
     def _check_training_sets(self, choices: dict[str, TrainingSets]) -> None:
         if isinstance(self.conditions, ConditionGrid) and any(choice.sizes for choice in choices.values()):
@@ -194,7 +211,7 @@ class Study(FrozenModel):
         kinds = [(c.method, c.order if size > 1 else "", size) for c in choices.values() for size in c.sizes]
         if len(set(kinds)) < len(kinds):
             raise ValueError("training_sets has the same method, order and size twice; keep one of them")
-        if len({(c.pixel_size_angstrom, c.detector.binning) for c in self.test_conditions}) > 1:
+        if len({(c.pixel_size_angstrom, c.binning) for c in self.test_conditions}) > 1:
             raise ValueError("conditions of a training set need the same pixel_size_angstrom and binning; fix them")
 
     def _check_family(self, recipe: Recipe) -> None:
@@ -203,18 +220,13 @@ class Study(FrozenModel):
                 f"split: asks for {self.split.total} specimens, and {len(recipe.scenes)} scenes are given; lower train, validation or test, or import more"
             )
         for condition in self.test_conditions:
-            if condition.energy_ev != self.exit_waves.energy_ev:
-                raise ValueError(
-                    f"a condition has energy_ev {condition.energy_ev:g} and exit_waves has {self.exit_waves.energy_ev:g}; exit waves belong to one energy, make them equal"
-                )
+            imager, divisor = self.modality.imager(condition, recipe, self.stored_as), self.network.divisor
             pixel, q_max = condition.pixel_size_angstrom, self.q_max_per_angstrom
             if 1 / (2 * pixel) < q_max:
                 raise ValueError(
                     f"pixel_size_angstrom {pixel:g} is too coarse for the band: it records up to {1 / (2 * pixel):.4g} 1/Å and q_max_per_angstrom is "
                     f"{q_max:g}; use pixels of at most {1 / (2 * q_max):.4g} Å or a smaller q_max_per_angstrom"
                 )
-            imager, divisor = Imager(condition, recipe.field_angstrom, self.exit_waves), self.network.divisor
-            imager.check()
             window = self.training.crop_pixels or imager.pixels
             for pixels in (imager.pixels, window):
                 if pixels % divisor or pixels == divisor:
@@ -233,7 +245,20 @@ class Study(FrozenModel):
         return task_of(self.task, self.training.loss)
 
     @property
-    def test_conditions(self) -> list[Condition]:
+    def modality(self) -> Modality:
+        """The kind of microscopy."""
+        return modality_of(self.stored_as)
+
+    @functools.cached_property
+    def stored_as(self) -> AnyConfig:
+        """How specimens are stored: exit waves, or for STEM the settings given or else those that the conditions need."""
+        if not isinstance(self.test_conditions[0], StemCondition):
+            return self.exit_waves
+        sets = (self.training_sets or {}).values()
+        return self.stem or StemConfig.of(self.test_conditions + [c for chosen in sets for c in chosen.conditions])
+
+    @property
+    def test_conditions(self) -> list[Any]:
         """The conditions that are tested, in the order of the tables."""
         return self.conditions.conditions()
 
@@ -262,12 +287,12 @@ class Study(FrozenModel):
                 domains.append(Domain(*place, recipe, around, centre=centre))
         return domains
 
-    def _focused(self, condition: Condition, family: str) -> tuple[tuple[Condition, ...], Condition | None]:
+    def _focused(self, condition: AnyCondition, family: str) -> tuple[tuple[AnyCondition, ...], AnyCondition | None]:
         """Return the conditions that images under one are under, their C10 counted from a family's zero, and their middle if several."""
         zero = self.zero_c10_angstrom
         zero = zero[family] if isinstance(zero, dict) else zero
 
-        def moved(by: float) -> Condition:
+        def moved(by: float) -> AnyCondition:
             return condition.varied(C10=round(condition.aberrations.get("C10", 0.0) + by, 6)) if by else condition
 
         if self.defocus_spread_angstrom == 0:
@@ -302,9 +327,9 @@ class Study(FrozenModel):
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
-        field = next(iter(self.recipes.values())).field_angstrom
+        recipe = next(iter(self.recipes.values()))
         conditions = self.test_conditions
-        lines = [Imager(c, field, self.exit_waves).warning() for c in conditions]
+        lines = [self.modality.imager(c, recipe, self.stored_as).warning() for c in conditions]
         limits = by_kind(list(filter(None, lines)))
         return [
             kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")

@@ -60,7 +60,7 @@ class TargetsJob(FolderJob):
         """Draw the specimens and write their targets."""
         task, recipe, targets = task_of(self.task), self.waves.recipe, []
         for index in range(self.first, self.first + _BLOCK):
-            targets.append(task.target(recipe, draw_specimen(recipe, index), self.waves.config))
+            targets.append(task.target(recipe, draw_specimen(recipe, index), self.waves.config.targets))
             progress(1.0)
         np.save(folder / _FILE, np.stack(targets))
 
@@ -100,7 +100,9 @@ def check_task(task: str, waves: WaveSet) -> None:
     if task == SEGMENTATION.name or TargetsJob(waves, task, 0).is_finished():
         return
     recipe = waves.recipe
-    looked_at = [task_of(task).target(recipe, draw_specimen(recipe, i), waves.config) for i in range(_LOOKED_AT)]
+    looked_at = [
+        task_of(task).target(recipe, draw_specimen(recipe, i), waves.config.targets) for i in range(_LOOKED_AT)
+    ]
     low, high = (float(f(looked_at)) for f in (np.min, np.max))
     if low == high:
         what = (

@@ -1,6 +1,7 @@
 """Exit waves of specimens: which are missing, making them, and reading them on the device that computes."""
 
 import functools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +13,13 @@ from torch import Tensor
 
 from passband.base import gpu
 from passband.base.errors import BadInputError
-from passband.base.frequencies import disc_indices
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import Job, run_job
 from passband.learning import SEGMENTATION
-from passband.metrics.texture import Texture, set_texture
+from passband.metrics.texture import Texture
 from passband.simulation import hrtem
-from passband.simulation.imaging import wave_power
-from passband.simulation.multislice import ExitWaveConfig, specimen_exit_waves
-from passband.simulation.multislice.engine import MEMORY, check_memory
+from passband.simulation.modalities import AnyConfig, modality_of
+from passband.simulation.multislice.engine import MEMORY
 from passband.simulation.wave_store import WaveSet, wave_id
 from passband.specimens import Recipe, Specimen, draw_specimen
 from passband.studies.paths import StudyPaths, exit_waves
@@ -69,9 +68,10 @@ class WavesJob(Job):
 def store_waves(
     waves: WaveSet, indices: Sequence[int], specimens: Sequence[Specimen], began: float, *, memory: int
 ) -> None:
-    """Run the multislice of specimens within a memory [bytes]; store waves, targets and manifest entries, with the time since `began` [s]."""
-    made = specimen_exit_waves(waves.recipe, specimens, indices, waves.config, device=device(), memory=memory)
-    masks = [SEGMENTATION.target(waves.recipe, specimen, waves.config) for specimen in specimens]
+    """Make what is stored of specimens within a memory [bytes]; store it, targets and manifest entries, with the time since `began` [s]."""
+    modality = modality_of(waves.config)
+    made = modality.store(waves.recipe, specimens, indices, waves.config, device=device(), memory=memory)
+    masks = [SEGMENTATION.target(waves.recipe, specimen, waves.config.targets) for specimen in specimens]
     seconds = (time.perf_counter() - began) / len(indices)
     for index, specimen, wave, mask in zip(indices, specimens, made, masks, strict=True):
         facts = {
@@ -82,7 +82,7 @@ def store_waves(
             "dropped_intensity": wave.dropped_intensity,
             "seconds": seconds,
         }
-        waves.write(index, wave.coefficients, mask, facts)
+        waves.write(index, wave.values, mask, facts)
 
 
 def device() -> torch.device:
@@ -97,11 +97,11 @@ def free_memory() -> int | None:
 
 def wave_sets(study: Study, paths: StudyPaths) -> list[WaveSet]:
     """Return the wave sets of a study, one for each family of specimens, beside its folder."""
-    return [open_wave_set(recipe, study.exit_waves, paths.root) for recipe in study.all_recipes]
+    return [open_wave_set(recipe, study.stored_as, paths.root) for recipe in study.all_recipes]
 
 
-def open_wave_set(recipe: Recipe, config: ExitWaveConfig, root: Path) -> WaveSet:
-    """Return the wave set of a recipe and multislice settings under a root folder."""
+def open_wave_set(recipe: Recipe, config: AnyConfig, root: Path) -> WaveSet:
+    """Return the wave set of a recipe and settings under a root folder."""
     return WaveSet(exit_waves(root, wave_id(recipe, config)), recipe, config)
 
 
@@ -111,7 +111,7 @@ def prepare_waves(waves: WaveSet, specimens: int, missing: list[int], memory: in
     A BadInputError if the recipe cannot be drawn, a wave does not fit in memory, or the folder cannot be written.
     """
     if missing:
-        check_memory(waves.config, waves.recipe.field_angstrom, memory)
+        modality_of(waves.config).check_memory(waves.recipe, waves.config, memory)
         draw_specimen(waves.recipe, missing[-1])
     waves.create(specimens)
     return [WavesJob(waves, tuple(missing[i : i + BLOCK]), memory) for i in range(0, len(missing), BLOCK)]
@@ -135,25 +135,25 @@ def warn_of_loss(lost: float, waves: WaveSet, progress: StageProgress) -> None:
     if lost > _LOST_INTENSITY:
         progress.note(
             f"warning: up to {lost:.1%} of the beam is scattered beyond the multislice's band limit; "
-            f"lower exit_waves.sampling_angstrom from {waves.config.sampling_angstrom:g} to keep it"
+            f"lower exit_waves.sampling_angstrom from {waves.config.targets.sampling_angstrom:g} to keep it"
         )
 
 
 # Two parts: training and validation; a worker that then tests drops the larger one.
 @functools.lru_cache(maxsize=2)
 def read_waves(waves: WaveSet, start: int, stop: int) -> tuple[Tensor, Tensor]:
-    """Return coefficients [N, P, K] and masks [N, m, m] of specimens start to stop − 1; each worker reads them once."""
+    """Return what is stored, complex64 [N, ...], and masks [N, m, m] of specimens start to stop − 1; each worker reads them once."""
     coefficients, masks = waves.read(start, stop)
     return torch.from_numpy(coefficients).to(device()), torch.from_numpy(masks)
 
 
 def specimen_power(study: Study, paths: StudyPaths) -> tuple[np.ndarray, np.ndarray]:
-    """Return |q| [1/Å] and the power spectral density [Å²] of the test specimens' exit waves, averaged over families."""
+    """Return |q| [1/Å] and the power spectral density [Å²] of what is stored of the test specimens, averaged over families."""
     spectra = []
     for waves in wave_sets(study, paths)[: len(study.recipes)]:
-        coefficients, _ = waves.read(*study.split.test_range)
-        frequencies = disc_indices(waves.config.band_per_angstrom * waves.recipe.field_angstrom)
-        q, power = wave_power(torch.from_numpy(coefficients), frequencies, waves.recipe.field_angstrom)
+        stored, _ = waves.read(*study.split.test_range)
+        power_of = modality_of(waves.config).power
+        q, power = power_of(torch.from_numpy(stored), study.test_conditions, waves.recipe, waves.config)
         spectra.append((q.numpy(), power.numpy()))
     q_first = spectra[0][0]
     return q_first, np.mean([np.interp(q_first, q, power) for q, power in spectra], axis=0)
@@ -164,19 +164,19 @@ def textures(study: Study, paths: StudyPaths) -> Texture | None:
 
     They are those of specimens to train on, so that no test specimen has a part in what predicts its loss.
     """
-    scattered = {}
+    parts: dict[str, Texture] = {}
     for waves in wave_sets(study, paths):
         stored, masks = (torch.from_numpy(array) for array in waves.read(0, min(hrtem.FAMILY, study.split.train)))
         if not hrtem.has_texture(waves.recipe, masks):
             return None
-        scattered[waves.folder.name] = hrtem.stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
-    ids = [wave_id(test.recipe, study.exit_waves) for test in study.tests]
-    return Texture.joined(
-        [set_texture([test.conditions], scattered[i]) for test, i in zip(study.tests, ids, strict=True)]
-    )
+        tests = [test for test in study.tests if test.recipe == waves.recipe]
+        if tests:
+            sets = [test.conditions for test in tests]
+            seen = modality_of(waves.config).textures(sets, stored, masks.bool(), waves.recipe, waves.config)
+            parts |= {test.id: seen.chosen(torch.tensor([i])) for i, test in enumerate(tests)}
+    return Texture.joined([parts[test.id] for test in study.tests])
 
 
 def bytes_per_specimen(waves: WaveSet) -> int:
     """Return what one specimen takes on disk at most: its complex64 band and one byte a mask pixel."""
-    phonons, coefficients = hrtem.stored_shape(waves.recipe, waves.config)
-    return 8 * phonons * coefficients + waves.mask_pixels**2
+    return 8 * math.prod(waves.stored_shape) + waves.mask_pixels**2

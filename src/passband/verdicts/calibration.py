@@ -182,7 +182,7 @@ def _scattering(waves: WaveSet, specimens: tuple[int, int]) -> Scattering | None
     stored, masks = (torch.from_numpy(a) for a in waves.read(specimens[0], min(specimens[0] + FAMILY, specimens[1])))
     if not has_texture(waves.recipe, masks):
         return None
-    return stored_scattering(stored, masks.bool(), waves.recipe, waves.config)
+    return stored_scattering(stored, masks.bool(), waves.recipe, waves.config.targets)
 
 
 def with_scores(
@@ -242,7 +242,7 @@ def _scores_under(
     Of fields larger than a tile, a window each. The second network is for the features alone.
     """
     seen, (coefficients, masks) = as_seen(condition, card), data
-    imager = Imager(seen, waves.recipe.field_angstrom, waves.config)
+    imager = Imager(seen, waves.recipe.field_angstrom, waves.config.targets)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     if offset := card.edge_offset_angstrom:
         truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))

@@ -47,6 +47,11 @@ class ExitWaveConfig(FrozenModel):
             )
         return self
 
+    @property
+    def targets(self) -> "ExitWaveConfig":
+        """The settings that masks and other targets are made with: these."""
+        return self
+
     def grid_points(self, field_angstrom: float) -> int:
         """Return the samples along a side of the multislice grid, at most `sampling_angstrom` apart."""
         return math.ceil(field_angstrom / self.sampling_angstrom - 1e-9)

@@ -1,0 +1,23 @@
+"""The modalities, and which of them a condition or stored specimens belong to."""
+
+from passband.conditions import AnyCondition, StemCondition
+from passband.simulation import hrtem, stem
+from passband.simulation.modality import Modality
+from passband.simulation.multislice import ExitWaveConfig
+from passband.simulation.stem import StemConfig
+
+#: How specimens are stored, in any modality.
+AnyConfig = ExitWaveConfig | StemConfig
+
+#: By name, as tables, files and messages write it.
+MODALITIES: dict[str, Modality] = {"hrtem": hrtem, "stem": stem}
+
+
+def modality_of(given: AnyCondition | AnyConfig) -> Modality:
+    """Return the modality of a condition, or of how specimens are stored."""
+    return MODALITIES[modality_name(given)]
+
+
+def modality_name(given: AnyCondition | AnyConfig) -> str:
+    """Return the name of the modality of a condition, or of how specimens are stored."""
+    return "stem" if isinstance(given, StemCondition | StemConfig) else "hrtem"
