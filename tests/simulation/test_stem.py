@@ -37,7 +37,8 @@ def image(atoms, condition, config=None, motion=0.0):
 
 def imager_of(atoms, condition, config=None, motion=0.0):
     """An imager and what it images, a batch of one."""
-    config = config or StemConfig(depth_angstrom=float(atoms.cell[2, 2]))
+    height = float(atoms.cell[2, 2])
+    config = config or StemConfig(slice_thickness_angstrom=height, depth_angstrom=height)
     motion = dict.fromkeys(atoms.get_chemical_symbols(), motion)
     return Imager(condition, FIELD, config, elements(motion)), structure_factors(atoms, motion, config)[None]
 
@@ -130,7 +131,7 @@ def test_icom_is_exact_for_a_thin_phase_object():
     mass = scanned(1.0, {"C10": -40.0, "C21": 2e3}, weights)
     # The middle of the only slice lies 2 Å below the entrance plane.
     c = made({"kind": "icom"}, aberrations={"C10": -42.0, "C21": 2e3}, pixel_size_angstrom=FIELD / 16)
-    imager, stored = imager_of(LIGHT, c, StemConfig(depth_angstrom=4.0))
+    imager, stored = imager_of(LIGHT, c, StemConfig(slice_thickness_angstrom=4.0, depth_angstrom=4.0))
     even, step = torch.arange(16, dtype=torch.float64) * c.pixel_size_angstrom, 0.02
 
     def slope(x, y):
@@ -300,7 +301,8 @@ def test_a_turned_specimen_is_imaged_by_the_same_probe(orientation):
 
 def test_a_specimen_too_thick_for_its_room_is_refused():
     with pytest.raises(
-        BadInputError, match="takes 90.0 Å along the beam, and 64 Å are stored; set stem.depth_angstrom to 90"
+        BadInputError,
+        match="takes 90.0 Å along the beam, and 64 Å are stored; use thinner specimens, or in a study set stem.depth_angstrom to 90",
     ):
         structure_factors(cell("C", [[6.4, 6.4, 2.0]], height=90.0), {"C": 0.1}, StemConfig())
 

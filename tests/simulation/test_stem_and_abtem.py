@@ -83,7 +83,7 @@ def test_phase_contrast_of_a_thin_film_is_multislices():
     scan = abtem.LineScan(start=(0, y), end=(FIELD, y), gpts=places, endpoint=False)
     seers = [abtem.AnnularDetector(0, 8), abtem.AnnularDetector(10, 30), abtem.PixelatedDetector(max_angle="full")]
     bf, abf, patterns = beam.scan(potential(wide, 1024, 1.0), scan=scan, detectors=seers, lazy=False)
-    config = StemConfig(depth_angstrom=1.0)
+    config = StemConfig(slice_thickness_angstrom=1.0, depth_angstrom=1.0)
     stored = structure_factors(atoms, {"C": 0.0}, config)[None]
 
     def line(detector, dx=0.0, dy=0.0):

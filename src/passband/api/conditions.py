@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from passband.api.specimens import as_recipe
 from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition, StemCondition
 from passband.conditions.condition import METHODS, doubt_kinds, field_name
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ def load_conditions(source: str | Path) -> list[Condition]:
     return conditions
 
 
-def sweep(base: Condition | str | Path, **values: float | Iterable[float]) -> ConditionGrid:
+def sweep(base: AnyCondition | str | Path, **values: float | Iterable[float]) -> ConditionGrid:
     """Return all combinations of some values, on top of a base condition; a study trains and tests under each.
 
     Args:
-        base: a condition, its file, or a preset.
+        base: a condition of HRTEM or STEM, its file, or a preset.
         **values: values by name, as `Condition.varied` takes them, such as defocus=range(-200, 201, 50) [Å].
 
     Raises:
@@ -100,7 +100,7 @@ def sweep(base: Condition | str | Path, **values: float | Iterable[float]) -> Co
             vary[_field(name)] = [float(value) for value in (given if isinstance(given, Iterable) else [given])]
         except (TypeError, ValueError):
             raise BadInputError(f"{name} is {given!r}, which is neither a number nor a list of them") from None
-    return ConditionGrid(base=as_condition(base), vary=vary)
+    return ConditionGrid(base=as_any_condition(base), vary=vary)
 
 
 def compare(
@@ -224,6 +224,17 @@ def as_condition(condition: Any) -> Condition:
     raise BadInputError(
         f"a {type(condition).__name__} is no condition; give a Condition, its file or a preset", value=condition
     )
+
+
+def as_any_condition(condition: Any) -> AnyCondition:
+    """Return a condition of HRTEM or STEM that is given as such, as a file or as a preset."""
+    from passband.conditions.condition_files import load_any_condition
+
+    if isinstance(condition, StemCondition):
+        return condition
+    if isinstance(condition, str | Path) and isinstance(found := load_any_condition(condition), StemCondition):
+        return found
+    return as_condition(condition)
 
 
 def as_conditions(conditions: Any) -> list[Condition]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from passband.api.conditions import as_condition, as_conditions
+from passband.api.conditions import as_any_condition, as_conditions
 from passband.api.specimens import as_recipe
 from passband.base.errors import BadInputError
-from passband.conditions import AnyCondition, Condition, StemCondition
+from passband.conditions import AnyCondition, Condition
 
 if TYPE_CHECKING:
     from passband.conditions.sets import ConditionSet
@@ -34,7 +34,7 @@ def simulate(
 
     Args:
         recipe: a recipe, its file, or the name of a bundled one.
-        condition: a condition of HRTEM or STEM, a file of an HRTEM condition, or a preset of these.
+        condition: a condition of HRTEM or STEM, its file, or a preset.
         n: number of specimens.
         seed: of specimens and noise, instead of the recipe's.
         first: number of the first specimen, from 0.
@@ -62,8 +62,7 @@ def simulate(
     family = as_recipe(recipe)
     if seed is not None:
         family = family.model_copy(update={"seed": seed})
-    chosen = condition if isinstance(condition, StemCondition) else as_condition(condition)
-    return simulated_images.simulate(family, chosen, n, first, noise_seed)
+    return simulated_images.simulate(family, as_any_condition(condition), n, first, noise_seed)
 
 
 def simulate_folder(

@@ -8,7 +8,6 @@ from typer import Option
 from passband.base.errors import BadInputError, parameter
 from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
-from passband.cli.ctf_verbs import read_condition
 from passband.cli.options import CORES, Json, Memory, RecipeArgument, Workers, print_answer
 
 _TRAINING = "Training images"
@@ -18,7 +17,7 @@ _EXAMPLE = "0.8,0.1,0.1"
 def simulate(
     recipe: RecipeArgument,
     condition: Annotated[
-        Path | None, Option(help="A condition file or preset; makes stacks of images under it, too.")
+        Path | None, Option(help="A condition file or preset, of HRTEM or STEM; makes stacks of images under it, too.")
     ] = None,
     conditions: Annotated[
         list[str] | None,
@@ -60,6 +59,7 @@ def simulate(
 
     Example:  passband simulate gold_on_carbon --conditions titan_corrected_300kv:residuals --count 100
     """
+    from passband.conditions.condition_files import load_any_condition
     from passband.execution.choose import make_executor
     from passband.specimens.recipe_files import load_recipe
 
@@ -76,7 +76,7 @@ def simulate(
     if conditions is None:
         from passband.studies.simulate import Simulation
 
-        read = None if condition is None else read_condition(condition)
+        read = None if condition is None else load_any_condition(condition)
         plan: Any = Simulation(recipe=family, condition=read, count=count, folder=folder, labels=labels)
     else:
         from passband.studies.image_conditions import read_conditions

@@ -2,6 +2,15 @@
 
 from passband.conditions.condition import ABERRATIONS, ANGLES, Condition
 from passband.conditions.detector import Detector
-from passband.conditions.stem_condition import AnyCondition, StemCondition, StemDetector
+from passband.conditions.stem_condition import AnyCondition, StemCondition, StemDetector, condition_of
 
-__all__ = ["ABERRATIONS", "ANGLES", "AnyCondition", "Condition", "Detector", "StemCondition", "StemDetector"]
+__all__ = [
+    "ABERRATIONS",
+    "ANGLES",
+    "AnyCondition",
+    "Condition",
+    "Detector",
+    "StemCondition",
+    "StemDetector",
+    "condition_of",
+]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from passband.conditions.condition import ALIASES, PRESETS, SYMBOLS, Condition, 
 from passband.conditions.notations import NOTATIONS, relion
 from passband.conditions.notations.quantities import once, parsed
 from passband.conditions.sets import ConditionDraw, ConditionSet
+from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition
 from passband.conditions.widths import WIDTHS
 from passband.files import yaml_config
 
@@ -30,7 +32,12 @@ def preset_sources(name: str) -> dict[str, Any]:
 
 def load_condition(source: str | Path) -> Condition:
     """Return the one condition of a file, or of a preset by name; BadInputError also if the file holds several."""
-    conditions = load_conditions(source)
+    return _of_hrtem(load_any_condition(source), source)
+
+
+def load_any_condition(source: str | Path) -> AnyCondition:
+    """Return a condition as `load_condition` does, of HRTEM or STEM."""
+    conditions = load_any_conditions(source)
     if len(conditions) > 1:
         what = f"holds {len(conditions)} conditions where one is needed"
         raise BadInputError(what, remedy="give a file of one", place=source)
@@ -38,38 +45,58 @@ def load_condition(source: str | Path) -> Condition:
 
 
 def load_conditions(source: str | Path) -> Labelled:
-    """Return labels and conditions of a condition file, a distribution, a preset, a STAR or a CSV file.
+    """Return labels and conditions of a condition file, a distribution, a preset, a STAR or a CSV file: those of HRTEM.
 
     A preset has one condition, its nominal one; NAME:residuals draws from its distribution of residual aberrations. A BadInputError
     gives file, line, value and remedy.
     """
+    return [(label, _of_hrtem(condition, source)) for label, condition in load_any_conditions(source)]
+
+
+def load_any_conditions(source: str | Path) -> Sequence[tuple[str, AnyCondition]]:
+    """Return labels and conditions as `load_conditions` does, of HRTEM or STEM."""
     source = Path(source)
+    if str(source) in STEM_PRESETS and not source.exists():
+        return [(str(source), StemCondition.preset(str(source)))]
     name, part = _preset(source)
     if name is not None:
         if not part:
             return [(name, Condition.preset(name))]
-        draw = load_distribution(source)
+        draw = load_any_distribution(source)
         return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
     if not source.exists() and source.suffix == "":
-        presets = f"presets are {', '.join(PRESETS)}, each also with :residuals"
+        presets = f"presets are {', '.join(PRESETS)}, each also with :residuals, and of STEM {', '.join(STEM_PRESETS)}"
         raise BadInputError(f"{source}: neither a file nor a preset; {presets}")
     if source.suffix.lower() == ".star":
         return _star(source)
     if source.suffix.lower() == ".csv":
         return _csv(source)
     content, lines = yaml_config.read_yaml(source)
-    if isinstance(content, dict) and content.get("modality") == "stem":
-        raise BadInputError("is a STEM condition", remedy="give one of HRTEM, or use StemCondition.load", place=source)
     if isinstance(content, dict) and _SET_KEYS & set(content):
-        several = load_distribution(source)
+        several = load_any_distribution(source)
         return list(zip(several.labels(), several.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
         return [(source.stem, _translated(content, source, lines))]
-    return [(source.stem, yaml_config.validate(Condition, content, source, lines))]
+    scanned = isinstance(content, dict) and content.get("modality") == "stem"
+    kind: type[Condition] | type[StemCondition] = StemCondition if scanned else Condition
+    return [(source.stem, yaml_config.validate(kind, content, source, lines))]
+
+
+def _of_hrtem(condition: AnyCondition, source: str | Path) -> Condition:
+    if isinstance(condition, StemCondition):
+        raise BadInputError("is a STEM condition", remedy="give one of HRTEM", place=source)
+    return condition
 
 
 def load_distribution(source: str | Path) -> ConditionSet:
-    """Return the distribution of a YAML file, or of a preset's residual aberrations (NAME:residuals)."""
+    """Return the distribution of a YAML file, or of a preset's residual aberrations (NAME:residuals): of HRTEM conditions."""
+    several = load_any_distribution(source)
+    _of_hrtem(several.conditions()[0], source)
+    return several
+
+
+def load_any_distribution(source: str | Path) -> ConditionSet:
+    """Return a distribution as `load_distribution` does, of HRTEM or STEM conditions."""
     source = Path(source)
     name, part = _preset(source)
     if name is not None and part:

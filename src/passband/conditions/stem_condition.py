@@ -277,6 +277,11 @@ class StemCondition(yaml_config.Config):
 AnyCondition = Condition | StemCondition
 
 
+def condition_of(content: Mapping[str, Any]) -> AnyCondition:
+    """Return the condition that `to_dict` wrote, of HRTEM or STEM."""
+    return StemCondition(**content) if content.get("modality") == "stem" else Condition(**content)
+
+
 def _positive(content: dict[str, Any], name: str) -> float:
     value = content.pop(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:

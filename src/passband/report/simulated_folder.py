@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, condition_of
 from passband.files.atomic import has, read_json
 from passband.files.tables import read_table
 from passband.report import pages
@@ -45,9 +45,9 @@ class SimulatedFolder:
         """Return the number of images."""
         return len(self.table)
 
-    def condition(self, index: int) -> Condition:
+    def condition(self, index: int) -> AnyCondition:
         """Return the condition of an image."""
-        return Condition(**json.loads(self.table["condition"][index]))
+        return condition_of(json.loads(self.table["condition"][index]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: where the files are, and how many images each part has."""

@@ -1,5 +1,7 @@
 """The modalities, and which of them a condition or stored specimens belong to."""
 
+from collections.abc import Sequence
+
 from passband.conditions import AnyCondition, StemCondition
 from passband.simulation import hrtem, stem
 from passband.simulation.modality import Modality
@@ -11,6 +13,12 @@ AnyConfig = ExitWaveConfig | StemConfig
 
 #: By name, as tables, files and messages write it.
 MODALITIES: dict[str, Modality] = {"hrtem": hrtem, "stem": stem}
+
+
+def config_for(conditions: Sequence[AnyCondition]) -> AnyConfig:
+    """Return how specimens are stored that are imaged under conditions of one modality and energy."""
+    scanning = [condition for condition in conditions if isinstance(condition, StemCondition)]
+    return StemConfig.of(scanning) if scanning else ExitWaveConfig(energy_ev=conditions[0].energy_ev)
 
 
 def modality_of(given: AnyCondition | AnyConfig) -> Modality:

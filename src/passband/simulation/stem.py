@@ -59,8 +59,8 @@ class StemConfig(FrozenModel):
 
     Attributes:
         band_per_angstrom: spatial frequencies that are stored [1/Å].
-        slice_thickness_angstrom: at most [Å]; within a slice, the probe's focus is that of its middle.
-        depth_angstrom: room for the thickest specimen [Å], with 2 Å of vacuum on either side, divided into equal slices.
+        slice_thickness_angstrom: of all slices [Å]; within one, the probe's focus is that of its middle.
+        depth_angstrom: room for the thickest specimen [Å], with 2 Å of vacuum on either side; more room changes no image.
     """
 
     band_per_angstrom: float = Field(default=10 / 3, gt=0, le=20, strict=True)
@@ -78,11 +78,6 @@ class StemConfig(FrozenModel):
     def slices(self) -> int:
         """Slices across the beam."""
         return max(math.ceil(self.depth_angstrom / self.slice_thickness_angstrom - 1e-9), 1)
-
-    @property
-    def thickness_angstrom(self) -> float:
-        """Thickness of a slice [Å]."""
-        return self.depth_angstrom / self.slices
 
     @property
     def targets(self) -> ExitWaveConfig:
@@ -153,13 +148,13 @@ def structure_factors(atoms: Atoms, thermal_displacement_angstrom: dict[str, flo
             f"a specimen takes {height:.1f} Å along the beam, and {config.depth_angstrom:g} Å are stored",
             value=height,
             limit=config.depth_angstrom,
-            remedy=f"set stem.depth_angstrom to {math.ceil(height)} or more",
+            remedy=f"use thinner specimens, or in a study set stem.depth_angstrom to {math.ceil(height)} or more",
         )
     numbers, reach = elements(thermal_displacement_angstrom), config.reach(field)
     # The grid of the atoms is at most 0.1 Å, and holds three times the band.
     n = max(math.ceil(10 * field - 1e-9), 3 * reach)
     element = np.searchsorted(numbers, atoms.numbers)
-    index = np.clip((atoms.positions[:, 2] / config.thickness_angstrom).astype(int), 0, config.slices - 1)
+    index = np.clip((atoms.positions[:, 2] / config.slice_thickness_angstrom).astype(int), 0, config.slices - 1)
     order = np.argsort(index * len(numbers) + element, kind="stable")
     plane = (index * len(numbers) + element)[order]
     places = torch.from_numpy(np.ascontiguousarray(atoms.positions[order, :2].T)) / field * n
@@ -412,7 +407,7 @@ class Imager:
     @functools.cached_property
     def _transfer(self) -> Tensor:
         """T(q) of the probe at the depth of each slice below the entrance plane, complex64, shape [S, 2R + 1, R + 1]."""
-        depths = (torch.arange(self._config.slices, dtype=torch.float64) + 0.5) * self._config.thickness_angstrom
+        depths = (torch.arange(self._config.slices, dtype=torch.float64) + 0.5) * self._config.slice_thickness_angstrom
         there = [self._parameters.refocused(depth[None]) for depth in depths]
         return torch.stack([probe_transfer(one, *self._frequencies)[0].to(_COMPLEX) for one in there])
 

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from passband.conditions import Condition, Detector
+from passband.conditions import AnyCondition
 from passband.conditions.condition import SYMBOLS
 from passband.execution.base import Progress
 from passband.files.atomic import write_checked
 from passband.files.jobs import Job
-from passband.simulation.hrtem import Imager
-from passband.simulation.multislice import ExitWaveConfig
-from passband.simulation.wave_store import WaveSet
+from passband.simulation.modalities import AnyConfig, modality_of
 from passband.specimens import Recipe, Specimen, draw_specimen, particle_instances
 from passband.specimens.exchange import export_labels
 from passband.studies.export_layouts import LAYOUTS, Truth, entry_file, read_entry
@@ -25,9 +23,8 @@ from passband.studies.wave_jobs import open_wave_set, store_waves
 
 #: Name of the class of all particles where they are not told apart.
 PARTICLE = "particle"
-# Fields of a condition that are columns of the table.
-_FIELDS = [name for name in Condition.model_fields if name not in ("aberrations", "detector")]
-_DETECTOR = [name for name in Detector.model_fields if name not in ("mtf", "dqe")]
+# Fields of a condition and its detector that are no columns of the table.
+_NO_COLUMNS = {"aberrations", "detector", "mtf", "dqe", "quadrants"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Shot:
 
     number: int
     part: str
-    condition: Condition
+    condition: AnyCondition
     seed: int
 
 
@@ -45,6 +42,7 @@ class SpecimenImages(Job):
     """Make the images of one specimen, and its exit waves where they are missing.
 
     Attributes:
+        stored_as: how the specimen is stored for each of the shots.
         names: of the classes, 1 first; `PARTICLE` alone tells no crystals apart.
         labels: whether to write every label of the specimen, too.
         memory: of the multislice [bytes].
@@ -54,6 +52,7 @@ class SpecimenImages(Job):
     recipe: Recipe
     specimen: int
     shots: tuple[Shot, ...]
+    stored_as: tuple[AnyConfig, ...]
     layout: str
     names: tuple[str, ...]
     labels: bool
@@ -72,15 +71,15 @@ class SpecimenImages(Job):
         """Make what is missing; each image is noted as finished after its files."""
         began, scene = time.perf_counter(), draw_specimen(self.recipe, self.specimen)
         truths: dict[int, Truth] = {}
-        for energy in dict.fromkeys(shot.condition.energy_ev for shot in self.shots):
-            waves = wave_set(self.recipe, energy, self.folder)
+        for config in dict.fromkeys(self.stored_as):
+            waves = open_wave_set(self.recipe, config, self.folder.resolve().parent)
             if not waves.has(self.specimen):
                 store_waves(waves, [self.specimen], [scene], began, memory=self.memory)
             coefficients, masks = map(torch.from_numpy, waves.read(self.specimen, self.specimen + 1))
             lost = waves.facts(self.specimen + 1, self.specimen)[0]["lost_intensity"]
-            for shot in self.shots:
-                if shot.condition.energy_ev == energy and read_entry(self.folder, shot.number) is None:
-                    imager = Imager(shot.condition, self.recipe.field_angstrom, waves.config)
+            for shot, own in zip(self.shots, self.stored_as, strict=True):
+                if own == config and read_entry(self.folder, shot.number) is None:
+                    imager = modality_of(config).imager(shot.condition, self.recipe, config)
                     [image], [mask] = imager.images(coefficients, masks, seed=shot.seed).arrays()
                     if len(mask) not in truths:
                         truths[len(mask)] = truth_of(scene, mask, self.names)
@@ -113,17 +112,12 @@ class SpecimenImages(Job):
         )
 
 
-def wave_set(recipe: Recipe, energy_ev: float, folder: Path) -> WaveSet:
-    """Return the exit waves of a recipe at an energy [eV], beside a folder of images, as studies keep theirs."""
-    return open_wave_set(recipe, ExitWaveConfig(energy_ev=energy_ev), folder.resolve().parent)
-
-
-def condition_columns(condition: Condition) -> dict[str, Any]:
+def condition_columns(condition: AnyCondition) -> dict[str, Any]:
     """Return a condition as columns of a table: all aberrations, zero where there is none, other values, and all of it as JSON."""
-    row: dict[str, Any] = {name: getattr(condition, name) for name in _FIELDS}
+    row = {name: value for name, value in condition if name not in _NO_COLUMNS}
     row["defocus_angstrom"] = condition.defocus_angstrom
     row |= {symbol: float(condition.aberrations.get(symbol, 0.0)) for symbol in SYMBOLS}
-    row |= {name: getattr(condition.detector, name) for name in _DETECTOR}
+    row |= {name: value for name, value in condition.detector if name not in _NO_COLUMNS}
     return row | {"condition": json.dumps(condition.to_dict())}
 
 

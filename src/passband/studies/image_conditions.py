@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.conditions import Condition
-from passband.conditions.condition_files import load_conditions, load_distribution
+from passband.conditions import AnyCondition, Condition, StemCondition
+from passband.conditions.condition_files import load_any_conditions, load_any_distribution
 from passband.conditions.sets import ConditionDraw, ConditionMixture
 
 #: Conditions of which each image gets one, or a distribution that each image's is drawn from.
-Conditions = tuple[Condition, ...] | ConditionDraw | ConditionMixture
+Conditions = tuple[AnyCondition, ...] | ConditionDraw | ConditionMixture
 
 
 def read_conditions(source: str | Path) -> Conditions:
@@ -23,9 +23,9 @@ def read_conditions(source: str | Path) -> Conditions:
     Raises:
         BadInputError: with file, line, value and remedy.
     """
-    listed = load_conditions(source)
+    listed = load_any_conditions(source)
     try:
-        several = load_distribution(source)
+        several = load_any_distribution(source)
     except BadInputError:
         return tuple(condition for _, condition in listed)
     return of_set(several)
@@ -40,7 +40,7 @@ def given_conditions(given: Any) -> list[Conditions]:
     """Return conditions for images given in Python: conditions, sets, distributions, their files and names, or several of them."""
     if isinstance(given, str | Path):
         return [read_conditions(given)]
-    if isinstance(given, Condition):
+    if isinstance(given, Condition | StemCondition):
         return [(given,)]
     if isinstance(given, BaseModel) and hasattr(given, "conditions"):
         return [of_set(given)]
@@ -50,7 +50,7 @@ def given_conditions(given: Any) -> list[Conditions]:
     raise BadInputError(what, value=given)
 
 
-def conditions_of_images(sources: Sequence[Conditions], count: int, seed: int) -> list[Condition]:
+def conditions_of_images(sources: Sequence[Conditions], count: int, seed: int) -> list[AnyCondition]:
     """Return the conditions of the first `count` images; each source, and each condition of a listing, serves as many to one.
 
     A distribution is drawn from as often as is needed, whatever its own `count`.
@@ -58,7 +58,7 @@ def conditions_of_images(sources: Sequence[Conditions], count: int, seed: int) -
     return _next_of_each(sources, _in_turn(len(sources), count, seed), seed)
 
 
-def _next_of_each(sources: Sequence[Conditions], which: np.ndarray, seed: int) -> list[Condition]:
+def _next_of_each(sources: Sequence[Conditions], which: np.ndarray, seed: int) -> list[AnyCondition]:
     """Return the conditions of images, each the next of its source, given the number of each image's source [N]."""
     counts = np.bincount(which, minlength=len(sources)).tolist()
     drawn = [
@@ -67,7 +67,7 @@ def _next_of_each(sources: Sequence[Conditions], which: np.ndarray, seed: int) -
     return [next(drawn[i]) for i in which.tolist()]
 
 
-def _drawn(source: Conditions, count: int, seed: int) -> list[Condition]:
+def _drawn(source: Conditions, count: int, seed: int) -> list[AnyCondition]:
     """Return the first conditions of a source."""
     if count == 0:
         return []

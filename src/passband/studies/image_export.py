@@ -14,7 +14,7 @@ from PIL import Image
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.base.version import __version__
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, StemCondition
 from passband.conditions.condition import by_kind, doubt_kinds
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
@@ -22,15 +22,15 @@ from passband.files import yaml_config
 from passband.files.atomic import locked, remove_leftovers, require_space, write_files, write_json, write_text
 from passband.files.jobs import REVISIONS, run_job
 from passband.files.tables import parquet
-from passband.simulation.hrtem import Imager
-from passband.simulation.multislice import ExitWaveConfig
-from passband.simulation.multislice.engine import check_memory
+from passband.simulation.modalities import AnyConfig, config_for, modality_of
+from passband.simulation.modality import Imager
+from passband.simulation.wave_store import WaveSet
 from passband.specimens import GivenRecipe, Recipe, draw_specimen
-from passband.studies.export_job import PARTICLE, Shot, SpecimenImages, wave_set
+from passband.studies.export_job import PARTICLE, Shot, SpecimenImages
 from passband.studies.export_layouts import LAYOUTS, PARTS, read_entry
 from passband.studies.image_conditions import Conditions, conditions_of_images
 from passband.studies.simulate import CARD, card_of
-from passband.studies.wave_jobs import bytes_per_specimen, warn_of_loss
+from passband.studies.wave_jobs import bytes_per_specimen, open_wave_set, warn_of_loss
 
 #: Images of a specimen. Its exit wave takes as long as some 20 images, so that 4 images take hardly longer than one; more of them
 #: would leave fewer different specimens.
@@ -41,7 +41,7 @@ SPLIT = (0.8, 0.1, 0.1)
 _LOOKED_AT = 500
 # Every energy needs exit waves of its own.
 _MOST_ENERGIES = 4
-_TEXT = ("image", "label", "split", "coherence", "condition")
+_TEXT = ("image", "label", "split", "coherence", "modality", "kind", "condition")
 _WHOLE = ("number", "specimen", "seed", "pixels", "particles", "quadrature_nodes", "binning")
 #: The table of an export, a row an image.
 TABLE = "conditions.parquet"
@@ -148,8 +148,12 @@ class ImageExport:
 
     def check(self) -> None:
         """Refuse, by a BadInputError, conditions that do not fit the recipe, or a folder that holds something else or more images."""
+        scanned = {isinstance(shot.condition, StemCondition) for shot in self.shots}
+        if len(scanned) > 1:
+            what = "the conditions mix STEM and HRTEM, whose images networks do not share"
+            raise BadInputError(what, remedy="simulate each into a folder of its own")
         energies = {shot.condition.energy_ev for shot in self.shots}
-        if len(energies) > _MOST_ENERGIES:
+        if len(energies) > _MOST_ENERGIES and not scanned.pop():
             what = f"the conditions have {len(energies)} different energies, and each needs exit waves of its own (at most {_MOST_ENERGIES})"
             raise BadInputError(what, limit=_MOST_ENERGIES, remedy="give energy_ev one value, or a few")
         for condition in {shot.condition.id: shot.condition for shot in self.shots}.values():
@@ -162,8 +166,20 @@ class ImageExport:
                 f"{what}; give {parameter('count')} of {held} or more, or choose another {parameter('folder')}"
             )
 
-    def _imager(self, condition: Condition) -> Imager:
-        return Imager(condition, self.recipe.field_angstrom, ExitWaveConfig(energy_ev=condition.energy_ev))
+    @cached_property
+    def _stored_as(self) -> dict[float, AnyConfig]:
+        """How specimens are stored for the conditions of each energy [eV]."""
+        conditions = list({shot.condition.id: shot.condition for shot in self.shots}.values())
+        scanned = config_for(conditions) if isinstance(conditions[0], StemCondition) else None
+        return {c.energy_ev: scanned or config_for([c]) for c in conditions}
+
+    def _imager(self, condition: AnyCondition) -> Imager:
+        config = self._stored_as[condition.energy_ev]
+        return modality_of(config).imager(condition, self.recipe, config)
+
+    def _waves(self, config: AnyConfig) -> WaveSet:
+        """Return what is stored of specimens, beside the folder of images, as studies keep theirs."""
+        return open_wave_set(self.recipe, config, self.folder.resolve().parent)
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
@@ -208,18 +224,27 @@ class ImageExport:
         missing = [shot for shot in self.shots if read_entry(self.folder, shot.number) is None]
         return [
             SpecimenImages(
-                self.folder, self.recipe, specimen, tuple(shots), self.layout, self.names, self.labels, memory
+                self.folder,
+                self.recipe,
+                specimen,
+                shots,
+                tuple(self._stored_as[shot.condition.energy_ev] for shot in shots),
+                self.layout,
+                self.names,
+                self.labels,
+                memory,
             )
-            for specimen, shots in itertools.groupby(missing, lambda shot: shot.number // self.images_per_specimen)
+            for specimen, group in itertools.groupby(missing, lambda shot: shot.number // self.images_per_specimen)
+            for shots in [tuple(group)]
         ]
 
     def _make_room(self, jobs: Sequence[SpecimenImages], memory: int) -> None:
         """Refuse, by a BadInputError, what does not fit the memory or the disk; prepare the exit waves' places."""
         needed = 10_000_000
-        for energy in dict.fromkeys(shot.condition.energy_ev for job in jobs for shot in job.shots):
-            waves = wave_set(self.recipe, energy, self.folder)
-            check_memory(waves.config, self.recipe.field_angstrom, memory)
-            users = [job.specimen for job in jobs if any(shot.condition.energy_ev == energy for shot in job.shots)]
+        for config in dict.fromkeys(config for job in jobs for config in job.stored_as):
+            waves = self._waves(config)
+            modality_of(config).check_memory(self.recipe, config, memory)
+            users = [job.specimen for job in jobs if config in job.stored_as]
             needed += sum(not waves.noted(specimen) for specimen in users) * bytes_per_specimen(waves)
             waves.create(self.specimens)
         pixels = [self._imager(shot.condition).pixels for job in jobs for shot in job.shots]
@@ -228,17 +253,16 @@ class ImageExport:
 
     def _finish(self, card: dict[str, Any], before: int, progress: StageProgress) -> dict[str, Any]:
         """Write what is about all images, and return the facts."""
-        rows, lost = list[dict[str, Any]](), dict[float, float]()
+        rows, lost = list[dict[str, Any]](), dict[AnyConfig, float]()
         for shot in self.shots:
             entry = read_entry(self.folder, shot.number)
             if entry is None:
                 raise BadInputError("was changed while it was written", remedy="run again", place=self.folder)
             rows.append(entry["row"])
-            energy = shot.condition.energy_ev
-            lost[energy] = max(lost.get(energy, 0.0), entry["lost_intensity"])
-        sets = {energy: wave_set(self.recipe, energy, self.folder) for energy in sorted(lost)}
-        for energy, waves in sets.items():
-            warn_of_loss(lost[energy], waves, progress)
+            config = self._stored_as[shot.condition.energy_ev]
+            lost[config] = max(lost.get(config, 0.0), entry["lost_intensity"])
+        for config in lost:
+            warn_of_loss(lost[config], self._waves(config), progress)
         table = table_of(rows)
         layout, names = LAYOUTS[self.layout], self.names
         layout.finish(self.folder, rows, names)
@@ -263,7 +287,7 @@ class ImageExport:
             "table": str(self.folder / TABLE),
             "table_csv": str(self.folder / _CSV),
             "sheet": str(self.folder / "sheet.png"),
-            "exit_waves": [str(waves.folder) for waves in sets.values()],
+            "exit_waves": [str(self._waves(config).folder) for config in lost],
         }
         write_json(self.folder / CARD, facts)
         return facts | {"finished_before": before}
@@ -278,6 +302,11 @@ class ImageExport:
         with style.figure(*image_sheets.simulated_size(len(shown))) as figure:
             image_sheets.draw_simulated(images, masks, pixel, figure)
             style.save(figure, self.folder, "sheet", ("png",))
+
+    @property
+    def _kind(self) -> str:
+        """Name of the class of the conditions."""
+        return type(self.shots[0].condition).__name__
 
     def _readme(self) -> str:
         classes = "; ".join(f"{number} {name}" for number, name in enumerate(self.names, 1))
@@ -294,7 +323,7 @@ PART is {", ".join(PARTS)}, and a specimen is in one of them. Files carry their 
 Units in the table: Å (pixel size, aberrations C10 = −defocus, C12, …), rad (phi..), eV, mrad, e/Å². condition is the whole as JSON:
 
     import json, passband as pb
-    condition = pb.Condition(**json.loads(row["condition"]))
+    condition = pb.{self._kind}(**json.loads(row["condition"]))
     pb.simulate(recipe, condition, 1, first=row["specimen"], noise_seed=row["seed"]).images[0]
 
 makes the image of a row again, bit for bit, where recipe is pb.load_recipe("recipe.yaml").

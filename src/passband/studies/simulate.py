@@ -9,12 +9,13 @@ import torch
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
 from passband.files.atomic import read_json, remove_leftovers, require_space, write_json
 from passband.micrographs.write_tiff import write_stack
-from passband.simulation.hrtem import Imager
+from passband.simulation.modalities import AnyConfig, config_for, modality_of
+from passband.simulation.modality import Imager
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.exchange import export_labels
@@ -35,19 +36,19 @@ class Simulation:
     """
 
     recipe: Recipe
-    condition: Condition | None
+    condition: AnyCondition | None
     count: int
     folder: Path
     labels: bool = False
 
     @property
-    def exit_waves(self) -> ExitWaveConfig:
-        """Multislice settings: the defaults, at the condition's energy."""
-        return ExitWaveConfig() if self.condition is None else ExitWaveConfig(energy_ev=self.condition.energy_ev)
+    def stored_as(self) -> AnyConfig:
+        """How specimens are stored: by default settings, at the condition's energy."""
+        return ExitWaveConfig() if self.condition is None else config_for([self.condition])
 
-    def imager(self, condition: Condition) -> Imager:
+    def imager(self, condition: AnyCondition) -> Imager:
         """Return what makes the images under a condition; a BadInputError if the field is not a whole number of pixels."""
-        return Imager(condition, self.recipe.field_angstrom, self.exit_waves)
+        return modality_of(self.stored_as).imager(condition, self.recipe, self.stored_as)
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
@@ -71,7 +72,7 @@ class Simulation:
 
     def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> dict[str, Any]:
         """Make exit waves and images, the multislice within so many bytes in a worker; return facts about them, JSON-like."""
-        waves = open_wave_set(self.recipe, self.exit_waves, self.folder.resolve().parent)
+        waves = open_wave_set(self.recipe, self.stored_as, self.folder.resolve().parent)
         missing = waves.missing(self.count)
         require_space(self.folder, len(missing) * bytes_per_specimen(waves) + 10_000_000)
         # The card comes first, so that a killed simulation is known as one and may go on.
@@ -99,7 +100,7 @@ class Simulation:
         write_json(self.folder / CARD, facts)
         return facts
 
-    def _write_images(self, condition: Condition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
+    def _write_images(self, condition: AnyCondition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
         seed = seed_from("simulate", self.recipe.seed, condition.id)
         images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
         write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
