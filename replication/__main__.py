@@ -200,6 +200,24 @@ def families(
         judged.save(folder / "tables", judged.judge(folder / "tables", progress.note))
 
 
+@replication_app.command("modes")
+def modes(
+    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder in which the studies ran.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+) -> None:
+    """Measure textures of STEM images, and test networks of each imaging mode in the others, for the page "Other imaging modes" (10 minutes).
+
+    Make that page with `python -m replication page` afterwards.
+
+    Example:  python -m replication modes runs/results-standard
+    """
+    from passband.base.progress import TerminalProgress
+    from replication import modes as measured
+
+    with TerminalProgress() as progress:
+        measured.measure(folder / "tables", runs, progress.note)
+
+
 @replication_app.command("verdict-data")
 def verdict_data(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

@@ -10,6 +10,7 @@ from replication import (
     defocus_sweep,
     failure,
     metrics,
+    modes,
     networks,
     signatures,
     structures,
@@ -34,6 +35,7 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
         convergence,
         networks,
         tasks,
+        modes,
     )
 )
 _QUICK = (

@@ -29,7 +29,7 @@ from passband.simulation import hrtem
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.reader_loss import sample_pixels
 from passband.specimens import Recipe
-from passband.studies.study import Domain, load_study
+from passband.studies.study import Domain, Study, load_study
 from replication import judging
 from replication.resampling import RESAMPLES, Statistic
 
@@ -134,8 +134,7 @@ def load(tables: Path, name: str) -> LossTable:
     ids = [d.id for d in domains]
     keys = {"train_condition": ids, "test_condition": ids}
     loss = np.stack([dense(of_seed, keys, "loss") for of_seed in scores.sort("seed").partition_by("seed")], -1)
-    known = _scattered(tables)
-    textures = Texture.joined([texture([d.condition], known[_family(d.recipe, study.exit_waves)]) for d in domains])
+    textures = _textures(tables, name, study)
     conditions = [d.condition for d in domains]
     measured = measure(["sigma", "epsilon", "phase_rms"], conditions, conditions, study.q_max_per_angstrom)
     epsilon = measured["epsilon_train"]
@@ -154,6 +153,21 @@ def load(tables: Path, name: str) -> LossTable:
     if (stored := tables / "predictor" / f"reader_{name}.parquet").exists():
         squares["reader"] = np.log(dense(read_table(stored), keys, "reader_loss"))
     return LossTable(domains, loss, textures, squares)
+
+
+def _textures(tables: Path, name: str, study: Study) -> Texture:
+    """Return the textures of a study's test domains: analytic in HRTEM, in STEM those that `modes.measure` found on images."""
+    if isinstance(study.stored_as, ExitWaveConfig):
+        known, config = _scattered(tables), study.stored_as
+        return Texture.joined([texture([d.condition], known[_family(d.recipe, config)]) for d in study.tests])
+    rows = read_table(texture_file(tables, name)).sort("ring").partition_by("condition", as_dict=True)
+    parts = [torch.tensor(rows[d.id,].select("film", "particle").to_numpy()) for d in study.tests]
+    return Texture(*torch.stack(parts).unbind(-1))
+
+
+def texture_file(tables: Path, name: str) -> Path:
+    """Return the file of the textures of a STEM study."""
+    return tables / "modes" / f"texture_{name}.parquet"
 
 
 def measure_again(tables: Path, note: Callable[[str], None]) -> None:

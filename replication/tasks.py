@@ -23,19 +23,21 @@ _TASKS = {
     "task_columns": "columns",
     "task_mean_diameter": "mean_diameter",
 }
-# Predictors, chosen before any of these studies was run: the source's, a trivial one, and the best metric of two conditions for segmentation.
-_PREDICTORS: dict[str, tuple[str, ...]] = {
+#: Predictors, chosen before any of these studies was run: the source's, a trivial one, and the best metric of two conditions for segmentation.
+PREDICTORS: dict[str, tuple[str, ...]] = {
     "σ and Δε": ("sigma", "delta_epsilon"),
     "|Δdefocus|": ("defocus_difference_angstrom",),
     "rms Δχ and ε of both": ("phase_rms", "epsilon_train", "epsilon_test"),
 }
-_LAW = "law of textures"
-_TARGETS: dict[Target, str] = {
+#: The law fitted to a study itself.
+LAW = "law of textures"
+#: What is predicted.
+TARGETS: dict[Target, str] = {
     "log_loss": "ln loss",
     "log_excess": "ln of the loss over that of networks trained under the test condition",
 }
-# A relative loss from which a network counts as failed.
-_FAILED = 2.0
+#: A relative loss from which a network counts as failed.
+FAILED = 2.0
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
@@ -45,18 +47,18 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     others = [name for name in shown if name != _SEGMENTATION]
     # The conditions that all have.
     ids = sorted(set.intersection(*(set(studies[name].square.names) for name in shown)))
-    pairs = {name: _pairs(studies[name].square, ids) for name in shown}
-    textures = {name: _some(laws, ids) for name, laws in loaded(tables, tuple(shown)).items()}
+    pairs = {name: pairs_of(studies[name].square, ids) for name in shown}
+    textures = {name: some(laws, ids) for name, laws in loaded(tables, tuple(shown)).items()}
     held_out = {
-        target: {name: _held_out(pairs[name], textures.get(name), tables, target) for name in shown}
-        for target in _TARGETS
+        target: {name: held_out_r2(pairs[name], textures.get(name), tables, target) for name in shown}
+        for target in TARGETS
     }
-    agreement = {name: _alike(pairs[_SEGMENTATION], pairs[name]) for name in others}
+    agreement = {name: alike(pairs[_SEGMENTATION], pairs[name]) for name in others}
     of_loss = held_out["log_loss"]
     outcome.text.append(
         "R² of ln loss, neither condition seen: "
         + "; ".join(
-            f"{shown[name]}: σ and Δε {of_loss[name]['σ and Δε']}, {_LAW} {of_loss[name].get(_LAW, '–')}"
+            f"{shown[name]}: σ and Δε {of_loss[name]['σ and Δε']}, {LAW} {of_loss[name].get(LAW, '–')}"
             for name in shown
         )
         + "."
@@ -75,15 +77,15 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         )
     rows = [_row(name, studies[name], pairs[name], ids, agreement.get(name)) for name in shown]
     outcome.text.append(
-        f"{len(ids)} conditions, the same for all. Medians over conditions of the headline in the domain; pairs of other conditions whose loss is more than {_FAILED:g} times the in-domain loss; rank correlation "
+        f"{len(ids)} conditions, the same for all. Medians over conditions of the headline in the domain; pairs of other conditions whose loss is more than {FAILED:g} times the in-domain loss; rank correlation "
         "of the relative loss with segmentation's, over pairs. Atomic columns need particles along an axis, so their specimens are others.\n\n"
         + table(["task", "networks", "in-domain headline", "failed pairs", "agreement with segmentation"], rows)
     )
-    for target, words in _TARGETS.items():
-        names = [*_PREDICTORS, _LAW]
+    for target, words in TARGETS.items():
+        names = [*PREDICTORS, LAW]
         lines = [[shown[name], *(str(held_out[target][name].get(rule, "–")) for rule in names)] for name in shown]
         outcome.text.append(
-            f"R² of {words}, neither condition seen. Quadratics in the numbers named, and the {_LAW} ([what predicts the loss](predictor.md)), all fitted to the same study "
+            f"R² of {words}, neither condition seen. Quadratics in the numbers named, and the {LAW} ([what predicts the loss](predictor.md)), all fitted to the same study "
             "without the two conditions, four folds of conditions for the law. One seed: no ceiling is known.\n\n"
             + table(["task", *names], lines)
         )
@@ -95,19 +97,20 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     return outcome
 
 
-def _pairs(square: Square, ids: list[str]) -> Pairs:
+def pairs_of(square: Square, ids: list[str]) -> Pairs:
     """Return the pairs of some of a study's conditions."""
     which = np.ix_(*2 * [[square.names.index(name) for name in ids]])
     whole = square.pairs
     return Pairs(whole.loss[which], {name: values[which] for name, values in whole.features.items()})
 
 
-def _some(table: LossTable, ids: list[str]) -> LossTable:
+def some(table: LossTable, ids: list[str]) -> LossTable:
+    """Return the table of some of a study's conditions."""
     names = [domain.id for domain in table.domains]
     return table.some([names.index(name) for name in ids])
 
 
-def _alike(a: Pairs, b: Pairs) -> Statistic:
+def alike(a: Pairs, b: Pairs) -> Statistic:
     """Return the rank correlation of the relative loss, the same conditions drawn again for both studies."""
     rng, used = np.random.default_rng(0), a.off & b.off
 
@@ -119,23 +122,23 @@ def _alike(a: Pairs, b: Pairs) -> Statistic:
     return with_percentiles(correlation(np.arange(n)), [correlation(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
 
 
-def _held_out(pairs: Pairs, textures: LossTable | None, tables: Path, target: Target) -> dict[str, Statistic]:
+def held_out_r2(pairs: Pairs, textures: LossTable | None, tables: Path, target: Target) -> dict[str, Statistic]:
     """Return R² of each rule that the study has what it needs for."""
     found = {
         rule: judging.r2(pairs, Fit(pairs, names, target).predictions()["both"], target)
-        for rule, names in _PREDICTORS.items()
+        for rule, names in PREDICTORS.items()
         if pairs.varies(*names)
     }
     if textures is not None:
         test = Unseen("", textures, [], fold=np.arange(len(textures.loss)) % 4)
-        found[_LAW] = judging.r2(textures.pairs, by_law(tables, test, target), target)
+        found[LAW] = judging.r2(textures.pairs, by_law(tables, test, target), target)
     return found
 
 
 def _row(name: str, study: StudyTables, pairs: Pairs, ids: list[str], agreement: Statistic | None) -> list[str]:
     headline, own = task_of(_TASKS[name]).headline, study.in_domain.filter(pl.col("train_condition").is_in(ids))
     median = float(np.median(own[headline.column].fill_nan(None).drop_nulls()))
-    failed = float(np.mean(np.exp(pairs.log_ratio[pairs.off]) > _FAILED))
+    failed = float(np.mean(np.exp(pairs.log_ratio[pairs.off]) > FAILED))
     networks = own.select("train_condition", "seed").n_unique()
     how = _TASKS[name].replace("_", " ")
     return [how, str(networks), headline.text(median), f"{failed:.0%}", "" if agreement is None else str(agreement)]

@@ -17,18 +17,21 @@ from passband.metrics import information
 _WORTH = 0.1
 
 
-def transfer_curves(conditions: Sequence[Condition], q_max: float, points: int = 400) -> pl.DataFrame:
-    """Return condition, q_per_angstrom up to q_max [1/Å], transfer and envelope E_t E_s (along +x), magnitude.
+def transfer_curves(conditions: Sequence[AnyCondition], q_max: float, points: int = 400) -> pl.DataFrame:
+    """Return condition, q_per_angstrom up to q_max [1/Å], transfer and envelope (along +x), magnitude, of HRTEM or STEM conditions.
 
-    The transfer is |T| with the sign of sin χ for the even part of χ, which is what reverses contrast; coma and trefoil
-    only turn the phase of T. The magnitude is the mean of |T| over azimuth.
+    The transfer is |T| with the sign that it has for the even part of χ (of sin χ in HRTEM), which is what reverses contrast; coma and trefoil
+    only turn the phase of T. The envelope is E_t E_s, or what the source of a probe leaves. The magnitude is the mean of |T| over azimuth.
     """
     q = torch.linspace(0, q_max, points, dtype=torch.float64)
     grid, parameters = _polar(q, 2 * torch.pi), optics.stack(conditions)
-    t = optics.intensity_transfer(parameters, *grid)
+    t = optics.image_transfer(parameters, *grid)
     along = q, 0 * q
-    envelope = optics.temporal_envelope(parameters, *along) * optics.spatial_envelope(parameters, *along)
-    sign = torch.sign(optics.intensity_transfer(optics.even_part(parameters), *grid)[..., 0].real)
+    if isinstance(parameters, optics.ProbeParameters):
+        envelope = optics.motion_envelope(parameters, *along)
+    else:
+        envelope = optics.temporal_envelope(parameters, *along) * optics.spatial_envelope(parameters, *along)
+    sign = torch.sign(optics.image_transfer(optics.even_part(parameters), *grid)[..., 0].real)
     return pl.concat(
         pl.DataFrame(
             {
