@@ -11,8 +11,8 @@ import torch
 from passband.analysis.least_squares import Fit
 from passband.analysis.loss_prediction import law
 from passband.analysis.pairs import Pairs, Target
-from passband.files.tables import read_table, write_table
 from passband.figures import matrix
+from passband.files.tables import read_table, write_table
 from passband.learning import predict
 from passband.metrics.texture import Texture
 from passband.simulation.imaging import normalize

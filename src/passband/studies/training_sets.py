@@ -16,8 +16,8 @@ from pydantic import (
 
 from passband.base.frozen_model import FrozenModel
 from passband.base.identity import seed_from
-from passband.conditions import Condition
-from passband.conditions.sets import ConditionDraw, ConditionGrid, ConditionMixture, ConditionSet
+from passband.conditions import AnyCondition
+from passband.conditions.sets import Base, ConditionDraw, ConditionGrid, ConditionMixture, ConditionSet
 from passband.metrics import Q_MAX, information, measure
 from passband.specimens import Recipe
 
@@ -39,7 +39,7 @@ class TrainingSets(FrozenModel):
             training begins with the condition of highest ε, and those of lower ε join one by one over the first half).
     """
 
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Base, ...] = ()
     specimens: Recipe | None = None
     sizes: tuple[Annotated[int, Field(ge=1, le=1000, strict=True)], ...] = ()
     draws: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
@@ -73,7 +73,7 @@ class TrainingSets(FrozenModel):
 
 def choose_sets(
     choices: dict[str, TrainingSets], source: ConditionSet, q_max: float
-) -> dict[str, tuple[TrainingSets, list[Condition]]]:
+) -> dict[str, tuple[TrainingSets, list[Any]]]:
     """Return the conditions of every set by its name, NAME-SIZE-DRAW, those of a set by falling ε in the band up to q_max [1/Å].
 
     Sets of one method, size and draw have the same conditions whatever their order. Seeds derive from method, size and draw, so
@@ -96,14 +96,14 @@ def choose_sets(
     return chosen
 
 
-def _by_epsilon(conditions: list[Condition], q_max: float) -> list[Condition]:
+def _by_epsilon(conditions: list[Any], q_max: float) -> list[AnyCondition]:
     epsilon = information(conditions, q_max).numpy()
     return [conditions[i] for i in np.argsort(-epsilon, kind="stable")]
 
 
 def _drawn(
     source: ConditionDraw | ConditionMixture, method: Literal["random", "sobol"], count: int, draw: int
-) -> list[Condition]:
+) -> list[Any]:
     seed = seed_from("training set", source.seed, method, count, draw)
     return source.model_copy(update={"method": method, "count": count, "seed": seed}).conditions()
 
@@ -111,7 +111,7 @@ def _drawn(
 class Pool:
     """Conditions to choose from, with ε of each and σ between them."""
 
-    def __init__(self, candidates: Sequence[Condition], q_max: float = Q_MAX):
+    def __init__(self, candidates: Sequence[AnyCondition], q_max: float = Q_MAX):
         """Measure the candidates in the band up to q_max [1/Å]."""
         measured = measure(["epsilon", "sigma"], candidates, candidates, q_max)
         self.candidates = list(candidates)
@@ -119,7 +119,7 @@ class Pool:
         # σ is not defined for a condition that transfers nothing.
         self.sigma = np.nan_to_num(measured["sigma"].numpy())
 
-    def choose(self, count: int) -> list[Condition]:
+    def choose(self, count: int) -> list[Any]:
         """Return `count` candidates, by falling ε.
 
         The candidates are ordered by ε and divided into `count` equal parts, and one comes from each, which spreads them over ε.
