@@ -76,7 +76,8 @@ def test_images_are_those_that_simulate_makes(haadf):
 
 def test_the_report_shows_the_transfer_of_the_probe(haadf):
     page = haadf.paths.report.read_text(encoding="utf-8")
-    assert "HAADF" in page.upper() and (haadf.paths.figures / "ctf_curves.png").is_file()
+    assert "structure factors of each element in 8 slices of 8.0 Å" in page and "Exit waves: multislice" not in page
+    assert "from the entrance plane" in page and (haadf.paths.figures / "ctf_curves.png").is_file()
     findings = json.loads(haadf.paths.analysis.read_text())["findings"]
     assert findings["sentences"]
 

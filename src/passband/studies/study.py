@@ -139,7 +139,10 @@ class Study(FrozenModel):
     def _without_what_is_rare(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what few studies have where it is absent, so that ids stay when studies learn more."""
         content: dict[str, Any] = write(self)
-        return {name: value for name, value in content.items() if name not in _RARE or value != _RARE[name]}
+        kept = {name: value for name, value in content.items() if name not in _RARE or value != _RARE[name]}
+        if self.stored_as is not self.exit_waves:
+            del kept["exit_waves"]
+        return kept
 
     def __str__(self) -> str:
         """Return the study as its YAML file."""
