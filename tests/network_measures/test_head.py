@@ -41,4 +41,4 @@ def test_the_fisher_information_is_the_hessian_of_the_cross_entropy():
 def test_another_loss_is_refused():
     home, _ = pair(loss=softmax_cross_entropy)
     with pytest.raises(BadInputError, match="loss softmax_cross_entropy: its curvature is not known in closed form"):
-        head.head_hessian(home.model, home.head_inputs, home.logits, home.masks, home.loss)
+        head.head_hessian(home.head_inputs, home.logits, home.masks, home.loss)

@@ -18,7 +18,7 @@ from passband.simulation.imaging import normalize
 from passband.studies.curvature_jobs import CurvatureJob, measure_study
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import test_images as images_of
-from support.studies import Quiet, study
+from support.studies import Quiet, run, study
 
 _FEW = {"top": 2, "spectrum_images": 2}
 
@@ -65,6 +65,21 @@ def test_values_are_those_of_the_network_on_the_test_images(measured):
         assert row[name] == pytest.approx(MEASURES[name].compute(home, away), rel=1e-4), name
     assert row["gradient_norm_train"] == pytest.approx(MEASURES["gradient_norm"].compute(home), rel=1e-5)
     assert row["gradient_norm_test"] == pytest.approx(MEASURES["gradient_norm"].compute(away), rel=1e-5)
+
+
+def test_seeds_are_compared_with_each_other(measured, tiny, tmp_path, monkeypatch):
+    """One network has none to agree with; of two, each agrees with the other as much."""
+    _, table = measured
+    few = {name: MEASURES[name] for name in ("seed_dice", "fisher_top")}
+    monkeypatch.setattr("passband.studies.curvature_jobs.MEASURES", few)
+    assert table["seed_dice_test"].is_nan().all()
+    shutil.copytree(tiny[1].parent, tmp_path / "runs")
+    two = study(tmp_path, ("seeds: 1", "seeds: 2"))
+    run(two, tmp_path / "runs/small")
+    table = measure_study(StudyFolder.open(tmp_path / "runs/small"), Serial(), Quiet(), **_FEW)
+    first, second = table.partition_by("seed")
+    assert first["seed_dice_test"].to_list() == pytest.approx(second["seed_dice_test"].to_list())
+    assert first["seed_dice_test"].is_between(0, 1).all()
 
 
 def test_layers_add_up_to_the_whole(measured):

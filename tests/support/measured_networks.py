@@ -31,12 +31,11 @@ def images_and_masks(count=3, seed=0, blur=0.0, dtype=torch.float64):
 
 
 def pair(model=None, **facts):
-    """The same network at home and away."""
+    """The same network at home and away, with two of other seeds."""
     model = network() if model is None else model
-    return [
-        NetworkOnImages(model, *images_and_masks(blur=blur, dtype=next(model.parameters()).dtype), PIXEL, **facts)
-        for blur in (0.0, 0.6)
-    ]
+    dtype = next(model.parameters()).dtype
+    facts = {"siblings": (network(1, dtype), network(2, dtype))} | facts
+    return [NetworkOnImages(model, *images_and_masks(blur=blur, dtype=dtype), PIXEL, **facts) for blur in (0.0, 0.6)]
 
 
 def flat_loss(state, loss=segmentation_loss):

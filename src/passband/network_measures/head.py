@@ -4,6 +4,8 @@ Logits are linear in its weights, so its Hessian is Jᵀ H J, with J the inputs 
 logits: diagonal for the cross-entropy, of rank two more an image for the Dice term.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,19 +37,18 @@ def head_inputs(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([columns, columns.new_ones(len(columns), 1, columns.shape[-1])], 1)
 
 
-def head_fisher(model: nn.Module, inputs: Tensor, logits: Tensor) -> np.ndarray:
+def head_fisher(inputs: Tensor, logits: Tensor) -> np.ndarray:
     """Return the Fisher information of the head's weights, shape [O (K + 1), O (K + 1)]: output by output, the bias last.
 
     Args:
-        model: the network.
         inputs: of its head, from `head_inputs`, shape [N, K + 1, L].
         logits: shape [N, 1, n, n].
     """
-    p = torch.sigmoid(_by_output(model, logits))
+    p = torch.sigmoid(by_output(logits, inputs))
     return _weighted(inputs, p * (1 - p) / p[0].numel() / len(p)).double().numpy()
 
 
-def head_hessian(model: nn.Module, inputs: Tensor, logits: Tensor, masks: Tensor, loss: Loss) -> np.ndarray:
+def head_hessian(inputs: Tensor, logits: Tensor, masks: Tensor, loss: Loss) -> np.ndarray:
     """Return the Hessian of the mean loss by the head's weights, in the order of `head_fisher`; masks as logits.
 
     Raises:
@@ -58,7 +59,7 @@ def head_hessian(model: nn.Module, inputs: Tensor, logits: Tensor, masks: Tensor
         raise BadInputError(
             f"loss {name}: its curvature is not known in closed form", remedy="use cross_entropy or cross_entropy_dice"
         )
-    logits, masks = _by_output(model, logits), _by_output(model, masks)
+    logits, masks = by_output(logits, inputs), by_output(masks, inputs)
     p, count = torch.sigmoid(logits), len(logits)
     slope = p * (1 - p)
     diagonal = slope / p[0].numel()
@@ -77,9 +78,9 @@ def head_hessian(model: nn.Module, inputs: Tensor, logits: Tensor, masks: Tensor
     return (result + (mixed + mixed.T - squares) / count).numpy()
 
 
-def _by_output(model: nn.Module, values: Tensor) -> Tensor:
-    """Return values of pixels [N, 1, n, n] as the head's outputs have them, [N, O, pixels of the head]."""
-    side = round(last_convolution(model).out_channels ** 0.5)
+def by_output(values: Tensor, inputs: Tensor) -> Tensor:
+    """Return values of pixels [N, 1, n, n] as a head with inputs [N, K + 1, L] has its outputs, shape [N, n² / L, L]."""
+    side = math.isqrt(values.shape[-1] ** 2 // inputs.shape[-1])
     return functional.pixel_unshuffle(values, side).flatten(2)
 
 

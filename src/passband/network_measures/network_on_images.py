@@ -37,6 +37,7 @@ class NetworkOnImages:
         loss: of logits and masks, one value an image, shape [B].
         top: eigenpairs that make a dominant subspace.
         spectrum_images: images of the eigenpairs of all weights and of the trace, the first ones.
+        siblings: networks of the same training that differ in their seed, in evaluation mode.
 
     Raises:
         BadInputError: if the network is in training mode, where batch normalisation would depend on the batch, or its weights are
@@ -50,6 +51,7 @@ class NetworkOnImages:
     loss: Loss = segmentation_loss
     top: int = TOP
     spectrum_images: int = SPECTRUM_IMAGES
+    siblings: tuple[nn.Module, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a network whose measures would mean nothing."""
@@ -101,6 +103,11 @@ class NetworkOnImages:
         return oriented_logits(self.model, self.images)
 
     @cached_property
+    def sibling_logits(self) -> Tensor:
+        """Of M ≥ 1 siblings, shape [M, N, 1, n, n]."""
+        return torch.stack([predict(model, self.images) for model in self.siblings])
+
+    @cached_property
     def deepest_features(self) -> Tensor:
         """Shape [N, C, m, m]."""
         return deepest_features(self.model, self.images)
@@ -133,12 +140,12 @@ class NetworkOnImages:
     @cached_property
     def head_hessian(self) -> np.ndarray:
         """See `head.head_hessian`."""
-        return head.head_hessian(self.model, self.head_inputs, self.logits, self.masks, self.loss)
+        return head.head_hessian(self.head_inputs, self.logits, self.masks, self.loss)
 
     @cached_property
     def head_fisher(self) -> np.ndarray:
         """See `head.head_fisher`."""
-        return head.head_fisher(self.model, self.head_inputs, self.logits)
+        return head.head_fisher(self.head_inputs, self.logits)
 
     @cached_property
     def head_inputs(self) -> Tensor:

@@ -22,6 +22,7 @@ from passband.network_measures import (
 from passband.network_measures.mano import mano
 from passband.network_measures.nuclear_norm import nuclear_norm
 from passband.network_measures.orientation_agreement import orientation_agreement, orientation_dice
+from passband.network_measures.seed_agreement import seed_agreement, seed_dice
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ MEASURES: dict[str, Measure] = {
                 _TURNED, "prediction", label_free.of_orientations(orientation_agreement)),
         Measure("orientation_dice", "Dice between two orientations", "Dice turned", "network", False,
                 _TURNED, "prediction", label_free.of_orientations(orientation_dice)),
+        Measure("seed_agreement", "pixels alike with other seeds", "acc. seeds", "network", False,
+                "Jiang et al., ICLR 2022", "prediction", label_free.of_siblings(seed_agreement)),
+        Measure("seed_dice", "Dice with other seeds", "Dice seeds", "network", False,
+                "Jiang et al., ICLR 2022", "prediction", label_free.of_siblings(seed_dice)),
+        Measure("own_gradient_norm", "norm of the head's gradient by the network's own predictions", "GdScore", "network", False,
+                "Xie et al., Trans. Mach. Learn. Res. 2025", "head", label_free.own_gradient_norm),
         Measure("difference_of_confidences", "accuracy at home less the loss of confidence", "DoC", "pair", False,
                 "Guillory et al., ICCV 2021", "prediction", label_free.of_labelled_home(confidence.difference_of_confidences)),
         Measure("thresholded_confidence", "accuracy by thresholded confidence", "ATC", "pair", False,
@@ -112,6 +119,8 @@ MEASURES: dict[str, Measure] = {
                 "Guo et al., ICML 2017", "prediction", label_free.calibrated(expected_scores.expected_loss)),
         Measure("calibrated_dice", "Dice that the network expects, calibrated at home", "E[Dice] cal.", "pair", False,
                 _CLASSES, "prediction", label_free.calibrated(expected_scores.expected_dice)),
+        Measure("reverse_dice", "Dice at home of a head refitted to predictions", "reverse Dice", "pair", False,
+                "Valindria et al., IEEE Trans. Med. Imaging 36, 1597 (2017)", "head", label_free.reverse_dice),
         Measure("feature_frechet_distance", "Fréchet distance of the deepest features", "FD", "pair", False,
                 "Deng and Zheng, CVPR 2021", "prediction", label_free.of_features(feature_distance.feature_frechet_distance)),
         Measure("feature_mmd", "maximum mean discrepancy of the deepest features", "MMD", "pair", False,

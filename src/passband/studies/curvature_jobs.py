@@ -37,11 +37,15 @@ _MOST = 20
 
 @dataclass(frozen=True)
 class CurvatureJob(StudyJob):
-    """Measure one trained network, with the digest of its weights, under all conditions of its study."""
+    """Measure one trained network, with the digest of its weights, under all conditions of its study.
+
+    `siblings` are the other networks of its training, which differ in their seed, with digests.
+    """
 
     kind = "curvature"
     network: TrainingJob
     weights: str
+    siblings: tuple[tuple[TrainingJob, str], ...]
     measures: tuple[str, ...]
     top: int
     spectrum_images: int
@@ -59,13 +63,15 @@ class CurvatureJob(StudyJob):
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the measures."""
-        spectra = {"top": self.top, "spectrum_images": self.spectrum_images} if self._of_spectra else {}
+        some: dict[str, Any] = {"top": self.top, "spectrum_images": self.spectrum_images} if self._of_spectra else {}
+        if self.siblings:
+            some |= {"siblings": [[network.folder.name, weights] for network, weights in self.siblings]}
         return {
             "revision": REVISIONS[self.kind],
             "network": [self.network.folder.name, self.weights],
             "tested": [test.id for test in self.study.tests],
             "measures": list(self.measures),
-        } | spectra
+        } | some
 
     @property
     def _of_spectra(self) -> bool:
@@ -74,13 +80,16 @@ class CurvatureJob(StudyJob):
     def make(self, folder: Path, progress: Progress) -> None:
         """Measure the network under each condition and write both tables; those of layers come with spectra."""
         model, chosen = self.network.network(), [MEASURES[name] for name in self.measures]
+        siblings = tuple(network.network() for network, _ in self.siblings)
 
         def on(domain: Domain) -> NetworkOnImages:
             counts, masks = test_images(self.study, self.paths, domain)
             device = next(model.parameters()).device
             images = normalize(counts)[:, None].to(device)
             pixel, loss = domain.condition.pixel_size_angstrom, _LOSSES[self.study.training.loss]
-            return NetworkOnImages(model, images, masks.to(device), pixel, loss, self.top, self.spectrum_images)
+            return NetworkOnImages(
+                model, images, masks.to(device), pixel, loss, self.top, self.spectrum_images, siblings
+            )
 
         home, rows = on(self.network.domain), []
         at_home = {f"{m.name}_train": m.compute(home) for m in chosen if m.of == "network"}
@@ -173,11 +182,17 @@ def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
 def _jobs(held: StudyFolder, top: int, spectrum_images: int) -> Iterator[CurvatureJob]:
     """Yield the jobs of all trained networks, those of each cost by themselves: a new measure repeats only what costs as much."""
     covered = held.coverage()
+    trained = [(job, w) for job, w in zip(covered.networks, covered.weights, strict=True) if w is not None]
     for cost in dict.fromkeys(measure.cost for measure in MEASURES.values()):
         measures = tuple(name for name, measure in MEASURES.items() if measure.cost == cost)
-        for network, weights in zip(covered.networks, covered.weights, strict=True):
-            if weights is not None:
-                yield CurvatureJob(held.study, held.paths, network, weights, measures, top, spectrum_images)
+        for network, weights in trained:
+            # Only predictions are compared with those of other seeds.
+            siblings = tuple(
+                (job, w)
+                for job, w in trained
+                if cost == "prediction" and job.domain.id == network.domain.id and job.seed != network.seed
+            )
+            yield CurvatureJob(held.study, held.paths, network, weights, siblings, measures, top, spectrum_images)
 
 
 def _check(held: StudyFolder, top: int, spectrum_images: int) -> None:
