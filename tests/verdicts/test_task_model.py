@@ -1,6 +1,7 @@
 """A model of another task than segmentation, the whole way: study, model, prediction of a simulated micrograph with an interval."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -166,3 +167,48 @@ def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path
     assert code == 2 and "--condition" in error
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--out", tmp_path)
     assert code == 2 and "exists" in error
+
+
+STEM = (
+    "{energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500}",
+    "{modality: stem, energy_ev: 300000, convergence_semiangle_mrad: 20, source_size_angstrom: 0.4, pixel_size_angstrom: 0.4, "
+    "dose_per_angstrom2: 5000, detector: {kind: haadf, inner_mrad: 60, outer_mrad: 200}}",
+)
+
+
+def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
+    """Dark field, the whole way: study, model, particles of a simulated scan; a scan that HRTEM's models refuse is no fault here."""
+    config = study(
+        tmp_path,
+        FIELD,
+        SIZES,
+        IMAGES,
+        TWO,
+        STEM,
+        ("exit_waves: {phonon_configurations: 1}\n", ""),
+        ("epochs: 2", "epochs: 12"),
+    )
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    code, out, _ = run_here("model", "pack", held.paths.folder, "--name", "dark", "--out", tmp_path / "dark", "--json")
+    card = read_model(tmp_path / "dark").card
+    assert code == 0 and card.modality == "stem" and isinstance(card.conditions[0], pb.StemCondition)
+    assert "HAADF STEM images at 300 kV" in card.intended_use and card.task_scores["dice"] > 0.8
+    recipe = SpecimenRecipe.model_validate(card.specimens.recipe)
+    images = pb.simulate(recipe, card.conditions[0], n=1, first=config.split.total)
+    path = tmp_path / "scan.tif"
+    write_tiff(path, images.images[0].astype(np.float32), images.pixel_size_angstrom)
+    code, out, _ = run_here("segment", tmp_path / "dark", path, "--out", tmp_path / "seg", "--json")
+    mask = tifffile.imread(json.loads(out)["images"][0]["files"]["mask"]) > 0
+    assert code == 0 and 2 * (mask & images.masks[0]).sum() / (mask.sum() + images.masks[0].sum()) > 0.75
+    assert pb.segment(tmp_path / "dark", replace(pb.read_micrographs(path)[0], scanned=True)).mask.any()
+    for words in (
+        ["check", tmp_path / "dark", path],
+        ["check", tmp_path / "dark", "--condition", "titan_corrected_300kv"],
+    ):
+        code, _, err = run_here(*words)
+        assert code == 2 and "is a model for STEM images, and verdicts are for HRTEM; segment with it" in err
+    code, _, err = run_here("model", "pack", held.paths.folder, "--name", "x", "--condition", "titan_corrected_300kv")
+    assert code == 2 and "is of segmentation in HRTEM images, and this study in STEM; leave it out" in err
+    code, out, _ = run_here("model", "show", tmp_path / "dark", "--json")
+    assert code == 0 and 0 < json.loads(out)["epsilon"]["mean"] < 1

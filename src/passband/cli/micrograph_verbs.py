@@ -133,7 +133,7 @@ def segment(
             show(f"{micrograph}\n  {result}\n  {written['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
-    elif chosen.card.task == SEGMENTING[0]:
+    elif chosen.card.task == SEGMENTING[0] and chosen.card.modality == "hrtem":
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
         show(f"Does the model work here? passband check {model} {shlex.quote(str(path))}{size}")
 

@@ -92,7 +92,7 @@ def model_pack(
 ) -> None:
     """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
-    A model of another task than segmentation gives no verdicts: it is scored under its training condition, and so is the interval
+    A model of another task than segmentation, or for STEM, gives no verdicts: it is scored under its training condition, and so is the interval
     of a value of the image.
 
     Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/micrographs_session.yaml
@@ -103,14 +103,18 @@ def model_pack(
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study
+    from passband.verdicts.task_model import has_verdicts
 
     held = StudyFolder.open(study)
-    task = held.study.task
-    if task == SEGMENTATION.name and conditions is None:
+    judged = has_verdicts(held.study)
+    if judged and conditions is None:
         raise BadInputError("give the conditions to score the model under with --condition", place=study)
-    if task != SEGMENTATION.name and (conditions is not None or second is not None):
+    if not judged and (conditions is not None or second is not None):
         given = "--second" if conditions is None else "--condition"
-        raise BadInputError(f"is of segmentation, and this study of {task}", remedy="leave it out", place=given)
+        kind = "in STEM" if held.study.task == SEGMENTATION.name else f"of {held.study.task}"
+        raise BadInputError(
+            f"is of segmentation in HRTEM images, and this study {kind}", remedy="leave it out", place=given
+        )
     chosen = from_study.choose(held, training, seed)
     other = None if second is None else from_study.choose(StudyFolder.open(second), None, None)[0]
     session = [] if conditions is None else [c for _, c in load_conditions(conditions)]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, field_validator, model
 
 from passband.base.frozen_model import FrozenModel
 from passband.conditions import Condition
+from passband.conditions.sets import Base
 from passband.learning import SEGMENTATION, NetworkConfig, task_of
 
 
@@ -112,7 +113,7 @@ class Described(FrozenModel):
     modality: Literal["hrtem", "stem"] = "hrtem"
     specimens: Specimens
     #: Empty if unknown.
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
+    conditions: Annotated[tuple[Base, ...], Field(max_length=2000)] = ()
 
 
 class ModelCard(Described):
@@ -123,7 +124,7 @@ class ModelCard(Described):
     made_by: dict[str, Any] = Field(default_factory=dict)
     #: What the network predicts; one of `learning.TASKS`.
     task: Annotated[Word, AfterValidator(_known)] = SEGMENTATION.name
-    #: Of a task other than segmentation: its scores on unseen specimens under the training condition, by name.
+    #: Of a model without verdicts, for another task than segmentation or for STEM: its scores on unseen specimens under the training condition, by name.
     task_scores: dict[Word, float | None] | None = None
     #: Of a task with a value of the image; None if there were too few images to calibrate it on.
     value_interval: ValueInterval | None = None
@@ -147,6 +148,11 @@ class ModelCard(Described):
     own_loss: Positive | None = None
     files: dict[str, Digest] = Field(default_factory=dict)
     digest: Digest | None = None
+
+    @property
+    def hrtem_conditions(self) -> tuple[Condition, ...]:
+        """The training conditions that verdicts know: those of HRTEM."""
+        return tuple(c for c in self.conditions if isinstance(c, Condition))
 
     @field_validator("files")
     @classmethod

@@ -140,6 +140,14 @@ def require_task(card: ModelCard, *tasks: str) -> None:
     raise BadInputError(what, value=card.task, limit=tasks, remedy=remedy, place=card.name)
 
 
+def require_hrtem(card: ModelCard) -> None:
+    """Raise BadInputError for a model for STEM, whose images verdicts do not know."""
+    if card.modality == "stem":
+        what = "is a model for STEM images, and verdicts are for HRTEM"
+        remedy = f"segment with it: passband segment {card.name} IMAGE"
+        raise BadInputError(what, value="stem", limit="hrtem", remedy=remedy, place=card.name)
+
+
 def user_folder() -> Path:
     """Return the folder of the user's models: PASSBAND_MODELS, or the usual place for data."""
     if given := os.environ.get("PASSBAND_MODELS"):

@@ -28,8 +28,8 @@ from passband.models.learning_curve import LearningCurve
 from passband.models.network import load_weights
 from passband.models.segment import check_fits, network_shape, segment_with
 from passband.models.store import Model, require_task
-from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
+from passband.simulation.modalities import AnyConfig, config_for, modality_of
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.symmetry import ORIENTATIONS, turn
@@ -446,18 +446,21 @@ def simulated(
     """Return simulated images to mix in and to hold out: scenes that the model was not trained on, each under two of its conditions."""
     others = recipe.model_copy(update={"seed": seed_from("tuning", recipe.seed)})
     # Large particles scatter too much beyond the band limit of the usual sampling.
-    config = ExitWaveConfig(
+    config: AnyConfig = ExitWaveConfig(
         energy_ev=card.conditions[0].energy_ev,
         sampling_angstrom=0.16,
         slice_thickness_angstrom=4.0,
         phonon_configurations=_PHONONS,
     )
+    if card.modality == "stem":
+        config = config_for(card.conditions)
+    modality = modality_of(config)
     rng = np.random.default_rng(seed_from("conditions of tuning"))
     examples: list[list[Example]] = [[], []]
     for index in range(sum(scenes)):
-        stored, masks = scatter(others, [index], config)
+        stored, masks = modality.scatter(others, [index], config)
         for number in rng.choice(len(card.conditions), min(_CONDITIONS, len(card.conditions)), replace=False):
-            imager = Imager(card.conditions[number], recipe.field_angstrom, config)
+            imager = modality.imager(card.conditions[number], recipe, config)
             made = imager.images(stored, masks, seed=seed_from("image of tuning", index, int(number)))
             truth = camera_masks(masks, imager.pixels)[0].numpy().astype(bool)
             examples[index >= scenes[0]].append((made.counts[0].numpy(), truth))

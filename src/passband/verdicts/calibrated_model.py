@@ -15,7 +15,7 @@ from passband.conditions import Condition
 from passband.learning import SEGMENTATION
 from passband.metrics.texture import Scattering
 from passband.models.card import plain
-from passband.models.store import PREDICTOR, SCORES, Model, read_json, require_task
+from passband.models.store import PREDICTOR, SCORES, Model, read_json, require_hrtem, require_task
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
@@ -65,6 +65,7 @@ class CalibratedModel:
     def __init__(self, model: Model):
         """Take a calibrated model; BadInputError if it has not been scored."""
         require_task(model.card, SEGMENTATION.name)
+        require_hrtem(model.card)
         if model.scores is None or model.card.own_loss is None:
             what = "has not been scored under known conditions, so that no verdict can be given"
             raise BadInputError(
@@ -86,7 +87,7 @@ class CalibratedModel:
     @cached_property
     def trained(self) -> tuple[Condition, ...]:
         """The training conditions as the network sees them; none if unknown."""
-        return tuple(as_measured(c, self.card) for c in self.card.conditions)
+        return tuple(as_measured(c, self.card) for c in self.card.hrtem_conditions)
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
@@ -277,7 +278,7 @@ class CalibratedModel:
         if not self.trained:
             return None
         index, leaf, pair = best_match(self.trained, as_measured(condition, self.card))
-        trained = as_seen(self.card.conditions[index], self.card)
+        trained = as_seen(self.card.hrtem_conditions[index], self.card)
         return Nearest(trained, leaf.where, leaf.pairs, leaf.shares, pair)
 
     def cannot_say(self, objections: Sequence[Statement], *remedies: Statement) -> Verdict:

@@ -35,7 +35,7 @@ from passband.models.confidence import (
     reliability,
 )
 from passband.models.network import Network
-from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, write_model
+from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, require_hrtem, write_model
 from passband.simulation.hrtem import FAMILY, Imager, has_texture, scatter, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
 from passband.simulation.multislice import ExitWaveConfig
@@ -346,10 +346,11 @@ class Scoring:
     def check(self) -> None:
         """Raise BadInputError before any work, if field, energies, apertures, number of conditions or specimens do not fit the model."""
         card, side = self.model.card, self.side
+        require_hrtem(card)
         if side % card.divisor:
             what = f"the recipe's field of {self.recipe.field_angstrom:g} Å is {side} of {card.name}'s pixels, and it takes multiples of {card.divisor}"
             raise BadInputError(what, remedy=_wider(card))
-        named = roles(card.conditions, self.conditions, self.held_out)
+        named = roles(card.hrtem_conditions, self.conditions, self.held_out)
         energies = sorted({c.energy_ev for _, c in named})
         if len(energies) > 1:
             what = f"the conditions, with those {card.name} was trained on, have energies of {', '.join(f'{e:g}' for e in energies)} eV; give those of one energy"
@@ -410,7 +411,7 @@ class Scoring:
             replace(self.model, card=scored_on),
             open_wave_set(self.recipe, self.exit_waves, self.folder.absolute()),
             (0, self.count),
-            roles(card.conditions, self.conditions, self.held_out),
+            roles(card.hrtem_conditions, self.conditions, self.held_out),
             self.folder / f"score-{card.name}-{content_id(description, 8)}",
             executor,
             progress,

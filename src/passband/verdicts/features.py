@@ -129,7 +129,7 @@ def condition_features(
     them, if they are at hand.
     """
     if trained is None:
-        trained = tuple(as_measured(c, card) for c in card.conditions)
+        trained = tuple(as_measured(c, card) for c in card.hrtem_conditions)
     features = _measured_features(trained, tuple(as_measured(c, card) for c in conditions), card.q_max_per_angstrom)
     recorded = [_recorded_features(as_seen(c, card)) for c in conditions]
     return features | {name: np.array([values[name] for values in recorded]) for name in recorded[0]}

@@ -9,7 +9,6 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
-from passband.learning import SEGMENTATION
 from passband.models.card import ModelCard, pixel_band
 from passband.models.store import SECOND, WEIGHTS, Model, read_model, write_model
 from passband.studies.folder import StudyFolder
@@ -17,7 +16,7 @@ from passband.studies.jobs import TrainingJob
 from passband.studies.stored import read_tables
 from passband.studies.wave_jobs import open_wave_set
 from passband.verdicts.calibration import roles, score_model, specimens_of
-from passband.verdicts.task_model import pack_task, use_of
+from passband.verdicts.task_model import has_verdicts, pack_task, use_of
 
 
 def choose(study_folder: StudyFolder, training: str | None, seed: int | None) -> tuple[TrainingJob, float]:
@@ -65,7 +64,7 @@ def pack(
 ) -> Model:
     """Write a model from a network of a study that `choose` returns, scored under conditions, and return it.
 
-    Of a study of another task than segmentation it is `task_model.pack_task`, which needs no conditions.
+    Of a study of another task than segmentation, or of STEM, it is `task_model.pack_task`, which needs no conditions.
     `second` is a network of a study of other specimens on the same pixels: where both disagree, verdicts on images say so. An unfinished model of the same name in the folder is replaced. Verdicts are evaluated on the share `held_out` of the conditions and
     calibrated on the others. Exit waves in work take at most `memory` bytes in a worker.
 
@@ -73,7 +72,7 @@ def pack(
         BadInputError: if the folder holds something else, the study's specimens cannot be read, or the second network takes other images.
     """
     study, (job, mean_loss) = study_folder.study, chosen
-    if study.task != SEGMENTATION.name:
+    if not has_verdicts(study):
         return pack_task(study_folder, chosen, folder, name=name, intended_use=intended_use)
     if second is not None:
         _check_second(job, second)

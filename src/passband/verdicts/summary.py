@@ -38,7 +38,7 @@ def summary(model: Model) -> dict[str, Any]:
     answer: dict[str, Any] = {name: stored.get(name) for name in _FIELDS}
     answer |= {"folder": str(model.folder), "training_conditions": [c.to_dict() for c in card.conditions]}
     if card.conditions:
-        trained = [as_measured(c, card) for c in card.conditions]
+        trained = [as_measured(c, card) if isinstance(c, Condition) else c for c in card.conditions]
         epsilon = information(trained, card.q_max_per_angstrom).numpy()
         sigma = measure(["sigma"], trained, trained, card.q_max_per_angstrom)["sigma"].numpy()
         answer["epsilon"] = {"least": float(epsilon.min()), "mean": float(epsilon.mean()), "most": float(epsilon.max())}

@@ -1,4 +1,4 @@
-"""Make a model of a network of another task than segmentation that a study has trained, and calibrate the interval of its values."""
+"""Make a model without verdicts, for another task than segmentation or for STEM, of a study's network; calibrate the interval of its values."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ import torch
 
 from passband.analysis.conformal import LEVEL, coverage_table, half_width, with_value_errors
 from passband.base.version import __version__
-from passband.conditions import Condition
-from passband.learning import predict
+from passband.conditions import AnyCondition, StemCondition
+from passband.learning import SEGMENTATION, predict
 from passband.models.card import ModelCard, Specimens, ValueInterval, pixel_band
 from passband.models.store import WEIGHTS, Model, write_model
 from passband.simulation.imaging import normalize
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob, test_images, test_targets
+from passband.studies.study import Study
 from passband.studies.wave_jobs import device
 from passband.verdicts.calibration import specimens_of
 
@@ -41,6 +42,7 @@ def pack_task(
     card = ModelCard(
         name=name,
         task=task.name,
+        modality="stem" if isinstance(trained[0], StemCondition) else "hrtem",
         intended_use=intended_use or f"{task.quantity[0].upper()}{task.quantity[1:]}. {use_of(specimens, trained)}",
         limits=(
             "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
@@ -114,7 +116,16 @@ def _ends(values: Sequence[float], form: str) -> str:
     return " to ".join(ends)
 
 
-def use_of(known: Specimens, conditions: Sequence[Condition]) -> str:
+def _images(condition: AnyCondition) -> str:
+    return f"{condition.detector.kind.upper()} STEM" if isinstance(condition, StemCondition) else "HRTEM"
+
+
+def has_verdicts(study: Study) -> bool:
+    """Tell whether verdicts know the models of a study: of segmentation, in HRTEM images."""
+    return study.task == SEGMENTATION.name and study.stored_as is study.exit_waves
+
+
+def use_of(known: Specimens, conditions: Sequence[AnyCondition]) -> str:
     """Return the intended use of a network, in a sentence: its specimens, and the range of the conditions it is calibrated on."""
     size = known.diameter_angstrom
     across = "" if size is None else f" of {size[0] / 10:.3g} to {size[1] / 10:.3g} nm"
@@ -122,6 +133,6 @@ def use_of(known: Specimens, conditions: Sequence[Condition]) -> str:
     doses = [c.dose_per_angstrom2 for c in conditions if c.dose_per_angstrom2 is not None]
     dose = f" and doses of {_ends(doses, '.0f')} e/Å²" if doses else ""
     return (
-        f"Particles of {', '.join(known.elements)}{across} on {known.support or 'nothing'} in HRTEM images at "
+        f"Particles of {', '.join(known.elements)}{across} on {known.support or 'nothing'} in {_images(conditions[0])} images at "
         f"{conditions[0].energy_ev / 1000:g} kV, defocus {_ends(defoci, '+.0f')} Å{dose}."
     )
