@@ -72,5 +72,4 @@ _NOTHING = 1e-12
 def _threshold(confidence: Tensor, below: Tensor) -> Tensor:
     """Return a value that so many of these confidences are smaller than."""
     # Infinity where all are wrong.
-    ordered = torch.cat([confidence.sort().values, confidence.new_tensor([torch.inf])])
-    return ordered[below]
+    return torch.cat([confidence, confidence.new_tensor([torch.inf])]).kthvalue(int(below) + 1).values
