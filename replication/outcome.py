@@ -20,7 +20,7 @@ from replication.resampling import Statistic
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
 #: The tables of a study that its results are computed from, and committed.
-TABLES = ("scores", "shift", "conditions", "training", "training_sets")
+TABLES = ("scores", "shift", "conditions", "training", "training_sets", "coverage")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def test_each_half_of_the_specimens_is_tested_with_the_interval_of_the_other():
     tests = pl.concat([rows("a", "a", home), rows("a", "b", away)])
     table = coverage_table(tests, tests.filter(pl.col("test_condition") == "a"))
     # Even specimens have the errors 1, 3, …, 19, odd ones 2, 4, …, 20: of ten the tenth.
-    assert table["half_width"].to_list() == [pytest.approx(19.5)] * 2
+    assert table["half_width_angstrom"].to_list() == [pytest.approx(19.5)] * 2
     assert table["coverage"].to_list() == [pytest.approx(0.95), pytest.approx(0.5)]
     assert table["images"].to_list() == [20, 20]
 

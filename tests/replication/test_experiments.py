@@ -326,9 +326,10 @@ def test_training_follows_epsilon_where_it_does(tmp_path, curve, verdict, over):
 
 
 @pytest.mark.parametrize(
-    ("law", "predicted", "together"), [(linear, "agrees", "agrees"), (by_nothing, "differs", "differs")]
+    ("law", "predicted", "together", "elsewhere", "under"),
+    [(linear, "agrees", "agrees", 0.6, "agrees"), (by_nothing, "differs", "differs", 0.95, "differs")],
 )
-def test_other_tasks(tmp_path, law, predicted, together):
+def test_other_tasks(tmp_path, law, predicted, together, elsewhere, under):
     of_task = {"task_thickness": "mean_absolute_error_angstrom", "task_columns": "column_f1"}
     studies = {"metrics_corrected": write(tmp_path / "metrics_corrected", "metrics_corrected", law)}
     for seed, (name, column) in enumerate(of_task.items()):
@@ -338,8 +339,15 @@ def test_other_tasks(tmp_path, law, predicted, together):
         if law is by_nothing:
             scores = scores.with_columns(pl.col("loss").shuffle(seed))
         scores.write_parquet(found.paths.table("scores"))
+        if name == "task_thickness":
+            home = pl.col("train_condition") == pl.col("test_condition")
+            shares = scores.select("train_condition", "test_condition", "seed").with_columns(
+                coverage=pl.when(home).then(0.9).otherwise(elsewhere), half_width_angstrom=0.5, images=40
+            )
+            shares.write_parquet(found.paths.table("coverage"))
         studies[name] = StudyTables(found.paths)
     found = verdicts("tasks", studies, tmp_path)
+    assert {c[-14:]: v for c, v in found.items() if c.startswith("ours: 90% intervals")} == {"mean thickness": under}
     assert {v for c, v in found.items() if c.startswith("The framework carries over")} == {predicted}
     assert {v for c, v in found.items() if c.startswith("ours: conditions that fail")} == {together}
 

@@ -38,6 +38,8 @@ def test_tables_have_the_tasks_scores(thickness):
         *("train_condition", "test_condition", "seed", "loss", "n_images"),
         *("mean_absolute_error_angstrom", "rms_error_angstrom", "bias_angstrom", "r2"),
     ]
+    # Three images calibrate no interval.
+    assert not thickness.paths.table("coverage").exists()
     counts = pl.read_parquet(thickness.paths.table("counts"))
     one = counts.filter(pl.col("train_condition") == scores["train_condition"][0]).filter(
         pl.col("test_condition") == scores["test_condition"][0]

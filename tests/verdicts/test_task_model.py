@@ -12,6 +12,7 @@ import passband as pb
 from passband.analysis.conformal import half_width
 from passband.micrographs.write_tiff import write_tiff
 from passband.models.store import read_model
+from passband.report.study_page import rebuild_report, write_results
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.studies import jobs
@@ -22,7 +23,7 @@ from support.studies import run, study
 
 FIELD = ("field_angstrom: 19.2", "field_angstrom: 25.6")
 SIZES = ("diameter_angstrom: [8.5, 9.5]", "diameter_angstrom: [9.0, 16.0]")
-IMAGES = ("{train: 6, validation: 2, test: 3}", "{train: 12, validation: 2, test: 10}")
+IMAGES = ("{train: 6, validation: 2, test: 3}", "{train: 12, validation: 2, test: 20}")
 TWO = ("[-100, 0, 100]", "[-100, 100]")
 
 
@@ -59,13 +60,33 @@ def test_the_card_has_the_task_its_scores_and_the_interval(diameter):
     counts = pl.read_parquet(held.paths.table("counts")).filter(pl.col("train_condition") == trained)
     home = counts.filter(pl.col("test_condition") == trained)
     interval = card.value_interval
-    assert interval.half_width_angstrom == pytest.approx(half_width(home["errors"]), rel=1e-5) and interval.images == 10
-    # Ten images are too few to calibrate on half of them.
-    assert interval.conditions_elsewhere == 0 and interval.coverage_elsewhere is None
-    assert shown["task"] == "mean_diameter" and shown["value_interval"]["images"] == 10
+    assert interval.half_width_angstrom == pytest.approx(half_width(home["errors"]), rel=1e-5) and interval.images == 20
+    coverage = pl.read_parquet(held.paths.table("coverage"))
+    elsewhere = coverage.filter(pl.col("train_condition") == trained, pl.col("test_condition") != trained)
+    assert interval.conditions_elsewhere == 1
+    assert interval.coverage_elsewhere == interval.least_coverage_elsewhere == pytest.approx(elsewhere["coverage"][0])
+    assert shown["task"] == "mean_diameter" and shown["value_interval"]["images"] == 20
     code, out, _ = run_here("model", "show", model.folder)
     assert code == 0 and "under its training condition: a mean diameter error of" in out
     assert f"mean diameter: ± {interval.half_width_angstrom:.2f} Å is the 90% interval" in out
+
+
+def test_the_study_reports_how_often_intervals_hold(diameter):
+    held, _, _ = diameter
+    coverage = pl.read_parquet(held.paths.table("coverage"))
+    assert (
+        len(coverage) == 4 and coverage["coverage"].is_between(0, 1).all() and coverage["images"].to_list() == [20] * 4
+    )
+    write_results(held)
+    findings = json.loads(held.paths.analysis.read_text())["findings"]
+    home = coverage.filter(pl.col("train_condition") == pl.col("test_condition"))["coverage"].mean()
+    assert findings["interval_coverage"]["in_domain"] == pytest.approx(home)
+    said = next(s for s in findings["sentences"] if s.startswith("90% intervals of the mean diameter"))
+    assert f"contain {home:.0%} of the true values there" in said
+    assert said in held.paths.report.read_text(encoding="utf-8").replace("−", "-")
+    assert (held.paths.figures / "matrix_coverage.png").is_file()
+    rebuild_report(held)
+    assert "interval_coverage" in json.loads(held.paths.analysis.read_text())["findings"]
 
 
 def test_a_micrograph_file_gets_a_value_with_its_interval(diameter, tmp_path, call):
@@ -137,6 +158,30 @@ def test_a_map_is_written_with_its_scale_and_an_overlay(tmp_path, call):
     shot(held, model.card, tmp_path / "other/shot.tif", 1)
     code, _, error = call("predict", "model", "other/shot.tif", "--out", "out")
     assert code == 2 and "has results of another image or model named shot" in error and "--out" in error
+
+
+def test_a_model_is_scored_under_conditions_by_its_headline(diameter, tmp_path, call):
+    _, model, _ = diameter
+    recipe = dict(model.card.specimens.recipe)
+    (tmp_path / "same.yaml").write_text(json.dumps(recipe))
+    (tmp_path / "other.yaml").write_text(json.dumps(recipe | {"seed": 99}))
+    base = model.card.conditions[0]
+    defoci = [base.defocus_angstrom, base.defocus_angstrom + 50]
+    content = {"base": base.to_dict(), "vary": {"defocus_angstrom": defoci}}
+    (tmp_path / "set.yaml").write_text(json.dumps(content))
+    words = ("model", "score", model.folder, "--condition", "set.yaml", "--count", 4, "--workers", 1)
+    code, out, error = call(*words, "--recipe", "same.yaml")
+    assert code == 2 and "was trained on specimens of this very recipe" in error and not (tmp_path / "runs").exists()
+    code, out, _ = call(*words, "--recipe", "other.yaml", "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["headline"]["title"] == "Mean diameter error" and answer["total"]["images"] == 8
+    table = pl.read_parquet(tmp_path / answer["table"])
+    assert len(table) == 2 and table["within"].is_between(0, 1).all()
+    assert answer["total"]["mean_absolute_error_angstrom"] == pytest.approx(
+        table["mean_absolute_error_angstrom"].mean()
+    )
+    code, out, error = call(*words, "--recipe", "other.yaml")
+    assert "sizes on 8 images under 2 conditions: a mean diameter error of" in out and "2 of 2 were finished" in error
 
 
 def test_wrong_verbs_and_options_are_one_line(diameter, tmp_path, call):

@@ -39,7 +39,7 @@ def coverage_table(tests: pl.DataFrame, calibration: pl.DataFrame, level: float 
         level: of the intervals.
 
     Returns:
-        train_condition, test_condition, seed, coverage (a share), half_width (mean of both halves) and images, a row for each network and
+        train_condition, test_condition, seed, coverage (a share), half_width_angstrom (mean of both halves) and images, a row for each network and
         test condition; networks with too few calibration images have none.
     """
     rows = []
@@ -56,7 +56,7 @@ def coverage_table(tests: pl.DataFrame, calibration: pl.DataFrame, level: float 
         .group_by("train_condition", "test_condition", "seed", maintain_order=True)
         .agg(
             coverage=(pl.col("error").abs() <= pl.col("half_width")).mean(),
-            half_width=pl.col("half_width").mean(),
+            half_width_angstrom=pl.col("half_width").mean(),
             images=pl.len().cast(pl.Int64),
         )
     )

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
+from passband.analysis.conformal import LEVEL
 from passband.analysis.fits import DEFOCUS, SOURCE, why_undefined
-from passband.learning import SEGMENTATION, Headline
+from passband.learning import SEGMENTATION, Task
 
 #: Held-out R² from which a predictor counts as predictive.
 _PREDICTS = 0.3
@@ -18,12 +19,14 @@ def findings(
     pairs: pl.DataFrame,
     training: pl.DataFrame,
     fits: list[dict[str, Any]],
-    headline: Headline = SEGMENTATION.headline,
+    task: Task = SEGMENTATION,
 ) -> dict[str, Any]:
     """Return the study's findings: numbers by name, and `sentences`.
 
-    They are made from pairs of `join_pairs`, losses per epoch with condition, seed and epsilon, and fits of `fit_all`; the headline is the task's.
+    They are made from pairs of `join_pairs`, losses per epoch with condition, seed and epsilon, and fits of `fit_all`. Pairs of a task with a value
+    of the image have the columns of `conformal.coverage_table`, too.
     """
+    headline = task.headline
     diagonal = pairs.filter(pl.col("train_condition") == pl.col("test_condition"))
     off = pairs.filter(pl.col("train_condition") != pl.col("test_condition"))
     name = f"median_diagonal_{headline.column}"
@@ -37,6 +40,7 @@ def findings(
     sentences = [
         f"Under its training condition the median network reaches {headline.text(result[name])}{more}.",
         *_particles(diagonal, result),
+        *_coverage(diagonal, off, task.value, result),
         *_zero_defocus(off, result),
         *_stable_zone(off, result),
         *_convergence(training, result),
@@ -63,6 +67,23 @@ def _particles(diagonal: pl.DataFrame, result: dict[str, Any]) -> list[str]:
     return [
         f"There it finds {found:.0%} of the particles (instance F1 {f1:.3f}); its outlines lie {f'{distance:+.2f}'.replace('-', '−')} Å "
         f"from the true ones, positive outside, with a surface Dice of {surface:.3f} within 2 Å."
+    ]
+
+
+def _coverage(diagonal: pl.DataFrame, off: pl.DataFrame, value: str, result: dict[str, Any]) -> list[str]:
+    """Return how often intervals of a value of the image hold at home and elsewhere; nothing without one."""
+    if "coverage" not in diagonal.columns or not diagonal["coverage"].count() or not off["coverage"].count():
+        return []
+    shares = {
+        "in_domain": diagonal["coverage"].mean(),
+        "elsewhere": off["coverage"].mean(),
+        "least": off["coverage"].min(),
+    }
+    result["interval_coverage"] = shares
+    home, elsewhere, least = (f"{share:.0%}" for share in shares.values())
+    return [
+        f"{LEVEL:.0%} intervals of the {value}, calibrated under the training condition, contain {home} of the true values there, of other specimens, "
+        f"{elsewhere} under other conditions, and {least} in the worst pair."
     ]
 
 

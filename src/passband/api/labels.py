@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from passband.models.label_scores import LabelScores
     from passband.models.learning_curve import LearningCurve
     from passband.models.store import Model
+    from passband.models.task_scores import TaskScores
     from passband.models.tuning import Tuning
 
 
@@ -26,8 +27,11 @@ def score(
     edge_offset_angstrom: float | None = None,
     calibrate_edge: int = 0,
     tolerance_angstrom: float = 2.0,
-) -> LabelScores:
+) -> LabelScores | TaskScores:
     """Compare the masks of a model with labels, image by image: Dice, outlines, particles.
+
+    A model of another task is scored by the headline of its task (`TaskScores`); `masks` are then a folder of maps (TIFF or npy), a CSV file
+    with the columns image and value, of a task with a value of the image, or a list of maps or values.
 
     Args:
         model: by name, folder, or loaded.
@@ -48,14 +52,40 @@ def score(
         True
     """
     from passband.models.label_scores import score_labels
+    from passband.models.store import SEGMENTING
 
+    chosen = as_model(model)
+    if chosen.card.task not in SEGMENTING:
+        return _score_task(chosen, images, masks, pixel_size_angstrom)
     return score_labels(
-        as_model(model),
+        chosen,
         _labelled(images, masks, pixel_size_angstrom),
         edge_offset_angstrom=edge_offset_angstrom,
         calibrate_edge_on=calibrate_edge,
         tolerance_angstrom=tolerance_angstrom,
     )
+
+
+def _score_task(model: Model, images: Any, masks: Any, pixel_size_angstrom: float | None) -> TaskScores:
+    import numpy as np
+
+    from passband.models.task_scores import read_targets, score_targets
+
+    if isinstance(images, str | Path):
+        if not isinstance(masks, str | Path):
+            raise BadInputError("a folder of images needs a folder of maps, or a CSV file of values")
+        micrographs, targets, notes = read_targets(model.card, Path(images), Path(masks), pixel_size_angstrom)
+        return score_targets(model, micrographs, targets, notes=notes)
+    micrographs = [micrograph(image, pixel_size_angstrom=pixel_size_angstrom) for image in images]
+    if masks is None or len(masks) != len(micrographs):
+        raise BadInputError("images and labels are not pairs", remedy="give one map or value for each image")
+    given = [np.asarray(mask, dtype=np.float32) for mask in masks]
+    shapes = [m.intensity.shape for m in micrographs]
+    if odd := [g.shape for g, shape in zip(given, shapes, strict=True) if g.shape not in ((), shape)]:
+        raise BadInputError(
+            "a map has another shape than its image", value=odd[0], remedy="give it on the image's pixels"
+        )
+    return score_targets(model, micrographs, [np.broadcast_to(g, s) for g, s in zip(given, shapes, strict=True)])
 
 
 def tune(

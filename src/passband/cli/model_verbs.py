@@ -229,6 +229,9 @@ def model_score(
 ) -> None:
     """Score a model on your labelled images; or under known conditions, so that it can give verdicts.
 
+    A model of another task than segmentation is scored by the headline of its task. Its labels, --masks, are a folder of maps (tif or
+    npy), or of a value of the image a CSV file with the columns image and value; instances are scored on masks.
+
     With --images and --masks, two folders of pairs by name (or one), it compares the model's masks with yours: Dice, distance of the
     outlines, surface Dice, particles found, missed and invented, one row an image. Masks are png, tif or npy files, ImageJ's regions
     (zip) or COCO json. With --recipe and --condition it simulates images; a stopped run can be resumed.
@@ -247,13 +250,17 @@ def model_score(
         raise BadInputError(f"{name} is of --images; leave it out with --recipe")
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
+    from passband.learning import SEGMENTATION
     from passband.models.store import load_model
     from passband.specimens.recipe_files import load_recipe
     from passband.verdicts.calibration import Scoring
     from passband.verdicts.summary import write_profile
 
-    session = [c for _, c in load_conditions(conditions)]
-    scoring = Scoring(load_model(model), load_recipe(recipe), session, count, held_out, out)
+    chosen, named = load_model(model), load_conditions(conditions)
+    if chosen.card.task != SEGMENTATION.name:
+        _score_task(chosen, load_recipe(recipe), named, count, out, workers, memory, as_json)
+        return
+    scoring = Scoring(chosen, load_recipe(recipe), [c for _, c in named], count, held_out, out)
     scoring.check()
     warn(scoring.warnings())
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
@@ -359,10 +366,23 @@ def _score_labels(
     as_json: bool,
 ) -> None:
     from passband.models.label_scores import score_labels
-    from passband.models.store import load_model
+    from passband.models.store import SEGMENTING, load_model
+    from passband.models.task_scores import read_targets, score_targets
 
-    labelled = _labelled(images, masks, pixel_size)
     chosen = load_model(model)
+    if chosen.card.task not in SEGMENTING:
+        if images is None or masks is None:
+            raise BadInputError("--images and --masks belong together")
+        if edge_offset is not None or calibrate:
+            name = "--edge-offset" if edge_offset is not None else "--calibrate-edge"
+            raise BadInputError(f"{name} is of models that segment; leave it out")
+        micrographs, targets, notes = read_targets(chosen.card, images, masks, pixel_size)
+        with TerminalProgress() as progress:
+            advance = progress.stage("images", len(micrographs), 0)
+            scores = score_targets(chosen, micrographs, targets, notes=notes, progress=advance)
+        print_answer(scores, as_json)
+        return
+    labelled = _labelled(images, masks, pixel_size)
     with TerminalProgress() as progress:
         answer = score_labels(
             chosen,
@@ -373,6 +393,29 @@ def _score_labels(
             progress=progress.stage("images", len(labelled), 0),
         )
     print_answer(answer, as_json)
+
+
+def _score_task(
+    model: "Model",
+    recipe: Any,
+    conditions: Any,
+    count: int,
+    out: Path,
+    workers: int,
+    memory: float,
+    as_json: bool,
+) -> None:
+    from passband.execution.choose import make_executor
+    from passband.files.tables import write_table
+    from passband.verdicts.task_scoring import TaskScoring
+
+    scoring = TaskScoring(model, recipe, conditions, count, out)
+    scoring.check()
+    with make_executor("processes", workers) as executor, TerminalProgress() as progress:
+        scores = scoring.run(executor, progress, memory=int(1e9 * memory))
+    path = out / f"{model.card.name}-scores.parquet"
+    write_table(path, scores.table)
+    print_answer(scores.to_dict() | {"table": str(path)}, as_json, f"{scores}\ntable: {path}")
 
 
 def _labelled(images: Path | None, masks: Path | None, pixel_size: float | None) -> "LabelledSet":

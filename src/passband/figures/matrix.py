@@ -17,7 +17,7 @@ _TITLES = {
     "diameter_bias_angstrom": "Diameter bias [Å]",
 }
 # Scores of at most 1, and those that have a sign.
-_SHARES = ("dice", "surface_dice", "instance_f1", "column_f1")
+_SHARES = ("dice", "surface_dice", "instance_f1", "column_f1", "coverage")
 _SIGNED = ("distance_angstrom", "diameter_bias_angstrom")
 # Most test conditions whose scores are written into the cells.
 _NUMBERED = 16

@@ -44,6 +44,7 @@ REVISIONS = {
     "tune": 1,
     "session": 1,
     "targets": 1,
+    "task_score": 1,
     "drift": 2,
     "group": 1,
     "curvature": 1,

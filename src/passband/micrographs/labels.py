@@ -116,7 +116,7 @@ def read_labelled(images: str | Path, masks: str | Path, *, pixel_size_angstrom:
         if not path.is_dir():
             raise BadInputError("is no folder; give the folder of the images, and that of the masks", place=path)
     same = folder.resolve() == truths.resolve()
-    found = _images(folder, masks_too=same)
+    found = image_files(folder, masks_too=same)
     of_image = _masks(truths, found, same=same)
     if not of_image:
         raise BadInputError(
@@ -126,7 +126,7 @@ def read_labelled(images: str | Path, masks: str | Path, *, pixel_size_angstrom:
         )
     items = []
     for name, sources in of_image.items():
-        micrograph = _micrograph(found[name], pixel_size_angstrom)
+        micrograph = read_image(found[name], pixel_size_angstrom)
         items.append(LabelledMicrograph(micrograph, _truth(sources[0], micrograph)))
     without = [found[name].name for name in found if name not in of_image]
     return LabelledSet(tuple(items), (f"without a mask, left out: {_some(without)}",) if without else ())
@@ -155,7 +155,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file() and p.name[0] != ".")
 
 
-def _images(folder: Path, *, masks_too: bool) -> dict[str, Path]:
+def image_files(folder: Path, *, masks_too: bool) -> dict[str, Path]:
     """Return the images of a folder by their names without ending."""
     found: dict[str, Path] = {}
     files = _files(folder, IMAGE_ENDINGS)
@@ -213,7 +213,8 @@ def _repeats_mask(path: Path) -> bool:
     return bool(what) and path.with_name(f"{stem}_mask.tif").is_file()
 
 
-def _micrograph(path: Path, pixel_size_angstrom: float | None) -> Micrograph:
+def read_image(path: Path, pixel_size_angstrom: float | None) -> Micrograph:
+    """Return the one micrograph of a file; BadInputError if it cannot be read or holds several."""
     if path.suffix.lower() == ".npy":
         with placed(path.name):
             [image] = read_micrographs(np.array(_array(path)), pixel_size_angstrom=pixel_size_angstrom)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from passband import analysis
+from passband.analysis.conformal import LEVEL
 from passband.analysis.fits import DEFOCUS, MEAN, SOURCE, SOURCE_SMOOTH
 from passband.analysis.set_comparison import with_interval
 from passband.conditions.sets import ConditionGrid
@@ -33,6 +34,8 @@ from passband.studies.study import Study
 
 # Tables that analysis and report are made from.
 _TABLES = ("scores", "shift", "conditions", "training")
+# Of tasks with a value of the image.
+_COVERAGE = "coverage"
 # A pair generalises if its loss is at most this many times the in-domain loss.
 _NEAR = 1.5
 # What of the particles the table of pairs shows.
@@ -64,6 +67,8 @@ def rebuild_report(folder: StudyFolder) -> None:
         BadInputError: if a table, or the analysis that says where the tables came from, is missing or damaged.
     """
     names = _TABLES if folder.study.trains_on_tests else (*_TABLES, "training_sets")
+    if folder.paths.table(_COVERAGE).is_file():
+        names = (*names, _COVERAGE)
     tables = read_tables(folder.paths, names, folder.study.labels)
     stored = read_analysis(folder.paths)
     _report(folder, tables, stored["failed"], stored["provenance"])
@@ -74,6 +79,9 @@ def _report(
 ) -> None:
     study = folder.study
     pairs = analysis.join_pairs(tables["scores"], tables["shift"], tables["conditions"], study.labels)
+    if _COVERAGE in tables:
+        shares = tables[_COVERAGE].drop("images")
+        pairs = pairs.join(shares, on=["train_condition", "test_condition", "seed"], how="left", maintain_order="left")
     fits = analysis.fit_all(pairs)
     if study.trains_on_tests:
         epsilon = (
@@ -82,12 +90,12 @@ def _report(
             .unique("condition", keep="first")
         )
         training = tables["training"].join(epsilon, on="condition", how="left", maintain_order="left")
-        findings = analysis.findings(pairs, training, fits, study.learnt.headline)
+        findings = analysis.findings(pairs, training, fits, study.learnt)
     else:
         findings = analysis.compare_sets(tables["scores"], study.learnt.headline)
     result = {"findings": findings, "fits": fits, "study": study.name, "study_id": study.id}
     result |= {"failed": failed, "provenance": provenance}
-    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets") if name in tables])
+    write_analysis(folder.paths, result, [name for name in (*_TABLES, "training_sets", _COVERAGE) if name in tables])
     write_report(folder, tables, pairs, result)
 
 
@@ -97,6 +105,10 @@ def write_report(
     """Draw the figures and write the page, from the study's tables, its joined pairs and the content of analysis.json."""
     study, figures = folder.study, folder.paths.figures
     drawn = _pair_figures(study)
+    if _COVERAGE in pairs.columns:
+        title = f"Share of true values within the {LEVEL:.0%} interval"
+        caption = f"{title} of the {study.learnt.value}, calibrated under the training condition: {_MATRIX}"
+        drawn["matrix_coverage"] = partial(matrix.draw, score=_COVERAGE, title=title), caption
     _draw_pairs(pairs, drawn, figures)
     _predictions(pairs, {f["predictor"] for f in result["fits"]}, figures)
     epsilon_figure = _optics(folder, tables["conditions"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from passband.analysis.conformal import coverage_table, with_value_errors
 from passband.analysis.loss_prediction import has_usual_pixels, law
 from passband.base.errors import BadInputError
 from passband.base.version import __version__
@@ -35,8 +36,9 @@ def write_tables(folder: StudyFolder, metrics: Sequence[str] = USUAL) -> dict[st
     """
     with one_thread():
         tables = _make_tables(folder, metrics)
-    if "counts" not in tables:
-        folder.paths.table("counts").unlink(missing_ok=True)
+    for name in ("counts", "coverage"):
+        if name not in tables:
+            folder.paths.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
         write_table(folder.paths.table(name), table)
     return tables
@@ -60,6 +62,11 @@ def _make_tables(folder: StudyFolder, metrics: Sequence[str]) -> dict[str, pl.Da
     result = {"scores": scores, "training": pl.concat(training), **condition_tables(folder, metrics)}
     if counts is not None:
         result["counts"] = counts
+        if study.learnt.value and study.trains_on_tests:
+            tests = with_value_errors(counts)
+            shares = coverage_table(tests, tests.filter(pl.col("train_condition") == pl.col("test_condition")))
+            if len(shares):
+                result["coverage"] = shares
     return result
 
 

@@ -15,6 +15,7 @@ _PAIR = ["train_condition", "test_condition"]
 #: For each table, the columns that name a row, and numbers that results are computed from.
 _COLUMNS: dict[str, tuple[list[str], list[str]]] = {
     "scores": ([*_PAIR, "seed"], ["loss", "n_images"]),
+    "coverage": ([*_PAIR, "seed"], ["coverage", "half_width_angstrom"]),
     "shift": (_PAIR, ["epsilon_train", "epsilon_test", "delta_epsilon", "sigma"]),
     "conditions": (["condition"], ["defocus_angstrom", "epsilon"]),
     "training": (["condition", "seed", "epoch"], ["train_loss", "validation_loss"]),
@@ -51,7 +52,7 @@ def read_analysis(paths: StudyPaths) -> dict[str, Any]:
 def read_tables(
     paths: StudyPaths, names: Iterable[str], domains: Collection[str] | None = None
 ) -> dict[str, pl.DataFrame]:
-    """Return tables of a study by name: scores, shift, conditions, training, training_sets.
+    """Return tables of a study by name: scores, coverage, shift, conditions, training, training_sets.
 
     Domains other than those of the ids given are refused.
 

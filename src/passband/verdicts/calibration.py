@@ -347,9 +347,7 @@ class Scoring:
         """Raise BadInputError before any work, if field, energies, apertures, number of conditions or specimens do not fit the model."""
         card, side = self.model.card, self.side
         require_hrtem(card)
-        if side % card.divisor:
-            what = f"the recipe's field of {self.recipe.field_angstrom:g} Å is {side} of {card.name}'s pixels, and it takes multiples of {card.divisor}"
-            raise BadInputError(what, remedy=_wider(card))
+        self.check_field()
         named = roles(card.hrtem_conditions, self.conditions, self.held_out)
         energies = sorted({c.energy_ev for _, c in named})
         if len(energies) > 1:
@@ -361,10 +359,7 @@ class Scoring:
                 f"{len(self.conditions)} conditions leave {fitted} to calibrate verdicts on, and at least {FEWEST} are needed",
                 remedy=f"give more, or a smaller {parameter('held_out')}",
             )
-        recipe = card.specimens.recipe
-        if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
-            what = f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
-            raise BadInputError(what)
+        self.check_recipe()
         for _, condition in named:
             Imager(as_seen(condition, card), self.recipe.field_angstrom, self.exit_waves).check()
         draw_specimen(self.recipe, self.count - 1)
@@ -378,6 +373,21 @@ class Scoring:
             ) from None
         finally:
             network.close()
+
+    def check_field(self) -> None:
+        """Raise BadInputError if the recipe's field is no multiple of what the network takes."""
+        card, side = self.model.card, self.side
+        if side % card.divisor:
+            what = f"the recipe's field of {self.recipe.field_angstrom:g} Å is {side} of {card.name}'s pixels, and it takes multiples of {card.divisor}"
+            raise BadInputError(what, remedy=_wider(card))
+
+    def check_recipe(self) -> None:
+        """Raise BadInputError for the recipe of the training."""
+        card = self.model.card
+        recipe = card.specimens.recipe
+        if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
+            what = f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
+            raise BadInputError(what)
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""
