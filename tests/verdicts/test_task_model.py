@@ -207,7 +207,7 @@ def test_wrong_verbs_and_options_are_one_line(diameter, tmp_path, call):
 def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path, call):
     held, _, _ = diameter
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--condition", "team_300kv")
-    assert code == 2 and "--condition: is of segmentation, and this study of mean_diameter; leave it out" in error
+    assert code == 2 and "--condition: is of segmentation in HRTEM images, and this study of mean_diameter" in error
     code, _, error = call("model", "pack", tiny[1], "--name", "x")
     assert code == 2 and "--condition" in error
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--out", tmp_path)
@@ -257,3 +257,10 @@ def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
     assert code == 2 and "is of segmentation in HRTEM images, and this study in STEM; leave it out" in err
     code, out, _ = run_here("model", "show", tmp_path / "dark", "--json")
     assert code == 0 and 0 < json.loads(out)["epsilon"]["mean"] < 1
+    (tmp_path / "other.yaml").write_text(json.dumps(dict(card.specimens.recipe) | {"seed": 99}))
+    (tmp_path / "stem.yaml").write_text(json.dumps({"modality": "stem"} | card.conditions[0].to_dict()))
+    words = ("model", "score", tmp_path / "dark", "--recipe", tmp_path / "other.yaml", "--count", 4, "--workers", 1)
+    code, out, _ = run_here(*words, "--condition", tmp_path / "stem.yaml", "--out", tmp_path / "scores", "--json")
+    assert code == 0 and json.loads(out)["total"]["dice"] > 0.6
+    code, _, err = run_here(*words, "--condition", "titan_corrected_300kv", "--out", tmp_path / "none")
+    assert code == 2 and "is of HRTEM, and dark is for STEM" in err and not (tmp_path / "none").exists()

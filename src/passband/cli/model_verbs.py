@@ -229,7 +229,7 @@ def model_score(
 ) -> None:
     """Score a model on your labelled images; or under known conditions, so that it can give verdicts.
 
-    A model of another task than segmentation is scored by the headline of its task. Its labels, --masks, are a folder of maps (tif or
+    A model of another task than segmentation, or for STEM, is scored by the headline of its task. Its labels, --masks, are a folder of maps (tif or
     npy), or of a value of the image a CSV file with the columns image and value; instances are scored on masks.
 
     With --images and --masks, two folders of pairs by name (or one), it compares the model's masks with yours: Dice, distance of the
@@ -248,7 +248,7 @@ def model_score(
     if pixel_size is not None or edge_offset is not None or calibrate:
         name = "--pixel-size" if pixel_size is not None else "--calibrate-edge" if calibrate else "--edge-offset"
         raise BadInputError(f"{name} is of --images; leave it out with --recipe")
-    from passband.conditions.condition_files import load_conditions
+    from passband.conditions.condition_files import load_any_conditions, load_conditions
     from passband.execution.choose import make_executor
     from passband.learning import SEGMENTATION
     from passband.models.store import load_model
@@ -256,10 +256,12 @@ def model_score(
     from passband.verdicts.calibration import Scoring
     from passband.verdicts.summary import write_profile
 
-    chosen, named = load_model(model), load_conditions(conditions)
-    if chosen.card.task != SEGMENTATION.name:
-        _score_task(chosen, load_recipe(recipe), named, count, out, workers, memory, as_json)
+    chosen = load_model(model)
+    if chosen.card.task != SEGMENTATION.name or chosen.card.modality != "hrtem":
+        of_task = load_recipe(recipe), load_any_conditions(conditions)
+        _score_task(chosen, *of_task, count, out, workers, memory, as_json)
         return
+    named = load_conditions(conditions)
     scoring = Scoring(chosen, load_recipe(recipe), [c for _, c in named], count, held_out, out)
     scoring.check()
     warn(scoring.warnings())

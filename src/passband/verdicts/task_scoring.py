@@ -1,4 +1,4 @@
-"""Score a model of another task than segmentation on simulated images with known truth, condition by condition."""
+"""Score a model without verdicts, of another task than segmentation or for STEM, on simulated images with known truth, condition by condition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,21 @@ import polars as pl
 
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
 from passband.learning import predict, task_of
+from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.store import Model, read_model
 from passband.models.task_scores import TaskScores
-from passband.simulation.hrtem import Imager
 from passband.simulation.imaging import normalize
+from passband.simulation.modalities import config_for, modality_name
 from passband.simulation.modality import camera_masks
 from passband.simulation.wave_store import WaveSet
 from passband.specimens import Recipe
+from passband.studies.jobs import imager
 from passband.studies.paths import StudyPaths
 from passband.studies.target_jobs import check_task, make_targets, read_targets
 from passband.studies.wave_jobs import make_waves, open_wave_set, read_waves
@@ -42,7 +44,7 @@ class TaskScoreJob(FolderJob):
     weights: str
     waves: WaveSet
     count: int
-    condition: Condition
+    condition: AnyCondition
     paths: StudyPaths
 
     @property
@@ -72,9 +74,9 @@ class TaskScoreJob(FolderJob):
         card, waves = model.card, self.waves
         task = task_of(card.task)
         coefficients, masks = read_waves(waves, 0, self.count)
-        imager = Imager(self.condition, waves.recipe.field_angstrom, waves.config)
-        images = imager.images(coefficients, masks, seed=seed_from("score", self.condition.id)).counts
-        targets = camera_masks(read_targets(task.name, waves, 0, self.count), imager.pixels)
+        made_by = imager(waves, self.condition)
+        images = made_by.images(coefficients, masks, seed=seed_from("score", self.condition.id)).counts
+        targets = camera_masks(read_targets(task.name, waves, 0, self.count), made_by.pixels)
         truth = task.truth(targets.numpy(), card.pixel_size_angstrom)
         columns = task.score(predict(Network(model), normalize(images)[:, None]), targets[:, None].float(), truth)
         table = pl.DataFrame({name: np.asarray(values) for name, values in columns.items()})
@@ -84,29 +86,37 @@ class TaskScoreJob(FolderJob):
 
 @dataclass(frozen=True)
 class TaskScoring:
-    """A model of another task, and what to score it on: so many specimens of a recipe, under named conditions of one energy.
+    """A model without verdicts, and what to score it on: so many specimens of a recipe, under named conditions of one energy.
 
     The folder is for exit waves and work in progress.
     """
 
     model: Model
     recipe: Recipe
-    conditions: Sequence[tuple[str, Condition]]
+    conditions: Sequence[tuple[str, AnyCondition]]
     count: int
     folder: Path
 
     @cached_property
     def _scoring(self) -> Scoring:
         """The same for segmentation, which knows field and exit waves."""
-        return Scoring(self.model, self.recipe, [c for _, c in self.conditions], self.count, 0.0, self.folder)
+        known = [c for _, c in self.conditions if isinstance(c, Condition)]
+        return Scoring(self.model, self.recipe, known, self.count, 0.0, self.folder)
 
     @cached_property
     def waves(self) -> WaveSet:
-        """The exit waves of the specimens."""
-        return open_wave_set(self.recipe, self._scoring.exit_waves, self.folder.absolute())
+        """What is stored of the specimens."""
+        hrtem = self.model.card.modality == "hrtem"
+        config = self._scoring.exit_waves if hrtem else config_for([c for _, c in self.conditions])
+        return open_wave_set(self.recipe, config, self.folder.absolute())
 
     def check(self) -> None:
         """Raise BadInputError before any work, if field, energies, specimens or task do not fit the model."""
+        card = self.model.card
+        for label, condition in self.conditions:
+            if (given := modality_name(condition)) != card.modality:
+                what = f"is of {given.upper()}, and {card.name} is for {card.modality.upper()}"
+                raise BadInputError(what, value=given, limit=card.modality, remedy="give others", place=label)
         self._scoring.check_field()
         energies = sorted({c.energy_ev for _, c in self.conditions})
         if len(energies) > 1:
@@ -114,12 +124,8 @@ class TaskScoring:
             raise BadInputError(what, value=energies, remedy="give those of one energy")
         self._scoring.check_recipe()
         for _, condition in self.conditions:
-            self._imager(condition).check()
-        check_task(self.model.card.task, self.waves)
-
-    def _imager(self, condition: Condition) -> Imager:
-        seen = as_seen(condition, self.model.card)
-        return Imager(seen, self.recipe.field_angstrom, self._scoring.exit_waves)
+            imager(self.waves, _seen(condition, card)).check()
+        check_task(card.task, self.waves)
 
     def run(self, executor: Executor, progress: StageProgress, *, memory: int) -> TaskScores:
         """Return the scores; a stopped run goes on. Exit waves in work take at most `memory` bytes in a worker.
@@ -134,7 +140,7 @@ class TaskScoring:
         make_waves(waves, self.count, waves.missing(self.count), executor, progress, memory=memory)
         make_targets(card.task, waves, self.count, executor, progress)
         about = self.model.folder.absolute(), card.files[self.model.weights.name], waves, self.count
-        jobs = [TaskScoreJob(*about, as_seen(condition, card), paths) for _, condition in self.conditions]
+        jobs = [TaskScoreJob(*about, _seen(condition, card), paths) for _, condition in self.conditions]
         left = [job for job in jobs if not job.is_finished()]
         advance = progress.stage("conditions", len(jobs), len(jobs) - len(left))
         for failure in executor.map(run_job, left, advance):
@@ -144,3 +150,10 @@ class TaskScoring:
             for (label, _), job in zip(self.conditions, jobs, strict=True)
         ]
         return TaskScores(card, "condition", pl.concat(tables))
+
+
+def _seen(condition: AnyCondition, card: ModelCard) -> AnyCondition:
+    """Return a condition on the network's pixels."""
+    if isinstance(condition, Condition):
+        return as_seen(condition, card)
+    return condition.model_copy(update={"pixel_size_angstrom": card.pixel_size_angstrom})
