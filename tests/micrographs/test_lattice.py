@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from passband.micrographs.lattice import (
+    BEND_FACTOR,
     FALSE_ALARMS,
-    MODEL_ERROR,
+    LEAST_ERROR,
     NOISE_FACTOR,
     amorphous_threshold,
     particle_spacings,
@@ -40,18 +41,18 @@ def grid_of_discs(radius, count=3, pitch=40.0):
     return numbers
 
 
-def test_a_plane_wave_has_its_spacing_within_the_cramer_rao_bound():
-    numbers, truth, z = grid_of_discs(12), 2.355, []
+def test_a_plane_wave_has_its_spacing_within_the_stated_uncertainty():
+    numbers, truth, off, ratios = grid_of_discs(12), 2.355, [], []
     for seed in range(8):
         image = film(seed) + (wave(truth, 25 + 10 * seed) * (numbers > 0)).astype(np.float32)
         for found in particle_spacings(image, numbers, PIXEL):
             first = found[0]
-            z.append((first.angstrom - truth) / first.noise_angstrom)
-            together = math.hypot(NOISE_FACTOR * first.noise_angstrom, MODEL_ERROR * first.angstrom)
-            assert first.uncertainty_angstrom == pytest.approx(together)
-    assert len(z) == 72 and np.median(np.abs(z)) < 1.1
-    # The mean square of 72 normal deviates is within a third of 1.
-    assert np.mean(np.square(z)) == pytest.approx(1, abs=0.6) and abs(np.mean(z)) < 0.5
+            off.append(abs(first.angstrom / truth - 1))
+            ratios.append(abs(first.angstrom - truth) / first.uncertainty_angstrom)
+            together = math.hypot(NOISE_FACTOR * first.noise, LEAST_ERROR, BEND_FACTOR * first.bend**2)
+            assert first.uncertainty_angstrom == pytest.approx(together * first.angstrom)
+    assert len(off) == 72 and np.median(off) < 0.01
+    assert np.mean(np.array(ratios) < 1.96) > 0.9 and 0.1 < np.median(ratios) < 1.2
 
 
 def test_noise_alone_is_called_crystalline_as_rarely_as_stated():

@@ -9,15 +9,18 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from passband.micrographs.fringes import Fringes, common_delocalisation
 from passband.specimens.crystals import Crystal, reflections
 
 #: Most spacings of a particle.
 MOST = 3
 #: Share of amorphous regions that are called crystalline.
 FALSE_ALARMS = 0.01
-#: Uncertainty of a spacing: so many times that of noise, and this share of the spacing for what tilt and thickness do to the strongest peak.
-#: Weaker peaks are farther from the Bragg condition: the share rises as the root of the power falls. `benchmarks/lattices.py` chooses both.
-NOISE_FACTOR, MODEL_ERROR = 2.0, 0.01
+#: Relative uncertainty of a spacing: so many times that of noise, a least one, and so many times the square of the bend, for what tilt and defocus
+#: do to it. `benchmarks/lattices.py` chooses the last two.
+NOISE_FACTOR, LEAST_ERROR, BEND_FACTOR = 2.0, 0.001, 50.0
+#: Fringes weaker than the strongest that bend more are none of a lattice.
+MOST_BENT = 0.03
 # Frequencies of lattices [1/Å], and share of the Nyquist frequency up to which they are looked for.
 _LOWEST, _HIGHEST, _OF_NYQUIST = 0.25, 1.0, 0.9
 # The edge of a particle is apodised over this, or over half its inscribed radius if that is less [Å].
@@ -32,6 +35,8 @@ _FEWEST, _DISCS = 24, 80
 _EXCESS, _SCALE = 2.0, 1.3
 # Side of what is analysed of a particle, around its middle [pixels].
 _SIDE = 1024
+# Particles whose strongest peaks tell the delocalisation.
+_TELLING = 12
 # Two peaks are apart where the lobe of the window has fallen to e to the minus this.
 _LOBE = 8.0
 # Weaker peaks than this share of the strongest are no reflections but its surroundings.
@@ -44,13 +49,33 @@ _Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Spacing:
-    """A lattice spacing with its standard uncertainty, and what noise alone would give [Å]; frequency in x and y [1/Å], and the peak's power over the background."""
+    """A lattice spacing with its standard uncertainty [Å]; frequency in x and y [1/Å], and the peak's power over the background.
+
+    `noise` is the relative uncertainty that noise alone would give, `bend` the relative standard deviation of the fringes' local frequency.
+    """
 
     angstrom: float
     uncertainty_angstrom: float
-    noise_angstrom: float
     frequency: tuple[float, float]
     power: float
+    noise: float
+    bend: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A peak of a power spectrum: frequency in x and y [1/Å], power over the background, relative uncertainty by noise."""
+
+    frequency: tuple[float, float]
+    power: float
+    noise: float
+
+    def spacing(self, fringes: Fringes, delocalisation: float) -> Spacing:
+        """Return the spacing of the particle's fringes near the peak."""
+        q, _ = fringes.fit(self.frequency, delocalisation)
+        length, bend = math.hypot(*q), fringes.bend(q, delocalisation)
+        error = math.hypot(NOISE_FACTOR * self.noise, LEAST_ERROR, BEND_FACTOR * bend**2)
+        return Spacing(1 / length, error / length, q, self.power, self.noise, bend)
 
 
 @dataclass(frozen=True)
@@ -116,17 +141,15 @@ class Spectrum:
         xy = float(self._y @ weights @ self._x)
         return np.array([[weights.sum(0) @ self._x**2, xy], [xy, weights.sum(1) @ self._y**2]])
 
-    def peaks(self, least: float) -> list[Spacing]:
+    def peaks(self, least: float) -> list[Peak]:
         """Return up to three peaks above a power over the background, highest first."""
-        found: list[Spacing] = []
+        found: list[Peak] = []
         over = self._over.copy()
         while len(found) < MOST:
             i, j = np.unravel_index(int(over.argmax()), over.shape)
             if over[i, j] <= least:
                 break
-            power = float(over[i, j])
-            strongest = found[0].power if found else power
-            found.append(self._spacing(self._refined(float(self._qx[j]), float(self._qy[i])), power, strongest))
+            found.append(self._peak((float(self._qx[j]), float(self._qy[i])), float(over[i, j])))
             least = max(least, _WEAKEST * found[0].power)
             (qx, qy), ((xx, xy), (_, yy)) = found[-1].frequency, self._moments[0]
             for sign in (1, -1):
@@ -134,27 +157,12 @@ class Spectrum:
                 over[4 * np.pi**2 * (xx * x**2 + 2 * xy * x * y + yy * y**2) < _LOBE] = 0
         return found
 
-    def _refined(self, qx: float, qy: float) -> tuple[float, float]:
-        """Return where the power near a frequency is highest [1/Å]: parabolas through three points, three times."""
-        steps = [1 / (8 * np.pi * math.sqrt(self._moments[0][k, k])) for k in (0, 1)]
-        for _ in range(3):
-            x, y = (q + s * np.arange(-1, 2) for q, s in zip((qx, qy), steps, strict=True))
-            rows = np.exp(-2j * np.pi * np.outer(y, self._y)).astype(np.complex64) @ self._image
-            power = np.log(np.abs(rows @ np.exp(-2j * np.pi * np.outer(self._x, x))) + 1e-30)
-            moves = []
-            for a, b, c in (power[1], power[:, 1]):
-                bend = a - 2 * b + c
-                moves.append(float(np.clip((a - c) / (2 * bend), -1, 1)) if bend < 0 else 0.0)
-            qx, qy = qx + moves[0] * steps[0], qy + moves[1] * steps[1]
-        return qx, qy
-
-    def _spacing(self, q: tuple[float, float], power: float, strongest: float) -> Spacing:
-        """Return the spacing of a peak. Noise moves it by the Cramér–Rao bound of a plane wave's frequency under the window."""
+    def _peak(self, q: tuple[float, float], power: float) -> Peak:
+        """Return a peak. Noise moves it by the Cramér–Rao bound of a plane wave's frequency under the window."""
         length = math.hypot(*q)
         along = np.linalg.solve(self._moments[0], np.array(q) / length)
-        noise = math.sqrt(along @ self._moments[1] @ along / (8 * np.pi**2 * max(power - 1, 1))) / length
-        error = math.hypot(NOISE_FACTOR * noise, MODEL_ERROR * math.sqrt(strongest / power))
-        return Spacing(1 / length, error / length, noise / length, q, power)
+        noise = math.sqrt(along @ self._moments[1] @ along / (8 * np.pi**2 * max(power - 1, 1)))
+        return Peak(q, power, noise / length)
 
 
 def highest_frequency(pixel_size_angstrom: float) -> float:
@@ -210,21 +218,41 @@ def particle_spacings(
     if not count or highest_frequency(pixel_size_angstrom) < 1.5 * _LOWEST:
         return [None] * count
     threshold = amorphous_threshold(image, instances, pixel_size_angstrom)
-    found: list[list[Spacing] | None] = []
+    peaks: list[list[Peak] | None] = []
+    particles: list[Fringes | None] = []
     for number, place in enumerate(ndimage.find_objects(instances), 1):
         # Of the particle's own image, nothing beyond its box is needed: there the depth is 0.
         inside = np.pad(instances[place] == number, 1)
         depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1].astype(np.float32)
         if 2 * depth.max() * pixel_size_angstrom < _NARROWEST:
+            peaks.append(None)
+            particles.append(None)
+            continue
+        if max(depth.shape) > _SIDE:
+            middle = np.unravel_index(int(depth.argmax()), depth.shape)
+            cut = [slice(max(m - _SIDE // 2, 0), m + _SIDE // 2) for m in middle]
+            depth = depth[tuple(cut)]
+            place = tuple(slice(p.start + c.start, p.start + c.start + n) for p, c, n in zip(place, cut, depth.shape, strict=True))  # fmt: skip
+        spectrum = Spectrum(image[place], depth, pixel_size_angstrom)
+        peaks.append(spectrum.peaks(threshold.of(spectrum.area)))
+        particles.append(Fringes(image, instances, number, place, pixel_size_angstrom))
+    return _spacings(peaks, particles)
+
+
+def _spacings(
+    peaks: Sequence[Sequence[Peak] | None], particles: Sequence[Fringes | None]
+) -> list[list[Spacing] | None]:
+    """Return the spacings of the peaks of each particle, of which weaker ones may be none of its lattice."""
+    first = [(own[0].power, fringes, own[0].frequency) for own, fringes in zip(peaks, particles, strict=True) if own and fringes]  # fmt: skip
+    telling = sorted(first, key=lambda one: -one[0])[:_TELLING]
+    delocalisation = common_delocalisation([(fringes, q) for _, fringes, q in telling])
+    found: list[list[Spacing] | None] = []
+    for own, fringes in zip(peaks, particles, strict=True):
+        if own is None or fringes is None:
             found.append(None)
             continue
-        part = image[place]
-        if max(part.shape) > _SIDE:
-            middle = np.unravel_index(int(depth.argmax()), depth.shape)
-            cut = tuple(slice(max(m - _SIDE // 2, 0), m + _SIDE // 2) for m in middle)
-            part, depth = part[cut], depth[cut]
-        spectrum = Spectrum(part, depth, pixel_size_angstrom)
-        found.append(spectrum.peaks(threshold.of(spectrum.area)))
+        each = [peak.spacing(fringes, delocalisation) for peak in own]
+        found.append([one for k, one in enumerate(each) if k == 0 or one.bend < MOST_BENT])
     return found
 
 
