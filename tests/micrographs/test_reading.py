@@ -63,7 +63,7 @@ def test_a_movie_is_summed_and_that_is_said(tmp_path, read_here, name):
     path = STACKS[name](tmp_path / name)
     (found,) = read_here(path)
     assert np.array_equal(found["intensity"], MOVIE.sum(axis=0))
-    assert found["notes"][:-3] == ["a movie of 3 images, summed"]
+    assert found["notes"][:-3] == ["a movie of 3 images, summed without alignment"]
     each = read_here(path, "each")
     assert np.array_equal([one["intensity"] for one in each], MOVIE)
     (second,) = read_here(path, 1)
@@ -137,7 +137,7 @@ def test_a_hyperspy_signal_is_read_as_a_file_is():
     assert np.array_equal(found.intensity, MOVIE.sum(axis=0))
     assert (found.name, found.pixel_size_angstrom, found.energy_ev) == ("gold", 0.25, 80e3)
     assert found.dose_per_angstrom2 == 120
-    assert found.notes[:2] == ("a movie of 3 images, summed", "pixel size 0.2500 Å, from the signal")
+    assert found.notes[:2] == ("a movie of 3 images, summed without alignment", "pixel size 0.2500 Å, from the signal")
     with pytest.raises(BadInputError, match=r"^gold: holds a signal of type EELS, which is no image"):
         read_micrographs(Signal(MOVIE, axes, metadata | {"Signal": {"signal_type": "EELS"}}))
 

@@ -242,6 +242,19 @@ def test_a_stack_is_a_row_an_image(model, tmp_path):
     assert [image["image"] for image in result.images] == ["in.tif#0", "in.tif#1"]
 
 
+def test_a_movie_is_said_to_be_summed_without_alignment(model, tmp_path):
+    frames = [tifffile.imread(shot(tmp_path / "p.tif", [(30, 30)], seed=n)) for n in range(2)]
+    scale = {"resolution": (12.5, 12.5), "metadata": {"unit": "nm", "axes": "TYX"}}
+    movie = tmp_path / "movie.tif"
+    tifffile.imwrite(movie, np.stack(frames), imagej=True, **scale)
+    code, out, err = run_here("segment", model.folder, movie, "--out", tmp_path / "one", "--json")
+    assert code == 0 and "movie.tif: its frames are summed without alignment; passband movie aligns them first" in err
+    assert "a movie of 2 images, summed without alignment" in json.loads(out)["images"][0]["found"]
+    result = run(model, [movie, shot(tmp_path / "b.tif")], tmp_path)
+    assert any(note.startswith("1 of 2 are movies, summed without alignment") for note in result.notes)
+    assert not any("movies" in note for note in run(model, shot(tmp_path / "b.tif"), tmp_path).notes)
+
+
 def test_exit_codes_and_one_object_on_stdout(model, session, tmp_path):
     words = ("segment", model.folder, session, "--out", tmp_path / "out", "--workers", 1)
     code, out, err = run_here(*words, "--json")

@@ -10,7 +10,7 @@ from typer import Option
 
 from passband.base.errors import BadInputError
 from passband.base.progress import TerminalProgress
-from passband.base.terminal import print_json, show
+from passband.base.terminal import note, print_json, show
 from passband.cli.ctf_verbs import read_labelled
 from passband.cli.options import (
     CORES,
@@ -231,11 +231,14 @@ def check(
 
 def _lines_of_conditions(verdicts: list[tuple[str, list[str], Any]]) -> list[str]:
     """Return a line a condition."""
+    from passband.verdicts.verdict import loss_in_words
+
     lines = []
     for name, _, verdict in verdicts:
         why = verdict.cannot_say[0].text(option) if verdict.cannot_say else verdict.headline.partition(", ")[2]
-        dice = f", Dice {verdict.dice.predicted:.2f}" if verdict.dice else ""
-        lines.append(f"{name}: {verdict.answer}{dice}; {why}")
+        numbers = [loss_in_words(verdict.answer, verdict.relative_loss)]
+        numbers += [f"Dice {verdict.dice.predicted:.2f}"] if verdict.dice else []
+        lines.append(f"{name}: {', '.join([verdict.answer, *filter(None, numbers)])}; {why}")
     return lines
 
 
@@ -256,9 +259,13 @@ def frames_of(frames: str | None) -> Any:
 
 
 def _read(path: Path, given: Any, frames: Any) -> list[Any]:
+    from passband.micrographs.formats.decode import UNALIGNED
     from passband.micrographs.reading import read_micrographs
 
-    return read_micrographs(path, frames=frames, **vars(given))
+    micrographs = read_micrographs(path, frames=frames, **vars(given))
+    if any(UNALIGNED in line for micrograph in micrographs for line in micrograph.notes):
+        note(f"{path}: its frames are {UNALIGNED}; passband movie aligns them first")
+    return micrographs
 
 
 def _run(files: Any, workers: int, as_json: bool, settings: Any, model: str | None = None) -> NoReturn:

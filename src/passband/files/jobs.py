@@ -42,11 +42,11 @@ REVISIONS = {
     "labels": 2,
     "mixed": 1,
     "tune": 1,
-    "session": 1,
+    "session": 2,
     "targets": 1,
     "task_score": 1,
     "drift": 2,
-    "group": 1,
+    "group": 2,
     "curvature": 1,
 }
 

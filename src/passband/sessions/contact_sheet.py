@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from passband.base.errors import plain
 from passband.report import pages
 from passband.sessions.thumbnail import SIDE
+from passband.verdicts.verdict import loss_in_words
 
 # The palette's green, vermilion and greys, told apart by the colour-blind; the word stands beside it.
 _COLOURS = {"yes": "#009e73", "no": "#d55e00", "cannot say": "#5b6875", "failed": "#1c2733", "": "#9aa5b1"}
@@ -44,7 +45,10 @@ def caption(row: dict[str, Any]) -> str:
     if fault:
         # Most faults name the file themselves.
         return f"{name}: {_reason(row)}"
-    return f"{name}: {', '.join(part for part in (_word(row), _dice(row), _particles(row), _optics(row)) if part)}"
+    loss = loss_in_words(_word(row), row["relative_loss"])
+    return (
+        f"{name}: {', '.join(part for part in (_word(row), loss, _dice(row), _particles(row), _optics(row)) if part)}"
+    )
 
 
 def cards(

@@ -250,7 +250,12 @@ class Findings:
         verdict, reasons = self.verdict, [self.no_verdict] if self.no_verdict else []
         if verdict is not None:
             dice = verdict.dice
-            row |= {"verdict": verdict.answer, "zone": verdict.zone, "advice": verdict.advice_text(parameter)}
+            row |= {
+                "verdict": verdict.answer,
+                "zone": verdict.zone,
+                "relative_loss": verdict.relative_loss,
+                "advice": verdict.advice_text(parameter),
+            }
             if dice is not None:
                 row |= {"dice": dice.predicted, "dice_low": dice.low, "dice_high": dice.high}
             reasons += [why.text(parameter) for why in (*verdict.cannot_say, *verdict.reasons)]

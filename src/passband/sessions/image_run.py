@@ -16,6 +16,7 @@ from passband.execution.base import Executor, StageProgress
 from passband.files.atomic import locked, remove_leftovers, write_files
 from passband.files.jobs import run_job
 from passband.files.tables import parquet
+from passband.micrographs.formats.decode import UNALIGNED
 from passband.models.outputs import places, start
 from passband.sessions import contact_sheet
 from passband.sessions.image_files import CONTACT_SHEET, ImageFiles
@@ -36,6 +37,7 @@ COLUMNS: dict[str, Any] = {
     "resolution_angstrom": pl.Float64,
     "verdict": pl.String,
     "zone": pl.String,
+    "relative_loss": pl.Float64,
     "dice": pl.Float64,
     "dice_low": pl.Float64,
     "dice_high": pl.Float64,
@@ -69,8 +71,8 @@ class ImageRun:
         table: one row an image, in the order of the files: `file` as given and `frame` of a stack (null of a single image);
             `pixel_size_angstrom`, `energy_ev` and `dose_per_angstrom2`, as known; from the Thon rings |defocus| with its 95 % interval
             (`defocus_angstrom`, `defocus_low_angstrom`, `defocus_high_angstrom`), `defocus_sign`, `astigmatism_angstrom` (C12) and
-            `resolution_angstrom` of the last ring; `verdict` (yes, no, cannot say), `zone`, predicted `dice` with its 90 % interval
-            (`dice_low`, `dice_high`); `particles`, mean and standard deviation of the diameters of particles not cut by the edge
+            `resolution_angstrom` of the last ring; `verdict` (yes, no, cannot say), `zone`, predicted loss over the in-domain loss
+            (`relative_loss`), predicted `dice` with its 90 % interval (`dice_low`, `dice_high`); `particles`, mean and standard deviation of the diameters of particles not cut by the edge
             (`mean_diameter_angstrom`, `diameter_deviation_angstrom`), `particle_share` of the area; `reasons`, `advice`; `fault`, why
             the image could not be used; `results`, the start of the names of its files in the folder.
         images: the same as plain data with all details, a dictionary an image; those that failed have `image`, `file` and `error`.
@@ -266,7 +268,16 @@ def gathered(
     """Return the run over some images."""
     table = pl.DataFrame([shot.row for shot in shots], schema=COLUMNS)
     images, thumbnails = tuple(shot.image for shot in shots), tuple(shot.thumbnail for shot in shots)
-    return ImageRun(settings.verb, model, settings.out, table, images, (*notes, *_mixed(table)), before, thumbnails)
+    return ImageRun(
+        settings.verb,
+        model,
+        settings.out,
+        table,
+        images,
+        (*notes, *_mixed(table), *_movies(images)),
+        before,
+        thumbnails,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,6 +341,12 @@ def _mixed(table: pl.DataFrame) -> list[str]:
             several = ", ".join(f"{v * factor:g} {unit} ({n})" for v, n in counts.rows()[:4])
             notes.append(f"different {noun}: {several}{', …' if len(counts) > 4 else ''}")
     return notes
+
+
+def _movies(images: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note if some images are sums of frames that were not aligned."""
+    count = sum(any(UNALIGNED in note for note in image.get("found", ())) for image in images)
+    return [f"{count} of {len(images)} are movies, {UNALIGNED}; passband movie aligns one"] if count else []
 
 
 def write_run(run: ImageRun) -> None:

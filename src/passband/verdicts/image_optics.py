@@ -83,8 +83,10 @@ def optics_of(model: CalibratedModel, fit: Estimate | None) -> ImageOptics:
         objections = tuple(replace(why, given=f"{rings}: ") for why in outside[0])
         return ImageOptics(objections, condition=first, estimated=estimated)
     predicted = [model.predict_condition(c) for c in conditions.values() if not model.objections(c)]
+    # Of a sign that the rings leave open: conditions between those of the calibration.
+    unlike = [replace(why, given=f"if {sign}, ") for sign, c in conditions.items() for why in model.objections(c)]
     return ImageOptics(
-        facts=(rings, *_reasons(model, conditions)),
+        facts=(rings, *_reasons(model, conditions), *unlike),
         dice=tuple(sorted({f"{p.dice.predicted:.2f}" for p in predicted})),
         stable=tuple(p.zone == NAMES[0] for p in predicted),
         nearest=model.nearest(first),

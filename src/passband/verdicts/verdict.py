@@ -119,6 +119,11 @@ class Verdict:
         return self.prediction.zone if self.prediction else None
 
     @property
+    def relative_loss(self) -> float | None:
+        """Predicted loss over the in-domain loss; None outside the applicability domain."""
+        return self.prediction.loss.predicted / self.in_domain_loss if self.prediction and self.in_domain_loss else None
+
+    @property
     def loss(self) -> Interval | None:
         """Predicted loss; None outside the applicability domain."""
         return self.prediction.loss if self.prediction else None
@@ -289,6 +294,13 @@ def works(answer: str, prediction: Prediction) -> str:
     share = prediction.zone_shares[NAMES[0]]
     sure = max(share, 1 - share) >= _SURE or (answer == "no" and prediction.zone == NAMES[0])
     return ("" if sure else "probably ") + ("works" if answer == "yes" else "does not work")
+
+
+def loss_in_words(answer: str, relative_loss: float | None) -> str:
+    """Return how large a loss is that makes a network fail although its Dice may look well; else nothing."""
+    if answer != "no" or relative_loss is None or relative_loss <= zones().stable_up_to:
+        return ""
+    return f"loss {relative_loss:.1f} × in-domain (works up to {zones().stable_up_to:g} ×)"
 
 
 def in_short(condition: Condition) -> str:

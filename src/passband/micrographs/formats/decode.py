@@ -18,6 +18,8 @@ from passband.micrographs.micrograph import SIDE_PIXELS, Calibration, Micrograph
 
 #: Images of a stack: one by its number from 0, their sum, each, or None: the sum of a movie, each image of any other stack.
 Frames = int | Literal["sum", "each"] | None
+#: What the note on a movie ends with.
+UNALIGNED = "summed without alignment"
 #: Errors of a disk without room.
 DISK_FULL = (ENOSPC, EDQUOT, EFBIG)
 #: Largest file, and largest decoded content of one [bytes].
@@ -76,7 +78,8 @@ def micrographs(
     for number, (plan, index) in numbered:
         notes = [f"image {number} of {len(jobs)}, counted from 0"] if several else []
         if index is None:
-            notes.append(f"{'a movie' if plan.movie else 'a stack'} of {plan.count} images, summed")
+            kind, how = ("a movie", UNALIGNED) if plan.movie else ("a stack", "summed")
+            notes.append(f"{kind} of {plan.count} images, {how}")
         if plan.dataset.scanned:
             notes.append("recorded by scanning (STEM or SEM), which HRTEM conditions do not describe")
         notes += [*plan.dataset.notes, *left_out]
