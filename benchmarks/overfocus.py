@@ -3,7 +3,7 @@
 python benchmarks/overfocus.py     # writes the table of docs/limits.md; some 3 minutes on one core
 """
 
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,17 @@ from passband.verdicts.verdict_model import VerdictModel
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "limits.md"
 MODEL, RECIPE, FIELDS = "au-300kv", "gold_on_carbon_wide", 8
+SESSION = runpy.run_path(str(ROOT / "examples" / "simulated_session.py"))
 #: Positive = underfocus [Å].
 DEFOCI = (1000.0, 500.0, -500.0, -750.0, -1000.0, -1250.0)
 
 
 def row(model: VerdictModel, defocus: float) -> str:
     """Return a row of the table: answers on fields, and their Dice, predicted where there is one and measured."""
-    from simulated_session import PIXEL_ANGSTROM, condition
-
-    made = pb.simulate(RECIPE, condition(defocus), n=FIELDS, seed=4716)
+    made = pb.simulate(RECIPE, SESSION["condition"](defocus), n=FIELDS, seed=4716)
     answers, predicted, measured = [], [], []
     for image, truth in zip(made.images, made.masks, strict=True):
-        micrograph = Micrograph(np.asarray(image, np.float32), PIXEL_ANGSTROM, 300e3, name="image")
+        micrograph = Micrograph(np.asarray(image, np.float32), SESSION["PIXEL_ANGSTROM"], 300e3, name="image")
         verdict, mask = model.check_image(micrograph), pb.segment(MODEL, micrograph).mask
         dice = float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
         answers.append(verdict.answer)
@@ -45,7 +44,6 @@ def row(model: VerdictModel, defocus: float) -> str:
 def main() -> None:
     """Simulate and write the table."""
     torch.set_num_threads(1)
-    sys.path.insert(0, str(ROOT / "examples"))
     model = VerdictModel(load_model(MODEL))
     lines = ["| defocus | yes | no | cannot say | Dice predicted, of *yes* | measured |", "|---|---|---|---|---|---|"]
     fill_page(PAGE, {"overfocus": "\n".join([*lines, *(row(model, defocus) for defocus in DEFOCI)])})
