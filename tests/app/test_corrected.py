@@ -31,9 +31,9 @@ def found():
     image = Micrograph(rng.poisson(100 - 30 * (instances > 0)).astype(np.float32), PIXEL, name="gold [1].dm4")
     probability = np.where(instances > 0, 0.9, 0.1).astype(np.float32)
     spacings = [
-        [Spacing(2.36, 0.02, 0.01, (0.42, 0.0), 30.0)],
+        [Spacing(2.36, 0.02, (0.42, 0.0), 30.0, 0.004, 0.005)],
         [],
-        [Spacing(2.04, 0.02, 0.01, (0.49, 0.0), 30.0), Spacing(1.44, 0.02, 0.01, (0.69, 0.0), 20.0)],
+        [Spacing(2.04, 0.02, (0.49, 0.0), 30.0, 0.004, 0.005), Spacing(1.44, 0.02, (0.69, 0.0), 20.0, 0.004, 0.005)],
     ]
     table = measured(instances, PIXEL, probability).with_columns(
         pl.Series("confidence", [0.9, 0.8, 0.7]),
