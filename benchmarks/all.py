@@ -24,6 +24,7 @@ SCRIPTS = (
     "plain_pipeline",
     "gather",
     "scores",
+    "curvature",
     "microscope",
     "folder",
     "training_images",

@@ -151,6 +151,33 @@ def predictor(
     print(f"Page: {(folder / 'predictor.md').absolute()}")
 
 
+@replication_app.command("curvature")
+def curvature(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            help="Folder of a study measured by `passband study curvature`, whose tables are kept; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Judge whether curvature, gradients and predictions of networks tell their loss elsewhere, and write the page of it (1 minute).
+
+    Example:  python -m replication curvature --run runs/results-standard/studies/defocus_sweep
+    """
+    from passband.base.errors import BadInputError
+    from replication import curvature as judged
+    from replication import curvature_page
+
+    for each in run or []:
+        judged.keep(each, folder / "tables")
+    if not judged.studies(folder / "tables"):
+        raise BadInputError(f"{folder}: holds no tables of measured networks; name a measured study with --run")
+    curvature_page.write(folder / "curvature.md")
+    print(f"Page: {(folder / 'curvature.md').absolute()}")
+
+
 @replication_app.command("authors")
 def authors(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pages with their tables.")] = _PAGES,

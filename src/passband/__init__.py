@@ -40,7 +40,7 @@ _NAMES = {
     "passband.api.movies": "movie",
     "passband.api.simulation": "reader_loss simulate simulate_folder",
     "passband.api.specimens": "list_recipes load_recipe",
-    "passband.api.studies": "list_studies load_study open_study",
+    "passband.api.studies": "list_studies load_study measure_networks open_study",
     "passband.base.errors": "BadInputError",
     "passband.conditions": "Condition Detector StemCondition",
     "passband.micrographs.micrograph": "Micrograph",

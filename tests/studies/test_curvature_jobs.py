@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import passband
 from passband.base.errors import BadInputError
 from passband.execution.base import Serial
 from passband.files.jobs import writing
@@ -118,6 +119,17 @@ def test_a_killed_job_leaves_nothing_that_counts(measured, monkeypatch):
     assert measure_study(held, Serial(), Quiet(), **_FEW).equals(table)
 
 
+def test_without_spectra_the_other_columns_are_the_same(measured, tmp_path):
+    held, table = measured
+    shutil.copytree(held.paths.root, tmp_path / "runs")
+    copy, progress = StudyFolder.open(tmp_path / "runs" / "small"), Quiet()
+    rest = measure_study(copy, Serial(), progress, spectra=False, **_FEW)
+    assert progress.new["measures"] == 0
+    assert "prediction_kl" in rest.columns
+    assert "hessian_grassmann" not in rest.columns
+    assert rest.equals(table.select(rest.columns))
+
+
 def refused(held, **options):
     with pytest.raises(BadInputError) as caught:
         measure_study(held, Serial(), Quiet(), **_FEW | options)
@@ -127,7 +139,7 @@ def refused(held, **options):
 
 def test_parameters_out_of_their_limits_are_refused(measured):
     held, _ = measured
-    assert "top 21: is not from 1 to 20; choose at most 20" in refused(held, top=21)
+    assert "top 21: is not from 1 to 20; choose 1 to 20" in refused(held, top=21)
     assert "spectrum_images 4: is not from 1 to 3" in refused(held, spectrum_images=4)
 
 
@@ -145,7 +157,15 @@ def test_missing_weights_name_the_command_that_makes_them(measured, tmp_path):
     shutil.copytree(held.paths.root, tmp_path / "runs")
     bare = StudyFolder.open(tmp_path / "runs" / "small")
     shutil.rmtree(bare.training_jobs[0].folder)
+
+    def files():
+        """Without the notes of which files are sound."""
+        notes = (".cells.json", ".checked.json")
+        return {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name not in notes}
+
+    before = files()
     message = refused(bare)
+    assert files() == before
     assert "1 of 3 networks" in message
     assert f"make them with: passband study run {bare.paths.folder}" in message
 
@@ -178,3 +198,8 @@ def test_the_verb_prints_one_object(call, measured):
     assert code == 2
     assert "--top 21: is not from 1 to 20" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_python_returns_the_table(measured):
+    held, table = measured
+    assert passband.measure_networks(held.paths.folder, workers=1, **_FEW).equals(table)

@@ -1,4 +1,4 @@
-"""Studies: load, open."""
+"""Studies: load, open, measure their networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from passband.report.study_run import Study, StudyRun
 
 
@@ -60,3 +62,41 @@ def open_study(folder: str | Path) -> StudyRun:
     from passband.report.study_run import open_study
 
     return open_study(folder)
+
+
+def measure_networks(
+    folder: str | Path, *, top: int = 5, spectrum_images: int = 8, spectra: bool = True, workers: int | None = None
+) -> pl.DataFrame:
+    """Measure curvature, gradients and predictions of each network of a finished study under each condition; needs the extra curvature.
+
+    A stopped call continues when it is made again. curvature.parquet and curvature_layers.parquet in the folder have the tables.
+
+    Args:
+        folder: of the study, with its networks.
+        top: eigenpairs of a dominant subspace, at most 20.
+        spectrum_images: test images that eigenpairs are computed from.
+        spectra: whether to compute eigenpairs and traces of all weights, two thirds of the time.
+        workers: processes; one for each core by default.
+
+    Returns:
+        A row for each train_condition, test_condition and seed. A measure of a network has the columns NAME_train (at home) and NAME_test,
+        one of two conditions has NAME; `passband.network_measures.registry.MEASURES` has titles and sources.
+
+    Raises:
+        BadInputError: if the folder holds no study of segmentation, or networks or exit waves are missing.
+
+    Example:
+        >>> import passband as pb
+        >>> pb.measure_networks("runs/mine")["hessian_grassmann"].max()  # doctest: +SKIP
+    """
+    import os
+
+    from passband.base.progress import TerminalProgress
+    from passband.execution.choose import make_executor
+    from passband.studies.curvature_jobs import measure_study
+    from passband.studies.folder import StudyFolder
+
+    held, options = StudyFolder.open(Path(folder)), {"top": top, "spectrum_images": spectrum_images}
+    count = workers or len(os.sched_getaffinity(0))
+    with make_executor("processes", count) as executor, TerminalProgress() as progress:
+        return measure_study(held, executor, progress, spectra=spectra, **options)

@@ -7,11 +7,17 @@ from typer import Argument, Option
 
 from passband.cli.options import CORES, Json, Workers, print_answer
 
+# Measures that the text lists.
+_SHOWN = 15
+
 
 def study_curvature(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a study that has been run.")],
     top: Annotated[int, Option(help="Eigenpairs of a dominant subspace, at most 20.")] = 5,
     spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 8,
+    spectra: Annotated[
+        bool, Option("--spectra/--no-spectra", help="Eigenpairs and traces of all weights: two thirds of the time.")
+    ] = True,
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
@@ -28,8 +34,12 @@ def study_curvature(
 
     held = StudyFolder.open(folder)
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
-        table = measure_study(held, executor, progress, top=top, spectrum_images=spectrum_images)
+        table = measure_study(held, executor, progress, top=top, spectrum_images=spectrum_images, spectra=spectra)
     answer = with_loss(held, table)
-    lines = [f"{'measure':<28}rank correlation with the loss", *(f"{m:<28}{r:+.2f}" for m, r in answer["rank"].items())]
+    ranks = list(answer["rank"].items())
+    lines = [f"{'measure':<32}rank correlation with the loss under other conditions"]
+    lines += [f"{name:<32}{rank:+.2f}" for name, rank in ranks[:_SHOWN]]
+    if len(ranks) > _SHOWN:
+        lines.append(f"and {len(ranks) - _SHOWN} others with less; --json lists all")
     lines += ["", f"Table: {held.paths.table(PAIRS)}"]
     print_answer(answer | {"table": str(held.paths.table(PAIRS))}, as_json, "\n".join(lines))

@@ -39,6 +39,7 @@ class Measure:
         cost: the most expensive thing that it takes of each condition. What is at hand is not computed again.
         compute: the function; a float of a NetworkOnImages, or of two.
         at_home_only: whether it takes too long to be computed for every pair.
+        same_specimens: whether both conditions have to show the same specimens, whose predictions at home then stand for labels.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Measure:
     cost: Literal["prediction", "gradient", "head", "spectrum"]
     compute: Callable[..., float]
     at_home_only: bool = False
+    same_specimens: bool = False
 
 
 _CLASSES = "Li et al., MICCAI 2022"
@@ -142,8 +144,8 @@ MEASURES: dict[str, Measure] = {
         Measure("head_fisher_alignment", "Frobenius cosine of the head's Fisher information", "cos F head", "pair", False,
                 _ALIGNMENT, "head", subspaces.head_fisher_alignment),
         Measure("prediction_kl", "Kullback–Leibler divergence of the predictions", "KL", "pair", False,
-                "Kullback and Leibler, Ann. Math. Stat. 22, 79 (1951)", "prediction", predictions.prediction_kl),
+                "Kullback and Leibler, Ann. Math. Stat. 22, 79 (1951)", "prediction", predictions.prediction_kl, same_specimens=True),
         Measure("prediction_fisher_rao", "Fisher–Rao distance of the predictions", "d(p)", "pair", False,
-                "Rao, Bull. Calcutta Math. Soc. 37, 81 (1945)", "prediction", predictions.prediction_fisher_rao),
+                "Rao, Bull. Calcutta Math. Soc. 37, 81 (1945)", "prediction", predictions.prediction_fisher_rao, same_specimens=True),
     ]
 }  # fmt: skip

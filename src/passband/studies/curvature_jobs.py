@@ -14,7 +14,7 @@ import polars as pl
 from passband.base.errors import BadInputError, parameter, require
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, run_job
-from passband.files.tables import parquet, write_table
+from passband.files.tables import parquet, read_table, write_table
 from passband.learning import SEGMENTATION
 from passband.learning.segmentation import LossName, cross_entropy, segmentation_loss
 from passband.network_measures.curvature import Loss, layer_traces
@@ -33,6 +33,8 @@ _TABLES = {PAIRS: "table.parquet", LAYERS: "layers.parquet"}
 # Losses whose curvature is known.
 _LOSSES: dict[LossName, Loss] = {"cross_entropy": cross_entropy, "cross_entropy_dice": segmentation_loss}
 _MOST = 20
+# Of measures, the cheapest first.
+_COSTS = ("prediction", "gradient", "head", "spectrum")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class CurvatureJob(StudyJob):
     @property
     def content(self) -> dict[str, Any]:
         """All that decides the measures."""
-        some: dict[str, Any] = {"top": self.top, "spectrum_images": self.spectrum_images} if self._of_spectra else {}
+        derived = any(MEASURES[name].cost != "prediction" for name in self.measures)
+        some: dict[str, Any] = {"top": self.top, "spectrum_images": self.spectrum_images} if derived else {}
         if self.siblings:
             some |= {"siblings": [[network.folder.name, weights] for network, weights in self.siblings]}
         return {
@@ -74,7 +77,8 @@ class CurvatureJob(StudyJob):
         } | some
 
     @property
-    def _of_spectra(self) -> bool:
+    def of_spectra(self) -> bool:
+        """Whether eigenpairs are needed."""
         return any(MEASURES[name].cost == "spectrum" for name in self.measures)
 
     def make(self, folder: Path, progress: Progress) -> None:
@@ -101,7 +105,7 @@ class CurvatureJob(StudyJob):
             rows.append(keys | at_home | tested | pairs)
             progress(1.0)
         (folder / _TABLES[PAIRS]).write_bytes(parquet(pl.DataFrame(rows)))
-        if self._of_spectra:
+        if self.of_spectra:
             (folder / _TABLES[LAYERS]).write_bytes(parquet(self._layers(home)))
 
     def _layers(self, home: NetworkOnImages) -> pl.DataFrame:
@@ -124,6 +128,7 @@ def measure_study(
     *,
     top: int = TOP,
     spectrum_images: int = SPECTRUM_IMAGES,
+    spectra: bool = True,
 ) -> pl.DataFrame:
     """Make what is missing of the measures of all networks of a finished study, and write its tables of them.
 
@@ -133,6 +138,7 @@ def measure_study(
         progress: shown meanwhile.
         top: eigenpairs of a dominant subspace, at most 20.
         spectrum_images: images that they are computed from, the first ones of the test specimens.
+        spectra: whether to compute eigenpairs and traces of all weights, two thirds of the time.
 
     Returns:
         The table of pairs: train_condition, test_condition, seed, and the columns of each measure.
@@ -144,25 +150,24 @@ def measure_study(
     held = StudyFolder(held.study, type(held.paths)(held.paths.folder.absolute()))
     _check(held, top, spectrum_images)
     with held.locked():
-        jobs = list(_jobs(held, top, spectrum_images))
+        jobs = [job for job in _jobs(held, top, spectrum_images) if spectra or not job.of_spectra]
         missing = held.missing(jobs)
         conditions = len(held.study.tests)
         advance = progress.stage("measures", len(jobs) * conditions, (len(jobs) - len(missing)) * conditions)
         for failure in executor.map(run_job, missing, advance):
             what = f"{failure.task.label} could not be made in {failure.tries} tries ({failure.reason})"
             raise BadInputError(what, remedy="correct it and run the same command again", place=held.paths.folder)
-        tables: dict[str, pl.DataFrame] = {}
         for name, file in _TABLES.items():
             parts: dict[tuple[str, ...], list[pl.DataFrame]] = {}
             for job in jobs:
                 if (job.folder / file).is_file():
                     parts.setdefault(job.measures, []).append(pl.read_parquet(job.folder / file))
-            whole, *others = [pl.concat(own) for own in parts.values()]
-            for other in others:
-                whole = whole.join(other, on=_KEYS, how="full", coalesce=True, maintain_order="left")
-            tables[name] = whole
-            write_table(held.paths.table(name), whole)
-    return tables[PAIRS]
+            if parts:
+                whole, *others = [pl.concat(own) for own in parts.values()]
+                for other in others:
+                    whole = whole.join(other, on=_KEYS, maintain_order="left")
+                write_table(held.paths.table(name), whole)
+    return read_table(held.paths.table(PAIRS))
 
 
 def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
@@ -183,7 +188,7 @@ def _jobs(held: StudyFolder, top: int, spectrum_images: int) -> Iterator[Curvatu
     """Yield the jobs of all trained networks, those of each cost by themselves: a new measure repeats only what costs as much."""
     covered = held.coverage()
     trained = [(job, w) for job, w in zip(covered.networks, covered.weights, strict=True) if w is not None]
-    for cost in dict.fromkeys(measure.cost for measure in MEASURES.values()):
+    for cost in _COSTS:
         measures = tuple(name for name, measure in MEASURES.items() if measure.cost == cost)
         for network, weights in trained:
             # Only predictions are compared with those of other seeds.
@@ -200,20 +205,23 @@ def _check(held: StudyFolder, top: int, spectrum_images: int) -> None:
     for name, value, most in (("top", top, _MOST), ("spectrum_images", spectrum_images, study.split.test)):
         if not 1 <= value <= most:
             what = f"{parameter(name)} {value}: is not from 1 to {most}"
-            raise BadInputError(what, value=value, limit=[1, most], remedy=f"choose at most {most}")
+            raise BadInputError(what, value=value, limit=[1, most], remedy=f"choose 1 to {most}")
     require("curvature", "the curvature of a loss", "curvlinops")
     if study.task != SEGMENTATION.name or study.training.loss not in _LOSSES:
         what = f"networks are measured of task segmentation with loss {' or '.join(_LOSSES)}, not of {study.task} with {study.training.loss}"
-        raise BadInputError(what, value=study.task, limit=SEGMENTATION.name, place=folder)
+        raise BadInputError(
+            what, value=study.task, limit=SEGMENTATION.name, remedy="measure another study", place=folder
+        )
     if not study.trains_on_tests:
-        raise BadInputError("networks trained on sets of conditions have no single condition at home", place=folder)
+        what = "its networks are trained on sets of conditions, and have no single condition at home"
+        raise BadInputError(what, remedy="measure a study without training_sets", place=folder)
     pixels = sorted({test.condition.pixel_size_angstrom for test in study.tests})
     if len(pixels) > 1:
         what = f"its conditions have pixels of {' and '.join(f'{p:g}' for p in pixels)} Å; a network sees the same specimens in images of one size"
         raise BadInputError(what, value=pixels, remedy="give all conditions one pixel_size_angstrom", place=folder)
-    counts = held.counts()
-    trained, absent = counts["train"]["done"], counts["waves"]["total"] - counts["waves"]["done"]
-    total = counts["train"]["total"]
+    weights = held.coverage().weights
+    trained, total = sum(one is not None for one in weights), len(weights)
+    absent = sum(len(indices) for _, indices in held.absent_waves())
     failed = sum(fault["stage"] == "train" for fault in held.failures())
     if trained == 0 or trained + failed < total or absent:
         what = f"{total - trained} of {total} networks and {absent} exit waves are missing; tables alone do not suffice"

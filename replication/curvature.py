@@ -1,0 +1,221 @@
+"""Does curvature tell how a network performs elsewhere? The source's third open question; measures of `passband study curvature`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from passband.analysis.least_squares import Fit
+from passband.analysis.pairs import ZERO_DEFOCUS, Pairs, Target, dense
+from passband.base.errors import BadInputError
+from passband.files.atomic import write_file
+from passband.network_measures.registry import MEASURES, Measure
+from passband.studies.curvature_jobs import LAYERS, PAIRS
+from passband.studies.paths import StudyPaths
+from replication import judging
+from replication.outcome import StudyTables
+from replication.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
+
+#: Folder of the tables, beside those of the other results.
+TABLES = "curvature"
+TARGETS: dict[Target, str] = {
+    "log_loss": "ln loss",
+    "log_excess": "ln of the loss over that of networks trained there",
+}
+#: The same on axes and in tables.
+SHORT: dict[Target, str] = {"log_loss": "ln loss", "log_excess": "ln relative loss"}
+#: What the measures are compared with, and added to; no network is needed for it.
+SOURCE, DEFOCUS, LAW = "σ and Δε", "|Δdefocus|", "law of textures"
+BASELINES: dict[str, tuple[str, ...]] = {
+    DEFOCUS: ("defocus_difference_angstrom",),
+    SOURCE: ("sigma", "delta_epsilon"),
+    LAW: ("predicted_log_loss",),
+}
+#: What is needed to call a measure curvature; the others of the registry stand beside it.
+_CURVATURE = ("hessian", "fisher", "head", "sharpness", "step_gain", "gradient")
+# Of all weights and of the head alone.
+_HEAD = {
+    "hessian_alignment": "head_alignment",
+    "hessian_grassmann": "head_grassmann",
+    "fisher_alignment": "head_fisher_alignment",
+}
+# Features that span more than this factor, and are positive, are taken as logarithms.
+_WIDE = 10.0
+
+
+#: What a prediction takes of the condition that it is for: nothing, images, images of specimens that were seen at home too, or labels.
+Need = Literal["nothing", "images", "same specimens", "labels"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How well a column predicts a target, neither condition of a pair seen by the fit.
+
+    Attributes:
+        column: of the table of measures, or a baseline's name.
+        measure: of the registry; None of a baseline.
+        target: what is predicted.
+        r2: alone, a linear fit.
+        rank: rank correlation over pairs, without a fit; NaN of a baseline of two numbers.
+        more: R² beside the law of textures (without it: σ and Δε) less R² of that alone; None of a baseline.
+    """
+
+    column: str
+    measure: Measure | None
+    target: Target
+    r2: Statistic
+    rank: float
+    more: Statistic | None = None
+
+    @property
+    def is_curvature(self) -> bool:
+        """Whether it is one of curvature or gradients, and not of predictions or images."""
+        return self.measure is not None and self.measure.name.startswith(_CURVATURE)
+
+    @property
+    def needs(self) -> Need:
+        """What it takes of the other condition; a value at home takes nothing."""
+        if self.measure is None or self.column.endswith("_train"):
+            return "nothing"
+        return "labels" if self.measure.needs_labels else "same specimens" if self.measure.same_specimens else "images"
+
+
+def keep(run: Path, tables: Path) -> None:
+    """Copy the tables of a run whose networks have been measured to the folder that the page is made from."""
+    source, target = StudyPaths(run), StudyPaths(tables / TABLES / run.name)
+    if not source.table(PAIRS).is_file():
+        raise BadInputError(
+            "its networks are not measured yet", remedy=f"run: passband study curvature {run}", place=run
+        )
+    for name in (PAIRS, LAYERS, "scores", "shift", "conditions"):
+        # Without spectra there are no layers.
+        if name == LAYERS and not source.table(name).is_file():
+            continue
+        content = source.table(name).read_bytes()
+        write_file(target.table(name), lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+
+
+def studies(tables: Path) -> dict[str, StudyTables]:
+    """Return the studies whose networks are measured, by name."""
+    found = sorted((tables / TABLES).glob(f"*/{PAIRS}.parquet"))
+    return {path.parent.name: StudyTables(StudyPaths(path.parent)) for path in found}
+
+
+def measured_pairs(study: StudyTables) -> tuple[Pairs, dict[str, Measure]]:
+    """Return the pairs of a study with the columns of its measures as features, mean over seeds, and the measure of each column."""
+    table, names = study.table(PAIRS), study.square.names
+    keys = ["train_condition", "test_condition"]
+    mean = table.group_by(keys).agg(pl.all().exclude(*keys, "seed").mean())
+    columns = {column: _measure(column) for column in mean.columns if column not in keys}
+    known = {column: measure for column, measure in columns.items() if measure is not None}
+    features = {column: _spread(column, dense(mean, dict.fromkeys(keys, names), column)) for column in known}
+    whole = study.square.pairs
+    return Pairs(whole.loss, {**whole.features, **features}), known
+
+
+def _measure(column: str) -> Measure | None:
+    base = column.removesuffix("_train").removesuffix("_test")
+    return MEASURES.get(column) or MEASURES.get(base)
+
+
+def _spread(column: str, values: np.ndarray) -> np.ndarray:
+    """Return the angle of a cosine, and the logarithm of what is positive and spans more than a factor of ten."""
+    if column.endswith("alignment"):
+        return np.asarray(np.arccos(np.clip(values, -1, 1)))
+    off = values[~np.eye(len(values), dtype=bool)]
+    finite = off[np.isfinite(off)]
+    wide = len(finite) > 0 and finite.min() > 0 and finite.max() > _WIDE * finite.min()
+    return np.log(np.maximum(values, finite.min())) if wide else values
+
+
+def judge(study: StudyTables, *, zero: bool = True) -> list[Judged]:
+    """Return how well each baseline and each measure predicts each target, with pairs of zero defocus or without; none if there are no such."""
+    pairs, columns = measured_pairs(study)
+    if not zero:
+        away = np.abs(study.defocus) >= ZERO_DEFOCUS
+        if away.all():
+            return []
+        pairs = pairs.among(away[:, None] & away)
+    found = []
+    for target in TARGETS:
+        predicted = {
+            name: Fit(pairs, features, target, linear=True).predictions()["both"]
+            for name, features in BASELINES.items()
+            if pairs.varies(*features)
+        }
+        for name, values in predicted.items():
+            [one, *others] = BASELINES[name]
+            rank = float("nan") if others else _rank(pairs, one, target)
+            found.append(Judged(name, None, target, judging.r2(pairs, values, target), rank))
+        known = LAW if LAW in predicted else SOURCE
+        for column, measure in columns.items():
+            if pairs.varies(column):
+                alone = Fit(pairs, (column,), target, linear=True).predictions()["both"]
+                beside = Fit(pairs, (*BASELINES[known], column), target, linear=True).predictions()["both"]
+                more = judging.gain(pairs, predicted[known], beside, target) if known in predicted else None
+                found.append(
+                    Judged(
+                        column, measure, target, judging.r2(pairs, alone, target), _rank(pairs, column, target), more
+                    )
+                )
+    return found
+
+
+def _rank(pairs: Pairs, column: str, target: Target) -> float:
+    used = pairs.used & np.isfinite(pairs.features[column])
+    return rank_correlation(pairs.features[column][used], pairs.target(target)[used])
+
+
+def ceilings(tables: Path, name: str) -> dict[Target, float]:
+    """Return the largest R² that the noise between seeds leaves one network a condition, from the study of the results of this name."""
+    path = StudyPaths(tables / name)
+    if not path.table("scores").is_file():
+        return dict.fromkeys(TARGETS, float("nan"))
+    loss = StudyTables(path).square.loss
+    whole = Pairs(np.exp(np.log(loss).mean(-1)), {})
+    return {target: judging.left_by(whole, target, judging.noise(loss, target)) for target in TARGETS}
+
+
+def train_effect(study: StudyTables, columns: Iterable[str]) -> dict[str, Statistic]:
+    """Return the rank correlation of measures at home with the mean ln relative loss of each network elsewhere."""
+    pairs, _ = measured_pairs(study)
+    effect = np.nanmean(np.where(pairs.off, pairs.log_excess, np.nan), axis=1)
+    rng, found = np.random.default_rng(0), {}
+    for column in columns:
+        at_home = np.diag(pairs.features[column])
+        draws = (rng.integers(len(effect), size=len(effect)) for _ in range(RESAMPLES))
+        drawn = [rank_correlation(at_home[d], effect[d]) for d in draws]
+        found[column] = with_percentiles(rank_correlation(at_home, effect), drawn)
+    return found
+
+
+def head_against_whole(study: StudyTables, target: Target) -> dict[str, Statistic]:
+    """Return R² of measures of the head less R² of the same of all weights, for each that there is of both."""
+    pairs, columns = measured_pairs(study)
+    found = {}
+    for whole, head in _HEAD.items():
+        if whole in columns and head in columns and pairs.varies(whole) and pairs.varies(head):
+            first, second = (Fit(pairs, (name,), target, linear=True).predictions()["both"] for name in (whole, head))
+            found[head] = judging.gain(pairs, first, second, target)
+    return found
+
+
+def best(rows: Sequence[Judged], target: Target, *needs: Need, curvature: bool = True) -> Judged | None:
+    """Return the measure of curvature (or any other) with the largest R² among those that take one of some things of the other condition."""
+    of = [r for r in rows if r.target == target and r.measure is not None and r.is_curvature == curvature]
+    return max((r for r in of if r.needs in needs), key=lambda r: r.r2.value, default=None)
+
+
+def answer(rows: Sequence[Judged], target: Target) -> str:
+    """Return whether the best measure of curvature without labels predicts better than all that needs no network: yes, no or cannot tell.
+
+    The best of many is favoured by chance: a no is safe, a yes asks for another study.
+    """
+    first = best(rows, target, "nothing", "images")
+    optics = max((r.r2.value for r in rows if r.target == target and r.measure is None), default=0.0)
+    if first is None or not first.r2.is_known:
+        return "cannot tell"
+    return "yes" if first.r2.low > max(optics, 0.0) else "no" if first.r2.high < max(optics, 0.0) else "cannot tell"

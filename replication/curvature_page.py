@@ -1,0 +1,194 @@
+"""The tables and figures of the page "Does curvature tell?", from what `replication.curvature` judges."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from passband.analysis.pairs import Target
+from passband.figures import style
+from replication import curvature
+from replication.curvature import SHORT, TARGETS, Judged, Need
+from replication.filled_page import fill_in, number
+from replication.outcome import StudyTables, table
+from replication.resampling import Statistic
+
+# Measures at home that may tell how a network does elsewhere.
+_AT_HOME = (
+    "hessian_top_train",
+    "hessian_trace_train",
+    "fisher_top_train",
+    "head_trace_train",
+    "sharpness_train",
+    "gradient_norm_train",
+)
+_SIDES = {"train": " at home", "test": " there"}
+# By what a measure takes of the other condition.
+_COLOURS: dict[Need, str] = dict(
+    zip(
+        ("nothing", "images", "same specimens", "labels"),
+        (style.GROUPS[4], style.BLUE, style.GROUPS[2], style.ORANGE),
+        strict=True,
+    )
+)
+# Measures that the left figure shows at most.
+_SHOWN = 24
+
+
+def write(page: Path) -> None:
+    """Draw the figures, and fill in the tables of a page, from what lies in tables/curvature/ beside it."""
+    tables = page.parent / "tables"
+    studies = curvature.studies(tables)
+    judged = {name: curvature.judge(study) for name, study in studies.items()}
+    elsewhere = {name: curvature.judge(study, zero=False) for name, study in studies.items()}
+    ceilings = {name: curvature.ceilings(tables, name) for name in studies}
+    name, study = next(iter(studies.items()))
+    draw_ranking(judged[name], ceilings[name], page.parent / "figures")
+    draw_pairs(study, judged[name], page.parent / "figures")
+    fill_in(
+        page,
+        {
+            "answer": "\n\n".join(summary(n, studies[n], judged[n], ceilings[n]) for n in studies),
+            "zero": "\n\n".join(f"**{n}**\n\n{of_each(elsewhere[n])}" for n in studies if elsewhere[n]),
+            "table": "\n\n".join(f"**{n}**\n\n{ranking(judged[n], ceilings[n])}" for n in studies),
+            "home": "\n\n".join(f"**{n}**\n\n{at_home(s)}" for n, s in studies.items()),
+            "head": "\n\n".join(f"**{n}**\n\n{head(s)}" for n, s in studies.items()),
+        },
+    )
+
+
+def title(row: Judged) -> str:
+    """Return what a column is, with the condition that a measure of one network is taken under."""
+    if row.measure is None:
+        return row.column
+    side = row.column.rpartition("_")[2] if row.measure.of == "network" else ""
+    return row.measure.title + _SIDES.get(side, "")
+
+
+def summary(name: str, study: StudyTables, rows: Sequence[Judged], ceilings: dict[Target, float]) -> str:
+    """Return the answer of one study: a sentence for each target, and the best of each kind in a table."""
+    networks, conditions = study.scores.select("train_condition", "seed").n_unique(), len(study.square.names)
+    sentences = []
+    for target, words in TARGETS.items():
+        first = curvature.best(rows, target, "nothing", "images")
+        optics = max(
+            (r for r in rows if r.target == target and r.measure is None), key=lambda r: r.r2.value, default=None
+        )
+        if first is not None and optics is not None:
+            told = curvature.answer(rows, target)
+            sentences.append(
+                f"Does curvature tell {words} better than the optics do? **{told[0].upper()}{told[1:]}**: without labels of the other condition R² is at most {first.r2}, "
+                f"where {optics.column}, which needs no network, has {optics.r2}."
+            )
+    return (
+        f"**{name}, {networks} networks, {conditions} conditions.** {' '.join(sentences)}\n\n{of_each(rows, ceilings)}"
+    )
+
+
+def of_each(rows: Sequence[Judged], ceilings: dict[Target, float] | None = None) -> str:
+    """Return a table of the best measure of each kind and of the baselines."""
+    columns = {}
+    for target in TARGETS:
+        kinds = {
+            "curvature and gradients, no labels": curvature.best(rows, target, "nothing", "images"),
+            "curvature and gradients, labels": curvature.best(rows, target, "labels"),
+            "predictions and images, no labels": curvature.best(rows, target, "nothing", "images", curvature=False),
+            "predictions of the same specimens under both": curvature.best(
+                rows, target, "same specimens", curvature=False
+            ),
+        }
+        columns[target] = {kind: "–" if one is None else f"{one.r2} ({title(one)})" for kind, one in kinds.items()}
+        columns[target] |= {
+            f"no network: {r.column}": str(r.r2) for r in rows if r.target == target and r.measure is None
+        }
+        if ceilings is not None:
+            columns[target]["ceiling: noise between seeds"] = number(ceilings[target])
+    lines = [[kind, *(columns[target].get(kind, "–") for target in TARGETS)] for kind in columns["log_loss"]]
+    return table(["the best of each", *(f"R² of {words}" for words in SHORT.values())], lines)
+
+
+def ranking(rows: Sequence[Judged], ceilings: dict[Target, float]) -> str:
+    """Return the table of baselines and measures, in Markdown, the best of each first."""
+    by_column: dict[str, dict[Target, Judged]] = {}
+    for row in rows:
+        by_column.setdefault(row.column, {})[row.target] = row
+    order = sorted(by_column.values(), key=lambda of: (of["log_loss"].measure is not None, -of["log_loss"].r2.value))
+    lines = []
+    for of in order:
+        first = of["log_loss"]
+        cells = [cell for t in TARGETS for cell in (number(of[t].rank), str(of[t].r2), _text(of[t].more))]
+        lines.append([title(first), "" if first.measure is None else first.measure.symbol, first.needs, *cells])
+    lines.append(["ceiling: noise between seeds", "", "", *[c for t in TARGETS for c in ("", number(ceilings[t]), "")]])
+    header = [
+        "predictor",
+        "symbol",
+        "needs there",
+        *(c for w in SHORT.values() for c in (f"rank, {w}", "R²", "more beside the law")),
+    ]
+    return table(header, lines)
+
+
+def _text(statistic: Statistic | None) -> str:
+    return "" if statistic is None else str(statistic)
+
+
+def at_home(study: StudyTables) -> str:
+    """Return the table of measures at home beside how the networks do elsewhere."""
+    _, columns = curvature.measured_pairs(study)
+    found = curvature.train_effect(study, [name for name in _AT_HOME if name in columns])
+    return table(
+        ["at home", "rank correlation with the mean ln relative loss elsewhere"],
+        [[columns[n].title, str(s)] for n, s in found.items()],
+    )
+
+
+def head(study: StudyTables) -> str:
+    """Return the table of the head's matrices beside those of all weights."""
+    _, columns = curvature.measured_pairs(study)
+    found = {target: curvature.head_against_whole(study, target) for target in TARGETS}
+    rows = [[columns[name].title, *(str(found[target][name]) for target in TARGETS)] for name in found["log_loss"]]
+    return table(["the head for all weights", *(f"gain in R² of {words}" for words in SHORT.values())], rows)
+
+
+def draw_ranking(rows: Sequence[Judged], ceilings: dict[Target, float], folder: Path) -> None:
+    """Draw R² of each measure with its interval, for both targets, beside the baselines."""
+    first = sorted((r for r in rows if r.target == "log_loss"), key=lambda r: -r.r2.value)[:_SHOWN]
+    with style.figure(10.0, 0.24 * len(first) + 1.3) as made:
+        axes = made.subplots(1, 2, sharey=True)
+        for ax, (target, words) in zip(axes, SHORT.items(), strict=True):
+            _draw_bars(ax, [next(r for r in rows if r.column == f.column and r.target == target) for f in first])
+            if np.isfinite(ceilings[target]):
+                ax.axvline(ceilings[target], color="black", linewidth=0.8, linestyle=":")
+            ax.axvline(0, color="black", linewidth=0.8)
+            ax.set(xlabel=f"R² of {words}", xlim=(-0.6, 1.0), ylim=(len(first) - 0.5, -0.5))
+        axes[0].set_yticks(range(len(first)), [title(row) for row in first], fontsize=7)
+        axes[1].plot([], [], "o", color=style.GREY, label="optics alone")
+        for need, colour in _COLOURS.items():
+            axes[1].plot([], [], "o", color=colour, label=f"network, {need} of the other condition")
+        made.legend(fontsize=7, loc="outside upper right", ncols=3)
+        style.save(made, folder, "curvature_ranking", ("png",))
+
+
+def _draw_bars(ax: Axes, rows: Sequence[Judged]) -> None:
+    for i, row in enumerate(rows):
+        colour = style.GREY if row.measure is None else _COLOURS[row.needs]
+        error = [[row.r2.value - row.r2.low], [row.r2.high - row.r2.value]]
+        ax.errorbar(row.r2.value, i, xerr=np.maximum(error, 0), fmt="o", color=colour, markersize=4, linewidth=1)
+
+
+def draw_pairs(study: StudyTables, rows: Sequence[Judged], folder: Path) -> None:
+    """Draw the relative loss of each pair against the source's distance of subspaces, and against the best curvature without labels."""
+    pairs, columns = curvature.measured_pairs(study)
+    free = curvature.best(rows, "log_excess", "nothing", "images")
+    names = [name for name in ("hessian_grassmann", free.column if free else "") if name in columns]
+    with style.figure(3.6 * len(names), 3.3) as made:
+        axes = np.atleast_1d(made.subplots(1, len(names), sharey=True))
+        for ax, name in zip(axes, names, strict=True):
+            used = pairs.off & np.isfinite(pairs.features[name])
+            ax.scatter(pairs.features[name][used], np.exp(pairs.log_excess[used]), s=12, alpha=0.7, linewidths=0)
+            row = next(r for r in rows if r.column == name)
+            ax.set_xlabel(title(row), fontsize=8)
+            style.log_scale(ax)
+        axes[0].set_ylabel("loss over that of networks trained there")
+        style.save(made, folder, "curvature_pairs", ("png",))

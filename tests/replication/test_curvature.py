@@ -1,0 +1,146 @@
+"""Made-up studies in which curvature predicts the loss, and in which it cannot: does the page say so?"""
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from passband.base.errors import BadInputError
+from passband.files.tables import write_table
+from passband.studies.paths import StudyPaths
+from replication import curvature, curvature_page
+from replication.outcome import StudyTables
+
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "curvature.md"
+NAMES = [f"c{i:02d}" for i in range(10)]
+
+
+def made_up(folder, law, seeds=2):
+    """Tables of a study whose ln loss is a law of what is measured, by name."""
+    rng = np.random.default_rng(8)
+    n = len(NAMES)
+    measured = {
+        "hessian_grassmann": rng.uniform(0, 3, (n, n)),
+        "fisher_alignment": rng.uniform(-1, 1, (n, n)),
+        "head_alignment": rng.uniform(-1, 1, (n, n)),
+        "hessian_alignment": rng.uniform(-1, 1, (n, n)),
+        "gradient_norm_train": np.repeat(np.exp(rng.normal(0, 2, (n, 1))), n, 1),
+        "fisher_top_test": np.exp(rng.normal(0, 2, (n, n))),
+        "prediction_kl": np.exp(rng.normal(0, 2, (n, n))),
+    }
+    optics = {"sigma": rng.uniform(0, 1, (n, n)), "delta_epsilon": rng.normal(0, 0.1, (n, n))}
+    noise = rng.normal(0, 1, (n, n))
+    log_loss = law(measured, optics, noise)
+    pairs = list(itertools.product(range(n), range(n)))
+    keys = {"train_condition": [NAMES[i] for i, _ in pairs], "test_condition": [NAMES[j] for _, j in pairs]}
+
+    def table(columns):
+        return pl.DataFrame(keys | {name: [float(v[i, j]) for i, j in pairs] for name, v in columns.items()})
+
+    paths = StudyPaths(folder)
+    folder.mkdir(parents=True)
+    write_table(paths.table("shift"), table(optics))
+    for name, values in (("scores", {"loss": np.exp(log_loss)}), ("curvature", measured)):
+        write_table(paths.table(name), pl.concat([table(values).with_columns(seed=pl.lit(s)) for s in range(seeds)]))
+    conditions = pl.DataFrame({"condition": NAMES, "label": NAMES, "defocus_angstrom": np.linspace(-90, 90, n)})
+    write_table(paths.table("conditions"), conditions)
+    write_table(paths.table("curvature_layers"), pl.DataFrame({"layer": ["head.weight"], "gradient_norm": [1.0]}))
+    return StudyTables(paths)
+
+
+def row(rows, column, target="log_loss"):
+    return next(r for r in rows if r.column == column and r.target == target)
+
+
+def by_fisher(measured, optics, noise):
+    return 1.5 * np.arccos(measured["fisher_alignment"]) + 0.1 * noise
+
+
+def by_nothing(measured, optics, noise):
+    return noise
+
+
+def by_optics(measured, optics, noise):
+    return -2 * optics["sigma"] + 0.2 * measured["head_alignment"] + 0.05 * noise
+
+
+def test_where_the_loss_follows_a_measure_it_is_found(tmp_path):
+    rows = curvature.judge(made_up(tmp_path / "made", by_fisher))
+    assert row(rows, "fisher_alignment").r2.low > 0.9
+    assert row(rows, "fisher_alignment").more.low > 0.8
+    assert curvature.best(rows, "log_loss", "images").column == "fisher_alignment"
+    assert curvature.answer(rows, "log_loss") == "yes"
+    for other in ("hessian_grassmann", "prediction_kl", curvature.SOURCE):
+        assert row(rows, other).r2.high < 0.3
+
+
+def test_where_nothing_predicts_nothing_is_found(tmp_path):
+    rows = curvature.judge(made_up(tmp_path / "made", by_nothing))
+    assert max(r.r2.low for r in rows) < 0.1
+    assert curvature.answer(rows, "log_loss") in ("no", "cannot tell")
+
+
+def test_what_a_measure_adds_to_the_optics_is_told_apart(tmp_path):
+    rows = curvature.judge(made_up(tmp_path / "made", by_optics))
+    assert row(rows, curvature.SOURCE).r2.low > 0.8
+    assert row(rows, "head_alignment").r2.high < 0.4
+    assert row(rows, "head_alignment").more.low > 0
+    assert row(rows, "hessian_alignment").more.high < row(rows, "head_alignment").more.low
+    assert curvature.answer(rows, "log_loss") == "no"
+
+
+def test_labels_are_not_needed_for_what_is_known_at_home(tmp_path):
+    rows = curvature.judge(made_up(tmp_path / "made", by_nothing))
+    needs = {r.column: r.needs for r in rows}
+    assert needs["hessian_grassmann"] == "labels"
+    assert needs["gradient_norm_train"] == needs[curvature.SOURCE] == "nothing"
+    assert needs["fisher_alignment"] == "images"
+    assert needs["prediction_kl"] == "same specimens"
+    assert not row(rows, "prediction_kl").is_curvature
+
+
+def test_wide_measures_are_taken_as_logarithms(tmp_path):
+    study = made_up(tmp_path / "made", lambda measured, optics, noise: 0.5 * np.log(measured["prediction_kl"]))
+    rows = curvature.judge(study)
+    assert row(rows, "prediction_kl").r2.low > 0.99
+
+
+def test_the_train_effect_is_ranked_by_what_is_measured_at_home(tmp_path):
+    study = made_up(
+        tmp_path / "made", lambda m, optics, noise: np.log(m["gradient_norm_train"]) + 3 * np.eye(len(NAMES)) * -1
+    )
+    [found] = curvature.train_effect(study, ["gradient_norm_train"]).values()
+    assert found.value > 0.5
+    gained = curvature.head_against_whole(
+        made_up(tmp_path / "head", lambda m, o, noise: m["head_alignment"]), "log_loss"
+    )
+    assert gained["head_alignment"].low > 0.8
+
+
+def test_the_page_is_filled_from_the_tables(tmp_path):
+    made_up(tmp_path / "tables" / "curvature" / "made", by_fisher)
+    page = tmp_path / "curvature.md"
+    shutil.copy(PAGE, page)
+    curvature_page.write(page)
+    text = page.read_text(encoding="utf-8")
+    assert "10 conditions" in text
+    assert re.search(
+        r"Frobenius cosine of the Fisher information, from eigenpairs \| cos F \| images \| [−0-9.]+ \| 0\.9", text
+    )
+    assert "better than the optics do? **Yes**" in text
+    for name in ("curvature_ranking", "curvature_pairs"):
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert f"figures/{name}.png" in text
+
+
+def test_tables_are_kept_and_what_is_not_measured_is_refused(tmp_path):
+    made_up(tmp_path / "runs" / "made", by_fisher)
+    curvature.keep(tmp_path / "runs" / "made", tmp_path / "tables")
+    assert list(curvature.studies(tmp_path / "tables")) == ["made"]
+    StudyPaths(tmp_path / "runs" / "made").table("curvature").unlink()
+    with pytest.raises(BadInputError, match="not measured yet; run: passband study curvature"):
+        curvature.keep(tmp_path / "runs" / "made", tmp_path / "tables")
