@@ -36,7 +36,7 @@ _NAMES = {
     "passband.api.folders": "check_folder estimate_folder predict_folder segment_folder watch",
     "passband.api.labels": "learning_curve score tune",
     "passband.api.micrographs": "check estimate micrograph predict segment to_signal",
-    "passband.api.models": "list_models load_model plan_session",
+    "passband.api.models": "list_models load_model pack_model plan_session",
     "passband.api.movies": "movie",
     "passband.api.simulation": "reader_loss simulate simulate_folder",
     "passband.api.specimens": "list_recipes load_recipe",

@@ -13,6 +13,7 @@ from passband.analysis.conformal import half_width
 from passband.micrographs.write_tiff import write_tiff
 from passband.models.store import read_model
 from passband.report.study_page import rebuild_report, write_results
+from passband.sessions.image_files import find_images
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.studies import jobs
@@ -153,6 +154,8 @@ def test_a_map_is_written_with_its_scale_and_an_overlay(tmp_path, call):
         assert file.pages[0].tags["XResolution"].value[0] / file.pages[0].tags["XResolution"].value[1] == 25
     np.testing.assert_allclose(written, pb.predict(model, tmp_path / "shot.tif").map, atol=1e-4)
     assert (tmp_path / "out/shot_thickness.png").read_bytes()[1:4] == b"PNG"
+    # Results are no micrographs.
+    assert find_images([tmp_path], None).paths == (tmp_path / "shot.tif",)
     # Results of another image stay.
     (tmp_path / "other").mkdir()
     shot(held, model.card, tmp_path / "other/shot.tif", 1)
@@ -207,9 +210,16 @@ def test_wrong_verbs_and_options_are_one_line(diameter, tmp_path, call):
 def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path, call):
     held, _, _ = diameter
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--condition", "team_300kv")
-    assert code == 2 and "--condition: is of segmentation in HRTEM images, and this study of mean_diameter" in error
+    assert code == 2 and "--condition is of segmentation in HRTEM images, and this study of mean_diameter" in error
     code, _, error = call("model", "pack", tiny[1], "--name", "x")
-    assert code == 2 and "--condition" in error
+    assert code == 2 and "give them with --condition" in error
+    code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--second", tiny[1])
+    assert code == 2 and "--second: is for verdicts" in error
+    with pytest.raises(pb.BadInputError, match="give them with conditions"):
+        pb.pack_model(tiny[1], "x", folder=tmp_path / "x")
+    other = next(t.id for t in held.study.trainings if t.id != diameter[1].card.made_by["trained_on"])
+    packed = pb.pack_model(held.paths.folder, "other", training=other, folder=tmp_path / "other", workers=1)
+    assert packed.card.made_by["trained_on"] == other and packed.card.value_interval.images == 20
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--out", tmp_path)
     assert code == 2 and "exists" in error
 
@@ -254,7 +264,7 @@ def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
         code, _, err = run_here(*words)
         assert code == 2 and "is a model for STEM images, and verdicts are for HRTEM; segment with it" in err
     code, _, err = run_here("model", "pack", held.paths.folder, "--name", "x", "--condition", "titan_corrected_300kv")
-    assert code == 2 and "is of segmentation in HRTEM images, and this study in STEM; leave it out" in err
+    assert code == 2 and "--condition is of segmentation in HRTEM images, and this study in STEM; leave it out" in err
     code, out, _ = run_here("model", "show", tmp_path / "dark", "--json")
     assert code == 0 and 0 < json.loads(out)["epsilon"]["mean"] < 1
     (tmp_path / "other.yaml").write_text(json.dumps(dict(card.specimens.recipe) | {"seed": 99}))

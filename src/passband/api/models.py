@@ -11,6 +11,7 @@ from passband.api.conditions import as_condition
 if TYPE_CHECKING:
     from passband.conditions import Condition
     from passband.models.store import Model
+    from passband.report.study_run import StudyRun
     from passband.verdicts.session_plan import SessionPlan
 
 
@@ -44,6 +45,55 @@ def load_model(source: str | Path) -> Model:
     from passband.models.store import load_model
 
     return load_model(source)
+
+
+def pack_model(
+    study: str | Path | StudyRun,
+    name: str,
+    *,
+    conditions: str | Path | None = None,
+    training: str | None = None,
+    seed: int | None = None,
+    folder: str | Path | None = None,
+    workers: int | None = None,
+) -> Model:
+    """Return a model made of a network of a finished study, with its scores; a stopped call continues when it is called again.
+
+    Args:
+        study: its folder, or what `Study.run` returns.
+        name: of the model.
+        conditions: to score it under, as `load_conditions` takes them, so that it gives verdicts; of a study of segmentation in HRTEM images, and
+            needed there. Other models are scored under their training condition.
+        training: training set, the start of its name, or id of a condition; that of the network with the lowest mean loss by default.
+        seed: number of the network.
+        folder: of the model; in your folder of models by default.
+        workers: processes; one for each core by default.
+
+    Raises:
+        BadInputError: if the study is not finished or has no such network, the folder exists, or conditions are missing or not wanted.
+
+    Example:
+        >>> import passband as pb
+        >>> model = pb.pack_model("runs/my_diameters", "my-diameter")  # doctest: +SKIP
+        >>> print(pb.predict(model, "image.dm4"))  # doctest: +SKIP
+    """
+    import os
+
+    from passband.base.progress import TerminalProgress
+    from passband.conditions.condition_files import load_conditions
+    from passband.execution.choose import make_executor
+    from passband.models.store import user_folder
+    from passband.simulation.multislice.engine import MEMORY
+    from passband.studies.folder import StudyFolder
+    from passband.verdicts import from_study
+
+    held = StudyFolder.open(Path(study)) if isinstance(study, str | Path) else study.held
+    from_study.check_conditions(held, given=conditions is not None)
+    session = [] if conditions is None else [c for _, c in load_conditions(conditions)]
+    chosen, target = from_study.choose(held, training, seed), Path(folder or user_folder() / name)
+    count = workers or len(os.sched_getaffinity(0))
+    with make_executor("processes", count) as executor, TerminalProgress() as progress:
+        return from_study.pack(held, chosen, target, session, 0.25, executor, progress, name=name, memory=MEMORY)
 
 
 def plan_session(

@@ -35,15 +35,22 @@ def model_list(as_json: Json = False) -> None:
 
     Example:  passband model list
     """
+    from passband.learning import SEGMENTATION
     from passband.models.store import installed, read_model
 
     models, lines = [], []
     for name, folder in installed().items():
         card = read_model(folder).card
         elements, (low, high) = list(card.specimens.elements), card.pixel_band_angstrom
-        facts = {"elements": elements, "pixel_band_angstrom": [low, high], "intended_use": card.intended_use}
+        facts = {
+            "task": card.task,
+            "elements": elements,
+            "pixel_band_angstrom": [low, high],
+            "intended_use": card.intended_use,
+        }
         models.append({"name": name, "folder": str(folder), **facts})
-        lines.append(f"{name:<16} {', '.join(elements)}, pixels of {low:g} to {high:g} Å. {card.intended_use}")
+        task = "" if card.task == SEGMENTATION.name else f"{card.task}: "
+        lines.append(f"{name:<16} {task}{', '.join(elements)}, pixels of {low:g} to {high:g} Å. {card.intended_use}")
     print_answer({"models": models}, as_json, "\n".join(lines) or "no models")
 
 
@@ -99,21 +106,15 @@ def model_pack(
     """
     from passband.conditions.condition_files import load_conditions
     from passband.execution.choose import make_executor
-    from passband.learning import SEGMENTATION
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
     from passband.verdicts import from_study
-    from passband.verdicts.task_model import has_verdicts
 
     held = StudyFolder.open(study)
-    judged = has_verdicts(held.study)
-    if judged and conditions is None:
-        raise BadInputError("give the conditions to score the model under with --condition", place=study)
-    if not judged and (conditions is not None or second is not None):
-        given = "--second" if conditions is None else "--condition"
-        kind = "in STEM" if held.study.task == SEGMENTATION.name else f"of {held.study.task}"
+    from_study.check_conditions(held, given=conditions is not None)
+    if second is not None and conditions is None:
         raise BadInputError(
-            f"is of segmentation in HRTEM images, and this study {kind}", remedy="leave it out", place=given
+            "is for verdicts, which this study's models do not give", remedy="leave it out", place="--second"
         )
     chosen = from_study.choose(held, training, seed)
     other = None if second is None else from_study.choose(StudyFolder.open(second), None, None)[0]

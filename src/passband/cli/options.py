@@ -73,6 +73,7 @@ Frames = Annotated[
 
 # Where the option is not the parameter without its unit.
 _OPTIONS = {
+    "conditions": "--condition",
     "elements": "--element",
     "folder": "--out",
     "form": "--format",

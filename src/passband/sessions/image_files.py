@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passband.base.errors import BadInputError, plain
+from passband.files.atomic import has, read_json
 from passband.micrographs import formats
 
 #: The picture of a run, beside its table.
 CONTACT_SHEET = "contact_sheet.png"
 _PATTERN = re.compile(r"[*?\[]")
+#: What the name of the record of a file's predictions ends in.
+PREDICTIONS = "_prediction.json"
 _MASK = "_mask"
 
 
@@ -111,6 +114,8 @@ def _made(images: Iterable[Path], is_record: Callable[[Path], bool]) -> set[Path
         for record in folder.glob(f"*{ending}"):
             if is_record(record):
                 results |= {folder / name for name in names(record.name.removesuffix(ending)).values()}
+        for record in folder.glob(f"*{PREDICTIONS}"):
+            results |= {folder / name for name in _predicted(record)}
     return {
         p
         for p, start in starts.items()
@@ -118,6 +123,16 @@ def _made(images: Iterable[Path], is_record: Callable[[Path], bool]) -> set[Path
         or (start.endswith(_MASK) and start.removesuffix(_MASK) in everything)
         or (p.suffix.lower() == ".png" and start in originals)
     }
+
+
+def _predicted(record: Path) -> set[str]:
+    """Return the names of the maps and overlays that a record of predictions lists."""
+    content = read_json(record)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        return set()
+    files = [image["files"] for image in images if has(image, {"files": dict})]
+    return {Path(str(name)).name for of_image in files for name in of_image.values()}
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

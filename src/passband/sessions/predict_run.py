@@ -13,7 +13,7 @@ from passband.base.errors import BadInputError, JobFailedError, named, parameter
 from passband.base.version import __version__
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.figures import prediction_overlay, style
-from passband.files.atomic import json_text, locked, read_json, write_files
+from passband.files.atomic import json_text, locked, read_json, remove_leftovers, write_files
 from passband.files.jobs import Job, run_job
 from passband.files.tables import parquet
 from passband.micrographs.formats.decode import Frames
@@ -23,7 +23,7 @@ from passband.micrographs.write_tiff import write_tiff
 from passband.models.image_prediction import PREDICTED, ImagePrediction, predict_image
 from passband.models.outputs import places
 from passband.models.store import Model, read_model, require_task
-from passband.sessions.image_files import ImageFiles
+from passband.sessions.image_files import PREDICTIONS, ImageFiles
 from passband.sessions.image_job import digest_of
 
 #: Columns of the table of a run.
@@ -63,7 +63,7 @@ class PredictionJob(Job):
     @property
     def record_file(self) -> Path:
         """The file that says what the results are of."""
-        return self.out / self.place.with_name(f"{self.place.name}_prediction.json")
+        return self.out / self.place.with_name(f"{self.place.name}{PREDICTIONS}")
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -255,6 +255,7 @@ def _run(
             jobs[path] = PredictionJob(*about, path, digest_of(path)[0], out, place, given, frames)
         except BadInputError as error:
             faults[path] = error.text(parameter)
+    remove_leftovers(*{(out / job.place).parent for job in jobs.values()}, shared=True)
     left = [job for job in jobs.values() if not job.is_finished()]
     advance = progress.stage("images", len(jobs), len(jobs) - len(left))
     for failure in executor.map(run_job, left, advance):

@@ -9,6 +9,7 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
 from passband.conditions import Condition
 from passband.execution.base import Executor, StageProgress
+from passband.learning import SEGMENTATION
 from passband.models.card import ModelCard, pixel_band
 from passband.models.store import SECOND, WEIGHTS, Model, read_model, write_model
 from passband.studies.folder import StudyFolder
@@ -46,6 +47,18 @@ def choose(study_folder: StudyFolder, training: str | None, seed: int | None) ->
             f"it was trained on {', '.join(names[:8])}{' …' if len(names) > 8 else ''}, with seeds 0 to {study.seeds - 1}"
         )
     return min(candidates, key=lambda candidate: candidate[1])
+
+
+def check_conditions(study_folder: StudyFolder, *, given: bool) -> None:
+    """Refuse conditions that a model of a study is not scored under, and the lack of those that it needs."""
+    study = study_folder.study
+    if has_verdicts(study) and not given:
+        what, remedy = "its model gives verdicts, which need conditions to score it under", "give them with"
+        raise BadInputError(what, remedy=f"{remedy} {parameter('conditions')}", place=study_folder.paths.folder)
+    if given and not has_verdicts(study):
+        kind = "in STEM" if study.task == SEGMENTATION.name else f"of {study.task}"
+        what = f"{parameter('conditions')} is of segmentation in HRTEM images, and this study {kind}"
+        raise BadInputError(what, value=study.task, remedy="leave it out", place=study_folder.paths.folder)
 
 
 def pack(
