@@ -1,6 +1,5 @@
 """Does the framework carry over to imaging modes other than HRTEM? The source's second open question, for segmentation."""
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from passband.analysis.least_squares import Fit
 from passband.analysis.loss_prediction import law
 from passband.analysis.pairs import Pairs, Target
+from passband.conditions import ABERRATIONS, ANGLES
 from passband.figures import matrix
 from passband.files.tables import read_table, write_table
 from passband.learning import predict
@@ -18,9 +18,7 @@ from passband.metrics.texture import Texture
 from passband.simulation.imaging import normalize
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob, test_images
-from passband.studies.paths import StudyPaths
-from passband.studies.study import Study, load_study
-from passband.studies.wave_jobs import textures
+from passband.studies.wave_jobs import device, textures
 from replication import judging
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 from replication.predictor import LossTable, loaded, texture_file
@@ -33,20 +31,29 @@ _MODES = {_HRTEM: "HRTEM", "stem_haadf": "annular dark field", "stem_bf": "brigh
 _OTHERS = [name for name in _MODES if name != _HRTEM]
 _UNCHANGED = "law of HRTEM, unchanged"
 _CROSS = "cross.parquet"
+# What is the same in all modes.
+_OPTICS = [*ABERRATIONS, *ANGLES.values(), "focal_spread_angstrom"]
 
 
-def matched(study: Study, count: int) -> list[int]:
-    """Return which of a study's tests are the first of each part of its mixture, in the proportions of one of `count` conditions."""
-    parts = study.conditions.model_copy(update={"count": count}).conditions()
-    places = {condition.id: i for i, condition in enumerate(study.test_conditions)}
-    return [places[condition.id] for condition in parts]
+def matched(studies: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
+    """Return the ids of the conditions whose optics are the same in all studies, in one order, given each study's table of conditions.
+
+    The order is that of the ids in HRTEM, or in the first study without it, so that folds are those of the page of other tasks.
+    """
+    keyed = {
+        name: {tuple(optics): one for one, *optics in table.select("condition", *_OPTICS).iter_rows()}
+        for name, table in studies.items()
+    }
+    first = keyed.get(_HRTEM) or next(iter(keyed.values()))
+    shared = sorted((one, key) for key, one in first.items() if all(key in rows for rows in keyed.values()))
+    return {name: [rows[key] for _, key in shared] for name, rows in keyed.items()}
 
 
 def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     """Return, mode by mode, what predicts the loss under other conditions, whether the same pairs fail, and the sweep over defocus."""
     outcome, shown = Outcome(), {name: mode for name, mode in _MODES.items() if name in studies}
     tables = studies[_HRTEM].paths.folder.parent
-    ids = {name: _ids(tables, name, shown) for name in shown}
+    ids = matched({name: studies[name].conditions for name in shown})
     pairs = {name: pairs_of(studies[name].square, ids[name]) for name in shown}
     known = {name: some(laws, ids[name]) for name, laws in loaded(tables, tuple(shown)).items()}
     held_out = {
@@ -105,13 +112,6 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     _sweeps(studies, folder, outcome)
     _cross(tables, outcome)
     return outcome
-
-
-def _ids(tables: Path, name: str, shown: Mapping[str, str]) -> list[str]:
-    """Return the conditions that all modes have, in one order."""
-    counts = [len(load_study(tables / n / "study.yaml").test_conditions) for n in shown]
-    study = load_study(tables / name / "study.yaml")
-    return [study.tests[i].id for i in matched(study, min(counts))]
 
 
 def _gain(pairs: Pairs, hrtem: Pairs) -> Statistic:
@@ -224,29 +224,21 @@ def _texture_rows(held: StudyFolder) -> pl.DataFrame:
 
 def _cross_rows(modes: Mapping[str, StudyFolder], note: Callable[[str], None]) -> pl.DataFrame:
     """Return Dice of the first network of each condition in each mode on the test images of every mode under the same aberrations."""
-    count = min(len(held.study.test_conditions) for held in modes.values())
-    places, rows = {name: matched(held.study, count) for name, held in modes.items()}, []
+    ids, rows = matched({name: read_table(held.paths.table("conditions")) for name, held in modes.items()}), []
     for tested, held in modes.items():
         note(f"networks on images of {_MODES[tested]}")
-        for i, place in enumerate(places[tested]):
-            counts, masks = test_images(held.study, held.paths, held.study.tests[place])
-            images, truth = normalize(counts)[:, None], masks > 0.5
+        tests = {test.id: test for test in held.study.tests}
+        for i, one in enumerate(ids[tested]):
+            counts, masks = test_images(held.study, held.paths, tests[one])
+            images, truth = normalize(counts)[:, None].to(device()), masks > 0.5
             for trained, other in modes.items():
-                [network] = [
-                    job.network()
-                    for job in _networks(other.study, other.paths)
-                    if job.domain.id == other.study.trainings[places[trained][i]].id and job.seed == 0
-                ]
+                [domain] = [training for training in other.study.trainings if training.id == ids[trained][i]]
+                network = TrainingJob(other.study, other.paths, domain).network()
                 with torch.inference_mode():
-                    found = predict(network, images.to(next(network.parameters()).device)).cpu() > 0
+                    found = predict(network, images).cpu() > 0
                 dice = 2 * float((found & truth).sum()) / max(float(found.sum() + truth.sum()), 1.0)
                 rows.append({"trained": _MODES[trained], "tested": _MODES[tested], "condition": i, "dice": dice})
     return pl.DataFrame(rows)
-
-
-@functools.cache
-def _networks(study: Study, paths: StudyPaths) -> list[TrainingJob]:
-    return [TrainingJob(study, paths, domain) for domain in study.trainings]
 
 
 EXPERIMENT = Experiment(

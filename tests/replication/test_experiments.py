@@ -352,6 +352,41 @@ def test_other_tasks(tmp_path, law, predicted, together, elsewhere, under):
     assert {v for c, v in found.items() if c.startswith("ours: conditions that fail")} == {together}
 
 
+@pytest.mark.parametrize(("law", "predicted"), [(linear, "agrees"), (by_nothing, "differs")])
+def test_other_modes(tmp_path, law, predicted):
+    studies = {"metrics_corrected": write(tmp_path / "metrics_corrected", "metrics_corrected", law)}
+    for seed, name in enumerate(("stem_haadf", "stem_bf")):
+        found = write(tmp_path / name, name, law)
+        renamed = {c: f"{name}-{c}" for c in found.conditions["condition"]}
+        for table in ("scores", "shift", "conditions", "training"):
+            held = found.table(table)
+            columns = [c for c in ("condition", "train_condition", "test_condition") if c in held.columns]
+            held = held.with_columns(pl.col(columns).replace(renamed)).sample(fraction=1, shuffle=True, seed=seed)
+            if law is by_nothing and table == "scores":
+                held = held.with_columns(pl.col("loss").shuffle(seed))
+            held.write_parquet(found.paths.table(table))
+        studies[name] = StudyTables(found.paths)
+    found = verdicts("modes", studies, tmp_path)
+    assert {v for c, v in found.items() if c.startswith("The framework carries over")} == {predicted}
+    alike = {v for c, v in found.items() if c.startswith("ours: aberrations that fail")}
+    assert alike == {"agrees" if law is linear else "differs"}
+    # The same law in both modes.
+    assert (
+        law is by_nothing
+        or found["ours: σ and Δε predict better where contrast does not reverse, in dark field"] != "agrees"
+    )
+
+
+def test_zero_defocus_in_dark_field(tmp_path):
+    studies = {"metrics_corrected": write(tmp_path / "a", "metrics_corrected", by_nothing)}
+    studies["stem_haadf"] = StudyTables(studies["metrics_corrected"].paths)
+    studies["defocus_sweep"] = write(tmp_path / "b", "defocus_sweep", fails_at("zero"))
+    claim = "ours: in dark field no network fails at zero defocus"
+    for law, verdict in ((by_nothing, "agrees"), (fails_at("zero"), "differs")):
+        studies["stem_haadf_sweep"] = write(tmp_path / verdict, "defocus_sweep", law)
+        assert verdicts("modes", studies, tmp_path)[claim] == verdict
+
+
 def test_other_networks(tmp_path):
     base = write(tmp_path / "a", "defocus_sweep", by_distance)
     alike, other = (
@@ -373,7 +408,7 @@ def test_pages_from_tables_again_and_again(tmp_path):
         write(paths.study(name).folder, name, law)
     write_sets(paths.study("training_sets").folder, lambda kind, size: 1.0)
     answer = pages.write_pages(paths, "quick")
-    assert set(answer["missing"]) == {"metrics", "signatures", "failure", "convergence", "networks", "tasks"}
+    assert set(answer["missing"]) == {"metrics", "signatures", "failure", "convergence", "networks", "tasks", "modes"}
     assert {c["experiment"] for c in answer["claims"]} == {
         "defocus_sweep",
         "zero_defocus",
