@@ -44,6 +44,21 @@ def subject(tmp_path_factory):
     return subject_of(model, "", folder / "cache")
 
 
+def test_a_model_for_stem_is_shown_no_wave(subject, tmp_path):
+    """The sample is imaged in HRTEM, which the model was not made for; the tab says so."""
+    model = made.bare_model(tmp_path / "stem", specimens=subject.model.card.specimens, modality="stem")
+    other = subject_of(model, "", tmp_path / "cache")
+
+    async def action():
+        tab = OpticsTab(other)
+        tab.layout()
+        await until(lambda: "is a model for STEM images" in tab._verdict.object)
+        assert "Dice" not in tab._verdict.object and not tab._sources["prediction"].data["xs"]
+        assert tab._layers.value == ["truth"]
+
+    in_a_document(action)
+
+
 def test_a_slider_changes_picture_verdict_and_advice(subject):
     async def action():
         tab = OpticsTab(subject)

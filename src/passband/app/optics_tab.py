@@ -59,7 +59,7 @@ class OpticsTab:
         field = subject.scenes.recipe.field_angstrom
         self._message, self._verdict, self._why = (text() for _ in range(3))
         layers = {"prediction (orange)": "prediction", "truth (blue, dashed)": "truth"}
-        shown = ["prediction"] if subject.model else ["truth"]
+        shown = ["prediction"] if subject.sees_waves else ["truth"]
         self._layers = pn.widgets.CheckButtonGroup(options=layers, value=shown, button_style="outline", margin=(4, 10))
         self._advise = pn.widgets.Button(name="What to do?", margin=(4, 10), visible=subject.judge is not None)
         self._picture, self._sources = figures.picture()
@@ -137,7 +137,7 @@ class OpticsTab:
     def _predict(self, picture: Picture) -> Opinion:
         condition, model, judge = picture.condition, self._subject.model, self._subject.judge
         lines, dice = _NOTHING, None
-        if model is not None:
+        if model is not None and self._subject.sees_waves:
             scene = self._subject.scenes.at(condition.energy_ev)
             prediction = predict(model.network, model.card, picture.image, scene.pixel_size_angstrom)
             lines = views.outlines(prediction.probability[0], prediction.threshold, scene.recipe.field_angstrom)

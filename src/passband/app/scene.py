@@ -143,6 +143,11 @@ class Subject:
     absent: str = ""
 
     @property
+    def sees_waves(self) -> bool:
+        """Whether there is a model for the HRTEM images of the sample specimen."""
+        return self.model is not None and self.model.card.modality == "hrtem"
+
+    @property
     def name(self) -> str:
         """The model with its specimens, to read."""
         if self.model is None:
