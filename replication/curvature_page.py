@@ -63,7 +63,16 @@ def title(row: Judged) -> str:
     if row.measure is None:
         return row.column
     side = row.column.rpartition("_")[2] if row.measure.of == "network" else ""
-    return row.measure.title + _SIDES.get(side, "")
+    # Cosines are judged as angles.
+    words = row.measure.title.replace("cosine", "angle") if row.column.endswith("alignment") else row.measure.title
+    return words + _SIDES.get(side, "")
+
+
+def symbol(row: Judged) -> str:
+    """Return the symbol of a column."""
+    if row.measure is None:
+        return ""
+    return row.measure.symbol.replace("cos ", "∠ ") if row.column.endswith("alignment") else row.measure.symbol
 
 
 def summary(name: str, study: StudyTables, rows: Sequence[Judged], ceilings: dict[Target, float]) -> str:
@@ -118,7 +127,7 @@ def ranking(rows: Sequence[Judged], ceilings: dict[Target, float]) -> str:
     for of in order:
         first = of["log_loss"]
         cells = [cell for t in TARGETS for cell in (number(of[t].rank), str(of[t].r2), _text(of[t].more))]
-        lines.append([title(first), "" if first.measure is None else first.measure.symbol, first.needs, *cells])
+        lines.append([title(first), symbol(first), first.needs, *cells])
     lines.append(["ceiling: noise between seeds", "", "", *[c for t in TARGETS for c in ("", number(ceilings[t]), "")]])
     header = [
         "predictor",
@@ -137,17 +146,20 @@ def at_home(study: StudyTables) -> str:
     """Return the table of measures at home beside how the networks do elsewhere."""
     _, columns = curvature.measured_pairs(study)
     found = curvature.train_effect(study, [name for name in _AT_HOME if name in columns])
-    return table(
-        ["at home", "rank correlation with the mean ln relative loss elsewhere"],
-        [[columns[n].title, str(s)] for n, s in found.items()],
-    )
+    telling = [columns[name].title for name, one in found.items() if one.low > 0 or one.high < 0]
+    sentence = f"Intervals that exclude 0: {', '.join(telling) or 'none'}."
+    rows = [[columns[name].title, str(one)] for name, one in found.items()]
+    return f"{sentence}\n\n{table(['at home', 'rank correlation with the mean ln relative loss elsewhere'], rows)}"
 
 
 def head(study: StudyTables) -> str:
     """Return the table of the head's matrices beside those of all weights."""
     _, columns = curvature.measured_pairs(study)
     found = {target: curvature.head_against_whole(study, target) for target in TARGETS}
-    rows = [[columns[name].title, *(str(found[target][name]) for target in TARGETS)] for name in found["log_loss"]]
+    rows = [
+        [columns[name].title.replace("cosine", "angle"), *(str(found[target][name]) for target in TARGETS)]
+        for name in found["log_loss"]
+    ]
     return table(["the head for all weights", *(f"gain in R² of {words}" for words in SHORT.values())], rows)
 
 

@@ -129,7 +129,7 @@ def test_the_page_is_filled_from_the_tables(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "10 conditions" in text
     assert re.search(
-        r"Frobenius cosine of the Fisher information, from eigenpairs \| cos F \| images \| [−0-9.]+ \| 0\.9", text
+        r"Frobenius angle of the Fisher information, from eigenpairs \| ∠ F \| images \| [−0-9.]+ \| 0\.9", text
     )
     assert "better than the optics do? **Yes**" in text
     for name in ("curvature_ranking", "curvature_pairs"):
