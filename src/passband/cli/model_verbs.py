@@ -184,6 +184,8 @@ def model_import(
 
     Example:  passband model import network.onnx --card network.yaml
     """
+    from passband.learning import SEGMENTATION
+
     if file.suffix == ".zip":
         from passband.models.store import import_zip
 
@@ -197,7 +199,7 @@ def model_import(
             raise BadInputError(f"{file}: does not state pixel size and specimens; {remedy}")
         model = import_network(file, card)
     text = f"{model.card.name} installed in {model.folder}"
-    if model.scores is None:
+    if model.scores is None and model.card.task == SEGMENTATION.name and model.card.modality == "hrtem":
         text += f"\nFor verdicts: passband model score {model.card.name} --recipe RECIPE --condition SET"
     print_answer({"name": model.card.name, "folder": str(model.folder)}, as_json, text)
 
