@@ -61,6 +61,9 @@ def test_every_task_keeps_the_protocol(name):
     of_table = table.select(**task.scores({column: pl.col(column) for column in task.counts})).row(0, named=True)
     assert of_table == pytest.approx(scores, nan_ok=True)
     assert task.shown(outputs).shape == (2, n, n)
+    if task.value:
+        of_mean = task.shown(outputs).mean((1, 2)) - targets.numpy().mean((1, 2))
+        np.testing.assert_allclose(columns["errors"] / columns["values"], of_mean, atol=1e-4)
 
 
 def test_the_thickness_holds_the_volume_of_the_atoms_and_is_the_label():
