@@ -144,3 +144,9 @@ def test_what_it_has_to_be_told():
         estimate(image)
     with pytest.raises(BadInputError, match="is empty"):
         estimate(image, energy_ev=300e3, defocus_range_angstrom=(500.0, 100.0))
+
+
+def test_a_scan_has_no_rings_to_estimate_from():
+    noise = np.random.default_rng(0).poisson(9.0, (64, 64)).astype(np.float32)
+    with pytest.raises(BadInputError, match="recorded by scanning .* no Thon rings"):
+        estimate(Micrograph(noise, 0.2, 300e3, scanned=True))

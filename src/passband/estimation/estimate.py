@@ -248,8 +248,11 @@ def estimate(
         counts_per_electron: gain of the camera, if known, for the dose.
 
     Raises:
-        BadInputError: if the energy is unknown, or a range is empty.
+        BadInputError: if the image was recorded by scanning, the energy is unknown, or a range is empty.
     """
+    if micrograph.scanned:
+        what = "was recorded by scanning (STEM or SEM); its spectrum has no Thon rings to estimate a defocus from"
+        raise BadInputError(what, remedy="give an HRTEM image", place=micrograph.name)
     energy = energy_ev or micrograph.energy_ev
     if energy is None:
         remedy = f"give {parameter('energy_ev')}, such as 300000"
