@@ -35,7 +35,7 @@ BASELINES: dict[str, tuple[str, ...]] = {
     LAW: ("predicted_log_loss",),
 }
 #: What is needed to call a measure curvature; the others of the registry stand beside it.
-_CURVATURE = ("hessian", "fisher", "head", "sharpness", "step_gain", "gradient")
+_CURVATURE = ("hessian", "fisher", "head", "sharpness", "step_gain", "gradient", "own_gradient")
 # Of all weights and of the head alone.
 _HEAD = {
     "hessian_alignment": "head_alignment",
