@@ -53,7 +53,7 @@ def write(page: Path) -> None:
             "zero": "\n\n".join(f"**{n}**\n\n{of_each(elsewhere[n])}" for n in studies if elsewhere[n]),
             "table": "\n\n".join(f"**{n}**\n\n{ranking(judged[n], ceilings[n])}" for n in studies),
             "home": "\n\n".join(f"**{n}**\n\n{at_home(s)}" for n, s in studies.items()),
-            "head": "\n\n".join(f"**{n}**\n\n{head(s)}" for n, s in studies.items()),
+            "head": "\n\n".join(f"**{n}**\n\n{head(s)}" for n, s in studies.items() if _has_both(s)),
         },
     )
 
@@ -156,6 +156,11 @@ def at_home(study: StudyTables) -> str:
     sentence = f"Intervals that exclude 0: {', '.join(telling) or 'none'}."
     rows = [[columns[name].title, str(one)] for name, one in found.items()]
     return f"{sentence}\n\n{table(['at home', 'rank correlation with the mean ln relative loss elsewhere'], rows)}"
+
+
+def _has_both(study: StudyTables) -> bool:
+    """Tell whether spectra of all weights were measured, too."""
+    return bool(curvature.head_against_whole(study, "log_loss"))
 
 
 def head(study: StudyTables) -> str:
