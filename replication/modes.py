@@ -93,7 +93,7 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         )
     rows = [_row(mode, studies[n], pairs[n], ids[n], agreement.get(n)) for n, mode in shown.items()]
     outcome.text.append(
-        f"{len(ids[_HRTEM])} conditions with the same aberrations, dose, pixels and specimens in each mode, one network each. Medians over conditions of Dice in the domain; pairs of other "
+        f"{len(ids[_HRTEM])} conditions with the same aberrations, electrons in the image, pixels and specimens in each mode, one network each. Medians over conditions of Dice in the domain; pairs of other "
         f"conditions whose loss is more than {FAILED:g} times the in-domain loss; rank correlation of the relative loss with that of HRTEM, over pairs.\n\n"
         + table(["mode", "networks", "in-domain Dice", "failed pairs", "agreement with HRTEM"], rows)
     )
@@ -109,6 +109,11 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             "conditions, four folds of conditions for the law; of STEM the textures are those of 16 simulated images of training specimens. Last, the law that was fitted to HRTEM, as it is "
             "bundled. One seed: no ceiling is known.\n\n" + table(["mode", *names], lines)
         )
+    outcome.text.append(
+        "Annular dark field adds up intensities: a probe out of focus blurs, and no frequency reverses. Networks trained in focus lose most, on blurred images; those trained out of focus "
+        "draw sharp particles too small. Bright field of a small detector is the reciprocal of HRTEM, computed to first order in the phase, which gold exceeds ([STEM](../stem.md)); its dose is "
+        "such that as many electrons are counted as in the other modes. Defocus counts from the entrance plane in STEM and from the exit plane in HRTEM."
+    )
     _sweeps(studies, folder, outcome)
     _cross(tables, outcome)
     return outcome
