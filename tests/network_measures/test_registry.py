@@ -21,7 +21,7 @@ def test_names_and_symbols_are_unique_and_sources_named():
     assert all(measure.source and measure.title for measure in MEASURES.values())
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=str)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
 def test_a_measure_depends_on_the_images_and_is_finite(measure):
     home, away = pair()
     first, second = value(measure, home, home), value(measure, home, away)
