@@ -191,6 +191,8 @@ def page(table: pl.DataFrame) -> str:
     for low, high in ((15, 30), (30, 45), (45, 60)):
         inside = pl.col("diameter_angstrom").is_between(low, high, closed="left")
         parts[f"first, diameter {low} to {high} Å"] = spacings.filter((pl.col("rank") == 1) & inside)
+    first = parts["first spacing"]
+    parts["first, 95 % uncertainty at most 1 %"] = first.filter(1.96 * stated(first, LEAST_ERROR, BEND_FACTOR) <= 0.01)
     weak = test.filter(pl.col("gold") & (pl.col("dose_per_angstrom2") < 400) & (pl.col("rank") == 1))
     parts["first, at 100 e/Å²"] = weak
     lines = [
