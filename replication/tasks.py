@@ -24,6 +24,8 @@ _TASKS = {
     "task_columns": "columns",
     "task_mean_diameter": "mean_diameter",
 }
+#: Trained on sets of conditions, and so without a square of pairs.
+DEFOCUS = "task_defocus"
 #: Predictors, chosen before any of these studies was run: the source's, a trivial one, and the best metric of two conditions for segmentation.
 PREDICTORS: dict[str, tuple[str, ...]] = {
     "σ and Δε": ("sigma", "delta_epsilon"),
@@ -221,6 +223,6 @@ EXPERIMENT = Experiment(
     "Does what holds for segmentation hold for the thickness, for atomic columns, for a mean diameter?",
     (_SEGMENTATION,),
     evaluate,
-    tuple(name for name in _TASKS if name != _SEGMENTATION),
+    (*(name for name in _TASKS if name != _SEGMENTATION), DEFOCUS),
     needs_extra=True,
 )

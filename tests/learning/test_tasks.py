@@ -10,14 +10,17 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 
 from passband.base.errors import BadInputError
+from passband.conditions import Condition, StemCondition
 from passband.learning import TASKS, task_of
 from passband.learning.columns import MATCH_ANGSTROM
 from passband.learning.instances import separated
+from passband.learning.regression import ConditionValue
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import Recipe, draw_specimen
 from passband.specimens.labels import atomic_columns, make_labels, particle_instances
 
 CONFIG = ExitWaveConfig()
+CONDITION = Condition(energy_ev=300e3)
 ALONG_AN_AXIS = TypeAdapter(Recipe).validate_python(
     {
         "seed": 1,
@@ -38,12 +41,15 @@ def maps(*values):
 @pytest.mark.parametrize("name", list(TASKS))
 def test_every_task_keeps_the_protocol(name):
     task = task_of(name)
-    specimen = draw_specimen(ALONG_AN_AXIS, 0)
-    target = task.target(ALONG_AN_AXIS, specimen, CONFIG)
     n = CONFIG.grid_points(ALONG_AN_AXIS.field_angstrom)
+    if isinstance(task, ConditionValue):
+        target, other = (np.full((n, n), task.of_condition(CONDITION.varied(defocus=f)), np.float32) for f in (60, -9))
+    else:
+        specimen = draw_specimen(ALONG_AN_AXIS, 0)
+        target = task.target(ALONG_AN_AXIS, specimen, CONFIG)
+        assert np.array_equal(target, task.target(ALONG_AN_AXIS, specimen, CONFIG))
+        other = task.target(ALONG_AN_AXIS, draw_specimen(ALONG_AN_AXIS, 1), CONFIG)
     assert target.shape == (n, n) and target.dtype in (np.dtype(bool), np.dtype(np.float32))
-    assert np.array_equal(target, task.target(ALONG_AN_AXIS, specimen, CONFIG))
-    other = task.target(ALONG_AN_AXIS, draw_specimen(ALONG_AN_AXIS, 1), CONFIG)
     targets = torch.from_numpy(np.stack([target, other]))
     # What a network might predict: the truth in its own units, with noise.
     noise = torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(0))
@@ -115,6 +121,29 @@ def test_the_mean_diameter_is_of_spheres_of_the_atoms_volume():
         volume = particle.volume_per_atom * int((specimen.particle == i).sum())
         diameters.append(2 * (volume / (4 / 3 * math.pi)) ** (1 / 3))
     assert target.min() == target.max() == pytest.approx(np.mean(diameters), rel=1e-5)
+
+
+def test_the_defocus_is_the_negative_c10_of_any_modality():
+    task = task_of("defocus")
+    assert task.of_condition(CONDITION.varied(C10=-75.5)) == 75.5
+    assert task.of_condition(Condition.preset("titan_corrected_300kv").varied(defocus=-30.0)) == -30.0
+    stem = StemCondition.preset("probe_corrected_300kv").varied(C10=12.0)
+    assert task.of_condition(stem) == -12.0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 75.3, -12345.6789])
+def test_r2_of_one_true_value_is_undefined(value):
+    task, outputs = task_of("defocus"), RNG.normal(0.7, 0.1, (40, 4, 4))
+    columns = task.score(maps(*outputs), maps(*np.full((40, 4, 4), value)), None)
+    scores = task.scores({name: np.sum(columns[name]) for name in task.counts})
+    assert scores["r2"] is None and scores["mean_absolute_error_angstrom"] > 0
+    row = pl.DataFrame(columns).select(**task.scores({name: pl.col(name).sum() for name in task.counts})).row(0)
+    assert row[list(scores).index("r2")] is None
+    columns = task.score(maps(*outputs), maps(*(value + np.arange(40.0)[:, None, None] * np.ones((4, 4)))), None)
+    true = value + np.arange(40.0)
+    expected = 1 - np.sum((100 * outputs.mean((1, 2)) - true) ** 2) / np.sum((true - true.mean()) ** 2)
+    found = task.scores({name: np.sum(columns[name]) for name in task.counts})["r2"]
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_peaks_stand_at_the_columns():

@@ -176,6 +176,33 @@ def test_one_pass_for_many_networks_makes_the_images_of_each():
         assert torch.equal(masks[:, member], truth[:, 0])
 
 
+@pytest.mark.parametrize("conditions", [CLEAN, [CLEAN[0], CLEAN[2], CLEAN[2].varied(defocus_angstrom=-40.0)]])
+def test_one_pass_gives_each_image_the_value_of_its_condition(conditions):
+    """One set of specimens under three conditions, with a value of each; the second list is round, so that intensities are kept."""
+    coefficients = waves(4)
+
+    def valued(condition, some=slice(None)):
+        stored = coefficients[some]
+        values = torch.full((len(stored), 1, 1), condition.defocus_angstrom)
+        return ImageSource(stored, values, Imager(condition, FIELD, ExitWaveConfig(band_per_angstrom=BAND)))
+
+    a, b, c = map(valued, conditions)
+    turned = AlternatingSource([valued(each, slice(i, None, 2)) for i, each in enumerate(conditions[1:])])
+    (images, truth), each = beside_each([a, c, MixedSource([a, b, c]), turned])
+    assert images.shape == truth.shape == (3, 4, N, N)
+    for member, (theirs, values) in enumerate(each):
+        assert torch.allclose(images[:, member], theirs[:, 0], atol=1e-4)
+        assert torch.equal(truth[:, member], values[:, 0]) and torch.equal(
+            values.amin((1, 2, 3)), values.amax((1, 2, 3))
+        )
+    first, second, mixture, turns = truth[..., 0, 0].T
+    assert set(first.tolist()) == {conditions[0].defocus_angstrom}
+    assert set(second.tolist()) == {conditions[2].defocus_angstrom}
+    assert len(set(mixture.tolist())) > 1
+    # Specimens 3, 0 and 2.
+    assert turns.tolist() == pytest.approx([conditions[2 - (i % 2 == 0)].defocus_angstrom for i in (3, 0, 2)])
+
+
 def test_one_pass_draws_on_intensities_that_all_sources_hold():
     """Round conditions, two sets of specimens: no wave is imaged again, and images are those of each source."""
     coefficients = waves(4)

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from passband.base.errors import BadInputError
 from passband.learning import SEGMENTATION, TASKS, Headline
-from passband.learning.regression import ImageValue
+from passband.learning.regression import ConditionValue, ImageValue
 from passband.report.study_page import rebuild_report, write_results
+from passband.simulation.image_source import JointSource
 from passband.simulation.particle_truth import particle_truth
 from passband.specimens import draw_specimen
 from passband.studies import cross_tests, jobs, target_jobs
@@ -162,3 +164,92 @@ def test_a_task_of_ones_own(tmp_path, monkeypatch):
     [waves] = wave_sets(config, held.paths)
     assert len(list((waves.folder / "targets").iterdir())) == 3
     assert cross_tests.shown_tests(config)
+
+
+DEFOCI = (
+    "  vary: {defocus_angstrom: [-100, 0, 100]}",
+    "  vary: {defocus_angstrom: [-100, 0, 100]}\n"
+    "training_sets:\n"
+    "  under: {conditions: [{energy_ev: 300000, defocus_angstrom: 40, dose_per_angstrom2: 500}, {energy_ev: 300000, defocus_angstrom: 90, dose_per_angstrom2: 500}]}\n"
+    "  over: {conditions: {base: {energy_ev: 300000, dose_per_angstrom2: 500}, vary: {defocus_angstrom: [-90, -60, -20]}}}",
+)
+
+
+def test_a_task_of_the_condition_learns_its_value(tmp_path):
+    """Each training image has its condition's defocus, alone and in a group; R² under one defocus is undefined, and no targets are stored."""
+    config = study(tmp_path, DEFOCI, ("seeds: 1", "seeds: 1\ntask: defocus"))
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    write_results(held)
+    scores = pl.read_parquet(held.paths.table("scores"))
+    assert len(scores) == 6 and scores["r2"].dtype == pl.Float64 and scores["r2"].null_count() == 6
+    counts = pl.read_parquet(held.paths.table("counts"))
+    tested = {t.id: t.condition.defocus_angstrom for t in config.tests}
+    true = counts["test_condition"].replace_strict(tested, return_dtype=pl.Float64)
+    np.testing.assert_allclose(counts["truths"], true, rtol=1e-6)
+    assert "Defocus error [Å]" in held.paths.report.read_text(encoding="utf-8")
+    [waves] = wave_sets(config, held.paths)
+    assert not (waves.folder / "targets").exists()
+    for job, defoci in zip(held.training_jobs, ([40, 90], [-90, -60, -20]), strict=True):
+        images = job.member().train_images
+        chosen, turns = torch.arange(6).repeat(6), torch.zeros(36, dtype=torch.int64)
+        _, values = images.batch(chosen, turns, generator=torch.Generator().manual_seed(2))
+        assert set(values[:, 0, 0, 0].tolist()) == set(defoci)
+        generators = [torch.Generator().manual_seed(2) for _ in range(2)]
+        _, of_group = JointSource([images, images]).batch(chosen.expand(2, -1), turns.expand(2, -1), generators)
+        assert torch.equal(of_group[:, 1], values[:, 0])
+
+
+def test_a_spread_of_the_defocus_gives_each_specimen_its_own(tmp_path):
+    config = study(tmp_path, ("seeds: 1", "seeds: 1\ntask: defocus\ndefocus_spread_angstrom: 30"))
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    scores = pl.read_parquet(held.paths.table("scores"))
+    assert scores["r2"].is_finite().all()
+    [test, *_] = config.tests
+    targets = jobs.test_targets(config, held.paths, test)
+    assert targets[:, 0, 0].tolist() == pytest.approx([c.defocus_angstrom for c in test.conditions[:3]])
+    counts = pl.read_parquet(held.paths.table("counts")).filter(pl.col("test_condition") == test.id)
+    assert counts["truths"].to_list()[:3] == pytest.approx(targets[:, 0, 0].tolist())
+    images = held.training_jobs[0].member().train_images
+    _, values = images.batch(torch.tensor([4, 1]), generator=torch.Generator())
+    assert values[:, 0, 0, 0].tolist() == pytest.approx([test.conditions[i].defocus_angstrom for i in (4, 1)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "value"),
+    [
+        ((), "defocus −100 Å", "-100"),
+        ((DEFOCI, ("defocus_angstrom: 90, dose", "defocus_angstrom: 40, background: 0.1, dose")), "under-2-0", "40"),
+    ],
+)
+def test_a_value_that_training_conditions_share_is_refused(tmp_path, changes, where, value):
+    with pytest.raises(BadInputError, match=f"task defocus: its target is {value} in all training images of ") as info:
+        study(tmp_path, *changes, ("seeds: 1", "seeds: 1\ntask: defocus"))
+    assert "\n" not in str(info.value) and where in str(info.value).replace("-100 Å", "−100 Å")
+    assert "give training_sets of conditions that differ in it" in str(info.value)
+
+
+class Dose(ConditionValue):
+    """The dose of an image [e/Å²]: a task of the condition that is added as docs/extending.md says."""
+
+    name = "dose"
+    quantity = "dose [e/Å²]"
+    headline = Headline("mean_absolute_error_angstrom", "Error of the dose", "e/Å²", definition="is the mean")
+    scale_angstrom = 500.0
+
+    def of_condition(self, condition):
+        """Return the dose."""
+        return condition.dose_per_angstrom2
+
+
+def test_a_task_of_the_condition_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "dose", Dose())
+    doses = ("defocus_angstrom: 90, dose_per_angstrom2: 500", "defocus_angstrom: 90, dose_per_angstrom2: 900")
+    over = ("vary: {defocus_angstrom: [-90, -60, -20]}", "vary: {dose_per_angstrom2: [100, 200]}")
+    config = study(tmp_path, DEFOCI, doses, over, ("seeds: 1", "seeds: 1\ntask: dose"))
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    write_results(held)
+    assert set(pl.read_parquet(held.paths.table("counts"))["truths"]) == {500.0}
+    assert "Error of the dose [e/Å²]" in held.paths.report.read_text(encoding="utf-8")

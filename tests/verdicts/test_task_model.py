@@ -224,6 +224,74 @@ def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path
     assert code == 2 and "exists" in error
 
 
+SET = (
+    "  vary: {defocus_angstrom: [-100, 100]}",
+    "  vary: {defocus_angstrom: [-100, 30, 100]}\n"
+    "training_sets:\n"
+    "  few: {conditions: {base: {energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500}, "
+    "vary: {defocus_angstrom: [30, 60, 90]}}}\n"
+    "  many: {conditions: {base: {energy_ev: 300000}, vary: {defocus_angstrom: {start: -60, stop: 60, step: 5}}}}",
+)
+
+
+def test_a_model_of_the_defocus(tmp_path, call):
+    """A target of the condition, the whole way: training set, model with an interval over its conditions, prediction, scores."""
+    config = study(tmp_path, FIELD, SIZES, IMAGES, TWO, SET, ("seeds: 1", "seeds: 1\ntask: defocus"))
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    assert call("model", "pack", "runs/small", "--name", "focus", "--training", "few", "--out", "model")[0] == 0
+    card = read_model(tmp_path / "model").card
+    assert [c.defocus_angstrom for c in card.conditions] == [c.defocus_angstrom for c in config.trainings[0].conditions]
+    # One of the three tests is a training condition.
+    assert card.value_interval.images == 20 and card.value_interval.conditions_elsewhere == 2
+    home = jobs.test_images(config, held.paths, config.trainings[0])[0]
+    found = [pb.predict(tmp_path / "model", image.numpy(), pixel_size_angstrom=0.4).value for image in home]
+    turns = [card.conditions[i % 3].defocus_angstrom for i in range(20)]
+    errors = np.array(found) - turns
+    assert card.value_interval.half_width_angstrom == pytest.approx(half_width(errors), abs=0.01)
+    expected = 1 - np.sum(errors**2) / np.sum((turns - np.mean(turns)) ** 2)
+    assert card.task_scores["r2"] == pytest.approx(expected, rel=1e-3)
+    shot(held, card, tmp_path / "shot.tif", 0)
+    code, out, _ = call("predict", "model", "shot.tif")
+    assert (
+        code == 0
+        and "shot.tif: defocus " in out
+        and "of the training conditions, and holds for such images only" in out
+    )
+    code, out, _ = call("model", "show", "model")
+    assert code == 0 and "under its training conditions: a defocus error of" in out
+    # More conditions than test images: evenly spaced ones.
+    assert call("model", "pack", "runs/small", "--name", "wide", "--training", "many", "--out", "wide")[0] == 0
+    assert read_model(tmp_path / "wide").card.value_interval.images == 20
+    (tmp_path / "other.yaml").write_text(json.dumps(dict(card.specimens.recipe) | {"seed": 99}))
+    (tmp_path / "set.yaml").write_text(json.dumps({"base": card.conditions[0].to_dict(), "vary": {"C12": [0, 40]}}))
+    words = (
+        "model",
+        "score",
+        "model",
+        "--condition",
+        "set.yaml",
+        "--recipe",
+        "other.yaml",
+        "--count",
+        4,
+        "--workers",
+        1,
+    )
+    code, out, _ = call(*words, "--json")
+    answer = json.loads(out)
+    table = pl.read_parquet(tmp_path / answer["table"])
+    assert code == 0 and answer["total"]["r2"] is None and table["r2"].null_count() == 2
+    assert answer["total"]["mean_absolute_error_angstrom"] == pytest.approx(
+        table["mean_absolute_error_angstrom"].mean()
+    )
+    # Labels of one's own are a table of values.
+    (tmp_path / "values.csv").write_text("image,value\nshot.tif,90\n")
+    code, out, _ = call("model", "score", "model", "--images", ".", "--masks", "values.csv", "--json")
+    [image] = json.loads(out)["images"]
+    assert code == 0 and image["bias_angstrom"] == pytest.approx(pb.predict("model", "shot.tif").value - 90, abs=0.01)
+
+
 STEM = (
     "{energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500}",
     "{modality: stem, energy_ev: 300000, convergence_semiangle_mrad: 20, source_size_angstrom: 0.4, pixel_size_angstrom: 0.4, "

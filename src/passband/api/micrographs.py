@@ -94,7 +94,7 @@ def segment(
 
 
 def predict(model: str | Path | Model, image: Any, **calibration: float | None) -> ImagePrediction:
-    """Predict what a model of a task other than segmentation is for: a thickness map, atomic columns, a mean diameter.
+    """Predict what a model of a task other than segmentation is for: a thickness map, atomic columns, a mean diameter, a defocus.
 
     Args:
         model: by name, folder, or loaded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +12,21 @@ from torch import Tensor
 from passband.learning.task import Headline
 
 if TYPE_CHECKING:
+    from passband.conditions import AnyCondition
     from passband.simulation.multislice import ExitWaveConfig
     from passband.specimens import Recipe, Specimen
 
 # Of errors and true values.
 _SUMS = ("values", "errors", "absolute_errors", "squared_errors", "truths", "squared_truths")
+# True values vary if their variance is more than this share of their mean square: rounding leaves less.
+_VARIES = 1e-12
 
 
 class _Regression:
     """A quantity in Å; outputs are in units of `scale_angstrom`, so that they are of the order of one.
 
     The loss is the mean squared error in these units. Scores: mean absolute and root mean square error, bias (positive: too large), and
-    R² against the mean of the truth of all scored images, which is the trivial prediction.
+    R² against the mean of the truth of all scored images, which is the trivial prediction; undefined if all true values are the same.
     """
 
     name: str
@@ -63,12 +66,21 @@ class _Regression:
             "mean_absolute_error_angstrom": sums["absolute_errors"] / count,
             "rms_error_angstrom": (squared / count) ** 0.5,
             "bias_angstrom": sums["errors"] / count,
-            "r2": 1 - squared / spread,
+            "r2": _where(spread > _VARIES * sums["squared_truths"], lambda: 1 - squared / spread),
         }
 
     def shown(self, outputs: Tensor) -> np.ndarray:
         """Return the predicted quantity at each pixel [Å], float32 [B, n, n]."""
         return (outputs[:, 0].float() * self.scale_angstrom).cpu().numpy()
+
+
+def _where(holds: Any, value: Callable[[], Any]) -> Any:
+    """Return a value of numbers, None unless it holds, or of polars' columns, null unless it holds."""
+    if isinstance(holds, bool | np.bool_):
+        return value() if holds else None
+    import polars as pl
+
+    return pl.when(holds).then(value())
 
 
 class Thickness(_Regression):
@@ -118,6 +130,14 @@ class ImageValue(_Regression):
         return np.full((n, n), self.of_specimen(specimen), np.float32)
 
 
+class ConditionValue(ImageValue):
+    """One value of the condition that an image is made under, whatever the specimen; a network's training conditions have to differ in it."""
+
+    def of_condition(self, condition: AnyCondition) -> float:
+        """Return the true value [Å]."""
+        raise NotImplementedError
+
+
 class MeanDiameter(ImageValue):
     """The mean diameter of the particles in an image [Å]: of spheres of the volume of their atoms."""
 
@@ -137,3 +157,22 @@ class MeanDiameter(ImageValue):
         atoms = np.bincount(specimen.particle, minlength=len(specimen.particles) + 1)[1:]
         volumes = [count * p.volume_per_atom for count, p in zip(atoms, specimen.particles, strict=True)]
         return float(np.mean([(6 * v / math.pi) ** (1 / 3) for v in volumes])) if volumes else 0.0
+
+
+class Defocus(ConditionValue):
+    """The defocus that an image is made at [Å]: −C10, positive is underfocus, from the exit plane of the specimen."""
+
+    name = "defocus"
+    quantity = "defocus [Å]"
+    headline = Headline(
+        "mean_absolute_error_angstrom",
+        "Defocus error",
+        "Å",
+        definition="is the mean absolute error over the test images",
+        learnt=("r2", 0.0),
+    )
+    scale_angstrom = 100.0
+
+    def of_condition(self, condition: AnyCondition) -> float:
+        """Return the defocus [Å]."""
+        return condition.defocus_angstrom

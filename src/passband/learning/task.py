@@ -49,7 +49,7 @@ class Task(Protocol):
     """A kind of prediction; `Segmentation` is the first.
 
     A network has one output for each pixel. What is predicted of the image as a whole is the mean of its outputs, and the target is then
-    the same at every pixel (`ImageValue`).
+    the same at every pixel (`ImageValue`). The target is of the specimen, unless it is a value of the condition (`ConditionValue`), which has no `target`.
 
     Attributes:
         name: in study files.

@@ -3,13 +3,13 @@
 from passband.base.errors import BadInputError
 from passband.learning.columns import Columns
 from passband.learning.instances import Instances
-from passband.learning.regression import MeanDiameter, Thickness
+from passband.learning.regression import Defocus, MeanDiameter, Thickness
 from passband.learning.segmentation import LossName, Segmentation
 from passband.learning.task import Task
 
 #: By name; a new one is added here.
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Segmentation(), Instances(), Thickness(), Columns(), MeanDiameter())
+    task.name: task for task in (Segmentation(), Instances(), Thickness(), Columns(), MeanDiameter(), Defocus())
 }
 
 

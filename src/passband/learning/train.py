@@ -226,7 +226,7 @@ def _validation_batches(members: Sequence[Member], batch_size: int) -> Callable[
             chosen = make.place(specimens.expand(len(members), -1))
             yield make(chosen, torch.zeros_like(chosen), noise)
 
-    size = 8 * len(members) * len(sources[0]) * sources[0].parts[0].masks[0].numel()
+    size = 8 * len(members) * len(sources[0]) * sources[0].parts[0].pixels ** 2
     if size > _VALIDATION[device.type]:
         return batches
     kept = list(batches())

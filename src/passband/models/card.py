@@ -150,6 +150,11 @@ class ModelCard(Described):
     digest: Digest | None = None
 
     @property
+    def home(self) -> str:
+        """Where scores and intervals of a model without verdicts hold, in words."""
+        return "training condition" + "s" * (len(self.conditions) > 1)
+
+    @property
     def hrtem_conditions(self) -> tuple[Condition, ...]:
         """The training conditions that verdicts know: those of HRTEM."""
         return tuple(c for c in self.conditions if isinstance(c, Condition))

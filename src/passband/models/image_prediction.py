@@ -157,7 +157,7 @@ def _notes(card: ModelCard, task: Task, micrograph: Micrograph) -> list[str]:
     if task.value and known is None:
         notes.append("no interval: the study had too few test images to calibrate one (9 are needed)")
     elif task.value and known is not None:
-        text = f"the {known.level:.0%} interval is calibrated on {known.images} simulated images of the training condition, and holds for such images only"
+        text = f"the {known.level:.0%} interval is calibrated on {known.images} simulated images of the {card.home}, and holds for such images only"
         if known.coverage_elsewhere is not None and known.least_coverage_elsewhere is not None:
             text += f"; under {known.conditions_elsewhere} other conditions it contained {known.coverage_elsewhere:.0%} of the true values, and {known.least_coverage_elsewhere:.0%} under the worst"
         notes.append(text)

@@ -94,10 +94,10 @@ class TaskScores:
         lines = [f"{self.card.name} on {where}: {what}"]
         own = (self.card.task_scores or {}).get(headline.column)
         if own is not None:
-            lines.append(f"under its training condition, in its study: {headline.text(own)}")
+            lines.append(f"under its {self.card.home}, in its study: {headline.text(own)}")
         if self.total["within"] is not None and known is not None:
             lines.append(
-                f"{self.total['within']:.0%} of the true values lie within the {known.level:.0%} interval of the training condition"
+                f"{self.total['within']:.0%} of the true values lie within the {known.level:.0%} interval of the {self.card.home}"
             )
         return [*lines, *self.notes]
 

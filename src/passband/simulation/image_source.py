@@ -21,14 +21,14 @@ class ImageSource:
 
     A round condition images a turned specimen as the turned image, so with `cache` the expected intensities are computed
     once and stay in memory, at 4 bytes a pixel. Under any other condition they are formed at every call. `masks` are the
-    truth on the camera's pixels, bool, [N, n, n].
+    truth on the camera's pixels, bool or float32 [N, n, n], or one value for all pixels of an image, [N, 1, 1].
     """
 
     def __init__(self, stored: Tensor, masks: Tensor, imager: Imager, *, cache: bool = True):
-        """Prepare the source, after `Imager.check`, of what is stored, [N, ...], and masks, bool [N, m, m], on any grid of the field."""
+        """Prepare the source, after `Imager.check`, of what is stored, [N, ...], and the truth, [N, m, m] on any grid of the field or [N, 1, 1]."""
         imager.check()
         self._stored, self._imager, self.condition, self.device = stored, imager, imager.condition, stored.device
-        self.masks = camera_masks(masks, imager.pixels).to(self.device)
+        self.masks = (camera_masks(masks, imager.pixels) if masks.shape[-1] > 1 else masks).to(self.device)
         self._cached = imager.intensity(stored) if cache and imager.is_round else None
 
     @property
@@ -45,6 +45,11 @@ class ImageSource:
     def binning(self) -> int:
         """Physical pixels of the camera along a side of a pixel."""
         return self._imager.binning
+
+    @property
+    def pixels(self) -> int:
+        """Pixels along a side of an image."""
+        return self._imager.pixels
 
     def places(self, specimens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the part that images each of specimens [B], here 0, and the specimen's place in it."""
@@ -71,7 +76,7 @@ class ImageSource:
         specimens, turns = (indices.to(self.device, non_blocking=True) for indices in (specimens, turns))
         scan = self._imager.scan(len(specimens), generator)
         counts = self._imager.record(self.intensity(specimens, turns, scan), generator=generator, poisson=fast_poisson)
-        masks = symmetry.turn_each(self.masks[specimens], turns)
+        masks = symmetry.turn_each(self.masks[specimens], turns).expand_as(counts)
         if scan is not None:
             masks = self._imager.scanned(masks, scan)
         return normalize(counts)[:, None], masks[:, None].float()
@@ -181,7 +186,9 @@ class JointSource:
         cached = [part._cached for part in pairs.values()]
         self._cached = None if any(c is None for c in cached) else _joined([c for c in cached if c is not None])
         self._stored = None if self._cached is not None else _joined([part._stored for part in specimens.values()])
-        self._masks = _joined([part.masks for part in specimens.values()])
+        # One value for all pixels is of the condition, and not of the specimen alone.
+        self._of_pairs = parts[0].masks.shape[-1] == 1
+        self._masks = _joined([part.masks for part in (pairs if self._of_pairs else specimens).values()])
         condition = dict(zip(imagers, itertools.count(), strict=False))
         specimen, pair = _firsts(specimens), _firsts(pairs)
         # Of each source's parts: condition, first specimen, and first intensity.
@@ -213,7 +220,7 @@ class JointSource:
         elif self._stored is not None:
             intensity = self._imager.intensity(self._stored[at], which, turns)
         counts = self._imager.record(intensity, which, generators, poisson=fast_poisson)
-        masks = symmetry.turn_each(self._masks[at], turns)
+        masks = symmetry.turn_each(self._masks[cached_at if self._of_pairs else at], turns).expand_as(counts)
         images, truth = (t.view(*specimens.shape, *t.shape[1:]).transpose(0, 1) for t in (normalize(counts), masks))
         return images, truth.float()
 

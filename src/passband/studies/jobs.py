@@ -31,7 +31,7 @@ from passband.simulation.wave_store import WaveSet, wave_id
 from passband.studies.job_list import WEIGHTS
 from passband.studies.paths import StudyPaths
 from passband.studies.study import Domain, Study
-from passband.studies.target_jobs import read_targets
+from passband.studies.target_jobs import targets_under
 from passband.studies.wave_jobs import device, open_wave_set, read_waves
 
 if TYPE_CHECKING:
@@ -119,15 +119,16 @@ class TrainingJob(_DomainJob):
 
         def source(start: int, stop: int, *, curriculum: bool = False) -> Source:
             stored, _ = read_waves(waves, start, stop)
-            targets = read_targets(self.study.task, waves, start, stop)
+            targets_of = functools.partial(targets_under, self.study.task, waves, start, stop)
             if self.domain.centre is not None:
                 count = min(len(imagers), stop - start)
+                targets = targets_of(self.domain.conditions)
                 return AlternatingSource(
                     [ImageSource(stored[i::count], targets[i::count], imagers[i]) for i in range(count)]
                 )
             # Cached intensities of many conditions would fill the memory.
             cache = alone and (device().type == "cpu" or intensity_bytes(self.study) <= _INTENSITIES / GROUP)
-            sources = [ImageSource(stored, targets, each, cache=cache) for each in imagers]
+            sources = [ImageSource(stored, targets_of([each.condition]), each, cache=cache) for each in imagers]
             return sources[0] if alone else MixedSource(sources, curriculum=curriculum)
 
         validation = source(split.train, split.train + split.validation)
@@ -232,7 +233,7 @@ class TrainingGroup(Job):
         images = {name: job.member() for name, job in shared.items()}
         members = [replace(images[job.domain.id], seed=job.training_seed) for job in jobs]
         share = 1 / study.training.epochs
-        pixels = study.training.crop_pixels or members[0].train_images.parts[0].masks.shape[-1]
+        pixels = study.training.crop_pixels or members[0].train_images.parts[0].pixels
         arrangement = fastest(study.network, study.training, len(jobs), pixels, device())
         trained = train_group(
             study.network,
@@ -340,7 +341,7 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
     Under several conditions specimens take turns: the first is imaged under the first, the next under the second.
     """
     waves = open_wave_set(test.recipe, study.stored_as, paths.root)
-    pixels = imager(waves, test.condition).pixels
+    pixels = imager(waves, test.conditions[0]).pixels
     size = 5 * study.split.test * pixels**2 * len(study.tests)
     make = _test_images if size <= _CACHED_IMAGES[device().type] else _test_images.__wrapped__
     counts, masks = make(waves, *study.split.test_range, test.conditions)
@@ -348,9 +349,10 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
 
 
 def test_targets(study: Study, paths: StudyPaths, test: Domain) -> Tensor:
-    """Return the targets of the study's task of the test specimens, on the camera's pixels, bool or float32 [N, n, n]."""
+    """Return the targets of the study's task of `test_images`, on the camera's pixels, bool or float32 [N, n, n]."""
     waves = open_wave_set(test.recipe, study.stored_as, paths.root)
-    return camera_masks(read_targets(study.task, waves, *study.split.test_range), imager(waves, test.condition).pixels)
+    targets = targets_under(study.task, waves, *study.split.test_range, test.conditions)
+    return camera_masks(targets, imager(waves, test.conditions[0]).pixels)
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from passband.conditions.condition import by_kind, doubt_kinds
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import SEGMENTATION, NetworkConfig, Task, TrainingConfig, task_of
+from passband.learning.regression import ConditionValue
 from passband.metrics import Q_MAX
 from passband.simulation.least_contrast import least_contrast
 from passband.simulation.modalities import AnyConfig, modality_of
@@ -115,7 +116,7 @@ class Study(FrozenModel):
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
         zero_c10_angstrom: C10 from which all conditions count theirs [Å], or one for each of `structures` by name; in a file,
             `zero: least_contrast` finds it.
-        task: what networks predict: segmentation, instances, thickness, columns or mean_diameter (`passband.learning.tasks`).
+        task: what networks predict: segmentation, instances, thickness, columns, mean_diameter or defocus (`passband.learning.tasks`).
         defocus_spread_angstrom: standard deviation of the defocus over the images of each condition, normal about its own [Å].
     """
 
@@ -187,7 +188,18 @@ class Study(FrozenModel):
         self._check_modality()
         for recipe in self.all_recipes:
             self._check_family(recipe)
+        if isinstance(self.learnt, ConditionValue):
+            self._check_values(self.learnt)
         return self
+
+    def _check_values(self, task: ConditionValue) -> None:
+        for training in self.trainings:
+            values = {task.of_condition(condition) for condition in training.conditions}
+            if len(values) == 1:
+                raise ValueError(
+                    f"task {self.task}: its target is {values.pop():g} in all training images of {training.label}, so nothing can be learnt; "
+                    "give training_sets of conditions that differ in it, or choose another task"
+                )
 
     def _check_modality(self) -> None:
         conditions = [*self.test_conditions, *(c for s in (self.training_sets or {}).values() for c in s.conditions)]

@@ -1,6 +1,7 @@
 """Targets of tasks other than segmentation, whose masks lie with the exit waves: making them, and reading them beside the waves."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from passband.base.errors import BadInputError
+from passband.conditions import AnyCondition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.learning import SEGMENTATION, task_of
+from passband.learning.regression import ConditionValue
 from passband.simulation.wave_store import WaveSet
 from passband.specimens import draw_specimen
 from passband.studies.wave_jobs import read_waves
@@ -73,8 +76,8 @@ class TargetsJob(FolderJob):
 
 
 def make_targets(task: str, waves: WaveSet, specimens: int, executor: Executor, progress: StageProgress) -> None:
-    """Make the missing targets of the first specimens of a wave set, or raise a BadInputError; of segmentation there are none to make."""
-    if task == SEGMENTATION.name:
+    """Make the missing targets of the first specimens of a wave set, or raise a BadInputError; of segmentation, and of the condition, there are none to make."""
+    if task == SEGMENTATION.name or isinstance(task_of(task), ConditionValue):
         return
     jobs = [TargetsJob(waves, task, first) for first in range(0, specimens, _BLOCK)]
     missing = [job for job in jobs if not job.is_finished()]
@@ -94,10 +97,24 @@ def read_targets(task: str, waves: WaveSet, start: int, stop: int) -> Tensor:
     return torch.from_numpy(np.concatenate(parts)[start - firsts[0] : stop - firsts[0]])
 
 
+def targets_under(task: str, waves: WaveSet, start: int, stop: int, conditions: Sequence[AnyCondition]) -> Tensor:
+    """Return a task's targets of images of specimens start to stop − 1, which take turns under conditions.
+
+    They are those of `read_targets`, or of a value of the condition float32 [N, 1, 1].
+    """
+    known = task_of(task)
+    if not isinstance(known, ConditionValue):
+        return read_targets(task, waves, start, stop)
+    values = torch.tensor([known.of_condition(condition) for condition in conditions])
+    return values[torch.arange(stop - start) % len(values), None, None]
+
+
 def check_task(task: str, waves: WaveSet) -> None:
     """Refuse, by a BadInputError, a task whose target is the same for all specimens of a wave set, as a look at some shows."""
-    # What has been made was looked at.
-    if task == SEGMENTATION.name or TargetsJob(waves, task, 0).is_finished():
+    # What has been made was looked at. Whether conditions differ, a study checks.
+    if task == SEGMENTATION.name or isinstance(task_of(task), ConditionValue):
+        return
+    if TargetsJob(waves, task, 0).is_finished():
         return
     recipe = waves.recipe
     looked_at = [

@@ -152,9 +152,9 @@ def in_words(answer: dict[str, Any]) -> list[str]:
 def _of_task(answer: dict[str, Any]) -> list[str]:
     """Return the headline of a model of another task than segmentation, and the interval of its values."""
     task, known, lines = task_of(answer["task"]), answer["value_interval"], []
-    headline = task.headline
+    headline, home = task.headline, "training condition" + "s" * (len(answer["training_conditions"]) > 1)
     if (score := answer["task_scores"].get(headline.column)) is not None:
-        lines.append(f"scores on unseen specimens under its training condition: {headline.text(score)}")
+        lines.append(f"scores on unseen specimens under its {home}: {headline.text(score)}")
     if known is not None:
         elsewhere = known["coverage_elsewhere"]
         more = (
@@ -163,7 +163,7 @@ def _of_task(answer: dict[str, Any]) -> list[str]:
             else f"; under {known['conditions_elsewhere']} other conditions it contains {elsewhere:.0%} of the true values, under the worst {known['least_coverage_elsewhere']:.0%}"
         )
         lines.append(
-            f"{task.value}: ± {known['half_width_angstrom']:.2f} {headline.unit} is the {known['level']:.0%} interval under its training condition, "
+            f"{task.value}: ± {known['half_width_angstrom']:.2f} {headline.unit} is the {known['level']:.0%} interval under its {home}, "
             f"from {known['images']} images{more}"
         )
     return lines

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def pack_task(
 ) -> Model:
     """Write a model from a network of a study that `from_study.choose` returns, with its in-domain scores, and return it.
 
-    The interval of its values is calibrated on the test specimens under its training condition, and the study's tests tell how often it
-    holds under others.
+    The interval of its values is calibrated on the test specimens under its training condition, or under several in turn, and the study's
+    tests tell how often it holds under others.
 
     Raises:
         BadInputError: if the model's folder exists, or exit waves are missing.
@@ -46,7 +47,7 @@ def pack_task(
         intended_use=intended_use or f"{task.quantity[0].upper()}{task.quantity[1:]}. {use_of(specimens, trained)}",
         limits=(
             "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
-            "Scores and intervals are those under its training condition; no verdict tells how well it works under another.",
+            f"Scores and intervals are those under its training condition{'s' * (len(trained) > 1)}; no verdict tells how well it works under another.",
         ),
         licence="GPL-3.0-or-later",
         made_by={
@@ -72,11 +73,16 @@ def pack_task(
 
 
 def _in_domain(folder: StudyFolder, job: TrainingJob) -> pl.DataFrame:
-    """Return the counts of a network's task on the test specimens under its training condition, a row an image."""
-    study, paths = folder.study, folder.paths
-    images = normalize(test_images(study, paths, job.domain)[0])[:, None].to(device())
-    targets = test_targets(study, paths, job.domain)
-    truth = study.learnt.truth(targets.numpy(), job.domain.condition.pixel_size_angstrom)
+    """Return the counts of a network's task on the test specimens under its training condition, or under several in turn, a row an image."""
+    study, paths, conditions = folder.study, folder.paths, job.domain.conditions
+    if job.domain.centre is None and len(conditions) > study.split.test:
+        # Those of a set lie by falling ε.
+        places = np.linspace(0, len(conditions) - 1, study.split.test).round().astype(int)
+        conditions = tuple(conditions[i] for i in places)
+    home = replace(job.domain, conditions=conditions)
+    images = normalize(test_images(study, paths, home)[0])[:, None].to(device())
+    targets = test_targets(study, paths, home)
+    truth = study.learnt.truth(targets.numpy(), conditions[0].pixel_size_angstrom)
     columns = study.learnt.score(predict(job.network(), images), targets[:, None].float().to(images.device), truth)
     keys = {"train_condition": job.domain.id, "test_condition": job.domain.id, "seed": job.seed}
     return pl.DataFrame(
@@ -92,10 +98,11 @@ def _interval(folder: StudyFolder, job: TrainingJob, in_domain: pl.DataFrame) ->
         return None
     elsewhere: dict[str, Any] = {}
     if (table := folder.paths.table("counts")).is_file():
+        home = [job.domain.id, *(condition.id for condition in job.domain.conditions)]
         tests = pl.read_parquet(table).filter(
             pl.col("train_condition") == job.domain.id,
             pl.col("seed") == job.seed,
-            pl.col("test_condition") != job.domain.id,
+            ~pl.col("test_condition").is_in(home),
         )
         shares = coverage_table(with_value_errors(tests), calibration)["coverage"]
         if len(shares):
@@ -108,7 +115,7 @@ def _interval(folder: StudyFolder, job: TrainingJob, in_domain: pl.DataFrame) ->
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _ends(values: Sequence[float], form: str) -> str:

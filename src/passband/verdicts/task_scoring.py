@@ -27,7 +27,7 @@ from passband.simulation.wave_store import WaveSet
 from passband.specimens import Recipe
 from passband.studies.jobs import imager
 from passband.studies.paths import StudyPaths
-from passband.studies.target_jobs import check_task, make_targets, read_targets
+from passband.studies.target_jobs import check_task, make_targets, targets_under
 from passband.studies.wave_jobs import make_waves, open_wave_set, read_waves
 from passband.verdicts.calibration import Scoring
 from passband.verdicts.features import as_seen
@@ -76,7 +76,7 @@ class TaskScoreJob(FolderJob):
         coefficients, masks = read_waves(waves, 0, self.count)
         made_by = imager(waves, self.condition)
         images = made_by.images(coefficients, masks, seed=seed_from("score", self.condition.id)).counts
-        targets = camera_masks(read_targets(task.name, waves, 0, self.count), made_by.pixels)
+        targets = camera_masks(targets_under(task.name, waves, 0, self.count, [self.condition]), made_by.pixels)
         truth = task.truth(targets.numpy(), card.pixel_size_angstrom)
         columns = task.score(predict(Network(model), normalize(images)[:, None]), targets[:, None].float(), truth)
         table = pl.DataFrame({name: np.asarray(values) for name, values in columns.items()})
