@@ -90,12 +90,17 @@ def summary(name: str, study: StudyTables, rows: Sequence[Judged], ceilings: dic
                 f"Does curvature tell {words} better than the optics do? **{told[0].upper()}{told[1:]}**: without labels of the other condition R² is at most {first.r2}, "
                 f"where the {optics.column}, which needs no network, has {optics.r2}."
             )
-    for one in rows:
-        if one.column == "hessian_grassmann":
-            beside = "" if one.more is None else f"; beside the law of textures it adds {one.more}"
-            sentences.append(
-                f"The Grassmann distance of the Hessians' subspaces, which the source proposes, has a rank correlation of {number(one.rank)} with {SHORT[one.target]} and R² {one.r2}{beside}."
-            )
+    proposed = [one for one in rows if one.column == "hessian_grassmann"]
+    if proposed:
+        ranks = [
+            f"{number(one.rank)} with {SHORT[one.target]} (R² {one.r2}"
+            + ("" if one.more is None else f", and {one.more} more beside the law of textures")
+            + ")"
+            for one in proposed
+        ]
+        sentences.append(
+            f"The Grassmann distance of the Hessians' subspaces, which the source proposes, has rank correlations of {' and '.join(ranks)}."
+        )
     return (
         f"**{name}, {networks} networks, {conditions} conditions.** {' '.join(sentences)}\n\n{of_each(rows, ceilings)}"
     )

@@ -96,6 +96,8 @@ def test_bad_spreads(spread, message):
 def test_bad_draws():
     with pytest.raises(BadInputError, match="cannot vary 'defokus'"):
         draw(defokus={"uniform": [0.0, 1.0]})
+    with pytest.raises(BadInputError, match="cannot vary 'pixel_size'; did you mean 'pixel_size_angstrom'"):
+        draw(pixel_size={"values": [0.2, 0.4]})
     with pytest.raises(BadInputError, match="same coefficient"):
         draw(C10={"uniform": [0.0, 1.0]}, defocus={"uniform": [0.0, 1.0]})
     with pytest.raises(BadInputError, match="varied condition is not valid: focal_spread_angstrom.*got -"):

@@ -8,7 +8,12 @@ from scipy import constants
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.conditions import StemCondition
-from passband.conditions.condition_files import load_conditions
+from passband.conditions.condition_files import (
+    load_any_condition,
+    load_any_conditions,
+    load_any_distribution,
+    load_conditions,
+)
 from passband.conditions.stem_condition import STEM_PRESETS
 from passband.files import yaml_config
 
@@ -24,10 +29,10 @@ def made(**changes):
     ("changes", "message"),
     [
         ({"detector": HAADF | {"inner_mrad": 15.0}}, "inner_mrad 15 lies in the beam of 20 mrad"),
-        ({"detector": {"kind": "df", "inner_mrad": 19.0, "outer_mrad": 50.0}}, "inner_mrad 19 lies in the beam"),
+        ({"detector": {"kind": "adf", "inner_mrad": 19.0, "outer_mrad": 50.0}}, "inner_mrad 19 lies in the beam"),
         ({"detector": HAADF | {"outer_mrad": 60.0}}, "inner_mrad 60 is not below outer_mrad 60"),
         ({"detector": {"kind": "haadf", "inner_mrad": 60.0}}, "outer_mrad is missing"),
-        ({"detector": {"kind": "abf", "inner_mrad": 25.0, "outer_mrad": 30.0}}, "outside the beam of 20 mrad; use kind: df"),
+        ({"detector": {"kind": "abf", "inner_mrad": 25.0, "outer_mrad": 30.0}}, "outside the beam of 20 mrad; use kind: adf"),
         ({"detector": {"kind": "bf", "outer_mrad": 5.0, "quadrants": True}}, "quadrants belong to icom"),
         ({"detector": {"kind": "icom", "outer_mrad": 30.0}}, "need quadrants: true"),
         ({"detector": {"kind": "icom", "outer_mrad": 15.0, "quadrants": True}}, "does not hold the rim of the beam"),
@@ -40,6 +45,8 @@ def made(**changes):
         ({"beam_current_pa": 30.0}, "give a dose together; add the other one"),
         ({"beam_current_pa": 30.0, "dwell_time_us": 0.0}, "dwell_time_us is '0.0'; give a number above 0"),
         ({"source_size_fwhm_angstrom": 1.0, "source_size_angstrom": 1.0}, "give the same quantity; keep one"),
+        ({"vibration_angstrom": 0.3}, "a value of HRTEM conditions; use source_size_angstrom"),
+        ({"contrast": 0.5}, "a value of HRTEM conditions; remove it"),
         ({"convergence": 3.0}, "unknown key 'convergence'; did you mean 'convergence_semiangle_mrad'"),
     ],
 )  # fmt: skip
@@ -108,4 +115,32 @@ def test_doubts_name_what_transfers_little():
     assert "is it in rad" in made(convergence_semiangle_mrad=0.02).doubts()[0]
     assert "skips parts" in made(pixel_size_angstrom=1.0).doubts()[0]
     assert "no phase contrast" in made(detector={"kind": "bf", "outer_mrad": 20.0}).doubts()[0]
-    assert "interference" in made(detector={"kind": "df", "inner_mrad": 25.0, "outer_mrad": 60.0}).doubts()[0]
+    assert "interference" in made(detector={"kind": "adf", "inner_mrad": 25.0, "outer_mrad": 60.0}).doubts()[0]
+
+
+@pytest.mark.parametrize("modality", ["modality: STEM\n", ""])
+def test_a_file_is_of_stem_by_its_modality_or_its_detector_in_any_case(tmp_path, modality):
+    path = tmp_path / "haadf.yaml"
+    detector = "detector: {kind: HAADF, inner_mrad: 60, outer_mrad: 200}\n"
+    path.write_text(f"{modality}energy_ev: 300000\nconvergence_semiangle_mrad: 20\n{detector}")
+    assert load_any_condition(path) == made()
+    base = path.read_text().replace("\n", "\n  ")
+    path.write_text(f"base:\n  {base}\ndraw: {{C10: [0, 9]}}\n")
+    assert {type(c) for c in load_any_distribution(path).conditions()} == {StemCondition}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("probe_corrected_300kv:residuals", "STEM presets have no residual aberrations; write a file with base: probe"),
+        ("probe_corected_300kv", "neither a file nor a preset; did you mean probe_corrected_300kv"),
+    ],
+)
+def test_names_that_are_no_preset(source, message):
+    with pytest.raises(BadInputError, match=message):
+        load_any_conditions(source)
+
+
+def test_a_value_of_hrtem_cannot_be_varied():
+    with pytest.raises(BadInputError, match="vibration_angstrom is a value of HRTEM conditions; use source_size"):
+        made().varied(vibration_angstrom=0.3)

@@ -182,7 +182,7 @@ def test_recording_by_scanning_is_said(tmp_path, read_here):
         tmp_path / "a.dm3", image(), tags={"Microscope Info": {"Illumination Mode": "STEM NANOPROBE"}}
     )
     (found,) = read_here(path)
-    assert found["notes"][:-3] == ["recorded by scanning (STEM or SEM), which HRTEM conditions do not describe"]
+    assert found["notes"][:-3] == ["recorded by scanning (STEM or SEM)"]
 
 
 def test_frames_last_are_found_by_their_name():

@@ -272,7 +272,7 @@ def test_the_command_line(call, recipe, tmp_path):
     assert code == 0 and facts["split"] == {"train": 3, "validation": 0, "test": 0} and "images: 3 of 3" in err
     assert facts["folder"] == "runs/r" and pl.read_parquet(facts["table"]).height == 3
     code, out, err = call(*words, "--count", 3, "--split", "1,0,0")
-    assert code == 0 and out.startswith("3 images of 1 specimens") and "3 of 3 were finished before" in err
+    assert code == 0 and out.startswith("3 images of 1 specimen,") and "3 of 3 were finished before" in err
     for more, message in [
         (("--split", "1,2"), "--split 1,2 is not three shares"),
         (("--split", "a"), "--split 'a': give three shares"),
@@ -290,8 +290,8 @@ def test_the_command_line(call, recipe, tmp_path):
 
 
 def test_in_python(recipe, tmp_path):
-    with pytest.warns(UserWarning, match="no specimen of these 1 is for validation or test"):
+    with pytest.warns(UserWarning, match="1 specimen in all: none is for validation or test"):
         made = pb.simulate_folder(recipe, [pb.Condition(**BASE), DRAWN], tmp_path / "out", 4, workers=1)
-    assert len(made) == 4 and str(made).startswith("4 images of 1 specimens") and "<img" in made._repr_html_()
+    assert len(made) == 4 and str(made).startswith("4 images of 1 specimen,") and "<img" in made._repr_html_()
     assert sum(made.condition(i) == pb.Condition(**BASE) for i in range(4)) == 2
     assert made.to_dict()["layout"] == "plain"

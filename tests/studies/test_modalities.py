@@ -84,7 +84,7 @@ def test_the_report_shows_the_transfer_of_the_probe(haadf):
 
 def test_a_second_run_makes_nothing_and_the_file_reads_back(haadf):
     _, progress = run(haadf.study, haadf.paths.folder)
-    assert progress.new["exit waves"] == 0 and progress.new["networks"] == 0
+    assert progress.new["structure factors"] == 0 and progress.new["networks"] == 0
     assert load_study(haadf.paths.study).id == haadf.study.id
     assert "stem" not in haadf.study.model_dump(mode="json")
 
@@ -208,3 +208,15 @@ def load_recipe_of_tiny():
     from passband.specimens import SpecimenRecipe
 
     return SpecimenRecipe.model_validate(yaml.safe_load(TINY)["specimens"])
+
+
+def test_simulated_scans_are_known_as_such(tmp_path, monkeypatch):
+    """Files and micrographs that passband makes of STEM are refused by models for HRTEM, and nnU-Net's channel is named."""
+    monkeypatch.chdir(tmp_path)
+    c = pb.StemCondition.preset("probe_corrected_300kv").varied(pixel_size_angstrom=0.4)
+    folder = pb.simulate_folder("gold_on_carbon", c, "scans", 1, layout="nnunet", split=(1, 0, 0)).folder
+    assert json.loads((folder / "dataset.json").read_text())["channel_names"] == {"0": "HAADF"}
+    scan = next(folder.glob("images*/*.tif"))
+    for given in (scan, pb.simulate("gold_on_carbon", c, 1)[0]):
+        with pytest.raises(BadInputError, match="was recorded by scanning"):
+            pb.segment("au-300kv", given)

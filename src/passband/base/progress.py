@@ -55,7 +55,7 @@ class _Stage:
             self._last_line = now
             left = (now - self._began) * (self._total - self._done) / max(self._done - self._first, 1e-9)
             self._print(
-                f"{self._name}: {self._done:.1f} of {self._total}, {clock(now - self._began)} elapsed, about {clock(left)} left"
+                f"{self._name}: {round(self._done, 1):.15g} of {self._total}, {clock(now - self._began)} elapsed, about {clock(left)} left"
             )
 
     def _print(self, text: str) -> None:

@@ -17,17 +17,22 @@ _EXAMPLE = "0.8,0.1,0.1"
 def simulate(
     recipe: RecipeArgument,
     condition: Annotated[
-        Path | None, Option(help="A condition file or preset, of HRTEM or STEM; makes stacks of images under it, too.")
+        Path | None,
+        Option(
+            help="A condition file or preset, of HRTEM or STEM. Writes one image of each specimen, in a stack. Without it, only exit waves are made."
+        ),
     ] = None,
     conditions: Annotated[
         list[str] | None,
         Option(
             metavar="CONDITIONS",
-            help="Distribution (YAML), preset, NAME:residuals, or condition file; may be repeated. Each image gets a condition of its own.",
+            help="A distribution (YAML), PRESET:residuals, a preset or a condition file, of HRTEM or STEM; may be repeated. Each image gets a condition of its own.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
-    count: Annotated[int, Option(min=1, max=1_000_000, help="Number of specimens; with --conditions, of images.")] = 8,
+    count: Annotated[
+        int, Option(min=1, max=1_000_000, help="Number of specimens; number of images with --conditions.")
+    ] = 8,
     images_per_specimen: Annotated[
         int | None,
         Option(min=1, max=10_000, help="Images of each specimen.", show_default="4", rich_help_panel=_TRAINING),
@@ -41,10 +46,16 @@ def simulate(
         ),
     ] = None,
     layout: Annotated[
-        str | None, Option(help="plain, nnunet or coco.", show_default="plain", rich_help_panel=_TRAINING)
+        str | None,
+        Option(help="Layout of the folder: plain, nnunet or coco.", show_default="plain", rich_help_panel=_TRAINING),
     ] = None,
-    classes: Annotated[bool, Option("--classes", help="Tell crystals apart.", rich_help_panel=_TRAINING)] = False,
-    labels: Annotated[bool, Option("--labels", help="Write every label (.npz) of what is imaged, too.")] = False,
+    classes: Annotated[
+        bool,
+        Option("--classes", help="Write masks of classes, too: a number for each crystal.", rich_help_panel=_TRAINING),
+    ] = False,
+    labels: Annotated[
+        bool, Option("--labels", help="Write all labels of each specimen (.npz), too: thickness, columns, …")
+    ] = False,
     out: Annotated[
         Path | None, Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
     ] = None,
@@ -52,7 +63,7 @@ def simulate(
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Simulate specimens and exit waves, and images of them: to look at, or to train networks with. A stopped run can be resumed.
+    """Simulate images of specimens: to look at, or to train networks with. A stopped run can be resumed.
 
     --condition makes a stack of images under one condition. --conditions makes a folder of training images for any
     program: images, masks and instances, split by specimen, and a table of their conditions.
@@ -101,7 +112,8 @@ def simulate(
 
         print_answer(facts, as_json, str(SimulatedFolder.open(folder)))
         return
-    lines = f"{facts['specimens']} exit waves in {facts['exit_waves']}, {facts['bytes_per_specimen'] / 1e6:.2f} MB each"
+    n, size = facts["specimens"], f"{facts['bytes_per_specimen'] / 1e6:.2f} MB"
+    lines = f"{facts['stored']} of {n} specimen{'s' * (n > 1)} in {facts['exit_waves']}, {size} each"
     if facts["images"]:
         lines += f"\nimages, masks and a contact sheet in {folder}"
     print_answer(facts, as_json, lines)

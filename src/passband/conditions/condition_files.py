@@ -1,6 +1,7 @@
 """Conditions from files: YAML, STAR and CSV, presets by name, the notations of other programs."""
 
 import csv
+import difflib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from passband.conditions.condition import ALIASES, PRESETS, SYMBOLS, Condition, 
 from passband.conditions.notations import NOTATIONS, relion
 from passband.conditions.notations.quantities import once, parsed
 from passband.conditions.sets import ConditionDraw, ConditionSet
-from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition
+from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition, is_of_stem
 from passband.conditions.widths import WIDTHS
 from passband.files import yaml_config
 
@@ -65,8 +66,7 @@ def load_any_conditions(source: str | Path) -> Sequence[tuple[str, AnyCondition]
         draw = load_any_distribution(source)
         return [(f"{name}:{label}", c) for label, c in zip(draw.labels(), draw.conditions(), strict=True)]
     if not source.exists() and source.suffix == "":
-        presets = f"presets are {', '.join(PRESETS)}, each also with :residuals, and of STEM {', '.join(STEM_PRESETS)}"
-        raise BadInputError(f"{source}: neither a file nor a preset; {presets}")
+        raise _no_preset(source)
     if source.suffix.lower() == ".star":
         return _star(source)
     if source.suffix.lower() == ".csv":
@@ -77,9 +77,20 @@ def load_any_conditions(source: str | Path) -> Sequence[tuple[str, AnyCondition]
         return list(zip(several.labels(), several.conditions(), strict=True))
     if isinstance(content, dict) and "notation" in content:
         return [(source.stem, _translated(content, source, lines))]
-    scanned = isinstance(content, dict) and content.get("modality") == "stem"
-    kind: type[Condition] | type[StemCondition] = StemCondition if scanned else Condition
+    kind: type[Condition] | type[StemCondition] = StemCondition if is_of_stem(content) else Condition
     return [(source.stem, yaml_config.validate(kind, content, source, lines))]
+
+
+def _no_preset(source: Path) -> BadInputError:
+    name, _, part = str(source).partition(":")
+    if name in STEM_PRESETS and part:
+        what = f"{source}: STEM presets have no residual aberrations"
+        return BadInputError(f"{what}; write a file with base: {name} and draw")
+    of_hrtem, of_stem = ", ".join(PRESETS), ", ".join(STEM_PRESETS)
+    close = difflib.get_close_matches(name, [*PRESETS, *STEM_PRESETS], n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    presets = f"presets are {of_hrtem}, each also with :residuals, and of STEM {of_stem}"
+    return BadInputError(f"{source}: neither a file nor a preset; {meant}{presets}")
 
 
 def _of_hrtem(condition: AnyCondition, source: str | Path) -> Condition:

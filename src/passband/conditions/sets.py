@@ -1,5 +1,6 @@
 """Sets and distributions of imaging conditions: grids, random and Sobol draws, mixtures; seeded and serialised."""
 
+import difflib
 import itertools
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -23,7 +24,7 @@ from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.conditions.condition import ABERRATIONS, ALIASES, ANGLES, SHORT_NAMES, Condition, canonical, short_names
 from passband.conditions.detector import Detector
-from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition, StemDetector
+from passband.conditions.stem_condition import STEM_PRESETS, AnyCondition, StemCondition, StemDetector, is_of_stem
 from passband.files import yaml_config
 from passband.files.yaml_config import Config
 
@@ -47,8 +48,7 @@ def _preset(given: Any) -> Any:
 
 
 def _modality(given: Any) -> str:
-    scanned = isinstance(given, StemCondition) or (isinstance(given, dict) and given.get("modality") == "stem")
-    return "StemCondition" if scanned else "Condition"
+    return "StemCondition" if isinstance(given, StemCondition) or is_of_stem(given) else "Condition"
 
 
 #: A condition of HRTEM or STEM, or a preset by name.
@@ -92,7 +92,11 @@ def check_names(names: list[str]) -> None:
     known = {*_SHORT, *_PLAIN, *_SCANNED, *ABERRATIONS, *ANGLES.values(), *ALIASES, "defocus"}
     for name in names:
         if name not in known:
-            raise ValueError(f"cannot vary {name!r}; known are {', '.join(sorted(known))}")
+            last = name.rpartition(".")[2]
+            close = [k for k in sorted(known) if k == last or k.startswith(f"{last}_")]
+            close += difflib.get_close_matches(last, known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+            raise ValueError(f"cannot vary {name!r}; {remedy}")
         same = [other for other in names if canonical(other, 0.0)[0] == canonical(name, 0.0)[0]]
         if len(same) > 1:
             raise ValueError(f"{' and '.join(same)} are the same coefficient; vary one of them")

@@ -7,9 +7,9 @@ plane of the specimen. Widths are standard deviations; of a Gaussian, FWHM = 2âˆ
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from scipy import constants
 
 from passband.base.electron import wavelength
@@ -27,21 +27,31 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 # Keys that a STEM condition shares with one of HRTEM, which checks them.
 _SHARED = ("energy_ev", "aberrations", "defocus_angstrom", "focal_spread_angstrom")
 _FOCAL_WIDTHS = tuple(name for name, field in WIDTHS.items() if field == "focal_spread_angstrom")
+# What only HRTEM has, and what STEM has in its place.
+_OF_HRTEM = dict.fromkeys({*Condition.model_fields, *WIDTHS} - {*_SHARED, *_FOCAL_WIDTHS}, "") | {
+    "aperture_mrad": "convergence_semiangle_mrad",
+    "convergence_mrad": "convergence_semiangle_mrad",
+    "vibration_angstrom": "source_size_angstrom",
+}
 _SOURCE_FWHM, _CURRENT, _DWELL = "source_size_fwhm_angstrom", "beam_current_pa", "dwell_time_us"
+
+
+def _lower(given: Any) -> Any:
+    return given.lower() if isinstance(given, str) else given
 
 
 class StemDetector(yaml_config.Config):
     """A STEM detector.
 
     Attributes:
-        kind: haadf or df (an annulus outside the beam), bf or abf (a disc or an annulus inside it), icom (the integrated centre of mass
+        kind: haadf or adf (an annulus outside the beam), bf or abf (a disc or an annulus inside it), icom (the integrated centre of mass
             of the diffraction pattern).
         inner_mrad: inner semi-angle [mrad].
         outer_mrad: outer semi-angle [mrad]; icom alone may leave it out, for a detector that sees everything.
         quadrants: for icom, four segments (iDPC) instead of a pixelated detector; they meet at 45Â° to the axes.
     """
 
-    kind: Literal["haadf", "df", "bf", "abf", "icom"]
+    kind: Annotated[Literal["haadf", "adf", "bf", "abf", "icom"], BeforeValidator(_lower)]
     inner_mrad: float = Field(default=0.0, ge=0, le=1000, strict=True)
     outer_mrad: float | None = Field(default=None, gt=0, le=1000, strict=True)
     quadrants: bool = False
@@ -63,7 +73,7 @@ class StemDetector(yaml_config.Config):
     @property
     def is_incoherent(self) -> bool:
         """True for rings outside the beam, whose image is one of scattered intensities."""
-        return self.kind in ("haadf", "df")
+        return self.kind in ("haadf", "adf")
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -90,7 +100,7 @@ class StemCondition(yaml_config.Config):
         drift_angle_rad: direction of that path [rad].
 
     Raises:
-        BadInputError: on unknown names, values out of range, a HAADF or DF detector that the beam hits, two values for one quantity.
+        BadInputError: on unknown names, values out of range, a HAADF or ADF detector that the beam hits, two values for one quantity.
 
     Example:
         >>> from passband import StemCondition
@@ -99,7 +109,7 @@ class StemCondition(yaml_config.Config):
         40.0
     """
 
-    modality: Literal["stem"] = "stem"
+    modality: Annotated[Literal["stem"], BeforeValidator(_lower)] = "stem"
     energy_ev: float = Field(strict=True)
     convergence_semiangle_mrad: float = Field(gt=0, le=200, strict=True)
     detector: StemDetector
@@ -121,6 +131,9 @@ class StemCondition(yaml_config.Config):
         """Turn what may be given in other words into the fields."""
         if not isinstance(data, dict):
             return data
+        for name in data:
+            if name in _OF_HRTEM and name not in cls.model_fields:
+                raise ValueError(_not_of_stem(name))
         rest = dict(data)
         lens = Condition(**{name: rest.pop(name) for name in (*_SHARED, *_FOCAL_WIDTHS) if name in rest})
         rest |= {
@@ -150,7 +163,7 @@ class StemCondition(yaml_config.Config):
             )
         if d.kind in ("bf", "abf") and d.inner_mrad >= beam:
             raise ValueError(
-                f"detector.inner_mrad {d.inner_mrad:g} lies outside the beam of {beam:g} mrad; use kind: df"
+                f"detector.inner_mrad {d.inner_mrad:g} lies outside the beam of {beam:g} mrad; use kind: adf"
             )
         if d.quadrants and (d.inner_mrad >= beam or (d.outer_mrad is not None and d.outer_mrad <= beam)):
             raise ValueError(
@@ -260,6 +273,8 @@ class StemCondition(yaml_config.Config):
                 content["detector"] |= {given: value}
             elif fields:
                 content[fields[0]] = value
+            elif given in _OF_HRTEM:
+                raise BadInputError(_not_of_stem(given), value=given)
             else:
                 known = ["defocus", *type(self).model_fields, *StemDetector.model_fields, *SYMBOLS]
                 raise BadInputError(f"a STEM condition has no {given!r}; known are {', '.join(known)}", value=given)
@@ -277,9 +292,23 @@ class StemCondition(yaml_config.Config):
 AnyCondition = Condition | StemCondition
 
 
+def is_of_stem(content: Any) -> bool:
+    """Tell whether the content of a condition file is of STEM: by its modality, or by the kind of its detector, which HRTEM has not."""
+    if not isinstance(content, Mapping):
+        return False
+    detector = content.get("detector")
+    by_detector = isinstance(detector, Mapping) and "kind" in detector and "modality" not in content
+    return by_detector or _lower(content.get("modality")) == "stem"
+
+
 def condition_of(content: Mapping[str, Any]) -> AnyCondition:
     """Return the condition that `to_dict` wrote, of HRTEM or STEM."""
-    return StemCondition(**content) if content.get("modality") == "stem" else Condition(**content)
+    return StemCondition(**content) if is_of_stem(content) else Condition(**content)
+
+
+def _not_of_stem(name: str) -> str:
+    instead = _OF_HRTEM[name]
+    return f"{name} is a value of HRTEM conditions; {f'use {instead}' if instead else 'remove it'}"
 
 
 def _positive(content: dict[str, Any], name: str) -> float:

@@ -56,9 +56,8 @@ class SimulatedFolder:
     def __str__(self) -> str:
         """Return what the folder holds, in two lines."""
         parts = ", ".join(f"{count} {part}" for part, count in self.facts["split"].items())
-        first = (
-            f"{len(self)} images of {self.facts['specimens']} specimens, {self.facts['particles']} particles: {parts}"
-        )
+        n = self.facts["specimens"]
+        first = f"{len(self)} images of {n} specimen{'s' * (n > 1)}, {self.facts['particles']} particles: {parts}"
         return f"{first}\nimages, labels and conditions ({self.facts['layout']}) in {self.folder}; README.txt says what is what"
 
     __repr__ = __str__

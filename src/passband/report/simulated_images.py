@@ -50,7 +50,10 @@ class SimulatedImages:
     def __getitem__(self, index: int) -> Micrograph:
         """Return one image as a micrograph, with its energy, dose and pixel size."""
         c, name = self.condition, f"simulated {range(len(self))[index]}"
-        return Micrograph(self.images[index], c.pixel_size_angstrom, c.energy_ev, c.dose_per_angstrom2, name)
+        scanned = isinstance(c, StemCondition)
+        return Micrograph(
+            self.images[index], c.pixel_size_angstrom, c.energy_ev, c.dose_per_angstrom2, name, scanned=scanned
+        )
 
     def __iter__(self) -> Iterator[Micrograph]:
         """Go through the images as micrographs."""

@@ -21,6 +21,8 @@ from passband.specimens import Recipe, Specimen, draw_specimen
 
 #: Specimens of a recipe whose texture stands for it.
 FAMILY = 16
+#: What is stored of specimens, in words.
+STORED = "exit waves"
 
 
 def stored_shape(recipe: Recipe, config: ExitWaveConfig) -> tuple[int, int]:

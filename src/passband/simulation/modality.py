@@ -39,6 +39,10 @@ class StoredConfig(Protocol):
 class Modality(Protocol):
     """A kind of microscopy; `config` is how specimens are stored. Shapes are those of one modality throughout."""
 
+    @property
+    def STORED(self) -> str:
+        """What is stored of specimens, in words."""
+
     def stored_shape(self, recipe: Recipe, config: Any) -> tuple[int, ...]:
         """Return the shape of what is stored of one specimen."""
 

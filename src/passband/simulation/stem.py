@@ -49,6 +49,8 @@ _HEAVY, _ALIGNED = 20, 0.3
 _LEAST = 1e-4
 # Specimens whose images give the texture of a condition.
 _SEEN = 16
+#: What is stored of specimens, in words.
+STORED = "structure factors"
 
 #: Where the scan is at each line's first pixel, x and y [Å], shape [B, n] each.
 Scan = tuple[Tensor, Tensor]

@@ -117,6 +117,7 @@ def estimate(study: Study, paths: StudyPaths, seconds: dict[str, float], workers
         "study": study.name,
         "id": study.id,
         "cells": counts,
+        "stored": study.modality.STORED,
         "workers": workers,
         "seconds": seconds,
         "core_seconds": core,
@@ -185,17 +186,17 @@ def compare_with_plan(
 
 def describe(cost: dict[str, Any]) -> list[str]:
     """Return an estimate as lines."""
-    names = {"waves": "exit waves", "train": "networks", "images": "images", "tests": "tests"}
-    lines = [f"{'':<12}{'to do':>10}{'done':>10}{'core time':>12}"]
+    names = {"waves": cost["stored"], "train": "networks", "images": "images", "tests": "tests"}
+    lines = [f"{'':<18}{'to do':>10}{'done':>10}{'core time':>12}"]
     for stage, n in cost["cells"].items():
         core = clock(cost["core_seconds"][stage])
-        lines.append(f"{names[stage]:<12}{n['total'] - n['done']:>10}{n['done']:>10}{core:>12}")
+        lines.append(f"{names[stage]:<18}{n['total'] - n['done']:>10}{n['done']:>10}{core:>12}")
     lines += [
-        f"time        about {clock(cost['wall_seconds'])} with {cost['workers']} workers, within a factor of two",
-        f"disk        {cost['disk_bytes'] / 1e9:.2f} GB at most; {cost['disk_free_bytes'] / 1e9:.1f} GB are free",
-        f"memory      {cost['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
+        f"time              about {clock(cost['wall_seconds'])} with {cost['workers']} workers, within a factor of two",
+        f"disk              {cost['disk_bytes'] / 1e9:.2f} GB at most; {cost['disk_free_bytes'] / 1e9:.1f} GB are free",
+        f"memory            {cost['memory_bytes_per_worker'] / 1e9:.2f} GB a worker",
     ]
     if "cost" in cost:
         hours, price = cost["core_hours"], cost["price_per_core_hour"]
-        lines.append(f"cost        {hours:.1f} core-hours at {price:g}: {cost['cost']:.2f}")
+        lines.append(f"cost              {hours:.1f} core-hours at {price:g}: {cost['cost']:.2f}")
     return lines

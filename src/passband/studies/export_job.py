@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from passband.conditions import AnyCondition
+from passband.conditions import AnyCondition, StemCondition
 from passband.conditions.condition import SYMBOLS
 from passband.execution.base import Progress
 from passband.files.atomic import write_checked
@@ -87,8 +87,8 @@ class SpecimenImages(Job):
                     progress(1.0)
 
     def _write(self, shot: Shot, scene: Specimen, image: np.ndarray, truth: Truth, lost: float) -> None:
-        pixel = shot.condition.pixel_size_angstrom
-        written = LAYOUTS[self.layout].write(self.folder, shot.part, shot.number, image, truth, pixel)
+        pixel, scanned = shot.condition.pixel_size_angstrom, isinstance(shot.condition, StemCondition)
+        written = LAYOUTS[self.layout].write(self.folder, shot.part, shot.number, image, truth, pixel, scanned)
         files = list(written.files)
         if self.labels:
             files.append(Path("labels", f"{shot.number:06d}.npz"))

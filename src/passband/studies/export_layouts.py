@@ -55,9 +55,16 @@ class Layout(Protocol):
     about: str
 
     def write(
-        self, folder: Path, part: str, number: int, image: NDArray[np.float32], truth: Truth, pixel: float
+        self,
+        folder: Path,
+        part: str,
+        number: int,
+        image: NDArray[np.float32],
+        truth: Truth,
+        pixel: float,
+        scanned: bool,
     ) -> Written:
-        """Write the files of an image with its pixel size [Å]."""
+        """Write the files of an image with its pixel size [Å]; `scanned` tells STEM from HRTEM."""
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
         """Write the files about all images, given their rows of the table."""
@@ -66,13 +73,20 @@ class Layout(Protocol):
 class Plain:
     """Images, masks and instances in a folder for each part, with the same names."""
 
-    about = """images/PART/NUMBER.tif     electrons a pixel, 32-bit floats (mean intensity, vacuum = 1, without a dose)
+    about = """images/PART/NUMBER.tif     32-bit floats: electrons a pixel; without a dose the intensity (vacuum = 1), of STEM the share of the beam; of iCOM the phase [rad]
 masks/PART/NUMBER.tif      255 where there is a particle, else 0
 instances/PART/NUMBER.tif  number of the particle, 0 for none, 16 bits
 classes/PART/NUMBER.tif    only if classes were asked for: {classes}"""
 
     def write(
-        self, folder: Path, part: str, number: int, image: NDArray[np.float32], truth: Truth, pixel: float
+        self,
+        folder: Path,
+        part: str,
+        number: int,
+        image: NDArray[np.float32],
+        truth: Truth,
+        pixel: float,
+        scanned: bool,
     ) -> Written:
         """Write three files, or four where classes are told apart."""
         name = f"{part}/{number:06d}.tif"
@@ -82,7 +96,8 @@ classes/PART/NUMBER.tif    only if classes were asked for: {classes}"""
             arrays["classes"] = truth.classes
         files = tuple(Path(kind, name) for kind in arrays)
         for file, array in zip(files, arrays.values(), strict=True):
-            write_stack(folder / file, array[None], pixel, compress=array is not image)
+            is_image = array is image
+            write_stack(folder / file, array[None], pixel, compress=not is_image, scanned=scanned and is_image)
         return Written(files[0], files[1], files)
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
@@ -96,7 +111,7 @@ class NnUnet:
     specimen into both.
     """
 
-    about = """imagesTr/image_NUMBER_0000.tif  images to train on and to validate with: electrons a pixel, 32-bit floats
+    about = """imagesTr/image_NUMBER_0000.tif  images to train on and to validate with: as passband simulates them, 32-bit floats
 labelsTr/image_NUMBER.tif       {classes}
 imagesTs, labelsTs              the same of the images to test on
 dataset.json                    what nnU-Net needs to know
@@ -105,12 +120,19 @@ Put this folder into nnUNet_raw as DatasetNNN_NAME, run nnUNetv2_plan_and_prepro
 splits_final.json into nnUNet_preprocessed/DatasetNNN_NAME, and run nnUNetv2_train NNN 2d 0."""
 
     def write(
-        self, folder: Path, part: str, number: int, image: NDArray[np.float32], truth: Truth, pixel: float
+        self,
+        folder: Path,
+        part: str,
+        number: int,
+        image: NDArray[np.float32],
+        truth: Truth,
+        pixel: float,
+        scanned: bool,
     ) -> Written:
         """Write image and label."""
         kind, case = "Ts" if part == "test" else "Tr", _case(number)
         files = Path(f"images{kind}", f"{case}_0000.tif"), Path(f"labels{kind}", f"{case}.tif")
-        write_stack(folder / files[0], image[None], pixel)
+        write_stack(folder / files[0], image[None], pixel, scanned=scanned)
         write_stack(folder / files[1], truth.classes[None], pixel, compress=True)
         return Written(*files, files)
 
@@ -118,7 +140,7 @@ splits_final.json into nnUNet_preprocessed/DatasetNNN_NAME, and run nnUNetv2_tra
         """Write dataset.json and splits_final.json."""
         cases = {part: [_case(row["number"]) for row in rows if row["split"] == part] for part in PARTS}
         content = {
-            "channel_names": {"0": "HRTEM"},
+            "channel_names": {"0": str(rows[0].get("kind", "HRTEM")).upper()},
             "labels": {"background": 0} | {name: number for number, name in enumerate(names, 1)},
             "numTraining": len(cases["train"]) + len(cases["validation"]),
             "file_ending": ".tif",
@@ -138,14 +160,21 @@ masks/PART/NUMBER.tif      255 where there is a particle, else 0
 annotations/PART.json      COCO: a particle an annotation, polygons or runs; categories: {{classes}}"""
 
     def write(
-        self, folder: Path, part: str, number: int, image: NDArray[np.float32], truth: Truth, pixel: float
+        self,
+        folder: Path,
+        part: str,
+        number: int,
+        image: NDArray[np.float32],
+        truth: Truth,
+        pixel: float,
+        scanned: bool,
     ) -> Written:
         """Write image and mask, and return the annotations."""
         name = f"{part}/{number:06d}.tif"
         files = Path("images", name), Path("masks", name)
         low, high = np.percentile(image, [_CLIPPED, 100 - _CLIPPED])
         grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255
-        write_stack(folder / files[0], grey.round().astype(np.uint8)[None], pixel)
+        write_stack(folder / files[0], grey.round().astype(np.uint8)[None], pixel, scanned=scanned)
         write_stack(folder / files[1], truth.mask.astype(np.uint8)[None] * 255, pixel, compress=True)
         _, first = np.unique(truth.instances[truth.instances > 0], return_index=True)
         categories = truth.classes[truth.instances > 0][first].tolist()

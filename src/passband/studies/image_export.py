@@ -190,7 +190,7 @@ class ImageExport:
         empty = [p for p, share in zip(PARTS, self.split, strict=True) if share > 0 and p not in present]
         if empty:
             lines.append(
-                f"no specimen of these {self.specimens} is for {' or '.join(empty)}; more images would have some"
+                f"{self.specimens} specimen{'s' * (self.specimens > 1)} in all: none is for {' or '.join(empty)}; simulate more images to have some"
             )
         return lines
 
@@ -311,7 +311,7 @@ class ImageExport:
     def _readme(self) -> str:
         classes = "; ".join(f"{number} {name}" for number, name in enumerate(self.names, 1))
         about = LAYOUTS[self.layout].about.format(classes=f"0 background; {classes}")
-        return f"""{self.count} images of {self.specimens} specimens, simulated by passband {__version__}.
+        return f"""{self.count} images of {self.specimens} specimen{"s" * (self.specimens > 1)}, simulated by passband {__version__}.
 
 {about}
 sheet.png                  some of the images over their masks

@@ -9,7 +9,7 @@ import torch
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
-from passband.conditions import AnyCondition
+from passband.conditions import AnyCondition, StemCondition
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
 from passband.files.atomic import read_json, remove_leftovers, require_space, write_json
@@ -83,6 +83,7 @@ class Simulation:
             "id": self.id,
             "specimens": self.count,
             "exit_waves": str(waves.folder),
+            "stored": modality_of(waves.config).STORED,
             "bytes_per_specimen": bytes_per_specimen(waves),
             "manifest": waves.facts(self.count),
             "images": None,
@@ -103,7 +104,8 @@ class Simulation:
     def _write_images(self, condition: AnyCondition, coefficients: torch.Tensor, masks: torch.Tensor) -> dict[str, Any]:
         seed = seed_from("simulate", self.recipe.seed, condition.id)
         images, truth = self.imager(condition).images(coefficients, masks, seed=seed).arrays()
-        write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom)
+        scanned = isinstance(condition, StemCondition)
+        write_stack(self.folder / "images.tif", images, condition.pixel_size_angstrom, scanned=scanned)
         write_stack(self.folder / "masks.tif", truth.astype(np.uint8) * 255, condition.pixel_size_angstrom)
         with style.figure(*image_sheets.simulated_size(self.count)) as figure:
             image_sheets.draw_simulated(images, truth, condition.pixel_size_angstrom, figure)

@@ -42,7 +42,7 @@ class WavesJob(Job):
     @property
     def label(self) -> str:
         """What is made, in words."""
-        return f"exit waves of specimens {self.specimens[0]} to {self.specimens[-1]}"
+        return f"{modality_of(self.waves.config).STORED} of specimens {self.specimens[0]} to {self.specimens[-1]}"
 
     def is_finished(self) -> bool:
         """Tell whether all waves are there and undamaged."""
@@ -122,7 +122,8 @@ def make_waves(
 ) -> None:
     """Make the missing ones of `total` exit waves, or raise a BadInputError; warn if much of the beam was lost."""
     jobs = prepare_waves(waves, total, missing, memory)
-    for failure in executor.map(run_job, jobs, progress.stage("exit waves", total, total - len(missing))):
+    advance = progress.stage(modality_of(waves.config).STORED, total, total - len(missing))
+    for failure in executor.map(run_job, jobs, advance):
         raise BadInputError(
             f"{waves.folder}: {failure.task.label} could not be made in {failure.tries} tries ({failure.reason}); "
             "correct it and run the same command again, finished work is kept"

@@ -81,7 +81,7 @@ def micrographs(
             kind, how = ("a movie", UNALIGNED) if plan.movie else ("a stack", "summed")
             notes.append(f"{kind} of {plan.count} images, {how}")
         if plan.dataset.scanned:
-            notes.append("recorded by scanning (STEM or SEM), which HRTEM conditions do not describe")
+            notes.append("recorded by scanning (STEM or SEM)")
         notes += [*plan.dataset.notes, *left_out]
         image = _micrograph(plan, index, given, f"{name}#{number}" if several else name, notes)
         yield number if several else None, image

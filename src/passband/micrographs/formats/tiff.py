@@ -88,7 +88,7 @@ def _dataset(
         fault="stores its values by a palette; save it as grey values" if palette else None,
         energy_ev=metadata.beam_energy_ev(entry) or units.energy_ev(info.get("Energy (eV)")),
         dose=metadata.dose({"tags": entry["original_metadata"], "info": info}),
-        scanned=_scanned(page, entry["original_metadata"]),
+        scanned=noted.get("modality") == "STEM" or _scanned(page, entry["original_metadata"]),
         colour="S" in series.axes,
         origin=origin,
         uncalibrated=uncalibrated,
