@@ -13,6 +13,8 @@ import passband
 from passband.base.errors import BadInputError
 from passband.execution.base import Serial
 from passband.files.jobs import writing
+from passband.learning import predict
+from passband.network_measures.expected_scores import expected_dice
 from passband.network_measures.network_on_images import NetworkOnImages
 from passband.network_measures.registry import MEASURES
 from passband.simulation.imaging import normalize
@@ -203,3 +205,15 @@ def test_the_verb_prints_one_object(call, measured):
 def test_python_returns_the_table(measured):
     held, table = measured
     assert passband.measure_networks(held.paths.folder, workers=1, **_FEW).equals(table)
+
+
+def test_fewer_images_have_tables_of_their_own(measured, monkeypatch):
+    held, table = measured
+    monkeypatch.setattr("passband.studies.curvature_jobs.MEASURES", {"expected_dice": MEASURES["expected_dice"]})
+    few = measure_study(held, Serial(), Quiet(), images=2, **_FEW)
+    network, test = held.training_jobs[0], held.study.tests[1]
+    logits = predict(network.network(), normalize(images_of(held.study, held.paths, test)[0][:2])[:, None])
+    assert few["expected_dice_test"][1] == pytest.approx(float(expected_dice(logits).mean()), rel=1e-5)
+    assert few["expected_dice_test"][1] != table["expected_dice_test"][1]
+    assert pl.read_parquet(held.paths.table("curvature_2_images")).equals(few)
+    assert pl.read_parquet(held.paths.table("curvature")).equals(table)

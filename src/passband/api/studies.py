@@ -65,16 +65,24 @@ def open_study(folder: str | Path) -> StudyRun:
 
 
 def measure_networks(
-    folder: str | Path, *, top: int = 5, spectrum_images: int = 8, spectra: bool = True, workers: int | None = None
+    folder: str | Path,
+    *,
+    top: int = 5,
+    spectrum_images: int = 8,
+    images: int | None = None,
+    spectra: bool = True,
+    workers: int | None = None,
 ) -> pl.DataFrame:
     """Measure curvature, gradients and predictions of each network of a finished study under each condition; needs the extra curvature.
 
-    A stopped call continues when it is made again. curvature.parquet and curvature_layers.parquet in the folder have the tables.
+    A stopped call continues when it is made again. curvature.parquet and curvature_layers.parquet in the folder have the tables; of N images
+    their names end in _N_images.
 
     Args:
         folder: of the study, with its networks.
         top: eigenpairs of a dominant subspace, at most 20.
-        spectrum_images: test images that eigenpairs are computed from.
+        spectrum_images: test images that eigenpairs are computed from, at most so many.
+        images: the first so many test images alone; all by default.
         spectra: whether to compute eigenpairs and traces of all weights, two thirds of the time.
         workers: processes; one for each core by default.
 
@@ -96,7 +104,9 @@ def measure_networks(
     from passband.studies.curvature_jobs import measure_study
     from passband.studies.folder import StudyFolder
 
-    held, options = StudyFolder.open(Path(folder)), {"top": top, "spectrum_images": spectrum_images}
+    held = StudyFolder.open(Path(folder))
     count = workers or len(os.sched_getaffinity(0))
     with make_executor("processes", count) as executor, TerminalProgress() as progress:
-        return measure_study(held, executor, progress, spectra=spectra, **options)
+        return measure_study(
+            held, executor, progress, top=top, spectrum_images=spectrum_images, images=images, spectra=spectra
+        )

@@ -15,6 +15,10 @@ def study_curvature(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a study that has been run.")],
     top: Annotated[int, Option(help="Eigenpairs of a dominant subspace, at most 20.")] = 5,
     spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 8,
+    images: Annotated[
+        int | None,
+        Option(help="The first so many test images alone; all of them if left out."),
+    ] = None,
     spectra: Annotated[
         bool, Option("--spectra/--no-spectra", help="Eigenpairs and traces of all weights: two thirds of the time.")
     ] = True,
@@ -23,23 +27,26 @@ def study_curvature(
 ) -> None:
     """Measure curvature, gradients and predictions of each network of a study under each condition.
 
-    Writes curvature.parquet, a row for each network and condition, and curvature_layers.parquet. A stopped run can be resumed.
+    Writes curvature.parquet, a row for each network and condition, and curvature_layers.parquet; of N images curvature_N_images.parquet.
+    A stopped run can be resumed.
 
     Example:  passband study curvature runs/defocus
     """
     from passband.base.progress import TerminalProgress
     from passband.execution.choose import make_executor
-    from passband.studies.curvature_jobs import PAIRS, measure_study, with_loss
+    from passband.studies.curvature_jobs import measure_study, pairs_table, with_loss
     from passband.studies.folder import StudyFolder
 
     held = StudyFolder.open(folder)
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
-        table = measure_study(held, executor, progress, top=top, spectrum_images=spectrum_images, spectra=spectra)
+        table = measure_study(
+            held, executor, progress, top=top, spectrum_images=spectrum_images, images=images, spectra=spectra
+        )
     answer = with_loss(held, table)
     ranks = list(answer["rank"].items())
     lines = [f"{'measure':<32}rank correlation with the loss under other conditions"]
     lines += [f"{name:<32}{rank:+.2f}" for name, rank in ranks[:_SHOWN]]
     if len(ranks) > _SHOWN:
         lines.append(f"and {len(ranks) - _SHOWN} others with less; --json lists all")
-    lines += ["", f"Table: {held.paths.table(PAIRS)}"]
-    print_answer(answer | {"table": str(held.paths.table(PAIRS))}, as_json, "\n".join(lines))
+    lines += ["", f"Table: {pairs_table(held, images)}"]
+    print_answer(answer | {"table": str(pairs_table(held, images))}, as_json, "\n".join(lines))

@@ -26,7 +26,8 @@ from passband.studies.jobs import StudyJob, TrainingJob, test_images
 from passband.studies.stored import read_tables
 from passband.studies.study import Domain
 
-#: Tables in a study's folder: a row for each network and condition, and a row for each network and weight tensor.
+#: Tables in a study's folder: a row for each network and condition, and a row for each network and weight tensor. Of fewer than all test
+#: images their names end in `_{images}_images`.
 PAIRS, LAYERS = "curvature", "curvature_layers"
 _KEYS = ["train_condition", "test_condition", "seed"]
 _TABLES = {PAIRS: "table.parquet", LAYERS: "layers.parquet"}
@@ -41,7 +42,8 @@ _COSTS = ("prediction", "gradient", "head", "spectrum")
 class CurvatureJob(StudyJob):
     """Measure one trained network, with the digest of its weights, under all conditions of its study.
 
-    `siblings` are the other networks of its training, which differ in their seed, with digests.
+    `siblings` are the other networks of its training, which differ in their seed, with digests. Only the first `images` of the test images
+    are used.
     """
 
     kind = "curvature"
@@ -51,6 +53,7 @@ class CurvatureJob(StudyJob):
     measures: tuple[str, ...]
     top: int
     spectrum_images: int
+    images: int
 
     @property
     def label(self) -> str:
@@ -67,6 +70,8 @@ class CurvatureJob(StudyJob):
         """All that decides the measures."""
         derived = any(MEASURES[name].cost != "prediction" for name in self.measures)
         some: dict[str, Any] = {"top": self.top, "spectrum_images": self.spectrum_images} if derived else {}
+        if self.images < self.study.split.test:
+            some["images"] = self.images
         if self.siblings:
             some |= {"siblings": [[network.folder.name, weights] for network, weights in self.siblings]}
         return {
@@ -89,7 +94,7 @@ class CurvatureJob(StudyJob):
         def on(domain: Domain) -> NetworkOnImages:
             counts, masks = test_images(self.study, self.paths, domain)
             device = next(model.parameters()).device
-            images = normalize(counts)[:, None].to(device)
+            images, masks = normalize(counts[: self.images])[:, None].to(device), masks[: self.images]
             pixel, loss = domain.condition.pixel_size_angstrom, _LOSSES[self.study.training.loss]
             return NetworkOnImages(
                 model, images, masks.to(device), pixel, loss, self.top, self.spectrum_images, siblings
@@ -128,6 +133,7 @@ def measure_study(
     *,
     top: int = TOP,
     spectrum_images: int = SPECTRUM_IMAGES,
+    images: int | None = None,
     spectra: bool = True,
 ) -> pl.DataFrame:
     """Make what is missing of the measures of all networks of a finished study, and write its tables of them.
@@ -138,6 +144,8 @@ def measure_study(
         progress: shown meanwhile.
         top: eigenpairs of a dominant subspace, at most 20.
         spectrum_images: images that they are computed from, the first ones of the test specimens.
+        images: that everything is computed from, the first ones of the test specimens; all by default. Of fewer, the tables' names
+            end in `_{images}_images`.
         spectra: whether to compute eigenpairs and traces of all weights, two thirds of the time.
 
     Returns:
@@ -148,9 +156,10 @@ def measure_study(
             missing, or a parameter is out of its limits.
     """
     held = StudyFolder(held.study, type(held.paths)(held.paths.folder.absolute()))
-    _check(held, top, spectrum_images)
+    images = held.study.split.test if images is None else images
+    _check(held, top, spectrum_images, images)
     with held.locked():
-        jobs = [job for job in _jobs(held, top, spectrum_images) if spectra or not job.of_spectra]
+        jobs = [job for job in _jobs(held, top, spectrum_images, images) if spectra or not job.of_spectra]
         missing = held.missing(jobs)
         conditions = len(held.study.tests)
         advance = progress.stage("measures", len(jobs) * conditions, (len(jobs) - len(missing)) * conditions)
@@ -166,8 +175,17 @@ def measure_study(
                 whole, *others = [pl.concat(own) for own in parts.values()]
                 for other in others:
                     whole = whole.join(other, on=_KEYS, maintain_order="left")
-                write_table(held.paths.table(name), whole)
-    return read_table(held.paths.table(PAIRS))
+                write_table(_table(held, name, images), whole)
+    return read_table(_table(held, PAIRS, images))
+
+
+def pairs_table(held: StudyFolder, images: int | None = None) -> Path:
+    """Return the file of the table of pairs of so many test images, or of all."""
+    return _table(held, PAIRS, held.study.split.test if images is None else images)
+
+
+def _table(held: StudyFolder, name: str, images: int) -> Path:
+    return held.paths.table(name if images == held.study.split.test else f"{name}_{images}_images")
 
 
 def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
@@ -184,7 +202,7 @@ def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
     return {"study": held.study.name, "rows": len(table), "rank": {name: known[name] for name in best_first}}
 
 
-def _jobs(held: StudyFolder, top: int, spectrum_images: int) -> Iterator[CurvatureJob]:
+def _jobs(held: StudyFolder, top: int, spectrum_images: int, images: int) -> Iterator[CurvatureJob]:
     """Yield the jobs of all trained networks, those of each cost by themselves: a new measure repeats only what costs as much."""
     covered = held.coverage()
     trained = [(job, w) for job, w in zip(covered.networks, covered.weights, strict=True) if w is not None]
@@ -197,12 +215,19 @@ def _jobs(held: StudyFolder, top: int, spectrum_images: int) -> Iterator[Curvatu
                 for job, w in trained
                 if cost == "prediction" and job.domain.id == network.domain.id and job.seed != network.seed
             )
-            yield CurvatureJob(held.study, held.paths, network, weights, siblings, measures, top, spectrum_images)
+            yield CurvatureJob(
+                held.study, held.paths, network, weights, siblings, measures, top, spectrum_images, images
+            )
 
 
-def _check(held: StudyFolder, top: int, spectrum_images: int) -> None:
+def _check(held: StudyFolder, top: int, spectrum_images: int, images: int) -> None:
     study, folder = held.study, held.paths.folder
-    for name, value, most in (("top", top, _MOST), ("spectrum_images", spectrum_images, study.split.test)):
+    limits = (
+        ("top", top, _MOST),
+        ("images", images, study.split.test),
+        ("spectrum_images", spectrum_images, study.split.test),
+    )
+    for name, value, most in limits:
         if not 1 <= value <= most:
             what = f"{parameter(name)} {value}: is not from 1 to {most}"
             raise BadInputError(what, value=value, limit=[1, most], remedy=f"choose 1 to {most}")
