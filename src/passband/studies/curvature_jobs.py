@@ -208,7 +208,7 @@ def _jobs(held: StudyFolder, top: int, spectrum_images: int, images: int) -> Ite
     trained = [(job, w) for job, w in zip(covered.networks, covered.weights, strict=True) if w is not None]
     for cost in _COSTS:
         measures = tuple(name for name, measure in MEASURES.items() if measure.cost == cost)
-        for network, weights in trained:
+        for network, weights in trained if measures else []:
             # Only predictions are compared with those of other seeds.
             siblings = tuple(
                 (job, w)
