@@ -34,7 +34,7 @@ def pair(model=None, **facts):
     """The same network at home and away, with two of other seeds."""
     model = network() if model is None else model
     dtype = next(model.parameters()).dtype
-    facts = {"siblings": (network(1, dtype), network(2, dtype))} | facts
+    facts = {"siblings": (network(1, dtype), network(2, dtype)), "local": network(3, dtype)} | facts
     return [NetworkOnImages(model, *images_and_masks(blur=blur, dtype=dtype), PIXEL, **facts) for blur in (0.0, 0.6)]
 
 

@@ -38,6 +38,7 @@ class NetworkOnImages:
         top: eigenpairs that make a dominant subspace.
         spectrum_images: images of the eigenpairs of all weights and of the trace, the first ones.
         siblings: networks of the same training that differ in their seed, in evaluation mode.
+        local: the network of the same seed that was trained under this condition, in evaluation mode.
 
     Raises:
         BadInputError: if the network is in training mode, where batch normalisation would depend on the batch, or its weights are
@@ -52,6 +53,7 @@ class NetworkOnImages:
     top: int = TOP
     spectrum_images: int = SPECTRUM_IMAGES
     siblings: tuple[nn.Module, ...] = ()
+    local: nn.Module | None = None
 
     def __post_init__(self) -> None:
         """Refuse a network whose measures would mean nothing."""

@@ -15,6 +15,7 @@ from passband.network_measures import (
     feature_distance,
     gradients,
     label_free,
+    loss_barrier,
     predictions,
     spectra,
     subspaces,
@@ -48,7 +49,7 @@ class Measure:
     of: Literal["network", "pair"]
     needs_labels: bool
     source: str
-    cost: Literal["prediction", "gradient", "head", "spectrum"]
+    cost: Literal["prediction", "gradient", "head", "barrier", "spectrum"]
     compute: Callable[..., float]
     at_home_only: bool = False
     same_specimens: bool = False
@@ -143,6 +144,8 @@ MEASURES: dict[str, Measure] = {
                 "Edelman, Arias and Smith, SIMAX 20, 303 (1998)", "head", subspaces.head_grassmann),
         Measure("head_fisher_alignment", "Frobenius cosine of the head's Fisher information", "cos F head", "pair", False,
                 _ALIGNMENT, "head", subspaces.head_fisher_alignment),
+        Measure("loss_barrier", "loss halfway to the network trained there, less the mean of both", "barrier", "pair", True,
+                "Frankle et al., ICML 2020; Ainsworth et al., ICLR 2023", "barrier", loss_barrier.between),
         Measure("prediction_kl", "Kullback–Leibler divergence of the predictions", "KL", "pair", False,
                 "Kullback and Leibler, Ann. Math. Stat. 22, 79 (1951)", "prediction", predictions.prediction_kl, same_specimens=True),
         Measure("prediction_fisher_rao", "Fisher–Rao distance of the predictions", "d(p)", "pair", False,

@@ -35,21 +35,22 @@ _TABLES = {PAIRS: "table.parquet", LAYERS: "layers.parquet"}
 _LOSSES: dict[LossName, Loss] = {"cross_entropy": cross_entropy, "cross_entropy_dice": segmentation_loss}
 _MOST = 20
 # Of measures, the cheapest first.
-_COSTS = ("prediction", "gradient", "head", "spectrum")
+_COSTS = ("prediction", "gradient", "head", "barrier", "spectrum")
 
 
 @dataclass(frozen=True)
 class CurvatureJob(StudyJob):
     """Measure one trained network, with the digest of its weights, under all conditions of its study.
 
-    `siblings` are the other networks of its training, which differ in their seed, with digests. Only the first `images` of the test images
-    are used.
+    `siblings` are the other networks of its training, which differ in their seed, with digests; `local` are those trained under each
+    condition that is tested, where a measure takes them. Only the first `images` of the test images are used.
     """
 
     kind = "curvature"
     network: TrainingJob
     weights: str
     siblings: tuple[tuple[TrainingJob, str], ...]
+    local: tuple[tuple[TrainingJob, str], ...]
     measures: tuple[str, ...]
     top: int
     spectrum_images: int
@@ -72,8 +73,9 @@ class CurvatureJob(StudyJob):
         some: dict[str, Any] = {"top": self.top, "spectrum_images": self.spectrum_images} if derived else {}
         if self.images < self.study.split.test:
             some["images"] = self.images
-        if self.siblings:
-            some |= {"siblings": [[network.folder.name, weights] for network, weights in self.siblings]}
+        for name, others in (("siblings", self.siblings), ("local", self.local)):
+            if others:
+                some[name] = [[network.folder.name, weights] for network, weights in others]
         return {
             "revision": REVISIONS[self.kind],
             "network": [self.network.folder.name, self.weights],
@@ -90,14 +92,22 @@ class CurvatureJob(StudyJob):
         """Measure the network under each condition and write both tables; those of layers come with spectra."""
         model, chosen = self.network.network(), [MEASURES[name] for name in self.measures]
         siblings = tuple(network.network() for network, _ in self.siblings)
+        local = {network.domain.id: network.network() for network, _ in self.local}
 
         def on(domain: Domain) -> NetworkOnImages:
             counts, masks = test_images(self.study, self.paths, domain)
             device = next(model.parameters()).device
             images, masks = normalize(counts[: self.images])[:, None].to(device), masks[: self.images]
-            pixel, loss = domain.condition.pixel_size_angstrom, _LOSSES[self.study.training.loss]
             return NetworkOnImages(
-                model, images, masks.to(device), pixel, loss, self.top, self.spectrum_images, siblings
+                model,
+                images,
+                masks.to(device),
+                domain.condition.pixel_size_angstrom,
+                _LOSSES[self.study.training.loss],
+                self.top,
+                self.spectrum_images,
+                siblings,
+                local.get(domain.id),
             )
 
         home, rows = on(self.network.domain), []
@@ -215,9 +225,9 @@ def _jobs(held: StudyFolder, top: int, spectrum_images: int, images: int) -> Ite
                 for job, w in trained
                 if cost == "prediction" and job.domain.id == network.domain.id and job.seed != network.seed
             )
-            yield CurvatureJob(
-                held.study, held.paths, network, weights, siblings, measures, top, spectrum_images, images
-            )
+            local = tuple((job, w) for job, w in trained if cost == "barrier" and job.seed == network.seed)
+            about = network, weights, siblings, local, measures
+            yield CurvatureJob(held.study, held.paths, *about, top, spectrum_images, images)
 
 
 def _check(held: StudyFolder, top: int, spectrum_images: int, images: int) -> None:
