@@ -13,7 +13,7 @@ from passband.analysis.pairs import ZERO_DEFOCUS, Pairs, Target, dense
 from passband.base.errors import BadInputError
 from passband.files.atomic import write_file
 from passband.network_measures.registry import MEASURES, Measure
-from passband.studies.curvature_jobs import LAYERS, PAIRS
+from passband.studies.curvature_jobs import LAYERS, PAIRS, fewer_images
 from passband.studies.paths import StudyPaths
 from replication import judging
 from replication.outcome import StudyTables
@@ -90,7 +90,7 @@ def keep(run: Path, tables: Path) -> None:
         raise BadInputError(
             "its networks are not measured yet", remedy=f"run: passband study curvature {run}", place=run
         )
-    for name in (PAIRS, LAYERS, "scores", "shift", "conditions"):
+    for name in (PAIRS, LAYERS, *fewer_images(source), "scores", "shift", "conditions"):
         # Without spectra there are no layers.
         if name == LAYERS and not source.table(name).is_file():
             continue
@@ -104,9 +104,9 @@ def studies(tables: Path) -> dict[str, StudyTables]:
     return {path.parent.name: StudyTables(StudyPaths(path.parent)) for path in found}
 
 
-def measured_pairs(study: StudyTables) -> tuple[Pairs, dict[str, Measure]]:
-    """Return the pairs of a study with the columns of its measures as features, mean over seeds, and the measure of each column."""
-    table, names = study.table(PAIRS), study.square.names
+def measured_pairs(study: StudyTables, name: str = PAIRS) -> tuple[Pairs, dict[str, Measure]]:
+    """Return the pairs of a study with the columns of its table of measures as features, mean over seeds, and the measure of each column."""
+    table, names = study.table(name), study.square.names
     keys = ["train_condition", "test_condition"]
     mean = table.group_by(keys).agg(pl.all().exclude(*keys, "seed").mean())
     columns = {column: _measure(column) for column in mean.columns if column not in keys}
@@ -162,6 +162,16 @@ def judge(study: StudyTables, *, zero: bool = True) -> list[Judged]:
                     )
                 )
     return found
+
+
+def by_images(study: StudyTables, columns: Iterable[str], target: Target) -> dict[int, dict[str, Statistic]]:
+    """Return R² of columns by the number of test images that they are measured on; none if all were measured on all images."""
+    found, fewer = {}, fewer_images(study.paths)
+    for name, count in {**fewer, PAIRS: study.scores["n_images"][0]}.items() if fewer else []:
+        pairs, _ = measured_pairs(study, name)
+        predicted = {c: Fit(pairs, (c,), target, linear=True).predictions()["both"] for c in columns if pairs.varies(c)}
+        found[count] = {c: judging.r2(pairs, values, target) for c, values in predicted.items()}
+    return dict(sorted(found.items()))
 
 
 def _rank(pairs: Pairs, column: str, target: Target) -> float:

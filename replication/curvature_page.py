@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 
 from passband.analysis.pairs import Target
 from passband.figures import style
+from passband.network_measures.registry import Measure
+from passband.studies.curvature_jobs import fewer_images
 from replication import curvature
 from replication.curvature import SHORT, TARGETS, Judged, Need
 from replication.filled_page import fill_in, number
@@ -22,6 +24,20 @@ _AT_HOME = (
     "head_trace_train",
     "sharpness_train",
     "gradient_norm_train",
+)
+# Measures that are judged by the number of images, too.
+_BY_IMAGES = (
+    "prediction_kl",
+    "prediction_fisher_rao",
+    "gradient_norm_test",
+    "hessian_grassmann",
+    "head_fisher_alignment",
+    "fisher_top_test",
+    "feature_mmd",
+    "spectral_frechet_distance",
+    "thresholded_dice",
+    "expected_dice_test",
+    "orientation_agreement_test",
 )
 _SIDES = {"train": " at home", "test": " there"}
 # By what a measure takes of the other condition.
@@ -53,18 +69,22 @@ def write(page: Path) -> None:
             "zero": "\n\n".join(f"**{n}**\n\n{of_each(elsewhere[n])}" for n in studies if elsewhere[n]),
             "table": "\n\n".join(f"**{n}**\n\n{ranking(judged[n], ceilings[n])}" for n in studies),
             "home": "\n\n".join(f"**{n}**\n\n{at_home(s)}" for n, s in studies.items()),
+            "images": "\n\n".join(f"**{n}**\n\n{of_images(s)}" for n, s in studies.items() if fewer_images(s.paths)),
             "head": "\n\n".join(f"**{n}**\n\n{head(s)}" for n, s in studies.items() if _has_both(s)),
         },
     )
 
 
 def title(row: Judged) -> str:
+    """Return what a row judges."""
+    return row.column if row.measure is None else column_title(row.column, row.measure)
+
+
+def column_title(column: str, measure: Measure) -> str:
     """Return what a column is, with the condition that a measure of one network is taken under."""
-    if row.measure is None:
-        return row.column
-    side = row.column.rpartition("_")[2] if row.measure.of == "network" else ""
+    side = column.rpartition("_")[2] if measure.of == "network" else ""
     # Cosines are judged as angles.
-    words = row.measure.title.replace("cosine", "angle") if row.column.endswith("alignment") else row.measure.title
+    words = measure.title.replace("cosine", "angle") if column.endswith("alignment") else measure.title
     return words + _SIDES.get(side, "")
 
 
@@ -126,6 +146,18 @@ def of_each(rows: Sequence[Judged], ceilings: dict[Target, float] | None = None)
             columns[target]["ceiling: noise between seeds"] = number(ceilings[target])
     lines = [[kind, *(columns[target].get(kind, "–") for target in TARGETS)] for kind in columns["log_loss"]]
     return table(["the best of each", *(f"R² of {words}" for words in SHORT.values())], lines)
+
+
+def of_images(study: StudyTables) -> str:
+    """Return the table of R² of ln loss by the number of test images that measures are taken from."""
+    found = curvature.by_images(study, _BY_IMAGES, "log_loss")
+    _, columns = curvature.measured_pairs(study)
+    lines = [
+        [column_title(c, columns[c]), *(str(of[c]) if c in of else "–" for of in found.values())]
+        for c in _BY_IMAGES
+        if c in columns
+    ]
+    return table(["R² of ln loss", *(f"{count} images" for count in found)], lines)
 
 
 def ranking(rows: Sequence[Judged], ceilings: dict[Target, float]) -> str:

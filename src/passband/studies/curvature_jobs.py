@@ -23,6 +23,7 @@ from passband.network_measures.registry import MEASURES
 from passband.simulation.imaging import normalize
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import StudyJob, TrainingJob, test_images
+from passband.studies.paths import StudyPaths
 from passband.studies.stored import read_tables
 from passband.studies.study import Domain
 
@@ -192,6 +193,12 @@ def measure_study(
 def pairs_table(held: StudyFolder, images: int | None = None) -> Path:
     """Return the file of the table of pairs of so many test images, or of all."""
     return _table(held, PAIRS, held.study.split.test if images is None else images)
+
+
+def fewer_images(paths: StudyPaths) -> dict[str, int]:
+    """Return the tables of pairs of fewer than all test images in a study's folder, by name, and how many."""
+    ends = (path.stem.removeprefix(f"{PAIRS}_").split("_") for path in paths.folder.glob(f"{PAIRS}_*_images.parquet"))
+    return {f"{PAIRS}_{count}_images": int(count) for count, *_ in sorted(ends, key=lambda end: int(end[0]))}
 
 
 def _table(held: StudyFolder, name: str, images: int) -> Path:
