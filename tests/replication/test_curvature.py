@@ -45,7 +45,8 @@ def made_up(folder, law, seeds=2):
     folder.mkdir(parents=True)
     write_table(paths.table("shift"), table(optics))
     for name, values in (("scores", {"loss": np.exp(log_loss)}), ("curvature", measured)):
-        write_table(paths.table(name), pl.concat([table(values).with_columns(seed=pl.lit(s)) for s in range(seeds)]))
+        runs = [table(values).with_columns(seed=pl.lit(s), n_images=pl.lit(40)) for s in range(seeds)]
+        write_table(paths.table(name), pl.concat(runs).drop("n_images" if name == "curvature" else []))
     conditions = pl.DataFrame({"condition": NAMES, "label": NAMES, "defocus_angstrom": np.linspace(-90, 90, n)})
     write_table(paths.table("conditions"), conditions)
     write_table(paths.table("curvature_layers"), pl.DataFrame({"layer": ["head.weight"], "gradient_norm": [1.0]}))
@@ -135,6 +136,27 @@ def test_the_page_is_filled_from_the_tables(tmp_path):
     for name in ("curvature_ranking", "curvature_pairs"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
         assert f"figures/{name}.png" in text
+
+
+def test_measures_of_fewer_images_are_judged_beside_those_of_all(tmp_path):
+    study = made_up(tmp_path / "tables" / "curvature" / "made", by_fisher)
+    assert curvature.by_images(study, ["fisher_alignment"], "log_loss") == {}
+    rng = np.random.default_rng(1)
+    for count, share in ((8, 0.5), (16, 0.1)):
+        noisy = pl.col("fisher_alignment") + share * pl.Series(rng.normal(size=len(study.table("curvature"))))
+        fewer = study.table("curvature").with_columns(noisy.clip(-1, 1))
+        write_table(study.paths.table(f"curvature_{count}_images"), fewer)
+    by_count = curvature.by_images(study, ["fisher_alignment"], "log_loss")
+    assert list(by_count) == [8, 16, 40]
+    few, more, all_ = (of["fisher_alignment"].value for of in by_count.values())
+    assert few < more < all_
+    curvature_page.write(Path(shutil.copy(PAGE, tmp_path)))
+    text = (tmp_path / "curvature.md").read_text(encoding="utf-8")
+    assert "| R² of ln loss | 8 images | 16 images | 40 images |" in text
+    curvature.keep(study.paths.folder, tmp_path / "kept")
+    assert list(
+        curvature.by_images(curvature.studies(tmp_path / "kept")["made"], ["fisher_alignment"], "log_loss")
+    ) == [8, 16, 40]
 
 
 def test_tables_are_kept_and_what_is_not_measured_is_refused(tmp_path):
