@@ -29,6 +29,8 @@ _AT_HOME = (
 _BY_IMAGES = (
     "prediction_kl",
     "prediction_fisher_rao",
+    "prediction_loss",
+    "prediction_dice",
     "gradient_norm_test",
     "hessian_grassmann",
     "head_fisher_alignment",

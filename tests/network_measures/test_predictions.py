@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from passband.network_measures.predictions import prediction_fisher_rao, prediction_kl
+from passband.network_measures.predictions import prediction_dice, prediction_fisher_rao, prediction_kl, prediction_loss
 from support.measured_networks import pair
 
 
@@ -28,3 +28,13 @@ def test_certain_predictions_have_finite_distances():
     vars(sure)["logits"], vars(opposite)["logits"] = (torch.full((1, 1, 2, 2), v) for v in (200.0, -200.0))
     assert prediction_kl(sure, opposite) == pytest.approx(200)
     assert prediction_fisher_rao(sure, opposite) == pytest.approx(math.pi)
+
+
+def test_predictions_at_home_stand_for_labels():
+    home, away = pair()
+    labelled = replace(away, masks=(home.logits > 0).to(home.masks.dtype))
+    assert prediction_loss(home, away) == pytest.approx(labelled.mean_loss)
+    first, second = ((state.logits > 0).numpy() for state in (home, away))
+    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(first, second, strict=True)]
+    assert prediction_dice(home, away) == pytest.approx(sum(dice) / len(dice))
+    assert prediction_dice(home, home) == 1
