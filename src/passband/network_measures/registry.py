@@ -151,8 +151,8 @@ MEASURES: dict[str, Measure] = {
         Measure("prediction_fisher_rao", "Fisher–Rao distance of the predictions", "d(p)", "pair", False,
                 "Rao, Bull. Calcutta Math. Soc. 37, 81 (1945)", "prediction", predictions.prediction_fisher_rao, same_specimens=True),
         Measure("prediction_loss", "loss if predictions at home were labels", "L(ŷ)", "pair", False,
-                _CLASSES, "prediction", predictions.prediction_loss, same_specimens=True),
+                "Lee, ICML Workshop on Representation Learning 2013", "prediction", predictions.prediction_loss, same_specimens=True),
         Measure("prediction_dice", "Dice between the predictions", "Dice ŷ", "pair", False,
-                _CLASSES, "prediction", predictions.prediction_dice, same_specimens=True),
+                "Dice, Ecology 26, 297 (1945)", "prediction", predictions.prediction_dice, same_specimens=True),
     ]
 }  # fmt: skip
