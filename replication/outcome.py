@@ -157,5 +157,5 @@ def judged(figure: Statistic, *, above: float | None = None, below: float | None
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]])
+    first, *others = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
+    return "\n".join([first, "|" + "---|" * len(header), *others])
