@@ -32,7 +32,7 @@ from passband.verdicts.verdict_model import VerdictModel
 RESULTS = ROOT / "docs" / "results"
 TABLE, PAGE = RESULTS / "tables" / "same_area.parquet", RESULTS / "curvature.md"
 RECIPES = {"au-300kv": "au_in_crowds", "np-300kv": "np_in_crowds"}
-SPECIMENS, CONDITIONS, REFERENCES, SEED = 12, 24, 8, 4713
+SPECIMENS, CONDITIONS, REFERENCES, SEED = 10, 16, 8, 4713
 #: Largest displacement and side of the images [pixels of the network].
 SHIFT, SIDE = 10, 128
 #: Images with less of them covered are left out.
