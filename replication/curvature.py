@@ -42,6 +42,8 @@ _HEAD = {
     "hessian_grassmann": "head_grassmann",
     "fisher_alignment": "head_fisher_alignment",
 }
+# Measures that are a Dice or a share of right pixels, of which errors grow like the loss, and the least error.
+_SHARES, _LEAST = ("_dice", "_agreement", "confidence"), 1e-4
 # Features that span more than this factor, and are positive, are taken as logarithms.
 _WIDE = 10.0
 
@@ -122,9 +124,11 @@ def _measure(column: str) -> Measure | None:
 
 
 def _spread(column: str, values: np.ndarray) -> np.ndarray:
-    """Return the angle of a cosine, and the logarithm of what is positive and spans more than a factor of ten."""
+    """Return the angle of a cosine, the logarithm of what a share lacks to one, and that of what is positive and spans more than a factor of ten."""
     if column.endswith("alignment"):
         return np.asarray(np.arccos(np.clip(values, -1, 1)))
+    if any(share in column for share in _SHARES):
+        return np.asarray(np.log(np.clip(1 - values, _LEAST, None)))
     off = values[~np.eye(len(values), dtype=bool)]
     finite = off[np.isfinite(off)]
     wide = len(finite) > 0 and finite.min() > 0 and finite.max() > _WIDE * finite.min()

@@ -146,6 +146,7 @@ def test_measures_of_fewer_images_are_judged_beside_those_of_all(tmp_path):
         noisy = pl.col("fisher_alignment") + share * pl.Series(rng.normal(size=len(study.table("curvature"))))
         fewer = study.table("curvature").with_columns(noisy.clip(-1, 1))
         write_table(study.paths.table(f"curvature_{count}_images"), fewer)
+        write_table(study.paths.table(f"curvature_layers_{count}_images"), study.table("curvature_layers"))
     by_count = curvature.by_images(study, ["fisher_alignment"], "log_loss")
     assert list(by_count) == [8, 16, 40]
     few, more, all_ = (of["fisher_alignment"].value for of in by_count.values())

@@ -197,8 +197,8 @@ def pairs_table(held: StudyFolder, images: int | None = None) -> Path:
 
 def fewer_images(paths: StudyPaths) -> dict[str, int]:
     """Return the tables of pairs of fewer than all test images in a study's folder, by name, and how many."""
-    ends = (path.stem.removeprefix(f"{PAIRS}_").split("_") for path in paths.folder.glob(f"{PAIRS}_*_images.parquet"))
-    return {f"{PAIRS}_{count}_images": int(count) for count, *_ in sorted(ends, key=lambda end: int(end[0]))}
+    counts = (path.stem.split("_")[1] for path in paths.folder.glob(f"{PAIRS}_[0-9]*_images.parquet"))
+    return {f"{PAIRS}_{count}_images": count for count in sorted(map(int, counts))}
 
 
 def _table(held: StudyFolder, name: str, images: int) -> Path:
