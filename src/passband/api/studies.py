@@ -68,7 +68,7 @@ def measure_networks(
     folder: str | Path,
     *,
     top: int = 5,
-    spectrum_images: int = 8,
+    spectrum_images: int = 4,
     images: int | None = None,
     spectra: bool = True,
     workers: int | None = None,

@@ -14,7 +14,7 @@ _SHOWN = 15
 def study_curvature(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a study that has been run.")],
     top: Annotated[int, Option(help="Eigenpairs of a dominant subspace, at most 20.")] = 5,
-    spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 8,
+    spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 4,
     images: Annotated[
         int | None,
         Option(help="The first so many test images alone; all of them if left out."),

@@ -18,7 +18,7 @@ from passband.network_measures.orientation_agreement import oriented_logits
 from passband.network_measures.temperature import temperature
 
 #: Eigenpairs of a dominant subspace, and images that they are computed from.
-TOP, SPECTRUM_IMAGES = 5, 8
+TOP, SPECTRUM_IMAGES = 5, 4
 # Images of a gradient at a time: activations of more of them do not fit the cache.
 _BATCH = 8
 
