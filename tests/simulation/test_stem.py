@@ -224,6 +224,24 @@ def test_the_truth_is_scanned_as_the_image():
     assert (bright == made_.masks[0]).float().mean() > 0.97
 
 
+def test_a_band_that_ends_with_the_step_gives_finer_scans_resampled():
+    """The image at 0.8 Å is the fine scan's spectrum cut at its Nyquist frequency; with the whole band the lattice aliases."""
+    atoms = cell("Au" * 12, np.random.default_rng(2).uniform(0, 1, (12, 3)) * [FIELD, FIELD, 4.0])
+    fine = image(atoms, made(pixel_size_angstrom=0.1), StemConfig(depth_angstrom=4.0, band_per_angstrom=3.4))
+    spectrum = torch.fft.fftshift(torch.fft.fft2(fine.double()))
+    # 16 pixels of 0.8 Å carry the frequencies −7 to 7, and at 8 the wave and its mirror image fall together.
+    kept = spectrum[56:73, 56:73]
+    at = 0.8 * torch.arange(16, dtype=torch.float64) / FIELD
+    waves = torch.polar(torch.ones(17, 16, dtype=torch.float64), 2 * math.pi * torch.arange(-8, 9)[:, None] * at)
+    expected = (waves.T @ kept @ waves).real / fine.numel()
+    coarse = made(pixel_size_angstrom=0.8)
+    resampled = image(atoms, coarse, StemConfig(depth_angstrom=4.0, band_per_angstrom=0.625))
+    aliased = image(atoms, coarse, StemConfig(depth_angstrom=4.0, band_per_angstrom=3.4))
+    assert (resampled - expected).abs().max() < 1e-3 * expected.abs().max()
+    assert (aliased - expected).abs().max() > 0.2 * expected.abs().max()
+    assert torch.allclose(aliased, fine[::8, ::8], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("condition", "config", "message"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from safetensors.torch import save
 
-from passband.conditions import Condition
+from passband.conditions import Condition, StemCondition
 from passband.conditions.sets import ConditionDraw
 from passband.learning import NetworkConfig, build
 from passband.models.card import ModelCard, Specimens
@@ -15,18 +15,28 @@ from passband.verdicts.calibration import with_scores
 from passband.verdicts.features import IMAGE_FEATURES, SOURCES, condition_features
 
 BASE = Condition(energy_ev=300e3, pixel_size_angstrom=0.8, focal_spread_angstrom=25.0)
+HAADF = StemCondition(
+    energy_ev=300e3,
+    convergence_semiangle_mrad=20.0,
+    source_size_angstrom=0.4,
+    pixel_size_angstrom=0.8,
+    detector={"kind": "haadf", "inner_mrad": 60.0, "outer_mrad": 200.0},
+)
 NETWORK = NetworkConfig(widths=(4, 8))
 OWN = 0.1
 
 
-def draw(count, seed, defocus=300.0):
+def draw(count, seed, defocus=300.0, base=BASE):
     ranges = {
         "defocus_angstrom": {"uniform": [-defocus, defocus]},
         "C12": {"uniform": [0, 60]},
         "focal_spread_angstrom": {"uniform": [18, 45]},
         "dose_per_angstrom2": {"log_uniform": [100, 3000]},
     }
-    return ConditionDraw(base=BASE, draw=ranges, count=count, seed=seed, method="random").conditions()
+    if base is not BASE:
+        # Seven foci of a probe take as long as seven probes.
+        del ranges["focal_spread_angstrom"]
+    return ConditionDraw(base=base, draw=ranges, count=count, seed=seed, method="random").conditions()
 
 
 def law(condition, rng):
@@ -79,8 +89,15 @@ def scores(model, conditions):
     return pl.DataFrame(rows)
 
 
-def scored_model(folder, held_out=50, **changes):
+def scored_model(folder, held_out=50, base=BASE, calibration=70, **changes):
     model = bare_model(folder, **changes)
     conditions = [("trained", c) for c in model.card.conditions]
-    conditions += [("calibration", c) for c in draw(70, 8)] + [("held_out", c) for c in draw(held_out, 9)]
+    conditions += [("calibration", c) for c in draw(calibration, 8, base=base)]
+    conditions += [("held_out", c) for c in draw(held_out, 9, base=base)]
     return with_scores(model, scores(model, conditions))
+
+
+def scanned_model(folder):
+    """A scored model for HAADF scans."""
+    trained = tuple(draw(4, 7, defocus=60.0, base=HAADF))
+    return scored_model(folder, held_out=10, base=HAADF, calibration=46, modality="stem", conditions=trained)

@@ -210,7 +210,7 @@ def test_wrong_verbs_and_options_are_one_line(diameter, tmp_path, call):
 def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path, call):
     held, _, _ = diameter
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--condition", "team_300kv")
-    assert code == 2 and "--condition is of segmentation in HRTEM images, and this study of mean_diameter" in error
+    assert code == 2 and "--condition is of segmentation, and this study of mean_diameter" in error
     code, _, error = call("model", "pack", tiny[1], "--name", "x")
     assert code == 2 and "give them with --condition" in error
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--second", tiny[1])
@@ -330,9 +330,9 @@ def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
         ["check", tmp_path / "dark", "--condition", "titan_corrected_300kv"],
     ):
         code, _, err = run_here(*words)
-        assert code == 2 and "is a model for STEM images, and verdicts are for HRTEM; segment with it" in err
+        assert code == 2 and "no verdict can be given; pack it with conditions to score it under" in err
     code, _, err = run_here("model", "pack", held.paths.folder, "--name", "x", "--condition", "titan_corrected_300kv")
-    assert code == 2 and "--condition is of segmentation in HRTEM images, and this study in STEM; leave it out" in err
+    assert code == 2 and "--condition has one of HRTEM, and the study is of STEM; give others" in err
     code, out, _ = run_here("model", "show", tmp_path / "dark", "--json")
     assert code == 0 and 0 < json.loads(out)["epsilon"]["mean"] < 1
     (tmp_path / "other.yaml").write_text(json.dumps(dict(card.specimens.recipe) | {"seed": 99}))

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from passband.api.conditions import as_condition
+from passband.api.conditions import as_any_condition
 from passband.api.models import as_model
 from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 
 if TYPE_CHECKING:
     from passband.estimation.estimate import Estimate
@@ -119,7 +119,7 @@ def predict(model: str | Path | Model, image: Any, **calibration: float | None) 
 
 def check(
     model: str | Path | Model,
-    condition: Condition | str | Path | None = None,
+    condition: AnyCondition | str | Path | None = None,
     *,
     image: Any = None,
     specimen: SpecimenInfo | Mapping[str, Any] | None = None,
@@ -129,7 +129,7 @@ def check(
 
     Args:
         model: by name, folder, or loaded.
-        condition: a condition, its file, or a preset.
+        condition: a condition, its file, or a preset; of the model's modality, HRTEM or STEM.
         image: instead, as `micrograph` takes it.
         specimen: what is known of it: a `SpecimenInfo`, or its fields by name.
         **calibration: of the image: pixel_size_angstrom, energy_ev, dose_per_angstrom2.
@@ -151,7 +151,7 @@ def check(
         return VerdictModel(as_model(model)).check_image(micrograph(image, **calibration), known)
     if calibration:
         raise BadInputError(f"{', '.join(calibration)} describe an image; put them into the condition")
-    return VerdictModel(as_model(model)).check(as_condition(condition), known)
+    return VerdictModel(as_model(model)).check(as_any_condition(condition), known)
 
 
 def estimate(image: Any, *, spherical_angstrom: float = 0.0, **calibration: float | None) -> Estimate:

@@ -62,8 +62,8 @@ def pack_model(
     Args:
         study: its folder, or what `Study.run` returns.
         name: of the model.
-        conditions: to score it under, as `load_conditions` takes them, so that it gives verdicts; of a study of segmentation in HRTEM images, and
-            needed there. Other models are scored under their training condition.
+        conditions: to score it under, as `load_conditions` takes them, so that it gives verdicts; of a study of segmentation, and
+            needed there in HRTEM. Other models are scored under their training condition.
         training: training set, the start of its name, or id of a condition; that of the network with the lowest mean loss by default.
         seed: number of the network.
         folder: of the model; in your folder of models by default.
@@ -80,7 +80,7 @@ def pack_model(
     import os
 
     from passband.base.progress import TerminalProgress
-    from passband.conditions.condition_files import load_conditions
+    from passband.conditions.condition_files import load_any_conditions
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.simulation.multislice.engine import MEMORY
@@ -89,7 +89,7 @@ def pack_model(
 
     held = StudyFolder.open(Path(study)) if isinstance(study, str | Path) else study.held
     from_study.check_conditions(held, given=conditions is not None)
-    session = [] if conditions is None else [c for _, c in load_conditions(conditions)]
+    session = [] if conditions is None else [c for _, c in load_any_conditions(conditions)]
     chosen, target = from_study.choose(held, training, seed), Path(folder or user_folder() / name)
     count = workers or len(os.sched_getaffinity(0))
     with make_executor("processes", count) as executor, TerminalProgress() as progress:

@@ -16,7 +16,7 @@ from passband.app import html
 from passband.base.errors import BadInputError
 from passband.base.identity import seed_from
 from passband.conditions import Condition
-from passband.models.store import Model
+from passband.models.store import Model, require_hrtem
 from passband.simulation.hrtem import Imager
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
@@ -169,6 +169,7 @@ def subject_of(model: Model | None, absent: str, cache: Path | None = None) -> S
         # Load the network before the page opens: it may be unusable.
         _ = model.network
         try:
+            require_hrtem(model.card)
             judge = VerdictModel(model)
         except BadInputError as error:
             absent = error.text(html.field)

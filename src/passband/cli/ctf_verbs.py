@@ -233,12 +233,12 @@ def _read_conditions(source: Path, q_max: float | None) -> list[Any]:
     return [condition for _, condition in read_labelled(source, q_max)]
 
 
-def read_labelled(source: Path, q_max: float | None = None) -> list[tuple[str, Any]]:
-    """Return labels and conditions of a file, and print what is doubtful about them, also within a band [1/Å]."""
+def read_labelled(source: Path, q_max: float | None = None, *, any_modality: bool = False) -> list[tuple[str, Any]]:
+    """Return labels and conditions of a file, of HRTEM or `any_modality`, and print what is doubtful about them, also within a band [1/Å]."""
     from passband.conditions.condition import doubt_kinds
-    from passband.conditions.condition_files import load_conditions
+    from passband.conditions.condition_files import load_any_conditions, load_conditions
 
-    labelled = load_conditions(source)
+    labelled: list[tuple[str, Any]] = list((load_any_conditions if any_modality else load_conditions)(source))
     conditions = [condition for _, condition in labelled]
     doubts = [kind[0] for kind in doubt_kinds(conditions)]
     if q_max is not None:

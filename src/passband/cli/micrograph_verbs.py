@@ -133,7 +133,7 @@ def segment(
             show(f"{micrograph}\n  {result}\n  {written['overlay']} {beside}")
     if as_json:
         print_json({"model": chosen.card.name, "images": answers})
-    elif chosen.card.task == SEGMENTING[0] and chosen.card.modality == "hrtem":
+    elif chosen.card.task == SEGMENTING[0] and (chosen.scores is not None or chosen.card.modality == "hrtem"):
         size = "" if pixel_size is None else f" --pixel-size {pixel_size:g}"
         show(f"Does the model work here? passband check {model} {shlex.quote(str(path))}{size}")
 
@@ -197,7 +197,9 @@ def check(
     chosen = VerdictModel(load_model(model))
     specimen = SpecimenInfo(tuple(element) if element else None, support, thickness, diameter)
     if condition is not None:
-        labelled = read_labelled(condition)
+        labelled = read_labelled(condition, any_modality=True)
+        for _, given_condition in labelled:
+            chosen.require_modality(given_condition)
         names = [str(condition)] if len(labelled) == 1 else [f"{condition}: {label}" for label, _ in labelled]
         chosen.prepare([c for _, c in labelled])
         no_notes: list[str] = []

@@ -73,7 +73,7 @@ def model_pack(
         Path | None,
         Option(
             "--condition",
-            help="Set of conditions to score it under, such as those of a session; of a study of segmentation, and needed there.",
+            help="Set of conditions to score it under, such as those of a session; of a study of segmentation, and in HRTEM needed there.",
         ),
     ] = None,
     training: Annotated[
@@ -99,12 +99,12 @@ def model_pack(
 ) -> None:
     """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
-    A model of another task than segmentation, or for STEM, gives no verdicts: it is scored under its training condition, and so is the interval
-    of a value of the image.
+    A model of another task than segmentation, or for STEM without --condition, gives no verdicts: it is scored under its training condition, and
+    so is the interval of a value of the image.
 
     Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/micrographs_session.yaml
     """
-    from passband.conditions.condition_files import load_conditions
+    from passband.conditions.condition_files import load_any_conditions
     from passband.execution.choose import make_executor
     from passband.models.store import user_folder
     from passband.studies.folder import StudyFolder
@@ -118,7 +118,7 @@ def model_pack(
         )
     chosen = from_study.choose(held, training, seed)
     other = None if second is None else from_study.choose(StudyFolder.open(second), None, None)[0]
-    session = [] if conditions is None else [c for _, c in load_conditions(conditions)]
+    session = [] if conditions is None else [c for _, c in load_any_conditions(conditions)]
     limit, target = int(1e9 * memory), user_folder() / name if out is None else out
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:
         model = from_study.pack(

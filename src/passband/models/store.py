@@ -141,10 +141,10 @@ def require_task(card: ModelCard, *tasks: str) -> None:
 
 
 def require_hrtem(card: ModelCard) -> None:
-    """Raise BadInputError for a model for STEM, whose images verdicts do not know."""
+    """Raise BadInputError for a model for STEM, where only HRTEM is known."""
     if card.modality == "stem":
-        what = "is a model for STEM images, and verdicts are for HRTEM"
-        remedy = f"segment with it: passband segment {card.name} IMAGE"
+        what = "is a model for STEM images, and this is for HRTEM"
+        remedy = f"segment or check scans with it: passband segment {card.name} IMAGE"
         raise BadInputError(what, value="stem", limit="hrtem", remedy=remedy, place=card.name)
 
 

@@ -1,6 +1,7 @@
 """The modalities, and which of them a condition or stored specimens belong to."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from passband.conditions import AnyCondition, StemCondition
 from passband.simulation import hrtem, stem
@@ -26,6 +27,6 @@ def modality_of(given: AnyCondition | AnyConfig) -> Modality:
     return MODALITIES[modality_name(given)]
 
 
-def modality_name(given: AnyCondition | AnyConfig) -> str:
+def modality_name(given: AnyCondition | AnyConfig) -> Literal["hrtem", "stem"]:
     """Return the name of the modality of a condition, or of how specimens are stored."""
     return "stem" if isinstance(given, StemCondition | StemConfig) else "hrtem"

@@ -60,7 +60,8 @@ class StemConfig(FrozenModel):
     """How specimens are stored for STEM.
 
     Attributes:
-        band_per_angstrom: spatial frequencies that are stored [1/Å].
+        band_per_angstrom: spatial frequencies that are stored [1/Å]: all that probes transfer, or those up to the Nyquist frequency of the scan's
+            step, for images of finer scans that are resampled to it.
         slice_thickness_angstrom: of all slices [Å]; within one, the probe's focus is that of its middle.
         depth_angstrom: room for the thickest specimen [Å], with 2 Å of vacuum on either side; more room changes no image.
     """
@@ -277,19 +278,23 @@ class Imager:
     def __init__(self, condition: StemCondition, field_angstrom: float, config: StemConfig, numbers: tuple[int, ...]):
         """Prepare images of a field [Å] with elements of these atomic numbers.
 
+        Where the stored band ends at the scan's Nyquist frequency, images are those of finer scans that were resampled to its step: nothing is aliased.
+
         Raises:
             BadInputError: if the step of the scan does not divide the field, or if the probe transfers more than the stored band.
         """
         end = transferred(condition)
-        if end > config.band_per_angstrom + 1e-9:
+        step = condition.pixel_size_angstrom
+        resampled = math.isclose(config.band_per_angstrom, 1 / (2 * step))
+        if end > config.band_per_angstrom + 1e-9 and not resampled:
             raise BadInputError(
                 f"a probe of convergence_semiangle_mrad {condition.convergence_semiangle_mrad:g} transfers up to {end:.3g} 1/Å, and {config.band_per_angstrom:.3g} 1/Å "
                 f"are stored; raise stem.band_per_angstrom to {math.ceil(end * 100) / 100:g}"
             )
         self.condition, self.field_angstrom, self._config, self._numbers = condition, field_angstrom, config, numbers
-        self.pixels = pixels_across(field_angstrom, condition.pixel_size_angstrom)
+        self.pixels = pixels_across(field_angstrom, step)
         self._parameters = cast(ProbeParameters, stack([condition]))
-        self._reach = math.floor(end * field_angstrom + 1e-9)
+        self._reach = math.floor(min(end, config.band_per_angstrom) * field_angstrom + 1e-9)
         self._transfers = functools.cache(self._transfer_turned)
 
     @property

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from passband.base.errors import BadInputError
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition, condition_of
 from passband.learning import SEGMENTATION
 from passband.metrics.texture import Scattering
 from passband.models.card import plain
-from passband.models.store import PREDICTOR, SCORES, Model, read_json, require_hrtem, require_task
+from passband.models.store import PREDICTOR, SCORES, Model, read_json, require_task
+from passband.simulation.modalities import modality_name
 from passband.verdicts import reasons
 from passband.verdicts.domain import Domain
 from passband.verdicts.features import (
@@ -33,6 +34,7 @@ from passband.verdicts.features import (
     training_data,
 )
 from passband.verdicts.predictor import Predictor, restore
+from passband.verdicts.scan_domain import ScanDomain
 from passband.verdicts.statements import Statement
 from passband.verdicts.verdict import LEVEL, Interval, Nearest, Prediction, Verdict
 from passband.verdicts.zones import NAMES, best_match, zone_of, zones
@@ -65,24 +67,36 @@ class CalibratedModel:
     def __init__(self, model: Model):
         """Take a calibrated model; BadInputError if it has not been scored."""
         require_task(model.card, SEGMENTATION.name)
-        require_hrtem(model.card)
         if model.scores is None or model.card.own_loss is None:
             what = "has not been scored under known conditions, so that no verdict can be given"
-            raise BadInputError(
-                what, remedy=f"score it first: passband model score {model.card.name}", place=model.card.name
-            )
+            score = f"score it first: passband model score {model.card.name}"
+            if model.card.modality == "stem":
+                score = "pack it with conditions to score it under: passband model pack STUDY --condition SET"
+            raise BadInputError(what, remedy=score, place=model.card.name)
         self.model, self.card = model, model.card
         self.in_domain_loss = model.card.own_loss
         self.scores = model.scores.filter(pl.col("role") != "held_out")
         with self._part(SCORES):
-            self.calibration = tuple(Condition(**json.loads(c)) for c in self.scores["condition"])
+            self.calibration = tuple(condition_of(json.loads(c)) for c in self.scores["condition"])
         self._predictors: dict[tuple[str, str], Predictor] = {}
         self._features: dict[str, np.ndarray] = {}
 
     @cached_property
     def domain(self) -> Domain:
         """The applicability domain."""
-        return Domain(self.card, self.calibration)
+        return (ScanDomain if self.is_scanned else Domain)(self.card, self.calibration)
+
+    def require_modality(self, condition: AnyCondition) -> None:
+        """Raise BadInputError for a condition of another kind of microscopy than the model's."""
+        if (given := modality_name(condition)) != self.card.modality:
+            what = f"is for {self.card.modality.upper()}, and the condition is of {given.upper()}"
+            remedy = "give one of the model's modality, or use another model"
+            raise BadInputError(what, value=given, limit=self.card.modality, remedy=remedy, place=self.card.name)
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether the model is for STEM."""
+        return self.card.modality == "stem"
 
     @cached_property
     def trained(self) -> tuple[Condition, ...]:
@@ -115,20 +129,20 @@ class CalibratedModel:
                     raise ValueError(f"its features are not those of {SCORES}")
         return self._predictors[key]
 
-    def features(self, condition: Condition) -> np.ndarray:
+    def features(self, condition: AnyCondition) -> np.ndarray:
         """Return the features of a condition, in the predictors' order, shape [1, D]."""
         if condition.id not in self._features:
             self.prepare([condition])
         return self._features[condition.id]
 
-    def prepare(self, conditions: Sequence[Condition]) -> None:
+    def prepare(self, conditions: Sequence[AnyCondition]) -> None:
         """Compute the features of several conditions at once, which is faster than one by one."""
         if len(self._features) + len(conditions) > _REMEMBERED:
             self._features.clear()
         table = self._table_of(conditions)
         self._features |= {c.id: table[i : i + 1] for i, c in enumerate(conditions)}
 
-    def _table_of(self, conditions: Sequence[Condition]) -> np.ndarray:
+    def _table_of(self, conditions: Sequence[AnyCondition]) -> np.ndarray:
         """Return the features of conditions, shape [B, D]."""
         features = condition_features(self.card, conditions, self.trained)
         with self._part(SCORES):
@@ -217,17 +231,17 @@ class CalibratedModel:
         low, high = from_fitted("dice", ends).tolist()
         return low, high
 
-    def predict_condition(self, condition: Condition) -> Prediction:
+    def predict_condition(self, condition: AnyCondition) -> Prediction:
         """Return the prediction under a condition."""
         return self.predict(self.features(condition))
 
-    def objections(self, condition: Condition) -> list[Statement]:
+    def objections(self, condition: AnyCondition) -> list[Statement]:
         """Return why a condition is outside the applicability domain."""
         return self.domain.objections(condition) or self._far(
             self.features(condition), "condition", "unlike_conditions"
         )
 
-    def predictions(self, conditions: Sequence[Condition]) -> list[Prediction | list[Statement]]:
+    def predictions(self, conditions: Sequence[AnyCondition]) -> list[Prediction | list[Statement]]:
         """Return the prediction under each condition, or why it is outside the applicability domain; faster than one by one."""
         answers: dict[int, Prediction | list[Statement]] = {
             i: objections for i, c in enumerate(conditions) if (objections := self.domain.objections(c))
@@ -260,9 +274,13 @@ class CalibratedModel:
         distance, limit = float(self.predictor("loss", source).distance(features)[0]), max(_TOO_FAR, known)
         return [Statement(kind, value=distance, limit=limit)] if distance > limit else []
 
-    def reasons(self, condition: Condition, *, stable: bool = True) -> list[Statement]:
-        """Return how a condition differs from the training conditions; see `reasons.of_condition`."""
-        seen = as_measured(condition, self.card)
+    def reasons(self, condition: AnyCondition, *, stable: bool = True) -> list[Statement]:
+        """Return how a condition differs from the training conditions; see `reasons.of_condition` and `of_scan`."""
+        if self.is_scanned:
+            names = self.predictor("loss", "condition").names
+            rows = self.scores.filter(pl.col("role") == "trained").select(f"feature_{name}" for name in names)
+            return reasons.of_scan(names, rows.to_numpy(), self.features(condition)[0], stable=stable)
+        seen: Any = as_measured(condition, self.card)
         return reasons.of_condition(
             self.trained, seen, self.card.q_max_per_angstrom, stable=stable, specimens=self.scattering
         )
@@ -273,11 +291,12 @@ class CalibratedModel:
         with self._part(PREDICTOR):
             return Scattering.from_dict(self._saved[SCATTERING]) if SCATTERING in self._saved else None
 
-    def nearest(self, condition: Condition) -> Nearest | None:
-        """Return the best-matching training condition; None if these are unknown."""
+    def nearest(self, condition: AnyCondition) -> Nearest | None:
+        """Return the best-matching training condition; None if these are unknown, and for STEM, of which there are no standard results."""
         if not self.trained:
             return None
-        index, leaf, pair = best_match(self.trained, as_measured(condition, self.card))
+        seen: Any = as_measured(condition, self.card)
+        index, leaf, pair = best_match(self.trained, seen)
         trained = as_seen(self.card.hrtem_conditions[index], self.card)
         return Nearest(trained, leaf.where, leaf.pairs, leaf.shares, pair)
 
@@ -303,9 +322,9 @@ class CalibratedModel:
             **facts,
         )
 
-    def remedies(self, condition: Condition) -> list[Statement]:
+    def remedies(self, condition: AnyCondition) -> list[Statement]:
         """Return what to do under a condition where the network does not work: the nearest defocus where it does, more dose, or training."""
-        known: dict[Condition, Prediction] = {}
+        known: dict[AnyCondition, Prediction] = {}
         cures = []
         for other, prediction in self._predicted(self._other_defoci(condition)).items():
             known[other] = prediction
@@ -346,12 +365,12 @@ class CalibratedModel:
         detail = {"best": best.defocus_angstrom, "dose": "" if dose is None else f" and {dose:.3g} e/Å²"}
         return [Statement("range", "defocus_angstrom", good[best], ends, detail)]
 
-    def _predicted(self, conditions: Sequence[Condition]) -> dict[Condition, Prediction]:
+    def _predicted(self, conditions: Sequence[AnyCondition]) -> dict[AnyCondition, Prediction]:
         """Return the predictions under the conditions inside the applicability domain."""
         answers = zip(conditions, self.predictions(conditions), strict=True)
         return {condition: answer for condition, answer in answers if isinstance(answer, Prediction)}
 
-    def _other_defoci(self, condition: Condition) -> list[Condition]:
+    def _other_defoci(self, condition: AnyCondition) -> list[AnyCondition]:
         """Return a condition at defoci over the calibrated range, nearest first."""
         values = [c.defocus_angstrom for c in self.calibration]
         count = int(min((max(values) - min(values)) / 10, _DEFOCI)) + 1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
@@ -38,6 +38,7 @@ from passband.models.network import Network
 from passband.models.store import PREDICTOR, SCORES, SECOND, Model, read_model, require_hrtem, write_model
 from passband.simulation.hrtem import FAMILY, Imager, has_texture, scatter, stored_scattering
 from passband.simulation.imaging import normalize, pixels_across
+from passband.simulation.modalities import modality_of
 from passband.simulation.multislice import ExitWaveConfig
 from passband.simulation.wave_store import WaveSet
 from passband.specimens import Recipe, SpecimenRecipe, draw_specimen
@@ -56,7 +57,7 @@ from passband.verdicts.features import (
     training_data,
 )
 
-Named = tuple[str, Condition]
+Named = tuple[str, Any]
 #: Fewest conditions that verdicts are calibrated on.
 FEWEST = 40
 # Conditions of one job.
@@ -169,7 +170,7 @@ def score_model(
     return with_scores(model, scores, advance, scattering=_scattering(waves, specimens))
 
 
-def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_out: float) -> list[Named]:
+def roles(trained: Sequence[Any], conditions: Sequence[Any], held_out: float) -> list[Named]:
     """Return the role and condition of each: trained; calibration, or held_out for a random share, by a fixed seed, of the others."""
     order = np.random.default_rng(seed_from("held out")).permutation(len(conditions))
     apart = set(order[: round(held_out * len(conditions))].tolist())
@@ -178,7 +179,9 @@ def roles(trained: Sequence[Condition], conditions: Sequence[Condition], held_ou
 
 
 def _scattering(waves: WaveSet, specimens: tuple[int, int]) -> Scattering | None:
-    """Return what a family of specimens scatters, of which the exit waves are there; None without particles, or without film."""
+    """Return what a family of specimens scatters, of which the exit waves are there; None without particles or film, and for STEM."""
+    if not isinstance(waves.config, ExitWaveConfig):
+        return None
     stored, masks = (torch.from_numpy(a) for a in waves.read(specimens[0], min(specimens[0] + FAMILY, specimens[1])))
     if not has_texture(waves.recipe, masks):
         return None
@@ -231,7 +234,7 @@ def _with_confidence(scores: pl.DataFrame) -> tuple[Confidence | None, pl.DataFr
 
 
 def _scores_under(
-    condition: Condition,
+    condition: AnyCondition,
     networks: tuple[nn.Module, nn.Module | None],
     card: ModelCard,
     data: tuple[Tensor, Tensor],
@@ -242,7 +245,7 @@ def _scores_under(
     Of fields larger than a tile, a window each. The second network is for the features alone.
     """
     seen, (coefficients, masks) = as_seen(condition, card), data
-    imager = Imager(seen, waves.recipe.field_angstrom, waves.config.targets)
+    imager = modality_of(waves.config).imager(seen, waves.recipe, waves.config)
     counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
     if offset := card.edge_offset_angstrom:
         truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))

@@ -21,7 +21,7 @@ from passband.verdicts.statements import Statement
 # Phase at the band's edge that an aberration may add beyond its calibrated range [rad].
 _PHASE = 0.3
 # Share of a calibrated range that a value may lie beyond it: drawn conditions do not reach its ends.
-_SLACK = 0.05
+SLACK = 0.05
 # Change of the transfer within the band that a focal spread, convergence or motion outside its calibrated range may make.
 _TRANSFER = 0.1
 # Relative difference of energies that are the same.
@@ -72,12 +72,16 @@ class Domain:
     """The applicability domain of a model, whose verdicts are calibrated on these conditions."""
 
     card: ModelCard
-    conditions: tuple[Condition, ...]
+    conditions: tuple[Any, ...]
+
+    def seen(self, condition: Any) -> Any:
+        """Return a condition as the network sees it."""
+        return as_measured(condition, self.card)
 
     @cached_property
-    def measured(self) -> tuple[Condition, ...]:
+    def measured(self) -> tuple[Any, ...]:
         """The calibration conditions as the network sees them."""
-        return tuple(as_measured(c, self.card) for c in self.conditions)
+        return tuple(self.seen(c) for c in self.conditions)
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -88,8 +92,13 @@ class Domain:
 
     @property
     def energy_ev(self) -> float:
-        """Energy of all calibration conditions [eV]."""
-        return self.conditions[0].energy_ev
+        """Energy of all calibration conditions [eV]; of the first, where there are several."""
+        return float(self.conditions[0].energy_ev)
+
+    @cached_property
+    def energies_ev(self) -> tuple[float, ...]:
+        """Energies of the calibration conditions [eV], rising: one in HRTEM, where exit waves belong to an energy."""
+        return tuple(sorted({float(c.energy_ev) for c in self.conditions}))
 
     @property
     def specimens(self) -> Specimens:
@@ -131,31 +140,34 @@ class Domain:
         return [Statement("assumed", n, value) for n, value in known.items() if value is not None or n == "support"]
 
     def energy_objections(self, energy_ev: float | None) -> list[Statement]:
-        """Return whether an energy differs from the calibrated one; an unknown one does not."""
-        if energy_ev is None or abs(energy_ev / self.energy_ev - 1) <= _ENERGY:
+        """Return whether an energy differs from the calibrated ones; an unknown one does not."""
+        if energy_ev is None or any(abs(energy_ev / known - 1) <= _ENERGY for known in self.energies_ev):
             return []
-        return [Statement("energy", "energy_ev", energy_ev, self.energy_ev)]
+        return [Statement("energy", "energy_ev", energy_ev, self.energies_ev)]
 
-    def objections(self, condition: Condition) -> list[Statement]:
+    def objections(self, condition: Any) -> list[Statement]:
         """Return what of a condition lies outside the domain."""
         if objections := self.energy_objections(condition.energy_ev):
             return objections
-        (low, high), pixel = self.card.pixel_band_angstrom, condition.pixel_size_angstrom
-        if not low <= pixel <= high:
-            ends = f"{low:g} to {high:g} Å"
-            objections.append(_outside("pixel_size_angstrom", pixel, (low, high), ends, what="pixel size"))
-        seen = as_measured(condition, self.card)
+        seen = self.seen(condition)
         # Convergence blurs more, the larger the aberrations are: judge it with those inside their ranges.
         within = {s: float(np.clip(v, *self.ranges[s])) for s, v in seen.aberrations.items() if s in self.ranges}
         clipped = seen.model_copy(update={"aberrations": {**seen.aberrations, **within}})
         return [
-            *objections,
+            *self.pixel_objections(condition),
             *self._aberrations(seen),
             *self._aperture(seen),
             *self._coherence(clipped, blurred=condition.detector.mtf is not None),
             *self._noise(seen, counted=condition.detector.dqe is not None),
             *self._background(condition),
         ]
+
+    def pixel_objections(self, condition: Any) -> list[Statement]:
+        """Return whether the pixels of a condition's images lie outside those that the model takes."""
+        (low, high), pixel = self.card.pixel_band_angstrom, condition.pixel_size_angstrom
+        if low <= pixel <= high:
+            return []
+        return [outside("pixel_size_angstrom", pixel, (low, high), f"{low:g} to {high:g} Å", what="pixel size")]
 
     def reference(self) -> Condition:
         """Return the reference condition: constant aberrations, medians otherwise."""
@@ -173,22 +185,26 @@ class Domain:
         middle = 0.0 if min(values) < 0 < max(values) else float(np.median(values))
         return middle, self._phase(3, max(abs(v - middle) for v in values)) <= _PHASE
 
-    def _phase(self, n: int, value: float) -> float:
-        """Return the phase of an aberration of order n at the edge of the band [rad]."""
-        q = self.card.q_max_per_angstrom
-        return 2 * math.pi / (n + 1) * float(wavelength(self.energy_ev)) ** n * q ** (n + 1) * value
+    def rim(self, seen: Any) -> tuple[float, float]:
+        """Return the wavelength [Å], and the largest spatial frequency [1/Å] at which an aberration counts."""
+        return float(wavelength(self.energy_ev)), self.card.q_max_per_angstrom
 
-    def _aberrations(self, seen: Condition) -> list[Statement]:
+    def _phase(self, n: int, value: float, seen: Any = None) -> float:
+        """Return the phase of an aberration of order n at the rim [rad]."""
+        length, q = self.rim(seen)
+        return 2 * math.pi / (n + 1) * length**n * q ** (n + 1) * value
+
+    def _aberrations(self, seen: Any) -> list[Statement]:
         result = []
         for symbol, (n, _) in ABERRATIONS.items():
             value, (low, high) = magnitude(seen, symbol), self.ranges[symbol]
-            slack = _SLACK * (high - low)
+            slack = SLACK * (high - low)
             excess = max(low - slack - value, value - high - slack, 0.0)
-            if self._phase(n, excess) > _PHASE:
+            if self._phase(n, excess, seen) > _PHASE:
                 name = symbol
                 if symbol == "C10":
                     name, value, low, high = "defocus", -value, -high, -low
-                result.append(_outside(name, value, (low, high), f"{low:.4g} to {high:.4g} Å"))
+                result.append(outside(name, value, (low, high), f"{low:.4g} to {high:.4g} Å"))
         return result
 
     def _aperture(self, seen: Condition) -> list[Statement]:
@@ -198,17 +214,17 @@ class Domain:
             edge if c.aperture_mrad is None else min(c.aperture_mrad, edge) for c in (seen, *self.measured)
         )
         low, high = min(values), max(values)
-        if low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
+        if low * (1 - SLACK) <= value <= high * (1 + SLACK):
             return []
         ends = f"{low:.3g} mrad and more" if high == edge else f"{low:.3g} to {high:.3g} mrad"
         what = "no aperture" if seen.aperture_mrad is None else "aperture"
-        return [_outside("aperture_mrad", seen.aperture_mrad, (low, high), ends, what=what, unit=" mrad")]
+        return [outside("aperture_mrad", seen.aperture_mrad, (low, high), ends, what=what, unit=" mrad")]
 
     def _coherence(self, seen: Condition, *, blurred: bool) -> list[Statement]:
         result = []
         for name, envelope in _ENVELOPES.items():
             value, (low, high) = getattr(seen, name), self.ranges[name]
-            slack = _SLACK * (high - low)
+            slack = SLACK * (high - low)
             nearest = seen.model_copy(update={name: min(max(value, low), high)})
             if low - slack <= value <= high + slack or self._hardly_differ(seen, nearest, envelope):
                 continue
@@ -217,7 +233,7 @@ class Domain:
             if name == "vibration_angstrom" and blurred:
                 what = "vibration with the blur of the camera's mtf"
             ends = f"{low:.4g} to {high:.4g}{unit}"
-            result.append(_outside(name, value, (low, high), ends, what=what, unit=unit, missing=value == 0))
+            result.append(outside(name, value, (low, high), ends, what=what, unit=unit, missing=value == 0))
         return result
 
     def _hardly_differ(self, one: Condition, other: Condition, envelope: Envelope) -> bool:
@@ -227,28 +243,29 @@ class Domain:
         ours, theirs = envelope(stack([one, other]), q * angle.cos(), q * angle.sin())
         return bool((ours - theirs).abs().max() < _TRANSFER)
 
-    def _noise(self, seen: Condition, *, counted: bool) -> list[Statement]:
+    def _noise(self, seen: Any, *, counted: bool = False) -> list[Statement]:
         doses = [c.dose_per_angstrom2 for c in self.measured if c.dose_per_angstrom2 is not None]
         dose, always = seen.dose_per_angstrom2, len(doses) == len(self.measured)
         if dose is None and not always:
             return []
         if doses and dose is not None:
-            factor = max((max(doses) / min(doses)) ** _SLACK, 1 + _SLACK)
+            factor = max((max(doses) / min(doses)) ** SLACK, 1 + SLACK)
             if min(doses) / factor <= dose and (dose <= max(doses) * factor or not always):
                 return []
         what = "no shot noise at all" if dose is None else "counted dose" if counted else "dose"
         limit = (min(doses), max(doses)) if doses else None
         ends = "no shot noise" if limit is None else f"{limit[0]:.3g} to {limit[1]:.3g} e/Å²"
-        return [_outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
+        return [outside("dose_per_angstrom2", dose, limit, ends, what=what, unit=" e/Å²", missing=dose is None)]
 
     def _background(self, condition: Condition) -> list[Statement]:
         most = max(c.background for c in self.conditions)
-        if condition.background <= most * (1 + _SLACK):
+        if condition.background <= most * (1 + SLACK):
             return []
-        return [_outside("background", condition.background, (0.0, most), f"0 to {most:.3g}", unit="")]
+        return [outside("background", condition.background, (0.0, most), f"0 to {most:.3g}", unit="")]
 
 
-def _outside(name: str, value: float | None, limit: Sequence[float] | None, ends: str, **detail: Any) -> Statement:
+def outside(name: str, value: float | None, limit: Sequence[float] | None, ends: str, **detail: Any) -> Statement:
+    """Return that a value lies outside the calibrated range, which `ends` gives in words."""
     return Statement(
         "outside", name, value, limit, {"what": name, "unit": " Å", "range": ends, "missing": False, **detail}
     )

@@ -3,17 +3,19 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from passband.conditions import ABERRATIONS, Condition, Detector
+from passband.conditions import ABERRATIONS, AnyCondition, Condition, Detector, StemCondition
 from passband.metrics.fixed_band import measure
 from passband.models.card import ModelCard
 from passband.optics import curve_at
 from passband.simulation.imaging import normalize, radial_power
+from passband.verdicts.scan_features import on_pixels, scan_features
 
 # Added to instance F1, surface Dice and their errors, which may be 0.
 _LEAST_ERROR = 0.01
@@ -71,8 +73,18 @@ _PAIR = {"sigma": torch.amax, "signed_overlap": torch.amax, "phase_rms": torch.a
 _PLAIN = ("C10", "C12", "C21", "C23", "C30")
 
 
-def as_seen(condition: Condition, card: ModelCard) -> Condition:
+@overload
+def as_seen(condition: Condition, card: ModelCard) -> Condition: ...
+
+
+@overload
+def as_seen(condition: AnyCondition, card: ModelCard) -> AnyCondition: ...
+
+
+def as_seen(condition: AnyCondition, card: ModelCard) -> AnyCondition:
     """Return a condition resampled to the network's pixels, with the camera's curves; a vibration stands for the box blur of binning."""
+    if isinstance(condition, StemCondition):
+        return on_pixels(condition, card.pixel_size_angstrom)
     detector, changed = condition.detector, {"pixel_size_angstrom": card.pixel_size_angstrom}
     if detector != Detector():
         physical = condition.pixel_size_angstrom / detector.binning
@@ -82,13 +94,23 @@ def as_seen(condition: Condition, card: ModelCard) -> Condition:
     return condition.model_copy(update={**changed, "detector": detector})
 
 
-def as_measured(condition: Condition, card: ModelCard) -> Condition:
+@overload
+def as_measured(condition: Condition, card: ModelCard) -> Condition: ...
+
+
+@overload
+def as_measured(condition: AnyCondition, card: ModelCard) -> AnyCondition: ...
+
+
+def as_measured(condition: AnyCondition, card: ModelCard) -> AnyCondition:
     """Return a condition on the network's pixels, with an ideal camera that gives the same images if noise is white.
 
     A Gaussian MTF equals a vibration of the specimen, and a DQE(0) a lower dose; both are exact without binning. A measured MTF is replaced by
     the Gaussian that fits its logarithm best over the band, weighted by q⁴. A contrast c counts as c² times the dose, readout noise and
-    gain residue as shot noise of their density; a slow background is left out.
+    gain residue as shot noise of their density; a slow background is left out. A scan has no camera.
     """
+    if isinstance(condition, StemCondition):
+        return as_seen(condition, card)
     plain = condition.model_copy(update={"contrast": 1.0, "background": 0.0})
     seen = as_seen(plain, card)
     if condition.contrast == 1 and seen.detector == Detector():
@@ -121,13 +143,15 @@ def as_measured(condition: Condition, card: ModelCard) -> Condition:
 
 
 def condition_features(
-    card: ModelCard, conditions: Sequence[Condition], trained: tuple[Condition, ...] | None = None
+    card: ModelCard, conditions: Sequence[Any], trained: tuple[Condition, ...] | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the features of conditions by name, shape [B] each: see `_measured_features`, and of the recording.
+    """Return the features of conditions by name, shape [B] each: of scans `scan_features`; else `_measured_features`, and of the recording.
 
     The latter are ln contrast, ln background, and how far the camera correlates the noise. `trained` are the training conditions as `as_measured` gives
     them, if they are at hand.
     """
+    if card.modality == "stem":
+        return scan_features(card, [on_pixels(c, card.pixel_size_angstrom) for c in conditions])
     if trained is None:
         trained = tuple(as_measured(c, card) for c in card.hrtem_conditions)
     features = _measured_features(trained, tuple(as_measured(c, card) for c in conditions), card.q_max_per_angstrom)
@@ -197,7 +221,7 @@ def _plain_features(condition: Condition) -> dict[str, float]:
     }
 
 
-def magnitude(condition: Condition, symbol: str) -> float:
+def magnitude(condition: AnyCondition, symbol: str) -> float:
     """Return an aberration [Å], without its sign if it has an axis, where the sign is a turn of the axis."""
     value = condition.aberrations.get(symbol, 0.0)
     return abs(value) if ABERRATIONS[symbol][1] else value

@@ -7,11 +7,11 @@ import torch
 
 from passband.base.errors import BadInputError, parameter
 from passband.base.version import __version__
-from passband.conditions import Condition
+from passband.conditions import AnyCondition
 from passband.execution.base import Executor, StageProgress
-from passband.learning import SEGMENTATION
 from passband.models.card import ModelCard, pixel_band
 from passband.models.store import SECOND, WEIGHTS, Model, read_model, write_model
+from passband.simulation.modalities import modality_name
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingJob
 from passband.studies.stored import read_tables
@@ -52,12 +52,11 @@ def choose(study_folder: StudyFolder, training: str | None, seed: int | None) ->
 def check_conditions(study_folder: StudyFolder, *, given: bool) -> None:
     """Refuse conditions that a model of a study is not scored under, and the lack of those that it needs."""
     study = study_folder.study
-    if has_verdicts(study) and not given:
+    if has_verdicts(study) and not given and study.stored_as is study.exit_waves:
         what, remedy = "its model gives verdicts, which need conditions to score it under", "give them with"
         raise BadInputError(what, remedy=f"{remedy} {parameter('conditions')}", place=study_folder.paths.folder)
     if given and not has_verdicts(study):
-        kind = "in STEM" if study.task == SEGMENTATION.name else f"of {study.task}"
-        what = f"{parameter('conditions')} is of segmentation in HRTEM images, and this study {kind}"
+        what = f"{parameter('conditions')} is of segmentation, and this study of {study.task}"
         raise BadInputError(what, value=study.task, remedy="leave it out", place=study_folder.paths.folder)
 
 
@@ -65,7 +64,7 @@ def pack(
     study_folder: StudyFolder,
     chosen: tuple[TrainingJob, float],
     folder: Path,
-    conditions: Sequence[Condition],
+    conditions: Sequence[AnyCondition],
     held_out: float,
     executor: Executor,
     progress: StageProgress,
@@ -77,7 +76,7 @@ def pack(
 ) -> Model:
     """Write a model from a network of a study that `choose` returns, scored under conditions, and return it.
 
-    Of a study of another task than segmentation, or of STEM, it is `task_model.pack_task`, which needs no conditions.
+    Of a study of another task than segmentation, or of STEM without conditions, it is `task_model.pack_task`: it gives no verdicts.
     `second` is a network of a study of other specimens on the same pixels: where both disagree, verdicts on images say so. An unfinished model of the same name in the folder is replaced. Verdicts are evaluated on the share `held_out` of the conditions and
     calibrated on the others. Exit waves in work take at most `memory` bytes in a worker.
 
@@ -85,11 +84,20 @@ def pack(
         BadInputError: if the folder holds something else, the study's specimens cannot be read, or the second network takes other images.
     """
     study, (job, mean_loss) = study_folder.study, chosen
-    if not has_verdicts(study):
+    bare = not conditions and study.stored_as is not study.exit_waves
+    if bare or not has_verdicts(study):
         return pack_task(study_folder, chosen, folder, name=name, intended_use=intended_use)
     if second is not None:
         _check_second(job, second)
     recipe, trained = job.domain.recipe, job.domain.conditions
+    modality = modality_name(trained[0])
+    for condition in conditions:
+        if (given := modality_name(condition)) != modality:
+            what = f"{parameter('conditions')} has one of {given.upper()}, and the study is of {modality.upper()}"
+            raise BadInputError(
+                what, value=given, limit=modality, remedy="give others", place=study_folder.paths.folder
+            )
+    energies = sorted({c.energy_ev / 1000 for c in trained})
     pixel = trained[0].pixel_size_angstrom
     specimens, named = specimens_of(recipe), roles(trained, conditions, held_out)
     card = ModelCard(
@@ -97,7 +105,7 @@ def pack(
         intended_use=intended_use or use_of(specimens, [c for role, c in named if role == "calibration"]),
         limits=(
             "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
-            f"One energy, {trained[0].energy_ev / 1000:g} keV, and such specimens; for another element, support or thickness its verdict is: cannot say.",
+            f"{'One energy' if len(energies) == 1 else 'Energies'}, {' and '.join(f'{e:g}' for e in energies)} keV, and such specimens; for another element, support or thickness its verdict is: cannot say.",
             "It marks particles against their support, and does not tell one kind of particle from another.",
         ),
         licence="GPL-3.0-or-later",
@@ -117,12 +125,13 @@ def pack(
         divisor=study.network.divisor,
         q_max_per_angstrom=study.q_max_per_angstrom,
         specimens=specimens,
+        modality=modality,
         conditions=trained,
     )
     contents = {WEIGHTS: job.weights()} | ({} if second is None else {SECOND: second.weights()})
     return score_model(
         write_model(folder, card, contents, replace=_is_bare(folder, name)),
-        open_wave_set(recipe, study.exit_waves, study_folder.paths.root),
+        open_wave_set(recipe, study.stored_as, study_folder.paths.root),
         study.split.test_range,
         named,
         study_folder.paths.folder,

@@ -38,6 +38,8 @@ class ImageOptics:
 
     def remedies(self, model: CalibratedModel) -> list[Statement]:
         """Return what to do if the network does not work."""
+        if model.is_scanned:
+            return [Statement("refocus")]
         if self.condition is None or not self.stable:
             return model.where_it_works()
         return [Statement("check_specimen")] if all(self.stable) else model.remedies(self.condition)
@@ -47,8 +49,10 @@ def estimate_optics(model: CalibratedModel, micrograph: Micrograph) -> Estimate 
     """Return the estimate of a micrograph's optics, or None if there can be none.
 
     Energy and C30 are the calibrated ones where the image does not say. Where C30 varied, it is not known, and the estimate tells no sign
-    of the defocus.
+    of the defocus. A scan has no rings.
     """
+    if model.is_scanned:
+        return None
     value, known = model.domain.spherical()
     try:
         fit = estimate(micrograph, energy_ev=micrograph.energy_ev or model.domain.energy_ev, C30=round(value, -3))

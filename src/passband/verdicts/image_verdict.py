@@ -31,6 +31,7 @@ _LEAST_SIDE = 0.78
 _TILES = 64
 # Mean error of the Dice predicted for au-300kv on so many labelled images of docs/results/real_micrographs.md.
 _CAUTION = Statement("simulated", "dice", 0.02, 20)
+_CAUTION_OF_SCANS = Statement("simulated_scans")
 # What to do about what an image is.
 _REMEDIES = {
     "few_particles": "more_particles",
@@ -48,7 +49,7 @@ def check_image(
 
     Loss and Dice are predicted from the power spectrum and from the network's prediction (its entropy, expected Dice, share of
     particle), by what those were in the calibration for as many tiles as the micrograph has. No defocus has to be known; the rings
-    explain the verdict, and optics far outside the calibrated range end it, as does an image that `image_kind` finds to be none of its kind. `estimate` is that of `image_optics.estimate_optics`, if
+    explain the verdict (a scan has none), and optics far outside the calibrated range end it, as does an image that `image_kind` finds to be none of its kind. `estimate` is that of `image_optics.estimate_optics`, if
     there is one already.
 
     Raises:
@@ -75,7 +76,7 @@ def check_image(
             remedy = reasons.into_domain(card, "specimen" if specimen else "condition")
         verdict = model.cannot_say([*specimen, *unlike, *optics.objections], remedy)
         return replace(verdict, based_on="image", estimated=optics.estimated)
-    energy = [] if micrograph.energy_ev else [Statement("assumed", "energy_ev", domain.energy_ev)]
+    energy = [] if micrograph.energy_ev else [Statement("assumed", "energy_ev", domain.energies_ev)]
     prediction = model.predict(features, source)
     stable = prediction.zone == NAMES[0]
     trained = model.scores.filter(pl.col("role") == "trained")[source].to_list()
@@ -87,7 +88,7 @@ def check_image(
         assumed=(*domain.assumptions(claim), *energy),
         nearest=optics.nearest,
         estimated=optics.estimated,
-        caution=model.labels_note() or model.untuned_note() or _CAUTION,
+        caution=model.labels_note() or model.untuned_note() or (_CAUTION_OF_SCANS if model.is_scanned else _CAUTION),
     )
     if verdict.answer == "no" and not verdict.remedies:
         return replace(verdict, remedies=tuple(optics.remedies(model)))

@@ -1,6 +1,7 @@
 """The physics behind a verdict: how a condition, or an image, differs from those that a network was trained on."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from passband.metrics.texture import EDGES, Scattering, speckle, texture
 from passband.metrics.transfer_curves import compare_by_frequency, intervals
 from passband.models.card import ModelCard
 from passband.verdicts.features import RINGS, compare
+from passband.verdicts.scan_features import RINGS as SCAN_RINGS
 from passband.verdicts.statements import Statement
 
 # Narrower gaps of the transfer are omitted [1/Å].
@@ -82,6 +84,27 @@ def _trained_film(train: tuple[Condition, ...], specimens: Scattering) -> Tensor
     return texture(train, specimens).film.amax(0)
 
 
+def of_scan(names: Sequence[str], trained: np.ndarray, found: np.ndarray, *, stable: bool) -> list[Statement]:
+    """Return how the named `features` [D] of a condition differ from those of the training conditions [B, D]."""
+    if not len(trained):
+        return [Statement("training_unknown")]
+    at, result = {name: i for i, name in enumerate(names)}, []
+    least, most = trained.min(0), trained.max(0)
+    if found[at["ln_dose"]] < least[at["ln_dose"]]:
+        dose, limit = (float(np.exp(v[at["ln_dose"]])) for v in (found, least))
+        result.append(Statement("dose", "dose_per_angstrom2", dose, limit))
+    blunt = [i for i in range(len(SCAN_RINGS)) if found[at[f"transfer_{i}"]] < least[at[f"transfer_{i}"]]]
+    if blunt:
+        place = at[f"transfer_{blunt[0]}"]
+        result.append(Statement("blunt", value=float(found[place]), limit=float(least[place])))
+    for name in ("jitter", "drift"):
+        if found[at[name]] > most[at[name]]:
+            result.append(
+                Statement("unsteady", value=float(found[at[name]]), limit=float(most[at[name]]), detail={"what": name})
+            )
+    return result or [Statement("scan_within" if stable else "scan_within_each")]
+
+
 def of_image(card: ModelCard, train: np.ndarray, features: np.ndarray, *, stable: bool) -> list[Statement]:
     """Return how the `features.IMAGE_FEATURES` [D] of an image differ from those under the training conditions [B, D], if known.
 
@@ -111,7 +134,8 @@ def into_domain(card: ModelCard, what: Literal["condition", "specimen"]) -> Stat
     known: dict[str, Any] = {}
     if card.conditions:
         elements = (card.scored_on or card.specimens).elements
-        known = {"name": card.name, "energy_kev": card.conditions[0].energy_ev / 1000, "elements": elements}
+        energies = sorted({c.energy_ev / 1000 for c in card.conditions})
+        known = {"name": card.name, "energies_kev": energies, "elements": elements}
     return Statement("into_domain", value=what, detail=known)
 
 

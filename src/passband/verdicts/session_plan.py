@@ -18,6 +18,7 @@ from passband.conditions import Condition
 from passband.figures import session_plane, style
 from passband.files.atomic import write_files
 from passband.files.tables import parquet
+from passband.models.store import require_hrtem
 from passband.report import pages
 from passband.verdicts.calibrated_model import answer_of, surely_works
 from passband.verdicts.verdict import Prediction
@@ -200,6 +201,8 @@ def plan_session(
     the dose 50 to 2000 e/Å². The first model's reference condition stands for one that is not given. BadInputError if a value is out of
     range, or no model was calibrated at the condition's energy.
     """
+    for model in models:
+        require_hrtem(model.card)
     names = [model.card.name for model in models]
     if len(set(names)) < len(names):
         raise BadInputError(f"models {', '.join(names)}: one is given twice; keep one of them", value=names)

@@ -1,6 +1,6 @@
 """The statements of a verdict with their numbers, and the one place where they become sentences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,8 +78,12 @@ def _assumed(s: Statement) -> str:
         "support": lambda v: f"on {v or 'no support'}",
         "thickness_angstrom": lambda v: f"{v[0]:.3g} to {v[1]:.3g} Å thick",
         "diameter_angstrom": lambda v: f"particles {v[0]:.3g} to {v[1]:.3g} Å across",
-        "energy_ev": lambda v: f"electrons of {v / 1000:g} kV",
+        "energy_ev": lambda v: f"electrons of {_kilovolts([e / 1000 for e in v])}",
     }[str(s.parameter)](s.value)
+
+
+def _kilovolts(energies: Sequence[float]) -> str:
+    return f"{' or '.join(f'{e:g}' for e in energies)} kV"
 
 
 def _rings(s: Statement) -> str:
@@ -94,7 +98,7 @@ def _rings(s: Statement) -> str:
 def _into_domain(s: Statement) -> str:
     first = "bring the microscope into the calibrated range" if s.value == "condition" else "for such specimens"
     known = s.detail
-    where = f" ({known['name']}: {known['energy_kev']:g} kV, {', '.join(known['elements'])})" if known else ""
+    where = f" ({known['name']}: {_kilovolts(known['energies_kev'])}, {', '.join(known['elements'])})" if known else ""
     return f"{first}, use a model that was calibrated there, or train one: {_TRAIN}{where}"
 
 
@@ -119,7 +123,10 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     # Objections: outside the applicability domain.
     "outside": _outside,
     "specimen": _specimen,
-    "energy": "the energy is {s.value:g} eV; the model was calibrated at {s.limit:g} eV",
+    "energy": lambda s: (
+        f"the energy is {s.value:g} eV; the model was calibrated at {' and '.join(f'{e:g}' for e in s.limit)} eV"
+    ),
+    "detector": lambda s: f"the detector is {s.value}; the model was calibrated on {', '.join(s.limit)}",
     "unlike_conditions": "this condition is unlike every calibration condition (distance {s.value:.1f}, limit {s.limit:g})",
     "unlike_images": "this image, with its prediction, is unlike every calibration image (distance {s.value:.1f}, limit {s.limit:g})",
     "networks_disagree": "two networks that were trained on different specimens mark different pixels: their masks have a Dice of {s.value:.2f} "
@@ -148,6 +155,10 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "conditions are at most {s.limit:.2f} rad from theirs",
     "film": "the film shows more than in training: between {s.limit[0]:.2f} and {s.limit[1]:.2f} 1/Å it has up to {s.value:.1f} times the largest share of the image's power "
     "that it had under any training condition, and networks call such film particle",
+    "blunt": "the probe is blunter than in training: of some frequencies {s.value:.2f} reaches the image, and at least {s.limit:.2f} did in training",
+    "unsteady": "the scan is less steady than in training: {s.detail[what]} of {s.value:.2g} Å, and at most {s.limit:.2g} Å in training",
+    "scan_within": "it lies within the training conditions in dose, transfer and steadiness of the scan",
+    "scan_within_each": "it lies within the training conditions in each of dose, transfer and steadiness of the scan, but not in all at once",
     "within": "it lies within the training conditions in ε, dose, transfer and phase",
     "within_each": "it lies within the training conditions in each of ε, dose, transfer and phase, but not in all at once: "
     "{s.detail[weaker]} of {s.detail[count]} have a better signal over noise, and {s.detail[poorer]} a larger ε",
@@ -162,6 +173,7 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "dice_of_optics": _dice_of_optics,
     "simulated": "calibrated on simulated images alone; on {s.limit} real images with labels the Dice predicted for au-300kv was off by "
     "{s.value:.2f} in the mean",
+    "simulated_scans": "calibrated on simulated scans alone, and tried on no labelled ones; a detector with an offset that varies, charging or damage is not in it",
     "labelled": "recalibrated on {s.value} labelled images, each of which was held out of the tuning; it holds for images like those",
     "untuned": "calibrated on {s.value} before it was tuned, and on simulated images alone; score the tuned model for a verdict of its own",
     # Remedies.
@@ -179,6 +191,8 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "an_image": "give the image itself",
     "bright_field": "give an HRTEM image in which more electrons are brighter; invert a negative",
     "scale": f"correct the pixel size ({parameter('pixel_size_angstrom')}); if it is right, the particles are of another crystal, and the model was not calibrated on it",
+    "refocus": "refocus, stigmate, or record with a higher dose; what a condition promises is told by checking it instead "
+    f"({parameter('condition')})",
     "range": "record at a defocus of {s.limit[0]:+.0f} to {s.limit[1]:+.0f} Å{s.detail[dose]}, where it is predicted to work "
     "(best at {s.detail[best]:+.0f} Å: Dice {s.value:.2f})",
     "check_specimen": "the optics do not explain it, so look at specimen, film and camera; if one differs from the training, train a new "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from passband.conditions import Condition
+from passband.conditions import Condition, condition_of
 from passband.files.atomic import write_text
 from passband.learning import task_of
 from passband.metrics import information, measure
@@ -37,7 +37,8 @@ def summary(model: Model) -> dict[str, Any]:
     stored = card.model_dump(mode="json", exclude={"specimens": {"recipe"}, "scored_on": {"recipe"}})
     answer: dict[str, Any] = {name: stored.get(name) for name in _FIELDS}
     answer |= {"folder": str(model.folder), "training_conditions": [c.to_dict() for c in card.conditions]}
-    if card.conditions:
+    # The σ of many probes takes minutes, and their verdicts do not rest on it.
+    if card.conditions and (model.scores is None or card.modality == "hrtem"):
         trained = [as_measured(c, card) if isinstance(c, Condition) else c for c in card.conditions]
         epsilon = information(trained, card.q_max_per_angstrom).numpy()
         sigma = measure(["sigma"], trained, trained, card.q_max_per_angstrom)["sigma"].numpy()
@@ -89,7 +90,7 @@ def evaluate_held_out(model: VerdictModel, source: str) -> HeldOutVerdicts:
     _, x, y = training_data(held_out, source, "loss")
     true = {t: held_out[t if source == "condition" else f"{t}_{source}"].to_list() for t in ("loss", "dice")}
     confusion = {answer: dict.fromkeys(NAMES, 0) for answer in (*NAMES, "cannot say")}
-    conditions = [Condition(**json.loads(c)) for c in held_out["condition"]]
+    conditions = [condition_of(json.loads(c)) for c in held_out["condition"]]
     if source == "condition":
         model.prepare(conditions)
     true_zones = [NAMES[i] for i in zone_of(np.array(true["loss"]) / model.in_domain_loss)]
@@ -124,7 +125,7 @@ def in_words(answer: dict[str, Any]) -> list[str]:
     lines.append(f"pixels: works at {answer['pixel_size_angstrom']:g} Å; images of {low:g} to {high:g} Å are resampled")
     known = answer["specimens"]
     lines.append(f"specimens: {', '.join(known['elements'])} on {known['support'] or 'nothing'}")
-    if answer["training_conditions"]:
+    if "epsilon" in answer:
         e, s = answer["epsilon"], answer["sigma"]
         lines.append(
             f"trained on {len(answer['training_conditions'])} conditions, ε {e['least']:.2f} to {e['most']:.2f} (mean {e['mean']:.2f}), σ between them {s['mean']:.2f} in the mean, {s['least']:.2f} at least"

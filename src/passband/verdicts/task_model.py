@@ -1,4 +1,4 @@
-"""Make a model without verdicts, for another task than segmentation or for STEM, of a study's network; calibrate the interval of its values."""
+"""Make a model without verdicts, for another task than segmentation or for STEM without conditions, of a study's network; calibrate the interval of its values."""
 
 import math
 from collections.abc import Sequence
@@ -128,8 +128,8 @@ def _images(condition: AnyCondition) -> str:
 
 
 def has_verdicts(study: Study) -> bool:
-    """Tell whether verdicts know the models of a study: of segmentation, in HRTEM images."""
-    return study.task == SEGMENTATION.name and study.stored_as is study.exit_waves
+    """Tell whether verdicts know the models of a study: those of segmentation."""
+    return study.task == SEGMENTATION.name
 
 
 def use_of(known: Specimens, conditions: Sequence[AnyCondition]) -> str:
@@ -139,7 +139,8 @@ def use_of(known: Specimens, conditions: Sequence[AnyCondition]) -> str:
     defoci = [c.defocus_angstrom for c in conditions]
     doses = [c.dose_per_angstrom2 for c in conditions if c.dose_per_angstrom2 is not None]
     dose = f" and doses of {_ends(doses, '.0f')} e/Å²" if doses else ""
+    energies = " and ".join(f"{energy / 1000:g}" for energy in sorted({c.energy_ev for c in conditions}))
     return (
         f"Particles of {', '.join(known.elements)}{across} on {known.support or 'nothing'} in {_images(conditions[0])} images at "
-        f"{conditions[0].energy_ev / 1000:g} kV, defocus {_ends(defoci, '+.0f')} Å{dose}."
+        f"{energies} kV, defocus {_ends(defoci, '+.0f')} Å{dose}."
     )

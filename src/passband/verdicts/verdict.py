@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition
 from passband.learning.particle_scores import TOLERANCE_ANGSTROM
 from passband.verdicts.statements import Statement
 from passband.verdicts.zones import NAMES, zones
@@ -303,7 +303,7 @@ def loss_in_words(answer: str, relative_loss: float | None) -> str:
     return f"loss {relative_loss:.1f} × in-domain (works up to {zones().stable_up_to:g} ×)"
 
 
-def in_short(condition: Condition) -> str:
+def in_short(condition: AnyCondition) -> str:
     """Return a condition in a few words."""
     C12, C30 = (condition.aberrations.get(name, 0.0) for name in ("C12", "C30"))
     dose = f", {condition.dose_per_angstrom2:.0f} e/Å²" if condition.dose_per_angstrom2 else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from passband.conditions import Condition
+from passband.conditions import AnyCondition, Condition
 from passband.verdicts import reasons
 from passband.verdicts.calibrated_model import CalibratedModel
 from passband.verdicts.domain import SpecimenInfo
@@ -27,12 +27,13 @@ class VerdictModel(CalibratedModel):
     """A model that gives verdicts. What one verdict does not need is not loaded; what it has loaded serves the next."""
 
     def check(
-        self, condition: Condition, claim: SpecimenInfo = _UNKNOWN, *, explained: bool = True, advised: bool = True
+        self, condition: AnyCondition, claim: SpecimenInfo = _UNKNOWN, *, explained: bool = True, advised: bool = True
     ) -> Verdict:
         """Return the verdict under a condition, of which the pixels are resampled to the network's.
 
         Without reasons and nearest training condition (`explained`), or without what to do (`advised`), it is faster.
         """
+        self.require_modality(condition)
         specimen, outside = self.domain.specimen_objections(claim), self.objections(condition)
         if specimen or outside:
             remedy = reasons.into_domain(self.card, "condition" if outside else "specimen")
@@ -64,7 +65,7 @@ class VerdictModel(CalibratedModel):
 
         return check_image(self, micrograph, claim, estimate)
 
-    def position(self, condition: Condition) -> tuple[float | None, float]:
+    def position(self, condition: AnyCondition) -> tuple[float | None, float]:
         """Return where a condition lies in the plane: the largest σ with a training condition (None if these are unknown), and ε."""
         values = dict(zip(self.predictor("loss", "condition").names, self.features(condition)[0].tolist(), strict=True))
         return values.get("sigma"), values["epsilon"]
