@@ -31,6 +31,9 @@ ALONG_AN_AXIS = TypeAdapter(Recipe).validate_python(
         "substrate": {"thickness_angstrom": [4, 5]},
     }
 )
+OF_TWO_CRYSTALS = ALONG_AN_AXIS.model_copy(
+    update={"particles": [*ALONG_AN_AXIS.particles, ALONG_AN_AXIS.particles[0].model_copy(update={"crystal": "Pd"})]}
+)
 RNG = np.random.default_rng(3)
 
 
@@ -40,20 +43,22 @@ def maps(*values):
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_every_task_keeps_the_protocol(name):
-    task = task_of(name)
+    recipe = OF_TWO_CRYSTALS if name == "classes" else ALONG_AN_AXIS
+    task = task_of(name, classes=("background", "Au", "Pd") if name == "classes" else ())
     n = CONFIG.grid_points(ALONG_AN_AXIS.field_angstrom)
     if isinstance(task, ConditionValue):
         target, other = (np.full((n, n), task.of_condition(CONDITION.varied(defocus=f)), np.float32) for f in (60, -9))
     else:
-        specimen = draw_specimen(ALONG_AN_AXIS, 0)
-        target = task.target(ALONG_AN_AXIS, specimen, CONFIG)
-        assert np.array_equal(target, task.target(ALONG_AN_AXIS, specimen, CONFIG))
-        other = task.target(ALONG_AN_AXIS, draw_specimen(ALONG_AN_AXIS, 1), CONFIG)
-    assert target.shape == (n, n) and target.dtype in (np.dtype(bool), np.dtype(np.float32))
+        specimen = draw_specimen(recipe, 0)
+        target = task.target(recipe, specimen, CONFIG)
+        assert np.array_equal(target, task.target(recipe, specimen, CONFIG))
+        other = task.target(recipe, draw_specimen(recipe, 1), CONFIG)
+    assert target.shape == (n, n) and target.dtype in ((np.uint8,) if task.classes else (bool, np.float32))
     targets = torch.from_numpy(np.stack([target, other]))
     # What a network might predict: the truth in its own units, with noise.
     noise = torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(0))
-    outputs = targets[:, None].float() / getattr(task, "scale_angstrom", 10 if name == "instances" else 1)
+    true = [targets == i for i in range(len(task.classes))] or [targets]
+    outputs = torch.stack(true, 1).float() / getattr(task, "scale_angstrom", 10 if name == "instances" else 1)
     outputs += 0.02 * noise - (0.4 if name == "segmentation" else 0)
     truth = task.truth(targets.numpy(), 0.2)
     columns = task.score(outputs, targets[:, None].float(), truth)
@@ -66,7 +71,8 @@ def test_every_task_keeps_the_protocol(name):
     table = pl.DataFrame({column: [value] for column, value in sums.items()})
     of_table = table.select(**task.scores({column: pl.col(column) for column in task.counts})).row(0, named=True)
     assert of_table == pytest.approx(scores, nan_ok=True)
-    assert task.shown(outputs).shape == (2, n, n)
+    assert outputs.shape[1] == task.outputs and task.shown(outputs).shape == (2, n, n)
+    assert task.shown(outputs).dtype == target.dtype
     if task.value:
         of_mean = task.shown(outputs).mean((1, 2)) - targets.numpy().mean((1, 2))
         np.testing.assert_allclose(columns["errors"] / columns["values"], of_mean, atol=1e-4)

@@ -94,7 +94,7 @@ def segment(
 
 
 def predict(model: str | Path | Model, image: Any, **calibration: float | None) -> ImagePrediction:
-    """Predict what a model of a task other than segmentation is for: a thickness map, atomic columns, a mean diameter, a defocus.
+    """Predict what a model of a task other than segmentation is for: a thickness map, a map of crystals, atomic columns, a diameter, a defocus.
 
     Args:
         model: by name, folder, or loaded.
@@ -102,7 +102,7 @@ def predict(model: str | Path | Model, image: Any, **calibration: float | None) 
         **calibration: pixel_size_angstrom, energy_ev, dose_per_angstrom2, as `micrograph` takes them.
 
     Returns:
-        An object with `map` (float32 [h, w] in the unit of the task), `value` and `interval` of the image, `columns` and `notes`, as the
+        An object with `map` (float32 [h, w] in the unit of the task, or uint8 numbers of classes), `value` and `interval` of the image, `columns` and `notes`, as the
         task has them. The interval is calibrated under the training condition of the model, and `notes` tell how far it holds.
 
     Raises:

@@ -34,7 +34,7 @@ def predict(
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Predict what a model of a task other than segmentation is for: thickness maps, atomic columns, a mean diameter, a defocus.
+    """Predict what a model of a task other than segmentation is for: maps of thickness or crystals, atomic columns, a mean diameter, a defocus.
 
     A value of the image has an interval, calibrated under the training condition. Maps are TIFF files with their scale, with an overlay
     each. A stopped run can be resumed.

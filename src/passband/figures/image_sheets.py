@@ -18,7 +18,7 @@ MOST_SIMULATED = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """One specimen under one condition: network input, truth, and predictions, each of shape [n, n]; truth and predictions bool or float.
+    """One specimen under one condition: network input, truth, and predictions, each of shape [n, n]; truth and predictions bool, float or numbers of classes.
 
     One prediction is of a network that was trained under this condition, the other of that with the highest loss under it.
     """
@@ -31,13 +31,15 @@ class Sample:
     worst_label: str
 
 
-def draw_tests(samples: Sequence[Sample], made: Figure, quantity: str = "particles") -> None:
+def draw_tests(
+    samples: Sequence[Sample], made: Figure, quantity: str = "particles", classes: Sequence[str] = ()
+) -> None:
     """Draw a column for each sample, about 2 by 9 inches: image, truth, in-domain and worst prediction.
 
-    Masks are drawn as outlines on the image, other predictions of a quantity as maps on one scale.
+    Masks are drawn as outlines on the image, other predictions of a quantity as maps on one scale, classes in a colour each.
     """
     if samples[0].truth.dtype != bool:
-        _draw_maps(samples, made, quantity)
+        _draw_maps(samples, made, quantity, classes)
         return
     axes = made.subplots(4, len(samples), squeeze=False)
     for column, sample in zip(axes.T, samples, strict=True):
@@ -60,15 +62,18 @@ def _label(axes: NDArray[Any], samples: Sequence[Sample]) -> None:
         ax.set_ylabel(name, fontsize=10)
 
 
-def _draw_maps(samples: Sequence[Sample], made: Figure, quantity: str) -> None:
+def _draw_maps(samples: Sequence[Sample], made: Figure, quantity: str, classes: Sequence[str]) -> None:
     axes = made.subplots(4, len(samples), squeeze=False)
     low, high = (float(f([sample.truth for sample in samples])) for f in (np.min, np.max))
+    colours = style.class_colours(len(classes)) if classes else {"cmap": "viridis", "vmin": low, "vmax": high}
     for column, sample in zip(axes.T, samples, strict=True):
         column[0].imshow(sample.image.astype(np.float32), cmap="gray", vmin=-3, vmax=3)
         for ax, values in zip(column[1:], (sample.truth, sample.in_domain, sample.worst), strict=True):
-            picture = ax.imshow(values, cmap="viridis", vmin=low, vmax=high)
+            picture = ax.imshow(values, **colours)
     _label(axes, samples)
-    made.colorbar(picture, ax=axes[1:], label=quantity, shrink=0.5, pad=0.01)
+    bar = made.colorbar(picture, ax=axes[1:], label=None if classes else quantity, shrink=0.5, pad=0.01)
+    if classes:
+        bar.set_ticks(range(len(classes)), labels=classes)
 
 
 def simulated_size(count: int) -> tuple[float, float]:

@@ -11,19 +11,22 @@ from passband.figures import style
 SIZE = (7.2, 6.0)
 # Opacity where the map is highest.
 _OPAQUE = 0.75
+# Opacity of a class.
+_CLASS = 0.5
 
 
 def draw(
     made: Figure,
     grey: NDArray[np.uint8],
     extent_angstrom: tuple[float, float],
-    predicted: NDArray[np.float32] | None,
+    predicted: NDArray[np.float32] | NDArray[np.uint8] | None,
     quantity: str,
     places: pl.DataFrame | None,
+    classes: tuple[str, ...] = (),
 ) -> None:
     """Draw a micrograph in grey [h, w] of this height and width [Å] with a scale bar, and what is predicted of it.
 
-    Of places (x_angstrom, y_angstrom) a circle each; of a map [h, w] colours, the more opaque the higher.
+    Of places (x_angstrom, y_angstrom) a circle each; of a map [h, w] colours, the more opaque the higher, or a colour a class with a legend.
     """
     ax, (height, width) = made.subplots(), extent_angstrom
     box = (0.0, width, height, 0.0)
@@ -41,6 +44,15 @@ def draw(
             mew=max(size / 4, 0.5),
         )
         ax.set_title(f"{len(places)} {quantity}")
+    elif predicted is not None and classes:
+        ax.imshow(
+            predicted,
+            **style.class_colours(len(classes)),
+            extent=box,
+            alpha=(predicted > 0) * _CLASS,
+            interpolation="nearest",
+        )
+        style.class_legend(ax, classes[1:])
     elif predicted is not None:
         low, high = min(float(predicted.min()), 0.0), max(float(np.percentile(predicted, 99.9)), 1e-6)
         opacity = np.clip(predicted / high, 0, 1) * _OPAQUE

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -22,6 +23,8 @@ from passband.files.atomic import write_file
 #: The palette, safe for the colour-blind; groups also differ by their marker.
 BLUE, ORANGE, GREY = "#2b5c8a", "#d9730d", "#5b6875"
 GROUPS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", GREY)
+#: Classes of a map from class 1 on.
+CLASSES = (ORANGE, "#56b4e9", "#009e73", "#cc79a7", "#f0e442", BLUE)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 #: Outlines on a grey image.
 PREDICTION, TRUTH = "#ff9d2e", "#4dd4ff"
@@ -55,6 +58,22 @@ def shown(width: float, height: float) -> Iterator[Figure]:
 
     with matplotlib.rc_context(_STYLE):
         yield plt.figure(figsize=(width, height), layout="constrained")
+
+
+def class_colours(count: int) -> dict[str, Any]:
+    """Return the options of `imshow` for a map of class numbers below `count`: the palette from class 1 on, class 0 dark."""
+    colours = ["#20252b", *(_class_colour(i) for i in range(1, count))]
+    return {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": count - 0.5}
+
+
+def class_legend(ax: Axes, names: Sequence[str]) -> None:
+    """Name the colours of classes 1, 2, … of a map below the axes."""
+    handles = [Patch(color=_class_colour(i), label=name) for i, name in enumerate(names, start=1)]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=min(len(handles), 6))
+
+
+def _class_colour(number: int) -> str:
+    return CLASSES[(number - 1) % len(CLASSES)]
 
 
 def minus(text: str) -> str:

@@ -31,6 +31,8 @@ class Columns:
     name = "columns"
     quantity = "atomic columns"
     value = ""
+    outputs = 1
+    classes: tuple[str, ...] = ()
     headline = Headline(
         "column_f1",
         "F1 of atomic columns",

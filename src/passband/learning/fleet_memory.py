@@ -6,7 +6,7 @@ from itertools import pairwise
 from passband.learning.networks import NetworkConfig
 from passband.learning.training_config import TrainingConfig
 
-# Bytes a pixel of an image: its copies, masks and logits in single precision, and what the loss keeps of them.
+# Bytes a pixel and output of an image: its copies, masks and logits in single precision, and what the loss keeps of them.
 _IMAGE = 60
 # Bytes a weight: itself, its gradient, two moments, and copies of bfloat16.
 _WEIGHT = 20
@@ -27,4 +27,6 @@ def step_bytes(network: NetworkConfig, training: TrainingConfig, pixels: int, nu
     gradients = 6 * number * levels[0]
     weights = sum(9 * wide * (narrow + wide) for narrow, wide in pairwise((network.stem**2, *network.widths)))
     weights += sum(narrow * (9 * narrow + wide) for narrow, wide in pairwise(network.widths))
-    return math.ceil(training.batch_size * pixels**2 * (kept + gradients + _IMAGE) + _WEIGHT * weights)
+    return math.ceil(
+        training.batch_size * pixels**2 * (kept + gradients + _IMAGE * network.outputs) + _WEIGHT * weights
+    )

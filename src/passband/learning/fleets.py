@@ -17,7 +17,7 @@ ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
 
 
 class Fleet(nn.Module):
-    """Networks that see images of their own: maps [B, M, n, n] to logits [B, M, n, n] for M networks."""
+    """Networks that see images of their own: maps [B, M, n, n] to logits [B, M K, n, n] for M networks of K outputs, the first network's first."""
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return the state of each network."""
@@ -86,12 +86,12 @@ class _Stacked(Fleet):
 
         def one(state: dict[str, Tensor], own: Tensor) -> Tensor:
             logits: Tensor = torch.func.functional_call(network, state, own[:, None])
-            return logits[:, 0]
+            return logits
 
         # Batch normalisation under `vmap` does not mix precisions, so autocast, which would halve only the convolutions', is off.
         with torch.autocast(images.device.type, enabled=False):
             logits: Tensor = torch.vmap(one, in_dims=(0, 1), out_dims=1)(self._state(), images)
-        return logits
+        return logits.flatten(1, 2)
 
     def states(self) -> list[dict[str, Tensor]]:
         state = self._state()
@@ -116,7 +116,7 @@ class Predictors:
             self._models = []
 
     def logits(self, images: Tensor) -> Iterable[Tensor]:
-        """Return the logits of normalised images [B, 1, n, n] in parts, [B, m, n, n] for the next m networks: one, or all of a fleet."""
+        """Return the logits of normalised images [B, 1, n, n] in parts, [B, m K, n, n] for the next m networks of K outputs: one, or all of a fleet."""
         if self._fleet is None:
             return (predict(model, images) for model in self._models)
         with fast_convolutions(images.device):

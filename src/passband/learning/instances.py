@@ -30,6 +30,8 @@ class Instances:
     name = "instances"
     quantity = "distance to the particle's outline [Å]"
     value = ""
+    outputs = 1
+    classes: tuple[str, ...] = ()
     headline = Headline(
         "instance_f1",
         "Instance F1",

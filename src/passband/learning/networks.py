@@ -30,12 +30,14 @@ class NetworkConfig(FrozenModel):
         stem: of a unet, side of the pixel blocks folded into channels before the first level and unfolded after the last;
             2 makes training about three times as fast at the same number of weights.
         backbone: of a resnet_unet, its encoder.
+        outputs: of each pixel; follows from the task (`Task.outputs`), and a study sets it.
     """
 
     family: Literal["unet", "resnet_unet"] = "unet"
     widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (8, 16, 32, 64)
     stem: int = Field(default=2, ge=1, le=8, strict=True)
     backbone: Literal["resnet10", "resnet18", "resnet34"] = "resnet18"
+    outputs: int = Field(default=1, ge=1, le=256, strict=True)
 
     @model_validator(mode="after")
     def _of_one_family(self) -> "NetworkConfig":
@@ -60,17 +62,18 @@ class NetworkConfig(FrozenModel):
 
     @model_serializer(mode="wrap")
     def _without_other_families(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit what shapes other families, and the first family's name, which keeps the ids of its networks."""
+        """Omit what shapes other families, the first family's name and a single output, which keeps the ids of networks that had no other."""
         content: dict[str, Any] = write(self)
         names = {*_SHAPES[self.family]} | ({"family"} if self.family != "unet" else set())
+        names |= {"outputs"} if self.outputs > 1 else set()
         return {name: value for name, value in content.items() if name in names}
 
 
 def build(config: NetworkConfig, group: int = 1, *, seed: int = 0) -> nn.Module:
     """Return a network with random initial weights by a seed; PyTorch's global generator stays as it is.
 
-    It maps images [B, 1, n, n] to logits [B, 1, n, n], n a multiple of the config's divisor. A group is of independent networks
-    side by side in the channels; ValueError if the family does not train in groups.
+    It maps images [B, 1, n, n] to logits [B, K, n, n] of K outputs, n a multiple of the config's divisor. A group is of independent
+    networks side by side in the channels; ValueError if the family does not train in groups.
     """
     if group > 1 and not config.trains_in_groups:
         raise ValueError(
@@ -78,22 +81,27 @@ def build(config: NetworkConfig, group: int = 1, *, seed: int = 0) -> nn.Module:
         )
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return UNet(config, group) if config.family == "unet" else _resnet_unet(config.backbone)
+        return UNet(config, group) if config.family == "unet" else _resnet_unet(config)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 16) -> Tensor:
-    """Return logits [B, 1, n, n] of images [B, 1, n, n] of zero mean and unit variance; the network in evaluation mode."""
+    """Return logits [B, K, n, n] of images [B, 1, n, n] of zero mean and unit variance; the network in evaluation mode."""
     return torch.cat([model(chunk) for chunk in images.split(batch_size)])
 
 
-def _resnet_unet(backbone: str) -> nn.Module:
+def _resnet_unet(config: NetworkConfig) -> nn.Module:
     """Return MONAI's FlexibleUNet for images whose side is a multiple of 32; nothing is downloaded."""
     # The import takes seconds, and few studies need it.
     from monai.networks.nets import FlexibleUNet
 
     network = FlexibleUNet(
-        in_channels=1, out_channels=1, backbone=backbone, pretrained=False, decoder_channels=_DECODER, spatial_dims=2
+        in_channels=1,
+        out_channels=config.outputs,
+        backbone=config.backbone,
+        pretrained=False,
+        decoder_channels=_DECODER,
+        spatial_dims=2,
     )
     # As in `UNet`: faster on a CPU.
     return network.to(memory_format=torch.channels_last)
@@ -105,10 +113,10 @@ class UNet(nn.Module):
     Deep features are narrowed before they are enlarged (nearest neighbour), and skips are added, not joined: that leaves two thirds
     of the work of the classical form, and the same scores. Batch normalisation and ReLU, but no ReLU before the head: in a network
     this small all channels there may come to stand for background, and the logits of particles then stay low. Maps images
-    [B, 1, n, n] to logits [B, 1, n, n]; n a multiple of `config.divisor`.
+    [B, 1, n, n] to logits [B, K, n, n] of `config.outputs`; n a multiple of `config.divisor`.
 
-    A *group* is M such networks side by side in the channels, images and logits [B, M, n, n]: grouped convolutions keep them
-    apart, and all M cost as many operations to start as one.
+    A *group* is M such networks side by side in the channels, images [B, M, n, n] and logits [B, M K, n, n], all outputs of the first
+    network first: grouped convolutions keep them apart, and all M cost as many operations to start as one.
     """
 
     def __init__(self, config: NetworkConfig, group: int = 1):
@@ -128,14 +136,14 @@ class UNet(nn.Module):
         ups = [_convolutions(here, here, groups=group) for here in reversed(widths[:-1])]
         self.up = nn.ModuleList([*ups[:-1], ups[-1][:-1]])
         # 3 × 3: PyTorch has no fast kernel for so narrow a 1 × 1.
-        self.head = nn.Conv2d(widths[0], block, 3, padding=1, groups=group)
+        self.head = nn.Conv2d(widths[0], block * config.outputs, 3, padding=1, groups=group)
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 # Channels last makes the convolutions about 1.5 times as fast on a CPU.
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits of images, of the same shape: [B, 1, n, n], or [B, M, n, n] of a group."""
+        """Return logits [B, K, n, n] of images [B, 1, n, n], or [B, M K, n, n] of images [B, M, n, n] of a group."""
         x = functional.pixel_unshuffle(images, self.stem)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)

@@ -33,6 +33,8 @@ class _Regression:
     quantity: str
     headline: Headline
     scale_angstrom: float
+    outputs = 1
+    classes: tuple[str, ...] = ()
     counts: Mapping[str, type] = {"values": int} | dict.fromkeys(_SUMS[1:], float)
 
     def _values(self, maps: Tensor) -> Tensor:

@@ -82,6 +82,8 @@ class Segmentation:
     name = "segmentation"
     quantity = "particles"
     value = ""
+    outputs = 1
+    classes: tuple[str, ...] = ()
     headline = Headline("dice", "Dice", "", True, "is from pixel counts summed over the test images", ("dice", 0.5))
     counts: Mapping[str, type] = dict.fromkeys((*PIXELS, *COUNTS), int) | dict.fromkeys(SUMS, float)
 

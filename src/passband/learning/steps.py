@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from passband.base.gpu import aside
+from passband.learning.classes import Classes
 from passband.learning.fleets import ARRANGEMENTS, Arrangement, fleet
 from passband.learning.networks import NetworkConfig, build, fast_convolutions
 from passband.learning.segmentation import SEGMENTATION
@@ -38,7 +39,8 @@ def losses(model: nn.Module, images: Tensor, masks: Tensor, task: Task, bfloat16
     with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
         outputs = model(images)
     outputs = outputs.float()
-    return task.loss(outputs.flatten(0, 1)[:, None], masks.flatten(0, 1)[:, None]).view(len(outputs), -1)
+    own = outputs.unflatten(1, (images.shape[1], -1)).flatten(0, 1)
+    return task.loss(own, masks.flatten(0, 1)[:, None]).view(len(outputs), -1)
 
 
 class Steps:
@@ -147,7 +149,8 @@ def seconds_per_step(
                 .to(device)
                 .train()
             )
-            steps = Steps(model, training, 2 * _TIMED, SEGMENTATION)
+            task = SEGMENTATION if network.outputs == 1 else Classes()
+            steps = Steps(model, training, 2 * _TIMED, task)
             images = torch.randn(training.batch_size, count, pixels, pixels, device=device)
             for i in range(2 * _TIMED):
                 if i == _TIMED:

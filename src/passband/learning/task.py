@@ -48,8 +48,8 @@ class Headline:
 class Task(Protocol):
     """A kind of prediction; `Segmentation` is the first.
 
-    A network has one output for each pixel. What is predicted of the image as a whole is the mean of its outputs, and the target is then
-    the same at every pixel (`ImageValue`). The target is of the specimen, unless it is a value of the condition (`ConditionValue`), which has no `target`.
+    A network has one output for each pixel, or `outputs` of them. What is predicted of the image as a whole is the mean of its outputs, and the
+    target is then the same at every pixel (`ImageValue`). The target is of the specimen, unless it is a value of the condition (`ConditionValue`), which has no `target`.
 
     Attributes:
         name: in study files.
@@ -57,6 +57,8 @@ class Task(Protocol):
         headline: the score that it is judged by.
         value: what the mean of a prediction over an image is, in the headline's unit; "" if it means nothing. Such a task counts `values`
             and `errors`, whose quotient is the error of that mean.
+        outputs: of a network, for each pixel.
+        classes: names of the classes that targets and `shown` number, from 0; () if they are no classes.
         counts: the columns of `score` besides the loss, int or float; they add up over images.
     """
 
@@ -69,11 +71,19 @@ class Task(Protocol):
     def value(self) -> str:
         """What the mean of a prediction over an image is."""
 
+    @property
+    def outputs(self) -> int:
+        """Outputs of a network for each pixel, K below."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
-        """Return the truth of a specimen of a recipe on the multislice grid, bool or float32, shape [n, n]: a function of the place alone."""
+        """Return the truth of a specimen of a recipe on the multislice grid, bool, float32 or uint8 (classes), shape [n, n]: a function of the place alone."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each image, shape [B], given outputs and floating targets, shape [B, 1, n, n] each."""
+        """Return the loss of each image, shape [B], given outputs [B, K, n, n] and floating targets [B, 1, n, n]."""
 
     def truth(self, targets: np.ndarray, pixel_size_angstrom: float) -> Any:
         """Return what scoring needs of targets [B, n, n], which is computed once for all networks."""
@@ -85,4 +95,4 @@ class Task(Protocol):
         """Return the scores of images by name, from their counts summed over images: numbers of NumPy, or of polars."""
 
     def shown(self, outputs: Tensor) -> np.ndarray:
-        """Return what outputs [B, 1, n, n] say in the unit of the target, bool or float32 [B, n, n], for a picture."""
+        """Return what outputs [B, K, n, n] say in the unit of the target and its type, [B, n, n], for a picture."""

@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_serializer
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_serializer, model_validator
 
 from passband.base.frozen_model import FrozenModel
 from passband.conditions import Condition
 from passband.conditions.sets import Base
-from passband.learning import SEGMENTATION, NetworkConfig, task_of
+from passband.learning import SEGMENTATION, NetworkConfig, Task, task_of
+from passband.learning.classes import Classes
 
 
 def plain(text: str, most: int = 500) -> str:
@@ -124,6 +125,8 @@ class ModelCard(Described):
     made_by: dict[str, Any] = Field(default_factory=dict)
     #: What the network predicts; one of `learning.TASKS`.
     task: Annotated[Word, AfterValidator(_known)] = SEGMENTATION.name
+    #: Of a model of classes, their names in the order of its outputs.
+    classes: Annotated[tuple[Word, ...], Field(max_length=256)] = ()
     #: Of a model without verdicts, for another task than segmentation or for STEM: its scores on unseen specimens under the training condition, by name.
     task_scores: dict[Word, float | None] | None = None
     #: Of a task with a value of the image; None if there were too few images to calibrate it on.
@@ -155,6 +158,11 @@ class ModelCard(Described):
         return "training condition" + "s" * (len(self.conditions) > 1)
 
     @property
+    def learnt(self) -> Task:
+        """The task."""
+        return task_of(self.task, classes=self.classes)
+
+    @property
     def hrtem_conditions(self) -> tuple[Condition, ...]:
         """The training conditions that verdicts know: those of HRTEM."""
         return tuple(c for c in self.conditions if isinstance(c, Condition))
@@ -176,10 +184,27 @@ class ModelCard(Described):
         for name in ("foreign", "scored_on", "second_network", "task_scores", "value_interval"):
             if content.get(name, 0) is None:
                 del content[name]
-        for name, usual in (("modality", "hrtem"), ("edge_offset_angstrom", 0.0), ("task", SEGMENTATION.name)):
+        for name, usual in (
+            ("classes", []),
+            ("modality", "hrtem"),
+            ("edge_offset_angstrom", 0.0),
+            ("task", SEGMENTATION.name),
+        ):
             if content.get(name) == usual:
                 del content[name]
         return content
+
+    @model_validator(mode="after")
+    def _outputs_fit(self) -> "ModelCard":
+        if self.task == Classes.name and len(self.classes) < 2:
+            raise ValueError(
+                f"classes: a model of task {self.task} needs the names of its classes; get the model again"
+            )
+        if self.network is not None and self.network.outputs != self.learnt.outputs:
+            raise ValueError(
+                f"network.outputs {self.network.outputs} does not suit task {self.task} with {self.learnt.outputs}; get the model again"
+            )
+        return self
 
     def own_digest(self) -> str:
         """Return the SHA-256 of the card without its digest."""

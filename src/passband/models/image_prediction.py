@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from passband.figures import prediction_overlay, style
-from passband.learning import TASKS, Task, task_of
+from passband.learning import TASKS, Task
 from passband.learning.columns import Columns, column_places
 from passband.learning.regression import ImageValue
 from passband.micrographs.micrograph import Micrograph
@@ -35,7 +35,8 @@ class ImagePrediction:
     Attributes:
         micrograph: shape [h, w].
         card: of the model.
-        map: what is predicted at each pixel in the unit of the task's quantity, float32 [h, w]; None if only a value is.
+        map: what is predicted at each pixel in the unit of the task's quantity, float32 [h, w], or the number of its class, uint8; None if
+            only a value is.
         value: of the image as a whole, in the unit of the task's headline; None if the task has none.
         columns: of a model of atomic columns, a row each: x_angstrom, y_angstrom from the centre of the upper left pixel, x to the right,
             and height of the peak (1 is a column); else None.
@@ -44,7 +45,7 @@ class ImagePrediction:
 
     micrograph: Micrograph
     card: ModelCard
-    map: NDArray[np.float32] | None
+    map: NDArray[np.float32] | NDArray[np.uint8] | None
     value: float | None
     columns: pl.DataFrame | None
     notes: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ class ImagePrediction:
     @cached_property
     def task(self) -> Task:
         """The model's task."""
-        return task_of(self.card.task)
+        return self.card.learnt
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -62,8 +63,18 @@ class ImagePrediction:
             return None
         return self.value - known.half_width_angstrom, self.value + known.half_width_angstrom
 
+    @property
+    def areas(self) -> dict[str, float]:
+        """The area of each class by its name, in the order of the map's numbers [nm²]; empty if the task has none."""
+        classes = self.task.classes
+        if self.map is None or not classes:
+            return {}
+        pixels = np.bincount(self.map.astype(np.intp).ravel(), minlength=len(classes))
+        in_nm2 = (self.micrograph.pixel_size_angstrom / 10) ** 2
+        return {name: float(count) * in_nm2 for name, count in zip(classes, pixels, strict=True)}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data: the value with its unit and interval, the range of the map, the number of columns, notes."""
+        """Return plain data: the value with its unit and interval, the range of the map or its classes, the number of columns, notes."""
         known, unit = self.card.value_interval, self.task.headline.unit
         answer: dict[str, Any] = {
             "image": self.micrograph.name,
@@ -75,7 +86,10 @@ class ImagePrediction:
             low, high = self.interval or (None, None)
             answer |= {"quantity": self.task.value, "value": self.value, "unit": unit, "low": low, "high": high}
             answer["interval"] = None if known is None else known.model_dump()
-        if self.map is not None:
+        if areas := self.areas:
+            named = [{"number": i, "name": name, "area_nm2": area} for i, (name, area) in enumerate(areas.items())]
+            answer["map"] = {"quantity": self.task.quantity, "classes": named}
+        elif self.map is not None:
             low, high = (float(v) for v in np.percentile(self.map, [1, 99]))
             answer["map"] = {"quantity": self.task.quantity, "percentile_1": low, "percentile_99": high}
         if self.columns is not None:
@@ -92,6 +106,8 @@ class ImagePrediction:
             parts.append(f"{self.task.value} {self.value:.2f}{width} {unit}")
         if self.columns is not None:
             parts.append(f"{len(self.columns)} atomic columns")
+        # Class 0 is the background.
+        parts += [f"{name} {area:.1f} nm²" for name, area in list(self.areas.items())[1:]]
         return ", ".join(parts) or f"map of the {self.task.quantity}"
 
     def __str__(self) -> str:
@@ -104,7 +120,9 @@ class ImagePrediction:
         """Draw the map or the columns over the micrograph, if there are any, into an empty figure."""
         grey, _ = self.micrograph.grey()
         extent = [side * self.micrograph.pixel_size_angstrom for side in self.micrograph.intensity.shape]
-        prediction_overlay.draw(made, grey, (extent[0], extent[1]), self.map, self.task.quantity, self.columns)
+        prediction_overlay.draw(
+            made, grey, (extent[0], extent[1]), self.map, self.task.quantity, self.columns, self.task.classes
+        )
 
     def _repr_html_(self) -> str:
         content = BytesIO()
@@ -128,10 +146,10 @@ def predict_image(
     """
     card = model.card
     require_task(card, *PREDICTED)
-    task, outputs = task_of(card.task), outputs_of(model.network, card, micrograph, progress)
-    shown = task.shown(outputs[None, None])[0]
+    task, outputs = card.learnt, outputs_of(model.network, card, micrograph, progress)
+    shown = task.shown(outputs[None])[0]
     whole = isinstance(task, ImageValue)
-    fine = None if whole else task.shown(on_image(outputs, micrograph)[None, None])[0]
+    fine = None if whole else task.shown(on_image(outputs, micrograph)[None])[0]
     columns = None
     if isinstance(task, Columns):
         assert fine is not None

@@ -26,7 +26,7 @@ _DTYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"), torch.float32) | {"I64": 
 
 
 class Network(nn.Module):
-    """The network of a model: normalised images [B, 1, n, n] to logits of the same shape, on the CPU."""
+    """The network of a model: normalised images [B, 1, n, n] to logits [B, K, n, n] of K outputs, on the CPU."""
 
     def __init__(self, model: Any):
         """Load the network of a `store.Model`, an external one in a process with limits; BadInputError if it cannot be run."""
@@ -51,7 +51,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits of images, both [B, 1, n, n]."""
+        """Return logits [B, K, n, n] of images [B, 1, n, n]."""
         if self.process is not None:
             return torch.from_numpy(self.process(images.numpy()))
         return self._module(images)

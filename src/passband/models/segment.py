@@ -258,7 +258,7 @@ def segment_with(
 ) -> Segmentation:
     """Segment a micrograph with a network that is as a card describes; see `segment`. Particles have a confidence if it is given."""
     # Interpolate logits, not probabilities, back to the micrograph's pixels.
-    fine = on_image(outputs_of(network, card, micrograph, progress), micrograph)
+    [fine] = on_image(outputs_of(network, card, micrograph, progress), micrograph)
     distance = None
     if card.task == "instances":
         distance = task_of(card.task).shown(fine[None, None])[0]
@@ -272,7 +272,7 @@ def segment_with(
 def outputs_of(
     network: nn.Module, card: ModelCard, micrograph: Micrograph, progress: Callable[[int, int], None]
 ) -> Tensor:
-    """Return the outputs of a network that is as a card describes, on its own pixels, shape [h, w]; BadInputError as `segment`."""
+    """Return the outputs of a network that is as a card describes, on its own pixels, shape [K, h, w]; BadInputError as `segment`."""
     pixel = micrograph.pixel_size_angstrom
     check_fits(micrograph, card)
     h, w = micrograph.intensity.shape
@@ -285,9 +285,9 @@ def outputs_of(
 
 
 def on_image(outputs: Tensor, micrograph: Micrograph) -> Tensor:
-    """Return outputs [h, w] interpolated to the pixels of a micrograph."""
+    """Return outputs [K, h, w] interpolated to the pixels of a micrograph."""
     shape = micrograph.intensity.shape
-    return functional.interpolate(outputs[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
+    return functional.interpolate(outputs[None], shape, mode="bilinear", align_corners=False)[0]
 
 
 def _particles(
@@ -321,7 +321,7 @@ def network_shape(shape: tuple[int, ...], pixel_size_angstrom: float, card: Mode
 def _logits(
     network: nn.Module, card: ModelCard, image: NDArray[np.float32], progress: Callable[[int, int], None]
 ) -> Tensor:
-    """Return logits [h, w] of an image [h, w] at the network's pixel size."""
+    """Return logits [K, h, w] of an image [h, w] at the network's pixel size."""
     # Imported here because it takes a second.
     with warnings.catch_warnings(action="ignore"):
         from monai.inferers import SlidingWindowInferer
@@ -347,4 +347,4 @@ def _logits(
     with warnings.catch_warnings(action="ignore"):
         logits = inferer(torch.from_numpy(padded)[None, None], predict)
     top, left = (m // 2 for m in missing)
-    return logits[0, 0, top : top + image.shape[0], left : left + image.shape[1]]
+    return logits[0, :, top : top + image.shape[0], left : left + image.shape[1]]

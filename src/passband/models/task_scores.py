@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from passband.analysis.conformal import with_value_errors
 from passband.base.errors import BadInputError
-from passband.learning import task_of
 from passband.learning.regression import ImageValue
 from passband.micrographs.labels import image_files, read_image
 from passband.micrographs.micrograph import Micrograph
@@ -49,7 +48,7 @@ class TaskScores:
     @cached_property
     def table(self) -> pl.DataFrame:
         """A row a name: images, loss, the task's scores by column, and within, the share of true values within the model's interval."""
-        task, known = task_of(self.card.task), self.card.value_interval
+        task, known = self.card.learnt, self.card.value_interval
         counts, within = self.counts, pl.lit(None, pl.Float64)
         if task.value and known is not None:
             counts = with_value_errors(counts)
@@ -72,7 +71,7 @@ class TaskScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: the scores of all together and of each row, and what the task is judged by."""
-        headline = task_of(self.card.task).headline
+        headline = self.card.learnt.headline
         finite = self.table.with_columns(pl.selectors.float().replace([math.nan, math.inf, -math.inf], None))
         return {
             "model": self.card.name,
@@ -85,7 +84,7 @@ class TaskScores:
         }
 
     def _said(self) -> list[str]:
-        headline, known = task_of(self.card.task).headline, self.card.value_interval
+        headline, known = self.card.learnt.headline, self.card.value_interval
         score, count = self.total[headline.column], int(self.counts.height)
         what = "nothing to score" if score is None else headline.text(score)
         where = f"{count} image{'s' * (count != 1)}"
@@ -102,7 +101,7 @@ class TaskScores:
         return [*lines, *self.notes]
 
     def _cells(self) -> list[list[str]]:
-        headline, known = task_of(self.card.task).headline, self.card.value_interval
+        headline, known = self.card.learnt.headline, self.card.value_interval
         columns = {self.kind: self.kind, "images": "images", headline.column: str(headline), "loss": "loss"}
         if known is not None:
             columns["within"] = "within the interval"
@@ -150,12 +149,12 @@ def score_targets(
         BadInputError: if the model segments, or model and images do not fit.
     """
     require_task(model.card, *PREDICTED)
-    task, rows = task_of(model.card.task), []
+    task, rows = model.card.learnt, []
     for micrograph, target in zip(micrographs, targets, strict=True):
         outputs = on_image(outputs_of(model.network, model.card, micrograph, lambda done, total: None), micrograph)
         true = target.astype(np.float32)[None]
         truth = task.truth(true, micrograph.pixel_size_angstrom)
-        columns = task.score(outputs[None, None], outputs.new_tensor(true)[:, None], truth)
+        columns = task.score(outputs[None], outputs.new_tensor(true)[:, None], truth)
         rows.append({"name": micrograph.name} | {name: float(values[0]) for name, values in columns.items()})
         progress(1.0)
     return TaskScores(model.card, "image", pl.DataFrame(rows), tuple(notes))
@@ -174,7 +173,7 @@ def read_targets(
     """
     if not images.is_dir():
         raise BadInputError("is no folder; give the folder of the images", place=images)
-    task, found = task_of(card.task), image_files(images, masks_too=False)
+    task, found = card.learnt, image_files(images, masks_too=False)
     whole = isinstance(task, ImageValue)
     if whole != labels.is_file():
         kind = "a CSV file with the columns image and value" if whole else "a folder of maps (TIFF or npy)"
@@ -193,7 +192,7 @@ def read_targets(
             continue
         micrograph = read_image(path, pixel_size_angstrom)
         shape = micrograph.intensity.shape
-        target = np.full(shape, value, np.float32) if whole else _map(maps[0], shape)
+        target = np.full(shape, value, np.float32) if whole else _map(maps[0], shape, task.classes)
         micrographs.append(micrograph)
         targets.append(target)
     if not micrographs:
@@ -215,7 +214,7 @@ def _values(path: Path) -> dict[str, float]:
     return dict(table.select(*_VALUES).iter_rows())
 
 
-def _map(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _map(path: Path, shape: tuple[int, ...], classes: tuple[str, ...]) -> NDArray[np.float32]:
     import tifffile
 
     try:
@@ -229,4 +228,7 @@ def _map(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
         )
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise BadInputError("has values that are no numbers", remedy="write it again", place=path)
+    if classes and not np.isin(values, np.arange(len(classes))).all():
+        what = f"has other values than the numbers of classes, 0 to {len(classes) - 1} ({', '.join(classes)})"
+        raise BadInputError(what, limit=len(classes) - 1, remedy="number the classes so", place=path)
     return values.astype(np.float32)

@@ -120,7 +120,7 @@ def write_report(
     samples = _samples(folder, pairs) if study.trains_on_tests and folder.paths.jobs.is_dir() else []
     if samples:
         with style.figure(1.9 * len(samples) + 0.5, 9.0) as made:
-            image_sheets.draw_tests(samples, made, study.learnt.quantity)
+            image_sheets.draw_tests(samples, made, study.learnt.quantity, study.learnt.classes)
             style.save(made, figures, "image_sheet", ("png",))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "minus": style.minus}

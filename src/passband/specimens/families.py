@@ -85,6 +85,14 @@ class GivenRecipe(Labelled):
 
     __str__ = summary
 
+    def crystals(self) -> set[str]:
+        """Return what the particles are of: their elements, as crystals are not known."""
+        found = set()
+        for scene in self.scenes:
+            numbers, owners, _ = scene.unpack()
+            found |= {_formula(numbers[owners == i]) for i in range(1, owners.max(initial=0) + 1)}
+        return found
+
     def displacements(self) -> dict[str, float]:
         """Return the thermal displacement of every element that occurs [Å]; ValueError if there is none for one."""
         numbers = set().union(*(set(scene.unpack()[0].tolist()) for scene in self.scenes))
@@ -111,8 +119,11 @@ def _given_specimen(recipe: GivenRecipe, index: int) -> Specimen:
 def _described(numbers: np.ndarray, positions: np.ndarray) -> Particle:
     centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
     diameter = 2 * float(np.linalg.norm(positions - centre, axis=1).max())
-    formula = "-".join(chemical_symbols[z] for z in np.unique(numbers))
-    return Particle(formula, "given", centre, diameter, np.empty((0, 3, 3)), _volume(numbers), 0, 0)
+    return Particle(_formula(numbers), "given", centre, diameter, np.empty((0, 3, 3)), _volume(numbers), 0, 0)
+
+
+def _formula(numbers: np.ndarray) -> str:
+    return "-".join(chemical_symbols[z] for z in np.unique(numbers))
 
 
 def _volume(numbers: np.ndarray) -> float:

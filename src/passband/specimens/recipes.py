@@ -297,6 +297,10 @@ class SpecimenRecipe(Labelled):
         name = self.particles[which].carrier
         return [i for i, p in enumerate(self.particles) if i != which and p.crystal_used().name == name]
 
+    def crystals(self) -> set[str]:
+        """Return the names of the particles' crystals."""
+        return {population.crystal_used().name for population in self.particles if population.count[1]}
+
     def displacements(self) -> dict[str, float]:
         """Return the thermal displacement of every element that may occur [Å]; ValueError if there is none for one."""
         film = set() if self.substrate is None else self.substrate.elements()

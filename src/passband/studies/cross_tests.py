@@ -92,7 +92,9 @@ class TestJob(StudyJob):
             true = test_targets(study, self.paths, test)
             truth = _truth(study.task, true.numpy(), test.condition.pixel_size_angstrom)
             targets = true[:, None].float().to(images.device)
-            predicted = (one for outputs in predictors.logits(images) for one in outputs.split(1, 1))
+            predicted = (
+                one for outputs in predictors.logits(images) for one in outputs.split(study.network.outputs, 1)
+            )
 
             def scored(
                 outputs: Tensor, targets: Tensor = targets, truth: Any = truth
@@ -267,14 +269,16 @@ def cross_table(counts: pl.DataFrame, task: Task = SEGMENTATION) -> pl.DataFrame
 
 
 def _packed(prediction: np.ndarray) -> np.ndarray:
-    """Return a prediction, bool or float32 [n, n], as it is stored."""
-    return np.packbits(prediction) if prediction.dtype == bool else prediction.astype(np.float16)
+    """Return a prediction, bool, uint8 or float32 [n, n], as it is stored: bits in a row, uint8 or float16."""
+    if prediction.dtype == bool:
+        return np.packbits(prediction)
+    return prediction if prediction.dtype == np.uint8 else prediction.astype(np.float16)
 
 
 def _unpacked(stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the prediction that was stored."""
-    if stored.dtype != np.uint8:
-        return stored.astype(np.float32)
+    if stored.ndim > 1:
+        return stored if stored.dtype == np.uint8 else stored.astype(np.float32)
     return np.unpackbits(stored, count=math.prod(shape)).reshape(shape).astype(bool)
 
 

@@ -349,7 +349,7 @@ def test_images(study: Study, paths: StudyPaths, test: Domain) -> tuple[Tensor, 
 
 
 def test_targets(study: Study, paths: StudyPaths, test: Domain) -> Tensor:
-    """Return the targets of the study's task of `test_images`, on the camera's pixels, bool or float32 [N, n, n]."""
+    """Return the targets of the study's task of `test_images`, on the camera's pixels, bool, uint8 or float32 [N, n, n]."""
     waves = open_wave_set(test.recipe, study.stored_as, paths.root)
     targets = targets_under(study.task, waves, *study.split.test_range, test.conditions)
     return camera_masks(targets, imager(waves, test.conditions[0]).pixels)

@@ -22,6 +22,7 @@ from passband.conditions.condition import by_kind, doubt_kinds
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import SEGMENTATION, NetworkConfig, Task, TrainingConfig, task_of
+from passband.learning.classes import Classes, classes_of
 from passband.learning.regression import ConditionValue
 from passband.metrics import Q_MAX
 from passband.simulation.least_contrast import least_contrast
@@ -110,13 +111,13 @@ class Study(FrozenModel):
         conditions: tested on, and trained on unless there are training sets.
         training_sets: ways to choose sets of training conditions, by name.
         split: specimens for training, validation and test.
-        network: shape of the networks.
+        network: shape of the networks; their number of outputs is the task's.
         training: how they are trained.
         seeds: networks per condition.
         q_max_per_angstrom: band over which ε and σ count information [1/Å].
         zero_c10_angstrom: C10 from which all conditions count theirs [Å], or one for each of `structures` by name; in a file,
             `zero: least_contrast` finds it.
-        task: what networks predict: segmentation, instances, thickness, columns, mean_diameter or defocus (`passband.learning.tasks`).
+        task: what networks predict: segmentation, instances, thickness, columns, classes, mean_diameter or defocus (`passband.learning.tasks`).
         defocus_spread_angstrom: standard deviation of the defocus over the images of each condition, normal about its own [Å].
     """
 
@@ -190,6 +191,7 @@ class Study(FrozenModel):
             self._check_family(recipe)
         if isinstance(self.learnt, ConditionValue):
             self._check_values(self.learnt)
+        self._set_outputs()
         return self
 
     def _check_values(self, task: ConditionValue) -> None:
@@ -200,6 +202,16 @@ class Study(FrozenModel):
                     f"task {self.task}: its target is {values.pop():g} in all training images of {training.label}, so nothing can be learnt; "
                     "give training_sets of conditions that differ in it, or choose another task"
                 )
+
+    def _set_outputs(self) -> None:
+        outputs = self.learnt.outputs
+        if self.network.outputs not in (1, outputs):
+            raise ValueError(
+                f"network.outputs {self.network.outputs} does not suit task {self.task}, which needs {outputs}; leave it out"
+            )
+        if self.network.outputs != outputs:
+            # The study is frozen for others.
+            object.__setattr__(self, "network", self.network.model_copy(update={"outputs": outputs}))
 
     def _check_modality(self) -> None:
         conditions = [*self.test_conditions, *(c for s in (self.training_sets or {}).values() for c in s.conditions)]
@@ -257,7 +269,8 @@ class Study(FrozenModel):
     @property
     def learnt(self) -> Task:
         """The task, with the loss that the networks are trained with and scored by."""
-        return task_of(self.task, self.training.loss)
+        classes = classes_of(self.all_recipes) if self.task == Classes.name else ()
+        return task_of(self.task, self.training.loss, classes)
 
     @property
     def modality(self) -> Modality:

@@ -89,7 +89,7 @@ def make_targets(task: str, waves: WaveSet, specimens: int, executor: Executor, 
 
 @functools.lru_cache(maxsize=2)
 def read_targets(task: str, waves: WaveSet, start: int, stop: int) -> Tensor:
-    """Return a task's targets of specimens start to stop − 1, bool or float32 [N, m, m]; each worker reads them once."""
+    """Return a task's targets of specimens start to stop − 1, bool, uint8 or float32 [N, m, m]; each worker reads them once."""
     if task == SEGMENTATION.name:
         return read_waves(waves, start, stop)[1]
     firsts = range(start // _BLOCK * _BLOCK, stop, _BLOCK)

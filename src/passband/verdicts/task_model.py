@@ -43,6 +43,7 @@ def pack_task(
     card = ModelCard(
         name=name,
         task=task.name,
+        classes=task.classes,
         modality="stem" if isinstance(trained[0], StemCondition) else "hrtem",
         intended_use=intended_use or f"{task.quantity[0].upper()}{task.quantity[1:]}. {use_of(specimens, trained)}",
         limits=(

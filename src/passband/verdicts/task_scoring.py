@@ -15,7 +15,8 @@ from passband.conditions import AnyCondition, Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
-from passband.learning import predict, task_of
+from passband.learning import predict
+from passband.learning.classes import classes_of
 from passband.models.card import ModelCard
 from passband.models.network import Network
 from passband.models.store import Model, read_model
@@ -72,7 +73,7 @@ class TaskScoreJob(FolderJob):
         """Predict the images of the specimens and write a row of counts for each."""
         model = read_model(self.model)
         card, waves = model.card, self.waves
-        task = task_of(card.task)
+        task = card.learnt
         coefficients, masks = read_waves(waves, 0, self.count)
         made_by = imager(waves, self.condition)
         images = made_by.images(coefficients, masks, seed=seed_from("score", self.condition.id)).counts
@@ -113,6 +114,11 @@ class TaskScoring:
     def check(self) -> None:
         """Raise BadInputError before any work, if field, energies, specimens or task do not fit the model."""
         card = self.model.card
+        if card.classes and (classes := classes_of([self.recipe])) != card.classes:
+            what = f"the recipe's crystals are {', '.join(classes[1:])}, and {card.name} tells {', '.join(card.classes[1:])} apart"
+            raise BadInputError(
+                what, value=classes[1:], limit=card.classes[1:], remedy="give a recipe of these crystals"
+            )
         for label, condition in self.conditions:
             if (given := modality_name(condition)) != card.modality:
                 what = f"is of {given.upper()}, and {card.name} is for {card.modality.upper()}"
