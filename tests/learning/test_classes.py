@@ -162,7 +162,7 @@ class TwoKinds:
     """Bright squares, class 1, and dark ones, class 2, in noise: as an `ImageSource`."""
 
     def __init__(self, count, seed):
-        rng, self.device, self.parts = np.random.default_rng(seed), torch.device("cpu"), [self]
+        rng, self.device, self.parts, self.pixels = np.random.default_rng(seed), torch.device("cpu"), [self], 16
         truth = np.zeros((count, 16, 16), np.float32)
         for one, (x, y, u, v) in zip(truth, rng.integers(0, 12, (count, 4)), strict=True):
             one[x : x + 4, y : y + 4], one[u : u + 4, v : v + 4] = 1, 2
