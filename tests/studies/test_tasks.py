@@ -253,3 +253,32 @@ def test_a_task_of_the_condition_of_ones_own(tmp_path, monkeypatch):
     write_results(held)
     assert set(pl.read_parquet(held.paths.table("counts"))["truths"]) == {500.0}
     assert "Error of the dose [e/Å²]" in held.paths.report.read_text(encoding="utf-8")
+
+
+def test_scans_have_the_defocus_of_their_probe(tmp_path):
+    """STEM, with scans that are distorted: the value of the condition is not."""
+    probe = (
+        "modality: stem, energy_ev: 300000, convergence_semiangle_mrad: 20, pixel_size_angstrom: 0.4, dose_per_angstrom2: 5000, "
+        "drift_angstrom: 3, detector: {kind: haadf, inner_mrad: 60, outer_mrad: 200}"
+    )
+    hrtem = "energy_ev: 300000, aberrations: {C30: -50000}, focal_spread_angstrom: 20, dose_per_angstrom2: 500"
+    sets = (
+        f"  vary: {{defocus_angstrom: [-100, 0, 100]}}\ntraining_sets:\n  some: {{conditions: {{base: {{{probe}}}, "
+        "vary: {defocus_angstrom: [-80, 50]}}}"
+    )
+    config = study(
+        tmp_path,
+        (hrtem, probe),
+        ("  vary: {defocus_angstrom: [-100, 0, 100]}", sets),
+        ("exit_waves: {phonon_configurations: 1}\n", ""),
+        ("seeds: 1", "seeds: 1\ntask: defocus"),
+    )
+    run(config, tmp_path / "runs/small")
+    held = StudyFolder(config, StudyPaths(tmp_path / "runs/small"))
+    counts = pl.read_parquet(held.paths.table("counts"))
+    tested = {t.id: t.condition.defocus_angstrom for t in config.tests}
+    np.testing.assert_allclose(
+        counts["truths"], counts["test_condition"].replace_strict(tested, return_dtype=pl.Float64), rtol=1e-6
+    )
+    _, values = held.training_jobs[0].member().train_images.batch(torch.arange(6), generator=torch.Generator())
+    assert torch.equal(values.amin((1, 2, 3)), values.amax((1, 2, 3))) and set(values.unique().tolist()) == {-80, 50}
