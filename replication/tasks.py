@@ -10,7 +10,7 @@ from passband.analysis.conformal import LEVEL
 from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import Pairs, Square, Target
 from passband.learning import task_of
-from replication import judging
+from replication import judging, task_defocus
 from replication.figures import draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
 from replication.predictor import LossTable, Unseen, by_law, loaded
@@ -24,8 +24,6 @@ _TASKS = {
     "task_columns": "columns",
     "task_mean_diameter": "mean_diameter",
 }
-#: Trained on sets of conditions, and so without a square of pairs.
-DEFOCUS = "task_defocus"
 #: Predictors, chosen before any of these studies was run: the source's, a trivial one, and the best metric of two conditions for segmentation.
 PREDICTORS: dict[str, tuple[str, ...]] = {
     "σ and Δε": ("sigma", "delta_epsilon"),
@@ -98,6 +96,10 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
         "them. rms Δχ sees the phase, and the law of textures the sign of film and particles."
     )
     _draw(pairs, shown, folder, outcome)
+    if task_defocus.STUDY in studies:
+        summary, *rest = task_defocus.evaluate(studies[task_defocus.STUDY], folder, outcome)
+        outcome.text[0] += f" {summary}"
+        outcome.text += rest
     return outcome
 
 
@@ -220,9 +222,9 @@ def _draw(pairs: Mapping[str, Pairs], shown: Mapping[str, str], folder: Path, ou
 EXPERIMENT = Experiment(
     "tasks",
     "Other tasks",
-    "Does what holds for segmentation hold for the thickness, for atomic columns, for a mean diameter?",
+    "Does what holds for segmentation hold for the thickness, for atomic columns, for a mean diameter, for the defocus?",
     (_SEGMENTATION,),
     evaluate,
-    (*(name for name in _TASKS if name != _SEGMENTATION), DEFOCUS),
+    (*(name for name in _TASKS if name != _SEGMENTATION), task_defocus.STUDY),
     needs_extra=True,
 )
