@@ -227,6 +227,22 @@ def test_bad_values_are_one_line():
         assert "\n" not in str(fault.value)
 
 
+def test_stem_conditions_load_and_are_refused_where_hrtem_is_wanted():
+    name = "probe_corrected_300kv"
+    stem = passband.StemCondition.preset(name)
+    assert passband.load_condition(name) == stem and name in passband.list_presets()
+    for make in (
+        lambda: passband.compare(stem, stem),
+        lambda: passband.compare("feg_200kv", passband.sweep(name, defocus=[0, 50])),
+        lambda: passband.check("au-300kv", stem),
+        lambda: passband.optimize(stem, "defocus"),
+    ):
+        with pytest.raises(BadInputError, match="^a STEM condition is given; give one of HRTEM"):
+            make()
+    with pytest.raises(BadInputError, match=f"^{name}: is .*STEM"):
+        passband.compare("feg_200kv", name)
+
+
 def test_recipes_and_studies_print_as_their_files(tmp_path):
     for thing, load in (
         (passband.load_recipe("gold_on_carbon"), passband.load_recipe),

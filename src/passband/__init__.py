@@ -2,7 +2,13 @@
 
     import passband as pb
 
-The names in `__all__` are the public API; the modules of `passband.api` describe each.
+    pb.segment("au-300kv", "image.dm4")    particles of a micrograph; pb.check, pb.estimate and pb.predict take it, too
+    pb.check("au-300kv", condition)        does a model work under a condition? pb.compare relates two conditions
+    pb.Condition, pb.StemCondition         a condition of HRTEM or STEM: .preset(name), .load(file), .varied(defocus=80)
+    pb.simulate(recipe, condition, n=4)    images with masks; pb.simulate_folder writes training images
+    pb.Study(...).run(folder)              networks, each tested under every condition; pb.sweep makes the conditions
+
+`help(pb.segment)` describes a function; `pb.__all__` lists all public names.
 """
 
 from importlib import import_module

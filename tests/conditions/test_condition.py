@@ -107,7 +107,7 @@ def test_values_are_replaced_by_their_short_names():
 
 def test_presets_by_name():
     assert Condition.preset("titan_corrected_300kv") == load_condition("titan_corrected_300kv")
-    with pytest.raises(BadInputError, match="no preset is called 'titan'; presets are .*titan_corrected_300kv"):
+    with pytest.raises(BadInputError, match="no HRTEM preset is called 'titan'; they are .*titan_corrected_300kv"):
         Condition.preset("titan")
 
 

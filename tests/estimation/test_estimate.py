@@ -34,7 +34,7 @@ def test_defocus_is_found_and_the_sign_is_not(defocus):
     assert found.defocus_angstrom == pytest.approx(abs(defocus), abs=5)
     low, high = found.interval_angstrom
     assert low <= abs(defocus) <= high and high - low < 60
-    assert any("underfocus from overfocus" in note for note in found.notes)
+    assert any("both signs of the defocus are possible" in note for note in found.notes)
     assert found.condition("underfocus").defocus_angstrom == pytest.approx(abs(defocus), abs=8)
     assert found.condition("overfocus").defocus_angstrom == pytest.approx(-abs(defocus), abs=8)
     with pytest.raises(BadInputError, match=r"\(None is neither\); give sign"):

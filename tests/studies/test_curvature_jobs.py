@@ -147,7 +147,7 @@ def test_parameters_out_of_their_limits_are_refused(measured):
 
 def test_studies_that_cannot_be_measured_are_refused(measured, tmp_path):
     held, _ = measured
-    assert "of task segmentation" in refused(
+    assert "measured for segmentation" in refused(
         replace(held, study=study(tmp_path, ("seeds: 1", "seeds: 1\ntask: thickness")))
     )
     other = study(tmp_path, ("defocus_angstrom: [-100, 0, 100]", "pixel_size_angstrom: [0.3, 0.4]"))

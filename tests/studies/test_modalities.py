@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import polars as pl
@@ -77,6 +78,12 @@ def test_images_are_those_that_simulate_makes(haadf):
 def test_the_report_shows_the_transfer_of_the_probe(haadf):
     page = haadf.paths.report.read_text(encoding="utf-8")
     assert "structure factors of each element in 8 slices of 8.0 Å" in page and "Exit waves: multislice" not in page
+    assert (
+        "structure factors id" in page
+        and "exit waves" not in page
+        and re.search(r"STEM: probe of [\d.]+ mrad, HAADF from", page)
+    )
+    assert "multiple scattering. Defocus" in page
     assert "from the entrance plane" in page and (haadf.paths.figures / "ctf_curves.png").is_file()
     findings = json.loads(haadf.paths.analysis.read_text())["findings"]
     assert findings["sentences"]
@@ -129,7 +136,7 @@ def test_what_is_drawn_of_a_probe():
     sizes = [c.source_size_angstrom for c in drawn.conditions()]
     assert all(0.3 <= s <= 0.6 for s in sizes) and len(set(sizes)) == 3
     assert drawn.labels()[0].startswith("1: source size 0.") and drawn.labels()[0].endswith("Å")
-    with pytest.raises(BadInputError, match="a STEM condition has no 'vibration_angstrom'"):
+    with pytest.raises(BadInputError, match="vibration_angstrom is a value of HRTEM conditions"):
         ConditionDraw(base=base, draw={"vibration_angstrom": {"uniform": [0.3, 0.6]}}, count=3)
 
 
@@ -140,7 +147,7 @@ def test_what_is_drawn_of_a_probe():
         ([("seeds: 1", "seeds: 1\nstem: {}")], "stem says how specimens are stored for STEM, and the conditions are of HRTEM"),
         ([STEM, NO_WAVES, ("seeds: 1", "seeds: 1\nstem: {band_per_angstrom: 1.0}")], "transfers up to 1.71 1/Å, and 1 1/Å are stored; raise stem.band_per_angstrom"),
         ([STEM, NO_WAVES, (HAADF, "detector: {kind: haadf, inner_mrad: 5, outer_mrad: 200}")], "lies in the beam of 20 mrad"),
-        ([STEM, NO_WAVES, ("defocus_angstrom: [-100", "aperture_mrad: [-100")], "a STEM condition has no 'aperture_mrad'"),
+        ([STEM, NO_WAVES, ("defocus_angstrom: [-100", "aperture_mrad: [-100")], "aperture_mrad is a value of HRTEM conditions"),
         ([STEM, NO_WAVES, ("pixel_size_angstrom: 0.4", "pixel_size_angstrom: 0.35")], "does not divide the field of 19.2"),
     ],
 )  # fmt: skip

@@ -217,7 +217,7 @@ conditions:
     assert len(study.test_conditions) == 4 == len(set(study.labels.values()))
     path.write_text(text.replace("titan_corrected_300kv", "titan"))
     with pytest.raises(
-        BadInputError, match=r"s.yaml:4: conditions.base: no preset is called 'titan'; presets are etem"
+        BadInputError, match=r"s.yaml:4: conditions.base: no HRTEM preset is called 'titan'; they are etem"
     ):
         load_study(path)
 

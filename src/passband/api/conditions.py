@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def list_presets() -> list[str]:
-    """Return the names of the instruments' conditions.
+    """Return the names of the instruments' conditions, those of HRTEM first, then those of STEM.
 
     Example:
         >>> import passband as pb
@@ -28,12 +28,13 @@ def list_presets() -> list[str]:
         True
     """
     from passband.conditions.condition import PRESETS
+    from passband.conditions.stem_condition import STEM_PRESETS
 
-    return list(PRESETS)
+    return [*PRESETS, *STEM_PRESETS]
 
 
-def load_condition(source: str | Path) -> Condition:
-    """Return a condition from a file (YAML, or STAR or CSV with one row), or a preset by name.
+def load_condition(source: str | Path) -> AnyCondition:
+    """Return a condition of HRTEM or STEM from a file (YAML, or STAR or CSV with one row), or a preset by name.
 
     Args:
         source: path or name.
@@ -46,15 +47,15 @@ def load_condition(source: str | Path) -> Condition:
         >>> pb.load_condition("feg_200kv").energy_ev
         200000.0
     """
-    from passband.conditions.condition_files import load_condition
+    from passband.conditions.condition_files import load_any_condition
 
-    condition = load_condition(source)
+    condition = load_any_condition(source)
     _warn(source, [condition])
     return condition
 
 
-def load_conditions(source: str | Path) -> list[Condition]:
-    """Return the conditions of a file (YAML distribution, STAR or CSV), or of a preset's residual aberrations.
+def load_conditions(source: str | Path) -> list[AnyCondition]:
+    """Return the conditions of HRTEM or STEM of a file (YAML distribution, STAR or CSV), or of a preset's residual aberrations.
 
     Args:
         source: path, preset, or PRESET:residuals.
@@ -67,9 +68,9 @@ def load_conditions(source: str | Path) -> list[Condition]:
         >>> len(pb.load_conditions("feg_200kv:residuals"))
         64
     """
-    from passband.conditions.condition_files import load_conditions
+    from passband.conditions.condition_files import load_any_conditions
 
-    conditions = [condition for _, condition in load_conditions(source)]
+    conditions = [condition for _, condition in load_any_conditions(source)]
     _warn(source, conditions)
     return conditions
 
@@ -209,7 +210,7 @@ def _field(name: str) -> str:
     return "defocus_angstrom" if name == "defocus" else field_name(name)
 
 
-def _warn(source: str | Path, conditions: list[Condition]) -> None:
+def _warn(source: str | Path, conditions: list[AnyCondition]) -> None:
     """Warn of what is doubtful about conditions from a file."""
     for kind in doubt_kinds(conditions):
         warnings.warn(f"{source}: {kind[0]}", stacklevel=3)
@@ -217,10 +218,13 @@ def _warn(source: str | Path, conditions: list[Condition]) -> None:
 
 def as_condition(condition: Any) -> Condition:
     """Return a condition that is given as such, as a file or as a preset."""
-    if isinstance(condition, Condition):
-        return condition
-    if isinstance(condition, str | Path):
-        return load_condition(condition)
+    found = load_condition(condition) if isinstance(condition, str | Path) else condition
+    if isinstance(found, Condition):
+        return found
+    place = condition if isinstance(condition, str | Path) else None
+    if isinstance(found, StemCondition):
+        what = "is a STEM condition" if place else "a STEM condition is given"
+        raise BadInputError(what, value=condition, remedy="give one of HRTEM", place=place)
     raise BadInputError(
         f"a {type(condition).__name__} is no condition; give a Condition, its file or a preset", value=condition
     )
@@ -228,23 +232,21 @@ def as_condition(condition: Any) -> Condition:
 
 def as_any_condition(condition: Any) -> AnyCondition:
     """Return a condition of HRTEM or STEM that is given as such, as a file or as a preset."""
-    from passband.conditions.condition_files import load_any_condition
-
-    if isinstance(condition, StemCondition):
-        return condition
-    if isinstance(condition, str | Path) and isinstance(found := load_any_condition(condition), StemCondition):
-        return found
-    return as_condition(condition)
+    found = load_condition(condition) if isinstance(condition, str | Path) else condition
+    return found if isinstance(found, StemCondition) else as_condition(found)
 
 
 def as_conditions(conditions: Any) -> list[Condition]:
     """Return the conditions of a file, a set, or a sequence of conditions, files and presets."""
     if isinstance(conditions, str | Path):
-        return load_conditions(conditions)
+        loaded = load_conditions(conditions)
+        if any(isinstance(condition, StemCondition) for condition in loaded):
+            raise BadInputError("is of STEM", remedy="give conditions of HRTEM", place=conditions)
+        return [as_condition(condition) for condition in loaded]
     if hasattr(conditions, "conditions"):
-        return list(conditions.conditions())
-    if isinstance(conditions, Condition):
-        return [conditions]
+        return [as_condition(condition) for condition in conditions.conditions()]
+    if isinstance(conditions, Condition | StemCondition):
+        return [as_condition(conditions)]
     return [as_condition(condition) for condition in conditions]
 
 

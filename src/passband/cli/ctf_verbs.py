@@ -206,14 +206,15 @@ def convert(
 
 @ctf_app.command("presets")
 def presets(as_json: Json = False) -> None:
-    """List the presets, with the sources of their numbers.
+    """List the presets of HRTEM and STEM, with the sources of their numbers.
 
     Example:  passband ctf presets
     """
     from passband.conditions.condition import PRESETS
     from passband.conditions.condition_files import preset_sources
+    from passband.conditions.stem_condition import STEM_PRESETS
 
-    listed = {name: preset_sources(name) for name in PRESETS}
+    listed = {name: preset_sources(name) for name in (*PRESETS, *STEM_PRESETS)}
     lines = []
     for name, preset in listed.items():
         lines.append(f"{name}: {preset['about']}")

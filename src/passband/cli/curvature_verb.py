@@ -9,6 +9,8 @@ from passband.cli.options import CORES, Json, Workers, print_answer
 
 # Measures that the text lists.
 _SHOWN = 15
+# Pairs of conditions below which rank correlations say nothing: those of six conditions.
+_FEW = 30
 
 
 def study_curvature(
@@ -44,9 +46,11 @@ def study_curvature(
         )
     answer = with_loss(held, table)
     ranks = list(answer["rank"].items())
-    lines = [f"{'measure':<32}rank correlation with the loss under other conditions"]
+    lines = [f"{'measure':<32}rank correlation with the loss over {answer['pairs']} pairs of different conditions"]
     lines += [f"{name:<32}{rank:+.2f}" for name, rank in ranks[:_SHOWN]]
     if len(ranks) > _SHOWN:
         lines.append(f"and {len(ranks) - _SHOWN} others with less; --json lists all")
+    if answer["pairs"] < _FEW:
+        lines.append(f"note: {answer['pairs']} pairs are too few to tell a correlation from chance")
     lines += ["", f"Table: {pairs_table(held, images)}"]
     print_answer(answer | {"table": str(pairs_table(held, images))}, as_json, "\n".join(lines))

@@ -92,7 +92,7 @@ def segment(
 
     Several images get verdicts and optics, too, and one table and contact sheet; a stopped run can be resumed.
 
-    Then the exit code is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
+    The exit code for several images is 1 if an answer is no or cannot say or an image cannot be used, and 2 if none can.
 
     Example:  passband segment au-300kv session/
     """

@@ -73,7 +73,7 @@ def model_pack(
         Path | None,
         Option(
             "--condition",
-            help="Set of conditions to score it under, such as those of a session; of a study of segmentation, and in HRTEM needed there.",
+            help="Set of conditions to score it under, such as those of a session. Required for segmentation in HRTEM, optional in STEM, refused for other tasks.",
         ),
     ] = None,
     training: Annotated[
@@ -99,8 +99,8 @@ def model_pack(
 ) -> None:
     """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
 
-    A model of another task than segmentation, or for STEM without --condition, gives no verdicts: it is scored under its training condition, and
-    so is the interval of a value of the image.
+    Models of other tasks, and models for STEM without --condition, give no verdicts; they are scored under their training condition. An
+    interval of a predicted value is calibrated there, too.
 
     Example:  passband model pack runs/au_300kv --name au-300kv --condition studies/models/micrographs_session.yaml
     """

@@ -21,7 +21,7 @@ def movie(
         Option(metavar="FIRST-LAST", help="Part of the movie, counted from 0: 10-199, or 10-.", show_default="all"),
     ] = None,
     dose: Annotated[float | None, Option(help="Dose of a frame in e/Å², if the file lacks it.")] = None,
-    frame_time: Annotated[float | None, Option(help="Time from frame to frame [s], if the file lacks it.")] = None,
+    frame_time: Annotated[float | None, Option(help="Time from frame to frame in s, if the file lacks it.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     element: Elements = None,

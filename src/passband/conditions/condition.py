@@ -212,7 +212,8 @@ class Condition(yaml_config.Config):
             BadInputError: listing the presets, if there is none of this name.
         """
         if name not in PRESETS:
-            raise BadInputError(f"no preset is called {name!r}; presets are {', '.join(PRESETS)}", value=name)
+            what = f"no HRTEM preset is called {name!r}; they are {', '.join(PRESETS)}"
+            raise BadInputError(what, value=name)
         content, lines = yaml_config.read_yaml(PRESETS[name])
         return yaml_config.validate(cls, content["condition"], PRESETS[name], lines)
 

@@ -26,8 +26,8 @@ _COLUMNS = {n.lower(): n for n in ("label", "defocus", "defocus_angstrom", *SYMB
 
 
 def preset_sources(name: str) -> dict[str, Any]:
-    """Return the description of a preset (`about`) and the sources of its numbers (`sources`)."""
-    content, _ = yaml_config.read_yaml(PRESETS[name])
+    """Return the description of a preset of HRTEM or STEM (`about`) and the sources of its numbers (`sources`)."""
+    content, _ = yaml_config.read_yaml((PRESETS | STEM_PRESETS)[name])
     return {"about": content["about"], "sources": content["sources"]}
 
 

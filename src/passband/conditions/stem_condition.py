@@ -15,7 +15,7 @@ from scipy import constants
 from passband.base.electron import wavelength
 from passband.base.errors import BadInputError
 from passband.base.identity import content_id
-from passband.conditions.condition import ANGLES, SYMBOLS, Condition, canonical
+from passband.conditions.condition import ANGLES, SYMBOLS, Condition, canonical, short_names
 from passband.conditions.widths import WIDTHS
 from passband.files import yaml_config
 
@@ -191,6 +191,14 @@ class StemCondition(yaml_config.Config):
         )
 
     @property
+    def probe_and_detector(self) -> str:
+        """The angles of the probe and of the detector in words."""
+        d = self.detector
+        angles = "" if d.outer_mrad is None else f" from {d.inner_mrad:g} to {d.outer_mrad:g} mrad"
+        kind = {"icom": "iCOM"}.get(d.kind, d.kind.upper())
+        return f"probe of {self.convergence_semiangle_mrad:g} mrad, {kind}{' with quadrants' * d.quadrants}{angles}"
+
+    @property
     def cutoff_per_angstrom(self) -> float:
         """The spatial frequency 2α/λ [1/Å] beyond which the probe transfers nothing."""
         return 2e-3 * self.convergence_semiangle_mrad / wavelength(self.energy_ev)
@@ -273,11 +281,14 @@ class StemCondition(yaml_config.Config):
                 content["detector"] |= {given: value}
             elif fields:
                 content[fields[0]] = value
-            elif given in _OF_HRTEM:
-                raise BadInputError(_not_of_stem(given), value=given)
+            elif theirs := [name for name in sorted(_OF_HRTEM) if name == given or name.startswith(f"{given}_")]:
+                raise BadInputError(_not_of_stem(theirs[0]), value=given)
             else:
-                known = ["defocus", *type(self).model_fields, *StemDetector.model_fields, *SYMBOLS]
-                raise BadInputError(f"a STEM condition has no {given!r}; known are {', '.join(known)}", value=given)
+                short = short_names(type(self))
+                known = ["defocus", *(short.get(n, n) for n in (*type(self).model_fields, *StemDetector.model_fields))]
+                listed = [name for name in known if name not in ("modality", "detector", "aberrations")]
+                remedy = f"known are {', '.join(listed)}, and aberrations such as C30"
+                raise BadInputError(f"a STEM condition has no {given!r}", value=given, remedy=remedy)
         return StemCondition(**content)
 
     def to_dict(self) -> dict[str, Any]:

@@ -401,5 +401,5 @@ def _log_interval(value: float, variance: float) -> tuple[float, float, float]:
 
 def _on_sign(sign: object, C30: float) -> str:
     if sign is None:
-        return "one image does not tell underfocus from overfocus: both are given, and the axis of C12 differs by 90° between them"
+        return "both signs of the defocus are possible, and the axis of C12 differs by 90° between them"
     return f"it is {sign}, because of the assumed C30 of {C30:g} Å"

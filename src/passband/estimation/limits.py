@@ -85,4 +85,7 @@ def known_dose(micrograph: Micrograph, spectrum: Spectrum, gain: float | None) -
     counted = spectrum.mean > 0 and abs(spectrum.noise / spectrum.mean - 1) < _COUNTED and micrograph.gain == 1
     if counted and sample.min() >= 0 and bool((sample == np.round(sample)).all()):
         return spectrum.mean / area, "the dose follows from the counts, whose noise is that of counted electrons"
-    return None, "the dose is unknown: the values are not electron counts; give the camera's counts per electron"
+    return (
+        None,
+        "the dose is unknown: the values are not electron counts; give the dose [e/Å²], or the camera's counts per electron",
+    )

@@ -216,7 +216,13 @@ def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
     ranks = away.select(pl.corr(name, "loss", method="spearman").alias(name) for name in names).row(0, named=True)
     known = {name: rank for name, rank in ranks.items() if rank is not None and math.isfinite(rank)}
     best_first = sorted(known, key=lambda name: -abs(known[name]))
-    return {"study": held.study.name, "rows": len(table), "rank": {name: known[name] for name in best_first}}
+    pairs = away.select("train_condition", "test_condition").n_unique()
+    return {
+        "study": held.study.name,
+        "rows": len(table),
+        "pairs": pairs,
+        "rank": {name: known[name] for name in best_first},
+    }
 
 
 def _jobs(held: StudyFolder, top: int, spectrum_images: int, images: int) -> Iterator[CurvatureJob]:
@@ -250,7 +256,7 @@ def _check(held: StudyFolder, top: int, spectrum_images: int, images: int) -> No
             raise BadInputError(what, value=value, limit=[1, most], remedy=f"choose 1 to {most}")
     require("curvature", "the curvature of a loss", "curvlinops")
     if study.task != SEGMENTATION.name or study.training.loss not in _LOSSES:
-        what = f"networks are measured of task segmentation with loss {' or '.join(_LOSSES)}, not of {study.task} with {study.training.loss}"
+        what = f"its task is {study.task} and its loss {study.training.loss}; curvature is measured for segmentation with loss {' or '.join(_LOSSES)}"
         raise BadInputError(
             what, value=study.task, limit=SEGMENTATION.name, remedy="measure another study", place=folder
         )
@@ -266,5 +272,5 @@ def _check(held: StudyFolder, top: int, spectrum_images: int, images: int) -> No
     absent = sum(len(indices) for _, indices in held.absent_waves())
     failed = sum(fault["stage"] == "train" for fault in held.failures())
     if trained == 0 or trained + failed < total or absent:
-        what = f"{total - trained} of {total} networks and {absent} exit waves are missing; tables alone do not suffice"
+        what = f"{total - trained} of {total} networks and {absent} {study.modality.STORED} are missing; tables alone do not suffice"
         raise BadInputError(what, remedy=f"make them with: passband study run {folder}", place=folder)

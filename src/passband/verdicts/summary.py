@@ -128,7 +128,9 @@ def in_words(answer: dict[str, Any]) -> list[str]:
     if "epsilon" in answer:
         e, s = answer["epsilon"], answer["sigma"]
         lines.append(
-            f"trained on {len(answer['training_conditions'])} conditions, ε {e['least']:.2f} to {e['most']:.2f} (mean {e['mean']:.2f}), σ between them {s['mean']:.2f} in the mean, {s['least']:.2f} at least"
+            f"trained on one condition, ε {e['mean']:.2f}"
+            if len(answer["training_conditions"]) == 1
+            else f"trained on {len(answer['training_conditions'])} conditions, ε {e['least']:.2f} to {e['most']:.2f} (mean {e['mean']:.2f}), σ between them {s['mean']:.2f} in the mean, {s['least']:.2f} at least"
         )
     if answer["task_scores"] is not None:
         lines += _of_task(answer)
