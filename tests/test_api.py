@@ -234,7 +234,6 @@ def test_stem_conditions_load_and_are_refused_where_hrtem_is_wanted():
     for make in (
         lambda: passband.compare(stem, stem),
         lambda: passband.compare("feg_200kv", passband.sweep(name, defocus=[0, 50])),
-        lambda: passband.check("au-300kv", stem),
         lambda: passband.optimize(stem, "defocus"),
     ):
         with pytest.raises(BadInputError, match="^a STEM condition is given; give one of HRTEM"):
