@@ -93,6 +93,12 @@ def test_bad_spreads(spread, message):
         Distribution(**spread)
 
 
+def test_conditions_that_are_no_set():
+    for given in ([Condition(energy_ev=3e5)], Condition(energy_ev=3e5), "feg_200kv"):
+        with pytest.raises(ValidationError, match=f"a {type(given).__name__} is no set of conditions; give base with"):
+            TypeAdapter(ConditionSet).validate_python(given)
+
+
 def test_bad_draws():
     with pytest.raises(BadInputError, match="cannot vary 'defokus'"):
         draw(defokus={"uniform": [0.0, 1.0]})

@@ -238,6 +238,12 @@ class ConditionMixture(_Set):
         return _numbered(self.conditions(), next(iter(self.mixture[0].draw)))
 
 
+def _as_set(content: Any) -> Any:
+    if not isinstance(content, dict | _Set):
+        raise ValueError(f"a {type(content).__name__} is no set of conditions; give base with vary or draw, or mixture")
+    return content
+
+
 def _kind(content: Any) -> str:
     if isinstance(content, BaseModel):
         return type(content).__name__
@@ -251,6 +257,7 @@ ConditionSet = Annotated[
     | Annotated[ConditionDraw, Tag("ConditionDraw")]
     | Annotated[ConditionMixture, Tag("ConditionMixture")],
     Discriminator(_kind),
+    BeforeValidator(_as_set),
 ]
 
 
