@@ -174,6 +174,7 @@ class _Stopped(hrtem.Imager):
 class DarkField:
     """A modality that is added as docs/extending.md says: all of HRTEM but its imager."""
 
+    STORED = hrtem.STORED
     stored_shape, check_memory, store = (staticmethod(f) for f in (hrtem.stored_shape, hrtem.check_memory, hrtem.store))
     scatter, power, textures = (staticmethod(f) for f in (hrtem.scatter, hrtem.power, hrtem.textures))
 
