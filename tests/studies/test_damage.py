@@ -38,10 +38,10 @@ def run_again(folder):
     return run(held.study, folder)
 
 
-@pytest.mark.parametrize("flips", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_flipped_bits_never_change_a_table(tiny, tmp_path, flips):
     folder, moments = copy(tiny, tmp_path), random.Random(flips)
-    if flips > 100:
+    if flips > 10:
         run(tiny[0], folder, finish=write_results)
     expected, refused = tables(folder), 0
     # Markers, manifests and descriptions first: they say what is there.

@@ -21,6 +21,11 @@ MOMENTS = [
 ]  # fmt: skip
 
 
+def moments(kind):
+    """Return the moments of an executor; the driver alone writes tables, so that once is enough for one with workers."""
+    return MOMENTS if kind == "serial" else MOMENTS[:9]
+
+
 class Filling(Quiet):
     """Progress that fills the disk when a stage begins."""
 
@@ -39,7 +44,7 @@ class Filling(Quiet):
 def main(folder, kind):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder], check=True)
     config, runs, ballast = study(folder), folder / "runs", folder / "ballast"
-    for stage, leave in MOMENTS:
+    for stage, leave in moments(kind):
         progress = Filling(ballast, stage, leave)
 
         def finish(held, progress=progress):
