@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from passband.conditions import Condition
 from passband.metrics import measure
+from passband.metrics.compare import profile_overlaps
 from support import reference
 
 
@@ -45,6 +46,14 @@ def test_shapes_order_and_asymmetry():
     assert shift.sigma[2, 1].item() == pytest.approx(compare([conditions[2]], [conditions[1]]).sigma.item())
     assert shift.sigma_reverse[2, 1].item() == pytest.approx(compare([conditions[1]], [conditions[2]]).sigma.item())
     assert shift.sigma[2, 1] < 0.5 < shift.sigma_reverse[2, 1]
+
+
+def test_the_rounding_of_many_pairs_gives_no_sigma_to_nothing():
+    nothing = Condition(energy_ev=300e3, focal_spread_angstrom=24.0)
+    several = [nothing.varied(defocus=d, C12=a) for d in range(-120, 121, 30) for a in (0, 60) if d or a]
+    sigma = measure(["sigma"], [nothing], several)["sigma"]
+    assert sigma.isnan().all()
+    assert profile_overlaps([[nothing]], [several[:3], several[5:]]).isnan().all()
 
 
 def test_nothing_transferred_gives_no_sigma():

@@ -263,6 +263,9 @@ def test_a_model_of_the_defocus(tmp_path, call):
     # More conditions than test images: evenly spaced ones.
     assert call("model", "pack", "runs/small", "--name", "wide", "--training", "many", "--out", "wide")[0] == 0
     assert read_model(tmp_path / "wide").card.value_interval.images == 20
+    # One of them transfers nothing.
+    code, out, _ = call("model", "show", "wide", "--json")
+    assert code == 0 and json.loads(out)["epsilon"]["least"] == 0 and 0 < json.loads(out)["sigma"]["mean"] < 1
     (tmp_path / "other.yaml").write_text(json.dumps(dict(card.specimens.recipe) | {"seed": 99}))
     (tmp_path / "set.yaml").write_text(json.dumps({"base": card.conditions[0].to_dict(), "vary": {"C12": [0, 40]}}))
     words = (

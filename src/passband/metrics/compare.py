@@ -8,7 +8,7 @@ from torch import Tensor
 
 from passband.conditions import AnyCondition
 from passband.metrics.band import Q_MAX, make_band
-from passband.metrics.overlap import shared
+from passband.metrics.overlap import finish, shared
 from passband.metrics.registry import measure
 from passband.metrics.weights import carbon_film, uniform
 from passband.optics import image_transfer, stack
@@ -63,4 +63,4 @@ def profile_overlaps(
         a, b = (share @ transfer for share in shares)
         total += a.sum(1)
         common += shared(a, b)
-    return common / total[:, None]
+    return finish(common, total)

@@ -98,7 +98,8 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 def finish(shared: Tensor, total: Tensor) -> Tensor:
     """Return σ(χ, χ′) in [0, 1], asymmetric; NaN where the training condition transfers nothing."""
-    return shared / total[:, None]
+    # Rounding leaves a share of nothing.
+    return shared / torch.where(total > 0, total, torch.nan)[:, None]
 
 
 def product_finish(product: Tensor, train: Tensor, test: Tensor) -> Tensor:
