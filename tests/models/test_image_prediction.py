@@ -76,7 +76,7 @@ def test_a_value_has_the_interval_of_its_model_and_says_where_it_holds(tmp_path,
     assert found.value == pytest.approx(10) and found.interval == pytest.approx((8.75, 11.25))
     text = str(found)
     assert text.startswith("mean diameter 10.00 ± 1.25 Å\n")
-    assert "90% interval is calibrated on 40 simulated images of the training condition, and holds for such" in text
+    assert "90% interval is calibrated on 40 simulated images of the training conditions, and holds for such" in text
     assert "under 3 other conditions it contained 60% of the true values, and 20% under the worst" in text
     assert "± 1.25" in found._repr_html_()
 

@@ -48,7 +48,7 @@ def test_values_are_scored_by_a_table(model, tmp_path, call):
     code, out, _ = call("model", "score", chosen.folder, "--images", "shots", "--masks", "values.csv")
     assert code == 0
     assert out.startswith("made on 2 images: a mean diameter error of 1.250 Å\n")
-    assert "under its training condition, in its study: a mean diameter error of 0.500 Å" in out
+    assert "under its training conditions, in its study: a mean diameter error of 0.500 Å" in out
     assert "50% of the true values lie within the 90% interval" in out and "left out: 2.tif" in out
     scores = pb.score(chosen, tmp_path / "shots", tmp_path / "values.csv")
     assert scores.table["mean_absolute_error_angstrom"].to_list() == pytest.approx([0.5, 2.0])

@@ -114,7 +114,8 @@ def test_values_are_those_of_the_studys_tests(diameter):
     row = counts.filter(
         pl.col("train_condition") == trained, pl.col("test_condition") == trained, pl.col("specimen") == start
     )
-    image = jobs.test_images(held.study, held.paths, test)[0][0].numpy()
+    # A picture has x along its columns.
+    image = jobs.test_images(held.study, held.paths, test)[0][0].numpy().T
     found = pb.predict(model, image, pixel_size_angstrom=test.condition.pixel_size_angstrom)
     truth = task.target(recipe, draw_specimen(recipe, start), ExitWaveConfig()).mean()
     assert found.value - truth == pytest.approx(row["errors"][0], abs=1e-3)
@@ -245,7 +246,7 @@ def test_a_model_of_the_defocus(tmp_path, call):
     # One of the three tests is a training condition.
     assert card.value_interval.images == 20 and card.value_interval.conditions_elsewhere == 2
     home = jobs.test_images(config, held.paths, config.trainings[0])[0]
-    found = [pb.predict(tmp_path / "model", image.numpy(), pixel_size_angstrom=0.4).value for image in home]
+    found = [pb.predict(tmp_path / "model", image.numpy().T, pixel_size_angstrom=0.4).value for image in home]
     turns = [card.conditions[i % 3].defocus_angstrom for i in range(20)]
     errors = np.array(found) - turns
     assert card.value_interval.half_width_angstrom == pytest.approx(half_width(errors), abs=0.01)
