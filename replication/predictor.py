@@ -46,6 +46,8 @@ FITTED = {
 }
 #: The first author's families, done again; no law is fitted to them.
 AUTHORS = "authors_families"
+#: Networks that tell crystals apart.
+CLASSES = "task_classes"
 #: Studies whose reader losses are measured.
 _READ = (
     "predictor_corrected",
@@ -178,7 +180,7 @@ def measure_again(tables: Path, note: Callable[[str], None]) -> None:
     folder, rows = tables / "predictor", []
     folder.mkdir(exist_ok=True)
     families: dict[str, tuple[Recipe, ExitWaveConfig]] = {}
-    for name in (*FITTED, "predictor_corrected_final", AUTHORS, "task_columns"):
+    for name in (*FITTED, "predictor_corrected_final", AUTHORS, "task_columns", CLASSES):
         study = load_study(tables / name / "study.yaml")
         families |= {_family(recipe, study.exit_waves): (recipe, study.exit_waves) for recipe in study.recipes.values()}
     for family, (recipe, config) in families.items():

@@ -13,7 +13,7 @@ from passband.learning import task_of
 from replication import judging, task_defocus
 from replication.figures import draw_points
 from replication.outcome import Claim, Experiment, Outcome, StudyTables, judged, table
-from replication.predictor import LossTable, Unseen, by_law, loaded
+from replication.predictor import CLASSES, LossTable, Unseen, by_law, loaded
 from replication.resampling import RESAMPLES, Statistic, rank_correlation, with_percentiles
 
 _SEGMENTATION = "metrics_corrected"
@@ -22,6 +22,7 @@ _TASKS = {
     _SEGMENTATION: "segmentation",
     "task_thickness": "thickness",
     "task_columns": "columns",
+    CLASSES: "classes",
     "task_mean_diameter": "mean_diameter",
 }
 #: Predictors, chosen before any of these studies was run: the source's, a trivial one, and the best metric of two conditions for segmentation.
@@ -79,7 +80,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
     rows = [_row(name, studies[name], pairs[name], ids, agreement.get(name)) for name in shown]
     outcome.text.append(
         f"{len(ids)} conditions, the same for all. Medians over conditions of the headline in the domain; pairs of other conditions whose loss is more than {FAILED:g} times the in-domain loss; rank correlation "
-        "of the relative loss with segmentation's, over pairs. Atomic columns need particles along an axis, so their specimens are others.\n\n"
+        "of the relative loss with segmentation's, over pairs. Atomic columns need particles along an axis, and classes two crystals (gold and palladium), so their specimens are others; "
+        "networks of classes were trained on fewer specimens and epochs (`task_classes.yaml`).\n\n"
         + table(["task", "networks", "in-domain headline", "failed pairs", "agreement with segmentation"], rows)
     )
     for target, words in TARGETS.items():
@@ -91,6 +93,8 @@ def evaluate(studies: Mapping[str, StudyTables], folder: Path) -> Outcome:
             + table(["task", *names], lines)
         )
     outcome.text += _intervals(studies, list(shown), pairs, ids, outcome)
+    if CLASSES in studies:
+        outcome.text.append(_crystals(studies[CLASSES], pairs[CLASSES], ids, outcome))
     outcome.text.append(
         "σ compares the magnitudes of two transfer functions, and so does not see a reversal of contrast, which moves the peaks of an image from atomic columns to the gaps between "
         "them. rms Δχ sees the phase, and the law of textures the sign of film and particles."
@@ -163,11 +167,7 @@ def _intervals(
         if not studies[name].paths.table("coverage").is_file():
             continue
         means = studies[name].table("coverage").group_by("train_condition", "test_condition").mean()
-        rank = {condition: i for i, condition in enumerate(ids)}
-        shares = np.full((len(ids), len(ids)), np.nan)
-        for train, test, share in means.select("train_condition", "test_condition", "coverage").iter_rows():
-            if train in rank and test in rank:
-                shares[rank[train], rank[test]] = share
+        shares = square_of(means, ids, "coverage")
         off, quantity = pairs[name].off, task_of(_TASKS[name]).value
         home, elsewhere = _over_conditions(shares, np.eye(len(ids), dtype=bool)), _over_conditions(shares, off)
         outcome.claims.append(
@@ -190,6 +190,44 @@ def _intervals(
         "Share of true values within them under the training condition (at home) and under others, and its rank correlation with the relative loss over pairs: where the loss rises, the "
         "interval holds less.\n\n" + table(head, [[cell.replace("-", "−") for cell in row] for row in rows])
     ]
+
+
+def _crystals(study: StudyTables, pairs: Pairs, ids: list[str], outcome: Outcome) -> str:
+    """Return how often particles are found and given the wrong crystal, at home and elsewhere, and add the claim."""
+    home, off = np.eye(len(ids), dtype=bool), pairs.off
+    columns = ("mean_dice", "dice_particles", "wrong_crystal")
+    means = study.scores.group_by("train_condition", "test_condition").agg(pl.col(columns).mean())
+    values = {name: square_of(means, ids, name) for name in columns}
+    shares = {name: [_over_conditions(found, used) for used in (home, off)] for name, found in values.items()}
+    more = _over_conditions(values["wrong_crystal"] - np.diag(values["wrong_crystal"])[None], off)
+    trivial = float(study.scores["wrong_crystal_trivial"].mean())
+    outcome.claims.append(
+        Claim(
+            "ours: under other conditions, networks give more of the particles that they find the wrong crystal",
+            f"{more} more of their pixels than networks trained there",
+            judged(more, above=0.0),
+        )
+    )
+    names = {
+        "mean_dice": "mean Dice of the crystals",
+        "dice_particles": "Dice of all particles",
+        "wrong_crystal": "wrong crystal",
+    }
+    rows = [[title, *map(str, shares[name])] for name, title in names.items()]
+    return (
+        "Gold or palladium: means over conditions, and over pairs of other conditions. *Wrong crystal* is the share of the particles' pixels that are called the other crystal among those that are called any; "
+        f"if all were called the commoner crystal it would be {trivial:.2f}.\n\n"
+        + table(["score", "at home", "elsewhere"], rows)
+    )
+
+
+def square_of(table: pl.DataFrame, ids: list[str], column: str) -> np.ndarray:
+    """Return a column of a table with a row a pair as an array [trained, tested]; NaN where there is no row."""
+    rank, result = {name: i for i, name in enumerate(ids)}, np.full((len(ids), len(ids)), np.nan)
+    for train, test, value in table.select("train_condition", "test_condition", column).iter_rows():
+        if train in rank and test in rank:
+            result[rank[train], rank[test]] = value
+    return result
 
 
 def _over_conditions(shares: np.ndarray, used: np.ndarray) -> Statistic:
@@ -222,7 +260,7 @@ def _draw(pairs: Mapping[str, Pairs], shown: Mapping[str, str], folder: Path, ou
 EXPERIMENT = Experiment(
     "tasks",
     "Other tasks",
-    "Does what holds for segmentation hold for the thickness, for atomic columns, for a mean diameter, for the defocus?",
+    "Does what holds for segmentation hold for the thickness, for atomic columns, for the crystal of each particle, for a mean diameter, for the defocus?",
     (_SEGMENTATION,),
     evaluate,
     (*(name for name in _TASKS if name != _SEGMENTATION), task_defocus.STUDY),

@@ -330,7 +330,11 @@ def test_training_follows_epsilon_where_it_does(tmp_path, curve, verdict, over):
     [(linear, "agrees", "agrees", 0.6, "agrees"), (by_nothing, "differs", "differs", 0.95, "differs")],
 )
 def test_other_tasks(tmp_path, law, predicted, together, elsewhere, under):
-    of_task = {"task_thickness": "mean_absolute_error_angstrom", "task_columns": "column_f1"}
+    of_task = {
+        "task_thickness": "mean_absolute_error_angstrom",
+        "task_columns": "column_f1",
+        "task_classes": "mean_dice",
+    }
     studies = {"metrics_corrected": write(tmp_path / "metrics_corrected", "metrics_corrected", law)}
     for seed, (name, column) in enumerate(of_task.items()):
         found = write(tmp_path / name, name, lambda *given, s=seed: law(*given) * (1 + 0.1 * s))
@@ -338,9 +342,12 @@ def test_other_tasks(tmp_path, law, predicted, together, elsewhere, under):
         scores = found.scores.drop("dice", "tp", "fp", "fn").with_columns(pl.col("loss").alias(column))
         if law is by_nothing:
             scores = scores.with_columns(pl.col("loss").shuffle(seed))
+        home = pl.col("train_condition") == pl.col("test_condition")
+        if name == "task_classes":
+            wrong = pl.when(home).then(0.1).otherwise(1 - elsewhere)
+            scores = scores.with_columns(dice_particles=0.9, wrong_crystal=wrong, wrong_crystal_trivial=0.5)
         scores.write_parquet(found.paths.table("scores"))
         if name == "task_thickness":
-            home = pl.col("train_condition") == pl.col("test_condition")
             shares = scores.select("train_condition", "test_condition", "seed").with_columns(
                 coverage=pl.when(home).then(0.9).otherwise(elsewhere), half_width_angstrom=0.5, images=40
             )
@@ -350,6 +357,7 @@ def test_other_tasks(tmp_path, law, predicted, together, elsewhere, under):
     assert {c[-14:]: v for c, v in found.items() if c.startswith("ours: 90% intervals")} == {"mean thickness": under}
     assert {v for c, v in found.items() if c.startswith("The framework carries over")} == {predicted}
     assert {v for c, v in found.items() if c.startswith("ours: conditions that fail")} == {together}
+    assert starts(found, "ours: under other conditions, networks give more") == under
 
 
 @pytest.mark.parametrize(("law", "predicted"), [(linear, "agrees"), (by_nothing, "differs")])

@@ -15,6 +15,7 @@ from passband.micrographs.write_tiff import write_tiff
 from passband.models.store import read_model
 from passband.report.study_page import write_results
 from passband.specimens import SpecimenRecipe, draw_specimen
+from passband.studies import cost
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import TrainingGroup
 from passband.studies.paths import StudyPaths
@@ -159,6 +160,11 @@ def test_the_model_is_scored_on_maps_and_on_recipes_of_its_crystals(classes, tmp
         2,
         "",
     ) and "the recipe's crystals are Au, Pd, and crystals tells CdSe-zincblende, Pd apart" in error
+
+
+def test_what_it_takes_is_measured_before_a_run(classes):
+    found = cost.measure(classes[0].study, Serial())
+    assert found.keys() == {*cost.PARTS} and min(found.values()) > 0
 
 
 def test_a_card_whose_classes_do_not_fit_its_network_is_refused():

@@ -50,7 +50,7 @@ class Classes:
     """
 
     name = "classes"
-    quantity = "crystal"
+    quantity = "crystal at each pixel"
     value = ""
     headline = Headline(
         "mean_dice",

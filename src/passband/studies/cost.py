@@ -16,7 +16,7 @@ import torch
 from passband.base.progress import clock
 from passband.execution.base import Executor, Progress
 from passband.files.atomic import existing
-from passband.learning import SEGMENTATION, build, predict, train
+from passband.learning import SEGMENTATION, Task, build, predict, train
 from passband.simulation.image_source import ImageSource
 from passband.simulation.imaging import normalize
 from passband.studies.cross_tests import test_jobs
@@ -60,15 +60,19 @@ def calibrate(task: tuple[Study, Path], progress: Progress) -> None:
     model, images = build(study.network).eval(), torch.zeros(16, 1, imager.pixels, imager.pixels)
     _, targets = imager.images(waves[:1], masks[:1], seed=0)
     targets = targets[:, None].float().expand_as(images)
-    truth = SEGMENTATION.truth(targets[:, 0].numpy(), condition.pixel_size_angstrom)
+    # Masks are numbers of classes, too; tasks with one output take as long as the first.
+    learnt: Task = study.learnt if study.network.outputs > 1 else SEGMENTATION
+    called = (targets - 0.5).expand(-1, study.network.outputs, -1, -1)
+    truth = learnt.truth(targets[:, 0].numpy(), condition.pixel_size_angstrom)
     result = {
         # The first specimen takes longer, for tables that are made once.
         "wave": float(np.diff(began)[1:].min()),
-        "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0)) / (2 * count),
+        "train_image": _seconds(lambda: train(study.network, epochs, source, validation, seed=0, task=learnt))
+        / (2 * count),
         "image": _seconds(lambda: normalize(imager.intensity(waves[:1]))),
-        "inference": _seconds(lambda: SEGMENTATION.loss(predict(model, images), targets)) / len(images),
+        "inference": _seconds(lambda: learnt.loss(predict(model, images), targets)) / len(images),
         # An untrained network marks noise; a trained one has outlines like the truth's.
-        "score": _seconds(lambda: SEGMENTATION.score(targets - 0.5, targets, truth)) / len(images),
+        "score": _seconds(lambda: learnt.score(called, targets, truth)) / len(images),
     }
     path.write_text(json.dumps(result), encoding="utf-8")
     progress(1.0)
