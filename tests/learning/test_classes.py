@@ -14,6 +14,7 @@ from passband.learning.fleets import ARRANGEMENTS, Predictors, fleet
 from passband.simulation.modality import camera_masks
 from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens import SpecimenRecipe, draw_specimen
+from passband.specimens.families import GivenRecipe, pack
 from passband.specimens.labels import make_labels
 
 RECIPE = SpecimenRecipe.model_validate(
@@ -50,6 +51,17 @@ def test_the_target_is_the_crystal_of_the_upper_particle_and_stays_one_on_the_ca
     np.testing.assert_array_equal(target, expected)
     seen = camera_masks(torch.from_numpy(target)[None], 33)
     assert seen.dtype == torch.uint8 and set(seen.unique().tolist()) == {0, 1, 2}
+
+
+def test_given_scenes_have_the_elements_of_their_particles_as_classes():
+    drawn, config = draw_specimen(RECIPE, 0), ExitWaveConfig()
+    atoms = drawn.atoms
+    scene = pack("0", float(atoms.cell[2, 2]), atoms.numbers, drawn.particle, atoms.positions)
+    given = GivenRecipe(field_angstrom=40.0, scenes=[scene])
+    assert classes_of([given]) == NAMES
+    task = task_of("classes", classes=NAMES)
+    expected = task.target(RECIPE, drawn, config)
+    assert (task.target(given, draw_specimen(given, 0), config) == expected).mean() > 0.999
 
 
 def test_recipes_of_one_crystal_or_of_others_are_refused_in_a_line():
