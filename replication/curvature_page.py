@@ -22,8 +22,12 @@ _AT_HOME = (
     "hessian_trace_train",
     "fisher_top_train",
     "head_trace_train",
+    "head_fisher_trace_train",
+    "head_soft_rank_train",
     "sharpness_train",
     "gradient_norm_train",
+    "expected_dice_train",
+    "orientation_dice_train",
 )
 # Measures that are judged by the number of images, too.
 _BY_IMAGES = (
