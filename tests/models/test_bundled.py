@@ -9,17 +9,21 @@ import polars as pl
 import pytest
 from PIL import Image
 
+import passband as pb
 from passband.cli.main import app
 from passband.micrographs.agreement import agreement
+from passband.micrographs.micrograph import Micrograph
 from passband.micrographs.reading import read_micrographs
 from passband.models.segment import segment
 from passband.models.store import installed, load_model
+from passband.specimens.recipe_files import load_recipe
 from passband.verdicts.features import SOURCES
 from passband.verdicts.summary import evaluate_held_out
 from passband.verdicts.verdict_model import VerdictModel
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("au-300kv", "np-300kv")
+SCANS = "np-haadf"
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -27,7 +31,9 @@ def model(request):
     return load_model(request.param)
 
 
-def test_it_is_small_and_whole(model):
+@pytest.mark.parametrize("name", [*NAMES, SCANS])
+def test_it_is_small_and_whole(name):
+    model = load_model(name)
     assert installed()[model.card.name] == model.folder
     assert sum(p.stat().st_size for p in model.folder.iterdir()) <= 4_000_000
     assert {"README.md"} | set(model.card.files) >= {p.name for p in model.folder.iterdir()} - {"card.json"}
@@ -80,3 +86,29 @@ def test_micrographs_of_the_tutorial_are_read_with_their_scale_and_segmented(tmp
     assert micrograph.pixel_size_angstrom == pytest.approx(0.4)
     truth = np.asarray(Image.open(path.with_name(f"{path.stem}_mask.png")))
     assert agreement(segment(load_model("au-300kv"), micrograph).mask, truth, 0.4).dice > 0.85
+
+
+def test_the_model_for_scans_earns_its_place():
+    """Dice under the conditions of the training, and how often intervals hold: the numbers of docs/results/np_haadf.md."""
+    model = load_model(SCANS)
+    scores = model.scores
+    assert scores.filter(pl.col("role") == "trained")["dice"].mean() >= 0.9
+    page = (ROOT / "docs" / "results" / "np_haadf.md").read_text(encoding="utf-8")
+    for source in SOURCES:
+        found = evaluate_held_out(VerdictModel(model), source)
+        # Of 24 conditions, 75 % or more where 90 % is true.
+        assert found.conditions == 24 and found.coverage_dice >= 0.75 and found.coverage_loss >= 0.75
+        assert f"{found.coverage_loss:.0%} | {found.coverage_dice:.0%} | {found.r2_log_loss:.2f}" in page
+
+
+def test_a_scan_that_the_model_has_not_met_gets_a_verdict():
+    """A simulated scan of other fields, under a preset with a usual dose: particles found, the true Dice predicted."""
+    model, recipe = load_model(SCANS), load_recipe(ROOT / "studies" / "recipes" / "np_in_dark_field.yaml")
+    recipe = recipe.model_copy(update={"seed": 99})
+    condition = pb.StemCondition.preset("probe_corrected_300kv").varied(defocus=40.0, pixel_size=0.4)
+    images = pb.simulate(recipe, condition, n=1)
+    scan = Micrograph(images.images[0].astype(np.float32), 0.4, 300e3, scanned=True)
+    verdict, found = VerdictModel(model).check_image(scan), segment(model, scan)
+    true = agreement(found.mask, images.masks[0], 0.4).dice
+    assert verdict.answer == "yes" and true > 0.9 and verdict.dice.low - 0.02 <= true <= verdict.dice.high + 0.02
+    assert VerdictModel(model).check(condition).answer == "yes"
