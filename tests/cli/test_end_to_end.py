@@ -196,7 +196,7 @@ def test_two_runs_in_one_folder(finished, call, tmp_path):
 VICTIMS = ("worker", "driver", "all")
 
 
-def test_killed_at_random_moments(finished, tmp_path, kills=18):
+def test_killed_at_random_moments(finished, tmp_path, kills=12):
     """kill −9 of a worker, the driver or both, while it starts, at work and while it makes the report; each at least once."""
     expected = finished[0]
     (tmp_path / "small.yaml").write_text(STUDY)
