@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from other_specimens import ROOT
+from other_specimens import ROOT, WAVES
 from real_micrographs import CALIBRATED_ON, EMPTY, MODELS, fill_page, read_sets
 from scipy.stats import spearmanr
 
@@ -31,7 +31,6 @@ from passband.network_measures.registry import MEASURES
 from passband.network_measures.seed_agreement import dice_between
 from passband.simulation.hrtem import Imager, scatter
 from passband.simulation.imaging import normalize
-from passband.simulation.multislice import ExitWaveConfig
 from passband.specimens.recipe_files import load_recipe
 from passband.verdicts.features import as_seen
 from passband.verdicts.image_verdict import tiles_of
@@ -40,9 +39,6 @@ from passband.verdicts.verdict_model import VerdictModel
 RESULTS = ROOT / "docs" / "results"
 TABLE, PAGE = RESULTS / "tables" / "label_free.parquet", RESULTS / "curvature.md"
 RECIPES = {"au-300kv": "au_in_crowds", "np-300kv": "np_in_crowds"}
-WAVES = ExitWaveConfig(
-    phonon_configurations=1, sampling_angstrom=0.16, slice_thickness_angstrom=4.0, band_per_angstrom=1.0
-)
 #: Simulated images at home, and the seed of their specimens.
 HOME, SEED = 24, 4712
 #: What estimates the Dice itself; other measures are ranked.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from label_free import RECIPES, RESULTS
 from numpy.typing import NDArray
 from other_specimens import ROOT, WAVES
 from real_micrographs import fill_page
@@ -29,9 +30,7 @@ from passband.specimens.recipe_files import load_recipe
 from passband.verdicts.features import as_seen
 from passband.verdicts.verdict_model import VerdictModel
 
-RESULTS = ROOT / "docs" / "results"
 TABLE, PAGE = RESULTS / "tables" / "same_area.parquet", RESULTS / "curvature.md"
-RECIPES = {"au-300kv": "au_in_crowds", "np-300kv": "np_in_crowds"}
 SPECIMENS, CONDITIONS, REFERENCES, SEED = 10, 16, 8, 4713
 #: Largest displacement and side of the images [pixels of the network].
 SHIFT, SIDE = 10, 128
