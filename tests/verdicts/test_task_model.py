@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tifffile
+import torch
 
 import passband as pb
 from passband.analysis.conformal import half_width
@@ -19,6 +20,7 @@ from passband.specimens import SpecimenRecipe, draw_specimen
 from passband.studies import jobs
 from passband.studies.folder import StudyFolder
 from passband.studies.paths import StudyPaths
+from passband.verdicts import from_study, task_model
 from support.shell import run_here
 from support.studies import run, study
 
@@ -223,6 +225,18 @@ def test_a_study_of_a_task_is_packed_without_conditions(diameter, tiny, tmp_path
     assert packed.card.made_by["trained_on"] == other and packed.card.value_interval.images == 20
     code, _, error = call("model", "pack", held.paths.folder, "--name", "x", "--out", tmp_path)
     assert code == 2 and "exists" in error
+
+
+def test_a_network_that_finds_nothing_is_packed(tiny, tmp_path, monkeypatch):
+    config, folder = tiny
+    held = StudyFolder(config, StudyPaths(folder))
+    monkeypatch.setattr(task_model, "predict", lambda network, images: torch.full_like(images, -1.0))
+    model = task_model.pack_task(held, from_study.choose(held, None, None), tmp_path / "blind", name="blind")
+    scores = model.card.task_scores
+    assert (scores["dice"], scores["instance_f1"], scores["surface_dice"], scores["found"]) == (0, 0, 0, 0)
+    assert scores["missed"] == scores["particles"] > 0
+    # Of nothing there is no mean.
+    assert scores["distance_angstrom"] is None and scores["diameter_bias_angstrom"] is None
 
 
 SET = (

@@ -39,7 +39,8 @@ def pack_task(
     task, trained, recipe = study.learnt, job.domain.conditions, job.domain.recipe
     pixel, specimens = trained[0].pixel_size_angstrom, specimens_of(recipe)
     counts = _in_domain(folder, job)
-    scores = task.scores({column: counts[column].sum() for column in task.counts})
+    # Of polars' columns 0/0 is NaN, of Python's numbers an error.
+    [scores] = counts.select(**task.scores({name: pl.col(name).sum() for name in task.counts})).rows(named=True)
     card = ModelCard(
         name=name,
         task=task.name,
