@@ -18,7 +18,7 @@ from passband.files.jobs import Job
 from passband.simulation.modalities import AnyConfig, modality_of
 from passband.specimens import Recipe, Specimen, draw_specimen, particle_instances
 from passband.specimens.exchange import export_labels
-from passband.studies.export_layouts import LAYOUTS, Truth, entry_file, read_entry
+from passband.studies.export_layouts import LAYOUTS, TrainingImage, Truth, entry_file, read_entry
 from passband.studies.wave_jobs import open_wave_set, store_waves
 
 #: Name of the class of all particles where they are not told apart.
@@ -88,15 +88,16 @@ class SpecimenImages(Job):
 
     def _write(self, shot: Shot, scene: Specimen, image: np.ndarray, truth: Truth, lost: float) -> None:
         pixel, scanned = shot.condition.pixel_size_angstrom, isinstance(shot.condition, StemCondition)
-        written = LAYOUTS[self.layout].write(self.folder, shot.part, shot.number, image, truth, pixel, scanned)
+        labelled = TrainingImage(shot.part, shot.number, image, truth, pixel, scanned)
+        written = LAYOUTS[self.layout].write(self.folder, labelled)
         files = list(written.files)
         if self.labels:
             files.append(Path("labels", f"{shot.number:06d}.npz"))
             export_labels(scene, len(image), self.folder / files[-1])
         row = {
             "number": shot.number,
-            "image": str(written.image),
-            "label": str(written.label),
+            "image": str(written.files[0]),
+            "label": str(written.files[1]),
             "split": shot.part,
             "specimen": self.specimen,
             "seed": shot.seed,

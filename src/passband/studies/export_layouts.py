@@ -23,14 +23,7 @@ _CLIPPED = 0.1
 
 @dataclass(frozen=True)
 class Truth:
-    """Labels of one image [rows, columns], and the names of the classes, 1 first.
-
-    Attributes:
-        mask: whether it is particle, bool.
-        instances: number of the particle, uint16, from 1.
-        classes: number of the class, uint8, from 1.
-        names: of the classes; one where particles are not told apart.
-    """
+    """Labels of one image [rows, columns]: whether it is particle, numbers of particles and of classes from 1, and the names of the classes."""
 
     mask: NDArray[np.bool_]
     instances: NDArray[np.uint16]
@@ -39,11 +32,35 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written of an image: its file, that of its label (0 is no particle), all files, and its annotations in a COCO file, if there is one."""
+class TrainingImage:
+    """One image of a part of a set [rows, columns], its labels, their pixel size [Å], and whether it is of STEM."""
 
-    image: Path
-    label: Path
+    part: str
+    number: int
+    pixels: NDArray[np.float32]
+    truth: Truth
+    pixel_size_angstrom: float
+    scanned: bool
+
+    @property
+    def file(self) -> str:
+        """Its file within a folder of one kind of files."""
+        return f"{self.part}/{self.number:06d}.tif"
+
+    def write(self, path: Path, pixels: NDArray[Any] | None = None) -> None:
+        """Write the image, or its pixels as another type."""
+        image = self.pixels if pixels is None else pixels
+        write_stack(path, image[None], self.pixel_size_angstrom, scanned=self.scanned)
+
+    def write_label(self, path: Path, label: NDArray[Any]) -> None:
+        """Write a label."""
+        write_stack(path, label[None], self.pixel_size_angstrom, compress=True)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of an image: its file, that of its label (0 is no particle), other labels, and its annotations in a COCO file, if there is one."""
+
     files: tuple[Path, ...]
     coco: list[dict[str, Any]] | None = None
 
@@ -54,17 +71,8 @@ class Layout(Protocol):
     #: What lies where, for the folder's README; `{classes}` becomes the names of the classes with their numbers.
     about: str
 
-    def write(
-        self,
-        folder: Path,
-        part: str,
-        number: int,
-        image: NDArray[np.float32],
-        truth: Truth,
-        pixel: float,
-        scanned: bool,
-    ) -> Written:
-        """Write the files of an image with its pixel size [Å]; `scanned` tells STEM from HRTEM."""
+    def write(self, folder: Path, image: TrainingImage) -> Written:
+        """Write the files of an image."""
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
         """Write the files about all images, given their rows of the table."""
@@ -78,27 +86,17 @@ masks/PART/NUMBER.tif      255 where there is a particle, else 0
 instances/PART/NUMBER.tif  number of the particle, 0 for none, 16 bits
 classes/PART/NUMBER.tif    only if classes were asked for: {classes}"""
 
-    def write(
-        self,
-        folder: Path,
-        part: str,
-        number: int,
-        image: NDArray[np.float32],
-        truth: Truth,
-        pixel: float,
-        scanned: bool,
-    ) -> Written:
+    def write(self, folder: Path, image: TrainingImage) -> Written:
         """Write three files, or four where classes are told apart."""
-        name = f"{part}/{number:06d}.tif"
-        arrays: dict[str, NDArray[Any]] = {"images": image, "masks": truth.mask.astype(np.uint8) * 255}
-        arrays["instances"] = truth.instances
+        truth = image.truth
+        labels: dict[str, NDArray[Any]] = {"masks": _mask(truth), "instances": truth.instances}
         if len(truth.names) > 1:
-            arrays["classes"] = truth.classes
-        files = tuple(Path(kind, name) for kind in arrays)
-        for file, array in zip(files, arrays.values(), strict=True):
-            is_image = array is image
-            write_stack(folder / file, array[None], pixel, compress=not is_image, scanned=scanned and is_image)
-        return Written(files[0], files[1], files)
+            labels["classes"] = truth.classes
+        files = tuple(Path(kind, image.file) for kind in ("images", *labels))
+        image.write(folder / files[0])
+        for file, label in zip(files[1:], labels.values(), strict=True):
+            image.write_label(folder / file, label)
+        return Written(files)
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
         """Write nothing."""
@@ -119,22 +117,13 @@ splits_final.json               which of the images are for training, which for 
 Put this folder into nnUNet_raw as DatasetNNN_NAME, run nnUNetv2_plan_and_preprocess -d NNN --verify_dataset_integrity -c 2d, copy
 splits_final.json into nnUNet_preprocessed/DatasetNNN_NAME, and run nnUNetv2_train NNN 2d 0."""
 
-    def write(
-        self,
-        folder: Path,
-        part: str,
-        number: int,
-        image: NDArray[np.float32],
-        truth: Truth,
-        pixel: float,
-        scanned: bool,
-    ) -> Written:
+    def write(self, folder: Path, image: TrainingImage) -> Written:
         """Write image and label."""
-        kind, case = "Ts" if part == "test" else "Tr", _case(number)
+        kind, case = "Ts" if image.part == "test" else "Tr", _case(image.number)
         files = Path(f"images{kind}", f"{case}_0000.tif"), Path(f"labels{kind}", f"{case}.tif")
-        write_stack(folder / files[0], image[None], pixel, scanned=scanned)
-        write_stack(folder / files[1], truth.classes[None], pixel, compress=True)
-        return Written(*files, files)
+        image.write(folder / files[0])
+        image.write_label(folder / files[1], image.truth.classes)
+        return Written(files)
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
         """Write dataset.json and splits_final.json."""
@@ -159,33 +148,27 @@ class Coco:
 masks/PART/NUMBER.tif      255 where there is a particle, else 0
 annotations/PART.json      COCO: a particle an annotation, polygons or runs; categories: {{classes}}"""
 
-    def write(
-        self,
-        folder: Path,
-        part: str,
-        number: int,
-        image: NDArray[np.float32],
-        truth: Truth,
-        pixel: float,
-        scanned: bool,
-    ) -> Written:
+    def write(self, folder: Path, image: TrainingImage) -> Written:
         """Write image and mask, and return the annotations."""
-        name = f"{part}/{number:06d}.tif"
-        files = Path("images", name), Path("masks", name)
-        low, high = np.percentile(image, [_CLIPPED, 100 - _CLIPPED])
-        grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255
-        write_stack(folder / files[0], grey.round().astype(np.uint8)[None], pixel, scanned=scanned)
-        write_stack(folder / files[1], truth.mask.astype(np.uint8)[None] * 255, pixel, compress=True)
+        truth, files = image.truth, (Path("images", image.file), Path("masks", image.file))
+        low, high = np.percentile(image.pixels, [_CLIPPED, 100 - _CLIPPED])
+        grey = np.clip((image.pixels - low) / max(high - low, 1e-12), 0, 1) * 255
+        image.write(folder / files[0], grey.round().astype(np.uint8))
+        image.write_label(folder / files[1], _mask(truth))
         _, first = np.unique(truth.instances[truth.instances > 0], return_index=True)
         categories = truth.classes[truth.instances > 0][first].tolist()
         drawn = particle_outlines(truth.instances)
-        return Written(*files, files, coco_annotations(truth.instances, drawn, categories))
+        return Written(files, coco_annotations(truth.instances, drawn, categories))
 
     def finish(self, folder: Path, rows: Sequence[dict[str, Any]], names: tuple[str, ...]) -> None:
         """Write the COCO file of each part that has images."""
         for part in PARTS:
             if chosen := [row for row in rows if row["split"] == part]:
                 write_file(folder / f"annotations/{part}.json", partial(_write_coco, folder, chosen, names))
+
+
+def _mask(truth: Truth) -> NDArray[np.uint8]:
+    return truth.mask.astype(np.uint8) * 255
 
 
 def _case(number: int) -> str:
