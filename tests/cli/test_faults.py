@@ -97,6 +97,12 @@ def test_every_help_is_a_sentence_and_names_no_type_of_a_flag(call, words, comma
     assert code == 0 and "<bool>" not in out
 
 
+def test_a_paragraph_of_the_help_breaks_where_the_terminal_does(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    _, out, _ = call("study", "rank", "--help")
+    assert any("Every measure" in line and "ranking.md" in line for line in out.splitlines())
+
+
 @pytest.mark.parametrize("encoding", [pytest.param("latin-1", marks=pytest.mark.slow), "ascii"])
 def test_any_encoding_of_the_terminal(encoding, tmp_path):
     """A name that is no text and an escape sequence in it; the Å and the minus sign elsewhere."""

@@ -13,14 +13,16 @@ from passband.base.progress import TerminalProgress
 from passband.base.terminal import warn
 from passband.cli.options import CORES, Json, QMax, Source, limits, option, print_answer
 
-ctf_app = typer.Typer(no_args_is_help=True, help="The contrast transfer of a condition, and the distance of two.")
+ctf_app = typer.Typer(
+    no_args_is_help=True, help="Contrast transfer: show, compare, map, optimize and convert conditions."
+)
 
 Figure = Annotated[Path | None, Option(help="Draw into this .png, .svg or .html file.")]
 
 
 @ctf_app.command("show")
 def show_(condition: Source, q_max: QMax = 1.0, figure: Figure = None, as_json: Json = False) -> None:
-    """Show the contrast transfer of a condition: ε, first zero, resolution; with --figure curves, map and Thon rings.
+    """Show the contrast transfer of a condition: information transferred (ε), first zero, resolution; with --figure curves, map and Thon rings.
 
     Example:  passband ctf show titan_corrected_300kv --figure ctf.svg
     """
@@ -48,7 +50,7 @@ def compare(
     every: Annotated[bool, Option("--all", help="Print every metric.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a training with a test condition: a verdict, ε and σ, and with --all or --json every other metric.
+    """Compare a training with a test condition: a verdict, information transferred (ε) and overlap (σ), and with --all or --json every other metric.
 
     Sets of conditions (distributions, CSV or STAR files, PRESET:residuals) are compared by their ε and σ. With --recipe, the loss
     of a network is predicted, with an interval, from the texture of film and particles, and a pixel classifier is fitted to
@@ -100,11 +102,18 @@ def _print_comparison(answer: Any, on_specimens: dict[str, Any], as_json: bool, 
 @ctf_app.command("map")
 def map_(
     condition: Source,
-    x: Annotated[str, Option(help="NAME=LOW:HIGH, such as defocus_angstrom=-200:200.")],
-    y: Annotated[str, Option(help="NAME=LOW:HIGH, such as C12=0:100.")],
+    x: Annotated[str, Option(help="Horizontal axis, NAME=LOW:HIGH, such as defocus_angstrom=-200:200 [Å].")],
+    y: Annotated[str, Option(help="Vertical axis, NAME=LOW:HIGH, such as C12=0:100 [Å].")],
     figure: Annotated[Path, Option(help="Draw into this .png, .svg or .html file.")],
-    metric: Annotated[str, Option(help="A shift metric: epsilon, sigma, phase_rms, …")] = "epsilon",
-    train: Annotated[Path | None, Option(help="The training condition, for metrics of two.")] = None,
+    metric: Annotated[
+        str,
+        Option(
+            help="What to draw: epsilon (information transferred), sigma (overlap with --train), phase_rms, …; a wrong name lists all."
+        ),
+    ] = "epsilon",
+    train: Annotated[
+        Path | None, Option(help="The training condition, for metrics that compare two, such as sigma.")
+    ] = None,
     points: Annotated[int, Option(min=2, max=400, help="Points along each axis.")] = 41,
     q_max: QMax = 1.0,
     as_json: Json = False,
@@ -138,12 +147,15 @@ def fit() -> None:
 def optimize(
     condition: Source,
     vary: Annotated[list[str], Option(help="A value that may change; repeat it: defocus_angstrom, C12, phi12, …")],
-    target: Annotated[Path | None, Option(help="Match the |T| of this condition; if left out, maximise ε.")] = None,
+    target: Annotated[
+        Path | None,
+        Option(help="Match the |T| of this condition; if left out, maximize the information transferred (ε)."),
+    ] = None,
     out: Annotated[Path | None, Option(help="Write the best condition into this YAML file.")] = None,
     q_max: QMax = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Optimize a condition so that it transfers most, or so that its |T| matches a target, by gradient from many starts.
+    """Optimize a condition so that it transfers most, or so that its transfer |T| matches a target, by gradient from many starts.
 
     Example:  passband ctf optimize feg_200kv --vary defocus_angstrom
     """

@@ -15,21 +15,25 @@ _FEW = 30
 
 def study_curvature(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a study that has been run.")],
-    top: Annotated[int, Option(help="Eigenpairs of a dominant subspace, at most 20.")] = 5,
-    spectrum_images: Annotated[int, Option(help="Images that eigenpairs are computed from.")] = 4,
+    top: Annotated[int, Option(help="Largest eigenvalues to compute, with their eigenvectors, at most 20.")] = 5,
+    spectrum_images: Annotated[int, Option(help="Test images that eigenvalues are computed from.")] = 4,
     images: Annotated[
         int | None,
-        Option(help="The first so many test images alone; all of them if left out."),
+        Option(help="Number of test images, the first ones; all of them if left out."),
     ] = None,
     spectra: Annotated[
-        bool, Option("--spectra/--no-spectra", help="Eigenpairs and traces of all weights: two thirds of the time.")
+        bool,
+        Option(
+            "--spectra/--no-spectra",
+            help="Whether to compute eigenvalues and traces of all weights, two thirds of the time.",
+        ),
     ] = True,
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Measure curvature, gradients and predictions of each network of a study under each condition.
+    """Measure the curvature and the gradients of the loss, and the predictions, of each network of a study under each condition.
 
-    Writes curvature.parquet, a row for each network and condition, and curvature_layers.parquet; of N images curvature_N_images.parquet.
+    Writes curvature.parquet, a row for each network and condition, and curvature_layers.parquet; with --images N it is curvature_N_images.parquet.
     A stopped run can be resumed.
 
     Example:  passband study curvature runs/defocus

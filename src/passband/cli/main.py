@@ -39,7 +39,6 @@ app.add_typer(study_app, name="study")
 app.add_typer(ctf_app, name="ctf")
 app.add_typer(specimen_app, name="specimen")
 app.add_typer(model_verbs.model_app, name="model")
-study_app.command("curvature")(curvature_verb.study_curvature)
 app.command()(micrograph_verbs.estimate)
 app.command()(micrograph_verbs.segment)
 app.command()(micrograph_verbs.check)
@@ -65,12 +64,20 @@ def study_run(
     target: Target,
     out: Out = None,
     workers: Workers = CORES,
-    executor: Annotated[str, Option("--executor", help="serial, processes or dask.")] = "processes",
+    executor: Annotated[
+        str, Option("--executor", help="Where jobs run: serial (this process), processes, or dask (a cluster).")
+    ] = "processes",
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", help="With --executor dask: a running scheduler, tcp://HOST:8786.")
     ] = None,
     fleet: Annotated[
-        int | None, Option(min=1, max=4096, help="Networks that a worker trains together.", show_default=_FLEET)
+        int | None,
+        Option(
+            min=1,
+            max=4096,
+            help="Networks that a worker trains together, which is faster on a GPU.",
+            show_default=_FLEET,
+        ),
     ] = None,
     memory: Memory = 0.5,
     as_json: Json = False,
@@ -134,7 +141,7 @@ def study_plan(
 ) -> None:
     """Estimate the jobs, disk, memory, time and cost of a study before it runs, from a few seconds of calibration.
 
-    All --workers calibrate at once. Writes plan.json into the study's folder; `study run` compares its time with it at the
+    The calibration uses all --workers. Writes plan.json into the study's folder; `study run` compares its time with it at the
     end. The exit code is 1 if the disk is too small.
 
     Example:  passband study plan studies/defocus.yaml --cores 512 --price 0.03
@@ -217,9 +224,10 @@ def study_report(target: Target, out: Out = None, as_json: Json = False) -> None
 
 @study_app.command("rank")
 def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
-    """Rank every shift metric, alone and in pairs, by how well it predicts the loss on held-out conditions.
+    """Rank measures of how much two conditions differ, by how well they predict a network's loss on conditions that the fit has not seen.
 
-    Reads scores.parquet and shift.parquet, and computes the metrics that the latter lacks; writes ranking.parquet, ranking.md and figures/ranking.*.
+    Every measure of the transfer, such as ε and σ, is ranked alone and in pairs. Reads scores.parquet and shift.parquet of a finished study,
+    and computes what the latter lacks; writes ranking.parquet, ranking.md and figures/ranking.*.
 
     Example:  passband study rank docs/results/tables/metrics
     """
@@ -231,6 +239,9 @@ def study_rank(target: Target, out: Out = None, as_json: Json = False) -> None:
     answer = rank_folder(folder)
     lines = [*answer["sentences"], "", f"Table: {answer['table']}", f"Page:  {answer['page']}"]
     print_answer(answer, as_json, "\n".join(lines))
+
+
+study_app.command("curvature")(curvature_verb.study_curvature)
 
 
 @app.callback(invoke_without_command=True)

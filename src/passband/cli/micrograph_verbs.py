@@ -41,7 +41,7 @@ def estimate(
     energy: Energy = None,
     dose: Dose = None,
     frames: Frames = None,
-    spherical: Annotated[float, Option("--C30", help="Spherical aberration [Å], if known.")] = 0.0,
+    spherical: Annotated[float, Option("--C30", help="Spherical aberration Cs [Å], if known; 1 mm is 1e7 Å.")] = 0.0,
     out: Annotated[Path | None, _out("estimated")] = None,
     workers: Workers = CORES,
     as_json: Json = False,
@@ -157,7 +157,7 @@ def check(
     model: ModelArgument,
     images: ImagesOrNone = None,
     condition: Annotated[
-        Path | None, Option(help="A condition file or preset, or a set of conditions, instead of images.")
+        Path | None, Option(help="A condition file, a preset or a set of conditions, instead of images.")
     ] = None,
     image: Annotated[str | None, Option(help="The same as IMAGE.")] = None,
     pixel_size: PixelSize = None,
@@ -165,16 +165,16 @@ def check(
     dose: Dose = None,
     frames: Frames = None,
     element: Elements = None,
-    support: Annotated[str | None, Option(help="Material of the support: carbon, silica, …, none.")] = None,
+    support: Annotated[str | None, Option(help="Material of the support: carbon, silica, …, or none.")] = None,
     thickness: Annotated[float | None, Option(help="Thickness of the support [Å].")] = None,
     diameter: Annotated[float | None, Option(help="Diameter of the particles [Å].")] = None,
     out: Annotated[Path | None, _out("checked")] = None,
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Predict whether a model works under a condition or on a micrograph: loss and Dice with intervals, zone, reasons, advice.
+    """Predict whether a model works under a condition or on a micrograph: yes, no or cannot say, the Dice with an interval, reasons, advice.
 
-    Unknown facts of the specimen are assumed to be as in the calibration.
+    Facts of the specimen that are not given are assumed to be those that the model was calibrated on.
 
     Several images get a table and a contact sheet; a stopped run can be resumed.
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from passband.micrographs.labels import LabelledSet
     from passband.models.store import Model
 
-model_app = typer.Typer(no_args_is_help=True, help="Trained networks with their cards and scores.")
+model_app = typer.Typer(
+    no_args_is_help=True, help="Trained networks: list, show, make, score, tune, export and import them."
+)
 
 
 @model_app.command("list")
@@ -83,11 +85,13 @@ def model_pack(
             show_default="that of the network with the lowest mean loss",
         ),
     ] = None,
-    seed: Annotated[int | None, Option(min=0, help="Number of the network.")] = None,
+    seed: Annotated[
+        int | None, Option(min=0, help="Seed of the network, from 0; if left out, that with the lowest mean loss.")
+    ] = None,
     second: Annotated[
         Path | None,
         Option(
-            help="Folder of a study of other specimens: its best network comes along, and where both disagree, a verdict on an image is: cannot say."
+            help="Folder of a study of other specimens, whose best network is added: where the two disagree, the verdict on an image is: cannot say."
         ),
     ] = None,
     use: Annotated[str, Option(help="Intended use, in a sentence.")] = "",
@@ -97,7 +101,7 @@ def model_pack(
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Make a model from a network of a study and score it, so that it can give verdicts. A stopped run can be resumed.
+    """Make a model from a network of a study, and score it so that it can give verdicts. A stopped run can be resumed.
 
     Models of other tasks, and models for STEM without --condition, give no verdicts; they are scored under their training condition. An
     interval of a predicted value is calibrated there, too.
@@ -177,8 +181,8 @@ def model_import(
 ) -> None:
     """Install a model from its file. Only the operations of an ONNX network are run; nothing is unpickled.
 
-    Keys of a description, needed: name, licence, pixel_size_angstrom (of the training), field_pixels (side of the training images),
-    specimens (elements, support, thickness_angstrom, diameter_angstrom). With a default: normalisation (zero_mean_unit_variance or
+    A description (--card) needs the keys: name, licence, pixel_size_angstrom (of the training), field_pixels (side of the training images),
+    specimens (elements, support, thickness_angstrom, diameter_angstrom). It may have: normalisation (zero_mean_unit_variance or
     min_max), output (logits, probability or softmax), channel (of the particles, from 0), threshold, divisor (of the image's side),
     modality (hrtem or stem), pixel_band_angstrom, q_max_per_angstrom, intended_use, limits, conditions (of the training), network (for safetensors).
 
@@ -208,7 +212,8 @@ def model_import(
 def model_score(
     model: ModelArgument,
     recipe: Annotated[
-        Path | None, Option(help="Recipe of specimens of the intended use, not those of the training.")
+        Path | None,
+        Option(help="Recipe of the specimens that you use the model on: a YAML file, or a bundled one by name."),
     ] = None,
     conditions: Annotated[
         Path | None, Option("--condition", help="Set of conditions to score it under, such as those of a session.")
@@ -220,24 +225,27 @@ def model_score(
         float | None, Option(help="The labels' outlines relative to the model's [Å], negative if inside.")
     ] = None,
     calibrate: Annotated[
-        int, Option("--calibrate-edge", min=0, help="Calibrate that offset on so many images, which are not scored.")
+        int,
+        Option("--calibrate-edge", min=0, help="Number of images to calibrate --edge-offset on; they are not scored."),
     ] = 0,
-    tolerance: Annotated[float, Option(min=0, help="Distance within which outlines agree [Å].")] = 2.0,
-    count: Annotated[int, Option(min=1, max=100_000, help="Number of specimens.")] = 60,
+    tolerance: Annotated[
+        float, Option(min=0, help="Distance within which outlines count as the same in the surface Dice [Å].")
+    ] = 2.0,
+    count: Annotated[int, Option(min=1, max=100_000, help="Number of specimens to simulate.")] = 60,
     held_out: HeldOut = 0.25,
     out: Annotated[Path, Option(help="Folder of exit waves and unfinished work.")] = Path("runs"),
     workers: Workers = CORES,
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Score a model on your labelled images; or under known conditions, so that it can give verdicts.
-
-    A model of another task than segmentation, or for STEM, is scored by the headline of its task. Its labels, --masks, are a folder of maps (tif or
-    npy), or of a value of the image a CSV file with the columns image and value; instances are scored on masks.
+    """Score a model on your labelled images; or on images simulated under known conditions, so that it can give verdicts.
 
     With --images and --masks, two folders of pairs by name (or one), it compares the model's masks with yours: Dice, distance of the
     outlines, surface Dice, particles found, missed and invented, one row an image. Masks are png, tif or npy files, ImageJ's regions
     (zip) or COCO json. With --recipe and --condition it simulates images; a stopped run can be resumed.
+
+    A model of another task than segmentation, or for STEM, gets the main score of its task and no verdicts. Its labels (--masks) are a folder
+    of maps (tif or npy); of a value of the image, a CSV file with the columns image and value; of instances, masks.
 
     Example:  passband model score au-300kv --images shots --masks masks --calibrate-edge 2
 
@@ -273,9 +281,9 @@ def model_score(
     print_model(scored, as_json, write_profile(scored, out / f"{scored.card.name}-profile.html"))
 
 
-Edge = Annotated[str, Option(help="labels: mark the outlines as you draw them; model: as the model does.")]
-Folds = Annotated[int, Option(min=2, max=100, help="Parts of the images, each held out once.")]
-Steps = Annotated[int, Option(min=2, max=100_000, help="Steps of the optimiser, for each network.")]
+Edge = Annotated[str, Option(help="Outlines of the tuned model: labels, as you draw them; model, as the model does.")]
+Folds = Annotated[int, Option(min=2, max=100, help="Number of parts of the images, each held out once.")]
+Steps = Annotated[int, Option(min=2, max=100_000, help="Training steps for each network.")]
 
 
 @model_app.command("tune")
@@ -433,14 +441,18 @@ def _labelled(images: Path | None, masks: Path | None, pixel_size: float | None)
 
 def design(
     session: Annotated[
-        Path, Argument(metavar="SESSION", help="A distribution of conditions (draw or mixture), or PRESET:residuals.")
+        Path,
+        Argument(
+            metavar="SESSION",
+            help="The conditions to expect: a distribution (YAML with draw or mixture), or PRESET:residuals.",
+        ),
     ],
-    recipe: Annotated[Path, Option(help="Recipe of the session's specimens.")],
+    recipe: Annotated[Path, Option(help="Recipe of the specimens: a YAML file, or a bundled one by name.")],
     count: Annotated[int, Option(min=1, max=128, help="Number of conditions to train on.")] = 16,
     method: Annotated[
         str,
         Option(
-            help="predicted: of 32 random draws that of the least predicted worst loss; uniform: drawn at random; guided: spread over ε with the largest worst-case σ."
+            help="predicted: the random draw, of 32, with the lowest predicted worst loss; uniform: one random draw; guided: chosen by what they transfer."
         ),
     ] = "predicted",
     out: Annotated[Path, Option(help="The design, a YAML file.")] = Path("design.yaml"),
@@ -448,7 +460,7 @@ def design(
 ) -> None:
     """Choose training conditions for a session, and predict Dice and loss of a network trained on them.
 
-    Other choices, by transfer and of a single condition, are shown beside it. The design is a study with one training set; `passband
+    The choice is shown beside one by transfer and one of a single condition. The design is a study with one training set; `passband
     train --condition` trains the network and makes its model.
 
     Example:  passband design session.yaml --recipe studies/recipes/au_on_carbon.yaml --count 16
@@ -469,11 +481,18 @@ def design(
 
 
 def train(
-    design: Annotated[Path, Option("--condition", help="A design, or any study with training sets.")],
+    design: Annotated[
+        Path, Option("--condition", help="The file that passband design wrote, or any study with training sets.")
+    ],
     name: Annotated[str | None, Option(help="Name of the model.", show_default="that of the file")] = None,
     out: Annotated[Path | None, Option(help="Folder of the study; runs/NAME if left out.")] = None,
     workers: Workers = CORES,
-    score_on: Annotated[int, Option(min=60, max=10_000, help="Number of conditions to calibrate verdicts on.")] = 200,
+    score_on: Annotated[
+        int,
+        Option(
+            min=60, max=10_000, help="Number of conditions to score the network under, which calibrates its verdicts."
+        ),
+    ] = 200,
     memory: Memory = 0.5,
     as_json: Json = False,
 ) -> None:

@@ -18,10 +18,14 @@ def movie(
     file: Annotated[Path, Argument(metavar="MOVIE", help=f"A stack of frames ({endings()}).")],
     frames: Annotated[
         str | None,
-        Option(metavar="FIRST-LAST", help="Part of the movie, counted from 0: 10-199, or 10-.", show_default="all"),
+        Option(
+            metavar="FIRST-LAST",
+            help="Frames to use, counted from 0: 10-199, or 10- for all from 10.",
+            show_default="all",
+        ),
     ] = None,
     dose: Annotated[float | None, Option(help="Dose of a frame in e/Å², if the file lacks it.")] = None,
-    frame_time: Annotated[float | None, Option(help="Time from frame to frame in s, if the file lacks it.")] = None,
+    frame_time: Annotated[float | None, Option(help="Time from frame to frame [s], if the file lacks it.")] = None,
     pixel_size: PixelSize = None,
     energy: Energy = None,
     element: Elements = None,
@@ -31,7 +35,7 @@ def movie(
 ) -> None:
     """Align the frames of a movie, segment and judge their sum and groups of frames, and follow the particles.
 
-    Frames are taken together until their dose suffices. A stopped run can be resumed.
+    Frames are summed in groups whose dose suffices for the model. A stopped run can be resumed.
 
     The exit code is 1 if the answer for the aligned sum is no or cannot say, and 2 if the movie cannot be used.
 

@@ -27,10 +27,13 @@ def _energy(text: str) -> float:
 
 
 Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
-QMax = Annotated[float, Option(help="Radius of the band of spatial frequencies [1/Å].")]
-Seed = Annotated[int | None, Option(min=0, help="Seed, instead of the recipe's.")]
+QMax = Annotated[float, Option(help="Highest spatial frequency that counts [1/Å].")]
+Seed = Annotated[int | None, Option(min=0, help="Seed of the specimens, instead of the recipe's.")]
 Workers = Annotated[
-    int, Option(min=1, max=1024, help="Processes, one core and about 0.7 GB each.", show_default="cores")
+    int,
+    Option(
+        min=1, max=1024, help="Processes at once; each takes a core and about 0.7 GB of memory.", show_default="cores"
+    ),
 ]
 Memory = Annotated[float, Option(min=0.001, max=10_000, help="Memory for exit waves in each worker [GB].")]
 HeldOut = Annotated[float, Option(min=0, max=0.5, help="Share of the conditions held out to evaluate the verdicts.")]
@@ -54,14 +57,16 @@ LabelsFolder = Annotated[Path | None, Option("--masks", help="Folder of their ma
 PixelSize = Annotated[float | None, Option(help="Pixel size [Å], if the file lacks it or has it wrong.")]
 Energy = Annotated[
     float | None,
-    Option(parser=_energy, metavar="<eV>", help="Electron energy, if the file lacks it; or 300kV."),
+    Option(parser=_energy, metavar="<eV>", help="Electron energy, such as 300000 or 300kV, if the file lacks it."),
 ]
 Dose = Annotated[float | None, Option(help="Dose in e/Å², if the file lacks it.")]
 ElementsOfLattices = Annotated[
     list[str] | None,
-    Option("--element", help="Element of the particles, to name their lattice spacings; may be repeated."),
+    Option("--element", help="Element of the particles, such as Au, to name their lattice spacings; may be repeated."),
 ]
-Elements = Annotated[list[str] | None, Option("--element", help="Element of the particles; may be repeated.")]
+Elements = Annotated[
+    list[str] | None, Option("--element", help="Element of the particles, such as Au; may be repeated.")
+]
 SegmentedOut = Annotated[Path, Option("--out", help="Folder of the results.")]
 Frames = Annotated[
     str | None,

@@ -12,7 +12,8 @@ from passband.cli.options import Json, limits, print_answer
 
 def plan_session(
     models: Annotated[
-        list[str], Argument(metavar="MODEL", help="Models by name or folder; of several, the better one counts.")
+        list[str],
+        Argument(metavar="MODEL", help="Models by name or folder; of several, the best one counts at each point."),
     ],
     defocus: Annotated[
         str | None,
@@ -26,14 +27,14 @@ def plan_session(
     condition: Annotated[
         Path | None,
         Option(
-            help="The microscope, a condition file or preset; its defocus and dose do not count.",
+            help="The microscope: a condition file or preset, whose defocus and dose are ignored.",
             show_default="the first model's reference condition",
         ),
     ] = None,
     out: Annotated[Path, Option(help="Folder of the figure, the page and the table.")] = Path("session_plan"),
     as_json: Json = False,
 ) -> None:
-    """Draw where a model works over defocus and dose, and recommend a range of the defocus for a session.
+    """Draw at which defocus and dose a model works, and recommend a range of the defocus for a session.
 
     The verdicts are those of `check --condition`. The exit code is 1 if the model works nowhere on the plane.
 

@@ -34,14 +34,16 @@ def predict(
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Predict what a model of a task other than segmentation is for: maps of thickness or crystals, atomic columns, a mean diameter, a defocus.
+    """Predict other things than particles: maps of thickness or crystals, atomic columns, a mean diameter, or a defocus.
+
+    The model is one of such a task, which `passband model pack` makes of a study; no bundled model is.
 
     A value of the image has an interval, calibrated under the training condition. Maps are TIFF files with their scale, with an overlay
     each. A stopped run can be resumed.
 
     The exit code is 1 if an image cannot be used, and 2 if none can.
 
-    Example:  passband predict au-thickness session/
+    Example:  passband predict MODEL session/
     """
     from passband.execution.choose import make_executor
     from passband.models.image_prediction import PREDICTED

@@ -4,6 +4,7 @@ import atexit
 import gc
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def run_app(app: typer.Typer) -> None:
     known = _options(command, sys.argv[1:])
     words = [_present(word, known) for word in sys.argv[1:]]
     if "--help" in words:
-        _hide_types_of_flags(command)
+        _tidy_help(command)
     atexit.register(_drop_unwritten)
     with _one_line_errors(command, words):
         code = command.main(words, standalone_mode=False)
@@ -75,13 +76,14 @@ def _present(word: str, known: set[str]) -> str:
     return word if name in known else f"{RENAMED.get(name, name)}{equals}{value}"
 
 
-def _hide_types_of_flags(command: Any) -> None:
-    """Let the help of a flag name no type: there is no value to give."""
+def _tidy_help(command: Any) -> None:
+    """Let the help break lines where the terminal does, and of a flag name no type: there is no value to give."""
+    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
     for parameter in command.get_params(typer.Context(command)):
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     for inner in getattr(command, "commands", {}).values():
-        _hide_types_of_flags(inner)
+        _tidy_help(inner)
 
 
 def _terminate(number: int, frame: Any) -> None:

@@ -19,7 +19,7 @@ def simulate(
     condition: Annotated[
         Path | None,
         Option(
-            help="A condition file or preset, of HRTEM or STEM. Writes one image of each specimen, in a stack. Without it, only exit waves are made."
+            help="A condition file or preset, of HRTEM or STEM: writes one image of each specimen, in a stack. Without it, only exit waves are made."
         ),
     ] = None,
     conditions: Annotated[
@@ -54,7 +54,7 @@ def simulate(
         Option("--classes", help="Write masks of classes, too: a number for each crystal.", rich_help_panel=_TRAINING),
     ] = False,
     labels: Annotated[
-        bool, Option("--labels", help="Write all labels of each specimen (.npz), too: thickness, columns, …")
+        bool, Option("--labels", help="Write every label of each specimen (.npz), too: thickness, atomic columns, …")
     ] = False,
     out: Annotated[
         Path | None, Option(help="Folder of the images; runs/RECIPE if left out. Exit waves lie beside it.")
@@ -66,7 +66,7 @@ def simulate(
     """Simulate images of specimens: to look at, or to train networks with. A stopped run can be resumed.
 
     --condition makes a stack of images under one condition. --conditions makes a folder of training images for any
-    program: images, masks and instances, split by specimen, and a table of their conditions.
+    program: images, masks and numbered particles, split by specimen, and a table of their conditions.
 
     Example:  passband simulate gold_on_carbon --conditions titan_corrected_300kv:residuals --count 100
     """

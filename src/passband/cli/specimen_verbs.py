@@ -47,7 +47,9 @@ def preview(
 
 @specimen_app.command("gallery")
 def gallery(
-    recipes: Annotated[list[Path], Argument(metavar="RECIPE", help="Recipes of specimens, YAML.")],
+    recipes: Annotated[
+        list[Path], Argument(metavar="RECIPE", help="Recipes of specimens: YAML files, or bundled ones by name.")
+    ],
     count: Annotated[int, Option(min=1, max=100, help="Scenes of each recipe.")] = 2,
     conditions: Conditions = None,
     out: Annotated[Path, Option(help="The page.")] = Path("runs/gallery.html"),
@@ -72,7 +74,7 @@ def gallery(
 @specimen_app.command("compare")
 def compare(
     first: RecipeArgument,
-    second: Annotated[Path, Argument(metavar="OTHER", help="Another recipe.")],
+    second: Annotated[Path, Argument(metavar="OTHER", help="Another recipe, given in the same way.")],
     count: Annotated[int, Option(min=2, max=10_000, help="Scenes of each.")] = 30,
     as_json: Json = False,
 ) -> None:

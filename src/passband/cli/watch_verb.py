@@ -30,7 +30,12 @@ Watched = Annotated[
 WithModel = Annotated[str, Option("--model", help="A model by name (`passband model list`), or its folder.")]
 Idle = Annotated[
     float | None,
-    Option("--until-idle", min=0, metavar="SECONDS", help="Stop when nothing has changed for so long; else at Ctrl-C."),
+    Option(
+        "--until-idle",
+        min=0,
+        metavar="SECONDS",
+        help="Stop when nothing has changed for so many seconds; if left out, at Ctrl-C.",
+    ),
 ]
 
 
@@ -47,7 +52,7 @@ def watch(
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Segment and judge each new micrograph of a folder as it arrives: a line each, a bell when the answer turns, a live page.
+    """Segment and judge each new micrograph of a folder as it arrives: a line each, a bell when the answer changes, a live page.
 
     Leaves what `passband segment` leaves for the folder, and either can resume the other. The page is live.html in the folder of the results. Stop with Ctrl-C.
 
