@@ -21,6 +21,7 @@ SCRIPTS = (
     "dask_workers",
     "large_study",
     "first_version",
+    "before_tasks",
     "plain_pipeline",
     "gather",
     "scores",
