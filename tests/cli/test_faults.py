@@ -41,8 +41,13 @@ def one_line(code, out, err, *words):
         (("estimate", "a.tif", "--energy", "kV"), ("--energy", "300kV")),
         (("estimate", "a.tif", "--frames", "²"), ("--frames",)),
         (("estimate", "none/*.tif"), ("none/*.tif: holds no micrograph", "correct the pattern")),
-        (("segment", "au-300kv", "."), ("holds no micrograph", "it has 1 other file")),
+        (("segment", "au-300kv", "."), ("holds no micrograph", "it has 2 other files")),
         (("segment", "au-300kv", ""), ("cannot be read: No such file",)),
+        (("estimate", "a.tif", "--pixel-size", "-1"), ("--pixel-size -1: has to be a positive number; give it in Å\n",)),
+        (("simulate", "r.yaml"), ("r.yaml:2: particles.diametr_angstrom: unknown key 'diametr_angstrom'; did you mean 'diameter_angstrom'?",)),
+        (("study", "run", "c.yaml"), ("c.yaml: describes one condition, and no study",)),
+        (("design", "feg_200kv", "--recipe", "gold_on_carbon"), ("feg_200kv: neither", "such as feg_200kv:residuals")),
+        (("plan-session", "au-300kv", "--dose", "0:100"), ("--dose 0.0 is outside 0.001", "give a range within")),
         (("check", "au-300kv"), ("either --condition or images",)),
         (("check", "au-300kv", "a.tif", "--condition", "c.yaml"), ("not both",)),
         (("check", "au-300kv", "--condition", "c.yaml", "--diameter", "-3"), ("--diameter -3",)),
@@ -50,7 +55,14 @@ def one_line(code, out, err, *words):
 )  # fmt: skip
 def test_slips_on_the_command_line(call, tmp_path, words, message):
     (tmp_path / "c.yaml").write_text(CONDITION)
+    (tmp_path / "r.yaml").write_text("field_angstrom: 25.6\nparticles: {diametr_angstrom: [8.0, 9.0]}\n")
     one_line(*call(*words), *message)
+
+
+@pytest.mark.parametrize("words", [(), ("study",)])
+def test_without_a_verb_the_help_is_all(call, words):
+    code, out, err = call(*words)
+    assert code == 2 and "Commands" in out and not err
 
 
 @pytest.mark.slow

@@ -142,6 +142,8 @@ def test_what_it_has_to_be_told():
     image = Micrograph(micrograph(300.0, n=128).intensity, 0.4)
     with pytest.raises(BadInputError, match="energy_ev"):
         estimate(image)
+    with pytest.raises(BadInputError, match="C30 nan Å is outside"):
+        estimate(image, energy_ev=300e3, C30=float("nan"))
     with pytest.raises(BadInputError, match="is empty"):
         estimate(image, energy_ev=300e3, defocus_range_angstrom=(500.0, 100.0))
 

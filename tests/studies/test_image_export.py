@@ -236,7 +236,7 @@ def test_energies_pixels_and_given_scenes(recipe, tmp_path):
         ({"conditions": []}, "conditions: there is none"),
         (
             {"conditions": ConditionDraw(base=BASE, draw={"pixel_size_angstrom": [0.3, 0.5]})},
-            r"pixel_size_angstrom 0\.\d+ does not divide the field of 25.6 Å",
+            r"is 0\.3\d+ to 0\.4\d+ Å, and not all .* divide the field of 25.6 Å; .* such as pixel_size_angstrom: \{values: \[0\.4\d*, 0\.\d+, 0\.\d+\]\}",
         ),
         (
             {"conditions": ConditionDraw(base=BASE, draw={"focal_spread_angstrom": {"normal": [1, 20]}}, count=1)},

@@ -97,6 +97,9 @@ def _one_line_errors(command: Any, words: list[str]) -> Iterator[None]:
     except BadInputError as fault:
         _fail(fault.text(option))
     except _ClickException as fault:
+        if not fault.format_message():
+            # The help has been printed: no verb was given.
+            sys.exit(2)
         _fail(_usage(fault, words))
     except (KeyboardInterrupt, typer.Abort):
         _fail(f"stopped{_resumed(command, words)}", code=_INTERRUPTED)

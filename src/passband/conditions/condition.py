@@ -319,6 +319,12 @@ def doubt_kinds(conditions: Sequence[Any]) -> list[list[str]]:
     return [kind for kind in kinds if _NEXT_TO_NONE not in kind[0] or 2 * len(kind) > len(conditions)]
 
 
+def first_of(kind: list[str]) -> str:
+    """Return the first line of a kind, and how many more there are."""
+    more = len(kind) - 1
+    return kind[0] + (f" (and {more} condition{'s' * (more > 1)} more likewise)" if more else "")
+
+
 def by_kind(lines: list[str]) -> list[list[str]]:
     """Return lines in groups that differ in numbers only, each sorted."""
     kinds: dict[str, list[str]] = {}

@@ -114,8 +114,8 @@ def load_any_distribution(source: str | Path) -> ConditionSet:
         content, _ = yaml_config.read_yaml(PRESETS[name])
         return ConditionDraw.model_validate({"base": Condition.preset(name), "draw": content["residuals"], "count": 64})
     if not source.exists() and source.suffix == "":
-        example = f"{next(iter(PRESETS))}:residuals"
-        raise BadInputError(f"{source}: neither a file nor a preset's residuals, such as {example}")
+        example = f"{name or next(iter(PRESETS))}:residuals"
+        raise BadInputError(f"{source}: neither a file nor a preset's residual aberrations, such as {example}")
     content, lines = yaml_config.read_yaml(source)
     if not isinstance(content, dict) or not _SET_KEYS & set(content):
         raise BadInputError(f"{source}: is no distribution of conditions; give base and draw, or mixture")

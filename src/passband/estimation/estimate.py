@@ -30,6 +30,8 @@ from passband.micrographs.micrograph import Micrograph
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Largest spherical aberration, 10 mm [Å].
+_LARGEST_C30 = 1e8
 # Least gain in log-likelihood over a smooth background on sectors that were not fitted, and its least significance [σ of noise].
 _GAIN, _SIGNIFICANT = 20.0, 7.0
 # Difference of log-likelihood within which another minimum is an alternative.
@@ -248,7 +250,7 @@ def estimate(
         counts_per_electron: gain of the camera, if known, for the dose.
 
     Raises:
-        BadInputError: if the image was recorded by scanning, the energy is unknown, or a range is empty.
+        BadInputError: if the image was recorded by scanning, the energy is unknown, C30 is no such length, or a range is empty.
     """
     if micrograph.scanned:
         what = "was recorded by scanning (STEM or SEM); its spectrum has no Thon rings to estimate a defocus from"
@@ -261,6 +263,9 @@ def estimate(
     if not 0 <= low < high:
         what = f"{parameter('defocus_range_angstrom')} {low:g} to {high:g} is empty"
         raise BadInputError(what, value=defocus_range_angstrom, remedy="give the smaller |defocus| first")
+    if not abs(C30) <= _LARGEST_C30:
+        what = f"{parameter('C30')} {C30:g} Å is outside ±{_LARGEST_C30:g} Å"
+        raise BadInputError(what, value=C30, limit=_LARGEST_C30, remedy="give the spherical aberration in Å")
     band = (0.1, min(0.47 / micrograph.pixel_size_angstrom, 1.2))
     count = int(np.clip(4 * wavelength(energy) * high * band[1] ** 2, 120, 400))
     spectrum = power_spectrum(micrograph, band_per_angstrom=band, rings=count, sectors=12)

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Hashable, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -199,13 +199,21 @@ def _names(model: type[BaseModel]) -> set[str]:
     """Return the names of all fields of a config and of the configs in it, and those it also reads (`ALSO_READ`)."""
     names = {*model.model_fields, *getattr(model, "ALSO_READ", ())}
     for field in model.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= _names(field.annotation)
+        for inner in _models(field.annotation):
+            names |= _names(inner)
     return names
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the configs in the type of a field: itself, or those of a list, a mapping or a choice."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 # Parts of pydantic's messages, which speak to programmers, and what they become.
 _IN_WORDS = {
+    " after validation": "",
     "should be a valid number": "should be a number without quotes, with a decimal point and no spaces",
     "should be a valid integer": "should be a whole number without quotes",
     "should be a valid dictionary": "should be a mapping such as {C10: -50}",

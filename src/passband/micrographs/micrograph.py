@@ -33,10 +33,10 @@ class Calibration:
     dose_per_angstrom2: float | None = None  #: of the image [e/Å²]
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for (name, value), unit in zip(vars(self).items(), ("Å", "eV", "e/Å²"), strict=True):
             if value is not None and not (math.isfinite(value) and value > 0):
                 what = f"{parameter(name)} {value:g}: has to be a positive number"
-                raise BadInputError(what, value=value, remedy="give it in Å, eV or e/Å²")
+                raise BadInputError(what, value=value, limit=0, remedy=f"give it in {unit}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,11 +149,16 @@ def _narrowed(grid: ImageGrid, reach: int, beats: int) -> ImageGrid:
     return replace(grid, frequencies=grid.frequencies[kept], fine=fine, kept=kept)
 
 
+def divides(pixel_size_angstrom: float, field_angstrom: float) -> bool:
+    """Tell whether a field is a whole number of pixels across, 8 or more."""
+    exact = field_angstrom / pixel_size_angstrom
+    return round(exact) >= 8 and abs(exact - round(exact)) <= 1e-6 * exact
+
+
 def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
     """Return the pixels along a side of a field; a BadInputError if they are no whole number, or fewer than 8."""
-    exact = field_angstrom / pixel_size_angstrom
-    pixels = round(exact)
-    if pixels < 8 or abs(exact - pixels) > 1e-6 * exact:
+    pixels = round(field_angstrom / pixel_size_angstrom)
+    if not divides(pixel_size_angstrom, field_angstrom):
         nearest = field_angstrom / max(pixels, 8)
         raise BadInputError(
             f"pixel_size_angstrom {pixel_size_angstrom:g} does not divide the field of {field_angstrom:g} Å into whole pixels (8 or more); use {nearest:.6g}"

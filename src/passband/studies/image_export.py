@@ -1,6 +1,7 @@
 """Images of a recipe to train any network with: each under a condition of its own, with labels, a table and a split."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +16,14 @@ from passband.base.errors import BadInputError, parameter
 from passband.base.identity import content_id, seed_from
 from passband.base.version import __version__
 from passband.conditions import AnyCondition, StemCondition
-from passband.conditions.condition import by_kind, doubt_kinds
+from passband.conditions.condition import by_kind, doubt_kinds, first_of
 from passband.execution.base import Executor, StageProgress
 from passband.figures import image_sheets, style
 from passband.files import yaml_config
 from passband.files.atomic import locked, remove_leftovers, require_space, write_files, write_json, write_text
 from passband.files.jobs import REVISIONS, run_job
 from passband.files.tables import parquet
+from passband.simulation.imaging import divides
 from passband.simulation.modalities import AnyConfig, config_for, modality_of
 from passband.simulation.modality import Imager
 from passband.simulation.wave_store import WaveSet
@@ -156,6 +158,7 @@ class ImageExport:
         if len(energies) > _MOST_ENERGIES and not scanned.pop():
             what = f"the conditions have {len(energies)} different energies, and each needs exit waves of its own (at most {_MOST_ENERGIES})"
             raise BadInputError(what, limit=_MOST_ENERGIES, remedy="give energy_ev one value, or a few")
+        self._check_pixel_sizes()
         for condition in {shot.condition.id: shot.condition for shot in self.shots}.values():
             self._imager(condition).check()
         draw_specimen(self.recipe, self.specimens - 1)
@@ -165,6 +168,19 @@ class ImageExport:
             raise BadInputError(
                 f"{what}; give {parameter('count')} of {held} or more, or choose another {parameter('folder')}"
             )
+
+    def _check_pixel_sizes(self) -> None:
+        """Refuse pixel sizes that differ and do not all divide the field."""
+        field, sizes = self.recipe.field_angstrom, sorted({s.condition.pixel_size_angstrom for s in self.shots})
+        if len(sizes) == 1 or all(divides(size, field) for size in sizes):
+            return
+        low, high = sizes[0], sizes[-1]
+        near = [float(f"{field / n:.6g}") for n in range(math.ceil(field / high), math.floor(field / low) + 1)]
+        near = [size for size in near if divides(size, field)]
+        what = f"pixel_size_angstrom of the conditions is {low:g} to {high:g} Å, and not all such pixels divide the field of {field:g} Å"
+        example = f"pixel_size_angstrom: {{values: {near[:: max(len(near) // 3, 1)][:3]}}}"
+        remedy = f"draw from sizes that do, such as {example}" if near else "give one that does"
+        raise BadInputError(what, value=(low, high), limit=near, remedy=remedy)
 
     @cached_property
     def _stored_as(self) -> dict[float, AnyConfig]:
@@ -185,7 +201,7 @@ class ImageExport:
         """Return warnings, a line each."""
         conditions = list({s.condition.id: s.condition for s in self.shots[:_LOOKED_AT]}.values())
         kinds = by_kind([line for c in conditions if (line := self._imager(c).warning())]) + doubt_kinds(conditions)
-        lines = [k[0] + (f" (and {len(k) - 1} conditions more likewise)" if len(k) > 1 else "") for k in kinds]
+        lines = [first_of(kind) for kind in kinds]
         present = {shot.part for shot in self.shots}
         empty = [p for p, share in zip(PARTS, self.split, strict=True) if share > 0 and p not in present]
         if empty:

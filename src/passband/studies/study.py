@@ -18,7 +18,7 @@ from passband.base.frozen_model import FrozenModel
 from passband.base.identity import content_id
 from passband.base.version import __version__
 from passband.conditions import AnyCondition, StemCondition
-from passband.conditions.condition import by_kind, doubt_kinds
+from passband.conditions.condition import by_kind, doubt_kinds, first_of
 from passband.conditions.sets import ConditionGrid, ConditionSet
 from passband.files import bundled, yaml_config
 from passband.learning import SEGMENTATION, NetworkConfig, Task, TrainingConfig, task_of
@@ -359,10 +359,7 @@ class Study(FrozenModel):
         conditions = self.test_conditions
         lines = [self.modality.imager(c, recipe, self.stored_as).warning() for c in conditions]
         limits = by_kind(list(filter(None, lines)))
-        return [
-            kind[0] + (f" (and {len(kind) - 1} conditions more likewise)" if len(kind) > 1 else "")
-            for kind in sorted(limits + doubt_kinds(conditions))
-        ]
+        return [first_of(kind) for kind in sorted(limits + doubt_kinds(conditions))]
 
     def extends(self, other: "Study") -> bool:
         """Tell whether this study is another with more conditions, sets or seeds, so that all finished work of the other stays valid."""
@@ -413,6 +410,9 @@ def load_study(path: str | Path, *, budget: str | None = None, variant: str | No
     content, lines = yaml_config.read_yaml(path)
     if not isinstance(content, dict):
         return yaml_config.validate(Study, content, path, lines)
+    if "energy_ev" in content:
+        what = "describes one condition, and no study"
+        raise BadInputError(what, remedy="give a file with specimens and conditions", place=path)
     content = {"name": path.stem if variant is None else f"{path.stem}-{variant}"} | content
     for group, chosen in (("variants", variant), ("budgets", budget)):
         changes: Any = content.pop(group, None) or {}

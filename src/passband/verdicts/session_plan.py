@@ -256,7 +256,7 @@ def _check(name: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:
         what = f"{parameter(name)} {value} is outside {low:g} to {high:g} {'e/Å²' if name == 'dose' else 'Å'}"
-        raise BadInputError(what, value=value, limit=(low, high))
+        raise BadInputError(what, value=value, limit=(low, high), remedy="give a range within")
 
 
 def _axis(name: str, values: Sequence[float]) -> list[float]:
