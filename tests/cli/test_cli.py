@@ -179,6 +179,14 @@ def frames(path):
         return [np.array(page) for page in ImageSequence.Iterator(stack)]
 
 
+def test_what_is_stored_for_stem_has_its_own_name(call, tmp_path):
+    (tmp_path / "gold.yaml").write_text(RECIPE)
+    code, out, _ = call("simulate", "gold.yaml", "--condition", "probe_corrected_300kv", "--count", 1, "--json")
+    answer = json.loads(out)
+    assert code == 0 and "exit_waves" not in answer
+    assert (tmp_path / answer["structure_factors"] / "recipe.json").is_file()
+
+
 def test_simulate_makes_waves_and_images(call, condition, tmp_path):
     recipe = tmp_path / "gold.yaml"
     recipe.write_text(RECIPE)

@@ -113,7 +113,8 @@ def simulate(
         print_answer(facts, as_json, str(SimulatedFolder.open(folder)))
         return
     n, size = facts["specimens"], f"{facts['bytes_per_specimen'] / 1e6:.2f} MB"
-    lines = f"{facts['stored']} of {n} specimen{'s' * (n > 1)} in {facts['exit_waves']}, {size} each"
+    where = facts[facts["stored"].replace(" ", "_")]
+    lines = f"{facts['stored']} of {n} specimen{'s' * (n > 1)} in {where}, {size} each"
     if facts["images"]:
         lines += f"\nimages, masks and a contact sheet in {folder}"
     print_answer(facts, as_json, lines)

@@ -303,8 +303,9 @@ class ImageExport:
             "table": str(self.folder / TABLE),
             "table_csv": str(self.folder / _CSV),
             "sheet": str(self.folder / "sheet.png"),
-            "exit_waves": [str(self._waves(config).folder) for config in lost],
         }
+        for config in lost:
+            facts.setdefault(modality_of(config).STORED.replace(" ", "_"), []).append(str(self._waves(config).folder))
         write_json(self.folder / CARD, facts)
         return facts | {"finished_before": before}
 

@@ -79,11 +79,12 @@ class Simulation:
         write_json(self.folder / CARD, {"id": self.id})
         remove_leftovers(self.folder)
         make_waves(waves, self.count, missing, executor, progress, memory=memory)
+        stored = modality_of(waves.config).STORED
         facts: dict[str, Any] = {
             "id": self.id,
             "specimens": self.count,
-            "exit_waves": str(waves.folder),
-            "stored": modality_of(waves.config).STORED,
+            stored.replace(" ", "_"): str(waves.folder),
+            "stored": stored,
             "bytes_per_specimen": bytes_per_specimen(waves),
             "manifest": waves.facts(self.count),
             "images": None,
