@@ -158,7 +158,9 @@ class Condition(yaml_config.Config):
             doubts.append(f"{what} {aperture:g} rad is {1e3 * aperture:g} mrad")
         if probe > 5:
             what = f"convergence_mrad {probe:g} is a probe"
-            doubts.append(f"{what}, not the near-parallel illumination of a TEM image (0.01 to 1)")
+            doubts.append(
+                f"{what}, not the near-parallel illumination of a TEM image (0.01 to 1); of STEM, write modality: stem and the detector"
+            )
         if pixel < 0.08:
             what = f"pixel_size_angstrom {pixel:g} is finer than any camera; is it in nm?"
             doubts.append(f"{what} {pixel:g} nm is {10 * pixel:g} Å")
