@@ -224,7 +224,8 @@ def run_predictions(
 ) -> PredictionRun:
     """Predict each file but for what is finished, and write maps, overlays and the table into a folder.
 
-    A finished file is known by its content and the model's. `name` writes the parameters in reasons.
+    A finished file is known by its content and the model's. If the folder has predictions of another model, these go into one in it, named
+    after the model. `name` writes the parameters in reasons.
 
     Raises:
         BadInputError: if the model segments, no file can be used, or another run writes into the folder.
@@ -238,6 +239,14 @@ def run_predictions(
         raise BadInputError(what, remedy=remedy, place=out) from None
 
 
+def _folder_for(model: Model, out: Path, places: list[Path]) -> Path:
+    """Return where to write: the folder, or one in it named after the model if the folder has predictions of another one."""
+    files = {*out.glob(f"*{PREDICTIONS}"), *(out / p.with_name(f"{p.name}{PREDICTIONS}") for p in places)}
+    records = [record for file in files if isinstance(record := read_json(file), dict)]
+    alone = all(record.get("made_by", {}).get("model_digest") == model.card.digest for record in records)
+    return out if alone else out / model.card.name
+
+
 def _run(
     model: Model,
     files: ImageFiles,
@@ -249,8 +258,9 @@ def _run(
     name: Callable[[str], str],
 ) -> PredictionRun:
     jobs, faults = dict[Path, PredictionJob](), dict[Path, str]()
-    about = model.folder.resolve(), str(model.card.digest)
-    for path, place in zip(files.paths, places(files.paths), strict=True):
+    about, where = (model.folder.resolve(), str(model.card.digest)), places(files.paths)
+    out = _folder_for(model, out, where)
+    for path, place in zip(files.paths, where, strict=True):
         try:
             jobs[path] = PredictionJob(*about, path, digest_of(path)[0], out, place, given, frames)
         except BadInputError as error:
