@@ -14,6 +14,7 @@ from passband.analysis.conformal import LEVEL, coverage_table, half_width, with_
 from passband.base.version import __version__
 from passband.conditions import AnyCondition, StemCondition
 from passband.learning import SEGMENTATION, predict
+from passband.learning.task import Task
 from passband.models.card import ModelCard, Specimens, ValueInterval, pixel_band
 from passband.models.store import WEIGHTS, Model, write_model
 from passband.simulation.imaging import normalize
@@ -46,7 +47,7 @@ def pack_task(
         task=task.name,
         classes=task.classes,
         modality="stem" if isinstance(trained[0], StemCondition) else "hrtem",
-        intended_use=intended_use or f"{task.quantity[0].upper()}{task.quantity[1:]}. {use_of(specimens, trained)}",
+        intended_use=intended_use or _use_of_task(task, use_of(specimens, trained)),
         limits=(
             "Trained and scored on simulated images alone, without damage, drift in steps, or absorption in thick particles.",
             f"Scores and intervals are those under its training condition{'s' * (len(trained) > 1)}; no verdict tells how well it works under another.",
@@ -114,6 +115,13 @@ def _interval(folder: StudyFolder, job: TrainingJob, in_domain: pl.DataFrame) ->
                 "least_coverage_elsewhere": shares.min(),
             }
     return ValueInterval(level=LEVEL, half_width_angstrom=width, images=len(calibration), **elsewhere)
+
+
+def _use_of_task(task: Task, use: str) -> str:
+    """Return the intended use of a network, in a sentence that begins with what it predicts; segmentation marks the particles themselves."""
+    if task.name == SEGMENTATION.name:
+        return use
+    return f"{task.quantity[0].upper()}{task.quantity[1:]}: {use[0].lower()}{use[1:]}"
 
 
 def _finite(value: Any) -> float | None:
