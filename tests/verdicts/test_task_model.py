@@ -59,6 +59,7 @@ def test_the_card_has_the_task_its_scores_and_the_interval(diameter):
     trained = card.made_by["trained_on"]
     own = scores.filter(pl.col("train_condition") == trained, pl.col("test_condition") == trained)
     assert card.task == "mean_diameter" and model.scores is None
+    assert card.intended_use.startswith("Mean diameter [Å]: particles of Au of ")
     assert card.task_scores["mean_absolute_error_angstrom"] == pytest.approx(own["mean_absolute_error_angstrom"][0])
     counts = pl.read_parquet(held.paths.table("counts")).filter(pl.col("train_condition") == trained)
     home = counts.filter(pl.col("test_condition") == trained)
@@ -145,6 +146,24 @@ def test_several_files_get_a_table_and_a_second_run_makes_nothing(diameter, tmp_
     assert changed == {"0_prediction.json"}
 
 
+def test_predictions_of_a_second_model_lie_in_a_folder_of_its_name(diameter, tmp_path, call):
+    held, model, _ = diameter
+    other = next(t.id for t in held.study.trainings if t.id != model.card.made_by["trained_on"])
+    pb.pack_model(held.paths.folder, "second", training=other, folder=tmp_path / "second", workers=1)
+    for i in range(2):
+        shot(held, model.card, tmp_path / f"{i}.tif", i)
+    files = {}
+    for name in (model.folder, "second", model.folder):
+        code, out, _ = call("predict", name, "0.tif", "--json")
+        assert code == 0
+        files[name] = json.loads(out)["table"]
+    assert files == {model.folder: "predicted/predictions.csv", "second": "predicted/second/predictions.csv"}
+    # Also of an image that the first model has not seen, so that its table stays.
+    call("predict", "second", "1.tif")
+    tables = [pl.read_csv(tmp_path / file)["file"].to_list() for file in files.values()]
+    assert tables == [["0.tif"], ["1.tif"]]
+
+
 def test_a_map_is_written_with_its_scale_and_an_overlay(tmp_path, call):
     held = made(tmp_path, "thickness")
     assert call("model", "pack", "runs/small", "--name", "map", "--out", "model")[0] == 0
@@ -177,8 +196,13 @@ def test_a_model_is_scored_under_conditions_by_its_headline(diameter, tmp_path, 
     (tmp_path / "set.yaml").write_text(json.dumps(content))
     words = ("model", "score", model.folder, "--condition", "set.yaml", "--count", 4, "--workers", 1)
     code, out, error = call(*words, "--recipe", "same.yaml")
-    assert code == 2 and "was trained on specimens of this very recipe" in error and not (tmp_path / "runs").exists()
-    code, out, _ = call(*words, "--recipe", "other.yaml", "--json")
+    assert (
+        code == 2
+        and "was trained on specimens of this very recipe, of seed 3" in error
+        and "--seed, such as 4" in error
+    )
+    assert not (tmp_path / "runs").exists()
+    code, out, _ = call(*words, "--recipe", "same.yaml", "--seed", 99, "--json")
     answer = json.loads(out)
     assert code == 0 and answer["headline"]["title"] == "Mean diameter error" and answer["total"]["images"] == 8
     table = pl.read_parquet(tmp_path / answer["table"])
@@ -334,6 +358,7 @@ def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
     code, out, _ = run_here("model", "pack", held.paths.folder, "--name", "dark", "--out", tmp_path / "dark", "--json")
     card = read_model(tmp_path / "dark").card
     assert code == 0 and card.modality == "stem" and isinstance(card.conditions[0], pb.StemCondition)
+    assert card.intended_use.startswith("Particles of Au of ")
     assert "HAADF STEM images at 300 kV" in card.intended_use and card.task_scores["dice"] > 0.8
     recipe = SpecimenRecipe.model_validate(card.specimens.recipe)
     images = pb.simulate(recipe, card.conditions[0], n=1, first=config.split.total)
@@ -358,5 +383,8 @@ def test_a_model_for_stem_segments_and_gives_no_verdict(tmp_path):
     words = ("model", "score", tmp_path / "dark", "--recipe", tmp_path / "other.yaml", "--count", 4, "--workers", 1)
     code, out, _ = run_here(*words, "--condition", tmp_path / "stem.yaml", "--out", tmp_path / "scores", "--json")
     assert code == 0 and json.loads(out)["total"]["dice"] > 0.6
+    assert json.loads(out)["notes"][0].startswith(
+        "these scores give a model for STEM no verdicts: only one that is made"
+    )
     code, _, err = run_here(*words, "--condition", "titan_corrected_300kv", "--out", tmp_path / "none")
     assert code == 2 and "is of HRTEM, and dark is for STEM" in err and not (tmp_path / "none").exists()

@@ -18,9 +18,11 @@ from passband.cli.options import (
     Memory,
     ModelArgument,
     PixelSize,
+    Seed,
     Workers,
     print_answer,
 )
+from passband.cli.specimen_verbs import read_recipe
 
 if TYPE_CHECKING:
     from passband.micrographs.labels import LabelledSet
@@ -232,6 +234,7 @@ def model_score(
         float, Option(min=0, help="Distance within which outlines count as the same in the surface Dice [Å].")
     ] = 2.0,
     count: Annotated[int, Option(min=1, max=100_000, help="Number of specimens to simulate.")] = 60,
+    seed: Seed = None,
     held_out: HeldOut = 0.25,
     out: Annotated[Path, Option(help="Folder of exit waves and unfinished work.")] = Path("runs"),
     workers: Workers = CORES,
@@ -249,7 +252,7 @@ def model_score(
 
     Example:  passband model score au-300kv --images shots --masks masks --calibrate-edge 2
 
-    Example:  passband model score mine --recipe studies/recipes/au_on_carbon.yaml --condition studies/models/micrographs_session.yaml
+    Example:  passband model score mine --recipe gold_on_carbon --condition studies/models/micrographs_session.yaml
     """
     if (recipe is None) != (conditions is None) or (recipe is None) == (images is None and masks is None):
         raise BadInputError("give either --recipe and --condition, or --images and --masks")
@@ -263,17 +266,15 @@ def model_score(
     from passband.execution.choose import make_executor
     from passband.learning import SEGMENTATION
     from passband.models.store import load_model
-    from passband.specimens.recipe_files import load_recipe
     from passband.verdicts.calibration import Scoring
     from passband.verdicts.summary import write_profile
 
-    chosen = load_model(model)
+    chosen, specimens = load_model(model), read_recipe(recipe, seed)
     if chosen.card.task != SEGMENTATION.name or chosen.card.modality != "hrtem":
-        of_task = load_recipe(recipe), load_any_conditions(conditions)
-        _score_task(chosen, *of_task, count, out, workers, memory, as_json)
+        _score_task(chosen, specimens, load_any_conditions(conditions), count, out, workers, memory, as_json)
         return
     named = load_conditions(conditions)
-    scoring = Scoring(chosen, load_recipe(recipe), [c for _, c in named], count, held_out, out)
+    scoring = Scoring(chosen, specimens, [c for _, c in named], count, held_out, out)
     scoring.check()
     warn(scoring.warnings())
     with make_executor("processes", workers) as executor, TerminalProgress() as progress:

@@ -33,7 +33,7 @@ def preview(
 
     Example:  passband specimen preview gold_on_carbon --index 3
     """
-    family = _recipe(recipe, seed)
+    family = read_recipe(recipe, seed)
     from passband.report import specimen_views
 
     facts = specimen_views.preview(family, index, _read_conditions(conditions), out, f"{recipe.stem}-{index}")
@@ -61,7 +61,7 @@ def gallery(
     """
     if out.suffix != ".html":
         raise BadInputError(f"--out {out}: a gallery is a page; end its name in .html")
-    families = [(path.stem, _recipe(path, None)) for path in recipes]
+    families = [(path.stem, read_recipe(path, None)) for path in recipes]
     from passband.report import specimen_views
 
     read = _read_conditions(conditions)
@@ -82,7 +82,7 @@ def compare(
 
     Example:  passband specimen compare structure/gold structure/gold_lattice_plus_5
     """
-    families = [_recipe(path, None) for path in (first, second)]
+    families = [read_recipe(path, None) for path in (first, second)]
     import numpy as np
 
     from passband.base.identity import seed_from
@@ -144,7 +144,7 @@ def export(
 
     Example:  passband specimen export gold_on_carbon scene.xyz --index 3
     """
-    family = _recipe(recipe, seed)
+    family = read_recipe(recipe, seed)
     from passband.specimens import draw_specimen, exchange
 
     endings = {".xyz": "xyz", ".cif": "cif", ".py": "abtem", ".npz": "labels"}
@@ -208,7 +208,8 @@ def import_(
     print_answer(answer, as_json, "\n".join([*lines, f"Recipe: {out}"]))
 
 
-def _recipe(path: Path, seed: int | None) -> Any:
+def read_recipe(path: Path, seed: int | None) -> Any:
+    """Return a recipe, of another seed if one is given."""
     from passband.specimens.recipe_files import load_recipe
 
     family = load_recipe(path)

@@ -389,8 +389,9 @@ class Scoring:
         card = self.model.card
         recipe = card.specimens.recipe
         if recipe is not None and recipe == self.recipe.model_dump(mode="json"):
-            what = f"{card.name} was trained on specimens of this very recipe; give the recipe another seed, so that it meets others"
-            raise BadInputError(what)
+            what = f"{card.name} was trained on specimens of this very recipe, of seed {self.recipe.seed}"
+            remedy = f"give another {parameter('seed')}, such as {self.recipe.seed + 1}, so that it meets others"
+            raise BadInputError(what, value=self.recipe.seed, remedy=remedy)
 
     def warnings(self) -> list[str]:
         """Return warnings, a line each."""

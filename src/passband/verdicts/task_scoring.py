@@ -15,7 +15,7 @@ from passband.conditions import AnyCondition, Condition
 from passband.execution.base import Executor, Progress, StageProgress
 from passband.files.jobs import REVISIONS, FolderJob, run_job
 from passband.files.tables import parquet
-from passband.learning import predict
+from passband.learning import SEGMENTATION, predict
 from passband.learning.classes import classes_of
 from passband.models.card import ModelCard
 from passband.models.network import Network
@@ -155,7 +155,14 @@ class TaskScoring:
             pl.read_parquet(job.folder / _TABLE).select(pl.lit(label).alias("name"), pl.all())
             for (label, _), job in zip(self.conditions, jobs, strict=True)
         ]
-        return TaskScores(card, "condition", pl.concat(tables))
+        return TaskScores(card, "condition", pl.concat(tables), self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        """Return, of a model that segments scans, that these scores give no verdicts."""
+        if self.model.card.task != SEGMENTATION.name or self.model.scores is not None:
+            return ()
+        made = "only one that is made of a passband study, with conditions to score it under, has them"
+        return (f"these scores give a model for STEM no verdicts: {made}",)
 
 
 def _seen(condition: AnyCondition, card: ModelCard) -> AnyCondition:
