@@ -23,6 +23,7 @@ from passband.learning.segmentation import count_pixels
 from passband.micrographs.agreement import agreement, calibrate_edge
 from passband.micrographs.micrograph import Micrograph
 from passband.models.card import ModelCard, pixel_band
+from passband.models.network import OnPictures
 from passband.models.segment import segment_with
 from passband.report.study_run import run_study
 from passband.simulation.imaging import normalize
@@ -114,7 +115,8 @@ def score_network(job: TrainingJob, tests: StudyFolder, sets: list[Labelled]) ->
     for labelled in sets:
         first, pixel = list(labelled.images)[:CALIBRATED_ON], labelled.pixel
         masks = {
-            n: segment_with(network, card, Micrograph(image, pixel)).mask for n, (image, _) in labelled.images.items()
+            n: segment_with(OnPictures(network), card, Micrograph(image, pixel)).mask
+            for n, (image, _) in labelled.images.items()
         }
         try:
             edge = calibrate_edge([(masks[n], labelled.images[n][1], pixel) for n in first])

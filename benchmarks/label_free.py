@@ -52,7 +52,7 @@ _RESAMPLES = 1000
 
 
 def on(model: Model, images: torch.Tensor, masks: torch.Tensor) -> NetworkOnImages:
-    """Return a model's network on images or counts [N, n, n]."""
+    """Return a model's network, as it was trained, on images or counts [N, n, n] with x along the rows."""
     assert model.card.network is not None
     network = load_weights(model.weights, model.card.network)
     return NetworkOnImages(network, normalize(images)[:, None], masks[:, None].float(), model.card.pixel_size_angstrom)
@@ -80,7 +80,7 @@ def estimates(model: Model, at_home: NetworkOnImages, away: NetworkOnImages) -> 
         found[name] = measure.compute(away) if measure.of == "network" else measure.compute(at_home, away)
     second = model.second_network
     if second is not None:
-        found["second_dice"] = float(dice_between(away.logits > 0, predict(second, away.images) > 0).mean())
+        found["second_dice"] = float(dice_between(away.logits > 0, predict(second, away.images.mT).mT > 0).mean())
     return found
 
 
@@ -102,7 +102,7 @@ def rows(folder: Path) -> pl.DataFrame:
                     continue
                 micrograph = Micrograph(image, pixel, 300e3)
                 tiles = tiles_of(image, micrograph, model.card)
-                away = on(model, tiles, torch.full_like(tiles, torch.nan))
+                away = on(model, tiles.mT.contiguous(), torch.full_like(tiles, torch.nan))
                 said = judge.check_image(micrograph).prediction
                 row = {"model": name, "set": labelled.name, "image": n, "in_domain": in_domain}
                 row["dice"] = agreement(masks[n], moved(truth, -edge, pixel), pixel).dice

@@ -59,9 +59,10 @@ def score() -> pl.DataFrame:
             for k in range(index * CONDITIONS_EACH, (index + 1) * CONDITIONS_EACH):
                 condition = conditions[k % len(conditions)]
                 made = Imager(condition, recipe.field_angstrom, WAVES).images(stored, masks, seed=k)
-                image = Micrograph(made.counts[0].numpy(), condition.pixel_size_angstrom)
+                (counts,), (truth,) = made.arrays()
+                image = Micrograph(counts, condition.pixel_size_angstrom)
                 for name, model in models.items():
-                    found = agreement(segment(model, image).mask, made.masks[0].numpy(), image.pixel_size_angstrom)
+                    found = agreement(segment(model, image).mask, truth, image.pixel_size_angstrom)
                     row = {"material": material, "specimen": index, "condition": condition.id, "model": name}
                     rows.append(
                         row | {c: getattr(found, c) for c in ("dice", "surface_dice", "distance_angstrom", *_COUNTS)}

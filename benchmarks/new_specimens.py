@@ -51,7 +51,7 @@ def main() -> None:
         for part, masks in zip(waves.split(_AT_ONCE), truth.split(_AT_ONCE), strict=True):
             counts = record(expected_intensity(part, transfer, grid, camera), condition, generator=random)
             seen, true = cropped(counts, masks[:, 0], model.card.field_pixels, random)
-            found.append(count_pixels(predict(network, seen[:, None]), true[:, None]))
+            found.append(count_pixels(predict(network, seen.mT[:, None]).mT, true[:, None]))
         total = {name: sum(sum(f[name]) for f in found) for name in ("loss", "tp", "fp", "fn")}
         dice = 2 * total["tp"] / max(2 * total["tp"] + total["fp"] + total["fn"], 1)
         rows.append({"condition": row["condition"], "loss": total["loss"] / COUNT, "dice": dice, "n_images": COUNT})

@@ -57,7 +57,7 @@ def image(waves: torch.Tensor, how: Condition, seed: int = 0) -> np.ndarray:
     """Return an image of fields side by side."""
     grid = image_grid(FIELD, WAVES.band_per_angstrom, how.pixel_size_angstrom, 1)
     expected = expected_intensity(waves, transfer_on_grid(how, grid), grid, camera_on_grid(how, grid))
-    return mosaic(list(record(expected, how, generator=torch.Generator().manual_seed(seed)).numpy()))
+    return mosaic(list(record(expected, how, generator=torch.Generator().manual_seed(seed)).numpy())).T
 
 
 def haadf(specimens: list[Specimen], pixel: float = PIXEL, probe: float = 0.5, dose: float = 2000.0) -> np.ndarray:
@@ -156,7 +156,7 @@ def kinds() -> list[tuple[str, np.ndarray, float, np.ndarray | None]]:
 
 def mosaic_mask(specimens: list[Specimen], pixel: float) -> np.ndarray:
     """Return where the particles are."""
-    return mosaic([particle_mask(s, round(FIELD / pixel)) for s in specimens])
+    return mosaic([particle_mask(s, round(FIELD / pixel)) for s in specimens]).T
 
 
 def told(model: Model, what: str, picture: np.ndarray, pixel: float, truth: np.ndarray | None) -> str:
@@ -192,7 +192,7 @@ def false_alarms(model: Model, scenes: int = 48, count: int = 300) -> str:
     found = dict.fromkeys(("pattern", "one_lattice", "bright", "lattice"), 0)
     for i, how in enumerate(conditions):
         waves, masks = stored[i % scenes]
-        counts = Imager(how, FIELD, WAVES).images(waves, masks, seed=i).counts[0].numpy()
+        counts = Imager(how, FIELD, WAVES).images(waves, masks, seed=i).arrays()[0][0]
         for statement in kind_objections(Micrograph(counts, how.pixel_size_angstrom, how.energy_ev), model.card):
             found[statement.kind] += 1
     named = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in found.items())

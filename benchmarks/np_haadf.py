@@ -87,8 +87,9 @@ def judged() -> pl.DataFrame:
             config = StemConfig.of([condition], 350.0).model_copy(update={"slice_thickness_angstrom": 50.0})
             stored, masks = scatter(recipe, [index], config)
             made = imager(condition, recipe, config).images(stored, masks, seed=index)
-            image = Micrograph(made.counts[0].numpy(), step, condition.energy_ev, scanned=True)
-            found = agreement(segment(judge.model, image).mask, made.masks[0].numpy(), step)
+            (counts,), (truth,) = made.arrays()
+            image = Micrograph(counts, step, condition.energy_ev, scanned=True)
+            found = agreement(segment(judge.model, image).mask, truth, step)
             seen, told = judge.check_image(image), judge.check(condition)
             row = {"specimens": family, "conditions": place, "condition": condition.id, "dice": found.dice}
             for name, verdict in (("scan", seen), ("condition", told)):

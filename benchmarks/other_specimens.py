@@ -96,7 +96,7 @@ def recorded(waves: torch.Tensor, condition: Condition, name: str) -> Micrograph
     expected = expected_intensity(waves, transfer_on_grid(condition, grid), grid, camera_on_grid(condition, grid))
     counts = record(expected, condition, generator=torch.Generator().manual_seed(0)).numpy()
     return Micrograph(
-        mosaic(list(counts)).astype(np.float32), condition.pixel_size_angstrom, condition.energy_ev, name=name
+        mosaic(list(counts)).T.astype(np.float32), condition.pixel_size_angstrom, condition.energy_ev, name=name
     )
 
 
@@ -104,7 +104,7 @@ def true_dice(model: Model, micrograph: Micrograph, specimens: Sequence[Specimen
     """Return the Dice of a model on a micrograph of fields side by side."""
     mask = segment(model, micrograph).mask
     pixels = len(mask) // round(len(specimens) ** 0.5)
-    truth = mosaic([particle_mask(s, pixels) for s in specimens])
+    truth = mosaic([particle_mask(s, pixels) for s in specimens]).T
     return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 

@@ -79,7 +79,7 @@ def rows(name: str) -> list[dict[str, Any]]:
     ) -> tuple[Micrograph, NDArray[Any]]:
         imager = Imager(as_seen(condition, card), recipe.field_angstrom, WAVES)
         made = imager.images(waves[[specimen]], truths[[specimen]], seed=seed)
-        counts, mask = (np.roll(v[0].numpy(), shift, (0, 1))[:SIDE, :SIDE] for v in (made.counts, made.masks))
+        counts, mask = (np.roll(v[0].numpy(), shift, (0, 1))[:SIDE, :SIDE].T for v in (made.counts, made.masks))
         return Micrograph(counts.astype(np.float32), card.pixel_size_angstrom, condition.energy_ev), mask > 0
 
     tests, homes = conditions_of(model, False, CONDITIONS, rng), conditions_of(model, True, REFERENCES, rng)

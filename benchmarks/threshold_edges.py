@@ -57,8 +57,8 @@ def simulated() -> Iterator[tuple[str, float, NDArray[np.float32], Mask, Mask]]:
         for _ in range(CONDITIONS_EACH):
             condition = conditions[seed % len(conditions)]
             made = Imager(condition, RECIPE.field_angstrom, WAVES).images(stored, masks, seed=seed)
-            image, pixel = made.counts[0].numpy(), condition.pixel_size_angstrom
-            yield f"{index}", pixel, image, otsu(image, pixel), made.masks[0].numpy()
+            ((image,), (truth,)), pixel = made.arrays(), condition.pixel_size_angstrom
+            yield f"{index}", pixel, image, otsu(image, pixel), truth
             seed += 1
         print(f"specimen {index + 1} of {SPECIMENS}", flush=True)
 

@@ -119,10 +119,10 @@ def studied() -> SpecimenRecipe:
 
 
 def marked(stored: torch.Tensor, masks: torch.Tensor, index: int) -> Mask:
-    """Return what the model marks in an image of an exit wave [1, P, K]."""
+    """Return what the model marks in an image of an exit wave [1, P, K], x along the rows."""
     condition = condition_at(*CONDITIONS[index % len(CONDITIONS)], PIXELS["small"])
-    image = Imager(condition, SIDE["small"], WAVES).images(stored, masks, seed=index).counts[0].numpy()
-    return segment(load_model(MODEL), Micrograph(image, PIXELS["small"])).mask
+    image = Imager(condition, SIDE["small"], WAVES).images(stored, masks, seed=index).arrays()[0][0]
+    return segment(load_model(MODEL), Micrograph(image, PIXELS["small"])).mask.T
 
 
 Case = tuple[str, str, float | str, Mask, list[Mask]]

@@ -25,8 +25,28 @@ _LEAST_SIDE = 8
 _DTYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"), torch.float32) | {"I64": torch.int64}
 
 
+class OnPictures(nn.Module):
+    """A network of passband as it takes pictures, whose x runs along the columns: it sees them as in training, x along the rows.
+
+    The direction of an astigmatism depends on it.
+    """
+
+    def __init__(self, module: nn.Module):
+        """Take a network as it was trained."""
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, K, h, w] of pictures [B, 1, h, w]."""
+        logits: Tensor = self.module(images.mT.contiguous())
+        return logits.mT
+
+
 class Network(nn.Module):
-    """The network of a model: normalised images [B, 1, n, n] to logits [B, K, n, n] of K outputs, on the CPU."""
+    """The network of a model: normalised pictures [B, 1, h, w], x along the columns, to logits [B, K, h, w] of K outputs, on the CPU.
+
+    An external network gets pictures as they are.
+    """
 
     def __init__(self, model: Any):
         """Load the network of a `store.Model`, an external one in a process with limits; BadInputError if it cannot be run."""
@@ -34,7 +54,7 @@ class Network(nn.Module):
         self.process = None
         if model.card.runs == "passband":
             assert model.card.network is not None
-            self._module = load_weights(model.weights, model.card.network)
+            self._module = OnPictures(load_weights(model.weights, model.card.network))
             self.eval()
             return
         from passband.models.onnx_process import OnnxProcess
@@ -51,7 +71,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, K, n, n] of images [B, 1, n, n]."""
+        """Return logits [B, K, h, w] of pictures [B, 1, h, w]."""
         if self.process is not None:
             return torch.from_numpy(self.process(images.numpy()))
         return self._module(images)

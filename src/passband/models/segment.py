@@ -281,11 +281,7 @@ def outputs_of(
         field = card.field_pixels * card.pixel_size_angstrom
         what = f"shows {h * pixel:.3g} × {w * pixel:.3g} Å, less than a quarter of the field of {card.name} ({field:.3g} Å a side)"
         raise BadInputError(what, remedy="give a larger piece", place=micrograph.name)
-    image = resample(micrograph.intensity, shape)
-    if card.task_scores is None:
-        return _logits(network, card, image, progress)
-    # As in training x is the first axis, on which the direction of an astigmatism depends.
-    return _logits(network, card, np.ascontiguousarray(image.T), progress).mT
+    return _logits(network, card, resample(micrograph.intensity, shape), progress)
 
 
 def on_image(outputs: Tensor, micrograph: Micrograph) -> Tensor:

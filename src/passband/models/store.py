@@ -81,7 +81,7 @@ class Model:
 
     @cached_property
     def network(self) -> "Network":
-        """The network, loaded once: normalised images [B, 1, n, n] to logits; BadInputError if it cannot be run here."""
+        """The network, loaded once: normalised pictures [B, 1, h, w] to logits; BadInputError if it cannot be run here."""
         from passband.models.network import Network
 
         return Network(self)
@@ -89,10 +89,10 @@ class Model:
     @cached_property
     def second_network(self) -> "nn.Module | None":
         """The second network, loaded once, which a verdict on an image compares with the first; None if there is none."""
-        from passband.models.network import load_weights
+        from passband.models.network import OnPictures, load_weights
 
         config = self.card.second_network
-        return None if config is None else load_weights(self.folder / SECOND, config)
+        return None if config is None else OnPictures(load_weights(self.folder / SECOND, config)).eval()
 
     @cached_property
     def confidence(self) -> "Confidence | None":

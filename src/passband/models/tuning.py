@@ -25,7 +25,7 @@ from passband.micrographs.resample import resample
 from passband.models.card import ModelCard
 from passband.models.label_scores import COVERAGE, check_order, html_table, mean_interval
 from passband.models.learning_curve import LearningCurve
-from passband.models.network import load_weights
+from passband.models.network import OnPictures, load_weights
 from passband.models.segment import check_fits, network_shape, segment_with
 from passband.models.store import Model, require_task
 from passband.simulation.imaging import normalize
@@ -93,7 +93,7 @@ class Tuning:
     simulated_dice: NDArray[np.float64]
     steps: int
     networks: tuple[nn.Module, ...]
-    network: nn.Module
+    network: OnPictures
     curve: LearningCurve | None = None
     tuned: Model | None = None
 
@@ -348,14 +348,14 @@ class Tuner:
     edge: Edge
     steps: int
 
-    def untuned(self) -> nn.Module:
-        """Return the network with the model's weights."""
+    def untuned(self) -> OnPictures:
+        """Return the network with the model's weights, for evaluation."""
         assert self.model.card.network is not None
-        return load_weights(self.model.weights, self.model.card.network)
+        return OnPictures(load_weights(self.model.weights, self.model.card.network)).eval()
 
     def run(
         self, chosen: NDArray[Any], simulated: Sequence[Example], seed: tuple[str | int, ...], advance: Progress
-    ) -> tuple[float, nn.Module]:
+    ) -> tuple[float, OnPictures]:
         """Return the edge offset calibrated on some of the labelled images, and a network tuned on them."""
         card = self.model.card
         items = [self.labelled[int(i)] for i in chosen]
@@ -462,8 +462,9 @@ def simulated(
         for number in rng.choice(len(card.conditions), min(_CONDITIONS, len(card.conditions)), replace=False):
             imager = modality.imager(card.conditions[number], recipe, config)
             made = imager.images(stored, masks, seed=seed_from("image of tuning", index, int(number)))
-            truth = camera_masks(masks, imager.pixels)[0].numpy().astype(bool)
-            examples[index >= scenes[0]].append((made.counts[0].numpy(), truth))
+            # Pictures, as the labelled ones are: x runs along the columns.
+            image, truth = made.counts[0].T, camera_masks(masks, imager.pixels)[0].T
+            examples[index >= scenes[0]].append((image.numpy(), truth.numpy().astype(bool)))
         advance(1.0)
     return examples[0], examples[1]
 
@@ -477,14 +478,14 @@ def _example(item: LabelledMicrograph, card: ModelCard, offset: float) -> Exampl
 
 
 def _trained(
-    network: nn.Module,
+    network: OnPictures,
     side: int,
     labelled: Sequence[Example],
     simulated: Sequence[Example],
     steps: int,
     seed: tuple[str | int, ...],
     advance: Progress,
-) -> nn.Module:
+) -> OnPictures:
     """Return a network trained further on crops of examples, half labelled and half simulated, with Adam and a cosine."""
     rng = np.random.default_rng(seed_from("tuning", *seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)

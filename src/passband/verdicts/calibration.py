@@ -244,14 +244,7 @@ def _scores_under(
 
     Of fields larger than a tile, a window each. The second network is for the features alone.
     """
-    seen, (coefficients, masks) = as_seen(condition, card), data
-    imager = modality_of(waves.config).imager(seen, waves.recipe, waves.config)
-    counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
-    if offset := card.edge_offset_angstrom:
-        truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))
-    if counts.shape[-1] > card.field_pixels:
-        windows = torch.Generator().manual_seed(seed_from("windows", seen.id))
-        counts, truth = cropped(counts, truth, card.field_pixels, windows)
+    counts, truth = scored_images(condition, card, data, waves)
     inputs = normalize(counts)[:, None]
     logits = predict(networks[0], inputs)
     other = None if networks[1] is None else predict(networks[1], inputs)
@@ -262,17 +255,39 @@ def _scores_under(
     row: dict[str, Any] = {**pooled_scores(images)}
     row |= {name: int(images[name].sum()) for name in ("tp", "fp", "fn", "tn")} | {"n_images": len(counts)}
     row |= {"particles": features.tolist(), "right": right.tolist()}
-    full = (truth.double().mean((1, 2)) >= _LEAST_SHARE).nonzero()[:, 0]
-    if not len(full):
-        full = torch.arange(len(truth))
-    order = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed_from("tiles", seen.id)))
+    order = tile_order(condition, card, truth)
     for source, tiles in zip(SOURCES[1:], TILES, strict=True):
-        chosen = full[order[:tiles]]
+        chosen = order[:tiles]
         second = None if other is None else other[chosen]
         row[source] = image_features(counts[chosen], logits[chosen], card.threshold, second).tolist()
         scores = pooled_scores({name: values[chosen.numpy()] for name, values in images.items()})
         row |= {f"{name}_{source}": value for name, value in scores.items()}
     return row
+
+
+def scored_images(
+    condition: AnyCondition, card: ModelCard, data: tuple[Tensor, Tensor], waves: WaveSet
+) -> tuple[Tensor, Tensor]:
+    """Return what a model is scored on under a condition, from exit waves and masks: pictures [N, n, n] and where particles are."""
+    seen, (coefficients, masks) = as_seen(condition, card), data
+    imager = modality_of(waves.config).imager(seen, waves.recipe, waves.config)
+    counts, truth = imager.images(coefficients, masks, seed=seed_from("score", seen.id))
+    if offset := card.edge_offset_angstrom:
+        truth = torch.from_numpy(np.stack([moved(m, offset, card.pixel_size_angstrom) for m in truth.numpy()]))
+    if counts.shape[-1] > card.field_pixels:
+        windows = torch.Generator().manual_seed(seed_from("windows", seen.id))
+        counts, truth = cropped(counts, truth, card.field_pixels, windows)
+    # Networks take pictures, whose x runs along the columns.
+    return counts.mT.contiguous(), truth.mT.contiguous()
+
+
+def tile_order(condition: AnyCondition, card: ModelCard, truth: Tensor) -> Tensor:
+    """Return the indices of pictures with particles, in the order in which they stand for the tiles of a micrograph."""
+    full = (truth.double().mean((1, 2)) >= _LEAST_SHARE).nonzero()[:, 0]
+    if not len(full):
+        full = torch.arange(len(truth))
+    random = torch.Generator().manual_seed(seed_from("tiles", as_seen(condition, card).id))
+    return full[torch.randperm(len(full), generator=random)]
 
 
 def particle_counts(

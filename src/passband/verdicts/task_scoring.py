@@ -79,7 +79,9 @@ class TaskScoreJob(FolderJob):
         images = made_by.images(coefficients, masks, seed=seed_from("score", self.condition.id)).counts
         targets = camera_masks(targets_under(task.name, waves, 0, self.count, [self.condition]), made_by.pixels)
         truth = task.truth(targets.numpy(), card.pixel_size_angstrom)
-        columns = task.score(predict(Network(model), normalize(images)[:, None]), targets[:, None].float(), truth)
+        # A network takes pictures, whose x runs along the columns.
+        outputs = predict(Network(model), normalize(images).mT[:, None]).mT
+        columns = task.score(outputs, targets[:, None].float(), truth)
         table = pl.DataFrame({name: np.asarray(values) for name, values in columns.items()})
         (folder / _TABLE).write_bytes(parquet(table))
         progress(1.0)

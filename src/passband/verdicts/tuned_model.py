@@ -40,7 +40,7 @@ def write_tuned(model: Model, labelled: LabelledSet, tuning: Tuning, folder: Pat
         BadInputError: if the folder exists.
     """
     card, count = model.card, len(labelled)
-    weights = {k: v.contiguous() for k, v in tuning.network.state_dict().items()}
+    weights = {k: v.contiguous() for k, v in tuning.network.module.state_dict().items()}
     contents = {WEIGHTS: save(weights)}
     if SECOND in card.files:
         contents[SECOND] = (model.folder / SECOND).read_bytes()
