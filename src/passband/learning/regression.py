@@ -85,19 +85,18 @@ def _where(holds: Any, value: Callable[[], Any]) -> Any:
     return pl.when(holds).then(value())
 
 
+def _mean_absolute_error(title: str, over: str) -> Headline:
+    definition = f"is the mean absolute error over {over}"
+    return Headline("mean_absolute_error_angstrom", title, "Å", definition=definition, learnt=("r2", 0.0))
+
+
 class Thickness(_Regression):
     """The thickness of the particles along the beam at each pixel [Å], as if their atoms' volume were spread over 1 Å."""
 
     name = "thickness"
     quantity = "thickness [Å]"
     value = "mean thickness"
-    headline = Headline(
-        "mean_absolute_error_angstrom",
-        "Thickness error",
-        "Å",
-        definition="is the mean absolute error over all pixels of the test images",
-        learnt=("r2", 0.0),
-    )
+    headline = _mean_absolute_error("Thickness error", "all pixels of the test images")
     scale_angstrom = 20.0
 
     def target(self, recipe: Recipe, specimen: Specimen, config: ExitWaveConfig) -> np.ndarray:
@@ -145,13 +144,7 @@ class MeanDiameter(ImageValue):
 
     name = "mean_diameter"
     quantity = "mean diameter [Å]"
-    headline = Headline(
-        "mean_absolute_error_angstrom",
-        "Mean diameter error",
-        "Å",
-        definition="is the mean absolute error over the test images",
-        learnt=("r2", 0.0),
-    )
+    headline = _mean_absolute_error("Mean diameter error", "the test images")
     scale_angstrom = 20.0
 
     def of_specimen(self, specimen: Specimen) -> float:
@@ -166,13 +159,7 @@ class Defocus(ConditionValue):
 
     name = "defocus"
     quantity = "defocus [Å]"
-    headline = Headline(
-        "mean_absolute_error_angstrom",
-        "Defocus error",
-        "Å",
-        definition="is the mean absolute error over the test images",
-        learnt=("r2", 0.0),
-    )
+    headline = _mean_absolute_error("Defocus error", "the test images")
     scale_angstrom = 100.0
 
     def of_condition(self, condition: AnyCondition) -> float:
