@@ -48,6 +48,8 @@ def one_line(code, out, err, *words):
         (("study", "run", "c.yaml"), ("c.yaml: describes one condition, and no study",)),
         (("design", "feg_200kv", "--recipe", "gold_on_carbon"), ("feg_200kv: neither", "such as feg_200kv:residuals")),
         (("plan-session", "au-300kv", "--dose", "0:100"), ("--dose 0.0 is outside 0.001", "give a range within")),
+        (("ctf", "optimize", "c.yaml", "--vary", "C12", "--out", "c.yaml/best.yaml"), ("passband: c.yaml/best.yaml: c.yaml is a file, not a folder",)),
+        (("model", "score", "au-300kv", "--images", ".", "--masks", ".", "--seed", "2"), ("--seed is of --recipe",)),
         (("check", "au-300kv"), ("either --condition or images",)),
         (("check", "au-300kv", "a.tif", "--condition", "c.yaml"), ("not both",)),
         (("check", "au-300kv", "--condition", "c.yaml", "--diameter", "-3"), ("--diameter -3",)),

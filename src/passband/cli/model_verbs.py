@@ -257,6 +257,8 @@ def model_score(
     if (recipe is None) != (conditions is None) or (recipe is None) == (images is None and masks is None):
         raise BadInputError("give either --recipe and --condition, or --images and --masks")
     if recipe is None or conditions is None:
+        if seed is not None:
+            raise BadInputError("--seed is of --recipe; leave it out with --images")
         _score_labels(model, images, masks, pixel_size, edge_offset, calibrate, tolerance, as_json)
         return
     if pixel_size is not None or edge_offset is not None or calibrate:

@@ -179,7 +179,9 @@ def existing(path: Path) -> Path:
 
 
 def require_replaceable(path: Path) -> None:
-    """Raise BadInputError if a file that a user names for a result is there and was not written by passband."""
+    """Raise BadInputError if a file that a user names for a result was not written by passband, or its folder is a file."""
+    if (parent := next(p for p in path.absolute().parents if p.exists())).is_file():
+        raise BadInputError(f"{parent.name} is a file, not a folder", value=path, remedy="choose another", place=path)
     if path.is_dir():
         raise BadInputError("is a folder", value=path, remedy="give the name of a file", place=path)
     if not path.exists():
