@@ -247,8 +247,8 @@ def model_score(
     outlines, surface Dice, particles found, missed and invented, one row an image. Masks are png, tif or npy files, ImageJ's regions
     (zip) or COCO json. With --recipe and --condition it simulates images; a stopped run can be resumed.
 
-    A model of another task than segmentation, or for STEM, gets the main score of its task and no verdicts. Its labels (--masks) are a folder
-    of maps (tif or npy); of a value of the image, a CSV file with the columns image and value; of instances, masks.
+    A model for STEM gets scores and no verdicts; so does one of another task than segmentation, by the main score of its task. The latter's
+    labels (--masks) are a folder of maps (tif or npy); of a value of the image, a CSV file with the columns image and value; of instances, masks.
 
     Example:  passband model score au-300kv --images shots --masks masks --calibrate-edge 2
 
