@@ -21,7 +21,7 @@ from passband.simulation.imaging import normalize
 from passband.studies.curvature_jobs import CurvatureJob, measure_study
 from passband.studies.folder import StudyFolder
 from passband.studies.jobs import test_images as images_of
-from support.studies import Quiet, run, study
+from support.studies import TINY, Quiet, run, study
 
 _FEW = {"top": 2, "spectrum_images": 2}
 
@@ -83,6 +83,21 @@ def test_seeds_are_compared_with_each_other(measured, tiny, tmp_path, monkeypatc
     first, second = table.partition_by("seed")
     assert first["seed_dice_test"].to_list() == pytest.approx(second["seed_dice_test"].to_list())
     assert first["seed_dice_test"].is_between(0, 1).all()
+
+
+def test_predictions_of_other_specimens_are_not_compared(tmp_path, monkeypatch):
+    few = {name: MEASURES[name] for name in ("prediction_dice", "orientation_dice")}
+    monkeypatch.setattr("passband.studies.curvature_jobs.MEASURES", few)
+    specimens = TINY.partition("specimens:")[2].partition("exit_waves:")[0]
+    nested = specimens.replace("\n  ", "\n    ")
+    families = f"structures:\n  one:{nested}\n  other:{nested.replace('seed: 3', 'seed: 4')}\n"
+    run(study(tmp_path, (f"specimens:{specimens}", families)), tmp_path / "runs/small")
+    table = measure_study(StudyFolder.open(tmp_path / "runs/small"), Serial(), Quiet(), **_FEW)
+    family = {side: pl.col(f"{side}_condition").str.split("/").list.first() for side in ("train", "test")}
+    alike = table.select(family["train"] == family["test"]).to_series()
+    assert table.filter(alike)["prediction_dice"].is_between(0, 1).all()
+    assert table.filter(~alike)["prediction_dice"].is_nan().all()
+    assert table["orientation_dice_test"].is_between(0, 1).all()
 
 
 def test_layers_add_up_to_the_whole(measured):

@@ -117,7 +117,12 @@ class CurvatureJob(StudyJob):
             away = home if test.id == self.network.domain.id else on(test)
             keys = {"train_condition": self.network.domain.id, "test_condition": test.id, "seed": self.network.seed}
             tested = {f"{m.name}_test": m.compute(away) for m in chosen if m.of == "network" and not m.at_home_only}
-            pairs = {m.name: m.compute(home, away) for m in chosen if m.of == "pair"}
+            alike = test.recipe == self.network.domain.recipe
+            pairs = {
+                m.name: m.compute(home, away) if alike or not m.same_specimens else math.nan
+                for m in chosen
+                if m.of == "pair"
+            }
             rows.append(keys | at_home | tested | pairs)
             progress(1.0)
         (folder / _TABLES[PAIRS]).write_bytes(parquet(pl.DataFrame(rows)))
@@ -160,7 +165,8 @@ def measure_study(
         spectra: whether to compute eigenpairs and traces of all weights, two thirds of the time.
 
     Returns:
-        The table of pairs: train_condition, test_condition, seed, and the columns of each measure.
+        The table of pairs: train_condition, test_condition, seed, and the columns of each measure; NaN where it compares predictions
+        of the same specimens, and the two conditions show others.
 
     Raises:
         BadInputError: if the study is not one of networks for segmentation that are tested where they are trained, networks or waves are
@@ -211,7 +217,7 @@ def with_loss(held: StudyFolder, table: pl.DataFrame) -> dict[str, Any]:
     Columns are ordered by the magnitude of the correlation; those that do not vary are left out.
     """
     scores = read_tables(held.paths, ["scores"])["scores"].select(*_KEYS, "loss")
-    away = table.join(scores, on=_KEYS).filter(pl.col("train_condition") != pl.col("test_condition"))
+    away = table.join(scores, on=_KEYS).filter(pl.col("train_condition") != pl.col("test_condition")).fill_nan(None)
     names = [name for name in table.columns if name not in _KEYS]
     ranks = away.select(pl.corr(name, "loss", method="spearman").alias(name) for name in names).row(0, named=True)
     known = {name: rank for name, rank in ranks.items() if rank is not None and math.isfinite(rank)}
