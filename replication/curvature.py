@@ -1,5 +1,6 @@
 """Does curvature tell how a network performs elsewhere? The source's third open question; measures of `passband study curvature`."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class Judged:
         r2: alone, a linear fit.
         rank: rank correlation over pairs, without a fit; NaN of a baseline of two numbers.
         more: R² beside the law of textures (without it: σ and Δε) less R² of that alone; None of a baseline.
+        images: that the measure was taken from, if fewer than all test images.
     """
 
     column: str
@@ -71,6 +73,7 @@ class Judged:
     r2: Statistic
     rank: float
     more: Statistic | None = None
+    images: int | None = None
 
     @property
     def is_curvature(self) -> bool:
@@ -107,15 +110,53 @@ def studies(tables: Path) -> dict[str, StudyTables]:
 
 
 def measured_pairs(study: StudyTables, name: str = PAIRS) -> tuple[Pairs, dict[str, Measure]]:
-    """Return the pairs of a study with the columns of its table of measures as features, mean over seeds, and the measure of each column."""
+    """Return the pairs of a study with the columns of its table of measures as features, mean over seeds, and the measure of each column.
+
+    What was not measured on all images comes from `on_fewer_images`. Conditions of a family of specimens count as one: only pairs of
+    different families are used.
+    """
     table, names = study.table(name), study.square.names
     keys = ["train_condition", "test_condition"]
+    if name == PAIRS:
+        for column, count in on_fewer_images(study).items():
+            fewer = study.table(f"{PAIRS}_{count}_images").select(*keys, "seed", column)
+            table = table.join(fewer, on=[*keys, "seed"], how="left")
     mean = table.group_by(keys).agg(pl.all().exclude(*keys, "seed").mean())
     columns = {column: _measure(column) for column in mean.columns if column not in keys}
     known = {column: measure for column, measure in columns.items() if measure is not None}
     features = {column: _spread(column, dense(mean, dict.fromkeys(keys, names), column)) for column in known}
     whole = study.square.pairs
-    return Pairs(whole.loss, {**whole.features, **features}), known
+    return Pairs(whole.loss, {**whole.features, **features}, _groups(names)), known
+
+
+def on_fewer_images(study: StudyTables) -> dict[str, int]:
+    """Return how many images each column was taken from that was not measured on all: as many as there are."""
+    seen, found = set(study.table(PAIRS).columns), {}
+    for name, count in sorted(fewer_images(study.paths).items(), key=lambda item: -item[1]):
+        new = [column for column in study.table(name).columns if column not in seen]
+        found |= dict.fromkeys(new, count)
+        seen |= set(new)
+    return found
+
+
+def _groups(names: Sequence[str]) -> np.ndarray:
+    """Return which family of specimens each condition is of, in numbers; without families, each condition is a group of its own."""
+    families = [name.split("/")[0] if "/" in name else name for name in names]
+    return np.array([families.index(family) for family in families])
+
+
+def predictions(pairs: Pairs, features: Sequence[str], target: Target) -> np.ndarray:
+    """Return a target by a linear fit that has seen neither condition of a pair, of families neither family, shape [B, B]."""
+    groups = np.unique(pairs.drawn)
+    if len(groups) == len(pairs.drawn):
+        return Fit(pairs, features, target, linear=True).predictions()["both"]
+    predicted = np.full(pairs.loss.shape, np.nan)
+    for a, b in itertools.permutations(groups, 2):
+        rest = ~np.isin(pairs.drawn, [a, b])
+        fitted = Fit(pairs.among(rest[:, None] & rest), features, target, linear=True).predictions()["in_sample"]
+        here = np.ix_(pairs.drawn == a, pairs.drawn == b)
+        predicted[here] = fitted[here]
+    return predicted
 
 
 def _measure(column: str) -> Measure | None:
@@ -146,7 +187,7 @@ def judge(study: StudyTables, *, zero: bool = True) -> list[Judged]:
     found = []
     for target in TARGETS:
         predicted = {
-            name: Fit(pairs, features, target, linear=True).predictions()["both"]
+            name: predictions(pairs, features, target)
             for name, features in BASELINES.items()
             if pairs.varies(*features)
         }
@@ -154,17 +195,14 @@ def judge(study: StudyTables, *, zero: bool = True) -> list[Judged]:
             [one, *others] = BASELINES[name]
             rank = float("nan") if others else _rank(pairs, one, target)
             found.append(Judged(name, None, target, judging.r2(pairs, values, target), rank))
-        known = LAW if LAW in predicted else SOURCE
+        known, fewer = LAW if LAW in predicted else SOURCE, on_fewer_images(study)
         for column, measure in columns.items():
             if pairs.varies(column):
-                alone = Fit(pairs, (column,), target, linear=True).predictions()["both"]
-                beside = Fit(pairs, (*BASELINES[known], column), target, linear=True).predictions()["both"]
+                alone = predictions(pairs, (column,), target)
+                beside = predictions(pairs, (*BASELINES[known], column), target)
                 more = judging.gain(pairs, predicted[known], beside, target) if known in predicted else None
-                found.append(
-                    Judged(
-                        column, measure, target, judging.r2(pairs, alone, target), _rank(pairs, column, target), more
-                    )
-                )
+                r2, rank = judging.r2(pairs, alone, target), _rank(pairs, column, target)
+                found.append(Judged(column, measure, target, r2, rank, more, fewer.get(column)))
     return found
 
 
@@ -173,7 +211,8 @@ def by_images(study: StudyTables, columns: Iterable[str], target: Target) -> dic
     found, fewer = {}, fewer_images(study.paths)
     for name, count in {**fewer, PAIRS: study.scores["n_images"][0]}.items() if fewer else []:
         pairs, _ = measured_pairs(study, name)
-        predicted = {c: Fit(pairs, (c,), target, linear=True).predictions()["both"] for c in columns if pairs.varies(c)}
+        taken = [c for c in columns if c in study.table(name).columns and pairs.varies(c)]
+        predicted = {c: predictions(pairs, (c,), target) for c in taken}
         found[count] = {c: judging.r2(pairs, values, target) for c, values in predicted.items()}
     return dict(sorted(found.items()))
 
@@ -212,7 +251,7 @@ def head_against_whole(study: StudyTables, target: Target) -> dict[str, Statisti
     found = {}
     for whole, head in _HEAD.items():
         if whole in columns and head in columns and pairs.varies(whole) and pairs.varies(head):
-            first, second = (Fit(pairs, (name,), target, linear=True).predictions()["both"] for name in (whole, head))
+            first, second = (predictions(pairs, (name,), target) for name in (whole, head))
             found[head] = judging.gain(pairs, first, second, target)
     return found
 

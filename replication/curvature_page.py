@@ -59,13 +59,13 @@ _SHOWN = 24
 
 
 def write(page: Path) -> None:
-    """Draw the figures, and fill in the tables of a page, from what lies in tables/curvature/ beside it."""
+    """Draw the figures of the study with most conditions, and fill in the tables of a page, from what lies in tables/curvature/ beside it."""
     tables = page.parent / "tables"
     studies = curvature.studies(tables)
     judged = {name: curvature.judge(study) for name, study in studies.items()}
     elsewhere = {name: curvature.judge(study, zero=False) for name, study in studies.items()}
     ceilings = {name: curvature.ceilings(tables, name) for name in studies}
-    name, study = next(iter(studies.items()))
+    name, study = max(studies.items(), key=lambda item: len(item[1].square.names))
     draw_ranking(judged[name], ceilings[name], page.parent / "figures")
     draw_pairs(study, judged[name], page.parent / "figures")
     fill_in(
@@ -83,7 +83,8 @@ def write(page: Path) -> None:
 
 def title(row: Judged) -> str:
     """Return what a row judges."""
-    return row.column if row.measure is None else column_title(row.column, row.measure)
+    words = row.column if row.measure is None else column_title(row.column, row.measure)
+    return words if row.images is None else f"{words}, {row.images} images"
 
 
 def column_title(column: str, measure: Measure) -> str:

@@ -17,7 +17,7 @@ def r2(pairs: Pairs, predicted: np.ndarray, target: Target) -> Statistic:
     """Return R² of predictions with its central 95 %.
 
     Conditions are resampled without fitting again: a fit to conditions drawn with replacement sees fewer different ones
-    and would look worse than it is.
+    and would look worse than it is. Conditions of one group (`Pairs.drawn`) are resampled together.
 
     Args:
         pairs: the pairs.
@@ -80,11 +80,14 @@ def _measured(pairs: Pairs, several: list[np.ndarray], target: Target, score: _S
     y = pairs.target(target)
     used = pairs.used & np.isfinite(y) & np.all([np.isfinite(p) for p in several], axis=0)
     y, filled = np.where(used, y, 0), [np.where(used, p, 0) for p in several]
-    n, rng = len(used), np.random.default_rng(seed_from("judging"))
+    groups = np.unique(pairs.drawn, return_inverse=True)[1]
+    n, rng = groups.max() + 1, np.random.default_rng(seed_from("judging"))
 
     def weighted(times: np.ndarray) -> float:
         weight = used * times[:, None] * times
         return score(weight, y, *filled) if weight.any() else float("nan")
 
-    drawn = [weighted(np.bincount(rng.integers(n, size=n), minlength=n).astype(float)) for _ in range(RESAMPLES)]
-    return with_percentiles(weighted(np.ones(n)), drawn)
+    drawn = [
+        weighted(np.bincount(rng.integers(n, size=n), minlength=n)[groups].astype(float)) for _ in range(RESAMPLES)
+    ]
+    return with_percentiles(weighted(np.ones(len(used))), drawn)

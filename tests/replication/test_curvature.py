@@ -19,10 +19,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "results" / "curvature.md"
 NAMES = [f"c{i:02d}" for i in range(10)]
 
 
-def made_up(folder, law, seeds=2):
+def made_up(folder, law, seeds=2, names=NAMES):
     """Tables of a study whose ln loss is a law of what is measured, by name."""
     rng = np.random.default_rng(8)
-    n = len(NAMES)
+    n = len(names)
     measured = {
         "hessian_grassmann": rng.uniform(0, 3, (n, n)),
         "fisher_alignment": rng.uniform(-1, 1, (n, n)),
@@ -36,7 +36,7 @@ def made_up(folder, law, seeds=2):
     noise = rng.normal(0, 1, (n, n))
     log_loss = law(measured, optics, noise)
     pairs = list(itertools.product(range(n), range(n)))
-    keys = {"train_condition": [NAMES[i] for i, _ in pairs], "test_condition": [NAMES[j] for _, j in pairs]}
+    keys = {"train_condition": [names[i] for i, _ in pairs], "test_condition": [names[j] for _, j in pairs]}
 
     def table(columns):
         return pl.DataFrame(keys | {name: [float(v[i, j]) for i, j in pairs] for name, v in columns.items()})
@@ -47,7 +47,7 @@ def made_up(folder, law, seeds=2):
     for name, values in (("scores", {"loss": np.exp(log_loss)}), ("curvature", measured)):
         runs = [table(values).with_columns(seed=pl.lit(s), n_images=pl.lit(40)) for s in range(seeds)]
         write_table(paths.table(name), pl.concat(runs).drop("n_images" if name == "curvature" else []))
-    conditions = pl.DataFrame({"condition": NAMES, "label": NAMES, "defocus_angstrom": np.linspace(-90, 90, n)})
+    conditions = pl.DataFrame({"condition": names, "label": names, "defocus_angstrom": np.linspace(-90, 90, n)})
     write_table(paths.table("conditions"), conditions)
     write_table(paths.table("curvature_layers"), pl.DataFrame({"layer": ["head.weight"], "gradient_norm": [1.0]}))
     return StudyTables(paths)
@@ -167,3 +167,35 @@ def test_tables_are_kept_and_what_is_not_measured_is_refused(tmp_path):
     StudyPaths(tmp_path / "runs" / "made").table("curvature").unlink()
     with pytest.raises(BadInputError, match="not measured yet; run: passband study curvature"):
         curvature.keep(tmp_path / "runs" / "made", tmp_path / "tables")
+
+
+def test_what_was_measured_on_fewer_images_alone_is_judged_and_says_so(tmp_path):
+    study = made_up(tmp_path / "made", by_fisher)
+    whole = study.table("curvature")
+    write_table(study.paths.table("curvature"), whole.drop("fisher_alignment"))
+    for count in (2, 4):
+        noisy = pl.col("fisher_alignment") if count == 4 else pl.lit(0.5) + 1e-3 * pl.col("head_alignment")
+        write_table(study.paths.table(f"curvature_{count}_images"), whole.with_columns(fisher_alignment=noisy))
+    study = StudyTables(study.paths)
+    assert curvature.on_fewer_images(study) == {"fisher_alignment": 4}
+    rows = curvature.judge(study)
+    assert row(rows, "fisher_alignment").r2.low > 0.9
+    assert row(rows, "fisher_alignment").images == 4
+    assert row(rows, "head_alignment").images is None
+    assert curvature_page.title(row(rows, "fisher_alignment")).endswith(", 4 images")
+    assert 40 not in {n for n, of in curvature.by_images(study, ["fisher_alignment"], "log_loss").items() if of}
+
+
+def test_families_of_specimens_are_held_out_as_a_whole(tmp_path):
+    names = [f"family{i}/c{j}" for i in range(5) for j in range(2)]
+    study = made_up(tmp_path / "made", by_fisher, names=names)
+    pairs, _ = curvature.measured_pairs(study)
+    family = np.repeat(np.arange(5), 2)
+    assert np.array_equal(pairs.used, family[:, None] != family)
+    predicted = curvature.predictions(pairs, ("fisher_alignment",), "log_loss")
+    rest = ~np.isin(family, [1, 3])
+    seen = pairs.used & rest[:, None] & rest
+    slope, start = np.polyfit(pairs.features["fisher_alignment"][seen], np.log(pairs.loss[seen]), 1)
+    expected = start + slope * pairs.features["fisher_alignment"][2:4, 6:8]
+    np.testing.assert_allclose(predicted[2:4, 6:8], expected, rtol=1e-6)
+    assert row(curvature.judge(study), "fisher_alignment").r2.low > 0.9

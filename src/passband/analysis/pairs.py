@@ -51,7 +51,8 @@ class Pairs:
     Attributes:
         loss: mean over seeds, shape [B, B]; NaN where nothing was tested.
         features: shift metrics by name, shape [B, B].
-        drawn: which condition each row and column is, shape [B]; resampling repeats some and omits others.
+        drawn: which condition each row and column is, shape [B]; resampling repeats some and omits others. Several of one family of
+            specimens may count as one, whose pairs are then left out.
         chosen: which pairs to use at all, bool, shape [B, B].
     """
 
