@@ -131,7 +131,8 @@ def measured_pairs(study: StudyTables, name: str = PAIRS) -> tuple[Pairs, dict[s
 
 def on_fewer_images(study: StudyTables) -> dict[str, int]:
     """Return how many images each column was taken from that was not measured on all: as many as there are."""
-    seen, found = set(study.table(PAIRS).columns), {}
+    seen = set(study.table(PAIRS).columns)
+    found: dict[str, int] = {}
     for name, count in sorted(fewer_images(study.paths).items(), key=lambda item: -item[1]):
         new = [column for column in study.table(name).columns if column not in seen]
         found |= dict.fromkeys(new, count)

@@ -58,6 +58,13 @@ def test_readme_and_pages_quote_them_to_the_letter():
         assert not set(figures) - known, name
 
 
+def test_the_head_of_the_page_on_curvature_quotes_its_tables():
+    head, _, rest = (PATHS.pages / "curvature.md").read_text(encoding="utf-8").partition("<!-- answer -->")
+    short = QUOTED.findall(head.partition("In short:")[2])
+    assert len(short) >= 4
+    assert not set(short) - set(QUOTED.findall(rest))
+
+
 def test_the_page_of_predictors_is_what_its_tables_give(tmp_path):
     page = PATHS.pages / "predictor.md"
     (tmp_path / "tables").symlink_to(PATHS.pages / "tables")
