@@ -36,6 +36,16 @@ def test_what_needs_no_labels_does_not_see_them(measure):
     assert value(measure, home, blind) == pytest.approx(value(measure, home, away), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "measure", [m for m in MEASURES.values() if m.of == "pair" and not m.same_specimens], ids=lambda m: m.name
+)
+def test_other_specimens_may_come_in_images_of_another_size(measure):
+    home, away = pair()
+    cropped = replace(away, images=away.images[..., :12, :12], masks=away.masks[..., :12, :12])
+    for one, other in ((home, cropped), (cropped, home)):
+        assert torch.isfinite(torch.tensor(measure.compute(one, other)))
+
+
 def test_bad_networks_are_refused():
     home, _ = pair()
     with pytest.raises(BadInputError, match="training mode"):

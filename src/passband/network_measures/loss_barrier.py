@@ -127,9 +127,12 @@ def loss_barrier(network: UNet, other: UNet, images: Tensor, masks: Tensor, loss
 def between(home: NetworkOnImages, away: NetworkOnImages) -> float:
     """Return the barrier between the network of a pair and the one that was trained away, on the images of both conditions.
 
-    NaN without such a network, or of another family than U-Nets.
+    The larger images are cropped to the size of the smaller. NaN without such a network, or of another family than U-Nets.
     """
     if not isinstance(home.model, UNet) or not isinstance(away.local, UNet):
         return math.nan
-    images, masks = (torch.cat(both) for both in ((home.images, away.images), (home.masks, away.masks)))
+    n = min(home.images.shape[-1], away.images.shape[-1])
+    images, masks = (
+        torch.cat([one[..., :n, :n] for one in both]) for both in ((home.images, away.images), (home.masks, away.masks))
+    )
     return loss_barrier(home.model, away.local, images, masks, home.loss)
