@@ -34,7 +34,7 @@ TABLE, PAGE = RESULTS / "tables" / "np_haadf.parquet", RESULTS / "np_haadf.md"
 MODEL, SEED, FIELD, STEP = "np-haadf", 4713, 204.8, 0.4
 WITHIN, BEYOND = 6, 2
 # Dice below which a yes is wrong, as for real micrographs.
-_USEFUL = 0.85
+USEFUL = 0.85
 
 
 def families() -> dict[str, tuple[SpecimenRecipe, float]]:
@@ -115,7 +115,7 @@ def by_specimens(rows: pl.DataFrame) -> str:
         yes = told.filter(pl.col("scan_answer") == "yes")
         error = ["–", "–"] if not len(told) else [f"{miss.mean():+.3f}", f"{np.abs(miss).mean():.3f}"]
         cells = [family, len(part), f"{part['dice'].mean():.3f}", len(part) - len(told), *error]
-        cells += [f"{len(within)} of {len(told)}", len(yes), len(yes.filter(pl.col("dice") < _USEFUL))]
+        cells += [f"{len(within)} of {len(told)}", len(yes), len(yes.filter(pl.col("dice") < USEFUL))]
         lines.append(f"| {' | '.join(str(c) for c in cells)} |".replace("-0", "−0"))
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from passband.models.card import Specimens
 from passband.specimens.crystals import library_crystal
 from passband.verdicts import image_kind
 from passband.verdicts.statements import Statement
+from support import made
 
 GOLD = library_crystal("Au")
 PIXEL, SIDE = 0.4, 512
@@ -43,13 +44,14 @@ def particles(scale=1.0, seed=3):
     return image
 
 
-def kind(image, pixel=PIXEL, known=None):
-    """The finding on an image, as `kind_objections` gives it."""
+def kind(image, pixel=PIXEL, known=None, scanned=None):
+    """The finding on an image, as `kind_objections` gives it, for a model of HRTEM or of a STEM condition."""
     from types import SimpleNamespace
 
     recipe = {"particles": {"crystal": "Au", "count": [1, 1], "diameter_angstrom": [20.0, 30.0]}}
     card = SimpleNamespace(
-        modality="hrtem",
+        modality="stem" if scanned else "hrtem",
+        conditions=[scanned],
         scored_on=None,
         specimens=known or Specimens(elements=("Au",), recipe=recipe),
         pixel_size_angstrom=0.8,
@@ -80,6 +82,15 @@ def test_bright_grains_are_dark_field_and_a_hole_is_not():
     hole = np.any(discs(2, 60.0), axis=0)
     film = ndimage.gaussian_filter(noise(1), 2) * 3 + noise(2, 0.5)
     assert kind(np.where(hole, 4 + noise(2, 0.5), film)) == []
+
+
+def test_dark_grains_are_no_dark_field_scan():
+    dark_field, bright_field = made.HAADF, made.HAADF.varied(detector={"kind": "bf", "outer_mrad": 8.0})
+    assert kind(-particles(), scanned=dark_field) == []
+    assert kind(particles(), scanned=dark_field) == ["dark"]
+    # For a model of bright-field scans that is what particles look like.
+    assert kind(particles(), scanned=bright_field) == []
+    assert kind(-particles(), scanned=bright_field) == []
 
 
 def test_one_lattice_over_all_leaves_no_film():

@@ -189,7 +189,7 @@ def warnings(condition: StemCondition, atoms: Sequence[Atoms]) -> list[str]:
     """Return what of cells of atoms lies outside the domain in which images hold (docs/stem.md), a line each."""
     if condition.detector.is_incoherent:
         return _channelling(condition, atoms)
-    peak = max(_largest_phase(condition, one) for one in atoms)
+    peak = max(largest_phase(condition, one) for one in atoms)
     if peak < _WEAK:
         return []
     return [
@@ -224,7 +224,7 @@ def _column(atoms: Atoms) -> float:
     return tree.count_neighbors(tree, _ALIGNED) / len(places)
 
 
-def _largest_phase(condition: StemCondition, atoms: Atoms) -> float:
+def largest_phase(condition: StemCondition, atoms: Atoms) -> float:
     """Return the largest projected phase [rad] within the probe's band, its mean left out."""
     field, still = float(atoms.cell[0, 0]), dict.fromkeys(atoms.get_chemical_symbols(), 0.0)
     config = StemConfig(band_per_angstrom=condition.cutoff_per_angstrom, depth_angstrom=float(atoms.cell[2, 2]))

@@ -38,6 +38,7 @@ _REMEDIES = {
     "one_lattice": "more_film",
     "pattern": "an_image",
     "bright": "bright_field",
+    "dark": "dark_field",
     "lattice": "scale",
 }
 

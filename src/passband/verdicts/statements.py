@@ -135,6 +135,7 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "pattern": "it is a diffraction pattern or a power spectrum: symmetric about a point (correlation {s.value:.2f}), and brightest around it",
     "bright": "what stands out in it is bright and grainy (skewness {s.value:+.1f}, and at most {s.limit:+.1f} on bright-field images), as in dark-field STEM "
     "or in a negative",
+    "dark": "what stands out in it is dark and grainy (skewness {s.value:+.1f}, and at least {s.limit:+.1f} on dark-field scans), as in bright field or in an inverted scan",
     "one_lattice": "one lattice extends over {s.value:.0%} of it (limit {s.limit:.0%}): there is no film to tell particles from",
     "lattice": _lattice,
     "outside_sets": "{s.parameter} of {s.value:.0%} of the conditions is outside the standard study of training sets (limit {s.limit:.0%})",
@@ -190,6 +191,7 @@ SENTENCES: dict[str, str | Callable[[Statement], str]] = {
     "more_film": "show a field with particles and film",
     "an_image": "give the image itself",
     "bright_field": "give an HRTEM image in which more electrons are brighter; invert a negative",
+    "dark_field": "give a dark-field scan in which more electrons are brighter; invert an inverted one",
     "scale": f"correct the pixel size ({parameter('pixel_size_angstrom')}); if it is right, the particles are of another crystal, and the model was not calibrated on it",
     "refocus": "refocus, stigmate, or record with a higher dose; what a condition promises is told by checking it instead "
     f"({parameter('condition')})",
