@@ -27,7 +27,7 @@ _SMALL = 256
 _SYMMETRY, _BRIGHT_MIDDLE = 0.2, 0.4
 # Least skewness, over film and particles, of an image blurred to 6 Å, and excess of the logarithm of the finer structure's variance where it is bright.
 _SKEWNESS, _GRAIN = 1.1, 0.2
-# The same skewness of the negative of a dark-field scan, half-way: −0.9 or less in 324 simulated scans (grain −0.04), 0.9 or more (0.38) if inverted.
+# Least skewness of a dark-field scan, half-way: 324 simulated scans have 0.9 or more (dark parts a grain of −0.04 or less), their negatives −0.9 or less (0.38 or more).
 _DARK = 0.0
 _BLUR = 6.0
 # Share of the image with one lattice, from which there is nothing else in it; how far it exceeds what lies at another frequency.
@@ -70,7 +70,7 @@ def _dark(micrograph: Micrograph, card: ModelCard) -> list[Statement]:
         return []
     image = _middle(micrograph, card.pixel_size_angstrom)
     skewness, grain = bright_grains(-image, card.pixel_size_angstrom)
-    return [Statement("dark", value=-skewness, limit=-_DARK)] if skewness > _DARK and grain > _GRAIN else []
+    return [Statement("dark", value=-skewness, limit=_DARK)] if -skewness < _DARK and grain > _GRAIN else []
 
 
 def pattern(image: NDArray[np.float32]) -> float | None:
