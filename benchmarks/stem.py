@@ -47,7 +47,7 @@ MOTION = {"C": 0.08, "Au": 0.085}
 CYLINDERS = ((20.0, 0.0), (50.0, 0.0), (50.0, 0.05), (50.0, 0.2), (20.0, 0.2))
 SOURCES = (0.0, 0.3, 0.45, 0.8)
 # Thickness [Å] of carbon films, and what their potential is multiplied by.
-FILMS = ((1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (10.0, 1.0), (20.0, 1.0))
+FILMS = ((1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (10.0, 1.0), (20.0, 1.0), (40.0, 1.0))
 
 
 def displaced(atoms: Atoms, motion: dict[str, float], seed: int) -> Atoms:
