@@ -247,10 +247,11 @@ def train_effect(study: StudyTables, columns: Iterable[str]) -> dict[str, Statis
 
 
 def head_against_whole(study: StudyTables, target: Target) -> dict[str, Statistic]:
-    """Return R² of measures of the head less R² of the same of all weights, for each that there is of both."""
-    pairs, columns = measured_pairs(study)
-    found = {}
+    """Return R² of measures of the head less R² of the same of all weights, on the same images, for each that there is of both."""
+    fewer, found = on_fewer_images(study), {}
     for whole, head in _HEAD.items():
+        count = fewer.get(whole)
+        pairs, columns = measured_pairs(study, PAIRS if count is None else f"{PAIRS}_{count}_images")
         if whole in columns and head in columns and pairs.varies(whole) and pairs.varies(head):
             first, second = (predictions(pairs, (name,), target) for name in (whole, head))
             found[head] = judging.gain(pairs, first, second, target)

@@ -54,7 +54,7 @@ _COLOURS: dict[Need, str] = dict(
         strict=True,
     )
 )
-# Measures that the left figure shows at most.
+# Measures that the figure shows at most.
 _SHOWN = 24
 
 
@@ -219,8 +219,10 @@ def head(study: StudyTables) -> str:
 
 
 def draw_ranking(rows: Sequence[Judged], ceilings: dict[Target, float], folder: Path) -> None:
-    """Draw R² of each measure with its interval, for both targets, beside the baselines."""
-    first = sorted((r for r in rows if r.target == "log_loss"), key=lambda r: -r.r2.value)[:_SHOWN]
+    """Draw R² of the best measures with their intervals, for both targets, beside the baselines."""
+    of_loss = sorted((r for r in rows if r.target == "log_loss"), key=lambda r: -r.r2.value)
+    measures = [r for r in of_loss if r.measure is not None][:_SHOWN]
+    first = [r for r in of_loss if r.measure is None or r in measures]
     with style.figure(10.0, 0.24 * len(first) + 1.3) as made:
         axes = made.subplots(1, 2, sharey=True)
         for ax, (target, words) in zip(axes, SHORT.items(), strict=True):
@@ -253,7 +255,7 @@ def draw_pairs(study: StudyTables, rows: Sequence[Judged], folder: Path) -> None
         axes = np.atleast_1d(made.subplots(1, len(names), sharey=True))
         for ax, name in zip(axes, names, strict=True):
             used = pairs.off & np.isfinite(pairs.features[name])
-            ax.scatter(pairs.features[name][used], np.exp(pairs.log_excess[used]), s=12, alpha=0.7, linewidths=0)
+            ax.scatter(pairs.features[name][used], np.exp(pairs.log_excess[used]), s=8, alpha=0.35, linewidths=0)
             row = next(r for r in rows if r.column == name)
             ax.set_xlabel(title(row), fontsize=8)
             style.log_scale(ax)

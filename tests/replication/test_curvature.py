@@ -199,3 +199,12 @@ def test_families_of_specimens_are_held_out_as_a_whole(tmp_path):
     expected = start + slope * pairs.features["fisher_alignment"][2:4, 6:8]
     np.testing.assert_allclose(predicted[2:4, 6:8], expected, rtol=1e-6)
     assert row(curvature.judge(study), "fisher_alignment").r2.low > 0.9
+
+
+def test_the_head_is_compared_with_all_weights_on_the_same_images(tmp_path):
+    study = made_up(tmp_path / "made", by_fisher)
+    whole = study.table("curvature")
+    write_table(study.paths.table("curvature_2_images"), whole.with_columns(head_fisher_alignment="fisher_alignment"))
+    write_table(study.paths.table("curvature"), whole.drop("fisher_alignment").with_columns(head_fisher_alignment=0.0))
+    gain = curvature.head_against_whole(StudyTables(study.paths), "log_loss")["head_fisher_alignment"]
+    assert abs(gain.value) < 1e-9
