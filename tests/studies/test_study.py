@@ -173,9 +173,16 @@ def test_a_band_that_cuts_what_the_condition_transfers_is_said(tmp_path):
 
 
 def test_a_key_in_the_wrong_place_is_not_suggested_again(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("learning_rate: 0.01\n")
+    with pytest.raises(BadInputError, match="unknown key 'learning_rate'; it belongs elsewhere in such a file"):
+        load_study(path)
+
+
+def test_a_condition_given_as_a_study_is_told(tmp_path):
     path = tmp_path / "condition.yaml"
     path.write_text("energy_ev: 300000\n")
-    with pytest.raises(BadInputError, match="unknown key 'energy_ev'; it belongs elsewhere in such a file"):
+    with pytest.raises(BadInputError, match="describes one condition, and no study"):
         load_study(path)
 
 
