@@ -10,6 +10,7 @@ from passband.simulation.imaging import (
     camera_on_grid,
     expected_intensity,
     image_grid,
+    pixels_across,
     transfer_on_grid,
 )
 from passband.simulation.modality import camera_masks
@@ -60,3 +61,11 @@ def test_an_aperture_beyond_the_band_is_refused_before_any_image():
         imager.check()
     with pytest.raises(BadInputError, match="does not divide the field"):
         Imager(ROUND.model_copy(update={"pixel_size_angstrom": 0.31}), FIELD, CONFIG)
+
+
+@pytest.mark.parametrize("pixel", [0.163, 0.31, 0.7, 9.0])
+def test_the_pixel_size_that_is_suggested_divides_the_field(pixel):
+    for field in (51.2, 76.8, 153.7):
+        with pytest.raises(BadInputError) as refused:
+            pixels_across(field, pixel)
+        assert pixels_across(field, float(str(refused.value).rsplit("use ", 1)[1])) >= 8

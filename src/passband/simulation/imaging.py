@@ -161,7 +161,7 @@ def pixels_across(field_angstrom: float, pixel_size_angstrom: float) -> int:
     if not divides(pixel_size_angstrom, field_angstrom):
         nearest = field_angstrom / max(pixels, 8)
         raise BadInputError(
-            f"pixel_size_angstrom {pixel_size_angstrom:g} does not divide the field of {field_angstrom:g} Å into whole pixels (8 or more); use {nearest:.6g}"
+            f"pixel_size_angstrom {pixel_size_angstrom:g} does not divide the field of {field_angstrom:g} Å into whole pixels (8 or more); use {nearest:.8g}"
         )
     return pixels
 
