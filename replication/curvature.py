@@ -13,6 +13,7 @@ from passband.analysis.least_squares import Fit
 from passband.analysis.pairs import ZERO_DEFOCUS, Pairs, Target, dense
 from passband.base.errors import BadInputError
 from passband.files.atomic import write_file
+from passband.files.tables import write_table
 from passband.network_measures.registry import MEASURES, Measure
 from passband.studies.curvature_jobs import LAYERS, PAIRS, fewer_images
 from passband.studies.paths import StudyPaths
@@ -89,18 +90,20 @@ class Judged:
 
 
 def keep(run: Path, tables: Path) -> None:
-    """Copy the tables of a run whose networks have been measured to the folder that the page is made from."""
+    """Copy the tables of a run whose networks have been measured, measures in single precision, to the folder that the page is made from."""
     source, target = StudyPaths(run), StudyPaths(tables / TABLES / run.name)
     if not source.table(PAIRS).is_file():
         raise BadInputError(
             "its networks are not measured yet", remedy=f"run: passband study curvature {run}", place=run
         )
-    for name in (PAIRS, LAYERS, *fewer_images(source), "scores", "shift", "conditions"):
-        # Without spectra there are no layers.
-        if name == LAYERS and not source.table(name).is_file():
-            continue
+    for name in ("scores", "shift", "conditions"):
         content = source.table(name).read_bytes()
         write_file(target.table(name), lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+    for name in (PAIRS, LAYERS, *fewer_images(source)):
+        # Without spectra there are no layers.
+        if source.table(name).is_file():
+            single = pl.read_parquet(source.table(name)).with_columns(pl.col(pl.Float64).cast(pl.Float32))
+            write_table(target.table(name), single)
 
 
 def studies(tables: Path) -> dict[str, StudyTables]:

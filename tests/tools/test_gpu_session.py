@@ -164,8 +164,8 @@ def test_too_large_a_pack_is_refused_and_what_is_large_is_named():
 
 
 def test_the_repository_leaves_room_for_the_pack():
-    # Wheels and reference have 21 MB.
-    assert pack.repository_bytes() < pack.MOST - 22_000_000
+    # Wheels and reference have 25 MB.
+    assert pack.repository_bytes() < pack.MOST - 25_000_000
 
 
 @pytest.mark.parametrize("name", ["waves", "images", "tests"])
