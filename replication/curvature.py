@@ -121,9 +121,8 @@ def measured_pairs(study: StudyTables, name: str = PAIRS) -> tuple[Pairs, dict[s
     table, names = study.table(name), study.square.names
     keys = ["train_condition", "test_condition"]
     if name == PAIRS:
-        for column, count in on_fewer_images(study).items():
-            fewer = study.table(f"{PAIRS}_{count}_images").select(*keys, "seed", column)
-            table = table.join(fewer, on=[*keys, "seed"], how="left")
+        for fewer, new in _more_columns(study):
+            table = table.join(study.table(fewer).select(*keys, "seed", *new), on=[*keys, "seed"], how="left")
     mean = table.group_by(keys).agg(pl.all().exclude(*keys, "seed").mean())
     columns = {column: _measure(column) for column in mean.columns if column not in keys}
     known = {column: measure for column, measure in columns.items() if measure is not None}
@@ -134,11 +133,16 @@ def measured_pairs(study: StudyTables, name: str = PAIRS) -> tuple[Pairs, dict[s
 
 def on_fewer_images(study: StudyTables) -> dict[str, int]:
     """Return how many images each column was taken from that was not measured on all: as many as there are."""
-    seen = set(study.table(PAIRS).columns)
-    found: dict[str, int] = {}
-    for name, count in sorted(fewer_images(study.paths).items(), key=lambda item: -item[1]):
+    counts = fewer_images(study.paths)
+    return {column: counts[name] for name, new in _more_columns(study) for column in new}
+
+
+def _more_columns(study: StudyTables) -> list[tuple[str, list[str]]]:
+    """Return the tables of fewer images, those of most images first, with the columns that none before them has."""
+    seen, found = set(study.table(PAIRS).columns), []
+    for name in reversed(fewer_images(study.paths)):
         new = [column for column in study.table(name).columns if column not in seen]
-        found |= dict.fromkeys(new, count)
+        found.append((name, new))
         seen |= set(new)
     return found
 
