@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from earlier import ROOT, checked_out
 from rows import alternate, compared, write
 
-ROOT = Path(__file__).parent.parent
 #: The commit that introduced tasks other than segmentation.
 TASKS = "6696e92"
 _ROUNDS = 4
@@ -38,8 +38,8 @@ def run(tree: Path, study: Path) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        earlier, study = Path(place) / "earlier", Path(place) / "study.yaml"
+    with tempfile.TemporaryDirectory() as place, checked_out(f"{TASKS}^") as earlier:
+        study = Path(place) / "study.yaml"
         larger = yaml.safe_load((ROOT / "studies/quick.yaml").read_text())
         larger |= {
             "specimens": str(ROOT / "studies/recipes/au_on_carbon.yaml"),
@@ -48,12 +48,7 @@ def main() -> None:
             "training": {"epochs": 12},
         }
         study.write_text(yaml.safe_dump(larger))
-        worktree = ["git", "worktree", "add", "--quiet", "--detach", str(earlier), f"{TASKS}^"]
-        subprocess.run(worktree, cwd=ROOT, check=True)
-        try:
-            rates = alternate(lambda: run(ROOT, study), lambda: run(earlier, study), _ROUNDS, cpu_seconds)
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(earlier)], cwd=ROOT, check=True)
+        rates = alternate(lambda: run(ROOT, study), lambda: run(earlier, study), _ROUNDS, cpu_seconds)
     unit = f"studies per CPU s; the last commit before tasks ({TASKS}^)"
     write(compared("segmentation study of five networks, one core", unit, rates, 0.98))
 

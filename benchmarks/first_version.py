@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 
 import polars as pl
+from earlier import ROOT, checked_out
 from rows import CORES, Row, write
-
-ROOT = Path(__file__).parent.parent
 
 
 def run(tree: Path, out: Path) -> float:
@@ -61,16 +60,12 @@ def main() -> None:
         check=True,
     )
     commit = found.stdout.split()[-1]
-    with tempfile.TemporaryDirectory() as place:
-        first, runs = Path(place) / "first", Path(place) / "runs"
-        (runs / "a").mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as place, checked_out(commit) as first:
+        runs = Path(place)
+        (runs / "a").mkdir()
         (runs / "b").mkdir()
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(first), commit], cwd=ROOT, check=True)
-        try:
-            ours, theirs = run(ROOT, runs / "a/study"), run(first, runs / "b/study")
-            (dice, spread), (old_dice, old_spread) = own_dice(runs / "a/study"), own_dice(runs / "b/study")
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(first)], cwd=ROOT, check=True)
+        ours, theirs = run(ROOT, runs / "a/study"), run(first, runs / "b/study")
+        (dice, spread), (old_dice, old_spread) = own_dice(runs / "a/study"), own_dice(runs / "b/study")
     note = (
         f"median Dice under the own condition {dice:.3f} (between seeds {spread:.3f}), first version {old_dice:.3f} "
         f"({old_spread:.3f}), which drew other specimens"
